@@ -1,0 +1,54 @@
+"""Errors that are part of the interface: each has a stable code and says what to change.
+
+`Problem` is answered to an HTTP caller as `application/problem+json` (RFC 9457); `EnvelopeError` is never answered to
+the sender in detail, only recorded for the tenant.
+"""
+
+from __future__ import annotations
+
+PROBLEM_BASE = "urn:tnt:problem:"
+
+
+class Problem(Exception):
+    """A request that cannot be served, as the caller will read it.
+
+    Args:
+        status: HTTP status code.
+        code: stable, in kebab-case; `type` of the answer is `urn:tnt:problem:<code>`.
+        detail: what to change, in one or two sentences. Never contains a secret or a plaintext.
+        retry_after: seconds, sent as `Retry-After` where trying again later may work.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+    @property
+    def type(self) -> str:
+        return PROBLEM_BASE + self.code
+
+
+class EnvelopeError(Exception):
+    """A packed message that cannot be accepted.
+
+    Args:
+        code: stable, in kebab-case, e.g. `malformed`, `unsupported`, `wrong-key`, `tampered`, `addressing`.
+        detail: for the tenant's log. Never contains key material or plaintext.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class DidError(Exception):
+    """A DID or a DID document that cannot be used. Same arguments as `EnvelopeError`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
