@@ -1,0 +1,71 @@
+"""Message type URIs (Aries RFC 0003, section "Message Type URIs"; DIDComm Messaging v2.1, section "Message Type URI").
+
+Two prefixes mean the same (RFC 0348): what a message type means is told by its canonical spelling, and a message is
+answered in the spelling that it came in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+DIDCOMM_ORG = "https://didcomm.org/"
+DID_SOV = "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/"
+_PREFIXES = (DIDCOMM_ORG, DID_SOV)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_VERSION = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.[0-9]{1,6})?")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageType:
+    """`https://didcomm.org/issue-credential/2.0/offer-credential` in its parts. `prefix` ends in the slash."""
+
+    prefix: str
+    protocol: str
+    major: int
+    minor: int
+    name: str
+
+    @property
+    def version(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+@lru_cache(maxsize=1024)
+def parse(message_type: str) -> MessageType | None:
+    """The parts of a type URI; None for a short type (`request-credential`) or anything else of another form, which is
+    a legal type of a general message. A version without a minor number (`/2/`) is read as `2.0`."""
+    parts = message_type.rsplit("/", 3)
+    if len(parts) != 4:
+        return None
+    prefix, protocol, version, name = parts
+    numbers = _VERSION.fullmatch(version)
+    if numbers is None or not _NAME.fullmatch(protocol) or not _NAME.fullmatch(name):
+        return None
+    return MessageType(prefix + "/", protocol, int(numbers[1]), int(numbers[2] or 0), name)
+
+
+def spellings(message_type: str) -> tuple[str, ...]:
+    """All texts that mean this type, the given one first: two under one of the two equal prefixes, else one."""
+    for mine, other in (_PREFIXES, _PREFIXES[::-1]):
+        if message_type.startswith(mine):
+            return message_type, other + message_type[len(mine) :]
+    return (message_type,)
+
+
+def canonical(message_type: str) -> str:
+    """The spelling under `https://didcomm.org/`, where there is one; else the type itself."""
+    if message_type.startswith(DID_SOV):
+        return DIDCOMM_ORG + message_type[len(DID_SOV) :]
+    return message_type
+
+
+def in_prefix_of(message_type: str, like: str) -> str:
+    """`message_type` in the spelling of `like`, the type of the message that is answered (RFC 0348). Changed only where
+    both are under one of the two equal prefixes."""
+    for prefix in _PREFIXES:
+        if like.startswith(prefix):
+            return next((text for text in spellings(message_type) if text.startswith(prefix)), message_type)
+    return message_type
