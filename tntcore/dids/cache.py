@@ -1,0 +1,77 @@
+"""A bounded cache whose entries expire and whose concurrent loads of one key share one. For one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class SharedCache(Generic[V]):
+    """Args:
+    now: a clock in seconds that never goes back, e.g. `time.monotonic`.
+    capacity: entries kept; the one used longest ago goes first.
+    """
+
+    def __init__(self, now: Callable[[], float], capacity: int) -> None:
+        self._now = now
+        self._capacity = capacity
+        self._entries: OrderedDict[str, tuple[V, float]] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[V]] = {}
+
+    def peek(self, key: str) -> V | None:
+        """What is cached and has not expired. Never waits."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry[1] <= self._now():
+            del self._entries[key]
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def put(self, key: str, value: V, ttl: float) -> None:
+        """Keeps a value for `ttl` seconds (`math.inf`: until evicted; 0 or less: not at all)."""
+        if ttl <= 0:
+            return
+        self._entries[key] = (value, self._now() + ttl)
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        """Forgets a key; what is being loaded for it at this moment will not be kept either."""
+        self._entries.pop(key, None)
+        self._loading.pop(key, None)
+
+    async def get(self, key: str, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
+        """What is cached, else what `load` answers: the value, and for how many seconds to keep it.
+
+        Raises:
+            Whatever `load` raises, to everyone who waited for it. It is not cached.
+        """
+        value = self.peek(key)
+        if value is not None:
+            return value
+        task = self._loading.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load(key, load))
+            # Everyone who waited may have been cancelled: then nobody else looks at the error.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._loading[key] = task
+        # One caller that gives up must not take the load away from the others.
+        return await asyncio.shield(task)
+
+    async def _load(self, key: str, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
+        current = asyncio.current_task()
+        try:
+            value, ttl = await load()
+            if self._loading.get(key) is current:
+                self.put(key, value, ttl)
+            return value
+        finally:
+            if self._loading.get(key) is current:
+                del self._loading[key]
