@@ -103,13 +103,14 @@ def decorator_keys(message: Message) -> tuple[str, ...]:
     """The keys that a webhook's `match` is tried against beside the type, in the message's order, each once.
 
     v1: top-level members with a decorator in their name (RFC 0011): `~please_ack`, `requests~attach`, `comment~l10n`.
-    v2: headers that not every message has (`please_ack`, `attachments`, `lang`), then each attachment's `format`.
+    v2: headers that not every message has (`please_ack`, `attachments`, `lang`), decorators that a message converted
+    from v1 keeps in its body (`~timing`), then each attachment's `format`.
     The first 256 of at most 1,024 characters each.
     """
     if message.version == "v1":
         keys: Iterator[str] = (key for key in message.fields if "~" in key)
     else:
-        keys = _v2_keys(message.fields)
+        keys = _v2_keys(message)
     return tuple(dict.fromkeys(key for key, _ in zip(_short(keys), range(MAX_KEYS), strict=False)))
 
 
@@ -117,9 +118,10 @@ def _short(keys: Iterator[str]) -> Iterator[str]:
     return (key for key in keys if len(key) <= MAX_IDENTIFIER)
 
 
-def _v2_keys(fields: Mapping[str, Any]) -> Iterator[str]:
-    yield from (key for key in fields if key not in _V2_HEADERS)
-    attached = fields.get("attachments")
+def _v2_keys(message: Message) -> Iterator[str]:
+    yield from (key for key in message.fields if key not in _V2_HEADERS)
+    yield from (key for key in message.body if "~" in key)
+    attached = message.fields.get("attachments")
     for item in attached if isinstance(attached, list) else ():
         if isinstance(item, dict) and isinstance(item.get("format"), str):
             yield item["format"]

@@ -1,0 +1,184 @@
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tntcore.errors import Problem
+from tntcore.messaging.compose import PLAINTEXT_TYP, prefill_v1, to_v2
+from tntcore.messaging.message import Message, attachments
+from tntcore.messaging.types import DIDCOMM_ORG
+
+ACK = DIDCOMM_ORG + "notification/1.0/ack"
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=10)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8"), max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def convert(message: dict[str, Any]) -> dict[str, Any]:
+    return to_v2(message, from_did="did:example:a", to_did="did:example:b", created_time=17)
+
+
+def test_prefill_adds_what_is_missing() -> None:
+    given = {"@type": ACK, "status": "OK"}
+    assert prefill_v1(given, thid="th", new_id="new") == {**given, "@id": "new", "~thread": {"thid": "th"}}
+    assert given == {"@type": ACK, "status": "OK"}
+
+
+def test_prefill_keeps_what_is_there() -> None:
+    given = {"@type": ACK, "@id": "mine", "~thread": {"thid": "mine too", "pthid": "p"}}
+    assert prefill_v1(given, thid="th", new_id="new") == given
+
+
+def test_prefill_adds_the_thread_id_to_a_thread_without_one() -> None:
+    thread = {"pthid": "p"}
+    filled = prefill_v1({"@type": ACK, "~thread": thread}, thid="th", new_id="new")
+    assert filled["~thread"] == {"pthid": "p", "thid": "th"}
+    assert thread == {"pthid": "p"}
+
+
+@pytest.mark.parametrize(
+    "message", [{"@type": ACK, "@id": "", "~thread": None}, {"@type": ACK, "~thread": {"thid": ""}}]
+)
+def test_empty_counts_as_missing(message: dict[str, Any]) -> None:
+    filled = prefill_v1(message, thid="th", new_id="new")
+    assert (filled["@id"], filled["~thread"]) == ("new", {"thid": "th"})
+
+
+def test_prefill_of_a_v2_shaped_message() -> None:
+    assert prefill_v1({"type": "t", "body": {}}, thid="th", new_id="new") == {
+        "type": "t",
+        "body": {},
+        "id": "new",
+        "thid": "th",
+    }
+    given = {"type": "t", "id": "i", "thid": "x", "body": {}}
+    assert prefill_v1(given, thid="th", new_id="new") == given
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ({}, "@type"),
+        ({"@id": "i"}, "@type"),
+        ({"@type": ""}, "@type"),
+        ({"@type": 5}, "@type"),
+        ({"@type": "t" * 1025}, "@type"),
+        ({"@type": "t", "@id": 5}, "@id"),
+        ({"@type": "t", "~thread": "x"}, "~thread"),
+        ({"@type": "t", "~thread": []}, "~thread"),
+        ({"@type": "t", "~thread": {"thid": 5}}, "~thread.thid"),
+        ({"id": "i"}, "type"),
+        ({"type": "t", "id": ["i"]}, "id"),
+        ({"type": "t", "thid": {"a": 1}}, "thid"),
+    ],
+)
+def test_prefill_refuses_what_no_agent_could_read(message: dict[str, Any], named: str) -> None:
+    with pytest.raises(Problem) as caught:
+        prefill_v1(message, thid="th", new_id="new")
+    assert (caught.value.status, caught.value.code) == (400, "message-invalid")
+    assert caught.value.detail.startswith(named + " ")
+
+
+def test_to_v2() -> None:
+    converted = convert(
+        {
+            "@type": ACK,
+            "@id": "i",
+            "~thread": {"thid": "th", "pthid": "p", "sender_order": 3, "received_orders": {"did:example:b": 2}},
+            "status": "OK",
+            "~please_ack": {"on": ["RECEIPT"]},
+            "formats": [{"attach_id": "one", "format": "f"}],
+            "offers~attach": [
+                {
+                    "@id": "one",
+                    "mime-type": "text/plain",
+                    "lastmod_time": "2026-01-02T03:04:05Z",
+                    "data": {"base64": "+/+/"},
+                }
+            ],
+            "ack~attach": {"data": {"serial": 7}},
+        }
+    )
+    assert converted == {
+        "id": "i",
+        "type": ACK,
+        "typ": PLAINTEXT_TYP,
+        "from": "did:example:a",
+        "to": ["did:example:b"],
+        "created_time": 17,
+        "thid": "th",
+        "pthid": "p",
+        "sender_order": 3,
+        "received_orders": [{"id": "did:example:b", "last": 2, "gaps": []}],
+        "body": {
+            "status": "OK",
+            "~please_ack": {"on": ["RECEIPT"]},
+            "formats": [{"attach_id": "one", "format": "f"}],
+        },
+        "attachments": [
+            {
+                "id": "one",
+                "media_type": "text/plain",
+                "lastmod_time": 1767323045,
+                "data": {"base64": "-_-_"},
+                "format": "f",
+            },
+            {"data": {"json": {"serial": 7}}},
+        ],
+    }
+
+
+def test_linked_content_keeps_its_digest() -> None:
+    data = {"links": ["https://example.com/a"], "sha256": "AB" * 32}
+    (attachment,) = convert({"@type": "t", "@id": "i", "x~attach": {"@id": "a", "data": data}})["attachments"]
+    assert attachment["data"] == {"links": ["https://example.com/a"], "hash": "f1220" + "ab" * 32}
+
+
+@pytest.mark.parametrize("value", ["text", 7, None, [1], [{"data": "x"}], [{"@id": "a"}], {"data": None}])
+def test_what_only_looks_like_an_attachment_stays_in_the_body(value: Any) -> None:
+    converted = convert({"@type": "t", "@id": "i", "x~attach": value})
+    assert converted["body"] == {"x~attach": value}
+    assert "attachments" not in converted
+
+
+def test_a_v2_shaped_message_stays_as_it_is() -> None:
+    given = {"type": "t", "id": "i", "thid": "th", "body": {"a": 1}, "custom": [1], "created_time": 5, "from": "x"}
+    assert convert(given) == {
+        **given,
+        "typ": PLAINTEXT_TYP,
+        "from": "did:example:a",
+        "to": ["did:example:b"],
+    }
+    assert convert({"type": "t", "id": "i"})["body"] == {}
+
+
+V1 = st.dictionaries(TEXT | st.sampled_from(["x~attach", "formats", "~please_ack", "body", "id", "type"]), JSON).map(
+    lambda fields: fields | {"@type": "t"}
+)
+
+
+@given(V1, st.none() | st.dictionaries(st.sampled_from(["thid", "pthid", "sender_order", "other"]), TEXT))
+def test_conversion_loses_nothing(fields: dict[str, Any], thread: dict[str, str] | None) -> None:
+    message = prefill_v1({**fields, **({"~thread": thread} if thread is not None else {})}, thid="th", new_id="new")
+    before = orjson.dumps(message)
+    converted = convert(message)
+    assert orjson.dumps(message) == before
+    left, right = Message.read(before), Message.read(orjson.dumps(converted))
+    assert right.version == "v2"
+    assert (left.type, left.id, left.thid, left.pthid) == (right.type, right.id, right.thid, right.pthid)
+    for key, value in message.items():
+        if key not in ("@type", "@id", "~thread", "x~attach"):
+            assert converted["body"][key] == value
+    if "x~attach" not in converted["body"]:
+        assert [a.data for a in attachments(left)] == [a.data for a in attachments(right)]
+
+
+@given(V1)
+def test_prefill_twice_is_prefill_once(fields: dict[str, Any]) -> None:
+    once = prefill_v1(fields, thid="th", new_id="new")
+    assert prefill_v1(once, thid="other", new_id="other") == once
