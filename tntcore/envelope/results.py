@@ -15,7 +15,7 @@ class Authcrypt:
 
     Attributes:
         plaintext: the message, as the sender wrote it.
-        recipient_kid: ours: a base58 verkey (v1) or a DID URL (v2), as the envelope spells it.
+        recipient_kid: ours: a base58 verkey (v1, whatever form the envelope has it in) or a DID URL (v2, as spelled).
         sender_kid: the key that authenticated: a base58 verkey (v1) or a DID URL (v2).
         signer_kid: whose signature was found inside and verified, if any.
     """

@@ -1,0 +1,37 @@
+"""Base64url as the two DIDComm versions need it: written padded (v1) or not (v2), read either way (RFC 4648)."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from typing import Any, Final
+
+from tntcore.errors import EnvelopeError
+
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+_MISSING: Final = (b"", b"===", b"==", b"=")
+
+
+def encode_padded(data: bytes) -> bytes:
+    """For v1: DIDComm-js reads only padded base64url, everyone else reads both."""
+    return b2a_base64(data, newline=False).translate(_TO_URL)
+
+
+def encode(data: bytes) -> bytes:
+    """For v2: RFC 7515 has no padding."""
+    return encode_padded(data).rstrip(b"=")
+
+
+def decode(text: Any) -> bytes:
+    """The bytes of a base64url string, padded or not.
+
+    Raises:
+        EnvelopeError: `malformed` if it is not a string, or has any character that does not belong.
+    """
+    if type(text) is not str:
+        raise EnvelopeError("malformed", "base64url is missing where it is expected")
+    try:
+        data = text.encode("ascii").translate(_FROM_URL)
+        return a2b_base64(data + _MISSING[len(data) % 4], strict_mode=True)
+    except ValueError:
+        raise EnvelopeError("malformed", "not base64url") from None

@@ -1,0 +1,78 @@
+"""How much of a stranger's JSON is read, and the one strict way to read it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from tntcore.errors import EnvelopeError
+
+MAX_RECIPIENTS: Final = 32
+"""Recipients of one envelope. Each costs a lookup; an honest sender has one per key of one DID."""
+
+MAX_DEPTH: Final = 32
+"""Nested objects and arrays in headers and plaintexts. What reads them later may recurse; orjson alone allows 1,024."""
+
+MAX_PLAINTEXT: Final = 4 * 1024 * 1024
+"""Bytes of a message, unpacked."""
+
+MAX_WIRE: Final = 9_961_472
+"""Bytes of a packed message, 9.5 MiB: the largest plaintext, in base64 three times (encryption and two forwards)."""
+
+
+def parse_json(raw: bytes) -> Any:
+    """JSON text as Python values: no deeper than `MAX_DEPTH`, UTF-8, no NaN.
+
+    Raises:
+        EnvelopeError: `not-json`, `too-deep`.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        # Raised `from None`: the original carries the whole text, which may be a plaintext.
+        if "ecursion" in error.msg:
+            raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}") from None
+        raise EnvelopeError("not-json", "not JSON in UTF-8") from None
+    # Counting is far cheaper than walking, and settles the matter for nearly every message.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_deep(value):
+        raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """As `parse_json`, for a text that must be an object.
+
+    Raises:
+        EnvelopeError: `not-json`, `too-deep`, `malformed` if it is another JSON value.
+    """
+    value = parse_json(raw)
+    if type(value) is not dict:
+        raise EnvelopeError("malformed", "not a JSON object")
+    return value
+
+
+def check_plaintext_size(plaintext: bytes) -> None:
+    """Raises `EnvelopeError` `too-large` over `MAX_PLAINTEXT`."""
+    if len(plaintext) > MAX_PLAINTEXT:
+        raise EnvelopeError("too-large", f"a message has at most {MAX_PLAINTEXT} bytes, not {len(plaintext)}")
+
+
+def check_wire_size(packed: bytes) -> None:
+    """Raises `EnvelopeError` `too-large` over `MAX_WIRE`."""
+    if len(packed) > MAX_WIRE:
+        raise EnvelopeError("too-large", f"a packed message has at most {MAX_WIRE} bytes, not {len(packed)}")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if type(item) is dict else item)
+            if type(child) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,435 @@
+"""DIDComm v2 envelopes: DIDComm Messaging 2.1, "DIDComm Messages" and "Routing Protocol 2.0".
+
+Packing is the `didcomm` library's. Unpacking uses the algorithms that library registers, but neither its `unpack` nor
+authlib's parsing of JWE and JWS, and that is the one place where we go round them, because
+
+- `authlib.jose.util.extract_segment` refuses any part over 256,000 characters and `JsonWebEncryption` more than 16
+  recipients, where we accept 4 MiB and 32: parsing ourselves lifts both without changing a module that is not ours;
+- authlib inflates `zip` without a limit: here there is no code that could;
+- `didcomm.unpack` leaves async generators unfinished, each of which costs a task in a running event loop, and answers a
+  rebuilt message instead of the one that was sent.
+
+No library makes the addressing checks of the specification: see `_check_addressing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import orjson
+from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
+from didcomm.common.algorithms import AnonCryptAlg, AuthCryptAlg
+from didcomm.core.anoncrypt import anoncrypt
+from didcomm.core.authcrypt import authcrypt
+from didcomm.core.types import Key
+
+from tntcore.dids.document import Curve, DidDocument, PublicKey
+from tntcore.envelope import base64url
+from tntcore.envelope.errors import NeedsDocument
+from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
+from tntcore.envelope.limits import MAX_RECIPIENTS, check_plaintext_size, check_wire_size, parse_object
+from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
+from tntcore.envelope.wire import Wire, is_did_url, read
+from tntcore.errors import DidError, EnvelopeError
+
+FORWARD: Final = "https://didcomm.org/routing/2.0/forward"
+
+Documents = Mapping[str, DidDocument]
+"""Resolved documents by DID, as the key ids in the message spell it."""
+
+_SIGN_ALGS: Final[dict[Curve, str]] = {"Ed25519": "EdDSA", "P-256": "ES256", "secp256k1": "ES256K"}
+_AGREEMENT_CURVES: Final = ("X25519", "P-256", "P-384", "P-521")
+_SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+# Every u-coordinate that gives the all-zero shared secret, whatever our key (RFC 7748, section 6.1): 0, 1, -1 and the
+# two points of order 8, with those that are not reduced. The highest bit is ignored.
+_P: Final = 2**255 - 19
+_LOW_ORDER: Final = frozenset(
+    u.to_bytes(32, "little")
+    for u in (
+        0,
+        1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+        _P - 1,
+        _P,
+        _P + 1,
+    )
+)
+
+# The only nestings the specification has (2.1, "IANA Media Types"): each layer at most once, in this order.
+_LAYERS: Final = ("anoncrypt", "authcrypt", "signed", "plaintext")
+
+
+def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Unpacked:
+    """Opens a v2 message already parsed by `wire.read`; see `tntcore.envelope.unpack` for the errors."""
+    plaintext = raw
+    outer = -1
+    recipient = sender = signer = None
+    while (layer := _layer(wire)) != "plaintext":
+        if _LAYERS.index(layer) <= outer:
+            raise EnvelopeError("nesting", f"{layer} inside {_LAYERS[outer]}")
+        outer = _LAYERS.index(layer)
+        if layer == "signed":
+            signer = wire.header.sender_kid
+            plaintext = _verify(wire, documents)
+        else:
+            sender = wire.header.sender_kid
+            recipient, plaintext = _decrypt(wire, secrets, documents)
+        wire = read(plaintext)
+        if wire.header.version != "v2":
+            raise EnvelopeError("nesting", "v1 inside v2")
+    _check_addressing(wire.body, recipient, sender, signer)
+    if recipient is not None and sender is not None:
+        return Authcrypt(plaintext, "v2", recipient, sender, signer)
+    if signer is not None:
+        return Signed(plaintext, "v2", signer, recipient)
+    if recipient is not None:
+        return Anoncrypt(plaintext, "v2", recipient)
+    return Plaintext(plaintext, "v2")
+
+
+def pack(
+    message: Mapping[str, Any],
+    *,
+    to: DidDocument | None,
+    from_: tuple[DidDocument, Secrets] | None = None,
+    sign_with: tuple[str, PrivateKey] | None = None,
+    protect_sender: bool = False,
+) -> bytes:
+    """Packs a v2 message for one DID: signed, then authcrypted, then anoncrypted, as far as asked for.
+
+    Args:
+        message: a v2 plaintext message, with `from` and `to` as the protection demands.
+        to: the recipient's document: the message is encrypted for all its key-agreement keys of one curve. None for a
+            message that is signed only.
+        from_: the sender's document, and private keys by key id: makes an authcrypt, with the first key-agreement key
+            of the document of whose curve the recipient has one. None for an anoncrypt.
+        sign_with: key id and private key (Ed25519, P-256, or secp256k1) of a signature inside.
+        protect_sender: hides the sender's key id in an anoncrypt around the authcrypt.
+
+    Raises:
+        EnvelopeError: `not-json`, `too-deep`, `too-large`, `too-many-recipients`, `bad-key`, `no-common-curve`,
+            `nothing-to-do` for a message neither signed nor encrypted, and `addressing-...` as for unpacking.
+    """
+    content = _plain(message)
+    sign_kid = sign_with[0] if sign_with else None
+    if to is None:
+        if from_ is not None or protect_sender or sign_with is None:
+            raise EnvelopeError("nothing-to-do", "a message without recipient can only be signed")
+        _check_addressing(content, None, None, sign_kid)
+        return _finish(_sign(content, sign_with))
+    sender: Key | None = None
+    if from_ is not None:
+        sender, recipients = _common_keys(*from_, to)
+    else:
+        recipients = _keys_of_first_curve(to)
+    recipient_kid = str(recipients[0].kid)
+    _check_addressing(content, recipient_kid, None if sender is None else str(sender.kid), sign_kid)
+    if sign_with is not None:
+        content = _sign(content, sign_with)
+    if sender is not None:
+        content = authcrypt(content, list(recipients), sender, AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW).msg
+    if sender is None or protect_sender:
+        content = _anoncrypt(content, recipients)
+    return _finish(content)
+
+
+def forward(
+    packed: bytes, *, to: str, routing_keys: Sequence[str], documents: Documents, new_id: Callable[[], str]
+) -> bytes:
+    """Wraps a packed message for the mediators of its recipient (Routing Protocol 2.0), an anoncrypt for each.
+
+    Args:
+        packed: a v2 envelope.
+        to: the recipient's DID, or DID URL of its key: `next` of the innermost forward.
+        routing_keys: DIDs, or DID URLs of key-agreement keys, as a service has them: the first one opens first.
+            did:key too, whose document has the X25519 key that belongs to an Ed25519 key.
+        documents: of the routing keys' DIDs.
+        new_id: makes the `id` of each forward message.
+
+    Raises:
+        NeedsDocument: a routing key's document is not in `documents`.
+        EnvelopeError: `too-large`, `bad-key`, `not-json`.
+    """
+    for routing_key in reversed(routing_keys):
+        did = did_of(routing_key)
+        message = {
+            "id": new_id(),
+            "typ": "application/didcomm-plain+json",
+            "type": FORWARD,
+            "to": [did],
+            "body": {"next": to},
+            "attachments": [{"data": {"json": parse_object(packed)}}],
+        }
+        document = _document(documents, did)
+        if routing_key in document.key_agreement:
+            recipients: tuple[Key, ...] = (_public_jose(document, routing_key),)
+        elif "#" not in routing_key or did.startswith("did:key:"):
+            recipients = _keys_of_first_curve(document)
+        else:
+            raise EnvelopeError("bad-key", "the routing key is not for key agreement")
+        packed = _finish(_anoncrypt(message, recipients))
+        to = routing_key
+    return packed
+
+
+def did_of(did_url: str) -> str:
+    """The DID of a DID URL, as spelled."""
+    return did_url.partition("#")[0]
+
+
+def same_did(one: str, other: str) -> bool:
+    """Whether two DIDs are equal, or the long and the short form of one did:peer:4 (whose short form is the hash of the
+    long one's document)."""
+    return one == other or (one.startswith("did:peer:4") and one.split(":")[:3] == other.split(":")[:3])
+
+
+def _layer(wire: Wire) -> str:
+    if wire.header.kind != "encrypted":
+        return wire.header.kind
+    return "anoncrypt" if wire.header.sender_kid is None else "authcrypt"
+
+
+def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes]:
+    """Our key id and the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4)."""
+    header, body = wire.header, wire.body
+    if _text(wire.protected, "apv").rstrip("=") != _apv(header.recipient_kids):
+        raise EnvelopeError("malformed", "apv does not stand for the recipients")
+    index, kid = next(((i, kid) for i, kid in enumerate(header.recipient_kids) if kid in secrets), (-1, ""))
+    if index < 0:
+        raise EnvelopeError("wrong-key", "none of the recipients' keys is ours")
+    secret, entry = secrets[kid], body["recipients"][index]
+    theirs = _sender_key(header.sender_kid, documents) if header.sender_kid is not None else None
+    encrypted_key, iv, tag, ciphertext = (
+        base64url.decode(part)
+        for part in (entry.get("encrypted_key"), body.get("iv"), body.get("tag"), body["ciphertext"])
+    )
+    # Only what was checked goes to the library.
+    params = {
+        "alg": header.alg,
+        "enc": wire.protected["enc"],
+        "apu": wire.protected.get("apu"),
+        "apv": wire.protected["apv"],
+        "epk": _ephemeral_key(wire.protected.get("epk"), secret),
+    }
+    alg, enc = JsonWebEncryption.ALG_REGISTRY[header.alg], JsonWebEncryption.ENC_REGISTRY[params["enc"]]
+    ours = _private_jose(secret)
+    try:
+        if theirs is None:
+            content_key = alg.unwrap(enc, encrypted_key, params, ours)
+        else:
+            content_key = alg.unwrap(enc, encrypted_key, params, ours, theirs, tag)
+        return kid, enc.decrypt(ciphertext, body["protected"].encode(), iv, tag, content_key)
+    except Exception:  # noqa: BLE001  hostile input surfaces as nearly anything in the library
+        raise EnvelopeError("cannot-decrypt", "our key does not open the message") from None
+
+
+def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
+    if type(epk) is not dict or epk.get("crv") != secret.curve:
+        raise EnvelopeError("malformed", "epk is no key of the recipient's curve")
+    x = base64url.decode(epk.get("x"))
+    if len(x) != scalar_size(secret.curve):
+        raise EnvelopeError("malformed", "epk has the wrong size")
+    if secret.curve != "X25519":
+        base64url.decode(epk.get("y"))
+        return {"kty": "EC", "crv": secret.curve, "x": epk["x"], "y": epk["y"]}
+    if x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER:
+        raise EnvelopeError("low-order-epk", "epk is a point of small order")
+    return {"kty": "OKP", "crv": "X25519", "x": epk["x"]}
+
+
+def _sender_key(kid: str, documents: Documents) -> Any:
+    document = _document(documents, did_of(kid))
+    if kid not in document.key_agreement:
+        raise EnvelopeError("unknown-sender-key", "the sender's document has no such key-agreement key")
+    return _public_jose(document, kid).key
+
+
+def _verify(wire: Wire, documents: Documents) -> bytes:
+    """The payload of a JWS whose signature holds (RFC 7515, section 5.2)."""
+    kid, alg = wire.header.sender_kid or "", wire.header.alg
+    document = _document(documents, did_of(kid))
+    method = document.methods.get(kid)
+    if method is None or kid not in document.authentication:
+        raise EnvelopeError("unknown-signer-key", "the signer's document has no such authentication key")
+    if _SIGN_ALGS.get(method.key.curve) != alg:
+        raise EnvelopeError("unsupported", f"a signature {alg} with a key of {method.key.curve}")
+    signature = base64url.decode(wire.body["signature"])
+    signing_input = f"{wire.body['protected']}.{wire.body['payload']}".encode()
+    key = _public_jose(document, kid).key
+    try:
+        valid = JsonWebSignature.ALGORITHMS_REGISTRY[alg].verify(signing_input, signature, key)
+    except Exception:  # noqa: BLE001  as in _decrypt
+        valid = False
+    if not valid:
+        raise EnvelopeError("bad-signature", "the signature does not match")
+    return base64url.decode(wire.body["payload"])
+
+
+def _check_addressing(
+    message: Mapping[str, Any], recipient: str | None, sender: str | None, signer: str | None
+) -> None:
+    """The checks of 2.1, "Message Layer Addressing Consistency", and the `to` that "DIDComm Signed Messages" demands of
+    what is signed and encrypted, so that a recipient cannot pass a signature on as meant for another."""
+    claimed, to = message.get("from"), message.get("to")
+    if to is not None and not (type(to) is list and all(type(did) is str for did in to)):
+        raise EnvelopeError("malformed", "to is not a list of DIDs")
+    if claimed is not None and type(claimed) is not str:
+        raise EnvelopeError("malformed", "from is not a DID")
+    if claimed is None and (sender is not None or signer is not None):
+        raise EnvelopeError("addressing-from-missing", "an authenticated message without from")
+    if sender is not None and not same_did(claimed or "", did_of(sender)):
+        raise EnvelopeError("addressing-from-mismatch", "from is not the DID of the sender's key")
+    if signer is not None and not same_did(claimed or "", did_of(signer)):
+        raise EnvelopeError("addressing-signer-mismatch", "from is not the DID of the signer's key")
+    if recipient is None:
+        return
+    if to is None and signer is not None:
+        raise EnvelopeError("addressing-to-missing", "signed and encrypted, but without to")
+    if to is not None and not any(same_did(did, did_of(recipient)) for did in to):
+        raise EnvelopeError("addressing-to-mismatch", "to does not name the DID of the recipient's key")
+
+
+def _document(documents: Documents, did: str) -> DidDocument:
+    document = documents.get(did)
+    if document is None:
+        raise NeedsDocument(did)
+    return document
+
+
+def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = dict(message)
+    try:
+        plaintext = orjson.dumps(content)
+    except TypeError:
+        raise EnvelopeError("not-json", "the message is not JSON") from None
+    check_plaintext_size(plaintext)
+    return parse_object(plaintext)
+
+
+def _finish(content: dict[str, Any]) -> bytes:
+    packed = orjson.dumps(content)
+    check_wire_size(packed)
+    return packed
+
+
+def _sign(content: dict[str, Any], sign_with: tuple[str, PrivateKey]) -> dict[str, Any]:
+    kid, secret = sign_with
+    name = _SIGN_ALGS.get(secret.curve)
+    if name is None or not is_did_url(kid):
+        raise EnvelopeError("bad-key", f"no signatures with {secret.curve}, or no DID URL as its kid")
+    header = {"typ": "application/didcomm-signed+json", "alg": name}
+    protected = base64url.encode(orjson.dumps(header))
+    payload = base64url.encode(orjson.dumps(content))
+    signature = JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(protected + b"." + payload, _private_jose(secret))
+    if name == "ES256K":
+        signature = _low_s(signature)
+    entry = {
+        "protected": protected.decode(),
+        "signature": base64url.encode(signature).decode(),
+        "header": {"kid": kid},
+    }
+    return {"payload": payload.decode(), "signatures": [entry]}
+
+
+def _low_s(signature: bytes) -> bytes:
+    # OpenSSL answers either of the two valid s; the Rust libraries refuse the higher one.
+    s = int.from_bytes(signature[32:], "big")
+    return signature[:32] + min(s, _SECP256K1_ORDER - s).to_bytes(32, "big")
+
+
+def _anoncrypt(content: dict[str, Any], recipients: Sequence[Key]) -> dict[str, Any]:
+    packed: dict[str, Any] = anoncrypt(content, list(recipients), AnonCryptAlg.XC20P_ECDH_ES_A256KW).msg
+    return packed
+
+
+def _common_keys(from_: DidDocument, secrets: Secrets, to: DidDocument) -> tuple[Key, tuple[Key, ...]]:
+    for kid in from_.key_agreement:
+        secret = secrets.get(kid)
+        if secret is None:
+            continue
+        recipients = _keys_of_curve(to, secret.curve)
+        if recipients:
+            return _key(kid, _private_jose(secret)), recipients
+    raise EnvelopeError("no-common-curve", "no key of ours is of a curve for which the recipient has one")
+
+
+def _keys_of_first_curve(document: DidDocument) -> tuple[Key, ...]:
+    for kid in document.key_agreement:
+        method = document.methods.get(kid)
+        if method is not None and method.key.curve in _AGREEMENT_CURVES:
+            return _keys_of_curve(document, method.key.curve)
+    raise EnvelopeError("no-common-curve", "the recipient has no key that can encrypt")
+
+
+def _keys_of_curve(document: DidDocument, curve: Curve) -> tuple[Key, ...]:
+    keys = tuple(
+        _public_jose(document, kid)
+        for kid in document.key_agreement
+        if curve in _AGREEMENT_CURVES and kid in document.methods and document.methods[kid].key.curve == curve
+    )
+    if len(keys) > MAX_RECIPIENTS:
+        raise EnvelopeError("too-many-recipients", f"{len(keys)} keys; at most {MAX_RECIPIENTS}")
+    return keys
+
+
+def _public_jose(document: DidDocument, kid: str) -> Key:
+    method = document.methods.get(kid)
+    if method is None:
+        raise EnvelopeError("bad-key", "the document does not have the key it names")
+    return _key(kid, _import_public(method.key))
+
+
+def _key(kid: str, key: Any) -> Key:
+    return Key(cast("Any", kid), key)
+
+
+def _apv(kids: Sequence[str]) -> str:
+    """The key ids' hash that binds an envelope to its recipients (2.1, "ECDH-1PU key wrapping and common protected
+    headers")."""
+    return base64url.encode(hashlib.sha256(".".join(sorted(kids)).encode()).digest()).decode()
+
+
+def _text(container: Mapping[str, Any], name: str) -> str:
+    value = container.get(name)
+    return value if type(value) is str else ""
+
+
+@lru_cache(4096)
+def _import_public(key: PublicKey) -> Any:
+    return _import(_jwk(key))
+
+
+@lru_cache(4096)
+def _private_jose(secret: PrivateKey) -> Any:
+    try:
+        jwk = _jwk(secret.public)
+    except DidError as error:
+        raise EnvelopeError("bad-key", error.detail) from None
+    return _import({**jwk, "d": base64url.encode(secret.raw).decode()})
+
+
+def _import(jwk: dict[str, str]) -> Any:
+    try:
+        key: Any = cast("Any", OKPKey if jwk["kty"] == "OKP" else ECKey).import_key(jwk)
+        key.get_op_key("wrapKey")
+    except ValueError:
+        raise EnvelopeError("bad-key", f"not a key of {jwk['crv']}") from None
+    return key
+
+
+def _jwk(key: PublicKey) -> dict[str, str]:
+    if key.curve in ("Ed25519", "X25519"):
+        return {"kty": "OKP", "crv": key.curve, "x": base64url.encode(key.raw).decode()}
+    size = scalar_size(key.curve)
+    x, y = key.raw[1 : 1 + size], key.raw[1 + size :]
+    return {
+        "kty": "EC",
+        "crv": key.curve,
+        "x": base64url.encode(x).decode(),
+        "y": base64url.encode(y).decode(),
+    }
