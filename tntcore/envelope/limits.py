@@ -31,7 +31,7 @@ def parse_json(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         # Raised `from None`: the original carries the whole text, which may be a plaintext.
-        if "ecursion" in error.msg:
+        if "depth" in error.msg:
             raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}") from None
         raise EnvelopeError("not-json", "not JSON in UTF-8") from None
     # Counting is far cheaper than walking, and settles the matter for nearly every message.

@@ -132,7 +132,7 @@ def pack(
     if sign_with is not None:
         content = _sign(content, sign_with)
     if sender is not None:
-        content = authcrypt(content, list(recipients), sender, AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW).msg
+        content = _authcrypt(content, recipients, sender)
     if sender is None or protect_sender:
         content = _anoncrypt(content, recipients)
     return _finish(content)
@@ -232,11 +232,13 @@ def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
     if type(epk) is not dict or epk.get("crv") != secret.curve:
         raise EnvelopeError("malformed", "epk is no key of the recipient's curve")
     x = base64url.decode(epk.get("x"))
-    if len(x) != scalar_size(secret.curve):
-        raise EnvelopeError("malformed", "epk has the wrong size")
     if secret.curve != "X25519":
-        base64url.decode(epk.get("y"))
+        # authlib, and so didcomm-python, leaves leading zeros out: shorter coordinates have to be read.
+        if max(len(x), len(base64url.decode(epk.get("y")))) > scalar_size(secret.curve):
+            raise EnvelopeError("malformed", "epk has the wrong size")
         return {"kty": "EC", "crv": secret.curve, "x": epk["x"], "y": epk["y"]}
+    if len(x) != 32:
+        raise EnvelopeError("malformed", "epk has the wrong size")
     if x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER:
         raise EnvelopeError("low-order-epk", "epk is a point of small order")
     return {"kty": "OKP", "crv": "X25519", "x": epk["x"]}
@@ -342,9 +344,25 @@ def _low_s(signature: bytes) -> bytes:
     return signature[:32] + min(s, _SECP256K1_ORDER - s).to_bytes(32, "big")
 
 
+def _authcrypt(content: dict[str, Any], recipients: Sequence[Key], sender: Key) -> dict[str, Any]:
+    alg = AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW
+    return _with_full_epk(lambda: authcrypt(content, list(recipients), sender, alg).msg)
+
+
 def _anoncrypt(content: dict[str, Any], recipients: Sequence[Key]) -> dict[str, Any]:
-    packed: dict[str, Any] = anoncrypt(content, list(recipients), AnonCryptAlg.XC20P_ECDH_ES_A256KW).msg
-    return packed
+    return _with_full_epk(lambda: anoncrypt(content, list(recipients), AnonCryptAlg.XC20P_ECDH_ES_A256KW).msg)
+
+
+def _with_full_epk(encrypt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Encrypts until the ephemeral key has no leading zeros: authlib drops them, which RFC 7518, section 6.2.1.2,
+    forbids and strict readers refuse. That takes another go once in 128 times with P-256 and P-384, four goes on
+    average with P-521."""
+    while True:
+        packed = encrypt()
+        epk = orjson.loads(base64url.decode(packed["protected"]))["epk"]
+        size = scalar_size(epk["crv"])
+        if all(len(base64url.decode(epk[axis])) == size for axis in ("x", "y") if axis in epk):
+            return packed
 
 
 def _common_keys(from_: DidDocument, secrets: Secrets, to: DidDocument) -> tuple[Key, tuple[Key, ...]]:
