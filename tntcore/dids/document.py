@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Curve = Literal["Ed25519", "X25519", "P-256", "P-384", "P-521", "secp256k1"]
+
+MAX_DOCUMENT_BYTES: Final = 128 * 1024
+MAX_METHODS: Final = 64
+MAX_SERVICES: Final = 32
+MAX_KEYS: Final = 32  # of a service, of each kind
+MAX_DID_CHARACTERS: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,12 @@ class DidDocument:
     """What was understood of a document. Methods of unknown type and services that are not DIDComm are left out.
 
     Attributes:
-        id: the DID.
-        methods: by absolute id, in the document's order.
-        authentication, key_agreement: absolute ids, in the document's order.
+        id: the DID; unqualified ones are written `did:sov:...`.
+        methods: by absolute id, in the document's order; all ids are of this DID.
+        authentication, key_agreement: absolute ids, in the document's order; each is in `methods`.
         services: DIDComm services by ascending priority.
         also_known_as: other DIDs of the same subject, as claimed.
+        aliases: other absolute ids by which the DID's method names a key of `methods`, to that key's id there.
         raw: the document as received or made.
     """
 
@@ -58,4 +65,11 @@ class DidDocument:
     key_agreement: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     also_known_as: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    def method(self, kid: str) -> VerificationMethod | None:
+        """The method that `kid` names: an absolute id, an alias, or relative (`#key-1`)."""
+        if kid.startswith("#"):
+            kid = self.id + kid
+        return self.methods.get(self.aliases.get(kid, kid))

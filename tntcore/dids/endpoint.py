@@ -1,0 +1,80 @@
+"""Where and to which keys a message for the subject of a DID document goes (RFC 0067; DIDComm Messaging 2.1, "Service
+Endpoint"). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tntcore.dids.document import DidDocument, Service
+from tntcore.dids.key import did_key_to_verkey
+from tntcore.dids.multiformats import decode_verkey, encode_verkey
+from tntcore.dids.parse import absolute_id
+from tntcore.errors import DidError
+
+if TYPE_CHECKING:
+    from tntcore.envelope.results import Version
+
+V1_PROFILES: Final = ("didcomm/aip1", "didcomm/aip2;env=rfc19")
+V2_PROFILES: Final = ("didcomm/v2",)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to send.
+
+    Attributes:
+        uri: http(s), or the DID of a mediator, whose own endpoint is then used and whose key joins `routing_keys`.
+        recipient_verkeys: v1: base58, at least one. v2: empty, a v2 message being for the document's `key_agreement`.
+        routing_keys: v1: base58 verkeys, the innermost forward's first. v2: DIDs or DID URLs as in the document, the
+            outermost forward's first. (RFC 0067 and DIDComm v2 have opposite orders.)
+        accept: media type profiles, as the document has them.
+    """
+
+    uri: str
+    recipient_verkeys: tuple[str, ...]
+    routing_keys: tuple[str, ...]
+    accept: tuple[str, ...]
+
+
+def didcomm_endpoint(document: DidDocument, version: Version) -> Endpoint:
+    """The document's first usable service for that version of DIDComm, by priority.
+
+    A service that lists what it accepts is believed. Another is v2 if its type is `DIDCommMessaging`, else v1.
+
+    Raises:
+        DidError: `no-endpoint`.
+    """
+    for service in document.services:
+        if not service.endpoint.startswith(("https://", "http://", "did:")) or not _speaks(service, version):
+            continue
+        if version == "v2":
+            return Endpoint(service.endpoint, (), service.routing_keys, service.accept)
+        recipients = _verkeys(document, service.recipient_keys or document.authentication)
+        routing = _verkeys(document, service.routing_keys)
+        # Without one of its mediators a message would not arrive.
+        if recipients and len(routing) == len(service.routing_keys):
+            return Endpoint(service.endpoint, recipients, routing, service.accept)
+    raise DidError("no-endpoint", f"the DID document has no usable service for DIDComm {version}")
+
+
+def _speaks(service: Service, version: Version) -> bool:
+    if service.accept:
+        return any(profile in service.accept for profile in (V1_PROFILES if version == "v1" else V2_PROFILES))
+    return (service.type == "DIDCommMessaging") == (version == "v2")
+
+
+def _verkeys(document: DidDocument, references: Iterable[str]) -> tuple[str, ...]:
+    return tuple(verkey for verkey in (_verkey(document, reference) for reference in references) if verkey)
+
+
+def _verkey(document: DidDocument, reference: str) -> str | None:
+    """Of a did:key, of a method of this document, or as it is; None for what is no Ed25519 key."""
+    try:
+        if reference.startswith("did:key:"):
+            return did_key_to_verkey(reference)
+        method = document.method(absolute_id(document.id, reference))
+        return encode_verkey(method.key if method else decode_verkey(reference))
+    except DidError:
+        return None
