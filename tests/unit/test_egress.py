@@ -1,0 +1,526 @@
+import asyncio
+import datetime
+import gzip
+import ipaddress
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from tntcore.egress import MAX_DOCUMENT, Egress, EgressError, is_public
+
+LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Names:
+    """A name server that counts, and answers each time with the next of its answers."""
+
+    def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
+        self._answers = {name.replace("_", "."): list(given) for name, given in answers.items()}
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        given = self._answers.get(host)
+        if not given:
+            raise OSError("unknown name")
+        return given.pop(0) if len(given) > 1 else given[0]
+
+
+@asynccontextmanager
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[TestServer]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    server = TestServer(app, host="127.0.0.1", scheme="https" if tls else "http")
+    await server.start_server(ssl=tls)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def opened(egress: Egress) -> AsyncIterator[Egress]:
+    try:
+        yield egress
+    finally:
+        await egress.close()
+
+
+@asynccontextmanager
+async def raw_server(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        try:
+            await answer(writer)
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.json_response(
+        {
+            "method": request.method,
+            "path": request.path_qs,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": (await request.read()).decode(),
+        },
+        status=202,
+        headers={"Retry-After": "7", "Set-Cookie": "a=b", "X-Other": "x"},
+    )
+
+
+async def code_of(awaitable: Awaitable[object]) -> str:
+    with pytest.raises(EgressError) as caught:
+        await awaitable
+    return caught.value.code
+
+
+async def test_a_request_and_its_answer() -> None:
+    async with serving(echo) as server, opened(Egress(LOOPBACK, now=iter([10.0, 12.5]).__next__)) as egress:
+        answer = await egress.request(
+            "POST",
+            f"http://127.0.0.1:{server.port}/a%2Fb?c=d",
+            headers={"content-type": "application/json", "X-Key": "k", "user-agent": "mine"},
+            body=b'{"a":1}',
+        )
+    assert answer.status == 202
+    assert dict(answer.headers) == {"content-type": "application/json; charset=utf-8", "retry-after": "7"}
+    assert answer.duration == 2.5
+    assert not answer.truncated
+    seen = json.loads(answer.body)
+    assert (seen["method"], seen["path"], seen["body"]) == ("POST", "/a%2Fb?c=d", '{"a":1}')
+    assert {name: seen["headers"][name] for name in ("content-type", "x-key", "user-agent", "accept-encoding")} == {
+        "content-type": "application/json",
+        "x-key": "k",
+        "user-agent": "mine",
+        "accept-encoding": "identity",
+    }
+
+
+async def test_nothing_is_remembered_followed_or_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def redirect(request: web.Request) -> web.Response:
+        seen.append((request.path, request.headers.get("cookie")))
+        return web.Response(status=307, headers={"Location": "/elsewhere", "Set-Cookie": "a=b"})
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with serving(redirect) as server, opened(Egress(LOOPBACK)) as egress:
+        for _ in range(2):
+            answer = await egress.request("POST", f"http://127.0.0.1:{server.port}/here", body=b"x")
+            assert answer.status == 307
+    assert seen == [("/here", None), ("/here", None)]
+
+
+LITERALS = [
+    "127.0.0.1",
+    "127.0.0.1.",
+    "2130706433",
+    "0177.0.0.1",
+    "0x7f.0.0.1",
+    "0x7f.1",
+    "0x7f000001",
+    "017700000001",
+    "127.1",
+    "127.0.1",
+    "127.0.0.01",
+    "0",
+    "0.0.0.0",
+    "１２７.0.0.1",
+    "127。0。0。1",
+    "①②⑦.0.0.1",
+    "%31%32%37.0.0.1",
+    "127%2e0.0.1",
+    "localhost",
+    "[::1]",
+    "[::]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[fe80::1%25lo]",
+    "[fe80::1%lo]",
+]
+
+
+@pytest.mark.parametrize("host", LITERALS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_no_spelling_of_this_machine_reaches_it(host: str, scheme: str) -> None:
+    connections = 0
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    # All addresses, both families: whatever gets out of the process to this machine is seen.
+    listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    server = await asyncio.start_server(accept, sock=listener)
+    port = listener.getsockname()[1]
+    async with opened(Egress(allow_http=True)) as egress:
+        code = await code_of(egress.request("POST", f"{scheme}://{host}:{port}/", body=b"x", timeout=5))
+        assert code in ("refused-address", "invalid-url", "dns")
+        await asyncio.sleep(0)
+    server.close()
+    assert connections == 0
+
+
+NOT_PUBLIC = [
+    "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.255", "169.254.169.254",
+    "172.16.0.1", "172.31.255.255", "168.63.129.16", "192.0.0.192", "192.0.2.1", "192.88.99.1", "192.168.0.1",
+    "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
+    "::ffff:8.8.8.8", "::ffff:10.0.0.1", "::7f00:1", "64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::808:808", "100::1", "2001::1", "2001:10::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "5f00::1",
+    "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "2606:4700::1%1",
+]  # fmt: skip
+PUBLIC = [
+    "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.0.1", "172.32.0.1",
+    "168.63.129.17", "192.0.1.1", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@given(st.ip_addresses())
+def test_nothing_is_public_that_the_standard_library_knows_as_private(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    if (
+        address.is_private
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_reserved
+    ):
+        nat64 = isinstance(address, ipaddress.IPv6Address) and address in ipaddress.IPv6Network("64:ff9b::/96")
+        assert nat64 or not is_public(address)
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+async def test_a_name_with_one_address_inside_is_refused(address: str) -> None:
+    names = Names(mixed_example=[["1.1.1.1", address]])
+    async with opened(Egress(lookup=names)) as egress:
+        assert await code_of(egress.request("POST", "https://mixed.example/", timeout=5)) == "refused-address"
+    assert names.asked == ["mixed.example"]
+
+
+async def test_an_address_is_not_looked_up_again_between_check_and_use() -> None:
+    names = Names(rebind_example=[["127.0.0.1"], ["10.0.0.1"]])
+    async with serving(echo) as server, opened(Egress(LOOPBACK, lookup=names)) as egress:
+        answer = await egress.request("GET", f"http://rebind.example:{server.port}/")
+        assert answer.status == 202
+        assert names.asked == ["rebind.example"]
+        await egress.close()
+        assert await code_of(egress.request("GET", f"http://rebind.example:{server.port}/")) == "refused-address"
+
+
+async def test_only_the_allowed_networks_are_open() -> None:
+    names = Names(inside_example=[["127.0.0.1"]])
+    allow = [ipaddress.ip_network("127.0.0.2/32"), ipaddress.ip_network("fd00::/8")]
+    async with serving(echo) as server, opened(Egress(allow, lookup=names)) as egress:
+        for url in (f"http://127.0.0.1:{server.port}/", f"http://inside.example:{server.port}/"):
+            assert await code_of(egress.request("GET", url)) == "refused-address"
+
+
+async def test_http_is_for_allowed_networks_only() -> None:
+    names = Names(public_example=[["1.1.1.1"]])
+    async with opened(Egress(lookup=names)) as egress:
+        assert await code_of(egress.request("GET", "http://public.example/")) == "invalid-url"
+    async with opened(Egress(LOOPBACK, lookup=names)) as egress:
+        assert await code_of(egress.request("GET", "http://public.example/")) == "refused-address"
+        assert await code_of(egress.request("GET", "http://1.1.1.1/")) == "refused-address"
+
+
+async def test_the_refusal_names_no_inner_address() -> None:
+    async with opened(Egress(lookup=Names(a_example=[["10.11.12.13"]]))) as egress:
+        with pytest.raises(EgressError) as caught:
+            await egress.request("GET", "https://a.example/")
+    assert "10.11" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "https://",
+        "https:///path",
+        "ftp://example.com/",
+        "ws://example.com/",
+        "file:///etc/passwd",
+        "//example.com/",
+        "https://user@example.com/",
+        "https://user:secret@example.com/",
+        "https://example.com:99999/",
+        "https://example.com:0/",
+        "https://[::1/",
+        "https://" + "a" * 5000,
+        "javascript:alert(1)",
+    ],
+)
+async def test_invalid_urls(url: str) -> None:
+    async with opened(Egress(lookup=Names())) as egress:
+        with pytest.raises(EgressError) as caught:
+            await egress.request("GET", url)
+    assert caught.value.code == "invalid-url"
+    assert "secret" not in str(caught.value)
+
+
+def leads_out(url: str) -> bool:
+    try:
+        return is_public(ipaddress.ip_address(URL(url).raw_host or ""))
+    except ValueError:
+        return False
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(max_size=30)
+    | st.from_regex(r"https?://[^/]{0,20}/.{0,5}", fullmatch=True)
+    | st.from_regex(r"https://[0-9a-fx.:\[\]%]{1,20}", fullmatch=True)
+)
+def test_any_text_as_url_is_refused_with_a_code(url: str) -> None:
+    async def attempt() -> str:
+        async with opened(Egress(lookup=Names())) as egress:
+            return await code_of(egress.request("GET", url, timeout=5))
+
+    assume(not leads_out(url))
+    assert asyncio.run(attempt()) in ("invalid-url", "dns", "refused-address")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Host", "other"),
+        ("content-length", "1"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"),
+        ("Accept-Encoding", "gzip"),
+        ("X-A", "b\r\nX-C: d"),
+        ("X-A", "b\nc"),
+        ("X-A\r\nB", "c"),
+        ("X A", "b"),
+        ("", "b"),
+        ("X-A", "ü"),
+        ("X-A", "\x00"),
+    ],
+)
+async def test_headers_that_cannot_be_set(name: str, value: str) -> None:
+    async with opened(Egress(lookup=Names())) as egress:
+        code = await code_of(egress.request("POST", "https://example.com/", headers={name: value}))
+    assert code == "invalid-header"
+
+
+@pytest.mark.parametrize("method", ["", "post", "GET /\r\n", "G T"])
+async def test_methods_that_cannot_be_sent(method: str) -> None:
+    async with opened(Egress(lookup=Names())) as egress:
+        assert await code_of(egress.request(method, "https://example.com/")) == "invalid-header"
+
+
+async def test_the_answer_is_read_up_to_its_bound_only() -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x" * 65536)
+                sent += 65536
+        except ConnectionError:
+            return response
+
+    async with serving(endless) as server, opened(Egress(LOOPBACK)) as egress:
+        answer = await egress.request("GET", f"http://127.0.0.1:{server.port}/", max_answer=1000, timeout=5)
+        assert answer.body == b"x" * 1000
+        assert answer.truncated
+    assert sent < 64 * 2**20
+
+
+async def test_an_answer_as_long_as_its_bound_is_whole() -> None:
+    async def exact(request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 1000)
+
+    async with serving(exact) as server, opened(Egress(LOOPBACK)) as egress:
+        answer = await egress.request("GET", f"http://127.0.0.1:{server.port}/", max_answer=1000)
+        assert (len(answer.body), answer.truncated) == (1000, False)
+
+
+async def test_nothing_is_decompressed() -> None:
+    bomb = gzip.compress(b"x" * 10_000_000)
+
+    async def compressed(request: web.Request) -> web.Response:
+        return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+
+    async with serving(compressed) as server, opened(Egress(LOOPBACK)) as egress:
+        answer = await egress.request("GET", f"http://127.0.0.1:{server.port}/", max_answer=100_000)
+        assert answer.body == bomb
+
+
+async def test_one_deadline_over_everything() -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async def never(host: str) -> Sequence[str]:
+        await asyncio.sleep(60)
+        return []
+
+    loop = asyncio.get_running_loop()
+    async with raw_server(drip) as port, opened(Egress(LOOPBACK, lookup=never)) as egress:
+        for url in (f"http://127.0.0.1:{port}/", "https://slow.example/"):
+            started = loop.time()
+            assert await code_of(egress.request("GET", url, timeout=0.3)) == "timeout"
+            assert loop.time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "disconnected"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "disconnected"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "disconnected"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 20_000 + b"\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X-Many: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n" * 100_000 + b"\r\n", "protocol"),
+    ],
+)
+async def test_answers_that_are_none(answer: bytes, code: str) -> None:
+    async def send(writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+
+    async with raw_server(send) as port, opened(Egress(LOOPBACK)) as egress:
+        assert await code_of(egress.request("GET", f"http://127.0.0.1:{port}/", timeout=5)) == code
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with opened(Egress(LOOPBACK, lookup=Names(empty_example=[[]]))) as egress:
+        assert await code_of(egress.request("GET", f"http://127.0.0.1:{port}/")) == "connect"
+        assert await code_of(egress.request("GET", "https://unknown.example/")) == "dns"
+        assert await code_of(egress.request("GET", "https://empty.example/")) == "dns"
+
+
+async def test_the_systems_resolver() -> None:
+    async with serving(echo) as server, opened(Egress([*LOOPBACK, ipaddress.ip_network("::1/128")])) as egress:
+        assert (await egress.request("GET", f"http://localhost:{server.port}/")).status == 202
+        for host in ("a" * 64 + ".example", "does-not-exist.invalid"):
+            assert await code_of(egress.request("GET", f"https://{host}/")) == "dns"
+
+
+def make_certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a new self-signed certificate for `name`, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    return server, ssl.create_default_context(cadata=certificate.public_bytes(serialization.Encoding.PEM).decode())
+
+
+async def test_tls_is_verified(tmp_path: Path) -> None:
+    server_tls, client_tls = make_certificate(tmp_path, "right.example")
+    names = Names(right_example=[["127.0.0.1"]], wrong_example=[["127.0.0.1"]])
+    async with serving(echo, server_tls) as server:
+        right, wrong = (f"https://{host}.example:{server.port}/" for host in ("right", "wrong"))
+        async with opened(Egress(LOOPBACK, lookup=names, tls=client_tls)) as egress:
+            assert (await egress.request("GET", right)).status == 202
+            assert await code_of(egress.request("GET", wrong)) == "tls"
+        async with opened(Egress(LOOPBACK, lookup=names)) as egress:
+            assert await code_of(egress.request("GET", right)) == "tls"
+    async with serving(echo) as plain, opened(Egress(LOOPBACK, lookup=names)) as egress:
+        assert await code_of(egress.request("GET", f"https://right.example:{plain.port}/")) == "tls"
+
+
+async def test_connections_are_used_again() -> None:
+    peers = set()
+
+    async def note(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return web.Response()
+
+    async with serving(note) as server, opened(Egress(LOOPBACK)) as egress:
+        for _ in range(5):
+            await egress.request("POST", f"http://127.0.0.1:{server.port}/", body=b"x")
+    assert len(peers) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "code"),
+    [(404, 2, "status"), (204, 0, "status"), (302, 0, "status"), (200, MAX_DOCUMENT + 1, "too-large")],
+)
+async def test_a_document_that_cannot_be_had(status: int, size: int, code: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=b"x" * size, headers={"Location": "/other"} if status == 302 else {})
+
+    async with serving(handler) as server, opened(Egress(LOOPBACK)) as egress:
+        assert await code_of(egress.fetch(f"http://127.0.0.1:{server.port}/did.json")) == code
+
+
+async def test_a_document() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert "application/json" in request.headers["accept"]
+        return web.Response(body=b"x" * MAX_DOCUMENT)
+
+    async with serving(handler) as server, opened(Egress(LOOPBACK)) as egress:
+        assert await egress.fetch(f"http://127.0.0.1:{server.port}/did.json") == b"x" * MAX_DOCUMENT

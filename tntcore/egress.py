@@ -1,0 +1,367 @@
+"""The only way out: webhooks, DIDComm messages and did:web documents are all asked for here.
+
+Where to is decided by others: a tenant, or whoever wrote a DID document. So nothing inside may be reached (OWASP,
+"Server-Side Request Forgery Prevention"): a host with even one address that is not public is refused, and the address
+that a socket is opened to is itself checked, whatever spelling or name led to it. Nothing is followed, nothing is
+remembered, and everything has a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
+from yarl import URL
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+ErrorCode = Literal[
+    "invalid-url",  # not http(s), http where only https may be, a user name inside, too long
+    "invalid-header",  # one that is not the caller's to set, or that cannot be sent
+    "refused-address",  # leads to an address that is not public
+    "dns",  # the host's name has no address
+    "connect",  # nobody listens, or unreachable
+    "tls",  # certificate or handshake
+    "timeout",
+    "disconnected",  # closed before the whole answer had come
+    "protocol",  # answered with something that is not HTTP, or with headers beyond all bounds
+    "too-large",  # `fetch` only
+    "status",  # `fetch` only: not 200
+]
+
+MAX_URL = 4_096
+MAX_DOCUMENT = 256 * 1024
+FETCH_TIMEOUT = 10.0
+USER_AGENT = "tnt-egress/1"
+
+_MAX_HEADER = 8_190
+# Under the five seconds after which many servers close an idle connection: a POST should not meet one just closing.
+_KEEP_ALIVE = 4.0
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
+
+
+class EgressError(Exception):
+    """A request that brought no answer.
+
+    Args:
+        code: stable, see `ErrorCode`.
+        detail: for the tenant's delivery log: names no address that a name was resolved to, and repeats no content.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: ErrorCode = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, redirects (3xx) included: they are not followed.
+
+    Attributes:
+        headers: `content-type` and `retry-after`, where they were sent.
+        body: up to the bound that was asked for; not decompressed.
+        truncated: there was more.
+        duration: seconds from the call to the end of the answer.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool
+    duration: float
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+# IANA's special-purpose registries (RFC 6890 and its successors), written out because the standard library's
+# `is_global` differs between the versions of Python; and Azure's own virtual address, public in form only.
+_NOT_PUBLIC_4 = _networks(
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32",
+)  # fmt: skip
+_GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = _networks("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address belongs to the public internet, and to no tunnel or translation into something else. A NAT64
+    address (RFC 6052) is what the IPv4 address inside it is; an IPv4-mapped one is not public."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    return (
+        address.scope_id is None
+        and address in _GLOBAL_UNICAST_6
+        and not any(address in network for network in _NOT_PUBLIC_6)
+    )
+
+
+class _RefusedAddressError(OSError):
+    """Of a kind that aiohttp passes on from a resolver and from the opening of a socket."""
+
+
+class _Gate:
+    """Decides on addresses, in the one spelling that the standard library takes: `2130706433` or `0177.0.0.1`, which
+    the system would connect to, are no addresses here."""
+
+    def __init__(self, allow: Sequence[Network], *, public: bool) -> None:
+        self._allow = tuple(allow)
+        self._public = public
+
+    def check(self, address: str) -> None:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            raise _RefusedAddressError("what is not an address in its usual spelling") from None
+        if any(parsed in network for network in self._allow if network.version == parsed.version):
+            return
+        if not (self._public and is_public(parsed)):
+            raise _RefusedAddressError("an address that is not public")
+
+    def open(self, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        """aiohttp's socket factory: the last stop before a connection, and the only one for a host that is a number,
+        for which no resolver is asked."""
+        family, kind, protocol, _, address = info
+        self.check(address[0])
+        return socket.socket(family, kind, protocol)
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves a name, and refuses it when any of its addresses is refused. aiohttp connects to what this returns."""
+
+    def __init__(self, lookup: Lookup, gate: _Gate) -> None:
+        self._lookup = lookup
+        self._gate = gate
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        addresses = await self._lookup(host)
+        if not addresses:
+            raise OSError("no address")
+        for address in addresses:
+            self._gate.check(address)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+class Egress:
+    """Sends requests to places that others chose. Make one per process; `await close()` it at the end.
+
+    Args:
+        allow: networks that may be reached although they are not public, by plain http too: for development.
+        allow_http: also lets plain http go to public addresses.
+        lookup: name -> addresses, as text; raises OSError. Default: the system's resolver.
+        tls: default: the system's trust store.
+        now: seconds, for `Answer.duration`.
+    """
+
+    def __init__(
+        self,
+        allow: Sequence[Network] = (),
+        *,
+        allow_http: bool = False,
+        lookup: Lookup | None = None,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gates = {"https": _Gate(allow, public=True), "http": _Gate(allow, public=allow_http)}
+        self._http = allow_http or bool(allow)
+        self._lookup = lookup or self._system_lookup
+        self._tls = tls
+        self._now = now
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        # Threads of its own: names that are never answered must not hold up anybody else's work.
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def close(self) -> None:
+        """Closes the connections; a later request opens new ones."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        max_answer: int = 4_096,
+        timeout: float = 15.0,  # noqa: ASYNC109 - one deadline over all that a request consists of
+    ) -> Answer:
+        """Sends one request and reads the answer, once.
+
+        Args:
+            url: https; http only to `allow`ed networks (or with `allow_http`).
+            headers: `Host`, `Content-Length`, `Transfer-Encoding`, `Connection`, `Accept-Encoding` and `Expect` are
+                not the caller's.
+            max_answer: bytes of the answer's body that are kept; what comes after them is not read.
+            timeout: seconds for everything: name, connection, sending, answer.
+
+        Raises:
+            EgressError: there is no answer.
+        """
+        target = self._target(url)
+        sent = _headers(method, headers or {})
+        started = self._now()
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._exchange(method, target, sent, body, max_answer, started)
+        except TimeoutError:
+            raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_egress_error(error) from None
+
+    async def fetch(self, url: str) -> bytes:
+        """The body of a document, such as a did:web one: GET, https, status 200, at most 256 KiB, within 10 seconds.
+
+        Raises:
+            EgressError: there is no such document.
+        """
+        answer = await self.request(
+            "GET",
+            url,
+            headers={"Accept": "application/did+json, application/did+ld+json, application/json"},
+            max_answer=MAX_DOCUMENT,
+            timeout=FETCH_TIMEOUT,
+        )
+        if answer.status != 200:
+            raise EgressError("status", f"answered {answer.status}")
+        if answer.truncated:
+            raise EgressError("too-large", f"larger than {MAX_DOCUMENT} bytes")
+        return answer.body
+
+    def _target(self, url: str) -> URL:
+        if len(url) > MAX_URL:
+            raise EgressError("invalid-url", f"longer than {MAX_URL} characters")
+        try:
+            target = URL(url)
+            host, port = target.raw_host, target.port
+        except ValueError:
+            raise EgressError("invalid-url", "not a URL") from None
+        if target.scheme not in ("https", "http") or not host or not port:
+            raise EgressError("invalid-url", "not an https URL")
+        if target.scheme == "http" and not self._http:
+            raise EgressError("invalid-url", "https is required")
+        if target.raw_user is not None or target.raw_password is not None:
+            raise EgressError("invalid-url", "a user name or password inside a URL is not sent")
+        return target
+
+    async def _exchange(
+        self, method: str, target: URL, headers: CIMultiDict[str], body: bytes | None, max_answer: int, started: float
+    ) -> Answer:
+        async with self._session(target.scheme).request(
+            method, target, headers=headers, data=body, allow_redirects=False
+        ) as response:
+            kept = bytearray()
+            while len(kept) <= max_answer and (chunk := await response.content.read(max_answer + 1 - len(kept))):
+                kept += chunk
+            truncated = len(kept) > max_answer
+            if truncated:
+                response.close()
+            return Answer(
+                response.status,
+                {name: response.headers[name] for name in ("content-type", "retry-after") if name in response.headers},
+                bytes(kept[:max_answer]),
+                truncated,
+                self._now() - started,
+            )
+
+    def _session(self, scheme: str) -> aiohttp.ClientSession:
+        session = self._sessions.get(scheme)
+        if session is None:
+            gate = self._gates[scheme]
+            connector = aiohttp.TCPConnector(
+                resolver=_CheckedResolver(self._lookup, gate),
+                socket_factory=gate.open,
+                ssl=self._tls or True,
+                limit=512,
+                limit_per_host=64,
+                keepalive_timeout=_KEEP_ALIVE,
+                ttl_dns_cache=10,
+            )
+            session = self._sessions[scheme] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+                trust_env=False,
+                max_line_size=_MAX_HEADER,
+                max_field_size=_MAX_HEADER,
+            )
+        return session
+
+    async def _system_lookup(self, host: str) -> Sequence[str]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(16, thread_name_prefix="egress-dns")
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._pool,
+            # As bytes: a text would be encoded once more, with errors of its own.
+            lambda: socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
+        )
+        return [str(info[4][0]) for info in found]
+
+
+def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    if not _METHOD.fullmatch(method):
+        raise EgressError("invalid-header", "not an HTTP method")
+    sent = CIMultiDict({"User-Agent": USER_AGENT})
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or name.lower() in _OWN_HEADERS:
+            raise EgressError("invalid-header", f"the header {name[:100]!r} cannot be set, or not to this value")
+        sent[name] = value
+    # A compressed answer can be a thousand times larger than its bound.
+    sent["Accept-Encoding"] = "identity"
+    return sent
+
+
+def _as_egress_error(error: aiohttp.ClientError | OSError) -> EgressError:
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return EgressError("tls", "no trusted TLS connection: check the certificate and its host name")
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _RefusedAddressError):
+        return EgressError("refused-address", f"the host leads to {error.os_error}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return EgressError("dns", "the host's name has no address")
+    if isinstance(error, aiohttp.InvalidURL):
+        return EgressError("invalid-url", "the host is not written in its usual form")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return EgressError("protocol", "the answer is not HTTP, or its headers are too large")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return EgressError("connect", "nobody answers there")
+    return EgressError("disconnected", "the connection was closed before the whole answer had come")
