@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tntcore.dids.build import BOTH, document_body
 from tntcore.dids.document import PublicKey
@@ -19,6 +19,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1")
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
+_PORT: Final = re.compile("[1-9][0-9]{0,4}")
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})+")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f/\\?#]")
 
@@ -40,7 +41,7 @@ def document_url(did: str, *, allow_http: bool = False) -> str:
         not prefix
         and len(host) <= 253
         and (loopback or _HOST.fullmatch(host))
-        and (not separator or (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536))
+        and (not separator or (_PORT.fullmatch(port) and int(port) < 65536))
         and all(map(_safe_segment, segments))
     )
     if not well_formed:
@@ -61,8 +62,7 @@ def did_web_for(public_base_url: str, *segments: str) -> str:
     except ValueError as error:
         raise DidError("malformed-did", "the public base URL is not a URL") from error
     path = [segment for segment in url.path.split("/") if segment]
-    path += [quote(segment, safe="") for segment in segments]
-    did = ":".join([f"did:web:{host or ''}{f'%3A{port}' if port else ''}", *path])
+    did = ":".join([f"did:web:{host or ''}{f'%3A{port}' if port else ''}", *path, *segments])
     document_url(did, allow_http=True)
     return did
 

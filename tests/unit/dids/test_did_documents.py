@@ -207,8 +207,24 @@ def test_deep_nesting_in_a_mapping_is_refused() -> None:
 
 
 FIELD = st.sampled_from(
-    ["id", "type", "controller", "publicKey", "publicKeyJwk", "publicKeyBase58", "publicKeyMultibase", "crv", "x", "y"]
-    + ["serviceEndpoint", "uri", "accept", "routingKeys", "recipientKeys", "priority"]
+    [
+        "id",
+        "type",
+        "controller",
+        "publicKey",
+        "publicKeyJwk",
+        "publicKeyBase58",
+        "publicKeyMultibase",
+        "crv",
+        "x",
+        "y",
+        "serviceEndpoint",
+        "uri",
+        "accept",
+        "routingKeys",
+        "recipientKeys",
+        "priority",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 2**60) | st.text(max_size=8) | st.sampled_from([DID, "#1", VERKEY]),

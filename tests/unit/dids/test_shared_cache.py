@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from tntcore.dids.cache import SharedCache
+
+
+async def test_entries_expire_and_the_one_unused_longest_goes_first() -> None:
+    time = 0.0
+    cache: SharedCache[int] = SharedCache(lambda: time, 2)
+    cache.put("a", 1, 10)
+    cache.put("b", 2, math.inf)
+    assert cache.peek("a") == 1
+    cache.put("c", 3, math.inf)
+    assert (cache.peek("a"), cache.peek("b"), cache.peek("c")) == (1, None, 3)
+    time = 10
+    assert cache.peek("a") is None
+    cache.put("d", 4, 0)
+    assert cache.peek("d") is None
+
+
+async def test_a_load_that_fails_fails_for_all_who_waited_and_is_tried_again() -> None:
+    cache: SharedCache[int] = SharedCache(lambda: 0.0, 2)
+    calls = 0
+
+    async def load() -> tuple[int, float]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        if calls == 1:
+            raise OSError("down")
+        return calls, 1.0
+
+    results = await asyncio.gather(cache.get("a", load), cache.get("a", load), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError, OSError]
+    assert list(await asyncio.gather(cache.get("a", load), cache.get("a", load))) == [2, 2]
+    assert await cache.get("a", load) == 2
+
+
+async def test_what_is_dropped_while_it_loads_is_not_kept() -> None:
+    cache: SharedCache[int] = SharedCache(lambda: 0.0, 2)
+    gate = asyncio.Event()
+    answers = iter((1, 2))
+
+    async def load() -> tuple[int, float]:
+        answer = next(answers)
+        await gate.wait()
+        return answer, math.inf
+
+    old = asyncio.create_task(cache.get("a", load))
+    await asyncio.sleep(0)
+    cache.drop("a")
+    new = asyncio.create_task(cache.get("a", load))
+    await asyncio.sleep(0)
+    gate.set()
+    assert (await old, await new) == (1, 2)
+    assert cache.peek("a") == 2
+
+
+async def test_a_failure_nobody_waits_for_any_more_is_not_reported_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    cache: SharedCache[int] = SharedCache(lambda: 0.0, 2)
+    gate = asyncio.Event()
+
+    async def load() -> tuple[int, float]:
+        await gate.wait()
+        raise OSError("down")
+
+    waiting = asyncio.create_task(cache.get("a", load))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert caplog.records == []
+    assert cache.peek("a") is None
