@@ -1,0 +1,213 @@
+"""One local Functions host: the web server, the queue listeners and the timers of one `FunctionApp`."""
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import azure.functions as func
+from aiohttp import web
+from azure.storage.queue.aio import QueueServiceClient
+
+from devtools.azurite import expand_connection_string
+from devtools.host.functions import Invoker, load
+from devtools.host.http import HttpDoor, HttpFunction, Keys
+from devtools.host.queues import QueueListener
+from devtools.host.routing import Route, RouteTable, compile_route
+from devtools.host.settings import SettingsError, parse_host_json, resolve
+from devtools.host.timers import Schedule, Timer
+from devtools.ports import PortTaken, is_free
+
+log = logging.getLogger("devtools.host")
+
+STORAGE_SETTING = "AzureWebJobsStorage"
+MAX_BODY = 100 * 1024 * 1024
+
+Hook = Callable[["Host"], Awaitable[None]]
+
+
+class Host:
+    """A stand-in for Azure Functions Core Tools, for development and tests only.
+
+    `app` the decorated functions; `host_json` the content of host.json; `connection_string` the storage account of
+    the queue triggers (their `connection` must be AzureWebJobsStorage). `port` 0 takes a free one. Keys that are not
+    given are made up. `lease` in seconds is how long a killed host's messages stay invisible. `grace` in seconds is
+    how long `stop` waits for running functions. `on_start` is awaited before anything is received, `on_stop` after the
+    last function has ended. `environment` resolves `%NAME%` in bindings.
+    Raises `SettingsError` for an app this host cannot run.
+    """
+
+    def __init__(
+        self,
+        app: func.FunctionApp,
+        host_json: Mapping[str, Any],
+        connection_string: str,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 7071,
+        function_key: str | None = None,
+        master_key: str | None = None,
+        check_keys: bool = True,
+        lease: float = 600.0,
+        max_body: int = MAX_BODY,
+        grace: float = 10.0,
+        on_start: Hook | None = None,
+        on_stop: Hook | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.functions = load(app)
+        self.options = parse_host_json(host_json, lease)
+        self.keys = Keys(function_key or secrets.token_urlsafe(32), master_key or secrets.token_urlsafe(32), check_keys)
+        self.operations: Counter[str] = Counter()
+        self.port = port
+        self._address = address
+        self._connection_string = expand_connection_string(connection_string)
+        self._max_body = max_body
+        self._grace = grace
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._environment = environment
+        self.routes = self._routes()
+        self._schedules = {
+            function.name: Schedule(resolve(function.trigger.schedule, environment))
+            for function in self.functions
+            if function.kind == "timerTrigger"
+        }
+        for function in self.functions:
+            if function.kind == "queueTrigger" and function.trigger.connection != STORAGE_SETTING:
+                raise SettingsError(f"function {function.name}: its connection must be {STORAGE_SETTING}")
+        self._threads: ThreadPoolExecutor | None = None
+        self._service: QueueServiceClient | None = None
+        self._runner: web.ServerRunner | None = None
+        self._listeners: list[QueueListener] = []
+        self._timers: list[Timer] = []
+        self._started = False
+
+    @property
+    def url(self) -> str:
+        """The base of every HTTP function, without a slash at the end; valid once started."""
+        prefix = self.options.route_prefix
+        return f"http://{self._address}:{self.port}" + (f"/{prefix}" if prefix else "")
+
+    def _routes(self) -> list[Route[HttpFunction]]:
+        routes = []
+        for function in self.functions:
+            if function.kind == "httpTrigger":
+                trigger = function.trigger
+                level = str(trigger.auth_level.value if trigger.auth_level else "function").lower()
+                routes.append(
+                    compile_route(
+                        f"{self.options.route_prefix}/{trigger.route}",
+                        [str(getattr(method, "value", method)) for method in trigger.methods or ()],
+                        HttpFunction(function, level),
+                    )
+                )
+        return routes
+
+    def wake(self, queue_name: str) -> None:
+        """Have the listener of this queue look now. Call it after a put; a queue without a listener is ignored.
+
+        The real host does this for its own output bindings only. A message put by the SDK waits there for the next
+        poll, at most maxPollingInterval.
+        """
+        for listener in self._listeners:
+            if listener.queue_name == queue_name:
+                listener.wake()
+
+    async def start(self) -> None:
+        """Start everything. Raises `PortTaken`, or azure-core's errors when the storage cannot be reached."""
+        if self.port and not is_free(self.port, self._address):
+            raise PortTaken("The local Functions host", self.port, "--port")
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        # Threads as the Python worker counts them.
+        self._threads = ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), thread_name_prefix="function")
+        invoke = Invoker(self._threads)
+        # The client's own retries add up to 40 s, which a shutdown would wait for; the listeners try again anyway.
+        self._service = QueueServiceClient.from_connection_string(
+            self._connection_string, retry_total=1, initial_backoff=0, random_jitter_range=0
+        )
+        for function in self.functions:
+            if function.kind == "queueTrigger":
+                name = resolve(function.trigger.queue_name, self._environment)
+                self._listeners.append(
+                    QueueListener(function, name, self._service, self.options.queues, invoke, self.operations)
+                )
+            elif function.kind == "timerTrigger":
+                self._timers.append(Timer(function, self._schedules[function.name], invoke))
+        await asyncio.gather(*(listener.prepare() for listener in self._listeners))
+        self._started = True
+        if self._on_start:
+            await self._on_start(self)
+        await self._listen(HttpDoor(RouteTable(self.routes), invoke, self.keys, self._max_body))
+        for listener in self._listeners:
+            listener.start()
+        for timer in self._timers:
+            timer.start()
+
+    async def _listen(self, door: HttpDoor) -> None:
+        loop = asyncio.get_running_loop()
+
+        def make_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
+
+        # A compressed body reaches the function as it is, as in the real host.
+        server = web.Server(door.handle, request_factory=make_request, access_log=None, auto_decompress=False)
+        self._runner = web.ServerRunner(server, shutdown_timeout=self._grace)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._address, self.port)
+        try:
+            await site.start()
+        except OSError as problem:
+            raise PortTaken("The local Functions host", self.port, "--port") from problem
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Accept and receive no more, let running functions finish within the grace, then close everything."""
+        stops = [listener.stop(self._grace) for listener in self._listeners]
+        stops += [timer.stop(self._grace) for timer in self._timers]
+        if self._runner is not None:
+            stops.append(self._runner.cleanup())
+        self._listeners, self._timers, self._runner = [], [], None
+        await asyncio.gather(*stops)
+        if self._started and self._on_stop:
+            await self._on_stop(self)
+        self._started = False
+        if self._service is not None:
+            await self._service.close()
+            self._service = None
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+    def describe(self) -> str:
+        """The functions and how each is reached, as Core Tools prints them."""
+        lines = ["", "Functions:", ""]
+        for route in self.routes:
+            methods = ",".join(sorted(route.methods)) or "ALL"
+            address = f"http://{self._address}:{self.port}/{route.template}"
+            lines.append(f"\t{route.target.function.name}: [{methods}] {address} ({route.target.level})")
+        for function in self.functions:
+            if function.kind == "queueTrigger":
+                lines.append(
+                    f"\t{function.name}: queueTrigger {resolve(function.trigger.queue_name, self._environment)}"
+                )
+            elif function.kind == "timerTrigger":
+                lines.append(f"\t{function.name}: timerTrigger {function.trigger.schedule}")
+        return "\n".join([*lines, ""])
+
+
+def print_now(text: str) -> None:
+    """Progress for a reader behind a pipe, too."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,220 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import azure.functions as func
+import pytest
+from multidict import CIMultiDict
+
+from devtools.host import Host, SettingsError
+from devtools.ports import PortTaken
+from tests.unit.host.conftest import Running
+
+
+def make_app() -> func.FunctionApp:
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+    @app.route(route="Show/{id:int?}", methods=["GET", "POST"])
+    async def show(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+        seen = {
+            "method": req.method,
+            "url": req.url,
+            "params": dict(req.params),
+            "route": dict(req.route_params),
+            "body": req.get_body().decode(),
+            "twice": req.headers.get("X-Twice"),
+            "trace": context.trace_context.trace_parent,
+            "function": context.function_name,
+        }
+        return func.HttpResponse(json.dumps(seen), mimetype="application/problem+json", headers={"X-Made": "1"})
+
+    @app.route(route="plain")
+    def plain(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse("ä", status_code=201)
+
+    @app.route(route="bytes", methods=["PUT"])
+    async def size(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse(str(len(req.get_body())))
+
+    @app.route(route="fail")
+    async def fail(req: func.HttpRequest) -> func.HttpResponse:
+        raise RuntimeError("a secret detail")
+
+    @app.route(route="nothing")
+    async def nothing(req: func.HttpRequest) -> None:
+        return None
+
+    @app.route(route="locked", auth_level=func.AuthLevel.FUNCTION)
+    async def locked(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse("in")
+
+    @app.route(route="operator", auth_level=func.AuthLevel.ADMIN)
+    async def operator(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse("in")
+
+    return app
+
+
+@pytest.fixture
+async def host(running: Running) -> AsyncIterator[Host]:
+    async with running(make_app(), function_key="f-key", master_key="m-key", max_body=1000) as started:
+        yield started
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        yield session
+
+
+async def test_what_a_function_is_given(host: Host, web: aiohttp.ClientSession) -> None:
+    url = f"{host.url}/show/7?a=1&a=2&b=&c=x%20y"
+    headers = [("X-Twice", "1"), ("X-Twice", "2"), ("traceparent", "00-ab")]
+    async with web.post(url, data="body", headers=CIMultiDict(headers)) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Made"] == "1"
+        seen: dict[str, Any] = await answer.json(content_type=None)
+    assert seen == {
+        "method": "POST",
+        "url": url,
+        "params": {"a": "1,2", "c": "x y"},
+        "route": {"id": "7"},
+        "body": "body",
+        "twice": "1,2",
+        "trace": "00-ab",
+        "function": "show",
+    }
+
+
+async def test_text_has_a_charset_and_threads_serve_plain_functions(host: Host, web: aiohttp.ClientSession) -> None:
+    async with web.get(f"{host.url}/plain") as answer:
+        assert (answer.status, await answer.text()) == (201, "ä")
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "unknown"), ("DELETE", "show"), ("GET", "show/x"), ("GET", "../plain")]
+)
+async def test_not_found(host: Host, web: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with web.request(method, f"{host.url}/{path}") as answer:
+        assert (answer.status, await answer.read()) == (404, b"")
+
+
+@pytest.mark.parametrize("path", ["fail", "nothing"])
+async def test_a_failing_function_tells_the_caller_nothing(
+    host: Host, web: aiohttp.ClientSession, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with web.get(f"{host.url}/{path}") as answer:
+        assert (answer.status, await answer.read()) == (500, b"")
+    assert f"Functions.{path}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "code", "status"),
+    [
+        ("locked", None, None, 401),
+        ("locked", "wrong", None, 401),
+        ("locked", "", None, 401),
+        ("locked", "ä", None, 401),
+        ("locked", "f-key", None, 200),
+        ("locked", None, "f-key", 200),
+        ("locked", "m-key", None, 200),
+        ("locked", "wrong", "f-key", 401),
+        ("operator", "f-key", None, 401),
+        ("operator", None, "m-key", 200),
+        ("plain", "wrong", None, 201),
+    ],
+)
+async def test_keys(
+    host: Host, web: aiohttp.ClientSession, path: str, header: str | None, code: str | None, status: int
+) -> None:
+    headers = {} if header is None else {"x-functions-key": header}
+    params = {} if code is None else {"code": code}
+    async with web.get(f"{host.url}/{path}", headers=headers, params=params) as answer:
+        assert answer.status == status
+
+
+async def test_keys_can_be_left_unchecked(running: Running, web: aiohttp.ClientSession) -> None:
+    async with running(make_app(), check_keys=False) as host, web.get(f"{host.url}/operator") as answer:
+        assert answer.status == 200
+
+
+async def test_the_largest_body(host: Host, web: aiohttp.ClientSession) -> None:
+    async def chunks(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // 100):
+            yield b"x" * 100
+        yield b"x" * (size % 100)
+
+    for size, status in ((1000, 200), (1001, 413)):
+        async with web.put(f"{host.url}/bytes", data=b"x" * size) as answer:
+            assert answer.status == status
+        async with web.put(f"{host.url}/bytes", data=chunks(size)) as answer:
+            assert answer.status == status
+
+
+async def test_a_request_under_way_is_finished_by_a_stop_and_no_more_come(
+    running: Running, web: aiohttp.ClientSession
+) -> None:
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+    order: list[str] = []
+    began = asyncio.Event()
+
+    @app.route(route="slow")
+    async def slow(req: func.HttpRequest) -> func.HttpResponse:
+        order.append("began")
+        began.set()
+        await asyncio.sleep(0.5)
+        order.append("ended")
+        return func.HttpResponse("late")
+
+    async def on_start(host: Host) -> None:
+        order.append("start")
+
+    async def on_stop(host: Host) -> None:
+        order.append("stop")
+
+    async with running(app, on_start=on_start, on_stop=on_stop) as host:
+        request = asyncio.create_task(web.get(f"{host.url}/slow"))
+        await began.wait()
+        await host.stop()
+        answer = await request
+        assert (answer.status, await answer.text()) == (200, "late")
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await web.get(f"{host.url}/slow")
+    assert order == ["start", "began", "ended", "stop"]
+
+
+async def test_a_taken_port_is_named(running: Running, host: Host) -> None:
+    with pytest.raises(PortTaken, match=rf"port {host.port} is in use.*--port"):
+        async with running(make_app(), port=host.port):
+            pass
+
+
+def test_what_the_host_cannot_run_is_refused() -> None:
+    blob = func.FunctionApp()
+
+    @blob.blob_trigger(arg_name="b", path="a/{name}", connection="AzureWebJobsStorage")
+    def on_blob(b: func.InputStream) -> None: ...
+
+    with pytest.raises(SettingsError, match=r"on_blob.*blobTrigger"):
+        Host(blob, {}, "unused")
+
+    extra = func.FunctionApp()
+
+    @extra.route(route="x")
+    def surplus(req: func.HttpRequest, other: int) -> func.HttpResponse:
+        raise NotImplementedError
+
+    with pytest.raises(SettingsError, match=r"surplus.*parameters"):
+        Host(extra, {}, "unused")
+
+    elsewhere = func.FunctionApp()
+
+    @elsewhere.queue_trigger(arg_name="msg", queue_name="q", connection="Other")
+    def on_message(msg: func.QueueMessage) -> None: ...
+
+    with pytest.raises(SettingsError, match=r"on_message.*AzureWebJobsStorage"):
+        Host(elsewhere, {}, "unused")
