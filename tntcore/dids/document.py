@@ -12,7 +12,7 @@ MAX_DOCUMENT_BYTES: Final = 128 * 1024
 MAX_METHODS: Final = 64
 MAX_SERVICES: Final = 32
 MAX_KEYS: Final = 32  # of a service, of each kind
-MAX_DID_CHARACTERS: Final = 16 * 1024
+MAX_DID_CHARACTERS: Final = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,32 +63,26 @@ def decode(did: str, prefix: str) -> PublicKey:
 
 def expand(did: str, key: PublicKey) -> dict[str, Any]:
     """The document of a DID that is one key with every privilege. Raises `DidError` `malformed-did`."""
-    keys = [key]
-    agreement: list[PublicKey] = []
+    multikeys = [encode_multikey(key)]
     if key.curve == "Ed25519":
         try:
-            agreement = [PublicKey("X25519", crypto_sign_ed25519_pk_to_curve25519(key.raw))]
+            derived = PublicKey("X25519", crypto_sign_ed25519_pk_to_curve25519(key.raw))
         except CryptoError as error:
             raise DidError("malformed-did", "not a point of Ed25519") from error
-        keys += agreement
-    elif key.curve != "secp256k1":
-        agreement = [key]
-    signing = [] if key.curve == "X25519" else [_id(did, key)]
+        multikeys.append(encode_multikey(derived))
+    ids = [f"{did}#{multikey}" for multikey in multikeys]
+    signing = [] if key.curve == "X25519" else ids[:1]
     document = {
         "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],
         "id": did,
         "verificationMethod": [
-            {"id": _id(did, each), "type": "Multikey", "controller": did, "publicKeyMultibase": encode_multikey(each)}
-            for each in keys
+            {"id": id_, "type": "Multikey", "controller": did, "publicKeyMultibase": multikey}
+            for id_, multikey in zip(ids, multikeys, strict=True)
         ],
         "authentication": signing,
         "assertionMethod": signing,
         "capabilityInvocation": signing,
         "capabilityDelegation": signing,
-        "keyAgreement": [_id(did, each) for each in agreement],
+        "keyAgreement": [] if key.curve == "secp256k1" else ids[-1:],
     }
     return {name: value for name, value in document.items() if value}
-
-
-def _id(did: str, key: PublicKey) -> str:
-    return f"{did}#{encode_multikey(key)}"

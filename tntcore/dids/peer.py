@@ -19,7 +19,7 @@ from tntcore.dids import key as did_key
 from tntcore.dids.build import BOTH, document_body
 from tntcore.dids.document import MAX_DID_CHARACTERS, MAX_METHODS, MAX_SERVICES, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_base58, encode_multikey
-from tntcore.dids.parse import decode_base64url, parse_document
+from tntcore.dids.parse import absolute_id, decode_base64url, parse_document
 from tntcore.errors import DidError
 
 if TYPE_CHECKING:
@@ -171,22 +171,14 @@ def resolve_4(did: str, *, short: bool = False) -> DidDocument:
     Raises:
         DidError: `not-found` if `did` is the short form; `malformed-did`, `malformed-document`, `document-too-large`.
     """
-    hashed, encoded = _parts_4(did)
-    if encoded is None:
-        raise DidError("not-found", "the short form of a did:peer:4 does not contain its document")
-    if hashed != f"did:peer:4{_hash(encoded)}":
-        raise DidError("malformed-did", "the hash of a did:peer:4 is not that of its document")
-    data = _decode_long(encoded[1:])
-    try:
-        inner = orjson.loads(data.removeprefix(_JSON_CODEC))
-    except orjson.JSONDecodeError as error:
-        raise DidError("malformed-document", "a did:peer:4 contains a JSON object") from error
-    if not data.startswith(_JSON_CODEC) or not isinstance(inner, dict):
-        raise DidError("malformed-document", "a did:peer:4 contains a JSON object")
-    subject, other = (hashed, did) if short else (did, hashed)
-    document = parse_document(_contextualise(inner, subject, other))
-    aliases = {other + id_.removeprefix(subject): id_ for id_ in document.methods}
-    return replace(document, aliases=aliases)
+    hashed, inner = _inner_4(did)
+    return _document_4(inner, hashed, did) if short else _document_4(inner, did, hashed)
+
+
+def resolve_4_forms(did: str) -> tuple[DidDocument, DidDocument]:
+    """Both documents of a did:peer:4 in its long form: of the long form, and of the short. Errors as `resolve_4`."""
+    hashed, inner = _inner_4(did)
+    return _document_4(inner, did, hashed), _document_4(inner, hashed, did)
 
 
 def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
@@ -202,11 +194,14 @@ def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
 
 
 def _key_aliases(document: DidDocument) -> dict[str, str]:
+    """How older implementations named keys: by the Multikey value, with or without its `z`, or by what follows the `z`
+    up to eight characters."""
     aliases: dict[str, str] = {}
-    for id_, method in document.methods.items():
-        multikey = encode_multikey(method.key)
-        for fragment in (multikey, multikey[1:], multikey[1:9]):
-            aliases.setdefault(f"{document.id}#{fragment}", id_)
+    for entry in document.raw["verificationMethod"]:
+        id_, multikey = absolute_id(document.id, entry["id"]), entry["publicKeyMultibase"]
+        if id_ in document.methods:
+            for fragment in (multikey, multikey[1:], multikey[1:9]):
+                aliases.setdefault(f"{document.id}#{fragment}", id_)
     return aliases
 
 
@@ -244,6 +239,29 @@ def _parts_4(did: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
+def _inner_4(did: str) -> tuple[str, dict[str, Any]]:
+    """The short form, and the input document, whose hash was checked."""
+    hashed, encoded = _parts_4(did)
+    if encoded is None:
+        raise DidError("not-found", "the short form of a did:peer:4 does not contain its document")
+    if hashed != f"did:peer:4{_hash(encoded)}":
+        raise DidError("malformed-did", "the hash of a did:peer:4 is not that of its document")
+    data = _decode_long(encoded[1:])
+    try:
+        inner = orjson.loads(data.removeprefix(_JSON_CODEC))
+    except orjson.JSONDecodeError as error:
+        raise DidError("malformed-document", "a did:peer:4 contains a JSON object") from error
+    if not data.startswith(_JSON_CODEC) or not isinstance(inner, dict):
+        raise DidError("malformed-document", "a did:peer:4 contains a JSON object")
+    return hashed, inner
+
+
+def _document_4(inner: Mapping[str, Any], subject: str, other: str) -> DidDocument:
+    document = parse_document(_contextualise(inner, subject, other))
+    aliases = {other + id_.removeprefix(subject): id_ for id_ in document.methods}
+    return replace(document, aliases=aliases)
+
+
 def _contextualise(inner: Mapping[str, Any], subject: str, other: str) -> dict[str, Any]:
     known = inner.get("alsoKnownAs")
     raw = {**inner, "id": subject, "alsoKnownAs": [*(known if isinstance(known, list) else ()), other]}
@@ -265,21 +283,20 @@ def _base64url(data: bytes) -> str:
 # Ten characters at a time are below 2**63 and take one.
 _STEP: Final = 10
 _STEP_BASE: Final = 58**_STEP
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 _DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
 
 
 def _encode_long(data: bytes) -> str:
     number = int.from_bytes(data, "big")
-    steps = []
+    pairs: list[str] = []
     while number:
         number, step = divmod(number, _STEP_BASE)
-        digits = []
-        for _ in range(_STEP):
-            step, digit = divmod(step, 58)
-            digits.append(_ALPHABET[digit])
-        steps.append("".join(reversed(digits)))
+        for _ in range(_STEP // 2):
+            step, pair = divmod(step, 58 * 58)
+            pairs.append(_PAIRS[pair])
     zeros = len(data) - len(data.lstrip(b"\0"))
-    return "1" * zeros + "".join(reversed(steps)).lstrip("1")
+    return "1" * zeros + "".join(reversed(pairs)).lstrip("1")
 
 
 def _decode_long(text: str) -> bytes:

@@ -54,13 +54,11 @@ class Resolver:
             document = key.resolve(did)
         elif did.startswith("did:peer:"):
             try:
-                document = peer.resolve(did)
+                document = self._peer(did)
             except DidError as error:
                 if error.code == "not-found":
                     return None
                 raise
-            if did.startswith("did:peer:4"):
-                self._found.put(peer.short_form(did), peer.resolve_4(did, short=True), math.inf)
         else:
             return None
         self._found.put(did, document, math.inf)
@@ -86,6 +84,13 @@ class Resolver:
         if isinstance(found, DidError):
             raise DidError(found.code, found.detail)
         return found
+
+    def _peer(self, did: str) -> DidDocument:
+        if not did.startswith("did:peer:4"):
+            return peer.resolve(did)
+        document, short = peer.resolve_4_forms(did)
+        self._found.put(short.id, short, math.inf)
+        return document
 
     async def _load(self, did: str) -> tuple[DidDocument | DidError, float]:
         try:
