@@ -126,6 +126,9 @@ def shared_box_key(their_x25519: bytes, seed: bytes) -> bytes:
 
 @lru_cache(_CACHE)
 def _public(curve: Curve, raw: bytes) -> PublicKey:
+    # Checked here because PyNaCl would read past the end of a shorter scalar.
+    if len(raw) != scalar_size(curve):
+        raise DidError("bad-key", f"a private key of {curve} has {scalar_size(curve)} bytes, not {len(raw)}")
     try:
         if curve == "Ed25519":
             return PublicKey(curve, bindings.crypto_sign_seed_keypair(raw)[0])

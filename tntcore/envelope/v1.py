@@ -162,8 +162,10 @@ def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None]:
     else:
         raise EnvelopeError("wrong-key", "none of the recipients' keys is ours")
     content_key, sender = _open_entry(entry, secret, wire.header.alg == "Authcrypt")
-    nonce, text = base64url.decode(wire.body.get("iv")), base64url.decode(wire.body["ciphertext"])
-    sealed = text + base64url.decode(wire.body.get("tag"))
+    nonce, text, tag = (base64url.decode(wire.body.get(name)) for name in ("iv", "ciphertext", "tag"))
+    if len(tag) != _TAG:
+        raise EnvelopeError("malformed", f"a tag of other than {_TAG} bytes")
+    sealed = text + tag
     aad = wire.body["protected"].encode()
     try:
         if len(nonce) == _NONCE:
