@@ -32,7 +32,7 @@ from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
 from tntcore.envelope.limits import MAX_RECIPIENTS, check_plaintext_size, check_wire_size, parse_object
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
-from tntcore.envelope.wire import Wire, is_did_url, read
+from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read
 from tntcore.errors import DidError, EnvelopeError
 
 FORWARD: Final = "https://didcomm.org/routing/2.0/forward"
@@ -80,7 +80,8 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Un
             sender = wire.header.sender_kid
             recipient, plaintext = _decrypt(wire, secrets, documents)
         wire = read(plaintext)
-        if wire.header.version != "v2":
+        # A v2 message may well have a member called @type.
+        if wire.header.version != "v2" and not (wire.header.kind == "plaintext" and is_v2_message(wire.body)):
             raise EnvelopeError("nesting", "v1 inside v2")
     _check_addressing(wire.body, recipient, sender, signer)
     if recipient is not None and sender is not None:

@@ -86,9 +86,14 @@ def read(raw: bytes) -> Wire:
     check_plaintext_size(raw)
     if type(body.get("@type")) is str:
         return Wire(Header("v1", "plaintext", (), None, None, None), body, {})
-    if type(body.get("type")) is str and type(body.get("id")) is str:
+    if is_v2_message(body):
         return Wire(Header("v2", "plaintext", (), None, _text_or_none(body, "typ"), None), body, {})
     raise EnvelopeError("not-an-envelope", "neither encrypted, nor signed, nor a message")
+
+
+def is_v2_message(body: dict[str, Any]) -> bool:
+    """Whether an object has what every v2 message has (specification 2.1, "Message Headers")."""
+    return type(body.get("type")) is str and type(body.get("id")) is str
 
 
 def read_v1_signed(raw: bytes) -> Wire | None:

@@ -417,6 +417,12 @@ def test_plaintext_is_only_that() -> None:
     assert unpack(raw, {}, {}) == Plaintext(raw, "v1")
 
 
+def test_a_member_called_at_type_makes_no_v1_message() -> None:
+    opened = unpack(pack_v2({**MESSAGE, "@type": "t"}, to=B, from_=(A, A_KEYS)), B_KEYS, BY_DID)
+    assert isinstance(opened, Authcrypt)
+    assert opened.version == "v2"
+
+
 def test_what_cannot_be_packed() -> None:
     x25519, p256 = side("did:example:b", B_KEYS, "X25519"), side("did:example:a", A_KEYS, "P-256")
     with pytest.raises(EnvelopeError, match="no-common-curve"):
