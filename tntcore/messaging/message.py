@@ -8,10 +8,13 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tntcore.envelope.results import Version
 from tntcore.messaging.jsonio import JsonError, read_json
+
+if TYPE_CHECKING:
+    # Only the name of a type: what a message is must not need the code that decrypts one.
+    from tntcore.envelope.results import Version
 
 # Longer than any identifier in use, and short enough to be stored and matched without a further thought.
 MAX_IDENTIFIER = 1024

@@ -1,0 +1,104 @@
+"""Triggers and bindings of the Azure Functions app; each function is one call into `tntcore`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+import azure.functions as func
+
+from tntcore.api.http import Access, Request
+from tntcore.app import App
+from tntcore.config import Config
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+STORAGE = "AzureWebJobsStorage"
+
+
+class Service:
+    """The app of this process, opened by the first invocation, in the worker's event loop."""
+
+    def __init__(self) -> None:
+        self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
+        # A host in the same process may ask to be told of each put, to look at the queue at once.
+        self.on_put: Callable[[str], None] = lambda queue: None
+
+    def app(self) -> App:
+        loop = asyncio.get_running_loop()
+        if self._opened is None or self._opened[0] is not loop:
+            self._opened = loop, App.open(Config.read(os.environ), lambda queue: self.on_put(queue))
+        return self._opened[1]
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened[1].close()
+            self._opened = None
+
+
+service = Service()
+
+
+async def answer(req: func.HttpRequest, path: str, access: Sequence[Access]) -> func.HttpResponse:
+    response = await service.app().http(
+        Request(
+            req.method, path.strip("/"), req.params, {k.lower(): v for k, v in req.headers.items()}, req.get_body()
+        ),
+        access,
+    )
+    return func.HttpResponse(
+        response.body,
+        status_code=response.status,
+        mimetype=response.content_type or None,
+        headers=dict(response.headers),
+    )
+
+
+@app.route("didcomm", methods=["POST"])
+async def didcomm(req: func.HttpRequest) -> func.HttpResponse:
+    return await answer(req, "didcomm", ["public"])
+
+
+@app.route("principal/{*rest}", methods=["GET", "POST", "DELETE"], auth_level=func.AuthLevel.ADMIN)
+async def principal(req: func.HttpRequest) -> func.HttpResponse:
+    return await answer(req, f"principal/{req.route_params.get('rest') or ''}", ["operator"])
+
+
+@app.route("{*rest}", methods=["GET", "POST", "PUT", "DELETE"])
+async def api(req: func.HttpRequest) -> func.HttpResponse:
+    return await answer(req, req.route_params.get("rest") or "", ["public", "tenant"])
+
+
+@app.queue_trigger("msg", "inbound", STORAGE)
+async def inbound(msg: func.QueueMessage) -> None:
+    await service.app().inbound.handle(msg.get_body(), msg.dequeue_count or 1)
+
+
+@app.queue_trigger("msg", "outbound", STORAGE)
+async def outbound(msg: func.QueueMessage) -> None:
+    await service.app().outbound.handle(msg.get_body(), msg.dequeue_count or 1)
+
+
+@app.queue_trigger("msg", "relay", STORAGE)
+async def relay(msg: func.QueueMessage) -> None:
+    await service.app().relay.handle(msg.get_body(), msg.dequeue_count or 1)
+
+
+@app.queue_trigger("msg", "inbound-poison", STORAGE)
+async def inbound_poison(msg: func.QueueMessage) -> None:
+    await service.app().poison.handle("inbound", msg.id or "", msg.get_body())
+
+
+@app.queue_trigger("msg", "outbound-poison", STORAGE)
+async def outbound_poison(msg: func.QueueMessage) -> None:
+    await service.app().poison.handle("outbound", msg.id or "", msg.get_body())
+
+
+@app.queue_trigger("msg", "relay-poison", STORAGE)
+async def relay_poison(msg: func.QueueMessage) -> None:
+    await service.app().poison.handle("relay", msg.id or "", msg.get_body())
+
+
+@app.timer_trigger("timer", "0 */5 * * * *")
+async def sweep(timer: func.TimerRequest) -> None:
+    await service.app().sweep.run()

@@ -1,0 +1,216 @@
+"""The whole service on this machine for scenarios: Azurite, the local functions host, webhook receivers, a client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import ClientSession, web
+
+import function_app
+from devtools.host.host import Host
+from devtools.host.settings import read_json
+from devtools.ports import free_ports
+from tntcore.app import App
+from tntcore.connections import connect_tenants
+from tntcore.envelope.results import Version
+from tntcore.records import Connection, Identity
+from tntcore.tenants import Tenant
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+@dataclass
+class Hook:
+    """A request that a webhook receiver got."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+class Receiver:
+    """A tenant's own system: answers 200, or what `answer` is told to, and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[Hook] = []
+        self.answer: Callable[[Hook], tuple[int, dict[str, str]]] = lambda hook: (200, {})
+        self.url = ""
+        self._changed = asyncio.Condition()
+
+    async def start(self) -> None:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            hook = Hook(request.path, dict(request.headers), await request.read())
+            async with self._changed:
+                self.got.append(hook)
+                self._changed.notify_all()
+            status, headers = self.answer(hook)
+            return web.Response(status=status, headers=headers)
+
+        self._runner = web.ServerRunner(web.Server(handle))
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def until(self, wanted: Callable[[Hook], bool], seconds: float = 10) -> Hook:
+        """The first request that is wanted, waiting for it."""
+        async with asyncio.timeout(seconds), self._changed:
+            while True:
+                for hook in self.got:
+                    if wanted(hook):
+                        return hook
+                await self._changed.wait()
+
+    async def count(self, number: int, seconds: float = 20) -> None:
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: len(self.got) >= number)
+
+
+@dataclass
+class Client:
+    """A tenant and its key."""
+
+    stack: Stack
+    uuid: str
+    key: str
+    identity: dict[str, str]
+    receivers: list[Receiver] = field(default_factory=list)
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        return await self.stack.call(method, path, body, **{"tnt-subscription-key": self.key, **headers})
+
+    async def get(self, path: str) -> Any:
+        answer = await self.call("GET", path)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    async def post(self, path: str, body: Any, status: int = 201, **headers: str) -> Any:
+        answer = await self.call("POST", path, body, **headers)
+        assert answer.status == status, (answer.status, answer.body)
+        return answer.json()
+
+    async def webhook(self, match: str = ".*", **entry: Any) -> Receiver:
+        """A receiver of its own, as the only entry of the tenant's webhook setting."""
+        receiver = Receiver()
+        await receiver.start()
+        self.receivers.append(receiver)
+        await self.post(
+            "settings/DIDCOMM_WEBHOOK", {"setting": [{"url": receiver.url + "/hook", "match": match, **entry}]}, 200
+        )
+        return receiver
+
+    async def act(self, contact: str, message: dict[str, Any], **action: Any) -> Any:
+        return await self.post(
+            "action",
+            {
+                "type": "DIDCOMM",
+                "from": self.identity["uuid"],
+                "to": contact,
+                "data": {"message": message},
+                **action,
+            },
+        )
+
+    async def tenant(self) -> Tenant:
+        tenant = await self.stack.app.services.tenants.get(self.uuid)
+        assert tenant is not None
+        return tenant
+
+
+class Stack:
+    def __init__(self, storage: str, folder: Path) -> None:
+        self.storage = storage
+        self.port = free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AzureWebJobsStorage": storage,
+            "TNT_PUBLIC_URL": self.url,
+            "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
+            "TNT_EGRESS_ALLOW": "127.0.0.0/8",
+            "TNT_ALLOW_HTTP": "true",
+        }
+        self._clients: list[Client] = []
+
+    async def start(self) -> None:
+        os.environ.update(self.environment)
+        self.host = Host(
+            function_app.app,
+            read_json(ROOT / "host.json"),
+            self.storage,
+            port=self.port,
+            master_key="operator",
+            lease=10,
+        )
+        await self.host.start()
+        function_app.service.on_put = self.host.wake
+        self.app: App = function_app.service.app()
+        await self.app.services.storage.ensure()
+        self.session = ClientSession()
+
+    async def stop(self) -> None:
+        for client in self._clients:
+            for receiver in client.receivers:
+                await receiver.stop()
+        await self.session.close()
+        await self.host.stop()
+        await function_app.service.close()
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        data = body if isinstance(body, bytes | None) else orjson.dumps(body)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if data is not None:
+            given.setdefault("content-type", "application/json")
+        async with self.session.request(method, f"{self.url}/api/{path}", data=data, headers=given) as response:
+            return Answer(response.status, dict(response.headers), await response.read())
+
+    async def deliver(self, packed: bytes, media_type: str = "application/didcomm-envelope-enc") -> Answer:
+        """As an external agent does."""
+        return await self.call("POST", "didcomm", packed, content_type=media_type)
+
+    async def register(self, name: str) -> Client:
+        answer = await self.call("POST", "principal", {"displayName": name}, x_functions_key="operator")
+        assert answer.status == 201, answer.body
+        made = answer.json()
+        client = Client(self, made["uuid"], made["headers"]["tnt-subscription-key"], made["identity"])
+        self._clients.append(client)
+        return client
+
+    async def connect(self, one: Client, other: Client, version: Version = "v1") -> tuple[Connection, Connection]:
+        """The two sides of a new connection between two tenants."""
+        sides = []
+        for client in (one, other):
+            tenant = await client.tenant()
+            identity = await tenant.records.get(Identity, client.identity["uuid"])
+            assert identity is not None
+            sides.append((tenant, identity))
+        return await connect_tenants(self.app.services, self.app.outbound, sides[0], sides[1], version=version)
+
+    async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+        """What `check` answers once it answers something."""
+        async with asyncio.timeout(seconds):
+            while not (value := await check()):
+                await asyncio.sleep(0.05)
+            return value

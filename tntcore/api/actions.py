@@ -1,0 +1,159 @@
+"""`/action`: a tenant's plain messages, and the threads they are on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tntcore.actions import Actions, Thread
+from tntcore.api.contacts import find_contact
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.identities import find_identity
+from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.connections import connection_uuid
+from tntcore.errors import Problem
+from tntcore.messaging.message import MAX_IDENTIFIER
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.records import Action, Connection, Entry
+from tntcore.storage.repository import Repository
+
+_TYPE_VERSION = "1.0"
+
+
+class ActionRoutes:
+    def __init__(self, actions: Actions) -> None:
+        self._actions = actions
+        self.routes = [
+            Route("POST", "action", self.create, creates=True),
+            Route("GET", "action", self.list_),
+            Route("GET", "action/{uuid}", self.read),
+            Route("POST", "action/{uuid}", self.command, creates=True),
+        ]
+
+    async def create(self, call: Call) -> Response:
+        """`{type: "DIDCOMM", from, to, command?, data?: {message}, config?: {contactUuid}, referenceID?}`"""
+        body = call.request.object()
+        if text(body.get("type"), "type", required=True).upper() != "DIDCOMM":
+            raise Problem(400, "type-unsupported", 'type has to be "DIDCOMM".')
+        message = _message(body)
+        connection = await _connection(call, body)
+        thread = self._actions.begin(connection, _reference(body, message))
+        if message is None:
+            return answer(_view(await self._actions.create(call.tenant, thread), call), 201)
+        action, sent = await self._actions.send(call.tenant, thread, message)
+        return answer(_view(action, call, messages=[sent.uuid], data={"message": message}), 201)
+
+    async def command(self, call: Call) -> Response:
+        """`{command: "message", data: {message}}`: sends on the thread of an action."""
+        body = call.request.object()
+        message = _message(body)
+        if message is None:
+            raise Problem(400, "message-missing", 'Send {command: "message", data: {message: {...}}}.')
+        action = await found(call.tenant.records, Action, call.arguments["uuid"])
+        if not action.connection_uuid:
+            raise Problem(409, "action-without-contact", "Nobody is known to be at the other end of this action.")
+        connection = await _by_uuid(call, action.connection_uuid)
+        if connection is None:
+            raise Problem(404, "connection-unknown", "The connection of this action was deleted.")
+        action, sent = await self._actions.send(call.tenant, Thread(connection, action), message)
+        return answer(_view(action, call, messages=[sent.uuid], data={"message": message}))
+
+    async def list_(self, call: Call) -> Response:
+        where, parameters = filters(
+            call,
+            {
+                "contact": "contactUuid",
+                "connection": "connectionUuid",
+                "status": "status",
+                "referenceID": "referenceId",
+            },
+        )
+        return await listing(call, Action, lambda action: _view(action, call), where=where, parameters=parameters)
+
+    async def read(self, call: Call) -> Response:
+        """The action, with the uuids of its messages in order of time, at most 1,000."""
+        records = call.tenant.records
+        action = await found(records, Action, call.arguments["uuid"])
+        entries = (await records.list(Entry, limit=1000, under=f"{action.uuid}.")).records
+        return answer(_view(action, call, messages=sorted(entry.message_uuid for entry in entries)))
+
+
+def _message(body: dict[str, Any]) -> dict[str, Any] | None:
+    command = text(body.get("command"), "command") or "message"
+    if command.lower() != "message":
+        raise Problem(400, "command-unsupported", 'command has to be "message".')
+    data = body.get("data")
+    if data is None:
+        return None
+    message = data.get("message") if isinstance(data, dict) else None
+    if not isinstance(message, dict):
+        raise Problem(400, "message-invalid", "data has to be {message: {...}}.")
+    return message
+
+
+def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | None:
+    """The thread id that the caller gave, in `referenceID` or in the message; None if it left that to us."""
+    given = text(body.get("referenceID"), "referenceID", maximum=MAX_IDENTIFIER)
+    if given or message is None:
+        return given or None
+    thread = message.get("~thread", message)
+    thid = thread.get("thid") if isinstance(thread, dict) else None
+    return thid if isinstance(thid, str) and 0 < len(thid) <= MAX_IDENTIFIER else None
+
+
+async def _connection(call: Call, body: dict[str, Any]) -> Connection:
+    """The connection of `from` with `to`. Raises `Problem` 404 or 409."""
+    config = body.get("config")
+    config = config if isinstance(config, dict) else {}
+    sender = text(body.get("from"), "from", maximum=4000)
+    receiver = text(config.get("contactUuid"), "contactUuid") or text(body.get("to"), "to", maximum=4000, required=True)
+    if sender and not sender.startswith("did:") and not receiver.startswith("did:"):
+        connection = await _by_uuid(call, connection_uuid(sender, receiver))
+        if connection is not None:
+            return connection
+    records = call.tenant.records
+    identity = await find_identity(records, sender)
+    contact = await find_contact(records, receiver)
+    connection = await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))
+    if connection is None:
+        raise Problem(409, "not-connected", "This identity has no connection with this contact. Invite it first.")
+    return connection
+
+
+async def _by_uuid(call: Call, uuid: str) -> Connection | None:
+    """The connection: from memory once it is completed, else as it is stored at this moment."""
+    peer = await call.services.tenants.recipient(call.tenant, "connection", uuid)
+    if peer is not None and peer.connection is not None:
+        return peer.connection
+    return await call.tenant.records.get(Connection, uuid)
+
+
+def _view(
+    action: Action, call: Call, *, messages: list[str] | None = None, data: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    incoming = action.direction != "OUT"
+    sides = (action.contact_did, action.identity_did) if incoming else (action.identity_did, action.contact_did)
+    config: dict[str, Any] = {"contactUuid": action.contact_uuid or None}
+    if action.error:
+        config["error"] = _error(call.tenant.records, action)
+    view = entity(
+        action,
+        principalUuid=call.tenant.uuid,
+        type="DIDCOMM",
+        typeVersion=_TYPE_VERSION,
+        direction="IN" if incoming else "OUT",
+        referenceID=action.reference_id,
+        connectionUuid=action.connection_uuid or None,
+        config=config,
+        typeStatus=action.type_status or None,
+        data=data,
+        **{"from": sides[0] or None, "to": sides[1] or None},
+    )
+    return view if messages is None else {**view, "messages": messages}
+
+
+def _error(records: Repository, action: Action) -> Any:
+    """The problem report that ended the action."""
+    report = records.open(action.error, f"{action.key}/error")
+    return orjson.Fragment(report) if Plaintext.read(report).is_json else None

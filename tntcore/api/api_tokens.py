@@ -1,0 +1,48 @@
+"""`/api-token`: the subscription keys of a principal."""
+
+from __future__ import annotations
+
+from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
+from tntcore.api.principals import create_token
+from tntcore.api.views import entity, found, listing, text
+from tntcore.records import ApiToken
+from tntcore.storage.commit import Unit
+
+
+async def create(call: Call) -> Response:
+    """`{name?}` -> `{account, principalUuid, headers: {"tnt-subscription-key": ...}}`, shown this once."""
+    name = text(call.request.object().get("name"), "name", maximum=200)
+    key = await create_token(call.services, call.tenant, name)
+    return answer(
+        {
+            "account": call.tenant.principal.display_name,
+            "principalUuid": call.tenant.uuid,
+            "headers": {KEY_HEADER: key},
+        },
+        201,
+    )
+
+
+async def list_(call: Call) -> Response:
+    return await listing(call, ApiToken, _view)
+
+
+async def revoke(call: Call) -> Response:
+    """The key is refused from now on; other processes may take it for another minute."""
+    token = await found(call.tenant.records, ApiToken, call.arguments["uuid"])
+    await call.services.lookups.remove("token", token.hash)
+    unit = Unit()
+    unit.merge(token.key, {"status": "REVOKED", "updatedAt": call.services.now()})
+    await call.tenant.records.commit(unit)
+    return Response(204, content_type="")
+
+
+def _view(token: ApiToken) -> dict[str, object]:
+    return entity(token, name=token.name)
+
+
+ROUTES = [
+    Route("POST", "api-token", create, creates=True),
+    Route("GET", "api-token", list_),
+    Route("DELETE", "api-token/{uuid}", revoke),
+]

@@ -1,0 +1,15 @@
+"""`/health`: liveness, and whether the storage account answers."""
+
+from __future__ import annotations
+
+from tntcore.api.http import Call, Response, Route, answer
+
+
+async def read(call: Call) -> Response:
+    """200 `{status: "ok", storage: {...}}`, or 503 with what is out of reach."""
+    storage = await call.services.storage.reachable()
+    well = all(storage.values())
+    return answer({"status": "ok" if well else "degraded", "storage": storage}, 200 if well else 503)
+
+
+ROUTES = [Route("GET", "health", read, "public")]

@@ -1,0 +1,118 @@
+"""What the HTTP door speaks: requests, responses, routes, and problems as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from tntcore.errors import Problem
+from tntcore.messaging.jsonio import JsonError, read_json
+from tntcore.services import Services
+from tntcore.tenants import Tenant
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+KEY_HEADER = "tnt-subscription-key"
+MAX_BODY = 10 * 1024 * 1024 - 512 * 1024  # bytes, as a packed message of the largest plaintext is
+MAX_JSON = 6 * 1024 * 1024
+
+Access = Literal["tenant", "public", "operator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` is relative to the prefix, without slashes at its ends; header names are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body. Raises `Problem` 400, 413 or 415."""
+        media_type = self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if media_type != JSON and not media_type.endswith("+json"):
+            raise Problem(415, "unsupported-media-type", f"Send the body as {JSON}, not {media_type or 'nothing'}.")
+        if len(self.body) > MAX_JSON:
+            raise Problem(413, "body-too-large", f"The body has {len(self.body)} bytes; at most {MAX_JSON} are taken.")
+        try:
+            return read_json(self.body)
+        except JsonError as error:
+            raise Problem(400, "body-not-json", f"The body has to be JSON: {error}.") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body, which has to be a JSON object. Raises as `json`."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Problem(400, "body-not-an-object", "The body has to be a JSON object.")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    return Response(status, orjson.dumps(value))
+
+
+def problem(error: Problem, trace_id: str) -> Response:
+    """RFC 9457, with a `type` that is stable and a `detail` that says what to change."""
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    body = {
+        "type": error.type,
+        "title": error.code.replace("-", " "),
+        "status": error.status,
+        "detail": error.detail,
+        "traceId": trace_id,
+    }
+    return Response(error.status, orjson.dumps(body), PROBLEM_JSON, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, let in. `arguments` are the variable segments of its path. `tenant` is set where `access` is "tenant"."""
+
+    services: Services
+    request: Request
+    arguments: Mapping[str, str]
+    caller: Tenant | None
+
+    @property
+    def tenant(self) -> Tenant:
+        if self.caller is None:
+            raise Problem(401, "key-missing", f"Send the header {KEY_HEADER}.")
+        return self.caller
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path such as `action/{uuid}` and what answers it.
+
+    Attributes:
+        access: `tenant` asks for a subscription key, `operator` is let in by the host's admin key, `public` by nobody.
+        creates: a POST that takes an `Idempotency-Key`.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    access: Access = "tenant"
+    creates: bool = False
+
+
+def hash_key(key: str) -> str:
+    """What is stored of a subscription key. It is random and long, so a plain hash is enough."""
+    return hashlib.sha256(key.encode()).hexdigest()

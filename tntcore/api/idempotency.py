@@ -1,0 +1,75 @@
+"""`Idempotency-Key`: a POST that creates something, sent again with the same key, is answered as the first time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import orjson
+
+from tntcore.api.http import Call, Handler, Response
+from tntcore.errors import Problem
+from tntcore.records import short_hash
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.transactions import Value
+from tntcore.tenants import Tenant
+
+_DAY = 24 * 3600 * 1000
+_STUCK = 120_000  # milliseconds after which a call that never finished may be tried again
+_MAX_KEY = 255
+_KIND = "idempotency"
+
+
+async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
+    """Runs the handler, or answers what it answered to the same key within the last 24 hours.
+
+    Raises:
+        Problem: 400 for a key of another form, 409 while the first call is under way, 422 if the key was used for another
+            request. An answer that is a problem is not remembered.
+    """
+    request, records, now = call.request, tenant.records, call.services.now()
+    key = request.headers["idempotency-key"]
+    if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
+        raise Problem(400, "idempotency-key-invalid", f"Idempotency-Key has to have 1 to {_MAX_KEY} characters.")
+    row = f"{_KIND}~{short_hash(key)}"
+    digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
+    stored = await call.services.storage.records.get(tenant.uuid, row)
+    unit = Unit()
+    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b""}
+    if stored is None:
+        unit.create(row, {"digest": digest, "at": now})
+    else:
+        before = stored.values
+        finished = bool(before.get("answer"))
+        if now - before["at"] < (_DAY if finished else _STUCK):
+            if before["digest"] != digest:
+                raise Problem(422, "idempotency-key-reused", "This Idempotency-Key came with another request before.")
+            if not finished:
+                raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2)
+            saved = orjson.loads(records.open(before["answer"], row))
+            return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
+        unit.merge(row, values, stored.etag)
+    try:
+        await records.commit(unit)
+    except (Exists, Changed):
+        raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2) from None
+    try:
+        response = await handler(call)
+    except BaseException:
+        # The outcome is known to the caller, or to nobody: either way the key may be used again.
+        release = Unit()
+        release.delete(row)
+        await records.commit(release)
+        raise
+    saved = {
+        "status": response.status,
+        "body": base64.b64encode(response.body).decode(),
+        "type": response.content_type,
+        "headers": dict(response.headers),
+    }
+    sealed = records.seal(orjson.dumps(saved), row)
+    finish = Unit()
+    if len(sealed) < 60_000:
+        finish.merge(row, {"answer": sealed, "at": now})
+        await records.commit(finish)
+    return response

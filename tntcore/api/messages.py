@@ -1,0 +1,156 @@
+"""`/message`: every DIDComm message of a principal, in and out, decrypted; `/asset-data`: what was attached to them."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import entity, filters, found, listing
+from tntcore.custody import CustodyError
+from tntcore.errors import Problem
+from tntcore.messaging.message import Attachment, attachments
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.records import AssetData, Message
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
+
+_OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the millisecond
+
+
+async def list_(call: Call) -> Response:
+    """Filters: `action`, `contact`, `connection`, `type` (a prefix), `direction`, `status`, `since` (a time, or a
+    `sequence`; what it answers overlaps by a few seconds, so that nothing is missed)."""
+    where, parameters = filters(
+        call,
+        {
+            "action": "actionUuid",
+            "actionUuid": "actionUuid",
+            "contact": "contactUuid",
+            "connection": "connectionUuid",
+            "direction": "direction",
+            "status": "status",
+        },
+    )
+    prefix = call.request.query.get("type", "")
+    if prefix and prefix != "DIDCOMM":
+        where += (" and " if where else "") + "type ge @prefix and type lt @behind"
+        parameters |= {"prefix": prefix, "behind": prefix + "\uffff"}
+    start = _since(call.request.query.get("since", ""))
+
+    async def view(message: Message) -> dict[str, Any]:
+        return await message_view(call.tenant.records, message)
+
+    return await listing(call, Message, view, where=where, parameters=parameters, start=start)
+
+
+async def read(call: Call) -> Response:
+    records = call.tenant.records
+    return answer(await message_view(records, await found(records, Message, call.arguments["uuid"])))
+
+
+async def erase(call: Call) -> Response:
+    """Deletes the message, its body and its attachments' records. What is on its way is not recalled."""
+    records = call.tenant.records
+    message = await found(records, Message, call.arguments["uuid"])
+    unit = Unit()
+    unit.delete(message.key)
+    for asset in await records.many(AssetData, message.asset_data):
+        unit.delete(asset.key)
+    await records.commit(unit)
+    await records.delete_body(message.uuid)
+    return Response(204, content_type="")
+
+
+async def read_asset_data(call: Call) -> Response:
+    """The value of an attachment: `data` as JSON, or as base64 where it is none."""
+    records = call.tenant.records
+    asset = await found(records, AssetData, call.arguments["uuid"])
+    message = await found(records, Message, asset.message_uuid)
+    attached = attachments(Plaintext.read(await records.body(message)))
+    attachment = attached[asset.index] if asset.index < len(attached) else None
+    return answer(
+        entity(
+            asset,
+            messageUuid=asset.message_uuid,
+            actionUuid=asset.action_uuid,
+            name=asset.name,
+            format=asset.format or None,
+            mimeType=asset.mime_type or None,
+            value=_value(attachment) if attachment else None,
+        )
+    )
+
+
+def _value(attachment: Attachment) -> Any:
+    try:
+        return attachment.json_value()
+    except ValueError:
+        if isinstance(attachment.data, bytes):
+            return {"base64": base64.b64encode(attachment.data).decode()}
+        return {"links": list(attachment.data)} if attachment.kind == "links" else None
+
+
+async def message_view(records: Repository, message: Message) -> dict[str, Any]:
+    """A message as the contract has it; `message` is the plaintext, `envelope` what could not be opened."""
+    try:
+        body = await records.body(message)
+    except CustodyError:
+        body = b""
+    opened = message.direction == "OUT" or bool(message.action_uuid)
+    return entity(
+        message,
+        direction=message.direction,
+        type=message.type,
+        messageId=message.message_id or None,
+        actionUuid=message.action_uuid or None,
+        contactUuid=message.contact_uuid or None,
+        connectionUuid=message.connection_uuid or None,
+        **{"from": message.contact_did or None, "to": message.identity_did or None}
+        if message.direction == "IN"
+        else {"from": message.identity_did or None, "to": message.contact_did or None},
+        authenticated=message.authenticated,
+        assetDataUuids=message.asset_data,
+        sequence=message.uuid,
+        error=message.error or None,
+        **{"message" if opened else "envelope": shown(body)},
+    )
+
+
+def shown(body: bytes) -> Any:
+    """A plaintext in an answer: spliced in where it is JSON, else its text, else base64."""
+    if Plaintext.read(body).is_json:
+        return orjson.Fragment(body)
+    try:
+        return body.decode() or None
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+
+
+def _since(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        milliseconds = uuid.UUID(text).int >> 80
+    except ValueError:
+        try:
+            milliseconds = round(datetime.fromisoformat(text).timestamp() * 1000)
+        except ValueError:
+            raise Problem(
+                400, "since-invalid", "since has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
+            ) from None
+    hexadecimal = f"{max(milliseconds - _OVERLAP, 0):012x}"
+    return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
+
+
+ROUTES = [
+    Route("GET", "message", list_),
+    Route("GET", "message/{uuid}", read),
+    Route("DELETE", "message/{uuid}", erase),
+    Route("GET", "asset", list_),
+    Route("GET", "asset-data/{uuid}", read_asset_data),
+]

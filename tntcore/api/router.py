@@ -1,0 +1,86 @@
+"""The HTTP door: finds the route of a request, lets the caller in, and turns problems into answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route, hash_key, problem
+from tntcore.api.idempotency import once
+from tntcore.errors import Problem
+from tntcore.services import Services
+from tntcore.tenants import Tenant
+
+log = logging.getLogger(__name__)
+
+
+class Router:
+    """Finds the route of a request, lets the caller in, and turns problems into answers.
+
+    Args:
+        new_trace_id: a fresh identifier, which the answer shows and the log has.
+    """
+
+    def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
+        self._services = services
+        self._new_trace_id = new_trace_id
+        self._routes: dict[int, list[tuple[list[str], Route]]] = {}
+        for route in routes:
+            segments = route.path.split("/")
+            self._routes.setdefault(len(segments), []).append((segments, route))
+
+    async def handle(self, request: Request, access: Sequence[Access]) -> Response:
+        """Answers the request; `access` says which routes this door leads to."""
+        try:
+            route, arguments = self._find(request, access)
+            caller = await self._let_in(request) if route.access == "tenant" else None
+            call = Call(self._services, request, arguments, caller)
+            if route.creates and "idempotency-key" in request.headers and caller is not None:
+                return await once(call, caller, route.handler)
+            return await route.handler(call)
+        except Problem as error:
+            return problem(error, self._new_trace_id())
+        except Exception:
+            trace_id = self._new_trace_id()
+            log.exception("a request failed, trace %s: %s %s", trace_id, request.method, request.path)
+            return problem(Problem(500, "internal", "Something went wrong here. Try again later."), trace_id)
+
+    def _find(self, request: Request, access: Sequence[Access]) -> tuple[Route, dict[str, str]]:
+        path = request.path.split("/")
+        allowed = set()
+        for segments, route in self._routes.get(len(path), ()):
+            if route.access not in access:
+                continue
+            arguments = _match(segments, path)
+            if arguments is None:
+                continue
+            if route.method == request.method:
+                return route, arguments
+            allowed.add(route.method)
+        if allowed:
+            raise Problem(405, "method-not-allowed", f"This path takes {', '.join(sorted(allowed))}.")
+        raise Problem(404, "no-such-path", "There is nothing at this path.")
+
+    async def _let_in(self, request: Request) -> Tenant:
+        key = request.headers.get(KEY_HEADER)
+        if key is None and self._services.config.key_in_query:
+            key = request.query.get(KEY_HEADER)
+        if not key:
+            raise Problem(401, "key-missing", f"Send your subscription key in the header {KEY_HEADER}.")
+        found = await self._services.lookups.find("token", hash_key(key))
+        tenant = await self._services.tenants.get(found.principal) if found else None
+        if tenant is None:
+            raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
+        return tenant
+
+
+def _match(segments: Sequence[str], path: Sequence[str]) -> dict[str, str] | None:
+    arguments = {}
+    for segment, value in zip(segments, path, strict=True):
+        if segment.startswith("{"):
+            if not value:
+                return None
+            arguments[segment[1:-1]] = value
+        elif segment.lower() != value.lower():
+            return None
+    return arguments

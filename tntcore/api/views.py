@@ -1,0 +1,96 @@
+"""What records look like from outside: times as ISO 8601, lists as `{total, hits, next}`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from tntcore.api.http import Call, Response, answer
+from tntcore.errors import Problem
+from tntcore.records import Record
+from tntcore.storage.repository import COUNT_CAP, Repository
+
+R = TypeVar("R", bound=Record)
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+
+
+def iso(milliseconds: int) -> str:
+    """ISO 8601 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+
+
+def entity(record: Record, **values: Any) -> dict[str, Any]:
+    """What every entity carries, and its own values. A thread whose beginning was never seen has no time of its own."""
+    return {
+        "uuid": record.uuid,
+        "status": record.status,
+        "createdAt": iso(record.created_at or record.updated_at),
+        "updatedAt": iso(record.updated_at or record.created_at),
+        **values,
+    }
+
+
+def limit_of(call: Call) -> int:
+    text = call.request.query.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_LIMIT):
+        raise Problem(400, "limit-invalid", f"limit has to be a number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+async def listing(
+    call: Call,
+    kind: type[R],
+    view: Callable[[R], dict[str, Any]] | Callable[[R], Awaitable[dict[str, Any]]],
+    *,
+    where: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    start: str = "",
+) -> Response:
+    """One page of a noun. `total.value` counts no further than 1,000; `total.relation` is then `gte`."""
+    records = call.tenant.records
+    limit = limit_of(call)
+    token = call.request.query.get("next", "")
+    hits = await records.list(kind, limit=limit, start=token or start, where=where, parameters=parameters)
+    total = len(hits.records)
+    if hits.next is not None or token:
+        total = await records.count(kind, where=where, parameters=parameters)
+    views = []
+    for record in hits.records:
+        shown = view(record)
+        views.append(shown if isinstance(shown, dict) else await shown)
+    return answer(
+        {
+            "total": {"value": total, "relation": "gte" if total >= COUNT_CAP else "eq"},
+            "hits": views,
+            "next": hits.next,
+        }
+    )
+
+
+async def found(records: Repository, kind: type[R], uuid: str) -> R:
+    """The record, or a 404 that names the noun."""
+    record = await records.get(kind, uuid)
+    if record is None:
+        raise not_found(kind, uuid)
+    return record
+
+
+def not_found(kind: type[Record], name: str) -> Problem:
+    return Problem(404, f"{kind.KIND}-unknown", f"There is no {kind.KIND} {name[:200]!r}.")
+
+
+def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) -> str:
+    """A text of a request's body. Raises `Problem` 400."""
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or (required and not value) or len(value) > maximum:
+        raise Problem(400, f"{name}-invalid", f"{name} has to be a text of at most {maximum} characters.")
+    return value
+
+
+def filters(call: Call, columns: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The OData filter of the query parameters given, each compared with its column."""
+    given = {name: call.request.query[name] for name in columns if call.request.query.get(name)}
+    return " and ".join(f"{columns[name]} eq @{name}" for name in given), given

@@ -1,0 +1,78 @@
+"""The composition root: configuration -> stores, keys, egress -> the doors that `function_app.py` opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tntcore.actions import Actions
+from tntcore.api import (
+    api_tokens,
+    connections,
+    contacts,
+    deliveries,
+    didcomm,
+    health,
+    identities,
+    messages,
+    principals,
+    settings,
+)
+from tntcore.api.actions import ActionRoutes
+from tntcore.api.http import Access, Request, Response, Route
+from tntcore.api.router import Router
+from tntcore.config import Config
+from tntcore.pipeline.inbound import Inbound
+from tntcore.pipeline.outbound import Outbound
+from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.poison import Poison
+from tntcore.pipeline.relay import Relay
+from tntcore.pipeline.sweep import Sweep
+from tntcore.services import Services, open_services
+
+_MODULES = (
+    didcomm,
+    principals,
+    api_tokens,
+    identities,
+    contacts,
+    connections,
+    messages,
+    settings,
+    deliveries,
+    health,
+)
+
+
+class App:
+    """The service in one process. Made inside a running event loop.
+
+    Attributes:
+        routes: every HTTP route there is.
+        inbound, outbound, relay, poison, sweep: what the queues and the timer trigger.
+    """
+
+    def __init__(self, services: Services) -> None:
+        outbox = Outbox(services)
+        self.services = services
+        self.inbound = Inbound(services, outbox)
+        self.outbound = Outbound(services, outbox)
+        self.relay = Relay(services, outbox)
+        self.poison = Poison(services)
+        self.sweep = Sweep(services, outbox, self.outbound)
+        self.routes: Sequence[Route] = [
+            *(route for module in _MODULES for route in module.ROUTES),
+            *ActionRoutes(Actions(services, outbox)).routes,
+        ]
+        self._router = Router(services, self.routes, services.uuid7)
+
+    @staticmethod
+    def open(config: Config, on_put: Callable[[str], None] = lambda queue: None) -> App:
+        """`on_put` is told the name of each queue that was put to."""
+        return App(open_services(config, on_put))
+
+    async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant")) -> Response:
+        """Answers a request. `access` "operator" is for a door whose keys the host has checked."""
+        return await self._router.handle(request, access)
+
+    async def close(self) -> None:
+        await self.services.close()

@@ -1,0 +1,94 @@
+"""The service's configuration, read once from the environment. README lists every setting."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class ConfigError(Exception):
+    """A setting that is missing or cannot be used; the text says which and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """
+    Attributes:
+        storage: connection string of the storage account.
+        public_url: where the outside world reaches the service, without a trailing slash: `https://host[:port]`.
+        master_key_file: the local master keys (development).
+        egress_allow: networks that egress may reach although they are not public (development, private partners).
+        allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
+        key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
+    """
+
+    storage: str
+    public_url: str
+    master_key_file: Path
+    egress_allow: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    allow_http: bool = False
+    key_in_query: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """The one public DIDComm endpoint."""
+        return f"{self.public_url}/api/didcomm"
+
+    @staticmethod
+    def read(environment: Mapping[str, str]) -> Config:
+        """Raises `ConfigError`."""
+        storage = environment.get("AzureWebJobsStorage", "")
+        if not storage:
+            raise ConfigError("AzureWebJobsStorage is missing: the connection string of the storage account")
+        if storage == "UseDevelopmentStorage=true":
+            storage = DEVELOPMENT_STORAGE
+        public_url = environment.get("TNT_PUBLIC_URL", "").rstrip("/")
+        parts = urlsplit(public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+            raise ConfigError(f"TNT_PUBLIC_URL has to be like https://didcomm.example.com, not {public_url!r}")
+        key_file = environment.get("TNT_MASTER_KEY_FILE", "")
+        if not key_file:
+            raise ConfigError("TNT_MASTER_KEY_FILE is missing: the path of the local master key file")
+        networks = []
+        for text in environment.get("TNT_EGRESS_ALLOW", "").split(","):
+            if not text.strip():
+                continue
+            try:
+                networks.append(ipaddress.ip_network(text.strip()))
+            except ValueError as error:
+                raise ConfigError(f"TNT_EGRESS_ALLOW: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
+        return Config(
+            storage,
+            public_url,
+            Path(key_file),
+            tuple(networks),
+            _flag(environment, "TNT_ALLOW_HTTP"),
+            _flag(environment, "TNT_KEY_IN_QUERY"),
+        )
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise ConfigError(f"{name} has to be true or false, not {value!r}")
+    return value == "true"
+
+
+# Azurite's well-known account and key, as its documentation has them.
+_DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def development_storage(blob_port: int, queue_port: int, table_port: int) -> str:
+    """Connection string of an Azurite on this machine."""
+    account = "devstoreaccount1"
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={_DEVELOPMENT_KEY};"
+        f"BlobEndpoint=http://127.0.0.1:{blob_port}/{account};QueueEndpoint=http://127.0.0.1:{queue_port}/{account};"
+        f"TableEndpoint=http://127.0.0.1:{table_port}/{account};"
+    )
+
+
+DEVELOPMENT_STORAGE = development_storage(10000, 10001, 10002)

@@ -1,0 +1,154 @@
+"""Connections: one identity joined to one contact."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from tntcore.dids import peer
+from tntcore.dids.build import didcomm_services
+from tntcore.dids.document import DidDocument
+from tntcore.envelope.results import Version
+from tntcore.pipeline.outbound import Outbound
+from tntcore.records import Connection, Contact, Identity
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found
+from tntcore.tenants import KeyPairs, Tenant
+
+COMPLETED = "completed"
+
+
+def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
+    """The one connection of an identity with a contact: computed, so that an action needs no search."""
+    digest = hashlib.sha256(f"tnt/connection/{identity_uuid}/{contact_uuid}".encode()).digest()
+    value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
+    return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
+
+
+def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
+    """A did:peer of numalgo 2 made for one connection, with this service as its endpoint for both wire versions."""
+    did = peer.create_2(
+        [("E", keys.x25519.public), ("V", keys.ed25519.public)],
+        didcomm_services(services.config.endpoint, "#key-2"),
+    )
+    return peer.resolve(did)
+
+
+def start(identity: Identity, contact: Contact, now: int) -> Connection:
+    """A connection whose DID exchange has not begun: messages for it are held."""
+    return Connection(
+        uuid=connection_uuid(identity.uuid, contact.uuid),
+        identity_uuid=identity.uuid,
+        identity_did=identity.did,
+        contact_uuid=contact.uuid,
+        contact_did=contact.did,
+        state="start",
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def complete(
+    services: Services,
+    outbound: Outbound,
+    tenant: Tenant,
+    connection: Connection,
+    *,
+    keys: KeyPairs,
+    mine: DidDocument,
+    theirs: Mapping[str, Any],
+    version: Version,
+) -> None:
+    """What a finished DID exchange does: the connection has both documents, its keys are found at the door, its contact is
+    accepted, and what was held for it goes out.
+
+    Args:
+        keys, mine: our keys for this connection and their document.
+        theirs: the other side's document.
+    """
+    now = services.now()
+    owner = Found(tenant.uuid, "connection", connection.uuid)
+    for kid in keys.by_kid(mine):
+        await services.lookups.add("key", kid, owner)
+    connection.my_did = mine.id
+    connection.keys = tenant.records.seal(keys.serialise(), connection.key)
+    connection.their_did = str(theirs["id"])
+    connection.their_document = dict(theirs)
+    connection.version = version
+    connection.state = COMPLETED
+    connection.created_at = connection.created_at or now
+    connection.updated_at = now
+    while True:
+        unit = Unit()
+        if connection.etag:
+            unit.merge(connection.key, connection.values(), connection.etag)
+        else:
+            unit.create(connection.key, connection.values())
+        unit.upsert(Contact.row_key(connection.contact_uuid), {"status": "ACCEPTED", "updatedAt": now})
+        try:
+            await tenant.records.commit(unit)
+            break
+        except (Changed, Exists):
+            # A message was held meanwhile.
+            current = await tenant.records.get(Connection, connection.uuid)
+            if current is None:
+                raise
+            connection.etag = current.etag
+    services.tenants.connection_changed(tenant, connection.uuid)
+    await outbound.drain(tenant.uuid, connection.uuid)
+
+
+async def connect_tenants(
+    services: Services,
+    outbound: Outbound,
+    one: tuple[Tenant, Identity],
+    other: tuple[Tenant, Identity],
+    *,
+    version: Version = "v1",
+) -> tuple[Connection, Connection]:
+    """Connects two identities of this service without a DID exchange: each becomes the other's contact, with a pairwise
+    DID for it, as if one had just been completed. Their messages travel as envelopes through the public endpoint.
+
+    Internal: neither tenant is asked. For demonstrations, tests and an operator who speaks for both.
+    """
+    sides = []
+    for (tenant, identity), (_, partner) in ((one, other), (other, one)):
+        contact = await _contact(services, tenant, partner)
+        connection = await tenant.records.get(Connection, connection_uuid(identity.uuid, contact.uuid))
+        keys = KeyPairs.generate()
+        mine = pairwise(services, keys)
+        sides.append((tenant, connection or start(identity, contact, services.now()), keys, mine))
+    for (tenant, connection, keys, mine), partner_side in zip(sides, reversed(sides), strict=True):
+        await complete(
+            services,
+            outbound,
+            tenant,
+            connection,
+            keys=keys,
+            mine=mine,
+            theirs=partner_side[3].raw,
+            version=version,
+        )
+    return sides[0][1], sides[1][1]
+
+
+async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Contact:
+    hits = await tenant.records.list(Contact, limit=1, where="did eq @did", parameters={"did": partner.did})
+    if hits.records:
+        return hits.records[0]
+    now = services.now()
+    contact = Contact(
+        uuid=services.uuid7(),
+        status="REQUESTED",
+        did=partner.did,
+        display_name=partner.display_name,
+        created_at=now,
+        updated_at=now,
+    )
+    unit = Unit()
+    unit.create(contact.key, contact.values())
+    await tenant.records.commit(unit)
+    return contact

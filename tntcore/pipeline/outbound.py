@@ -1,0 +1,170 @@
+"""Queue `outbound`: pack for the other side, and POST to its endpoint.
+
+A queue message is `{"items": [item, ...]}`, items as `outbox.outbound_item` makes them; or `{"drain": {p, n}}` when a
+connection is completed: the messages that were held for it then go one after the other, and one that fails holds back
+those behind it until it is sent or given up.
+"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from tntcore import envelope
+from tntcore.dids.document import DidDocument
+from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.egress import EgressError
+from tntcore.envelope import EnvelopeError, NeedsDocument
+from tntcore.errors import DidError
+from tntcore.messaging.compose import to_v2
+from tntcore.pipeline.attempts import Attempted, Attempts
+from tntcore.pipeline.outbox import Item, Outbox, outbound_item
+from tntcore.pipeline.retry import send_delay
+from tntcore.records import Action, Delivery, Held, Message
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.storage import OUTBOUND
+from tntcore.tenants import Recipient, Tenant
+
+_TIMEOUT = 20.0
+_MAX_ANSWER = 20_000
+_CONTENT_TYPES = {
+    # Credo takes this type only without parameters; every agent that speaks v1 takes it.
+    "v1": "application/didcomm-envelope-enc",
+    "v2": "application/didcomm-encrypted+json",
+}
+_MAX_MEDIATORS = 4
+
+
+class Outbound:
+    def __init__(self, services: Services, outbox: Outbox) -> None:
+        self._services = services
+        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, _also)
+
+    async def handle(self, body: bytes, dequeue_count: int) -> None:
+        """Handles a queue message. See `Inbound.handle`."""
+        message = orjson.loads(body)
+        if "drain" in message:
+            await self._drain(message["drain"]["p"], message["drain"]["n"])
+        else:
+            await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
+
+    async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
+        """Has the messages that were held for a connection sent, in order. Called when it is completed."""
+        body = orjson.dumps({"drain": {"p": principal, "n": connection}})
+        await self._services.storage.queues[OUTBOUND].put(body, delay=delay)
+
+    async def _drain(self, principal: str, connection: str) -> None:
+        tenant = await self._services.tenants.get(principal)
+        if tenant is None:
+            return
+        self._services.tenants.connection_changed(tenant, connection)
+        while held := (await tenant.records.list(Held, under=f"{connection}.", limit=50)).records:
+            for message in held:
+                delivery = await tenant.records.get(Delivery, message.delivery_uuid)
+                if delivery is None or delivery.status in ("DELIVERED", "FAILED"):
+                    await _forget(tenant, message)
+                    continue
+                item = {**outbound_item(principal, delivery, b""), "held": message.uuid}
+                delay = await self._attempts.once(tenant, item, self._send, delivery.attempts + 1)
+                if delay is not None:
+                    await self.drain(principal, connection, delay=delay)
+                    return
+
+    async def _send(self, tenant: Tenant, item: Item, now: int) -> Attempted:
+        peer = await self._services.tenants.recipient(tenant, "connection", item["n"])
+        if peer is None or peer.connection is None or peer.theirs is None:
+            return Attempted.failed_for_good("connection-gone")
+        plaintext = await self._plaintext(tenant, item)
+        if not plaintext:
+            return Attempted.failed_for_good("message-erased")
+        try:
+            uri, packed = await self._pack(peer, plaintext, now)
+        except (EnvelopeError, DidError) as error:
+            return Attempted(error=error.code)
+        try:
+            answer = await self._services.egress.request(
+                "POST",
+                uri,
+                headers={"content-type": _CONTENT_TYPES[peer.connection.version]},
+                body=packed,
+                max_answer=_MAX_ANSWER,
+                timeout=_TIMEOUT,
+            )
+        except EgressError as error:
+            return Attempted.refused(error)
+        return Attempted.answered(answer)
+
+    async def _plaintext(self, tenant: Tenant, item: Item) -> bytes:
+        if "b" in item:
+            return tenant.records.open_body(item["u"], base64.b64decode(item["b"]))
+        message = await tenant.records.get(Message, item["u"])
+        return await tenant.records.body(message) if message else b""
+
+    async def _pack(self, peer: Recipient, plaintext: bytes, now: int) -> tuple[str, bytes]:
+        """Where to send, and what. Raises `DidError` or `EnvelopeError`."""
+        connection, theirs = peer.connection, peer.theirs
+        if connection is None or theirs is None:
+            raise DidError("no-endpoint", "the connection has no document of the other side")
+        if connection.version == "v1":
+            endpoint = didcomm_endpoint(theirs, "v1")
+            sender = next(key for key in peer.secrets.values() if key.curve == "Ed25519")
+            # One envelope a recipient key: with several, each of them could forge the sender for the others.
+            packed = envelope.pack_v1(plaintext, recipients=endpoint.recipient_verkeys[:1], sender=sender)
+            if endpoint.routing_keys:
+                packed = envelope.forward_v1(
+                    packed,
+                    to=endpoint.recipient_verkeys[0],
+                    routing_keys=endpoint.routing_keys,
+                    new_id=self._services.uuid7,
+                )
+            return endpoint.uri, packed
+        endpoint = didcomm_endpoint(theirs, "v2")
+        message: dict[str, Any] = to_v2(
+            orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=now // 1000
+        )
+        packed = envelope.pack_v2(message, to=theirs, from_=(peer.document, peer.secrets))
+        return await self._forward_v2(endpoint.uri, list(endpoint.routing_keys), theirs.id, packed)
+
+    async def _forward_v2(self, uri: str, routing_keys: list[str], to: str, packed: bytes) -> tuple[str, bytes]:
+        documents: dict[str, DidDocument] = {}
+        for _ in range(_MAX_MEDIATORS):
+            if not uri.startswith("did:"):
+                break
+            # A mediator given by its DID: its endpoint is the way, and its key the outermost.
+            mediator = await self._services.resolver.resolve(uri)
+            routing_keys = [uri, *routing_keys]
+            uri = didcomm_endpoint(mediator, "v2").uri
+        while True:
+            try:
+                packed_for_mediators = (
+                    envelope.forward_v2(
+                        packed, to=to, routing_keys=routing_keys, documents=documents, new_id=self._services.uuid7
+                    )
+                    if routing_keys
+                    else packed
+                )
+            except NeedsDocument as needed:
+                if needed.did in documents:
+                    raise
+                documents[needed.did] = await self._services.resolver.resolve(needed.did)
+                continue
+            return uri, packed_for_mediators
+
+
+async def _forget(tenant: Tenant, held: Held) -> None:
+    unit = Unit()
+    unit.delete(held.key)
+    with suppress(Changed):  # gone already
+        await tenant.records.commit(unit)
+
+
+def _also(unit: Unit, item: Item, status: str, now: int) -> None:
+    sent = "SENT" if status == "DELIVERED" else "FAILED"
+    unit.merge(Message.row_key(item["u"]), {"status": sent, "updatedAt": now})
+    unit.upsert(Action.row_key(item["a"]), {"typeStatus": sent, "updatedAt": now})
+    if "held" in item:
+        unit.delete(Held.row_key(item["held"]))

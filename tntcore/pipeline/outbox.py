@@ -1,0 +1,107 @@
+"""Effects of commits: each has a delivery row, written in the commit, and a queue message, put after it.
+
+The queue message is the fast way; the row is what counts. A principal with rows that might have lost their queue message
+is found by the sweeper through the `due` table, where its name is written down before the commit, once in a while.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from tntcore.dids.cache import SharedCache
+from tntcore.messaging.ids import time_of
+from tntcore.records import Delivery, Message
+from tntcore.services import Services
+from tntcore.storage.queues import ListQueue
+
+BUCKET = 600_000  # milliseconds of receipt that share a row of the due table
+_MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
+DUE = "due"
+
+Item = dict[str, Any]
+
+
+def delivery_uuid(message_uuid: str, name: str) -> str:
+    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7 of
+    the message's millisecond, so that deliveries sort as their messages do."""
+    digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
+    high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
+    return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+def due_key(bucket: int, principal: str) -> str:
+    return f"{bucket:012d}~{principal}"
+
+
+def relay_item(principal: str, delivery: Delivery, message: Message, sealed: bytes) -> Item:
+    """What the relay needs, so that it reads no row: `{p, d, e, m, b?}`. `m` has the message's columns but its body, which
+    is `b`, sealed, in base64."""
+    columns = message.values()
+    columns.pop("body", None)
+    item: Item = {"p": principal, "d": delivery.uuid, "e": delivery.entry_id, "u": message.uuid, "m": columns}
+    return _with_body(item, sealed)
+
+
+def outbound_item(principal: str, delivery: Delivery, sealed: bytes) -> Item:
+    """What the sender needs: `{p, d, u, a, n, b?}`: delivery, message, action, connection."""
+    item: Item = {
+        "p": principal,
+        "d": delivery.uuid,
+        "u": delivery.message_uuid,
+        "a": delivery.action_uuid,
+        "n": delivery.connection_uuid,
+    }
+    return _with_body(item, sealed)
+
+
+def _with_body(item: Item, sealed: bytes) -> Item:
+    if sealed:
+        item["b"] = base64.b64encode(sealed).decode()
+    return item
+
+
+def without_body(item: Item) -> Item:
+    """The item as it travels when it may wait long: the body stays where it is stored."""
+    return {name: value for name, value in item.items() if name != "b"}
+
+
+class Outbox:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._marks: SharedCache[bool] = SharedCache(lambda: services.now() / 1000, 50_000)
+
+    async def mark(self, principal: str, deliveries: Iterable[str]) -> None:
+        """Makes sure that the sweeper will look at these deliveries (uuids). Called before their commit."""
+        for bucket in {time_of(uuid) // BUCKET for uuid in deliveries}:
+            key = due_key(bucket, principal)
+            if self._marks.peek(key) is None:
+                await self._marks.get(key, lambda key=key: self._mark(key))  # type: ignore[misc]
+
+    async def _mark(self, key: str) -> tuple[bool, float]:
+        await self._services.storage.due.put(DUE, key, {"markedAt": self._services.now()})
+        return True, _MARK_SECONDS
+
+    async def relay(self, item: Item) -> None:
+        """Answers when the webhook call is queued."""
+        await self._put(self._services.storage.relay, item)
+
+    async def outbound(self, item: Item) -> None:
+        """Answers when the send is queued."""
+        await self._put(self._services.storage.outbound, item)
+
+    async def _put(self, queue: ListQueue, item: Item) -> None:
+        data = orjson.dumps(item)
+        if len(data) > queue.room:
+            data = orjson.dumps(without_body(item))
+        await queue.add(data)
+
+    async def later(self, queue: str, item: Item, delay: int) -> None:
+        """Puts one item back, alone, to be seen after `delay` seconds."""
+        body = orjson.dumps({"items": [without_body(item)]})
+        await self._services.storage.queues[queue].put(body, delay=delay)

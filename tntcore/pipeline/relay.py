@@ -1,0 +1,94 @@
+"""Queue `relay`: call the tenants' webhooks.
+
+A queue message is `{"items": [item, ...]}`, items as `outbox.relay_item` makes them. Calls of one list run side by side;
+each has its own delivery record, and one that fails goes on alone along the ladder of `retry.webhook_delay`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tntcore import webhooks
+from tntcore.egress import EgressError
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.pipeline.attempts import Attempted, Attempts
+from tntcore.pipeline.outbox import Item, Outbox
+from tntcore.pipeline.retry import retry_delay
+from tntcore.records import Delivery, Message
+from tntcore.services import Services
+from tntcore.storage.storage import RELAY
+from tntcore.storage.tables import Row
+from tntcore.tenants import DIDCOMM_WEBHOOK, Tenant
+
+_TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
+_MAX_ANSWER = 20_000  # bytes kept of an answer
+
+
+class Relay:
+    def __init__(self, services: Services, outbox: Outbox) -> None:
+        self._services = services
+        self._attempts = Attempts(services, outbox, RELAY, retry_delay)
+
+    async def handle(self, body: bytes, dequeue_count: int) -> None:
+        """Handles a queue message. See `Inbound.handle`."""
+        items: list[Item] = orjson.loads(body)["items"]
+        await self._attempts.run(items, self._call, repeated=dequeue_count > 1)
+
+    async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
+        setting = await tenant.webhooks(DIDCOMM_WEBHOOK)
+        entry = setting.entry(item["e"])
+        if entry is None:
+            return Attempted.failed_for_good("webhook-removed")
+        message, sealed = await self._message(tenant, item)
+        if message is None:
+            return Attempted.failed_for_good("message-erased")
+        plaintext = tenant.records.open_body(message.uuid, sealed)
+        body = webhooks.delivery_body(
+            Plaintext.read(plaintext),
+            from_did=message.contact_did or None,
+            to_did=message.identity_did or None,
+            action_uuid=message.action_uuid or None,
+            event_uuid=item["d"],
+            asset_uuid=message.uuid,
+            asset_data_uuids=message.asset_data,
+            contact_uuid=message.contact_uuid or None,
+            connection_uuid=message.connection_uuid or None,
+            sequence=message.uuid,
+            authenticated=message.authenticated,
+        )
+        signature = webhooks.sign(setting.secrets[entry.id], item["d"], now // 1000, body)
+        try:
+            answer = await self._services.egress.request(
+                entry.method,
+                entry.url,
+                headers={**entry.headers, "content-type": "application/json", **signature},
+                body=body,
+                max_answer=_MAX_ANSWER,
+                timeout=_TIMEOUT,
+            )
+        except EgressError as error:
+            return Attempted.refused(error)
+        return Attempted.answered(answer)
+
+    async def _message(self, tenant: Tenant, item: Mapping[str, Any]) -> tuple[Message | None, bytes]:
+        if "b" in item:
+            row = Row(tenant.uuid, Message.row_key(item["u"]), item["m"], "")
+            return Message.read(row), base64.b64decode(item["b"])
+        message = await tenant.records.get(Message, item["u"])
+        if message is None:
+            return None, b""
+        sealed = message.body or await tenant.records.stored_body(message.uuid)
+        return (message, sealed) if sealed else (None, b"")
+
+
+async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery) -> None:
+    """Puts a delivery on its way again, by what is stored of it."""
+    item: Item = {"p": tenant.uuid, "d": delivery.uuid, "u": delivery.message_uuid, "again": True}
+    if delivery.kind == "webhook":
+        await outbox.relay({**item, "e": delivery.entry_id})
+    else:
+        await outbox.outbound({**item, "a": delivery.action_uuid, "n": delivery.connection_uuid})

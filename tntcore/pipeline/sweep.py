@@ -1,0 +1,95 @@
+"""The timer: finds deliveries whose queue message was lost, and puts them on their way again."""
+
+from __future__ import annotations
+
+import logging
+
+from tntcore.pipeline.outbound import Outbound
+from tntcore.pipeline.outbox import BUCKET, DUE, Outbox
+from tntcore.pipeline.relay import redeliver
+from tntcore.records import Connection, Delivery
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.tenants import Tenant
+
+log = logging.getLogger(__name__)
+
+GRACE = 600_000  # milliseconds that a delivery may be late before its queue message counts as lost
+_KEEP = 2 * BUCKET  # milliseconds that a row of the due table is kept after its last mark
+_PAGE = 500
+
+
+class Sweep:
+    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._outbound = outbound
+
+    async def run(self) -> int:
+        """Goes through everything that is due; how many deliveries were put on their way again."""
+        found = 0
+        start = ""
+        due = self._services.storage.due
+        while True:
+            page = await due.scan(DUE, start, "~", limit=_PAGE)
+            for row in page.rows:
+                bucket, _, principal = row.key.partition("~")
+                tenant = await self._services.tenants.get(principal)
+                again, waiting = await self._bucket(tenant, int(bucket)) if tenant else (0, False)
+                found += again
+                if not waiting and row.values["markedAt"] + _KEEP < self._services.now():
+                    await due.delete(DUE, row.key, row.etag)
+            if page.next is None:
+                return found
+            start = page.next
+
+    async def _bucket(self, tenant: Tenant, bucket: int) -> tuple[int, bool]:
+        """How many deliveries of the bucket were put on their way again, and whether any is not yet over."""
+        again, waiting = 0, False
+        now = self._services.now()
+        start: str | None = _first_uuid(bucket * BUCKET)
+        end = _first_uuid((bucket + 1) * BUCKET)
+        while start is not None:
+            hits = await tenant.records.list(
+                Delivery, limit=_PAGE, start=start, where="status eq 'PENDING' or status eq 'HELD'"
+            )
+            start = hits.next if hits.next and hits.next < end else None
+            for delivery in hits.records:
+                if delivery.uuid >= end:
+                    return again, waiting
+                waiting = True
+                if delivery.next_attempt_at + GRACE > now:
+                    continue
+                if delivery.status == "HELD":
+                    await self._release(tenant, delivery, now)
+                else:
+                    await self._redeliver(tenant, delivery, now)
+                again += 1
+        return again, waiting
+
+    async def _redeliver(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
+        if await self._touch(tenant, delivery, now):
+            self._services.meter.count("sweep.redelivered")
+            await redeliver(self._outbox, tenant, delivery)
+
+    async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
+        connection = await tenant.records.get(Connection, delivery.connection_uuid)
+        if connection is not None and connection.state == "completed" and await self._touch(tenant, delivery, now):
+            self._services.meter.count("sweep.drained")
+            await self._outbound.drain(tenant.uuid, connection.uuid)
+
+    async def _touch(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
+        """Claims the delivery, so that two sweepers do not both put it on its way."""
+        unit = Unit()
+        unit.merge(delivery.key, {"nextAttemptAt": now, "updatedAt": now}, delivery.etag)
+        try:
+            await tenant.records.commit(unit)
+        except Changed:
+            return False
+        return True
+
+
+def _first_uuid(milliseconds: int) -> str:
+    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
+    text = f"{milliseconds:012x}"
+    return f"{text[:8]}-{text[8:]}-"

@@ -1,0 +1,18 @@
+"""Report problem (Aries RFC 0035, read as of 2022-02; DIDComm Messaging v2.1, section "Problem Reports").
+
+A report has no states. It says that the thread it is on, or the one that it points to with `pthid`, has failed; `pthid`
+may also be the id of the message that was at fault.
+"""
+
+from __future__ import annotations
+
+from tntcore.messaging.message import Message
+from tntcore.messaging.problems import is_problem_report
+from tntcore.protocols.transition import Transition
+
+
+def decide(message: Message) -> Transition | None:
+    """The threads that the report is about; None if the message is no report."""
+    if not is_problem_report(message.type):
+        return None
+    return Transition(failed_threads=[name for name in (message.thid, message.pthid) if name and name != message.id])

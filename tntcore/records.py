@@ -1,0 +1,273 @@
+"""The nouns, as they are kept: one class each, one row each, all of a principal in its own partition.
+
+A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 make that range run
+in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self, get_type_hints
+
+import orjson
+
+from tntcore.storage.tables import Row
+from tntcore.storage.transactions import Value
+
+END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
+
+
+@dataclass(kw_only=True, slots=True)
+class Record:
+    """What every noun has. `etag` is empty until the row was read."""
+
+    KIND: ClassVar[str]
+
+    uuid: str
+    status: str = "ACTIVE"
+    created_at: int = 0
+    updated_at: int = 0
+    etag: str = ""
+
+    @classmethod
+    def row_key(cls, uuid: str) -> str:
+        return f"{cls.KIND}~{uuid}"
+
+    @property
+    def key(self) -> str:
+        return self.row_key(self.uuid)
+
+    def values(self) -> dict[str, Value]:
+        """The columns of the row; what is None or empty is left out."""
+        out: dict[str, Value] = {}
+        for name, column, is_json in _columns_of(type(self)):
+            value = getattr(self, name)
+            if value is None or value == "":
+                continue
+            out[column] = orjson.dumps(value).decode() if is_json else value
+        return out
+
+    @classmethod
+    def read(cls, row: Row) -> Self:
+        values = row.values
+        known: dict[str, Any] = {}
+        for name, column, is_json in _columns_of(cls):
+            if column in values:
+                known[name] = orjson.loads(values[column]) if is_json else values[column]
+        return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
+
+
+_Columns = tuple[tuple[str, str, bool], ...]
+_known: dict[type[Record], _Columns] = {}
+
+
+def _columns_of(record: type[Record]) -> _Columns:
+    """Of each field: its name, its column, and whether the column holds JSON."""
+    columns = _known.get(record)
+    if columns is None:
+        columns = _known[record] = _read_columns(record)
+    return columns
+
+
+def _read_columns(record: type[Record]) -> _Columns:
+    hints = get_type_hints(record)
+    out = []
+    for item in dataclasses.fields(record):
+        if item.name in ("uuid", "etag"):
+            continue
+        head, *rest = item.name.split("_")
+        is_json = str(hints[item.name]).startswith(("dict", "list"))
+        out.append((item.name, head + "".join(part.title() for part in rest), is_json))
+    return tuple(out)
+
+
+@dataclass(kw_only=True, slots=True)
+class Principal(Record):
+    """A tenant. Its row has no uuid in its key: there is one in the partition, which is the uuid."""
+
+    KIND: ClassVar[str] = "principal"
+    display_name: str = ""
+    data_key: bytes = b""  # wrapped by the master key
+    data_key_version: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class ApiToken(Record):
+    KIND: ClassVar[str] = "api-token"
+    name: str = ""
+    hash: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Identity(Record):
+    """A DID the principal acts as. `keys` is sealed: see `custody`."""
+
+    KIND: ClassVar[str] = "identity"
+    did: str = ""
+    method: str = ""
+    display_name: str = ""
+    is_default: bool = False
+    keys: bytes = b""
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Contact(Record):
+    """A partner. Status REQUESTED, ACCEPTED or REJECTED."""
+
+    KIND: ClassVar[str] = "contact"
+    did: str = ""
+    display_name: str = ""
+    email: str = ""
+    internal_ref: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Connection(Record):
+    """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words."""
+
+    KIND: ClassVar[str] = "connection"
+    identity_uuid: str = ""
+    identity_did: str = ""
+    contact_uuid: str = ""
+    contact_did: str = ""
+    protocol: str = ""
+    state: str = "start"
+    version: str = "v1"
+    my_did: str = ""
+    keys: bytes = b""
+    their_did: str = ""
+    their_document: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Action(Record):
+    """A thread."""
+
+    KIND: ClassVar[str] = "action"
+    reference_id: str = ""
+    direction: str = ""
+    identity_did: str = ""
+    contact_did: str = ""
+    contact_uuid: str = ""
+    connection_uuid: str = ""
+    type_status: str = ""
+    error: bytes = b""  # the problem report, sealed
+
+
+MessageStatus = Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "SENT"]
+
+
+@dataclass(kw_only=True, slots=True)
+class Message(Record):
+    """One DIDComm message. `body` is the plaintext, sealed, or, where `error` says that it could not be opened, the envelope.
+
+    A body too large for a row is in the blob named after the message; `body` is then empty.
+    """
+
+    KIND: ClassVar[str] = "message"
+    direction: str = ""
+    type: str = ""
+    message_id: str = ""
+    action_uuid: str = ""
+    contact_uuid: str = ""
+    connection_uuid: str = ""
+    identity_did: str = ""
+    contact_did: str = ""
+    authenticated: bool = False
+    asset_data: list[str] = field(default_factory=list)
+    error: str = ""
+    body: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
+class AssetData(Record):
+    """A value found in an attachment: attachment number `index` of message `message_uuid`."""
+
+    KIND: ClassVar[str] = "asset-data"
+    message_uuid: str = ""
+    action_uuid: str = ""
+    name: str = ""
+    format: str = ""
+    mime_type: str = ""
+    index: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Delivery(Record):
+    """One webhook or one outbound message on its way: also the outbox row. Status HELD, PENDING, DELIVERED or FAILED."""
+
+    KIND: ClassVar[str] = "delivery"
+    kind: str = ""
+    message_uuid: str = ""
+    action_uuid: str = ""
+    connection_uuid: str = ""
+    entry_id: str = ""
+    type: str = ""
+    attempts: int = 0
+    next_attempt_at: int = 0
+    response_status: int = 0
+    duration: int = 0
+    error: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Attempt(Record):
+    """A delivery attempt that failed. Its uuid is `<delivery uuid>.<number>`."""
+
+    KIND: ClassVar[str] = "attempt"
+    response_status: int = 0
+    duration: int = 0
+    error: str = ""
+    answer: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
+class Setting(Record):
+    """A principal's configuration; its uuid is its key. `value` is sealed: it holds secrets."""
+
+    KIND: ClassVar[str] = "setting"
+    value: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
+class Entry(Record):
+    """That a message is on a thread: found by its `@id`, so a duplicate collides. `digest` tells a duplicate from other content."""
+
+    KIND: ClassVar[str] = "entry"
+    message_uuid: str = ""
+    digest: str = ""
+    deliveries: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class Sent(Record):
+    """Which thread a message that we sent on a connection is on, found by its `@id`."""
+
+    KIND: ClassVar[str] = "sent"
+    action_uuid: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Held(Record):
+    """A message that waits for its connection, in order of `uuid`: `<connection uuid>.<message uuid>`."""
+
+    KIND: ClassVar[str] = "held"
+    message_uuid: str = ""
+    delivery_uuid: str = ""
+    action_uuid: str = ""
+
+
+def short_hash(text: str | bytes) -> str:
+    """32 hexadecimal characters that stand for a text too long, or with characters not allowed, in a key."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]
+
+
+def entry_id(action_uuid: str, direction: str, message_id: str) -> str:
+    return f"{action_uuid}.{direction}.{short_hash(message_id)}"
+
+
+def sent_id(connection_uuid: str, message_id: str) -> str:
+    return f"{connection_uuid}.{short_hash(message_id)}"

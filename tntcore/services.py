@@ -1,0 +1,71 @@
+"""Everything that touches the world, made once a process and handed to what decides."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tntcore.config import Config
+from tntcore.custody import Custody, LocalMasterKeys
+from tntcore.dids.resolver import Resolver
+from tntcore.egress import Egress
+from tntcore.messaging.ids import UuidFactory
+from tntcore.storage.lookups import Lookups
+from tntcore.storage.storage import Storage
+from tntcore.telemetry import Meter
+from tntcore.tenants import Tenants, stored_data_key
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """
+    Attributes:
+        now: milliseconds since 1970.
+        random: so many random bytes.
+        uuid7: the next identifier, greater than all before it in this process.
+    """
+
+    config: Config
+    meter: Meter
+    storage: Storage
+    lookups: Lookups
+    custody: Custody
+    tenants: Tenants
+    resolver: Resolver
+    egress: Egress
+    now: Callable[[], int]
+    random: Callable[[int], bytes]
+    uuid7: UuidFactory
+
+    async def close(self) -> None:
+        await self.egress.close()
+        await self.storage.close()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def open_services(config: Config, on_put: Callable[[str], None]) -> Services:
+    """Opens all of it, inside a running event loop. `on_put` is told the name of each queue that was put to."""
+    meter = Meter()
+    storage = Storage(config.storage, meter, on_put)
+    egress = Egress(config.egress_allow, allow_http=config.allow_http)
+    resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
+    custody = Custody(LocalMasterKeys(config.master_key_file), stored_data_key(storage), time.monotonic)
+    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic)
+    return Services(
+        config=config,
+        meter=meter,
+        storage=storage,
+        lookups=Lookups(storage.lookups, time.monotonic),
+        custody=custody,
+        tenants=tenants,
+        resolver=resolver,
+        egress=egress,
+        now=now_ms,
+        random=secrets.token_bytes,
+        uuid7=UuidFactory(now_ms, secrets.token_bytes),
+    )

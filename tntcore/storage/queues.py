@@ -1,0 +1,95 @@
+"""Queue Storage: JSON messages, base64 as the Functions host expects them, without expiry."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import orjson
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from tntcore.storage.batching import Batcher
+from tntcore.telemetry import Meter
+
+MAX_MESSAGE = 48 * 1024  # bytes before base64; 64 KiB after
+MAX_DELAY = 7 * 24 * 3600  # seconds
+_NEVER = -1
+
+OnPut = Callable[[str], None]
+
+
+class Queue:
+    """One queue. Every put is counted as `queue.put`."""
+
+    def __init__(self, service: QueueServiceClient, name: str, meter: Meter, on_put: OnPut) -> None:
+        self.name = name
+        self._client: QueueClient = service.get_queue_client(name)
+        self._meter = meter
+        self._on_put = on_put
+
+    async def put(self, body: bytes, *, delay: int = 0) -> None:
+        """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days)."""
+        if len(body) > MAX_MESSAGE:
+            raise ValueError(f"a queue message of {len(body)} bytes")
+        self._meter.count("queue.put")
+        content = base64.b64encode(body).decode()
+        try:
+            await self._client.send_message(content, visibility_timeout=delay or None, time_to_live=_NEVER)
+        except ResourceNotFoundError:
+            await self.ensure()
+            await self._client.send_message(content, visibility_timeout=delay or None, time_to_live=_NEVER)
+        if not delay:
+            self._on_put(self.name)
+
+    async def ensure(self) -> None:
+        """Creates the queue if it is missing."""
+        self._meter.count("queue.ensure")
+        with suppress(ResourceExistsError):
+            await self._client.create_queue()
+
+
+def fit(items: Sequence[bytes], room: int) -> int:
+    """How many of the items go in one message of `room` bytes, with a comma after each; at least one."""
+    total = 0
+    for count, item in enumerate(items):
+        total += len(item) + 1
+        if total > room:
+            return max(count, 1)
+    return len(items)
+
+
+class ListQueue:
+    """A queue whose messages are lists: `{<head>, "items": [...]}`; items put while another put is under way go together.
+
+    Args:
+        put: `Queue.put`.
+        head: what every message carries beside its items; part of the 48 KiB.
+    """
+
+    def __init__(self, put: Callable[[bytes], Awaitable[None]], head: dict[str, object] | None = None) -> None:
+        self._put = put
+        self._head = orjson.dumps({**(head or {}), "items": 0})[:-2]
+        self._room = MAX_MESSAGE - len(self._head) - 3
+        self._batcher: Batcher[bytes, None] = Batcher(self._write)
+
+    @property
+    def room(self) -> int:
+        """Bytes that one item may have."""
+        return self._room - 1
+
+    @property
+    def idle(self) -> bool:
+        return self._batcher.idle
+
+    async def add(self, item: bytes) -> None:
+        """Answers when the item (JSON) is durably in the queue. Raises `batching.Full` or what the put raised."""
+        if len(item) > self.room:
+            raise ValueError(f"a queue item of {len(item)} bytes")
+        await self._batcher.add(item)
+
+    async def _write(self, items: Sequence[bytes]) -> Sequence[None]:
+        count = fit(items, self._room)
+        await self._put(self._head + b"[" + b",".join(items[:count]) + b"]}")
+        return [None] * count

@@ -1,0 +1,123 @@
+"""A principal's records. A repository is made for one principal and reaches no other's partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tntcore.custody import DataKey
+from tntcore.records import END, Message, Record
+from tntcore.storage.commit import Unit
+from tntcore.storage.storage import Storage
+
+R = TypeVar("R", bound=Record)
+MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a property holds 64 KiB
+COUNT_CAP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Generic[R]):
+    """One page of a list; `next` is where the following page starts, None at the end."""
+
+    records: Sequence[R]
+    next: str | None
+
+
+class Repository:
+    """
+    Args:
+        key: the principal's data key, with which bodies are sealed.
+    """
+
+    def __init__(self, storage: Storage, principal: str, key: DataKey) -> None:
+        self.principal = principal
+        self._storage = storage
+        self._key = key
+
+    async def get(self, kind: type[R], uuid: str) -> R | None:
+        row = await self._storage.records.get(self.principal, kind.row_key(uuid))
+        return None if row is None else kind.read(row)
+
+    async def many(self, kind: type[R], uuids: Sequence[str]) -> list[R]:
+        """Those of the uuids that exist, in their order."""
+        found = await asyncio.gather(*(self.get(kind, uuid) for uuid in uuids))
+        return [record for record in found if record is not None]
+
+    async def list(
+        self,
+        kind: type[R],
+        *,
+        limit: int,
+        start: str = "",
+        under: str = "",
+        where: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Hits[R]:
+        """Records of a kind in the order of their uuids.
+
+        Args:
+            start: the uuid to start from.
+            under: only uuids that begin so.
+            where, parameters, columns: as `Table.scan` has them.
+        """
+        first = max(kind.row_key(under), kind.row_key(start))
+        last = kind.row_key(under + END) if under else kind.KIND + END
+        page = await self._storage.records.scan(
+            self.principal, first, last, limit=limit, where=where, parameters=parameters, columns=columns
+        )
+        return Hits([kind.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None)
+
+    async def count(self, kind: type[R], *, where: str = "", parameters: Mapping[str, Any] | None = None) -> int:
+        """How many there are, counted no further than `COUNT_CAP`."""
+        page = await self._storage.records.scan(
+            self.principal,
+            kind.row_key(""),
+            kind.KIND + END,
+            limit=COUNT_CAP,
+            where=where,
+            parameters=parameters,
+            columns=(),
+        )
+        return len(page.rows)
+
+    async def commit(self, unit: Unit) -> None:
+        """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
+        await self._storage.committer.commit(self.principal, unit)
+
+    def seal(self, data: bytes, context: str) -> bytes:
+        """Encrypted under the principal's data key; `context` names the record and column that it is for."""
+        return self._key.seal(data, context=f"{self.principal}/{context}")
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        return self._key.open(sealed, context=f"{self.principal}/{context}")
+
+    def seal_body(self, message_uuid: str, body: bytes) -> bytes:
+        return self.seal(body, Message.row_key(message_uuid))
+
+    def open_body(self, message_uuid: str, sealed: bytes) -> bytes:
+        return self.open(sealed, Message.row_key(message_uuid))
+
+    async def put_body(self, message_uuid: str, sealed: bytes) -> bytes:
+        """What goes in the row: the sealed body, or nothing where it had to go to a blob, which is then written."""
+        if len(sealed) <= MAX_INLINE:
+            return sealed
+        await self._storage.bodies.put(self._blob(message_uuid), sealed)
+        return b""
+
+    async def body(self, message: Message) -> bytes:
+        """The message's body, opened. b"" if it was erased."""
+        sealed = message.body or await self.stored_body(message.uuid)
+        return self.open_body(message.uuid, sealed) if sealed else b""
+
+    async def stored_body(self, message_uuid: str) -> bytes:
+        """The sealed body in the message's blob, or b""."""
+        return await self._storage.bodies.get(self._blob(message_uuid)) or b""
+
+    async def delete_body(self, message_uuid: str) -> None:
+        await self._storage.bodies.delete(self._blob(message_uuid))
+
+    def _blob(self, message_uuid: str) -> str:
+        return f"{self.principal}/{message_uuid}"

@@ -1,0 +1,85 @@
+"""All of the storage account that the service uses, opened once a process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from azure.core.exceptions import AzureError
+from azure.data.tables.aio import TableServiceClient
+from azure.storage.blob.aio import BlobServiceClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from tntcore.storage.blobs import Blobs
+from tntcore.storage.commit import Committer
+from tntcore.storage.queues import ListQueue, OnPut, Queue
+from tntcore.storage.tables import Table
+from tntcore.telemetry import Meter
+
+INBOUND, OUTBOUND, RELAY = "inbound", "outbound", "relay"
+# Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
+_RETRIES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
+_STORAGE_RETRIES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "initial_backoff": 0.2, "increment_base": 1.5}
+
+
+class Storage:
+    """
+    Attributes:
+        records: everything of a principal, in the partition of its uuid (`tntcore.records`).
+        lookups: what must be found from outside a partition: recipient keys, api tokens, public identities.
+        due: which principals had something to deliver, by time: what the sweeper reads.
+        poisoned: queue messages that were given up, by queue.
+        inbound: packed messages that wait for decryption. outbound, relay: effects of commits.
+        bodies: sealed bodies too large for a row. envelopes: packed messages too large for a queue.
+    """
+
+    def __init__(self, connection_string: str, meter: Meter, on_put: OnPut) -> None:
+        self.meter = meter
+        self._tables = TableServiceClient.from_connection_string(connection_string, **_RETRIES)
+        self._queues = QueueServiceClient.from_connection_string(connection_string, **_STORAGE_RETRIES)
+        self._blobs = BlobServiceClient.from_connection_string(connection_string, **_STORAGE_RETRIES)
+        self.records = Table(self._tables, "records", meter)
+        self.lookups = Table(self._tables, "lookups", meter)
+        self.due = Table(self._tables, "due", meter)
+        self.poisoned = Table(self._tables, "poisoned", meter)
+        self.committer = Committer(self.records)
+        self._inbound = Queue(self._queues, INBOUND, meter, on_put)
+        self._outbound = Queue(self._queues, OUTBOUND, meter, on_put)
+        self._relay = Queue(self._queues, RELAY, meter, on_put)
+        self.queues = {queue.name: queue for queue in (self._inbound, self._outbound, self._relay)}
+        self.inbound = ListQueue(self._inbound.put)
+        self.outbound = ListQueue(self._outbound.put)
+        self.relay = ListQueue(self._relay.put)
+        self.bodies = Blobs(self._blobs, "bodies", meter)
+        self.envelopes = Blobs(self._blobs, "envelopes", meter)
+
+    async def ensure(self) -> None:
+        """Creates what is missing, so that the first message does not wait for it."""
+        await asyncio.gather(
+            *(table.ensure() for table in (self.records, self.lookups, self.due, self.poisoned)),
+            *(queue.ensure() for queue in self.queues.values()),
+            self.bodies.ensure(),
+            self.envelopes.ensure(),
+        )
+
+    async def reachable(self) -> dict[str, bool]:
+        """Whether each of the three services answers."""
+
+        async def answers(call: object) -> bool:
+            try:
+                async with asyncio.timeout(5):
+                    await call  # type: ignore[misc]
+            except (AzureError, TimeoutError):
+                return False
+            return True
+
+        names = ("tables", "queues", "blobs")
+        results = await asyncio.gather(
+            answers(self._tables.get_service_properties()),
+            answers(self._queues.get_service_properties()),
+            answers(self._blobs.get_service_properties()),
+        )
+        return dict(zip(names, results, strict=True))
+
+    async def close(self) -> None:
+        await asyncio.gather(self._tables.close(), self._queues.close(), self._blobs.close())

@@ -1,0 +1,204 @@
+"""Table Storage: rows by partition and key. Tables are created when first written to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.rest import HttpRequest
+from azure.data.tables import EntityProperty, TableEntity, UpdateMode
+from azure.data.tables.aio import TableClient, TableServiceClient
+
+from tntcore.storage import transactions
+from tntcore.storage.transactions import Operation, TransactionError, Value
+from tntcore.telemetry import Meter
+
+_API_VERSION = "2019-02-02"
+_MISSING_TABLE = "TableNotFound"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as read. `values` has no None: a missing column is a missing key."""
+
+    partition: str
+    key: str
+    values: Mapping[str, Any]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows in the order of their keys; `next` is the key to continue from, None at the end."""
+
+    rows: Sequence[Row]
+    next: str | None
+
+
+class Table:
+    """One table. Every call is counted as `table.<kind>`."""
+
+    def __init__(self, service: TableServiceClient, name: str, meter: Meter) -> None:
+        self.name = name
+        self._service = service
+        self._client: TableClient = service.get_table_client(name)
+        self._meter = meter
+
+    async def get(self, partition: str, key: str) -> Row | None:
+        """The row, or None."""
+        self._meter.count("table.get")
+        try:
+            return _row(await self._client.get_entity(partition, key))
+        except ResourceNotFoundError:
+            return None
+
+    async def scan(
+        self,
+        partition: str,
+        start: str,
+        end: str,
+        *,
+        limit: int,
+        where: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Page:
+        """Rows with start <= key < end, at most `limit`.
+
+        Args:
+            where: an OData filter over the columns, with `@name` for each of `parameters`.
+            columns: the columns to read; all where None.
+        """
+        query = "PartitionKey eq @partition and RowKey ge @start and RowKey lt @end"
+        if where:
+            query += f" and ( {where} )"  # the SDK wants spaces around its parameters
+        names = {"partition": partition, "start": start, "end": end, **(parameters or {})}
+        select = ["PartitionKey", "RowKey", *columns] if columns is not None else None
+        rows: list[Row] = []
+        # The service may answer any page short, even empty, and still have more: one row past the limit tells.
+        pages = self._client.query_entities(
+            query, parameters=names, select=select, results_per_page=min(limit + 1, 1000)
+        ).by_page()
+        try:
+            async for page in pages:
+                self._meter.count("table.scan")
+                async for entity in page:
+                    rows.append(_row(entity))
+                    if len(rows) > limit:
+                        return Page(rows[:limit], rows[limit].key)
+        except HttpResponseError as error:
+            if _code(error) != _MISSING_TABLE:
+                raise
+        return Page(rows, None)
+
+    async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
+        """Writes the row, replacing what was there."""
+        await self._write("put", self._client.upsert_entity, _entity(partition, key, values), mode=UpdateMode.REPLACE)
+
+    async def create(self, partition: str, key: str, values: Mapping[str, Value]) -> bool:
+        """Writes the row if there is none; False if there is one."""
+        try:
+            await self._write("create", self._client.create_entity, _entity(partition, key, values))
+        except ResourceExistsError:
+            return False
+        return True
+
+    async def delete(self, partition: str, key: str, etag: str | None = None) -> bool:
+        """Deletes the row; with an etag, only if it is still that. False if it was changed."""
+        self._meter.count("table.delete")
+        try:
+            if etag is None:
+                await self._client.delete_entity(partition, key)
+            else:
+                await self._client.delete_entity(
+                    partition, key, etag=etag, match_condition=MatchConditions.IfNotModified
+                )
+        except ResourceNotFoundError:
+            return True
+        except HttpResponseError as error:
+            if error.status_code == 412:
+                return False
+            raise
+        return True
+
+    async def transact(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        """All of the operations or none. The rows' new etags, in order.
+
+        Raises:
+            TransactionError: names the operation that was refused.
+        """
+        for attempt in (1, 2):
+            self._meter.count("table.transaction")
+            self._meter.count("table.rows", len(operations))
+            try:
+                return await self._transact(partition, operations)
+            except TransactionError as error:
+                if error.code != _MISSING_TABLE or attempt == 2:
+                    raise
+                await self.ensure()
+        raise AssertionError("unreachable")
+
+    async def _transact(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        boundary = secrets.token_hex(16)
+        url = self._service.url
+        request = HttpRequest(
+            "POST",
+            f"{url}/$batch",
+            headers={
+                "x-ms-version": _API_VERSION,
+                "DataServiceVersion": "3.0",
+                "MaxDataServiceVersion": "3.0;NetFx",
+                "Content-Type": f"multipart/mixed; boundary=batch_{boundary}",
+                "Accept": "application/json",
+            },
+            content=transactions.encode(url, self.name, partition, operations, boundary),
+        )
+        # The generated client under the SDK's is where it, too, sends its batches from.
+        response = await self._service._client.send_request(request, stream=True)
+        await response.read()
+        if response.status_code != 202:
+            response.raise_for_status()
+        return transactions.decode(response.text(), len(operations))
+
+    async def ensure(self) -> None:
+        """Creates the table if it is missing."""
+        self._meter.count("table.ensure")
+        await self._service.create_table_if_not_exists(self.name)
+
+    async def _write(self, kind: str, call: Any, entity: Mapping[str, Any], **options: Any) -> None:
+        self._meter.count(f"table.{kind}")
+        try:
+            await call(entity, **options)
+        except ResourceNotFoundError as error:
+            if _code(error) != _MISSING_TABLE:
+                raise
+            await self.ensure()
+            await call(entity, **options)
+
+
+def _entity(partition: str, key: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    entity: dict[str, Any] = {"PartitionKey": partition, "RowKey": key}
+    for name, value in values.items():
+        if value is None:
+            continue
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        entity[name] = EntityProperty(value, "Edm.Int64") if is_int else value
+    return entity
+
+
+def _code(error: HttpResponseError) -> str:
+    """The service's own code of an error, which the SDK adds to its exceptions."""
+    return str(getattr(error, "error_code", ""))
+
+
+def _row(entity: TableEntity) -> Row:
+    values = {
+        name: value.value if isinstance(value, EntityProperty) else value
+        for name, value in entity.items()
+        if name not in ("PartitionKey", "RowKey") and value is not None
+    }
+    return Row(entity.get("PartitionKey", ""), entity.get("RowKey", ""), values, entity.metadata.get("etag") or "")

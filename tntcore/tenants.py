@@ -1,0 +1,233 @@
+"""What is known of a principal while its messages are handled: records, keys and webhooks, cached for a short while."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tntcore.custody import Custody, WrappedKey
+from tntcore.dids.cache import SharedCache
+from tntcore.dids.document import DidDocument, PublicKey
+from tntcore.dids.multiformats import encode_verkey
+from tntcore.dids.parse import parse_document
+from tntcore.envelope.keys import PrivateKey
+from tntcore.records import Connection, Identity, Principal, Setting
+from tntcore.storage.repository import Repository
+from tntcore.storage.storage import Storage
+from tntcore.webhooks import WebhookEntry, read_entries
+
+_SECONDS = 30.0  # how long another process may go on with what this one changed
+_MAX_TENANTS = 5_000
+_MAX_RECIPIENTS = 20_000
+
+DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
+TASK_WEBHOOK = "TASK_WEBHOOK"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPairs:
+    """The private keys of one DID of ours: Ed25519 to sign and for v1 envelopes, X25519 for v2 envelopes."""
+
+    ed25519: PrivateKey
+    x25519: PrivateKey
+
+    @staticmethod
+    def generate() -> KeyPairs:
+        return KeyPairs(PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"))
+
+    def serialise(self) -> bytes:
+        """For sealing."""
+        return orjson.dumps({key.curve: base64.b64encode(key.raw).decode() for key in (self.ed25519, self.x25519)})
+
+    @staticmethod
+    def deserialise(data: bytes) -> KeyPairs:
+        keys = {curve: PrivateKey(curve, base64.b64decode(raw)) for curve, raw in orjson.loads(data).items()}
+        return KeyPairs(keys["Ed25519"], keys["X25519"])
+
+    @property
+    def verkey(self) -> str:
+        return encode_verkey(self.ed25519.public)
+
+    def by_kid(self, document: DidDocument) -> dict[str, PrivateKey]:
+        """The keys under each name that an envelope may call them by: the verkey, and their ids in our document."""
+        public: dict[PublicKey, PrivateKey] = {key.public: key for key in (self.ed25519, self.x25519)}
+        named = {kid: public[method.key] for kid, method in document.methods.items() if method.key in public}
+        return {self.verkey: self.ed25519, **named}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whose key a message came to: an identity's own, or the one made for a connection.
+
+    Attributes:
+        scope: uuid of the connection or identity: what thread ids are relative to.
+        secrets: our private keys by kid.
+        document: ours. theirs: the contact's; None for an identity.
+        their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
+    """
+
+    scope: str
+    identity_did: str
+    connection: Connection | None
+    document: DidDocument
+    secrets: Mapping[str, PrivateKey]
+    theirs: DidDocument | None
+    their_verkeys: frozenset[str]
+    their_dids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """A webhook setting: its entries, and each entry's signing secrets by the entry's id, the current one first."""
+
+    entries: Sequence[WebhookEntry]
+    secrets: Mapping[str, Sequence[str]]
+
+    def entry(self, entry_id: str) -> WebhookEntry | None:
+        return next((entry for entry in self.entries if entry.id == entry_id), None)
+
+
+class Tenant:
+    """A principal in this process."""
+
+    def __init__(self, principal: Principal, records: Repository, now: Callable[[], float]) -> None:
+        self.principal = principal
+        self.records = records
+        self._webhooks: SharedCache[Webhooks] = SharedCache(now, 4)
+
+    @property
+    def uuid(self) -> str:
+        return self.principal.uuid
+
+    async def webhooks(self, key: str) -> Webhooks:
+        """The entries of a webhook setting; none where it is not set."""
+        return self._webhooks.peek(key) or await self._webhooks.get(key, lambda: self._load_webhooks(key))
+
+    def settings_changed(self, key: str) -> None:
+        self._webhooks.drop(key)
+
+    async def _load_webhooks(self, key: str) -> tuple[Webhooks, float]:
+        stored = await self.setting(key)
+        if stored is None:
+            return Webhooks((), {}), _SECONDS
+        return Webhooks(tuple(read_entries(stored["setting"])), stored["secrets"]), _SECONDS
+
+    async def setting(self, key: str) -> dict[str, Any] | None:
+        """The setting's stored form: `{"setting": ..., "secrets": {entry id: [secret]}}`."""
+        record = await self.records.get(Setting, key)
+        if record is None:
+            return None
+        stored: dict[str, Any] = orjson.loads(self.records.open(record.value, record.key))
+        return stored
+
+
+class Tenants:
+    """The principals, and the recipients of their messages.
+
+    Args:
+        resolve: a DID's document; raises `DidError`.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        custody: Custody,
+        resolve: Callable[[str], Awaitable[DidDocument]],
+        now: Callable[[], float],
+    ) -> None:
+        self._storage = storage
+        self._custody = custody
+        self._resolve = resolve
+        self._now = now
+        self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS)
+        self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS)
+
+    async def get(self, uuid: str) -> Tenant | None:
+        """The principal, or None where there is none (any more)."""
+        return self._tenants.peek(uuid) or await self._tenants.get(uuid, lambda: self._load(uuid))
+
+    async def _load(self, uuid: str) -> tuple[Tenant | None, float]:
+        row = await self._storage.records.get(uuid, Principal.row_key(uuid))
+        if row is None:
+            return None, 0
+        principal = Principal.read(row)
+        if principal.status != "ACTIVE":
+            return None, 0
+        key = await self._custody.data_key(uuid)
+        return Tenant(principal, Repository(self._storage, uuid, key), self._now), _SECONDS
+
+    def forget(self, uuid: str) -> None:
+        """After the principal was changed or deleted."""
+        self._tenants.drop(uuid)
+        self._custody.forget(uuid)
+
+    async def recipient(self, tenant: Tenant, owner: str, uuid: str) -> Recipient | None:
+        """The identity or connection (`owner`) that a key was found to belong to, or None where it is gone."""
+        key = f"{tenant.uuid}/{uuid}"
+        return self._recipients.peek(key) or await self._recipients.get(
+            key, lambda: self._load_recipient(tenant, owner, uuid)
+        )
+
+    async def _load_recipient(self, tenant: Tenant, owner: str, uuid: str) -> tuple[Recipient | None, float]:
+        record: Connection | Identity | None
+        if owner == "connection":
+            record = await tenant.records.get(Connection, uuid)
+        else:
+            record = await tenant.records.get(Identity, uuid)
+        if record is None or not record.keys:
+            return None, 0
+        return await self.open_recipient(tenant, record), _SECONDS
+
+    async def open_recipient(self, tenant: Tenant, record: Connection | Identity) -> Recipient:
+        """The record with its keys unsealed and its documents understood."""
+        keys = KeyPairs.deserialise(tenant.records.open(record.keys, record.key))
+        if isinstance(record, Identity):
+            document = parse_document(record.document)
+            return Recipient(
+                record.uuid, record.did, None, document, keys.by_kid(document), None, frozenset(), frozenset()
+            )
+        document = await self._resolve(record.my_did)
+        theirs = parse_document(record.their_document) if record.their_document else None
+        verkeys = frozenset(
+            encode_verkey(method.key)
+            for method in (theirs.methods.values() if theirs else ())
+            if method.key.curve == "Ed25519"
+        )
+        return Recipient(
+            record.uuid, record.identity_did, record, document, keys.by_kid(document), theirs, verkeys, _dids(theirs)
+        )
+
+    def connection_changed(self, tenant: Tenant, uuid: str) -> None:
+        self._recipients.drop(f"{tenant.uuid}/{uuid}")
+
+
+def _dids(document: DidDocument | None) -> frozenset[str]:
+    """The DID, and the other form of a did:peer:4: of all that a document claims to be also known as, that is proven."""
+    if document is None:
+        return frozenset()
+    return frozenset(
+        {document.id}
+        | {
+            other
+            for other in document.also_known_as
+            if other.startswith("did:peer:4")
+            and (document.id.startswith(other + ":") or other.startswith(document.id + ":"))
+        }
+    )
+
+
+def stored_data_key(storage: Storage) -> Callable[[str], Awaitable[WrappedKey | None]]:
+    """How `Custody` finds a principal's wrapped data key: in the principal's row."""
+
+    async def load(uuid: str) -> WrappedKey | None:
+        row = await storage.records.get(uuid, Principal.row_key(uuid))
+        if row is None or not row.values.get("dataKey"):
+            return None
+        return WrappedKey(row.values["dataKeyVersion"], row.values["dataKey"])
+
+    return load
