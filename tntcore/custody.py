@@ -28,7 +28,7 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from tntcore.dids.cache import SharedCache
+from tntcore.caching import SharedCache
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from tntcore.caching import SharedCache
 from tntcore.custody import Custody, WrappedKey
-from tntcore.dids.cache import SharedCache
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 
+from tntcore.caching import SharedCache
 from tntcore.dids import key, peer, web
-from tntcore.dids.cache import SharedCache
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import check_did, read_document
 from tntcore.errors import DidError

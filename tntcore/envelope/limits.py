@@ -27,17 +27,27 @@ def parse_json(raw: bytes) -> Any:
     Raises:
         EnvelopeError: `not-json`, `too-deep`.
     """
+    value = load_json(raw)
+    check_depth(raw, value)
+    return value
+
+
+def load_json(raw: bytes) -> Any:
+    """As `parse_json`, but up to 1,024 deep: for what is only looked into, not handed on."""
     try:
-        value = orjson.loads(raw)
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         # Raised `from None`: the original carries the whole text, which may be a plaintext.
         if "depth" in error.msg:
-            raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}") from None
+            raise _too_deep() from None
         raise EnvelopeError("not-json", "not JSON in UTF-8") from None
+
+
+def check_depth(raw: bytes, value: Any) -> None:
+    """Raises `EnvelopeError` `too-deep` if `value`, which is `raw` parsed, is deeper than `MAX_DEPTH`."""
     # Counting is far cheaper than walking, and settles the matter for nearly every message.
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_deep(value):
-        raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}")
-    return value
+        raise _too_deep()
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -62,6 +72,10 @@ def check_wire_size(packed: bytes) -> None:
     """Raises `EnvelopeError` `too-large` over `MAX_WIRE`."""
     if len(packed) > MAX_WIRE:
         raise EnvelopeError("too-large", f"a packed message has at most {MAX_WIRE} bytes, not {len(packed)}")
+
+
+def _too_deep() -> EnvelopeError:
+    return EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}")
 
 
 def _is_deep(value: Any) -> bool:

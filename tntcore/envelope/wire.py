@@ -14,9 +14,10 @@ from tntcore.envelope import base64url
 from tntcore.envelope.keys import normalise_verkey
 from tntcore.envelope.limits import (
     MAX_RECIPIENTS,
+    check_depth,
     check_plaintext_size,
     check_wire_size,
-    parse_json,
+    load_json,
     parse_object,
 )
 from tntcore.envelope.results import Version
@@ -71,7 +72,7 @@ def read(raw: bytes) -> Wire:
     signed = read_v1_signed(raw)
     if signed is not None:
         return signed
-    body = parse_json(raw)
+    body = load_json(raw)
     if type(body) is not dict:
         raise EnvelopeError("not-an-envelope", "JSON, but no object")
     if "ciphertext" in body:
@@ -84,6 +85,7 @@ def read(raw: bytes) -> Wire:
     if "payload" in body and ("signatures" in body or "signature" in body):
         return _read_v2_signed(body)
     check_plaintext_size(raw)
+    check_depth(raw, body)
     if type(body.get("@type")) is str:
         return Wire(Header("v1", "plaintext", (), None, None, None), body, {})
     if is_v2_message(body):

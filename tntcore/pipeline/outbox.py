@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.dids.cache import SharedCache
+from tntcore.caching import SharedCache
 from tntcore.messaging.ids import time_of
 from tntcore.records import Delivery, Message
 from tntcore.services import Services

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tntcore.dids.cache import SharedCache
+from tntcore.caching import SharedCache
 from tntcore.records import short_hash
 from tntcore.storage.tables import Table
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tntcore.dids.cache import SharedCache
+from tntcore.caching import SharedCache
 
 
 async def test_entries_expire_and_the_one_unused_longest_goes_first() -> None:
