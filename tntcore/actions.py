@@ -148,6 +148,7 @@ class Actions:
             status=state,
             direction="OUT",
             type=read.type,
+            version=read.version,
             message_id=read.id,
             action_uuid=action.uuid,
             contact_uuid=connection.contact_uuid,

@@ -62,8 +62,8 @@ async def complete(
     theirs: Mapping[str, Any],
     version: Version,
 ) -> None:
-    """What a finished DID exchange does: the connection has both documents, its keys are found at the door, its contact is
-    accepted, and what was held for it goes out.
+    """What a finished DID exchange does: the connection has both documents, its keys are found at the door, its contact
+    is accepted, and what was held for it goes out.
 
     Args:
         keys, mine: our keys for this connection and their document.

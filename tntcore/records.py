@@ -1,7 +1,7 @@
 """The nouns, as they are kept: one class each, one row each, all of a principal in its own partition.
 
-A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 make that range run
-in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.
+A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 make that range
+run in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ MessageStatus = Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "S
 
 @dataclass(kw_only=True, slots=True)
 class Message(Record):
-    """One DIDComm message. `body` is the plaintext, sealed, or, where `error` says that it could not be opened, the envelope.
+    """One DIDComm message. `body` is the plaintext, sealed; of one that could not be opened, the envelope.
 
     A body too large for a row is in the blob named after the message; `body` is then empty.
     """
@@ -170,6 +170,7 @@ class Message(Record):
     KIND: ClassVar[str] = "message"
     direction: str = ""
     type: str = ""
+    version: str = ""
     message_id: str = ""
     action_uuid: str = ""
     contact_uuid: str = ""
@@ -197,7 +198,7 @@ class AssetData(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Delivery(Record):
-    """One webhook or one outbound message on its way: also the outbox row. Status HELD, PENDING, DELIVERED or FAILED."""
+    """One webhook or outbound message on its way: also the outbox row. Status HELD, PENDING, DELIVERED or FAILED."""
 
     KIND: ClassVar[str] = "delivery"
     kind: str = ""
@@ -234,7 +235,7 @@ class Setting(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Entry(Record):
-    """That a message is on a thread: found by its `@id`, so a duplicate collides. `digest` tells a duplicate from other content."""
+    """That a message is on a thread: found by its `@id`, so a duplicate collides; `digest` tells other content."""
 
     KIND: ClassVar[str] = "entry"
     message_uuid: str = ""

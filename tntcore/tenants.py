@@ -207,7 +207,7 @@ class Tenants:
 
 
 def _dids(document: DidDocument | None) -> frozenset[str]:
-    """The DID, and the other form of a did:peer:4: of all that a document claims to be also known as, that is proven."""
+    """The DID, and the other form of a did:peer:4: all else that a document claims to be also known as is unproven."""
     if document is None:
         return frozenset()
     return frozenset(

@@ -15,7 +15,7 @@ from tntcore.storage.repository import Repository
 
 
 async def create(call: Call) -> Response:
-    """`{contact: {did | email, displayName, internalRef}, identityId?}`: REQUESTED until its connection is completed."""
+    """`{contact: {did | email, displayName, internalRef}, identityId?}`: REQUESTED until its connection is complete."""
     body = call.request.object()
     given = body.get("contact")
     if not isinstance(given, dict):

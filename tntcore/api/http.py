@@ -80,7 +80,7 @@ def problem(error: Problem, trace_id: str) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, let in. `arguments` are the variable segments of its path. `tenant` is set where `access` is "tenant"."""
+    """One request, let in. `arguments` are the variable parts of its path; `caller` is None where no key is asked."""
 
     services: Services
     request: Request

@@ -24,8 +24,8 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
     """Runs the handler, or answers what it answered to the same key within the last 24 hours.
 
     Raises:
-        Problem: 400 for a key of another form, 409 while the first call is under way, 422 if the key was used for another
-            request. An answer that is a problem is not remembered.
+        Problem: 400 for a key of another form, 409 while the first call is under way, 422 if the key was used for
+            another request. An answer that is a problem is not remembered.
     """
     request, records, now = call.request, tenant.records, call.services.now()
     key = request.headers["idempotency-key"]

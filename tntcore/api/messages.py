@@ -71,7 +71,7 @@ async def read_asset_data(call: Call) -> Response:
     records = call.tenant.records
     asset = await found(records, AssetData, call.arguments["uuid"])
     message = await found(records, Message, asset.message_uuid)
-    attached = attachments(Plaintext.read(await records.body(message)))
+    attached = attachments(Plaintext.read(await records.body(message), "v2" if message.version == "v2" else None))
     attachment = attached[asset.index] if asset.index < len(attached) else None
     return answer(
         entity(

@@ -54,19 +54,24 @@ class Message:
     is_json: bool = False
 
     @staticmethod
-    def read(plaintext: bytes) -> Message:
-        """Reads a decrypted plaintext. Never raises: what is no JSON object has type "" and id ""."""
+    def read(plaintext: bytes, version: Version | None = None) -> Message:
+        """Reads a decrypted plaintext. Never raises: what is no JSON object has type "" and id "".
+
+        Args:
+            version: of the envelope it came in, if any. In a v2 envelope `@type` is a member like any other.
+        """
         try:
             value = read_json(plaintext)
         except JsonError:
             return Message(plaintext)
         if not isinstance(value, dict):
             return Message(plaintext, is_json=True)
-        return Message._of(plaintext, value)
+        return Message._of(plaintext, value, version)
 
     @staticmethod
-    def _of(raw: bytes, fields: Mapping[str, Any]) -> Message:
-        if "@type" not in fields and "@id" not in fields and ("type" in fields or "id" in fields):
+    def _of(raw: bytes, fields: Mapping[str, Any], version: Version | None) -> Message:
+        v2_shaped = "@type" not in fields and "@id" not in fields and ("type" in fields or "id" in fields)
+        if v2_shaped or version == "v2":
             message_id = _identifier(fields, "id")
             body = fields.get("body")
             return Message(

@@ -107,7 +107,7 @@ class Attempts:
             await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)
 
     async def once(self, tenant: Tenant, item: Item, call: Call, number: int) -> int | None:
-        """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is to be none."""
+        """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none."""
         attempted = await call(tenant, item, self._services.now())
         delay = self._next(number, attempted)
         await self._record(tenant, item, attempted, number, delay)

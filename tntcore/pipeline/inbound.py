@@ -1,8 +1,8 @@
 """Queue `inbound`: decrypt, check the sender, let the protocol decide, commit, publish.
 
-A queue message is `{"items": [item, ...]}`; an item is one envelope for one of our keys:
-`{id, p, o, u, e?}`: the message's uuid, given at the door and so the same at every delivery; the principal; kind and uuid
-of the record that has the key; the envelope as text, which is in a blob named by the id where it is too large.
+A queue message is `{"items": [item, ...]}`; an item is one envelope for one of our keys, `{id, p, o, u, e?}`: the
+message's uuid, given at the door and so the same at every delivery; the principal; kind and uuid of the record that has
+the key; the envelope as text, which is in a blob named by the id where it is too large.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 
 from tntcore import envelope
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
+from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
@@ -48,7 +49,7 @@ class Opened:
     """
 
     plaintext: bytes
-    kid: str
+    version: Version
     sender: bool
     error: str = ""
 
@@ -150,7 +151,7 @@ class Inbound:
             self._services.meter.count("inbound.duplicate")
 
     async def _store(self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened) -> None:
-        message = Message.read(opened.plaintext)
+        message = Message.read(opened.plaintext, opened.version)
         connection = recipient.connection if opened.sender else None
         # What nobody vouches for is kept apart, so that it cannot write into a contact's thread.
         scope = recipient.scope if opened.sender else f"{recipient.scope}/{opened.error or 'anonymous'}"
@@ -173,6 +174,7 @@ class Inbound:
             status="REJECTED" if opened.error else "RECEIVED",
             direction="IN",
             type=message.type,
+            version=message.version,
             message_id=message.id,
             action_uuid=action.uuid,
             contact_uuid=action.contact_uuid,
@@ -284,26 +286,26 @@ def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
     The type says how the message was protected; only what was authenticated has a sender.
     """
     match unpacked:
-        case Authcrypt(plaintext=plaintext, recipient_kid=kid, sender_kid=sender):
+        case Authcrypt(plaintext=plaintext, version=version, sender_kid=sender):
             pass
-        case Signed(plaintext=plaintext, recipient_kid=str(kid), signer_kid=sender):
+        case Signed(plaintext=plaintext, version=version, recipient_kid=str(), signer_kid=sender):
             pass
-        case Anoncrypt(plaintext=plaintext, recipient_kid=kid):
-            return Opened(plaintext, kid, sender=False)
+        case Anoncrypt(plaintext=plaintext, version=version):
+            return Opened(plaintext, version, sender=False)
         case _:
             raise EnvelopeError("not-encrypted", "the message was not encrypted for anyone")
     if recipient.theirs is None:
-        return Opened(plaintext, kid, sender=False, error="sender-unknown")
-    if unpacked.version == "v1":
+        return Opened(plaintext, version, sender=False, error="sender-unknown")
+    if version == "v1":
         known = sender in recipient.their_verkeys
     else:
         did = sender.partition("#")[0]
         known = did in recipient.their_dids
     if not known:
-        return Opened(plaintext, kid, sender=False, error="sender-not-connection")
+        return Opened(plaintext, version, sender=False, error="sender-not-connection")
     if recipient.connection is not None and recipient.connection.state in ("abandoned",):
-        return Opened(plaintext, kid, sender=False, error="connection-abandoned")
-    return Opened(plaintext, kid, sender=True)
+        return Opened(plaintext, version, sender=False, error="connection-abandoned")
+    return Opened(plaintext, version, sender=True)
 
 
 def _known_of_any_thread(action: Action) -> dict[str, Value]:

@@ -1,7 +1,8 @@
 """Effects of commits: each has a delivery row, written in the commit, and a queue message, put after it.
 
-The queue message is the fast way; the row is what counts. A principal with rows that might have lost their queue message
-is found by the sweeper through the `due` table, where its name is written down before the commit, once in a while.
+The queue message is the fast way; the row is what counts. A principal with rows that might have lost their queue
+message is found by the sweeper through the `due` table, where its name is written down before the commit, once in a
+while.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ Item = dict[str, Any]
 
 
 def delivery_uuid(message_uuid: str, name: str) -> str:
-    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7 of
-    the message's millisecond, so that deliveries sort as their messages do."""
+    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7
+    of the message's millisecond, so that deliveries sort as their messages do."""
     digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
     high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
     return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
@@ -40,8 +41,8 @@ def due_key(bucket: int, principal: str) -> str:
 
 
 def relay_item(principal: str, delivery: Delivery, message: Message, sealed: bytes) -> Item:
-    """What the relay needs, so that it reads no row: `{p, d, e, m, b?}`. `m` has the message's columns but its body, which
-    is `b`, sealed, in base64."""
+    """What the relay needs, so that it reads no row: `{p, d, e, u, m, b?}`. `m` has the message's columns but its body,
+    which is `b`, sealed, in base64."""
     columns = message.values()
     columns.pop("body", None)
     item: Item = {"p": principal, "d": delivery.uuid, "e": delivery.entry_id, "u": message.uuid, "m": columns}
@@ -78,7 +79,7 @@ class Outbox:
 
     async def mark(self, principal: str, deliveries: Iterable[str]) -> None:
         """Makes sure that the sweeper will look at these deliveries (uuids). Called before their commit."""
-        for bucket in {time_of(uuid) // BUCKET for uuid in deliveries}:
+        for bucket in {time_of(delivery) // BUCKET for delivery in deliveries}:
             key = due_key(bucket, principal)
             if self._marks.peek(key) is None:
                 await self._marks.get(key, lambda key=key: self._mark(key))  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Queue `relay`: call the tenants' webhooks.
 
-A queue message is `{"items": [item, ...]}`, items as `outbox.relay_item` makes them. Calls of one list run side by side;
-each has its own delivery record, and one that fails goes on alone along the ladder of `retry.webhook_delay`.
+A queue message is `{"items": [item, ...]}`, items as `outbox.relay_item` makes them. Calls of one list run side by
+side; each has its own delivery record, and one that fails goes on alone along the ladder of `retry.retry_delay`.
 """
 
 from __future__ import annotations

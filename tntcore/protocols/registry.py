@@ -1,4 +1,4 @@
-"""Which protocol a message belongs to. A type that none claims is a general message: stored and relayed like any other."""
+"""Which protocol a message belongs to. A type that none claims is a general message, handled like any other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one place that commits: units of work of a principal, each all or nothing, many in one entity-group transaction.
 
-Units that arrive while a transaction of the same principal is under way share the next one. One unit's duplicate or lost
-race is its own: it is taken out, and its neighbours go on.
+Units that arrive while a transaction of the same principal is under way share the next one. One unit's duplicate or
+lost race is its own: it is taken out, and its neighbours go on.
 """
 
 from __future__ import annotations

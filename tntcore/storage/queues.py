@@ -61,7 +61,7 @@ def fit(items: Sequence[bytes], room: int) -> int:
 
 
 class ListQueue:
-    """A queue whose messages are lists: `{<head>, "items": [...]}`; items put while another put is under way go together.
+    """A queue whose messages are lists, `{<head>, "items": [...]}`: what comes while a put is under way goes together.
 
     Args:
         put: `Queue.put`.

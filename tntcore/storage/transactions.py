@@ -2,8 +2,8 @@
 
 The SDK builds and parses each operation of a batch with `email.message` and `http.client`: 0.5 ms of CPU a row, which
 is more than everything else that a message costs. The format itself is a few lines of text. Authentication, retries and
-transport remain the SDK's. See docs/decisions/0003-transactions.md; source: "Performing entity group transactions" of the Table
-service's REST reference.
+transport remain the SDK's. See docs/decisions/0003-transactions.md; source: "Performing entity group transactions" of
+the Table service's REST reference.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Operation:
 
 
 class TransactionError(Exception):
-    """A transaction was refused and nothing of it was written. `index` is the operation at fault, -1 if none is named."""
+    """A transaction was refused, nothing of it was written. `index` is the operation at fault, -1 if none is named."""
 
     def __init__(self, status: int, index: int, code: str) -> None:
         super().__init__(f"operation {index}: {status} {code}")
