@@ -8,8 +8,6 @@ from typing import Any, Final
 from tntcore.errors import EnvelopeError
 
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
-_MISSING: Final = (b"", b"===", b"==", b"=")
 
 
 def encode_padded(data: bytes) -> bytes:
@@ -30,8 +28,12 @@ def decode(text: Any) -> bytes:
     """
     if type(text) is not str:
         raise EnvelopeError("malformed", "base64url is missing where it is expected")
+    digits = text.rstrip("=")
     try:
-        data = text.encode("ascii").translate(_FROM_URL)
-        return a2b_base64(data + _MISSING[len(data) % 4], strict_mode=True)
+        data = a2b_base64(digits.replace("-", "+").replace("_", "/") + "==")
     except ValueError:
         raise EnvelopeError("malformed", "not base64url") from None
+    # a2b_base64 skips what does not belong, which shows in the length; its strict mode costs half as much again.
+    if len(data) != len(digits) * 3 // 4 or len(digits) % 4 == 1:
+        raise EnvelopeError("malformed", "not base64url")
+    return data

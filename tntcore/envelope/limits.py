@@ -12,7 +12,8 @@ MAX_RECIPIENTS: Final = 32
 """Recipients of one envelope. Each costs a lookup; an honest sender has one per key of one DID."""
 
 MAX_DEPTH: Final = 32
-"""Nested objects and arrays in headers and plaintexts. What reads them later may recurse; orjson alone allows 1,024."""
+"""Nested objects and arrays in a message. What reads it later may recurse; orjson alone allows 1,024. Headers, of which
+nothing is handed on but strings that were checked, may be as deep as orjson lets them."""
 
 MAX_PLAINTEXT: Final = 4 * 1024 * 1024
 """Bytes of a message, unpacked."""
@@ -50,13 +51,13 @@ def check_depth(raw: bytes, value: Any) -> None:
         raise _too_deep()
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """As `parse_json`, for a text that must be an object.
+def load_object(raw: bytes) -> dict[str, Any]:
+    """As `load_json`, for a text that must be an object.
 
     Raises:
         EnvelopeError: `not-json`, `too-deep`, `malformed` if it is another JSON value.
     """
-    value = parse_json(raw)
+    value = load_json(raw)
     if type(value) is not dict:
         raise EnvelopeError("malformed", "not a JSON object")
     return value

@@ -30,7 +30,7 @@ from tntcore.dids.document import Curve, DidDocument, PublicKey
 from tntcore.envelope import base64url
 from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
-from tntcore.envelope.limits import MAX_RECIPIENTS, check_plaintext_size, check_wire_size, parse_object
+from tntcore.envelope.limits import MAX_RECIPIENTS, check_depth, check_plaintext_size, check_wire_size, load_object
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read
 from tntcore.errors import DidError, EnvelopeError
@@ -164,7 +164,7 @@ def forward(
             "type": FORWARD,
             "to": [did],
             "body": {"next": to},
-            "attachments": [{"data": {"json": parse_object(packed)}}],
+            "attachments": [{"data": {"json": load_object(packed)}}],
         }
         document = _document(documents, did)
         if routing_key in document.key_agreement:
@@ -311,7 +311,8 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     except TypeError:
         raise EnvelopeError("not-json", "the message is not JSON") from None
     check_plaintext_size(plaintext)
-    return parse_object(plaintext)
+    check_depth(plaintext, content)
+    return content
 
 
 def _finish(content: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from tntcore.envelope.limits import (
     check_plaintext_size,
     check_wire_size,
     load_json,
-    parse_object,
+    load_object,
 )
 from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
@@ -76,7 +76,7 @@ def read(raw: bytes) -> Wire:
     if type(body) is not dict:
         raise EnvelopeError("not-an-envelope", "JSON, but no object")
     if "ciphertext" in body:
-        protected = parse_object(base64url.decode(body.get("protected")))
+        protected = load_object(base64url.decode(body.get("protected")))
         if "recipients" in body:
             return Wire(_read_v2_encrypted(body, protected), body, protected)
         if "recipients" in protected:
@@ -107,7 +107,7 @@ def read_v1_signed(raw: bytes) -> Wire | None:
         return None
     try:
         protected_part, payload, signature = raw.decode("ascii").split(".")
-        protected = parse_object(base64url.decode(protected_part))
+        protected = load_object(base64url.decode(protected_part))
         kid, alg = protected.get("kid"), protected.get("alg")
         if alg != "EdDSA" or "crit" in protected or type(kid) is not str or len(signature) <= len(payload):
             return None
@@ -169,7 +169,7 @@ def _read_v2_signed(body: dict[str, Any]) -> Wire:
     signature = signatures[0]
     if type(signature) is not dict or type(signature.get("signature")) is not str:
         raise EnvelopeError("malformed", "a signature without its value")
-    protected = parse_object(base64url.decode(signature.get("protected")))
+    protected = load_object(base64url.decode(signature.get("protected")))
     unprotected = signature.get("header", {})
     if type(unprotected) is not dict:
         raise EnvelopeError("malformed", "a signature's header is no object")
