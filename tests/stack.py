@@ -211,6 +211,6 @@ class Stack:
     async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
         """What `check` answers once it answers something."""
         async with asyncio.timeout(seconds):
-            while not (value := await check()):
+            while not (value := await check()):  # noqa: ASYNC110  it is told by nobody
                 await asyncio.sleep(0.05)
             return value

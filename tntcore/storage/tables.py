@@ -161,6 +161,9 @@ class Table:
         response = await self._service._client.send_request(request, stream=True)
         await response.read()
         if response.status_code != 202:
+            # A table that is missing may be told of the whole batch, or of its first operation.
+            if _MISSING_TABLE in response.text():
+                raise TransactionError(404, -1, _MISSING_TABLE)
             response.raise_for_status()
         return transactions.decode(response.text(), len(operations))
 
@@ -192,7 +195,8 @@ def _entity(partition: str, key: str, values: Mapping[str, Value]) -> dict[str, 
 
 def _code(error: HttpResponseError) -> str:
     """The service's own code of an error, which the SDK adds to its exceptions."""
-    return str(getattr(error, "error_code", ""))
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code))
 
 
 def _row(entity: TableEntity) -> Row:

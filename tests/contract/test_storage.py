@@ -1,0 +1,224 @@
+"""What the service relies on of Table, Queue and Blob Storage, against a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from azure.storage.queue.aio import QueueServiceClient
+
+from devtools.azurite import Azurite
+from tntcore.storage.commit import Changed, Committer, Exists, Unit
+from tntcore.storage.queues import MAX_MESSAGE, ListQueue, fit
+from tntcore.storage.storage import Storage
+from tntcore.storage.tables import Table
+from tntcore.storage.transactions import Operation, TransactionError, Value
+from tntcore.telemetry import Meter
+
+
+@pytest.fixture(scope="module")
+async def storage(azurite: Azurite) -> AsyncIterator[Storage]:
+    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def partition() -> str:
+    return uuid.uuid4().hex
+
+
+async def test_values_come_back_as_they_were_written(storage: Storage, partition: str) -> None:
+    values: dict[str, Value] = {
+        "text": "snö\r\n--x",
+        "empty": "",
+        "flag": False,
+        "count": 2**53,
+        "data": bytes(range(256)),
+        "none": None,
+    }
+    await storage.records.transact(partition, [Operation("create", "it's a key~1", values)])
+    row = await storage.records.get(partition, "it's a key~1")
+    assert row is not None
+    assert dict(row.values) == {name: value for name, value in values.items() if value is not None}
+    assert row.key == "it's a key~1"
+
+
+async def test_a_table_is_created_when_first_written_to(azurite: Azurite, partition: str) -> None:
+    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    name = "t" + uuid.uuid4().hex
+    table = Table(opened._tables, name, opened.meter)
+    assert (await table.scan(partition, "", "~", limit=1)).rows == []
+    assert await table.get(partition, "x") is None
+    await table.transact(partition, [Operation("create", "x", {"a": "1"})])
+    assert await table.get(partition, "x") is not None
+    other = Table(opened._tables, "t" + uuid.uuid4().hex, opened.meter)
+    assert await other.create(partition, "x", {"a": "1"})
+    assert not await other.create(partition, "x", {"a": "2"})
+    await opened.close()
+
+
+async def test_etags_answered_by_a_transaction_are_the_rows(storage: Storage, partition: str) -> None:
+    etags = await storage.records.transact(
+        partition, [Operation("create", "a", {"x": "1"}), Operation("upsert", "b", {"x": "1"})]
+    )
+    for key, etag in zip("ab", etags, strict=True):
+        await storage.records.transact(partition, [Operation("merge", key, {"y": "2"}, etag)])
+        row = await storage.records.get(partition, key)
+        assert row is not None
+        assert dict(row.values) == {"x": "1", "y": "2"}
+        assert row.etag != etag
+        with pytest.raises(TransactionError) as stale:
+            await storage.records.transact(partition, [Operation("merge", key, {"y": "3"}, etag)])
+        assert stale.value.status == 412
+
+
+async def test_a_transaction_is_all_or_nothing_and_names_what_failed(storage: Storage, partition: str) -> None:
+    await storage.records.transact(partition, [Operation("create", "b", {})])
+    with pytest.raises(TransactionError) as refused:
+        await storage.records.transact(
+            partition,
+            [Operation("create", "a", {}), Operation("create", "b", {}), Operation("create", "c", {})],
+        )
+    assert (refused.value.status, refused.value.index) == (409, 1)
+    assert await storage.records.get(partition, "a") is None
+    with pytest.raises(TransactionError) as missing:
+        await storage.records.transact(partition, [Operation("create", "a", {}), Operation("merge", "z", {})])
+    assert (missing.value.status, missing.value.index) == (404, 1)
+    assert await storage.records.get(partition, "a") is None
+
+
+async def test_a_hundred_operations_fit(storage: Storage, partition: str) -> None:
+    operations = [Operation("create", f"{n:03d}", {"n": n}) for n in range(100)]
+    assert len(await storage.records.transact(partition, operations)) == 100
+    page = await storage.records.scan(partition, "020", "050", limit=10)
+    assert [row.key for row in page.rows] == [f"{n:03d}" for n in range(20, 30)]
+    assert page.next == "030"
+    rest = await storage.records.scan(partition, "030", "050", limit=100, where="n ge @least", parameters={"least": 45})
+    assert [row.values["n"] for row in rest.rows] == [45, 46, 47, 48, 49]
+    assert rest.next is None
+
+
+async def test_neighbours_of_a_duplicate_and_of_a_lost_race_are_committed(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    first = Unit()
+    first.create("taken", {"by": "first"})
+    first.create("raced", {"by": "first"})
+    await committer.commit(partition, first)
+    row = await storage.records.get(partition, "raced")
+    assert row is not None
+    change = Unit()
+    change.merge("raced", {"by": "second"}, row.etag)
+    await committer.commit(partition, change)
+
+    units = []
+    for number in range(30):
+        unit = Unit()
+        unit.create(f"row-{number:02d}", {"n": number})
+        if number == 7:
+            unit.create("taken", {"by": "late"})
+        if number == 11:
+            unit.merge("raced", {"by": "late"}, row.etag)
+        if number == 13:
+            unit.merge("never", {"by": "late"})
+        units.append(unit)
+    meter = storage.meter.counts["table.transaction"]
+    results = await asyncio.gather(*(committer.commit(partition, unit) for unit in units), return_exceptions=True)
+    outcome = {number: result for number, result in enumerate(results) if result is not None}
+    assert {number: type(result) for number, result in outcome.items()} == {7: Exists, 11: Changed, 13: Changed}
+    assert isinstance(outcome[7], Exists)
+    assert outcome[7].row == "taken"
+    written = [row.key for row in (await storage.records.scan(partition, "row-", "row-~", limit=100)).rows]
+    assert written == [f"row-{number:02d}" for number in range(30) if number not in outcome]
+    assert storage.meter.counts["table.transaction"] - meter <= 5
+
+
+async def test_two_units_that_touch_one_row_are_folded_or_follow_each_other(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    begin, follow, again = Unit(), Unit(), Unit()
+    begin.create("thread", {"begun": "yes", "last": "1"})
+    follow.upsert("thread", {"last": "2"})
+    again.create("thread", {"begun": "no"})
+    results = await asyncio.gather(
+        *(committer.commit(partition, unit) for unit in (begin, follow, again)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [type(None), type(None), Exists]
+    row = await storage.records.get(partition, "thread")
+    assert row is not None
+    assert dict(row.values) == {"begun": "yes", "last": "2"}
+
+
+async def test_a_unit_that_changes_one_row_twice_is_refused_alone(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    wrong, right = Unit(), Unit()
+    wrong.create("x", {})
+    wrong.delete("x")
+    right.create("y", {})
+    results = await asyncio.gather(
+        committer.commit(partition, wrong), committer.commit(partition, right), return_exceptions=True
+    )
+    assert isinstance(results[0], ValueError)
+    assert await storage.records.get(partition, "y") is not None
+
+
+async def test_large_units_are_spread_over_transactions(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    units = []
+    for number in range(90):
+        unit = Unit()
+        unit.create(f"big-{number:02d}", {"body": bytes(60_000)})
+        units.append(unit)
+    await asyncio.gather(*(committer.commit(partition, unit) for unit in units))
+    page = await storage.records.scan(partition, "big-", "big-~", limit=200, columns=())
+    assert len(page.rows) == 90
+
+
+async def test_list_messages_carry_all_items_within_the_size_of_a_message(azurite: Azurite) -> None:
+    async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
+        client = service.get_queue_client("lists-" + uuid.uuid4().hex)
+        await client.create_queue()
+        bodies: list[bytes] = []
+
+        async def put(body: bytes) -> None:
+            assert len(body) <= MAX_MESSAGE
+            bodies.append(body)
+            await client.send_message(base64.b64encode(body).decode())
+
+        queue = ListQueue(put)
+        items = [orjson.dumps({"n": n, "x": "y" * (n * 37 % 9000)}) for n in range(60)]
+        largest = b'"' + b"z" * (queue.room - 2) + b'"'
+        await asyncio.gather(*(queue.add(item) for item in [*items, largest]))
+        got = [item for body in bodies for item in orjson.loads(body)["items"]]
+        assert got == [orjson.loads(item) for item in [*items, largest]]
+        assert len(bodies) < 20
+        with pytest.raises(ValueError, match="bytes"):
+            await queue.add(largest + b" ")
+
+
+def test_fit_takes_at_least_one() -> None:
+    assert fit([b"xxxx", b"x"], 2) == 1
+    assert fit([b"x", b"x", b"x"], 4) == 2
+    assert fit([b"x"], 100) == 1
+
+
+async def test_blobs_are_written_read_and_deleted(storage: Storage, partition: str) -> None:
+    data = bytes(range(256)) * 5000
+    name = f"{partition}/body"
+    assert await storage.bodies.get(name) is None
+    await storage.bodies.put(name, data)
+    assert await storage.bodies.get(name) == data
+    await storage.bodies.delete(name)
+    await storage.bodies.delete(name)
+    assert await storage.bodies.get(name) is None
+
+
+async def test_reachable_tells_each_service(storage: Storage, azurite: Azurite) -> None:
+    assert await storage.reachable() == {"tables": True, "queues": True, "blobs": True}
+    elsewhere = azurite.connection_string.replace(f":{azurite.ports[2]}/", ":1/")
+    other = Storage(elsewhere, Meter(), lambda queue: None)
+    assert await other.reachable() == {"tables": False, "queues": True, "blobs": True}
+    await other.close()
