@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from tntcore.errors import Problem
-from tntcore.messaging.jsonio import JsonError, read_json
+from tntcore.jsonio import JsonError, read_json
 from tntcore.services import Services
 from tntcore.tenants import Tenant
 

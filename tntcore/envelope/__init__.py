@@ -17,7 +17,7 @@ from __future__ import annotations
 from tntcore.envelope import v1, v2
 from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, normalise_verkey, to_x25519, verkey_to_did_key
-from tntcore.envelope.limits import MAX_DEPTH, MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE, parse_json
+from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE, parse_json
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.v1 import forward as forward_v1
 from tntcore.envelope.v1 import pack as pack_v1
@@ -28,7 +28,6 @@ from tntcore.envelope.wire import Header, read
 from tntcore.errors import EnvelopeError
 
 __all__ = [
-    "MAX_DEPTH",
     "MAX_PLAINTEXT",
     "MAX_RECIPIENTS",
     "MAX_WIRE",

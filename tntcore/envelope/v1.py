@@ -27,7 +27,6 @@ from tntcore.dids.multiformats import decode_verkey, encode_verkey
 from tntcore.envelope import base64url
 from tntcore.envelope.keys import PrivateKey, Secrets, box_keys, normalise_verkey, shared_box_key, x25519_of
 from tntcore.envelope.limits import (
-    MAX_DEPTH,
     MAX_RECIPIENTS,
     check_plaintext_size,
     check_wire_size,
@@ -36,6 +35,7 @@ from tntcore.envelope.limits import (
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, read_v1_signed
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.jsonio import MAX_DEPTH
 
 FORWARD: Final = "https://didcomm.org/routing/1.0/forward"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tntcore.messaging.jsonio import JsonError, read_json
+from tntcore.jsonio import JsonError, read_json
 
 if TYPE_CHECKING:
     # Only the name of a type: what a message is must not need the code that decrypts one.

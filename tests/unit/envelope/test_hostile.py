@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.envelope.samples import BOBS_SECRETS, DOCUMENTS, SEEDS, VERKEYS, b64, v1_vectors, v2_vectors
-from tntcore.envelope import MAX_DEPTH, MAX_WIRE, EnvelopeError, parse_json, peek, unpack
+from tntcore.envelope import MAX_WIRE, EnvelopeError, parse_json, peek, unpack
+from tntcore.jsonio import MAX_DEPTH
 
 GOOD = [vector["packed"].encode() for _, vector in (*v1_vectors(), *v2_vectors())]
 SECRETS = {**BOBS_SECRETS, **{VERKEYS[name]: SEEDS[name] for name in VERKEYS}}
@@ -119,7 +120,7 @@ def test_objects_that_look_like_envelopes(envelope: dict[str, Any]) -> None:
         (b'{"ciphertext":"AAAA","protected":"\xc3\xa9"}', "malformed"),
         (b"[" * 10_000 + b"]" * 10_000, "too-deep"),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "too-deep"),
-        (b'{"@type":"t","x":' + b"[" * 32 + b"]" * 32 + b"}", "too-deep"),
+        (b'{"@type":"t","x":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", "too-deep"),
         (b" " * (MAX_WIRE + 1), "too-large"),
         (b'{"@type":"' + b"x" * 4 * 1024 * 1024 + b'"}', "too-large"),
     ],

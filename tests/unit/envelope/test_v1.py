@@ -28,6 +28,7 @@ from tntcore.envelope import (
     unpack,
     verkey_to_did_key,
 )
+from tntcore.jsonio import MAX_DEPTH
 
 ALICE, BOB, CAROL = SEEDS["alice"], SEEDS["bob"], SEEDS["carol"]
 BOBS = {VERKEYS["bob"]: BOB}
@@ -235,9 +236,10 @@ def test_a_deep_plaintext_is_refused_but_need_not_be_json() -> None:
     def opened(plaintext: bytes) -> bytes:
         return unpack(pack_v1(plaintext, recipients=[VERKEYS["bob"]], sender=None), BOBS, {}).plaintext
 
-    assert opened(b"[" * 32 + b"]" * 32) == b"[" * 32 + b"]" * 32
+    deepest = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert opened(deepest) == deepest
     assert opened(b"{}[" * 100) == b"{}[" * 100
-    for depth in (34, 10_000):
+    for depth in (MAX_DEPTH + 2, 10_000):
         assert code_of(pack_v1(b"[" * depth + b"]" * depth, recipients=[VERKEYS["bob"]], sender=None)) == "too-deep"
 
 

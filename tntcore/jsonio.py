@@ -6,8 +6,11 @@ from typing import Any
 
 import orjson
 
-# Below the 254 levels that orjson can write, with room for what a message is put into when it is passed on.
-MAX_DEPTH = 200
+MAX_DEPTH = 100
+"""Nested objects and arrays in what is handed on: what reads it later may recurse, and orjson writes at most 254."""
+
+PARSER_DEPTH = 1024
+"""What orjson reads."""
 
 
 class JsonError(ValueError):
@@ -32,13 +35,16 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
         if "depth" in error.msg:
             raise JsonTooDeepError(f"nested deeper than {max_depth}") from None
         raise JsonError(f"not JSON: {error.msg} at {error.pos}") from None
-    # Nothing is nested deeper than it has opening brackets: nearly every message is let through by this count alone.
-    if data.count(b"{") + data.count(b"[") > max_depth and _deeper_than(value, max_depth):
+    if max_depth < PARSER_DEPTH and is_deep(data, value, max_depth):
         raise JsonTooDeepError(f"nested deeper than {max_depth}")
     return value
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
+def is_deep(data: bytes, value: Any, limit: int = MAX_DEPTH) -> bool:
+    """Whether `value`, which is `data` parsed, has arrays and objects nested deeper than `limit`."""
+    # Nothing is nested deeper than it has opening brackets: nearly every message is settled by this count alone.
+    if data.count(b"{") + data.count(b"[") <= limit:
+        return False
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
         if not level:

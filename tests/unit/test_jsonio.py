@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from tntcore.messaging.jsonio import MAX_DEPTH, JsonError, JsonTooDeepError, read_json
+from tntcore.jsonio import MAX_DEPTH, JsonError, JsonTooDeepError, read_json
 
 
 def nested(depth: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
