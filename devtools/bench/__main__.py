@@ -1,0 +1,215 @@
+"""`python -m devtools.bench`: the scenarios, one after the other, each with processes of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import math
+import os
+import platform
+import pstats
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devtools.azurite import AzuriteError
+from devtools.bench.costs import Cost, costs, envelopes
+from devtools.bench.load import Hooks, Load, connect, prepare
+from devtools.bench.measure import Result, show, summarise, table
+from devtools.bench.stack import Stack, running
+
+_LATEST = 60.0  # seconds after which an accepted message that has not arrived is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`until_relayed`: a connection sends its next when the last is at the webhook, not already when it is accepted."""
+
+    name: str
+    connections: int
+    tenants: int = 1
+    each: int = 1
+    until_relayed: bool = False
+
+    @property
+    def most(self) -> int:
+        """More messages a second than it will send."""
+        return min(1_500, 100 + 100 * self.connections)
+
+
+SCENARIOS = {
+    "alone": Scenario("1 message at a time", 1, until_relayed=True),
+    "1": Scenario("1 connection", 1),
+    "16": Scenario("16 connections", 16),
+    "64": Scenario("64 connections", 64),
+    "tenants": Scenario("64, 200 tenants x 5", 64, tenants=200, each=5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    seconds: float
+    warm_up: float
+    wake: bool
+    profile: Path | None
+
+
+async def measure(scenario: Scenario, options: Options) -> Result:
+    hooks = Hooks()
+    await hooks.start()
+    try:
+        async with running(wake=options.wake) as stack:
+            return await _measure(scenario, options, stack, hooks)
+    finally:
+        await hooks.stop()
+
+
+async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Hooks) -> Result:
+    targets = await stack.populate(hooks.url, scenario.tenants, scenario.each)
+    endpoint = f"{stack.service.url}/api/didcomm"
+    requests = prepare(endpoint, targets, int(scenario.most * (options.seconds + options.warm_up)))
+    load = hooks.load = Load(requests, until_relayed=scenario.until_relayed)
+    senders = await connect(load, endpoint, scenario.connections)
+    # What is packed lives to the end: no use in walking it over and over while times are taken.
+    gc.collect()
+    gc.freeze()
+    try:
+        for sender in senders:
+            load.send(sender)
+        await _wait(load, options.warm_up)
+        if options.profile is not None:
+            await stack.service.ask("profile")
+        before = await stack.snapshot()
+        await _wait(load, options.seconds)
+        after = await stack.snapshot()
+        if options.profile is not None:
+            await stack.service.ask("profile", file=str(options.profile.resolve()))
+        load.stop()
+        await _until_arrived(load)
+    finally:
+        gc.unfreeze()
+        for sender in senders:
+            sender.close()
+    return summarise(
+        scenario.name,
+        before,
+        after,
+        posted=load.posted[: load.sent],
+        answered=load.answered[: load.sent],
+        arrived=load.arrived[: load.sent],
+        lost=load.missing(),
+        twice=load.twice,
+        refused=load.refused,
+    )
+
+
+async def _wait(load: Load, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(load.used_up.wait(), seconds)
+    except TimeoutError:
+        return
+    say("The prepared messages were used up: the time measured is shorter.")
+
+
+async def _until_arrived(load: Load) -> None:
+    for _ in range(int(_LATEST / 0.05)):
+        if not load.waiting() and not load.missing():
+            return
+        await asyncio.sleep(0.05)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def show_costs(found: Sequence[Cost]) -> str:
+    total = sum(cost.per_message for cost in found)
+    rows = [[cost.feature, f"{cost.each:.1f}", f"{cost.times:g}", f"{cost.per_message:.1f}"] for cost in found]
+    return table(["CPU us", "each", "times", "per message"], [*rows, ["all of these", "", "", f"{total:.1f}"]])
+
+
+def show_envelopes(found: Sequence[tuple[str, float, float]]) -> str:
+    return table(
+        ["CPU us, 1 KB", "ours", "bare primitives", "ratio"],
+        [
+            [name, f"{ours:.1f}", *(["-", "-"] if math.isnan(bare) else [f"{bare:.1f}", f"{ours / bare:.2f}"])]
+            for name, ours, bare in found
+        ],
+    )
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m devtools.bench", description="Measures the way of a message in.")
+    parser.add_argument("--quick", action="store_true", help="2 seconds a scenario, to try it")
+    parser.add_argument("--seconds", type=float, default=10, help="measured per scenario (default: %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=3, help="seconds before that (default: %(default)s)")
+    parser.add_argument(
+        "--only", action="append", choices=[*SCENARIOS, "none"], help="these scenarios; repeat for several"
+    )
+    parser.add_argument("--no-wake", action="store_true", help="the host polls its queues and is told of no put")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
+    options = parser.parse_args(arguments)
+    options.only = [name for name in options.only or SCENARIOS if name != "none"]
+    if options.profile and len(options.only) != 1:
+        parser.error("--profile needs exactly one scenario: use --only")
+    if options.quick:
+        options.seconds, options.warm_up = 2, 1
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parse(arguments)
+    options = Options(chosen.seconds, chosen.warm_up, not chosen.no_wake, chosen.profile)
+    results = []
+    try:
+        for name in chosen.only:
+            say(f"{SCENARIOS[name].name} ...")
+            results.append(asyncio.run(measure(SCENARIOS[name], options)))
+    except AzuriteError as problem:
+        say(f"bench: {problem}")
+        return 1
+    say("what each step costs ...")
+    steps = asyncio.run(costs())
+    packing = envelopes()
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} processors, 1 KB a message, {options.seconds:g} s each"
+        f"{'' if options.wake else ', queues polled only'}\n"
+    )
+    print("\n\n".join([*([show(results)] if results else []), show_costs(steps), show_envelopes(packing)]))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report(options, results, steps, packing), indent=2) + "\n")
+    if chosen.profile:
+        for order in ("tottime", "cumulative"):
+            pstats.Stats(str(chosen.profile)).sort_stats(order).print_stats(25)
+    return 1 if any(result.lost for result in results) else 0
+
+
+def report(
+    options: Options, results: Sequence[Result], steps: Sequence[Cost], packing: Sequence[tuple[str, float, float]]
+) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "seconds": options.seconds,
+        "wake": options.wake,
+        "scenarios": [result.json() for result in results],
+        "costs": [
+            {"feature": cost.feature, "each": cost.each, "times": cost.times, "per_message": cost.per_message}
+            for cost in steps
+        ],
+        "envelopes": [
+            {"name": name, "ours": ours, "bare": None if math.isnan(bare) else bare} for name, ours, bare in packing
+        ],
+    }
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The load: numbered messages over N connections, each sending its next as soon as its last is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import orjson
+
+from devtools.bench.wire import Receiver, Sender, request
+from tntcore.envelope import PrivateKey, pack_v1
+
+BASIC_MESSAGE = "https://didcomm.org/basicmessage/1.0/message"
+MEDIA_TYPE = "application/didcomm-envelope-enc"
+SIZE = 1024  # bytes of a plaintext
+ACCEPTED = 202
+_ID = b'"@id":"'
+_ID_LENGTH = 36
+
+
+def plaintext(number: int) -> bytes:
+    """A basic message (RFC 0095) of 1 KB on a thread of its own, whose `@id` is `number` in the form of a uuid."""
+    message = {
+        "@type": BASIC_MESSAGE,
+        "@id": f"00000000-0000-4000-8000-{number:012x}",
+        "sent_time": "2026-01-01T00:00:00Z",
+        "content": "",
+    }
+    message["content"] = "x" * (SIZE - len(orjson.dumps(message)))
+    return orjson.dumps(message)
+
+
+def number_of(body: bytes) -> int:
+    """The number of the message in a webhook's body. Raises `ValueError` if there is none."""
+    start = body.index(_ID) + len(_ID)
+    return int(body[start : start + _ID_LENGTH].rpartition(b"-")[2], 16)
+
+
+def prepare(url: str, targets: Sequence[tuple[PrivateKey, str]], count: int) -> list[bytes]:
+    """`count` requests to `url`, packed for each of the targets (sender's key, recipient's verkey) in turn."""
+    parts = urlsplit(url)
+    requests = []
+    for number in range(count):
+        sender, verkey = targets[number % len(targets)]
+        packed = pack_v1(plaintext(number), recipients=[verkey], sender=sender)
+        requests.append(request(parts.path, parts.netloc, MEDIA_TYPE, packed))
+    return requests
+
+
+class Load:
+    """
+    Args:
+        requests: what is sent, in this order, each once.
+        until_relayed: whether a connection also waits for the webhook before it sends its next.
+
+    Attributes:
+        posted, answered, arrived: when each message was sent, accepted, and first got to its webhook; 0 for not yet.
+        refused: answers other than 202, by status; 0 is a connection that was closed.
+        twice: webhook calls beyond the first of their message.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[bytes],
+        *,
+        until_relayed: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._until_relayed = until_relayed
+        self._next = 0
+        self._sending: dict[Sender, int] = {}
+        self._unfinished: dict[int, tuple[Sender, int]] = {}
+        self._stopped = False
+        self.posted = [0.0] * len(requests)
+        self.answered = [0.0] * len(requests)
+        self.arrived = [0.0] * len(requests)
+        self.refused: Counter[int] = Counter()
+        self.twice = 0
+        self.used_up = asyncio.Event()
+
+    @property
+    def sent(self) -> int:
+        return self._next
+
+    def missing(self) -> int:
+        """How many were accepted and have not arrived."""
+        return sum(1 for number in range(self._next) if self.answered[number] and not self.arrived[number])
+
+    def waiting(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self._sending)
+
+    def send(self, sender: Sender) -> None:
+        """Sends the next message on a connection that is free."""
+        if self._stopped:
+            return
+        if self._next == len(self._requests):
+            self.used_up.set()
+            return
+        number = self._next
+        self._next += 1
+        self._sending[sender] = number
+        if self._until_relayed:
+            self._unfinished[number] = sender, 2
+        self.posted[number] = self._clock()
+        sender.send(self._requests[number])
+
+    def on_answer(self, sender: Sender, status: int) -> None:
+        number = self._sending.pop(sender)
+        if status != ACCEPTED:
+            self.refused[status] += 1
+            if status == 0:
+                return
+        else:
+            self.answered[number] = self._clock()
+        if self._until_relayed and status == ACCEPTED:
+            self._half(number)
+        else:
+            self.send(sender)
+
+    def on_hook(self, body: bytes) -> None:
+        number = number_of(body)
+        if self.arrived[number]:
+            self.twice += 1
+            return
+        self.arrived[number] = self._clock()
+        if self._until_relayed:
+            self._half(number)
+
+    def _half(self, number: int) -> None:
+        sender, halves = self._unfinished[number]
+        if halves > 1:
+            self._unfinished[number] = sender, halves - 1
+        else:
+            del self._unfinished[number]
+            self.send(sender)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+
+class Hooks:
+    """The webhook receiver of all tenants. `load` is told of every call."""
+
+    def __init__(self) -> None:
+        self.load: Load | None = None
+        self._server: asyncio.Server | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        self._server = await asyncio.get_running_loop().create_server(lambda: Receiver(self._got), "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/hook"
+
+    def _got(self, body: bytes) -> None:
+        if self.load is not None:
+            self.load.on_hook(body)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
+async def connect(load: Load, url: str, count: int) -> list[Sender]:
+    """Opens the connections that `load` is sent over."""
+    parts = urlsplit(url)
+    host, port = str(parts.hostname), parts.port or 80
+    loop = asyncio.get_running_loop()
+    opened = [await loop.create_connection(lambda: Sender(load.on_answer), host, port) for _ in range(count)]
+    return [sender for _, sender in opened]

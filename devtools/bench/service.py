@@ -1,0 +1,131 @@
+"""The service in a process of its own, as the benchmark measures it: `python -m devtools.bench.service`.
+
+Configured by the environment as ever, with BENCH_PORT and BENCH_WAKE (`true`, `false`) beside it. It reads one JSON
+object a line from its standard input, answers each with one line, and ends with its input:
+
+- `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
+  connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
+- `{"do": "usage"}`: answers `{"service": counts, "host": counts, "cpu": seconds, "peak": bytes}`.
+- `{"do": "profile"}` begins to profile; `{"do": "profile", "file": path}` ends it and writes the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import function_app
+from devtools.host.host import STORAGE_SETTING, Host
+from devtools.host.settings import read_json
+from tntcore.app import App
+from tntcore.connections import complete, pairwise, start
+from tntcore.records import Contact, Identity
+from tntcore.storage.commit import Unit
+from tntcore.tenants import KeyPairs, Tenant
+
+ROOT = Path(__file__).resolve().parents[2]
+MASTER_KEY = "operator"
+_MAX_LINE = 1 << 24
+
+
+class Control:
+    def __init__(self, app: App, host: Host) -> None:
+        self._app = app
+        self._host = host
+        self._profile: cProfile.Profile | None = None
+
+    async def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        match command:
+            case {"do": "connect", "principal": str(principal), "identity": str(identity), "partners": [*partners]}:
+                return {"verkeys": await self._connect(principal, identity, partners)}
+            case {"do": "usage"}:
+                return self._usage()
+            case {"do": "profile", "file": str(file)} if self._profile is not None:
+                self._profile.disable()
+                self._profile.dump_stats(file)
+                return {}
+            case {"do": "profile"}:
+                self._profile = cProfile.Profile()
+                self._profile.enable()
+                return {}
+        raise ValueError(f"not a command: {command}")
+
+    async def _connect(self, principal: str, identity_uuid: str, partners: list[dict[str, Any]]) -> list[str]:
+        tenant = await self._app.services.tenants.get(principal)
+        identity = await tenant.records.get(Identity, identity_uuid) if tenant else None
+        if tenant is None or identity is None:
+            raise ValueError("no such tenant")
+        return await asyncio.gather(*(self._connect_one(tenant, identity, partner) for partner in partners))
+
+    async def _connect_one(self, tenant: Tenant, identity: Identity, partner: dict[str, Any]) -> str:
+        services = self._app.services
+        now = services.now()
+        contact = Contact(uuid=services.uuid7(), did=partner["id"], created_at=now, updated_at=now)
+        unit = Unit()
+        unit.create(contact.key, contact.values())
+        await tenant.records.commit(unit)
+        keys = KeyPairs.generate()
+        await complete(
+            services,
+            self._app.outbound,
+            tenant,
+            start(identity, contact, now),
+            keys=keys,
+            mine=pairwise(services, keys),
+            theirs=partner,
+            version="v1",
+        )
+        return keys.verkey
+
+    def _usage(self) -> dict[str, Any]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "service": dict(self._app.services.meter.counts),
+            "host": dict(self._host.operations),
+            "cpu": time.process_time(),
+            "peak": peak if sys.platform == "darwin" else peak * 1024,
+        }
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader(limit=_MAX_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    host = Host(
+        function_app.app,
+        read_json(ROOT / "host.json"),
+        os.environ[STORAGE_SETTING],
+        port=int(os.environ["BENCH_PORT"]),
+        master_key=MASTER_KEY,
+    )
+    await host.start()
+    if os.environ.get("BENCH_WAKE", "true") == "true":
+        function_app.service.on_put = host.wake
+    app = function_app.service.app()
+    await app.services.storage.ensure()
+    control = Control(app, host)
+    sys.stdout.write('{"ready": true}\n')
+    sys.stdout.flush()
+    while line := await commands.readline():
+        answer = await control.answer(orjson.loads(line))
+        sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+        sys.stdout.flush()
+    await host.stop()
+    await function_app.service.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    # Its warning about a local key file is for whoever runs a service.
+    logging.getLogger("tntcore.custody").setLevel(logging.ERROR)
+    asyncio.run(main())

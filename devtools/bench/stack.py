@@ -1,0 +1,181 @@
+"""The processes of one scenario, each fresh: the storage emulator, the service; and the tenants in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import requests
+
+from devtools.azurite import Azurite
+from devtools.bench.measure import Snapshot, Usage, storage_calls
+from devtools.bench.service import MASTER_KEY, ROOT
+from devtools.ports import free_ports
+from tntcore.dids import peer
+from tntcore.dids.build import didcomm_services
+from tntcore.envelope import PrivateKey
+from tntcore.tenants import DIDCOMM_WEBHOOK, KeyPairs
+
+_MAX_LINE = 1 << 24
+
+
+class Service:
+    """The service's process, and the line to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self._process = process
+        self.url = url
+
+    async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Gives a command; see `devtools.bench.service`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(orjson.dumps({"do": do, **arguments}) + b"\n")
+        return await self.answer()
+
+    async def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the service ended; what it said is above")
+        answer: dict[str, Any] = orjson.loads(line)
+        return answer
+
+
+@dataclass
+class Stack:
+    azurite: Azurite
+    service: Service
+
+    async def snapshot(self) -> Snapshot:
+        said = await self.service.ask("usage")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        usage = {
+            "service": Usage(said["cpu"], said["peak"]),
+            "load": Usage(time.process_time(), peak if sys.platform == "darwin" else peak * 1024),
+        }
+        azurite = read_usage(self.azurite.pid)
+        if azurite is not None:
+            usage["azurite"] = azurite
+        return Snapshot(time.perf_counter(), usage, storage_calls(said["service"], said["host"]))
+
+    async def idle(self, seconds: float = 60) -> None:
+        """Waits until every queue message that was put has been handled, or so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    calls = (await self.snapshot()).calls
+                    if calls.get("queue.put", 0) <= calls.get("queue.delete", 0):
+                        return
+                    await asyncio.sleep(0.2)
+
+    async def populate(self, hook: str, tenants: int, each: int) -> list[tuple[PrivateKey, str]]:
+        """Registers tenants with a webhook for everything, and gives each finished connections with partners outside.
+
+        Returns:
+            For each connection: the partner's key, the verkey that it sends to.
+        """
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda number: self._register(number, hook), range(tenants)))
+        targets = []
+        for principal, identity in made:
+            partners = [KeyPairs.generate() for _ in range(each)]
+            documents = [_document(keys, hook) for keys in partners]
+            said = await self.service.ask("connect", principal=principal, identity=identity, partners=documents)
+            targets += [(keys.ed25519, verkey) for keys, verkey in zip(partners, said["verkeys"], strict=True)]
+        await self.idle()
+        return targets
+
+    def _register(self, number: int, hook: str) -> tuple[str, str]:
+        made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"},
+                     {"x-functions-key": MASTER_KEY})  # fmt: skip
+        _call(
+            f"{self.service.url}/api/settings/{DIDCOMM_WEBHOOK}",
+            {"setting": [{"url": hook, "match": "basicmessage"}]},
+            made["headers"],
+        )
+        return made["uuid"], made["identity"]["uuid"]
+
+
+def _call(url: str, body: Any, headers: dict[str, str]) -> Any:
+    answer = requests.post(url, json=body, headers=headers, timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _document(keys: KeyPairs, endpoint: str) -> dict[str, Any]:
+    did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(endpoint, "#key-2"))
+    return dict(peer.resolve(did).raw)
+
+
+@asynccontextmanager
+async def running(*, wake: bool) -> AsyncIterator[Stack]:
+    """Starts it all, in memory and on free ports."""
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
+    with TemporaryDirectory() as folder, Azurite() as azurite:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "devtools.bench.service",
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "AzureWebJobsStorage": azurite.connection_string,
+                "TNT_PUBLIC_URL": url,
+                "TNT_MASTER_KEY_FILE": str(Path(folder) / "master-keys.json"),
+                "TNT_EGRESS_ALLOW": "127.0.0.0/8",
+                "TNT_ALLOW_HTTP": "true",
+                "BENCH_PORT": str(port),
+                "BENCH_WAKE": "true" if wake else "false",
+            },
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_MAX_LINE,
+            # A session of its own: Ctrl-C reaches the benchmark alone, which then stops things in order.
+            start_new_session=True,
+        )
+        try:
+            service = Service(process, url)
+            await service.answer()
+            yield Stack(azurite, service)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), 20)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def read_usage(pid: int) -> Usage | None:
+    """Of another process; None where the system does not show it as Linux does."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return Usage(cpu_ticks(stat) / os.sysconf("SC_CLK_TCK"), peak_memory(status))
+
+
+def cpu_ticks(stat: str) -> int:
+    """User and system time in /proc/<pid>/stat (proc(5))."""
+    # The name in the second field may hold anything, even spaces and brackets.
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def peak_memory(status: str) -> int:
+    """VmHWM in /proc/<pid>/status (proc(5)), in bytes."""
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
