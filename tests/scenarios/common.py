@@ -1,0 +1,46 @@
+"""What several scenarios say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.stack import Answer, Client
+
+BASIC = "https://didcomm.org/basicmessage/1.0/message"
+
+
+def basic(content: Any = "hello", **more: Any) -> dict[str, Any]:
+    return {"@type": BASIC, "content": content, **more}
+
+
+def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
+    """That the answer is this problem, in the form of RFC 9457; its members."""
+    assert answer.status == status, (answer.status, answer.body)
+    assert answer.headers["Content-Type"].partition(";")[0] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["type"] == f"urn:tnt:problem:{code}", body
+    assert body["status"] == status
+    assert body["detail"]
+    assert body["title"]
+    assert body["traceId"]
+    assert set(body) == {"type", "status", "detail", "title", "traceId"}
+    return body
+
+
+async def messages_of(client: Client, action: str) -> list[dict[str, Any]]:
+    """The messages of an action, in its order."""
+    shown = await client.get(f"action/{action}")
+    return [await client.get(f"message/{uuid}") for uuid in shown["messages"]]
+
+
+async def settled(client: Client, action: str, number: int) -> list[dict[str, Any]]:
+    """The messages of an action, once there are `number` and none is on its way."""
+
+    async def check() -> list[dict[str, Any]] | None:
+        found = await messages_of(client, action)
+        done = len(found) >= number and all(message["status"] != "SENDING" for message in found)
+        return found if done else None
+
+    found: list[dict[str, Any]] = await client.stack.eventually(check)
+    assert len(found) == number
+    return found
