@@ -98,7 +98,9 @@ class Actions:
                 await records.commit(unit)
             except Exists as exists:
                 if exists.row == action.key:
-                    create = False
+                    # The thread is there already: what is answered is that one, with its own beginning.
+                    known = await records.get(Action, action.uuid)
+                    thread, create = replace(thread, action=known or thread.action), False
                     continue
                 before = await records.get(Entry, entry_id(action.uuid, "out", read.id))
                 if before is None or before.digest != digest:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import orjson
 
 from tntcore import envelope
+from tntcore.caching import SharedCache
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
@@ -36,6 +39,7 @@ from tntcore.webhooks import select
 log = logging.getLogger(__name__)
 
 Item = Mapping[str, Any]
+_MAX_THREADS = 50_000
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
 
 
@@ -59,6 +63,8 @@ class Inbound:
         self._services = services
         self._outbox = outbox
         self._storage = services.storage
+        # Threads whose row is known to exist.
+        self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. What fails of a list goes back alone, what fails alone raises.
@@ -194,16 +200,18 @@ class Inbound:
         deliveries = [] if opened.error else await self._deliveries(tenant, message, stored, now)
         entry.deliveries = [delivery.uuid for delivery in deliveries]
         entry.created_at = now
-        errors = {} if opened.error else await self._failed_actions(tenant, recipient, message, opened.plaintext)
+        errors = await self._failed_actions(tenant, recipient, message, opened.plaintext) if opened.sender else {}
         own_error = errors.pop(action.uuid, {})
-        opens = message.thid == message.id
+        thread = f"{tenant.uuid}/{action.uuid}"
+        # One that was begun here with the default thread id exists; of any other it is tried, once in each process.
+        opens = action.uuid != message.thid and self._threads.peek(thread) is None
         await self._outbox.mark(tenant.uuid, entry.deliveries)
         while True:
             unit = Unit()
             unit.create(entry.key, entry.values())
             if not opened.error:
                 if opens:
-                    unit.create(action.key, action.values())
+                    unit.create(action.key, {**action.values(), **own_error})
                 else:
                     unit.upsert(action.key, {**_known_of_any_thread(action), **own_error})
                 for failed, change in errors.items():
@@ -216,7 +224,6 @@ class Inbound:
                 break
             except Exists as exists:
                 if exists.row == action.key:
-                    # An answer came before what it answers.
                     opens = False
                     continue
                 if exists.row != entry.key:
@@ -234,6 +241,8 @@ class Inbound:
                 self._services.meter.count("inbound.conflict")
                 stored.status, stored.error = "CONFLICT", "message-id-reused"
                 entry.uuid += f".{digest[:16]}"
+        if not opened.error:
+            self._threads.put(thread, True, math.inf)
         await asyncio.gather(
             *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries)
         )
@@ -261,9 +270,7 @@ class Inbound:
     async def _failed_actions(
         self, tenant: Tenant, recipient: Recipient, message: Message, plaintext: bytes
     ) -> dict[str, dict[str, Value]]:
-        """Which actions the message makes fail, and what to write in each."""
-        if recipient.connection is None:
-            return {}
+        """Which actions the connection's message makes fail, and what to write in each."""
         changes: dict[str, dict[str, Value]] = {}
         for name in decide(message).failed_threads:
             uuid = action_uuid(recipient.scope, name)
