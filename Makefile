@@ -1,0 +1,96 @@
+# `make` alone lists what there is. Everything is installed inside this folder: .venv, .venv313, devtools/node_modules.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# For `make run`; 0 is a free port.
+PORT ?= 7071
+HOOK_PORT ?= 0
+BLOB_PORT ?= 0
+QUEUE_PORT ?= 0
+TABLE_PORT ?= 0
+WIRE ?= v1
+DATA ?=
+
+# Interpreters: found by devtools/find-python where none is given.
+PYTHON ?=
+PYTHON313 ?=
+# For pytest, the benchmark and `uv lock`.
+ARGS ?=
+
+UV := .venv/bin/uv
+IN_VENV := .venv/bin/python -m
+# The project says what it runs on; another Python is not downloaded.
+export UV_PYTHON_DOWNLOADS ?= never
+# Set where another environment is active, and then warned about.
+unexport VIRTUAL_ENV
+
+.PHONY: help run test lint format bench install lock requirements check-requirements clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  make run takes PORT=$(PORT), HOOK_PORT, BLOB_PORT, QUEUE_PORT, TABLE_PORT (0: a free one), WIRE=v1|v2,"
+	@echo "  and DATA=folder to keep the stored data, which is otherwise gone at the end."
+	@echo "  make test takes ARGS=..., for example ARGS='-k webhook'."
+
+run: install ## The service on this machine, with two tenants and a message from one to the other; Ctrl-C ends it
+	@$(IN_VENV) devtools.demo --port $(PORT) --hook-port $(HOOK_PORT) --blob-port $(BLOB_PORT) \
+		--queue-port $(QUEUE_PORT) --table-port $(TABLE_PORT) --wire $(WIRE) $(if $(DATA),--data '$(DATA)')
+
+test: install .venv313/.installed ## The whole test suite, against a storage emulator that it starts itself
+	@$(IN_VENV) pytest $(ARGS)
+
+lint: .venv/.installed ## Style, format and types
+	@$(IN_VENV) ruff check .
+	@$(IN_VENV) ruff format --check .
+	@$(IN_VENV) mypy
+
+format: .venv/.installed ## Put the code into the format that `make lint` asks for
+	@$(IN_VENV) ruff check --fix .
+	@$(IN_VENV) ruff format .
+
+bench: install ## Messages per second, latency, CPU and storage calls per message
+	@$(IN_VENV) devtools.bench $(ARGS)
+
+install: .venv/.installed ## Only install, as the other targets do where it is needed
+	@$(IN_VENV) devtools.azurite --install-only
+
+lock: .venv/.installed ## Bring uv.lock and requirements.txt up to pyproject.toml; ARGS=--upgrade takes newer releases
+	@$(UV) lock $(ARGS)
+	@$(IN_VENV) devtools.requirements
+
+requirements: .venv/.installed ## Export requirements.txt from uv.lock
+	@$(IN_VENV) devtools.requirements
+
+check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is stale
+	@$(UV) lock --check --quiet
+	@$(IN_VENV) devtools.requirements --check
+
+clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
+	rm -rf .venv .venv313 .local devtools/node_modules devtools/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
+.venv/bin/uv:
+	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(devtools/find-python 3.11 3.12 3.13) || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed and was not found: install one, or name it with PYTHON=path" >&2; exit 1; }; \
+	echo "Making .venv with $$python, and installing uv into it ..."; \
+	"$$python" -m venv --clear .venv && \
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		"uv==$$(sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)"
+
+.venv/.installed: pyproject.toml uv.lock | .venv/bin/uv
+	@echo "Installing what uv.lock names into .venv ..."
+	@$(UV) sync --frozen
+	@touch $@
+
+# Microsoft's worker library needs Python 3.13; the tests ask it whether it takes function_app.py.
+.venv313/.installed: pyproject.toml uv.lock | .venv/.installed
+	@python="$(PYTHON313)"; if [ -n "$$python" ] || python=$$(devtools/find-python 3.13); then \
+		echo "Making .venv313 with $$python ..."; \
+		UV_PROJECT_ENVIRONMENT=.venv313 $(UV) sync --frozen --python "$$python" && touch $@; \
+	elif [ -n "$(CI)" ]; then \
+		echo "Python 3.13 is needed and was not found: install one, or name it with PYTHON313=path" >&2; exit 1; \
+	else \
+		echo "No Python 3.13 here, so the check of function_app.py by Microsoft's worker is left out."; \
+	fi
