@@ -28,13 +28,13 @@ _LATEST = 60.0  # seconds after which an accepted message that has not arrived i
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`until_relayed`: a connection sends its next when the last is at the webhook, not already when it is accepted."""
+    """`under_way`: messages sent and not yet at the webhook, per connection, where it is not for the options to say."""
 
     name: str
     connections: int
     tenants: int = 1
     each: int = 1
-    until_relayed: bool = False
+    under_way: int | None = None
 
     @property
     def most(self) -> int:
@@ -43,7 +43,7 @@ class Scenario:
 
 
 SCENARIOS = {
-    "alone": Scenario("1 message at a time", 1, until_relayed=True),
+    "alone": Scenario("1 message at a time", 1, under_way=1),
     "1": Scenario("1 connection", 1),
     "16": Scenario("16 connections", 16),
     "64": Scenario("64 connections", 64),
@@ -55,6 +55,7 @@ SCENARIOS = {
 class Options:
     seconds: float
     warm_up: float
+    under_way: int
     wake: bool
     profile: Path | None
 
@@ -73,7 +74,8 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
     targets = await stack.populate(hooks.url, scenario.tenants, scenario.each)
     endpoint = f"{stack.service.url}/api/didcomm"
     requests = prepare(endpoint, targets, int(scenario.most * (options.seconds + options.warm_up)))
-    load = hooks.load = Load(requests, until_relayed=scenario.until_relayed)
+    under_way = options.under_way if scenario.under_way is None else scenario.under_way
+    load = hooks.load = Load(requests, under_way=under_way * scenario.connections)
     senders = await connect(load, endpoint, scenario.connections)
     # What is packed lives to the end: no use in walking it over and over while times are taken.
     gc.collect()
@@ -152,6 +154,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=[*SCENARIOS, "none"], help="these scenarios; repeat for several"
     )
+    parser.add_argument(
+        "--under-way",
+        type=int,
+        default=4,
+        metavar="N",
+        help="a connection waits while there are N times as many messages as connections sent and not yet relayed; "
+        "0: it never does (default: %(default)s)",
+    )
     parser.add_argument("--no-wake", action="store_true", help="the host polls its queues and is told of no put")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
@@ -166,7 +176,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
-    options = Options(chosen.seconds, chosen.warm_up, not chosen.no_wake, chosen.profile)
+    options = Options(chosen.seconds, chosen.warm_up, chosen.under_way, not chosen.no_wake, chosen.profile)
     results = []
     try:
         for name in chosen.only:
@@ -180,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packing = envelopes()
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} processors, 1 KB a message, {options.seconds:g} s each"
+        f", up to {options.under_way or 'any number of'} under way for each connection"
         f"{'' if options.wake else ', queues polled only'}\n"
     )
     print("\n\n".join([*([show(results)] if results else []), show_costs(steps), show_envelopes(packing)]))
@@ -198,6 +209,7 @@ def report(
         "python": platform.python_version(),
         "processors": os.cpu_count(),
         "seconds": options.seconds,
+        "under_way": options.under_way,
         "wake": options.wake,
         "scenarios": [result.json() for result in results],
         "costs": [

@@ -1,10 +1,14 @@
-"""The load: numbered messages over N connections, each sending its next as soon as its last is answered."""
+"""The load: numbered messages over N connections, each sending its next as soon as its last is answered.
+
+An answer says that a message is in a queue, not that it has arrived: a bound on those under way closes the loop around
+the whole way, or the queue would grow and nothing but its length be measured.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -16,7 +20,7 @@ from tntcore.envelope import PrivateKey, pack_v1
 BASIC_MESSAGE = "https://didcomm.org/basicmessage/1.0/message"
 MEDIA_TYPE = "application/didcomm-envelope-enc"
 SIZE = 1024  # bytes of a plaintext
-ACCEPTED = 202
+ACCEPTED, CLOSED = 202, 0
 _ID = b'"@id":"'
 _ID_LENGTH = 36
 
@@ -54,7 +58,7 @@ class Load:
     """
     Args:
         requests: what is sent, in this order, each once.
-        until_relayed: whether a connection also waits for the webhook before it sends its next.
+        under_way: how many may be sent and not yet at their webhook; 0 for any number.
 
     Attributes:
         posted, answered, arrived: when each message was sent, accepted, and first got to its webhook; 0 for not yet.
@@ -66,15 +70,16 @@ class Load:
         self,
         requests: Sequence[bytes],
         *,
-        until_relayed: bool = False,
+        under_way: int = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._requests = requests
         self._clock = clock
-        self._until_relayed = until_relayed
+        self._most = under_way or len(requests)
+        self._under_way = 0
         self._next = 0
         self._sending: dict[Sender, int] = {}
-        self._unfinished: dict[int, tuple[Sender, int]] = {}
+        self._idle: deque[Sender] = deque()
         self._stopped = False
         self.posted = [0.0] * len(requests)
         self.answered = [0.0] * len(requests)
@@ -96,31 +101,30 @@ class Load:
         return bool(self._sending)
 
     def send(self, sender: Sender) -> None:
-        """Sends the next message on a connection that is free."""
+        """Sends the next message on a connection that is free, as soon as one more may be under way."""
         if self._stopped:
             return
         if self._next == len(self._requests):
             self.used_up.set()
             return
+        if self._under_way >= self._most:
+            self._idle.append(sender)
+            return
         number = self._next
         self._next += 1
         self._sending[sender] = number
-        if self._until_relayed:
-            self._unfinished[number] = sender, 2
+        self._under_way += 1
         self.posted[number] = self._clock()
         sender.send(self._requests[number])
 
     def on_answer(self, sender: Sender, status: int) -> None:
         number = self._sending.pop(sender)
-        if status != ACCEPTED:
-            self.refused[status] += 1
-            if status == 0:
-                return
-        else:
+        if status == ACCEPTED:
             self.answered[number] = self._clock()
-        if self._until_relayed and status == ACCEPTED:
-            self._half(number)
         else:
+            self.refused[status] += 1
+            self._under_way -= 1
+        if status != CLOSED:
             self.send(sender)
 
     def on_hook(self, body: bytes) -> None:
@@ -129,16 +133,9 @@ class Load:
             self.twice += 1
             return
         self.arrived[number] = self._clock()
-        if self._until_relayed:
-            self._half(number)
-
-    def _half(self, number: int) -> None:
-        sender, halves = self._unfinished[number]
-        if halves > 1:
-            self._unfinished[number] = sender, halves - 1
-        else:
-            del self._unfinished[number]
-            self.send(sender)
+        self._under_way -= 1
+        if self._idle:
+            self.send(self._idle.popleft())
 
     def stop(self) -> None:
         self._stopped = True

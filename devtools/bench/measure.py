@@ -23,11 +23,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """At one moment: the processes' usage by name, and storage calls so far by kind."""
+    """At one moment: the processes' usage by name, storage calls so far by kind, and what CPU the whole machine has
+    spent so far, in seconds (NaN where that is not known)."""
 
     time: float
     usage: Mapping[str, Usage]
     calls: Mapping[str, int]
+    machine: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Result:
         waiting: accepted and not yet relayed at the end.
         lost: accepted and never relayed. twice: webhook calls too many. refused: answers other than 202, by status.
         cpu: milliseconds per relayed message, by process. busy: CPU seconds per second, by process.
+        others: CPU seconds per second that the machine spent on anything else: noise.
         peak: bytes, by process.
         operations: storage calls and rows per relayed message, by kind.
     """
@@ -60,6 +63,7 @@ class Result:
     refused: Mapping[str, int]
     cpu: Mapping[str, float]
     busy: Mapping[str, float]
+    others: float
     peak: Mapping[str, int]
     operations: Mapping[str, float] = field(default_factory=dict)
 
@@ -143,6 +147,7 @@ def summarise(
         refused={str(status): count for status, count in refused.items()},
         cpu={process: value * 1000 / each for process, value in spent.items()},
         busy={process: value / seconds for process, value in spent.items()},
+        others=max((after.machine - before.machine - sum(spent.values())) / seconds, 0.0),
         peak={process: usage.peak for process, usage in after.usage.items()},
         operations={kind: value for kind, value in operations.items() if value},
     )
@@ -180,7 +185,7 @@ def show(results: Sequence[Result]) -> str:
         ],
     )
     processes = table(
-        ["CPU ms per message", *PROCESSES, "all", *(f"{name} busy" for name in PROCESSES),
+        ["CPU ms per message", *PROCESSES, "all", *(f"{name} busy" for name in PROCESSES), "others busy",
          *(f"{name} MB" for name in PROCESSES)],
         [
             [
@@ -188,6 +193,7 @@ def show(results: Sequence[Result]) -> str:
                 *(f"{result.cpu.get(name, math.nan):.2f}" for name in PROCESSES),
                 f"{sum(result.cpu.values()):.2f}",
                 *(f"{result.busy.get(name, math.nan):.0%}" for name in PROCESSES),
+                f"{result.others:.0%}",
                 *(f"{result.peak.get(name, 0) / 1e6:.0f}" for name in PROCESSES),
             ]
             for result in results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import resource
 import sys
@@ -67,7 +68,7 @@ class Stack:
         azurite = read_usage(self.azurite.pid)
         if azurite is not None:
             usage["azurite"] = azurite
-        return Snapshot(time.perf_counter(), usage, storage_calls(said["service"], said["host"]))
+        return Snapshot(time.perf_counter(), usage, storage_calls(said["service"], said["host"]), read_machine())
 
     async def idle(self, seconds: float = 60) -> None:
         """Waits until every queue message that was put has been handled, or so long."""
@@ -167,6 +168,21 @@ def read_usage(pid: int) -> Usage | None:
     except OSError:
         return None
     return Usage(cpu_ticks(stat) / os.sysconf("SC_CLK_TCK"), peak_memory(status))
+
+
+def read_machine() -> float:
+    """CPU seconds that the machine has spent; NaN where the system does not show it as Linux does."""
+    try:
+        stat = Path("/proc/stat").read_text()
+    except OSError:
+        return math.nan
+    return busy_ticks(stat) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_ticks(stat: str) -> int:
+    """What is neither idle nor waiting, nor counted twice as a guest's, in the first line of /proc/stat (proc(5))."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, stat.split()[1:9])
+    return user + nice + system + irq + softirq + steal
 
 
 def cpu_ticks(stat: str) -> int:
