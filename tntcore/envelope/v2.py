@@ -15,12 +15,18 @@ No library makes the addressing checks of the specification: see `_check_address
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
-from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
+from authlib.deprecate import AuthlibDeprecationWarning
+
+with warnings.catch_warnings():
+    # didcomm needs this module, and pyproject.toml keeps the major version that has it: no news to who runs this.
+    warnings.simplefilter("ignore", AuthlibDeprecationWarning)
+    from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
 from didcomm.common.algorithms import AnonCryptAlg, AuthCryptAlg
 from didcomm.core.anoncrypt import anoncrypt
 from didcomm.core.authcrypt import authcrypt
