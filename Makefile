@@ -76,7 +76,7 @@ clean: ## Remove all that was installed or kept here, the master keys and data o
 		{ echo "Python 3.11, 3.12 or 3.13 is needed and was not found: install one, or name it with PYTHON=path" >&2; exit 1; }; \
 	echo "Making .venv with $$python, and installing uv into it ..."; \
 	"$$python" -m venv --clear .venv && \
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	.venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check \
 		"uv==$$(sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)"
 
 .venv/.installed: pyproject.toml uv.lock | .venv/bin/uv

@@ -169,7 +169,7 @@ def curl(url: str, party: Party, body: dict[str, Any] | None = None) -> str:
 def tapped(
     answer: Callable[[func.HttpRequest, str, Sequence[Access]], Awaitable[func.HttpResponse]],
 ) -> Callable[[func.HttpRequest, str, Sequence[Access]], Awaitable[func.HttpResponse]]:
-    """`answer`, after printing the beginning of what arrives at the DIDComm endpoint: a message as it is on the wire."""
+    """`answer`, after printing how what arrives at the DIDComm endpoint begins: a message as it is on the wire."""
 
     async def printing(req: func.HttpRequest, path: str, access: Sequence[Access]) -> func.HttpResponse:
         if path == "didcomm":
