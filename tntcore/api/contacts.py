@@ -9,6 +9,7 @@ from tntcore.api.identities import find_identity
 from tntcore.api.views import entity, filters, listing, not_found, text
 from tntcore.connections import start
 from tntcore.errors import Problem
+from tntcore.pipeline.outbound import drain
 from tntcore.records import Connection, Contact
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
@@ -73,7 +74,8 @@ async def change(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Forgets the contact and its connections: their keys open nothing any more. Messages stay."""
+    """Forgets the contact and its connections: their keys open nothing any more. Messages stay; those that were
+    held for it have failed."""
     records = call.tenant.records
     contact = await find_contact(records, call.arguments["id"])
     unit = Unit()
@@ -90,6 +92,7 @@ async def delete(call: Call) -> Response:
     await records.commit(unit)
     for connection in connections:
         call.services.tenants.connection_changed(call.tenant, connection.uuid)
+        await drain(call.services, call.tenant.uuid, connection.uuid)
     return Response(204, content_type="")
 
 

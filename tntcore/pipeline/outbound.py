@@ -53,9 +53,7 @@ class Outbound:
             await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
 
     async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
-        """Has the messages that were held for a connection sent, in order. Called when it is completed."""
-        body = orjson.dumps({"drain": {"p": principal, "n": connection}})
-        await self._services.storage.queues[OUTBOUND].put(body, delay=delay)
+        await drain(self._services, principal, connection, delay=delay)
 
     async def _drain(self, principal: str, connection: str) -> None:
         tenant = await self._services.tenants.get(principal)
@@ -153,6 +151,13 @@ class Outbound:
                 documents[needed.did] = await self._services.resolver.resolve(needed.did)
                 continue
             return uri, packed_for_mediators
+
+
+async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
+    """Has the messages that were held for a connection sent, in order, or given up if it is gone. Called when it is
+    completed, or deleted."""
+    body = orjson.dumps({"drain": {"p": principal, "n": connection}})
+    await services.storage.queues[OUTBOUND].put(body, delay=delay)
 
 
 async def _forget(tenant: Tenant, held: Held) -> None:

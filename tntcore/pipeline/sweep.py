@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from tntcore.connections import COMPLETED
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, Outbox
 from tntcore.pipeline.relay import redeliver
@@ -74,9 +75,10 @@ class Sweep:
 
     async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
         connection = await tenant.records.get(Connection, delivery.connection_uuid)
-        if connection is not None and connection.state == "completed" and await self._touch(tenant, delivery, now):
+        waits = connection is not None and connection.state != COMPLETED
+        if not waits and await self._touch(tenant, delivery, now):
             self._services.meter.count("sweep.drained")
-            await self._outbound.drain(tenant.uuid, connection.uuid)
+            await self._outbound.drain(tenant.uuid, delivery.connection_uuid)
 
     async def _touch(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
         """Claims the delivery, so that two sweepers do not both put it on its way."""

@@ -1,0 +1,84 @@
+"""Messages to a contact whose DID exchange is not finished wait, and go out by themselves, in order, when it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.scenarios.common import basic, messages_of, settled
+from tests.stack import Client, Stack
+from tntcore.envelope.results import Version
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_held_until_connected(stack: Stack, pair: tuple[Client, Client], version: Version) -> None:
+    acme, bolt = pair
+    hook = await bolt.webhook()
+    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"], "displayName": "Bolt"}})
+    assert contact["status"] == "REQUESTED"
+    action = await acme.act(contact["uuid"], basic(0))
+    assert action["typeStatus"] == "HELD"
+    for number in range(1, 5):
+        await acme.post(f"action/{action['uuid']}", {"data": {"message": basic(number)}}, 200)
+    other = await acme.act(contact["uuid"], basic(5), referenceID="another thread")
+    for message in [*await messages_of(acme, action["uuid"]), *await messages_of(acme, other["uuid"])]:
+        assert message["status"] == "HELD"
+        [delivery] = (await acme.get(f"delivery?message={message['uuid']}"))["hits"]
+        assert (delivery["status"], delivery["attempts"], delivery["nextAttemptAt"]) == ("HELD", 0, None)
+    connection = await acme.get(f"connection/{contact['connectionUuid']}")
+    assert (connection["state"], connection["myDid"]) == ("start", None)
+    assert hook.got == []
+
+    await stack.connect(acme, bolt, version)
+    await hook.count(6)
+    # Webhook calls may overtake each other: `sequence` is the order of receipt.
+    received = sorted((got.json() for got in hook.got), key=lambda got: str(got["sequence"]))
+    contents = [(got["message"].get("body") or got["message"])["content"] for got in received]
+    assert contents == [0, 1, 2, 3, 4, 5]
+    assert (await acme.get(f"contact/{contact['uuid']}"))["status"] == "ACCEPTED"
+    assert (await acme.get(f"connection/{contact['connectionUuid']}"))["state"] == "completed"
+    for message in await settled(acme, action["uuid"], 5):
+        assert message["status"] == "SENT"
+        [delivery] = (await acme.get(f"delivery?message={message['uuid']}"))["hits"]
+        assert (delivery["status"], delivery["attempts"]) == ("DELIVERED", 1)
+    assert (await acme.get(f"action/{action['uuid']}"))["typeStatus"] == "SENT"
+
+
+async def test_sent_while_the_connection_is_completed(stack: Stack, pair: tuple[Client, Client]) -> None:
+    """Whatever the moment, each arrives once."""
+    acme, bolt = pair
+    hook = await bolt.webhook()
+    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+
+    async def send(number: int) -> None:
+        await asyncio.sleep(number * 0.005)
+        await acme.act(contact["uuid"], basic(number))
+
+    await asyncio.gather(*(send(number) for number in range(20)), stack.connect(acme, bolt))
+    await hook.count(20)
+
+    async def all_sent() -> bool:
+        hits = (await acme.get("message"))["hits"]
+        return len(hits) == 20 and all(hit["status"] == "SENT" for hit in hits)
+
+    await stack.eventually(all_sent)
+    assert sorted(got.json()["message"]["content"] for got in hook.got) == list(range(20))
+
+
+async def test_held_for_a_contact_that_is_deleted(stack: Stack, pair: tuple[Client, Client]) -> None:
+    """What can never be sent does not wait for ever: its owner sees that it failed."""
+    acme, bolt = pair
+    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    action = await acme.act(contact["uuid"], basic())
+    assert (await acme.call("DELETE", f"contact/{contact['uuid']}")).status == 204
+
+    async def failed() -> bool:
+        [message] = await messages_of(acme, action["uuid"])
+        return bool(message["status"] == "FAILED")
+
+    await stack.eventually(failed)
+    [delivery] = (await acme.get(f"delivery?action={action['uuid']}"))["hits"]
+    assert (delivery["status"], delivery["error"]) == ("FAILED", "connection-gone")
+    answer = await acme.call("POST", f"action/{action['uuid']}", {"data": {"message": basic()}})
+    assert answer.status == 404
