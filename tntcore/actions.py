@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -41,6 +43,8 @@ class Actions:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
         self._outbox = outbox
+        # Each held message writes its connection's row: those of one connection would only lose races to each other.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def begin(self, connection: Connection, reference_id: str | None) -> Thread:
         """The thread of a new action; `reference_id` is its thread id, which is the action's uuid by default."""
@@ -80,6 +84,12 @@ class Actions:
         Raises:
             Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used`, 413 `message-too-large`.
         """
+        if thread.connection.state == COMPLETED:
+            return await self._send(tenant, thread, message)
+        async with self._turns.setdefault(thread.connection.uuid, asyncio.Lock()):
+            return await self._send(tenant, thread, message)
+
+    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> tuple[Action, Message]:
         plaintext = self._complete(thread, message)
         read = Plaintext.read(plaintext)
         digest = hashlib.sha256(plaintext).hexdigest()

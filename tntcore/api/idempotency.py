@@ -35,18 +35,19 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
     stored = await call.services.storage.records.get(tenant.uuid, row)
     unit = Unit()
-    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b""}
+    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False}
     if stored is None:
         unit.create(row, {"digest": digest, "at": now})
     else:
         before = stored.values
-        finished = bool(before.get("answer"))
+        finished = before.get("finished", False)
         if now - before["at"] < (_DAY if finished else _STUCK):
             if before["digest"] != digest:
                 raise Problem(422, "idempotency-key-reused", "This Idempotency-Key came with another request before.")
             if not finished:
                 raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2)
-            saved = orjson.loads(records.open(before["answer"], row))
+            sealed = before.get("answer") or await records.stored_body(row)
+            saved = orjson.loads(records.open(sealed, row))
             return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
         unit.merge(row, values, stored.etag)
     try:
@@ -67,9 +68,8 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
         "type": response.content_type,
         "headers": dict(response.headers),
     }
-    sealed = records.seal(orjson.dumps(saved), row)
+    kept = await records.put_body(row, records.seal(orjson.dumps(saved), row))
     finish = Unit()
-    if len(sealed) < 60_000:
-        finish.merge(row, {"answer": sealed, "at": now})
-        await records.commit(finish)
+    finish.merge(row, {"answer": kept, "at": now, "finished": True})
+    await records.commit(finish)
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+_CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 
 
 def iso(milliseconds: int) -> str:
@@ -86,7 +88,11 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not value) or len(value) > maximum:
-        raise Problem(400, f"{name}-invalid", f"{name} has to be a text of at most {maximum} characters.")
+        raise Problem(
+            400,
+            f"{_CAPITALS.sub('-', name).lower()}-invalid",
+            f"{name} has to be a text of at most {maximum} characters.",
+        )
     return value
 
 

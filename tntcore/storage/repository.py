@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,8 @@ from tntcore.storage.storage import Storage
 R = TypeVar("R", bound=Record)
 MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a property holds 64 KiB
 COUNT_CAP = 1000
+# What the service refuses in a key, or takes for something else, is in no uuid.
+_UUID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class Repository:
         self._key = key
 
     async def get(self, kind: type[R], uuid: str) -> R | None:
+        """The record, or None. `uuid` may be anything that a caller gave."""
+        if not _UUID.fullmatch(uuid):
+            return None
         row = await self._storage.records.get(self.principal, kind.row_key(uuid))
         return None if row is None else kind.read(row)
 
