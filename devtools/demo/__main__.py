@@ -113,7 +113,6 @@ def configure(chosen: argparse.Namespace, storage: Azurite) -> None:
     os.environ.setdefault("TNT_MASTER_KEY_FILE", str(ROOT / ".local" / "master-keys.json"))
     os.environ.setdefault("TNT_EGRESS_ALLOW", "127.0.0.0/8")
     os.environ.setdefault("TNT_ALLOW_HTTP", "true")
-    Path(os.environ["TNT_MASTER_KEY_FILE"]).parent.mkdir(parents=True, exist_ok=True)
 
 
 class Client:
