@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import pstats
+import random
 import sys
 import warnings
 from collections.abc import Sequence
@@ -72,8 +73,10 @@ async def measure(scenario: Scenario, options: Options) -> Result:
 
 async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Hooks) -> Result:
     targets = await stack.populate(hooks.url, scenario.tenants, scenario.each)
+    # Neighbours would share their tenant's transactions, as strangers' messages do not.
+    random.Random(0).shuffle(targets)
     endpoint = f"{stack.service.url}/api/didcomm"
-    requests = prepare(endpoint, targets, int(scenario.most * (options.seconds + options.warm_up)))
+    requests = prepare(endpoint, targets, int(scenario.most * (options.seconds + options.warm_up)) + len(targets))
     under_way = options.under_way if scenario.under_way is None else scenario.under_way
     load = hooks.load = Load(requests, under_way=under_way * scenario.connections)
     senders = await connect(load, endpoint, scenario.connections)
@@ -84,6 +87,8 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
         for sender in senders:
             load.send(sender)
         await _wait(load, options.warm_up)
+        while load.sent < len(targets) and not load.used_up.is_set():
+            await _wait(load, 0.1)
         if options.profile is not None:
             await stack.service.ask("profile")
         before = await stack.snapshot()
@@ -150,7 +155,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m devtools.bench", description="Measures the way of a message in.")
     parser.add_argument("--quick", action="store_true", help="2 seconds a scenario, to try it")
     parser.add_argument("--seconds", type=float, default=10, help="measured per scenario (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=3, help="seconds before that (default: %(default)s)")
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        default=3,
+        help="seconds before that, or longer, until every connection's message has come once (default: %(default)s)",
+    )
     parser.add_argument(
         "--only", action="append", choices=[*SCENARIOS, "none"], help="these scenarios; repeat for several"
     )
