@@ -39,6 +39,7 @@ class Answer:
 class Hook:
     """A request that a webhook receiver got."""
 
+    method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
@@ -48,24 +49,29 @@ class Hook:
 
 
 class Receiver:
-    """A tenant's own system: answers 200, or what `answer` is told to, and keeps what it got."""
+    """A tenant's own system: answers 200, or what `answer` is told to, with `text`, and keeps what it got."""
 
     def __init__(self) -> None:
         self.got: list[Hook] = []
+        self.text = ""
         self.answer: Callable[[Hook], tuple[int, dict[str, str]]] = lambda hook: (200, {})
         self.url = ""
         self._changed = asyncio.Condition()
 
     async def start(self) -> None:
         async def handle(request: web.BaseRequest) -> web.Response:
-            hook = Hook(request.path, dict(request.headers), await request.read())
+            hook = Hook(request.method, request.path, dict(request.headers), await request.read())
             async with self._changed:
                 self.got.append(hook)
                 self._changed.notify_all()
             status, headers = self.answer(hook)
-            return web.Response(status=status, headers=headers)
+            return web.Response(status=status, headers=headers, text=self.text)
 
-        self._runner = web.ServerRunner(web.Server(handle))
+        def unbounded(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+            loop = asyncio.get_running_loop()
+            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=0)
+
+        self._runner = web.ServerRunner(web.Server(handle, request_factory=unbounded))
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

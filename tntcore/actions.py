@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +13,12 @@ import orjson
 from tntcore.connections import COMPLETED
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
-from tntcore.messaging.compose import prefill_v1
+from tntcore.messaging.compose import prefill_v1, to_v2
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
-from tntcore.pipeline.outbox import Outbox, delivery_uuid, outbound_item
-from tntcore.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
+from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.records import Action, Connection, Entry, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import Tenant
@@ -91,19 +90,22 @@ class Actions:
 
     async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> tuple[Action, Message]:
         plaintext = self._complete(thread, message)
-        read = Plaintext.read(plaintext)
-        digest = hashlib.sha256(plaintext).hexdigest()
-        message_uuid = self._services.uuid7()
+        message_uuid, now = self._services.uuid7(), self._services.now()
         records = tenant.records
-        sealed = records.seal_body(message_uuid, plaintext)
-        body = await records.put_body(message_uuid, sealed)
         connection, create = thread.connection, not thread.action.etag
         for _ in range(_MAX_RACES):
             held = connection.state != COMPLETED
-            action, stored, delivery = self._records(tenant, connection, thread.action, read, message_uuid, held)
-            stored.body = body
-            unit = self._unit(connection, action, stored, delivery, digest, create=create, held=held)
-            await self._outbox.mark(tenant.uuid, [delivery.uuid])
+            action = replace(thread.action, type_status="HELD" if held else "SENDING", updated_at=now)
+            outgoing = await write(
+                records, connection, action, plaintext, message_uuid=message_uuid, now=now, held=held
+            )
+            unit = Unit()
+            outgoing.add_to(unit)
+            if create:
+                unit.create(action.key, action.values())
+            else:
+                unit.upsert(action.key, {"typeStatus": action.type_status, "updatedAt": now})
+            await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid])
             try:
                 await records.commit(unit)
             except Exists as exists:
@@ -112,14 +114,14 @@ class Actions:
                     known = await records.get(Action, action.uuid)
                     thread, create = replace(thread, action=known or thread.action), False
                     continue
-                before = await records.get(Entry, entry_id(action.uuid, "out", read.id))
-                if before is None or before.digest != digest:
+                before = await records.get(Entry, outgoing.entry.uuid)
+                if before is None or before.digest != outgoing.digest:
                     raise Problem(
                         409,
                         "message-id-used",
                         "A message with this @id was sent on this thread before; use another @id.",
                     ) from None
-                return action, await records.get(Message, before.message_uuid) or stored
+                return action, await records.get(Message, before.message_uuid) or outgoing.message
             except Changed:
                 # The connection was completed, or another message held, at this very moment.
                 current = await records.get(Connection, connection.uuid)
@@ -128,19 +130,19 @@ class Actions:
                 connection = current
                 continue
             if not held:
-                await self._outbox.outbound(outbound_item(tenant.uuid, delivery, sealed))
-            return action, stored
+                await self._outbox.outbound(outgoing.item(tenant.uuid))
+            return action, outgoing.message
         raise Problem(503, "busy", "The connection changes too fast. Try again.", retry_after=1)
 
     def _complete(self, thread: Thread, message: Mapping[str, Any]) -> bytes:
-        new_id = str(uuid.UUID(bytes=self._services.random(16), version=4))
+        new_id = random_uuid(self._services.random)
         filled = prefill_v1(message, thid=thread.action.reference_id, new_id=new_id)
         try:
             plaintext = orjson.dumps(filled)
         except (orjson.JSONEncodeError, RecursionError):
             raise Problem(400, "message-invalid", "The message cannot be written as JSON.") from None
-        if len(plaintext) > MAX_PLAINTEXT:
-            raise Problem(413, "message-too-large", f"A message may have {MAX_PLAINTEXT} bytes.")
+        if len(plaintext) > MAX_PLAINTEXT or self._too_large_in_v2(thread.connection, filled, len(plaintext)):
+            raise Problem(413, "message-too-large", f"A message may have {MAX_PLAINTEXT} bytes, as it is sent.")
         thid = Plaintext.read(plaintext).thid
         if thid != thread.action.reference_id:
             raise Problem(
@@ -150,73 +152,13 @@ class Actions:
             )
         return plaintext
 
-    def _records(
-        self, tenant: Tenant, connection: Connection, action: Action, read: Plaintext, message_uuid: str, held: bool
-    ) -> tuple[Action, Message, Delivery]:
-        now = self._services.now()
-        state = "HELD" if held else "SENDING"
-        message = Message(
-            uuid=message_uuid,
-            status=state,
-            direction="OUT",
-            type=read.type,
-            version=read.version,
-            message_id=read.id,
-            action_uuid=action.uuid,
-            contact_uuid=connection.contact_uuid,
-            connection_uuid=connection.uuid,
-            identity_did=connection.identity_did,
-            contact_did=connection.contact_did,
-            authenticated=True,
-            created_at=now,
-            updated_at=now,
+    def _too_large_in_v2(self, connection: Connection, message: Mapping[str, Any], size: int) -> bool:
+        if connection.version != "v2" or size < MAX_PLAINTEXT // 2:
+            return False
+        converted = to_v2(
+            message,
+            from_did=connection.my_did,
+            to_did=connection.their_did,
+            created_time=self._services.now() // 1000,
         )
-        delivery = Delivery(
-            uuid=delivery_uuid(message_uuid, "didcomm"),
-            status="HELD" if held else "PENDING",
-            kind="didcomm",
-            message_uuid=message_uuid,
-            action_uuid=action.uuid,
-            connection_uuid=connection.uuid,
-            type=read.type,
-            next_attempt_at=now,
-            created_at=now,
-            updated_at=now,
-        )
-        return replace(action, type_status=state, updated_at=now), message, delivery
-
-    def _unit(
-        self,
-        connection: Connection,
-        action: Action,
-        message: Message,
-        delivery: Delivery,
-        digest: str,
-        *,
-        create: bool,
-        held: bool,
-    ) -> Unit:
-        unit = Unit()
-        now = message.created_at
-        entry = Entry(uuid=entry_id(action.uuid, "out", message.message_id), message_uuid=message.uuid, digest=digest)
-        entry.deliveries, entry.created_at = [delivery.uuid], now
-        unit.create(entry.key, entry.values())
-        sent = Sent(uuid=sent_id(connection.uuid, message.message_id), action_uuid=action.uuid)
-        unit.upsert(sent.key, sent.values())
-        if create:
-            unit.create(action.key, action.values())
-        else:
-            unit.upsert(action.key, {"typeStatus": action.type_status, "updatedAt": now})
-        unit.create(message.key, message.values())
-        unit.create(delivery.key, delivery.values())
-        if held:
-            waiting = Held(
-                uuid=f"{connection.uuid}.{message.uuid}",
-                message_uuid=message.uuid,
-                delivery_uuid=delivery.uuid,
-                action_uuid=action.uuid,
-            )
-            unit.create(waiting.key, waiting.values())
-            # With the connection as it was read: if it is completed at this moment, this message must not be held.
-            unit.merge(connection.key, {"updatedAt": now}, connection.etag)
-        return unit
+        return len(orjson.dumps(converted)) > MAX_PLAINTEXT

@@ -81,7 +81,9 @@ class Outbound:
             return Attempted.failed_for_good("message-erased")
         try:
             uri, packed = await self._pack(peer, plaintext, now)
-        except (EnvelopeError, DidError) as error:
+        except EnvelopeError as error:
+            return Attempted.failed_for_good(error.code)
+        except DidError as error:
             return Attempted(error=error.code)
         try:
             answer = await self._services.egress.request(
