@@ -1,0 +1,115 @@
+"""A message of ours on its way into a unit of work: its rows, and what is queued once they are committed."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.pipeline.outbox import Item, delivery_uuid, outbound_item
+from tntcore.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Made by `write`.
+
+    Attributes:
+        sealed: the body, for the queue message; the row may have it in a blob.
+    """
+
+    connection: Connection
+    message: Message
+    delivery: Delivery
+    digest: str
+    sealed: bytes
+
+    @property
+    def entry(self) -> Entry:
+        """The row that a second message with the same `@id` on the same thread collides with."""
+        return Entry(
+            uuid=entry_id(self.message.action_uuid, "out", self.message.message_id),
+            message_uuid=self.message.uuid,
+            digest=self.digest,
+            deliveries=[self.delivery.uuid],
+            created_at=self.message.created_at,
+        )
+
+    def add_to(self, unit: Unit) -> None:
+        """Adds the message, but not its action. A held message goes with the connection as it was read: if that is
+        completed at this very moment, the message must not be held."""
+        for record in (self.entry, self.message, self.delivery):
+            unit.create(record.key, record.values())
+        sent = Sent(uuid=sent_id(self.connection.uuid, self.message.message_id), action_uuid=self.message.action_uuid)
+        unit.upsert(sent.key, sent.values())
+        if self.message.status == "HELD":
+            waiting = Held(
+                uuid=f"{self.connection.uuid}.{self.message.uuid}",
+                message_uuid=self.message.uuid,
+                delivery_uuid=self.delivery.uuid,
+                action_uuid=self.message.action_uuid,
+            )
+            unit.create(waiting.key, waiting.values())
+            unit.merge(self.connection.key, {"updatedAt": self.message.created_at}, self.connection.etag)
+
+    def item(self, principal: str) -> Item:
+        return outbound_item(principal, self.delivery, self.sealed)
+
+
+async def write(
+    records: Repository,
+    connection: Connection,
+    action: Action,
+    plaintext: bytes,
+    *,
+    message_uuid: str,
+    now: int,
+    held: bool = False,
+) -> Outgoing:
+    """The rows of a message on a connection; its body, where it is large, is in a blob when this answers.
+
+    Args:
+        plaintext: complete, with its id and thread.
+        held: it waits until the connection is completed.
+    """
+    read = Plaintext.read(plaintext)
+    sealed = records.seal_body(message_uuid, plaintext)
+    message = Message(
+        uuid=message_uuid,
+        status="HELD" if held else "SENDING",
+        direction="OUT",
+        type=read.type,
+        version=read.version,
+        message_id=read.id,
+        action_uuid=action.uuid,
+        contact_uuid=connection.contact_uuid,
+        connection_uuid=connection.uuid,
+        identity_did=connection.identity_did,
+        contact_did=connection.contact_did,
+        authenticated=True,
+        body=await records.put_body(message_uuid, sealed),
+        created_at=now,
+        updated_at=now,
+    )
+    delivery = Delivery(
+        uuid=delivery_uuid(message_uuid, "didcomm"),
+        status="HELD" if held else "PENDING",
+        kind="didcomm",
+        message_uuid=message_uuid,
+        action_uuid=action.uuid,
+        connection_uuid=connection.uuid,
+        type=read.type,
+        next_attempt_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    return Outgoing(connection, message, delivery, hashlib.sha256(plaintext).hexdigest(), sealed)
+
+
+def random_uuid(random: Callable[[int], bytes]) -> str:
+    """A UUID of version 4, for a message's `@id`."""
+    return str(uuid.UUID(bytes=random(16), version=4))
