@@ -55,9 +55,11 @@ class Foreign:
         return pack_v2({"from": self.theirs.id, **addressed}, to=self.ours, from_=(self.theirs, secrets))
 
 
-async def connect_foreign(stack: Stack, client: Client, version: Version = "v1") -> Foreign:
-    """With fresh keys on both sides."""
-    ours, theirs = KeyPairs.generate(), KeyPairs.generate()
+async def connect_foreign(
+    stack: Stack, client: Client, version: Version = "v1", *, agent: KeyPairs | None = None
+) -> Foreign:
+    """With fresh keys on both sides, or those of an `agent` that is connected already."""
+    ours, theirs = KeyPairs.generate(), agent or KeyPairs.generate()
     return await _connect(
         stack, client, ours, pairwise(stack.app.services, ours), pairwise(stack.app.services, theirs), theirs, version
     )

@@ -1,4 +1,4 @@
-"""Webhooks as a tenant's own system sees them: which are called, with what, signed how, and what happens when they fail."""
+"""Webhooks as a tenant's own system sees them: which are called, with what, signed how, and what if they fail."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ async def refused(stack: Stack) -> Client:
 
 async def test_settings_of_other_keys(refused: Client) -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
-        body = {"setting": []} if method in ("POST", "PUT") else None
+        body: dict[str, Any] | None = {"setting": []} if method in ("POST", "PUT") else None
         assert_problem(await refused.call(method, "settings/NO_SUCH_KEY", body), 404, "setting-unknown")
     assert_problem(await refused.call("POST", "settings/PRINCIPAL_SETTINGS", {}), 400, "setting-invalid")
     large = {"setting": "x" * 70_000}

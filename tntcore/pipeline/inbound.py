@@ -155,6 +155,9 @@ class Inbound:
             await records.commit(unit)
         except Exists:
             self._services.meter.count("inbound.duplicate")
+            before = await records.get(Entry, entry.uuid)
+            if before is not None and before.message_uuid != uuid and not message.body:
+                await records.delete_body(uuid)
 
     async def _store(self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened) -> None:
         message = Message.read(opened.plaintext, opened.version)
@@ -237,6 +240,8 @@ class Inbound:
                     break
                 if before.digest == digest:
                     self._services.meter.count("inbound.duplicate")
+                    if not stored.body:
+                        await records.delete_body(uuid)
                     return
                 self._services.meter.count("inbound.conflict")
                 stored.status, stored.error = "CONFLICT", "message-id-reused"
