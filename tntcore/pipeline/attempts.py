@@ -97,11 +97,12 @@ class Attempts:
         if tenant is None:
             self._services.meter.count(f"{self._queue}.gone")
             return
+        number: int = item.get("t", 0) + 1
         if repeated or item.get("again"):
             delivery = await tenant.records.get(Delivery, item["d"])
             if delivery is None or delivery.status != "PENDING":
                 return
-        number: int = item.get("t", 0) + 1
+            number = delivery.attempts + 1
         delay = await self.once(tenant, item, call, number)
         if delay is not None:
             await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)

@@ -42,7 +42,7 @@ _MAX_MEDIATORS = 4
 class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
-        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, _also)
+        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, write_outcome)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
@@ -169,7 +169,8 @@ async def _forget(tenant: Tenant, held: Held) -> None:
         await tenant.records.commit(unit)
 
 
-def _also(unit: Unit, item: Item, status: str, now: int) -> None:
+def write_outcome(unit: Unit, item: Item, status: str, now: int) -> None:
+    """Adds to the unit of work that ends a delivery what its message and action then say."""
     sent = "SENT" if status == "DELIVERED" else "FAILED"
     unit.merge(Message.row_key(item["u"]), {"status": sent, "updatedAt": now})
     unit.upsert(Action.row_key(item["a"]), {"typeStatus": sent, "updatedAt": now})

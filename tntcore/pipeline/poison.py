@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
+from tntcore.pipeline.outbound import write_outcome
 from tntcore.pipeline.outbox import Item
 from tntcore.records import Delivery, Entry, Message, entry_id
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.storage import INBOUND
+from tntcore.storage.storage import INBOUND, OUTBOUND
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ class Poison:
             queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()}
         )
         try:
-            items: list[Item] = orjson.loads(body).get("items", [])
-            references = [item for item in items if isinstance(item, dict) and "p" in item]
-        except (ValueError, AttributeError):
+            items: list[Item] = orjson.loads(body)["items"]
+            references = [item for item in items if isinstance(item["p"], str)]
+        except (ValueError, TypeError, KeyError):
             return
         for item in references:
             await self._show(queue, item)
@@ -63,6 +64,8 @@ class Poison:
             unit.create(message.key, message.values())
         else:
             unit.merge(Delivery.row_key(item["d"]), {"status": "FAILED", "error": "handling-failed", "updatedAt": now})
+            if queue == OUTBOUND:
+                write_outcome(unit, item, "FAILED", now)
         try:
             await tenant.records.commit(unit)
         except (Exists, Changed):
