@@ -21,6 +21,7 @@ from tntcore.api.actions import ActionRoutes
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.router import Router
 from tntcore.config import Config
+from tntcore.handshake import Handshake
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox
@@ -54,8 +55,9 @@ class App:
     def __init__(self, services: Services) -> None:
         outbox = Outbox(services)
         self.services = services
-        self.inbound = Inbound(services, outbox)
         self.outbound = Outbound(services, outbox)
+        self.handshake = Handshake(services)
+        self.inbound = Inbound(services, outbox, self.outbound, self.handshake)
         self.relay = Relay(services, outbox)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound)

@@ -74,6 +74,7 @@ async def complete(
     for kid in keys.by_kid(mine):
         await services.lookups.add("key", kid, owner)
     connection.my_did = mine.id
+    connection.my_document = dict(mine.raw)
     connection.keys = tenant.records.seal(keys.serialise(), connection.key)
     connection.their_did = str(theirs["id"])
     connection.their_document = dict(theirs)
@@ -97,7 +98,7 @@ async def complete(
             if current is None:
                 raise
             connection.etag = current.etag
-    services.tenants.connection_changed(tenant, connection.uuid)
+    services.tenants.forget_recipient(tenant, connection.uuid)
     await outbound.drain(tenant.uuid, connection.uuid)
 
 

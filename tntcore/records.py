@@ -134,12 +134,35 @@ class Connection(Record):
     contact_uuid: str = ""
     contact_did: str = ""
     protocol: str = ""
+    role: str = ""
     state: str = "start"
+    thid: str = ""
+    pthid: str = ""
+    invitation_uuid: str = ""
     version: str = "v1"
     my_did: str = ""
+    my_document: dict[str, Any] = field(default_factory=dict)
     keys: bytes = b""
     their_did: str = ""
     their_document: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Invitation(Record):
+    """An out-of-band message that this service made. Status ACTIVE, USED or REVOKED; `keys` is sealed."""
+
+    KIND: ClassVar[str] = "invitation"
+    invitation_id: str = ""
+    form: str = ""
+    identity_uuid: str = ""
+    identity_did: str = ""
+    contact_uuid: str = ""
+    multi_use: bool = False
+    expires_at: int = 0
+    did: str = ""
+    keys: bytes = b""
+    document: dict[str, Any] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)

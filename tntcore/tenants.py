@@ -11,11 +11,12 @@ import orjson
 
 from tntcore.caching import SharedCache
 from tntcore.custody import Custody, WrappedKey
+from tntcore.dids import peer
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
-from tntcore.records import Connection, Identity, Principal, Setting
+from tntcore.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.webhooks import WebhookEntry, read_entries
@@ -26,6 +27,7 @@ _MAX_RECIPIENTS = 20_000
 
 DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
 TASK_WEBHOOK = "TASK_WEBHOOK"
+PRINCIPAL_SETTINGS = "PRINCIPAL_SETTINGS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +58,26 @@ class KeyPairs:
         """The keys under each name that an envelope may call them by: the verkey, and their ids in our document."""
         public: dict[PublicKey, PrivateKey] = {key.public: key for key in (self.ed25519, self.x25519)}
         named = {kid: public[method.key] for kid, method in document.methods.items() if method.key in public}
-        return {self.verkey: self.ed25519, **named}
+        old = {alias: named[kid] for alias, kid in document.aliases.items() if kid in named}
+        return {self.verkey: self.ed25519, **named, **old}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Whose key a message came to: an identity's own, or the one made for a connection.
+    """Whose key a message came to: an identity's own, an invitation's, or the one made for a connection.
 
     Attributes:
-        scope: uuid of the connection or identity: what thread ids are relative to.
+        scope: uuid of the connection, invitation or identity: what thread ids are relative to.
         secrets: our private keys by kid.
-        document: ours. theirs: the contact's; None for an identity.
+        document: ours. theirs: the contact's; None for an identity or invitation.
         their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
     """
 
     scope: str
+    identity_uuid: str
     identity_did: str
     connection: Connection | None
+    invitation: Invitation | None
     document: DidDocument
     secrets: Mapping[str, PrivateKey]
     theirs: DidDocument | None
@@ -116,6 +121,12 @@ class Tenant:
             return Webhooks((), {}), _SECONDS
         return Webhooks(tuple(read_entries(stored["setting"])), stored["secrets"]), _SECONDS
 
+    async def auto_accept(self) -> bool:
+        """Whether requests for a connection are accepted without asking: `autoAcceptConnections`, on by default."""
+        stored = await self.setting(PRINCIPAL_SETTINGS)
+        value = stored["setting"] if stored else None
+        return not isinstance(value, dict) or value.get("autoAcceptConnections") is not False
+
     async def setting(self, key: str) -> dict[str, Any] | None:
         """The setting's stored form: `{"setting": ..., "secrets": {entry id: [secret]}}`."""
         record = await self.records.get(Setting, key)
@@ -129,7 +140,6 @@ class Tenants:
     """The principals, and the recipients of their messages.
 
     Args:
-        resolve: a DID's document; raises `DidError`.
         now: monotonic seconds.
     """
 
@@ -137,12 +147,10 @@ class Tenants:
         self,
         storage: Storage,
         custody: Custody,
-        resolve: Callable[[str], Awaitable[DidDocument]],
         now: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._custody = custody
-        self._resolve = resolve
         self._now = now
         self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS)
         self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS)
@@ -174,36 +182,64 @@ class Tenants:
         )
 
     async def _load_recipient(self, tenant: Tenant, owner: str, uuid: str) -> tuple[Recipient | None, float]:
-        record: Connection | Identity | None
+        record: Connection | Identity | Invitation | None
         if owner == "connection":
             record = await tenant.records.get(Connection, uuid)
+        elif owner == "invitation":
+            record = await tenant.records.get(Invitation, uuid)
         else:
             record = await tenant.records.get(Identity, uuid)
         if record is None or not record.keys:
             return None, 0
         return await self.open_recipient(tenant, record), _SECONDS
 
-    async def open_recipient(self, tenant: Tenant, record: Connection | Identity) -> Recipient:
+    async def open_recipient(self, tenant: Tenant, record: Connection | Identity | Invitation) -> Recipient:
         """The record with its keys unsealed and its documents understood."""
         keys = KeyPairs.deserialise(tenant.records.open(record.keys, record.key))
-        if isinstance(record, Identity):
-            document = parse_document(record.document)
+        if isinstance(record, Connection):
+            document = document_of(record.my_did, record.my_document)
+            theirs = document_of(record.their_did, record.their_document) if record.their_document else None
             return Recipient(
-                record.uuid, record.did, None, document, keys.by_kid(document), None, frozenset(), frozenset()
+                scope=record.uuid,
+                identity_uuid=record.identity_uuid,
+                identity_did=record.identity_did,
+                connection=record,
+                invitation=None,
+                document=document,
+                secrets=keys.by_kid(document),
+                theirs=theirs,
+                their_verkeys=verkeys(theirs),
+                their_dids=_dids(theirs),
             )
-        document = await self._resolve(record.my_did)
-        theirs = parse_document(record.their_document) if record.their_document else None
-        verkeys = frozenset(
-            encode_verkey(method.key)
-            for method in (theirs.methods.values() if theirs else ())
-            if method.key.curve == "Ed25519"
-        )
+        document = parse_document(record.document)
         return Recipient(
-            record.uuid, record.identity_did, record, document, keys.by_kid(document), theirs, verkeys, _dids(theirs)
+            scope=record.uuid,
+            identity_uuid=record.uuid if isinstance(record, Identity) else record.identity_uuid,
+            identity_did=record.did if isinstance(record, Identity) else record.identity_did,
+            connection=None,
+            invitation=None if isinstance(record, Identity) else record,
+            document=document,
+            secrets=keys.by_kid(document),
+            theirs=None,
+            their_verkeys=frozenset(),
+            their_dids=frozenset(),
         )
 
-    def connection_changed(self, tenant: Tenant, uuid: str) -> None:
+    def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
+        """After the connection, invitation or identity was changed or deleted."""
         self._recipients.drop(f"{tenant.uuid}/{uuid}")
+
+
+def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:
+    """The document of one side of a connection: from the DID where that contains it, so that the key ids of older
+    implementations are understood too, else as it was kept."""
+    return peer.resolve(did) if did.startswith(("did:peer:2", "did:peer:4")) else parse_document(kept)
+
+
+def verkeys(document: DidDocument | None) -> frozenset[str]:
+    """What may authenticate a v1 message of the document's subject: every Ed25519 key in it."""
+    methods = document.methods.values() if document else ()
+    return frozenset(encode_verkey(method.key) for method in methods if method.key.curve == "Ed25519")
 
 
 def _dids(document: DidDocument | None) -> frozenset[str]:

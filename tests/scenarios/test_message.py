@@ -15,7 +15,9 @@ async def test_an_action_reaches_the_other_tenants_webhook(
     acme, bolt = pair
     hook = await bolt.webhook()
     mine, theirs = await stack.connect(acme, bolt, version)
-    action = await acme.act(mine.contact_uuid, {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "hi"})
+    action = await acme.act(
+        mine.contact_uuid, {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "hi"}
+    )
     got = (await hook.until(lambda hook: True)).json()
     assert got["from"] == acme.identity["did"]
     assert got["to"] == bolt.identity["did"]

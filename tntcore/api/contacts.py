@@ -91,7 +91,7 @@ async def delete(call: Call) -> Response:
                 await call.services.lookups.remove("key", kid)
     await records.commit(unit)
     for connection in connections:
-        call.services.tenants.connection_changed(call.tenant, connection.uuid)
+        call.services.tenants.forget_recipient(call.tenant, connection.uuid)
         await drain(call.services, call.tenant.uuid, connection.uuid)
     return Response(204, content_type="")
 

@@ -47,7 +47,7 @@ async def receive(call: Call) -> Response:
         raise Problem(_STATUS.get(error.code, 400), f"message-{error.code}", f"The message: {error.detail}.") from None
     if header.kind != "encrypted":
         raise Problem(400, "message-not-encrypted", "Encrypt the message for one of the recipient's keys.")
-    found = await asyncio.gather(*(call.services.lookups.find("key", kid) for kid in header.recipient_kids))
+    found = await asyncio.gather(*(_owner(call, kid) for kid in header.recipient_kids))
     owners = {
         (owner.principal, owner.uuid): owner
         for owner in found
@@ -60,6 +60,12 @@ async def receive(call: Call) -> Response:
     except Full:
         raise Problem(503, "busy", "Too many messages are waiting. Send it again later.", retry_after=5) from None
     return _ACCEPTED
+
+
+async def _owner(call: Call, kid: str) -> Found | None:
+    owner = await call.services.lookups.find("key", kid)
+    # The keys of a deleted tenant are still listed.
+    return owner if owner and await call.services.tenants.get(owner.principal) else None
 
 
 async def _queue(call: Call, owner: Found, raw: bytes) -> None:

@@ -11,10 +11,9 @@ from tntcore.api.views import entity, found
 from tntcore.errors import Problem
 from tntcore.records import Setting
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK
+from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
 from tntcore.webhooks import new_secret, read_entries
 
-PRINCIPAL_SETTINGS = "PRINCIPAL_SETTINGS"
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
 

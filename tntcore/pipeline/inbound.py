@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,14 +23,19 @@ from tntcore.caching import SharedCache
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.handshake import Effect, Handshake
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
+from tntcore.pipeline.outgoing import Outgoing, write
+from tntcore.pipeline.relay import redeliver
 from tntcore.protocols.registry import decide
-from tntcore.records import Action, AssetData, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.records import Action, AssetData, Connection, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.records import Message as StoredMessage
 from tntcore.services import Services
-from tntcore.storage.commit import Exists, Unit
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found
 from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
 from tntcore.tenants import DIDCOMM_WEBHOOK, Recipient, Tenant
@@ -39,6 +44,8 @@ from tntcore.webhooks import select
 log = logging.getLogger(__name__)
 
 Item = Mapping[str, Any]
+_PATIENCE = 3  # deliveries after which what is not there counts as gone
+_MAX_RACES = 20
 _MAX_THREADS = 50_000
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
 
@@ -48,20 +55,28 @@ class Opened:
     """A message that was opened, and whose it is.
 
     Attributes:
-        sender: whether the key that authenticated is the connection's.
+        kid: the key that authenticated it; "" if none did.
+        sender: whether that key is the connection's.
         error: why it is kept but not acted upon; "" if it is in order.
     """
 
     plaintext: bytes
     version: Version
+    kid: str
     sender: bool
     error: str = ""
 
 
+class NotYet(Exception):
+    """What the item is for is not there yet, or no longer: the queue gives it out again."""
+
+
 class Inbound:
-    def __init__(self, services: Services, outbox: Outbox) -> None:
+    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound, handshake: Handshake) -> None:
         self._services = services
         self._outbox = outbox
+        self._outbound = outbound
+        self._handshake = handshake
         self._storage = services.storage
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
@@ -74,11 +89,11 @@ class Inbound:
         """
         items: list[Item] = orjson.loads(body)["items"]
         if len(items) == 1:
-            await self._item(items[0])
+            await self._item(items[0], last=dequeue_count >= _PATIENCE)
         elif dequeue_count > 1:
             await self._put_back(items)
         else:
-            results = await asyncio.gather(*(self._item(item) for item in items), return_exceptions=True)
+            results = await asyncio.gather(*(self._item(item, last=False) for item in items), return_exceptions=True)
             failed = [item for item, result in zip(items, results, strict=True) if isinstance(result, Exception)]
             for result in results:
                 if isinstance(result, Exception):
@@ -89,17 +104,34 @@ class Inbound:
         queue = self._storage.queues[INBOUND]
         await asyncio.gather(*(queue.put(orjson.dumps({"items": [item]})) for item in items))
 
-    async def _item(self, item: Item) -> None:
+    async def _item(self, item: Item, *, last: bool) -> None:
         tenant = await self._services.tenants.get(item["p"])
         if tenant is None:
             self._services.meter.count("inbound.gone")
             return
+        for _ in range(_MAX_RACES):
+            try:
+                await self._handle(tenant, item, last=last)
+                break
+            except Changed:
+                # Another message moved the same connection meanwhile: what this one does has to be decided anew.
+                self._services.tenants.forget_recipient(tenant, item["u"])
+        else:
+            raise TimeoutError("the connection changes too fast")
+        if "e" not in item:
+            await self._storage.envelopes.delete(item["id"])
+
+    async def _handle(self, tenant: Tenant, item: Item, *, last: bool) -> None:
+        """Raises `Changed` where the item is to be handled anew, `NotYet` where later."""
         recipient = await self._services.tenants.recipient(tenant, item["o"], item["u"])
         raw = await self._envelope(item)
         if raw is None:
             # The blob is deleted last of all: the item was handled before.
             return
         if recipient is None:
+            # A key is found at the door from a moment before the connection that it is made for is committed.
+            if not last:
+                raise NotYet("the owner of the recipient key is not there yet")
             await self._refuse(tenant, None, item["id"], raw, "recipient-gone")
         else:
             try:
@@ -108,8 +140,6 @@ class Inbound:
                 await self._refuse(tenant, recipient, item["id"], raw, error.code)
             else:
                 await self._store(tenant, recipient, item["id"], opened)
-        if "e" not in item:
-            await self._storage.envelopes.delete(item["id"])
 
     async def _envelope(self, item: Item) -> bytes | None:
         text: str | None = item.get("e")
@@ -161,10 +191,20 @@ class Inbound:
 
     async def _store(self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened) -> None:
         message = Message.read(opened.plaintext, opened.version)
-        connection = recipient.connection if opened.sender else None
-        # What nobody vouches for is kept apart, so that it cannot write into a contact's thread.
-        scope = recipient.scope if opened.sender else f"{recipient.scope}/{opened.error or 'anonymous'}"
+        effect = await self._handshake.receive(
+            tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
+        )
+        # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
+        distinct = opened.sender and (effect is None or not effect.of_handshake)
         digest = hashlib.sha256(opened.plaintext).hexdigest()
+        dedup_scope = recipient.scope if distinct else f"{recipient.scope}/{opened.kid or 'anonymous'}"
+        if effect is not None:
+            opened = replace(opened, sender=effect.vouched, error=effect.error)
+        connection = None
+        if opened.sender:
+            connection = effect.connection if effect and effect.connection else recipient.connection
+        # What nobody vouches for is kept apart, so that it cannot write into a contact's thread.
+        scope = connection.uuid if connection else dedup_scope
         now = self._services.now()
         records = tenant.records
         action = Action(
@@ -187,7 +227,7 @@ class Inbound:
             message_id=message.id,
             action_uuid=action.uuid,
             contact_uuid=action.contact_uuid,
-            connection_uuid=recipient.connection.uuid if recipient.connection else "",
+            connection_uuid=action.connection_uuid or (recipient.connection.uuid if recipient.connection else ""),
             identity_did=recipient.identity_did,
             contact_did=action.contact_did,
             authenticated=opened.sender,
@@ -199,19 +239,30 @@ class Inbound:
         stored.body = await records.put_body(uuid, sealed)
         assets = _assets(message, stored, now)
         stored.asset_data = [asset.uuid for asset in assets]
-        entry = Entry(uuid=entry_id(action.uuid, "in", message.id or digest), message_uuid=uuid, digest=digest)
         deliveries = [] if opened.error else await self._deliveries(tenant, message, stored, now)
-        entry.deliveries = [delivery.uuid for delivery in deliveries]
-        entry.created_at = now
+        answers = await self._answers(tenant, connection, action, message, effect, uuid, now)
+        dedup = Entry(
+            uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", message.id or digest),
+            message_uuid=uuid,
+            digest=digest,
+            deliveries=[record.uuid for record in (*deliveries, *(answer.delivery for answer in answers))],
+            created_at=now,
+        )
+        listed = replace(dedup, uuid=entry_id(action.uuid, "in", message.id or digest))
         errors = await self._failed_actions(tenant, recipient, message, opened.plaintext) if opened.sender else {}
         own_error = errors.pop(action.uuid, {})
         thread = f"{tenant.uuid}/{action.uuid}"
         # One that was begun here with the default thread id exists; of any other it is tried, once in each process.
         opens = action.uuid != message.thid and self._threads.peek(thread) is None
-        await self._outbox.mark(tenant.uuid, entry.deliveries)
+        await self._outbox.mark(tenant.uuid, dedup.deliveries)
+        if effect is not None and effect.connection is not None:
+            owner = Found(tenant.uuid, "connection", effect.connection.uuid)
+            await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         while True:
             unit = Unit()
-            unit.create(entry.key, entry.values())
+            unit.create(dedup.key, dedup.values())
+            if scope != dedup_scope:
+                unit.upsert(listed.key, listed.values())
             if not opened.error:
                 if opens:
                     unit.create(action.key, {**action.values(), **own_error})
@@ -222,6 +273,10 @@ class Inbound:
             unit.create(stored.key, stored.values())
             for record in (*assets, *deliveries):
                 unit.create(record.key, record.values())
+            for answer in answers:
+                answer.add_to(unit)
+            if effect is not None:
+                effect.add_to(unit)
             try:
                 await records.commit(unit)
                 break
@@ -229,29 +284,85 @@ class Inbound:
                 if exists.row == action.key:
                     opens = False
                     continue
-                if exists.row != entry.key:
+                if exists.row == stored.key:
+                    # This very item was stored before, when its sender was not yet, or no longer, vouched for.
+                    return
+                if exists.row != dedup.key:
                     raise
-                before = await records.get(Entry, entry.uuid)
+                before = await records.get(Entry, dedup.uuid)
                 if before is None:
                     continue
                 if before.message_uuid == uuid:
-                    deliveries = await records.many(Delivery, before.deliveries)
-                    deliveries = [delivery for delivery in deliveries if delivery.status == "PENDING"]
-                    break
+                    await self._publish_again(tenant, recipient, before)
+                    return
                 if before.digest == digest:
                     self._services.meter.count("inbound.duplicate")
                     if not stored.body:
                         await records.delete_body(uuid)
                     return
+                if effect is not None and effect.of_handshake:
+                    await self._refuse(tenant, recipient, uuid, opened.plaintext, "message-id-reused")
+                    return
                 self._services.meter.count("inbound.conflict")
                 stored.status, stored.error = "CONFLICT", "message-id-reused"
-                entry.uuid += f".{digest[:16]}"
+                dedup.uuid += f".{digest[:16]}"
         if not opened.error:
             self._threads.put(thread, True, math.inf)
-        await asyncio.gather(
-            *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries)
-        )
+        await self._publish(tenant, recipient, effect, stored, sealed, deliveries, answers)
         self._services.meter.count("inbound.stored")
+
+    async def _answers(
+        self,
+        tenant: Tenant,
+        connection: Connection | None,
+        action: Action,
+        message: Message,
+        effect: Effect | None,
+        uuid: str,
+        now: int,
+    ) -> list[Outgoing]:
+        """What is sent in answer, at once, whatever the state of the connection."""
+        if connection is None or effect is None:
+            return []
+        return [
+            await write(
+                tenant.records,
+                connection,
+                action,
+                orjson.dumps(reply),
+                message_uuid=delivery_uuid(uuid, f"answer/{number}"),
+                now=now,
+            )
+            for number, reply in enumerate(effect.replies)
+        ]
+
+    async def _publish(
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        effect: Effect | None,
+        stored: StoredMessage,
+        sealed: bytes,
+        deliveries: list[Delivery],
+        answers: list[Outgoing],
+    ) -> None:
+        """What follows the commit. A crash before its end is made good by the queue's redelivery."""
+        if effect is not None and effect.connection is not None:
+            self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
+            self._services.tenants.forget_recipient(tenant, recipient.scope)
+        await asyncio.gather(
+            *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries),
+            *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in answers),
+        )
+        if effect is not None and effect.completed and effect.connection is not None:
+            await self._outbound.drain(tenant.uuid, effect.connection.uuid)
+
+    async def _publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
+        for delivery in await tenant.records.many(Delivery, before.deliveries):
+            if delivery.status == "PENDING":
+                await redeliver(self._outbox, tenant, delivery)
+        if recipient.connection is not None and recipient.connection.role:
+            await self._outbound.drain(tenant.uuid, recipient.connection.uuid)
 
     async def _deliveries(self, tenant: Tenant, message: Message, stored: StoredMessage, now: int) -> list[Delivery]:
         webhooks = await tenant.webhooks(DIDCOMM_WEBHOOK)
@@ -303,21 +414,21 @@ def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
         case Signed(plaintext=plaintext, version=version, recipient_kid=str(), signer_kid=sender):
             pass
         case Anoncrypt(plaintext=plaintext, version=version):
-            return Opened(plaintext, version, sender=False)
+            return Opened(plaintext, version, "", sender=False)
         case _:
             raise EnvelopeError("not-encrypted", "the message was not encrypted for anyone")
     if recipient.theirs is None:
-        return Opened(plaintext, version, sender=False, error="sender-unknown")
+        return Opened(plaintext, version, sender, sender=False, error="sender-unknown")
     if version == "v1":
         known = sender in recipient.their_verkeys
     else:
         did = sender.partition("#")[0]
         known = did in recipient.their_dids
     if not known:
-        return Opened(plaintext, version, sender=False, error="sender-not-connection")
+        return Opened(plaintext, version, sender, sender=False, error="sender-not-connection")
     if recipient.connection is not None and recipient.connection.state in ("abandoned",):
-        return Opened(plaintext, version, sender=False, error="connection-abandoned")
-    return Opened(plaintext, version, sender=True)
+        return Opened(plaintext, version, sender, sender=False, error="connection-abandoned")
+    return Opened(plaintext, version, sender, sender=True)
 
 
 def _known_of_any_thread(action: Action) -> dict[str, Value]:

@@ -59,7 +59,7 @@ class Outbound:
         tenant = await self._services.tenants.get(principal)
         if tenant is None:
             return
-        self._services.tenants.connection_changed(tenant, connection)
+        self._services.tenants.forget_recipient(tenant, connection)
         while held := (await tenant.records.list(Held, under=f"{connection}.", limit=50)).records:
             for message in held:
                 delivery = await tenant.records.get(Delivery, message.delivery_uuid)

@@ -43,7 +43,7 @@ Event = Literal[
 ]
 
 # Of a problem report's two outcomes the first is where a retry goes on, the second the end.
-TRANSITIONS: Final[Mapping[tuple[Role, State, Event], tuple[State, ...]]] = {
+TRANSITIONS: Final[Mapping[tuple[str, str, Event], tuple[State, ...]]] = {
     ("requester", "start", "invitation"): ("invitation-received",),
     ("requester", "invitation-received", "send request"): ("request-sent",),
     ("requester", "invitation-received", "send problem-report"): ("start", "abandoned"),
@@ -69,10 +69,11 @@ class OutOfTurn(Exception):
     """The RFC's table has no such move."""
 
 
-def move(role: Role, state: State, event: Event, *, retry: bool = False) -> State:
+def move(role: str, state: str, event: Event, *, retry: bool = False) -> State:
     """The state that follows. Raises `OutOfTurn`.
 
     Args:
+        role, state: `Role` and `State`, as they are kept.
         retry: of a problem report's outcomes, the one that leaves the exchange open.
     """
     outcomes = TRANSITIONS.get((role, state, event))

@@ -13,8 +13,8 @@ from tntcore.caching import SharedCache
 from tntcore.records import short_hash
 from tntcore.storage.tables import Table
 
-Kind = Literal["key", "token", "identity"]
-Owner = Literal["connection", "identity", "token"]
+Kind = Literal["key", "token", "identity", "invitation"]
+Owner = Literal["connection", "identity", "invitation", "token"]
 _ROW = "lookup"
 
 

@@ -1,0 +1,436 @@
+"""Running a DID exchange: what `protocols.did_exchange` decides, with DIDs resolved, keys made and signatures checked.
+
+Who may be believed when: a request is vouched for by a key of the document that it brings; a response by the signature
+of a key of the invitation over the new DID or document, and by nothing else; everything after that by the connection's
+documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from tntcore.connections import COMPLETED, start
+from tntcore.dids import peer, sov
+from tntcore.dids.document import DidDocument
+from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.dids.parse import parse_document, qualify
+from tntcore.envelope.signatures import sign_attachment, sign_field, verify_attachment, verify_field
+from tntcore.errors import DidError, EnvelopeError
+from tntcore.jsonio import JsonError, read_json
+from tntcore.messaging.message import Message
+from tntcore.pipeline.outbox import delivery_uuid
+from tntcore.pipeline.outgoing import random_uuid
+from tntcore.protocols import did_exchange as rfc
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, OutOfTurn, Step
+from tntcore.records import Connection, Contact, Identity, Invitation
+from tntcore.services import Services
+from tntcore.storage.commit import Unit
+from tntcore.storage.transactions import Value
+from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
+
+MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a column holds 32,768
+
+
+class Refused(Exception):
+    """A message of the exchange that must not move it.
+
+    Args:
+        code: for the tenant, in kebab-case.
+        report: a problem code of the RFC for the other side; None to stay silent.
+    """
+
+    def __init__(self, code: str, detail: str, report: str | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.report = report
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a message does beside being stored.
+
+    Attributes:
+        connection: whose message it is, as it will be; None for one that is refused.
+        vouched: whether its sender proved to be the connection's.
+        error: why it is refused.
+        contact: to create. invitation: to mark as used.
+        replies: complete messages to send on the connection.
+        keys: our new kids, to be found at the door.
+        ended_by_any: the message is none of the exchange's own, but what it waited for.
+    """
+
+    connection: Connection | None = None
+    vouched: bool = False
+    error: str = ""
+    contact: Contact | None = None
+    invitation: Invitation | None = None
+    replies: list[dict[str, Any]] = field(default_factory=list)
+    keys: Sequence[str] = ()
+    ended_by_any: bool = False
+
+    @property
+    def completed(self) -> bool:
+        return self.connection is not None and self.connection.state == COMPLETED
+
+    @property
+    def of_handshake(self) -> bool:
+        """Whether the message itself is one of the exchange, and not only what an exchange waited for."""
+        return not self.ended_by_any
+
+    def add_to(self, unit: Unit) -> None:
+        """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
+        connection = self.connection
+        if connection is None:
+            return
+        if self.invitation is not None:
+            change: dict[str, Value] = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
+            unit.merge(self.invitation.key, change, self.invitation.etag)
+        if connection.etag:
+            unit.merge(connection.key, connection.values(), connection.etag)
+        else:
+            unit.create(connection.key, connection.values())
+        if self.contact is not None:
+            unit.create(self.contact.key, self.contact.values())
+        elif connection.state == COMPLETED:
+            accepted: dict[str, Value] = {"status": "ACCEPTED", "updatedAt": connection.updated_at}
+            unit.upsert(Contact.row_key(connection.contact_uuid), accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """A DID of ours, made for one connection."""
+
+    did: str
+    document: DidDocument
+    keys: KeyPairs
+
+
+class Handshake:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def receive(
+        self, tenant: Tenant, recipient: Recipient, message: Message, *, sender: str, vouched: bool, uuid: str
+    ) -> Effect | None:
+        """What a message of a DID exchange does; None if it belongs to none.
+
+        Args:
+            sender: the verkey that authenticated, "" if none did.
+            vouched: whether that is the connection's.
+            uuid: of the message.
+        """
+        step = rfc.read_step(message)
+        connection = recipient.connection
+        if step is None:
+            return self._first_message(connection) if vouched and connection else None
+        if not sender:
+            return Effect(error="sender-unknown")
+        try:
+            if step.kind == "request":
+                return await self._request(tenant, recipient, message, step, sender, uuid)
+            if connection is None or message.thid != connection.thid:
+                return Effect(error="thread-unknown")
+            if step.kind == "response":
+                return await self._response(recipient, connection, message, step, sender)
+            if not vouched:
+                return Effect(error="sender-not-connection")
+            return self._end(connection, message, step)
+        except Refused as refused:
+            return Effect(error=refused.code)
+        except OutOfTurn:
+            return Effect(error="out-of-turn")
+        except (DidError, EnvelopeError) as error:
+            return Effect(error=error.code)
+
+    def _first_message(self, connection: Connection) -> Effect | None:
+        """Connections 1.0 has no `complete`: whatever the requester sends first on the new connection is one."""
+        if connection.protocol == CONNECTIONS_1_0 and (connection.role, connection.state) == (
+            "responder",
+            "response-sent",
+        ):
+            state = rfc.move("responder", "response-sent", "receive complete")
+            changed = replace(connection, state=state, updated_at=self._services.now())
+            return Effect(connection=changed, vouched=True, ended_by_any=True)
+        return None
+
+    def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
+        """`complete`, or a problem report. Raises `OutOfTurn`."""
+        event: rfc.Event = "receive complete" if step.kind == "complete" else "receive problem-report"
+        state = rfc.move(connection.role, connection.state, event, retry=rfc.may_retry(message))
+        changed = replace(connection, state=state, updated_at=self._services.now())
+        return Effect(connection=changed, vouched=True)
+
+    # The responder.
+
+    async def _request(
+        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str, uuid: str
+    ) -> Effect:
+        if recipient.connection is not None:
+            raise OutOfTurn("a request on a connection")
+        theirs = await self._their_document(message, step)
+        if sender not in verkeys(theirs):
+            raise Refused("request-not-accepted", "the sender's key is not in the document that it brings")
+        now = self._services.now()
+        invitation = recipient.invitation
+        if invitation is not None:
+            if invitation.status != "ACTIVE" or (invitation.expires_at and invitation.expires_at < now):
+                raise Refused("invitation-not-valid", "the invitation was used or has expired")
+            if message.pthid not in (None, invitation.invitation_id):
+                raise Refused("invitation-unknown", "the request names another invitation than its key belongs to")
+        identity = await tenant.records.get(Identity, recipient.identity_uuid)
+        if identity is None:
+            raise Refused("identity-gone", "the identity of the invitation was deleted")
+        contact = Contact(
+            uuid=delivery_uuid(uuid, "contact"),
+            status="REQUESTED",
+            did=theirs.id,
+            display_name=_label(message),
+            created_at=now,
+            updated_at=now,
+        )
+        if invitation is not None and invitation.contact_uuid:
+            known = await tenant.records.get(Contact, invitation.contact_uuid)
+            contact = known or contact
+        connection = start(identity, contact, now)
+        connection.role = "responder"
+        connection.state = rfc.move("responder", "invitation-sent", "receive request")
+        connection.protocol = step.prefix
+        connection.thid, connection.pthid = message.thid, message.pthid or ""
+        connection.invitation_uuid = invitation.uuid if invitation else ""
+        connection.contact_did = contact.did or theirs.id
+        connection.their_did, connection.their_document = theirs.id, _kept(theirs)
+        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
+        if invitation is not None and not invitation.multi_use:
+            effect.invitation = replace(invitation, status="USED", updated_at=now)
+        if await tenant.auto_accept():
+            self.respond(tenant, connection, recipient, effect)
+        return effect
+
+    def respond(self, tenant: Tenant, connection: Connection, inviter: Recipient, effect: Effect) -> None:
+        """Accepts a request: `connection` moves on, and `effect` gets the response and our new keys.
+
+        Args:
+            inviter: the invitation or identity that the request was for, whose key signs.
+        """
+        connection.state = rfc.move("responder", connection.state, "send response")
+        mine = self._mine(connection.protocol)
+        self._adopt(tenant, connection, mine, effect)
+        signer = next(key for key in inviter.secrets.values() if key.curve == "Ed25519")
+        now = self._services.now()
+        attached: dict[str, Any]
+        if _is_connections(connection.protocol):
+            document = {"DID": mine.did, "DIDDoc": mine.document.raw}
+            attached = {"connection~sig": sign_field(document, signer, now // 1000)}
+        elif mine.did.startswith("did:"):
+            attached = {
+                "did_rotate~attach": sign_attachment(
+                    mine.did.encode(), signer, mime_type="text/string", id=random_uuid(self._services.random)
+                )
+            }
+        else:
+            attached = {"did_doc~attach": self._attach_document(mine, signer)}
+        effect.replies.append(
+            rfc.response(
+                connection.protocol,
+                message_id=random_uuid(self._services.random),
+                thid=connection.thid,
+                pthid=connection.pthid,
+                did=mine.did,
+                attached=attached,
+            )
+        )
+
+    # The requester.
+
+    def request(self, tenant: Tenant, connection: Connection, label: str, effect: Effect) -> None:
+        """Sends the request of a connection in state `invitation-received`, whose `their_document` is the invitation's
+        service. A request that is sent again is a new one, with the same DID."""
+        connection.state = rfc.move("requester", connection.state, "send request")
+        if connection.keys:
+            keys = KeyPairs.deserialise(tenant.records.open(connection.keys, connection.key))
+            mine = Mine(connection.my_did, parse_document(connection.my_document), keys)
+        else:
+            mine = self._mine(connection.protocol)
+            self._adopt(tenant, connection, mine, effect)
+        if _is_connections(connection.protocol):
+            attached: dict[str, Any] = {"connection": {"DID": mine.did, "DIDDoc": mine.document.raw}}
+        elif mine.did.startswith("did:"):
+            attached = {}
+        else:
+            attached = {"did_doc~attach": self._attach_document(mine, mine.keys.ed25519)}
+        connection.thid = random_uuid(self._services.random)
+        effect.replies.append(
+            rfc.request(
+                connection.protocol,
+                message_id=connection.thid,
+                pthid=connection.pthid,
+                label=label,
+                did=mine.did,
+                attached=attached,
+            )
+        )
+
+    async def _response(
+        self, recipient: Recipient, connection: Connection, message: Message, step: Step, sender: str
+    ) -> Effect:
+        state = rfc.move(connection.role, connection.state, "receive response")
+        # While the request is on its way, all that is known of the other side is the invitation.
+        inviters = recipient.their_verkeys
+        theirs = await self._answered_document(message, step, inviters, sender)
+        if sender not in verkeys(theirs) and sender not in inviters:
+            raise Refused("response-not-accepted", "the sender's key is not in the new document")
+        changed = replace(connection, state=state, updated_at=self._services.now())
+        changed.their_did, changed.their_document = theirs.id, _kept(theirs)
+        changed.contact_did = changed.contact_did or theirs.id
+        effect = Effect(changed, vouched=True)
+        message_id = random_uuid(self._services.random)
+        if step.protocol == CONNECTIONS_1_0:
+            effect.replies.append(
+                {
+                    "@type": f"{connection.protocol.partition('connections/')[0]}trust_ping/1.0/ping",
+                    "@id": message_id,
+                    "~thread": {"thid": message_id, "pthid": connection.thid},
+                    "response_requested": False,
+                }
+            )
+        else:
+            effect.replies.append(
+                rfc.complete(connection.protocol, message_id=message_id, thid=connection.thid, pthid=connection.pthid)
+            )
+        changed.state = rfc.move("requester", changed.state, "send complete")
+        return effect
+
+    # Documents.
+
+    async def _their_document(self, message: Message, step: Step) -> DidDocument:
+        """The requester's document. Raises `DidError`, `EnvelopeError` or `Refused`."""
+        if step.protocol == CONNECTIONS_1_0:
+            return _legacy(message.fields.get("connection"))
+        did = message.fields.get("did")
+        if not isinstance(did, str):
+            raise Refused("request-not-accepted", "the request has no did")
+        if _resolvable(did):
+            return _checked(await self._services.resolver.resolve(did))
+        verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
+        document = _attached(verified.payload, did)
+        if not set(verified.signers) & verkeys(document):
+            raise Refused("request-not-accepted", "the attached document is signed by a key that is not in it")
+        return document
+
+    async def _answered_document(
+        self, message: Message, step: Step, inviters: frozenset[str], sender: str
+    ) -> DidDocument:
+        """The responder's document, vouched for by a key of the invitation. Raises as `_their_document`."""
+        if step.protocol == CONNECTIONS_1_0:
+            value, signer, _ = verify_field(_object(message.fields.get("connection~sig")))
+            _require(inviters, (signer,))
+            return _legacy(value)
+        did = message.fields.get("did")
+        if not isinstance(did, str):
+            raise Refused("response-not-accepted", "the response has no did")
+        rotate = message.fields.get("did_rotate~attach")
+        if rotate is not None:
+            verified = verify_attachment(_object(rotate))
+            _require(inviters, verified.signers)
+            if verified.payload.decode("utf-8", "replace") != did:
+                raise Refused("response-not-accepted", "another DID is signed than the one that is given")
+        if not _resolvable(did):
+            verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
+            _require(inviters, verified.signers)
+            return _attached(verified.payload, did)
+        if rotate is None:
+            # Nothing is signed: then the envelope has to be the invitation's key's own.
+            _require(inviters, (sender,))
+        return _checked(await self._services.resolver.resolve(did))
+
+    def _mine(self, protocol: str) -> Mine:
+        """A new DID of ours in the form that the dialect's agents read."""
+        keys = KeyPairs.generate()
+        endpoint = self._services.config.endpoint
+        if protocol.endswith("didexchange/1.1"):
+            did = peer.create_4(
+                peer.input_document({"key-1": keys.ed25519.public, "key-2": keys.x25519.public}, endpoint)
+            )
+            return Mine(did, peer.resolve(did), keys)
+        did = sov.create(keys.verkey)
+        return Mine(did, parse_document(sov.legacy_document(did, keys.verkey, endpoint)), keys)
+
+    def _adopt(self, tenant: Tenant, connection: Connection, mine: Mine, effect: Effect) -> None:
+        connection.my_did = mine.did
+        connection.my_document = dict(mine.document.raw)
+        connection.keys = tenant.records.seal(mine.keys.serialise(), connection.key)
+        effect.keys = tuple(mine.keys.by_kid(mine.document))
+
+    def _attach_document(self, mine: Mine, signer: Any) -> dict[str, Any]:
+        return sign_attachment(
+            orjson.dumps(mine.document.raw),
+            signer,
+            mime_type="application/json",
+            id=random_uuid(self._services.random),
+        )
+
+
+def _require(inviters: frozenset[str], signers: Sequence[str]) -> None:
+    if not inviters & set(signers):
+        raise Refused("response-not-accepted", "it is not signed by a key of the invitation")
+
+
+def _resolvable(did: str) -> bool:
+    return did.startswith(("did:peer:0", "did:peer:2", "did:peer:4", "did:key:", "did:web:"))
+
+
+def _legacy(value: Any) -> DidDocument:
+    """Of `{DID, DIDDoc}` (RFC 0160)."""
+    connection = _object(value)
+    did, raw = connection.get("DID"), connection.get("DIDDoc")
+    if not isinstance(did, str) or not isinstance(raw, dict):
+        raise Refused("request-not-accepted", "connection has to be {DID, DIDDoc}")
+    return _named(raw, did)
+
+
+def _attached(payload: bytes, did: str) -> DidDocument:
+    try:
+        raw = read_json(payload)
+    except JsonError as error:
+        raise Refused("document-malformed", str(error)) from None
+    return _named(_object(raw), did)
+
+
+def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
+    if did.startswith("did:peer:1"):
+        return _checked(peer.check_1(did, raw))
+    if did.startswith("did:") and not did.startswith("did:sov:"):
+        raise Refused("did-unsupported", "a document may be attached only for a DID that cannot be resolved")
+    return _checked(parse_document(raw, qualify(did)))
+
+
+def _checked(document: DidDocument) -> DidDocument:
+    """A document that a message can be sent to, and that a connection can keep."""
+    didcomm_endpoint(document, "v1")
+    if len(orjson.dumps(_kept(document))) > MAX_DOCUMENT:
+        raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
+    return document
+
+
+def _kept(document: DidDocument) -> dict[str, Any]:
+    return {**document.raw, "id": document.id}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise Refused("message-malformed", "an object is missing")
+    return value
+
+
+def _label(message: Message) -> str:
+    label = message.fields.get("label")
+    return label[:200] if isinstance(label, str) else ""
+
+
+def _is_connections(protocol: str) -> bool:
+    return "/connections/" in protocol or ";spec/connections/" in protocol

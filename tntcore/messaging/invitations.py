@@ -1,0 +1,470 @@
+"""Invitations: out-of-band 1.0 and 1.1 (Aries RFC 0434), connections/1.0 (RFC 0160, "Invitation to Connect"), and
+out-of-band 2.0 (DIDComm Messaging 2.1, "Out Of Band Messages"); as JSON, as a URL and as a QR code. Pure.
+
+An invitation is what anyone may have written. Whoever accepts it learns from it where to send to and for which key, and
+nothing about who that is. What is not understood is left out, as long as enough remains to answer it.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any, Final, Literal
+from urllib.parse import parse_qs
+
+import orjson
+import segno
+
+from tntcore.dids.document import MAX_KEYS, Service
+from tntcore.dids.endpoint import V1_PROFILES, V2_PROFILES
+from tntcore.dids.key import did_key_to_verkey, verkey_to_did_key
+from tntcore.dids.multiformats import decode_verkey
+from tntcore.dids.parse import check_did, qualify
+from tntcore.errors import DidError, Problem
+from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments, decode_base64
+from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
+
+Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
+
+TYPE_1: Final = DIDCOMM_ORG + "out-of-band/1.1/invitation"
+TYPE_2: Final = DIDCOMM_ORG + "out-of-band/2.0/invitation"
+TYPE_CONNECTION: Final = DIDCOMM_ORG + "connections/1.0/invitation"
+CONNECTIONS: Final = DIDCOMM_ORG + "connections/1.0"
+
+MAX_BYTES: Final = 64 * 1024
+MAX_SERVICES: Final = 16
+MAX_REQUESTS: Final = 16
+MAX_PROTOCOLS: Final = 16
+
+_JSON: Final = "application/json"
+_INLINE: Final = "#inline"
+_SERVICE_TYPE: Final = "did-communication"
+_PARAMETERS: Final[dict[Form, str]] = {"out-of-band/2": "_oob", "out-of-band/1": "oob", "connections/1": "c_i"}
+# Base64 is a third longer, and each of its characters may be percent-encoded, but none has to be.
+_MAX_URL_CHARACTERS: Final = 2 * MAX_BYTES
+_MAX_URL_PARAMETERS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What an invitation says.
+
+    Attributes:
+        id: what an answer names as `pthid`. Only a connections/1 invitation may have none: "".
+        services: in the order of preference, at least one: a DID (unqualified ones as did:sov), or an inline service
+            whose keys are base58 verkeys, with at least one recipient key. An out-of-band/2 invitation has `from_did`.
+        handshake_protocols: in the order of preference, e.g. `https://didcomm.org/didexchange/1.1`, whichever prefix
+            they came with. Empty: none is wanted (out-of-band/1, which has `requests` then), or none is needed (2).
+        accept: media type profiles in the order of preference; empty if it does not say.
+        from_did: out-of-band/2 only.
+        requests: the attached messages in the order of preference. Those that would have to be fetched are left out.
+        expires_at: seconds since 1970: `expires_time` (v2), `~timing.expires_time` (v1, RFC 0032).
+        raw: the whole invitation.
+    """
+
+    form: Form
+    id: str
+    services: tuple[str | Service, ...]
+    label: str | None = None
+    goal: str | None = None
+    goal_code: str | None = None
+    handshake_protocols: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    from_did: str | None = None
+    requests: tuple[Mapping[str, Any], ...] = ()
+    image_url: str | None = None
+    expires_at: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+def read_invitation(value: Mapping[str, Any]) -> Invitation:
+    """Reads an invitation of any form, which its type tells. Expiry is told, not judged.
+
+    Raises:
+        Problem: 400 `invitation-malformed`, `invitation-too-large`, `invitation-type` (none of the three),
+            `invitation-incomplete` (something is missing that every such invitation has), `invitation-service` (no
+            service that can be used), `invitation-request` (an attachment that is no message).
+    """
+    try:
+        data = orjson.dumps(dict(value))
+    except (TypeError, ValueError):
+        raise _problem("malformed", "An invitation is a JSON object.") from None
+    return _read(data)
+
+
+def read_invitation_url(url: str) -> Invitation:
+    """Reads an invitation from a URL with `?oob=`, `?c_i=` or `?_oob=` of any scheme, or from what stands there, or
+    from JSON text. Base64 may be in either alphabet, padded or not, and broken into lines. The parameter's name does
+    not matter, the invitation's type does.
+
+    Raises:
+        Problem: as `read_invitation`, and 400 `invitation-short-url` for a URL that has none of the parameters: where
+            it leads to is not looked up.
+    """
+    text = url.strip()
+    if len(text) > _MAX_URL_CHARACTERS:
+        raise _too_large()
+    try:
+        if text.startswith("{"):
+            return _read(text.encode())
+        text = "".join(text.split())
+        return _read(decode_base64(_parameter(text) if "?" in text or ":" in text else text))
+    except ValueError:
+        raise _problem("malformed", "An invitation is JSON, or base64 of JSON, alone or in a URL.") from None
+
+
+def _parameter(url: str) -> str:
+    query = parse_qs(url.partition("?")[2].partition("#")[0], max_num_fields=_MAX_URL_PARAMETERS)
+    for name in _PARAMETERS.values():
+        if name in query:
+            # A plus of standard base64 that was not percent-encoded reads as a space.
+            return query[name][0].replace(" ", "+")
+    raise _problem(
+        "short-url",
+        "The URL has no invitation in it (oob, c_i or _oob). A shortened URL is not followed: open it, and give the URL"
+        " that it leads to, or the invitation as JSON.",
+    )
+
+
+def _read(data: bytes) -> Invitation:
+    if len(data) > MAX_BYTES:
+        raise _too_large()
+    message = Message.read(data)
+    if not message.fields:
+        raise _problem("malformed", "An invitation is a JSON object, and not a deeply nested one.")
+    type_ = parse(canonical(message.type))
+    if type_ is not None and type_.prefix == DIDCOMM_ORG and type_.name == "invitation":
+        match type_.protocol, type_.major, message.version:
+            case "out-of-band", 1, "v1":
+                return _read_1(message)
+            case "out-of-band", 2, "v2":
+                return _read_2(message)
+            case "connections", 1, "v1":
+                return _read_connection(message)
+    raise _problem("type", f"Its type is none of {TYPE_1} (or 1.0), {TYPE_2} and {TYPE_CONNECTION}.")
+
+
+def _read_1(message: Message) -> Invitation:
+    fields = message.fields
+    # Drafts of 1.0 had both names in the singular.
+    requests = _requests(message, ("requests~attach", "request~attach"))
+    protocols = tuple(dict.fromkeys(canonical(name).rstrip("/") for name in _texts(fields.get("handshake_protocols"))))
+    if len(protocols) > MAX_PROTOCOLS:
+        raise _problem("too-large", f"An invitation has at most {MAX_PROTOCOLS} handshake_protocols.")
+    if not protocols and not requests:
+        raise _problem("incomplete", "It has neither handshake_protocols nor requests~attach that can be read.")
+    return Invitation(
+        "out-of-band/1",
+        _required_id(message, "@id"),
+        _services(_items(fields.get("services", fields.get("service")))),
+        handshake_protocols=protocols,
+        accept=_texts(fields.get("accept")),
+        requests=requests,
+        **_common(message),
+    )
+
+
+def _read_2(message: Message) -> Invitation:
+    try:
+        did = check_did(str(message.fields.get("from")))
+    except DidError:
+        raise _problem("incomplete", "Its from has to be a DID.") from None
+    return Invitation(
+        "out-of-band/2",
+        _required_id(message, "id"),
+        (did,),
+        accept=_texts(message.body.get("accept")),
+        from_did=did,
+        requests=_requests(message, ("attachments",)),
+        **_common(message),
+    )
+
+
+def _read_connection(message: Message) -> Invitation:
+    fields = message.fields
+    return Invitation(
+        "connections/1",
+        message.id,
+        _services([fields["did"]] if "did" in fields else [{**fields, "id": _INLINE, "type": _SERVICE_TYPE}]),
+        handshake_protocols=(CONNECTIONS,),
+        **_common(message),
+    )
+
+
+def _common(message: Message) -> dict[str, Any]:
+    body = message.body
+    return {
+        "label": _text(body.get("label")),
+        "goal": _text(body.get("goal")),
+        "goal_code": _text(body.get("goal_code")),
+        "image_url": _text(body.get("imageUrl")) or _text(body.get("image_url")),
+        "expires_at": _expiry(message),
+        "raw": message.fields,
+    }
+
+
+def _required_id(message: Message, name: str) -> str:
+    if not message.id:
+        raise _problem(
+            "incomplete", f"It has no {name} of 1 to {MAX_IDENTIFIER} characters, which an answer refers to."
+        )
+    return message.id
+
+
+def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
+    if len(entries) > MAX_SERVICES:
+        raise _problem("too-large", f"An invitation has at most {MAX_SERVICES} services.")
+    found: list[str | Service] = []
+    reason = "there is none"
+    for entry in reversed(entries):
+        try:
+            found.append(check_did(qualify(entry)) if isinstance(entry, str) else _inline(entry))
+        except DidError as error:
+            reason = error.detail
+    if not found:
+        raise _problem("service", f"It has no service that can be used: {reason}.")
+    return tuple(reversed(found))
+
+
+def _inline(entry: Any) -> Service:
+    if not isinstance(entry, Mapping):
+        raise DidError("bad-service", "a service is a DID or an object")
+    endpoint, id_ = entry.get("serviceEndpoint"), _text(entry.get("id"))
+    if entry.get("type", _SERVICE_TYPE) != _SERVICE_TYPE:
+        raise DidError("bad-service", f"a service's type is {_SERVICE_TYPE}")
+    if not isinstance(endpoint, str) or not endpoint.startswith(("https://", "http://", "did:")):
+        raise DidError("bad-service", "a serviceEndpoint is an https or http URL, or a DID")
+    recipients, routing = _verkeys(entry.get("recipientKeys")), _verkeys(entry.get("routingKeys"))
+    if not recipients:
+        raise DidError("bad-service", "a service needs recipientKeys")
+    return Service(id_ or _INLINE, _SERVICE_TYPE, endpoint, recipients, routing, _texts(entry.get("accept")))
+
+
+def _verkeys(value: Any) -> tuple[str, ...]:
+    keys = _texts(value)
+    if len(keys) > MAX_KEYS:
+        raise DidError("bad-service", f"a service has at most {MAX_KEYS} keys")
+    return tuple(map(_verkey, keys))
+
+
+def _verkey(text: str) -> str:
+    if text.startswith("did:key:"):
+        return did_key_to_verkey(text)
+    decode_verkey(text)
+    return text
+
+
+def _requests(message: Message, names: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    found = [attachment for attachment in attachments(message) if attachment.key in names]
+    if len(found) > MAX_REQUESTS:
+        raise _problem("too-large", f"An invitation has at most {MAX_REQUESTS} attached messages.")
+    requests = []
+    for attachment in found:
+        if attachment.kind == "links":
+            continue
+        try:
+            request = attachment.json_value()
+        except ValueError as error:
+            raise _problem("request", f"An attached message cannot be read: {error}.") from None
+        if not isinstance(request, dict):
+            raise _problem("request", "An attached message is a JSON object.")
+        requests.append(request)
+    return tuple(requests)
+
+
+def _expiry(message: Message) -> int | None:
+    if message.version == "v2":
+        seconds = message.fields.get("expires_time")
+        return seconds if type(seconds) is int else None
+    timing = message.fields.get("~timing")
+    text = timing.get("expires_time") if isinstance(timing, dict) else None
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else None
+
+
+def inline_service(endpoint: str, verkey: str, routing_keys: Sequence[str] = ()) -> Service:
+    """The service of an invitation that has a key of its own.
+
+    Args:
+        verkey: base58, as are `routing_keys`, which go from recipient to sender.
+    """
+    return Service(_INLINE, _SERVICE_TYPE, endpoint, (verkey,), tuple(routing_keys))
+
+
+def make_invitation_1(
+    *,
+    id: str,
+    services: Sequence[str | Service],
+    handshake_protocols: Sequence[str] = (),
+    requests: Sequence[Mapping[str, Any]] = (),
+    label: str | None = None,
+    goal: str | None = None,
+    goal_code: str | None = None,
+    accept: Sequence[str] = V1_PROFILES,
+    image_url: str | None = None,
+    expires_at: int | None = None,
+) -> dict[str, Any]:
+    """An out-of-band 1.1 invitation (RFC 0434), with at least one of `handshake_protocols` and `requests`.
+
+    Args:
+        services: DIDs, or inline services with keys as verkeys or did:key; at least one.
+        requests: messages, each with `~thread.pthid` already in it.
+        goal, goal_code: ACA-Py refuses one without the other.
+        expires_at: seconds since 1970.
+
+    Raises:
+        Problem: as `read_invitation`, for what could not be read again.
+        DidError: `bad-key`.
+    """
+    attached = [_attachment({"@id": f"request-{n}", "mime-type": _JSON}, body) for n, body in enumerate(requests)]
+    invitation = _given(
+        {
+            "@type": TYPE_1,
+            "@id": id,
+            "label": label,
+            "goal_code": goal_code,
+            "goal": goal,
+            "accept": list(accept),
+            "handshake_protocols": list(handshake_protocols),
+            "requests~attach": attached,
+            "services": [service if isinstance(service, str) else _block(service) for service in services],
+            "imageUrl": image_url,
+            "~timing": _timing(expires_at),
+        }
+    )
+    return _readable(invitation)
+
+
+def make_invitation_2(
+    *,
+    id: str,
+    from_did: str,
+    requests: Sequence[Mapping[str, Any]] = (),
+    goal: str | None = None,
+    goal_code: str | None = None,
+    accept: Sequence[str] = V2_PROFILES,
+    expires_at: int | None = None,
+) -> dict[str, Any]:
+    """An out-of-band 2.0 invitation (DIDComm Messaging 2.1). Arguments and errors as `make_invitation_1`."""
+    attached = [_attachment({"id": f"request-{n}", "media_type": _JSON}, body) for n, body in enumerate(requests)]
+    body = _given({"goal_code": goal_code, "goal": goal, "accept": list(accept)})
+    head = {"type": TYPE_2, "id": id, "from": from_did, **_given({"expires_time": expires_at})}
+    return _readable({**head, "body": body, **_given({"attachments": attached})})
+
+
+def make_connection_invitation(
+    *,
+    id: str,
+    label: str,
+    service: str | Service,
+    image_url: str | None = None,
+    expires_at: int | None = None,
+) -> dict[str, Any]:
+    """A connections/1.0 invitation (RFC 0160).
+
+    Args:
+        service: a public DID, or an inline service with keys as verkeys or did:key.
+
+    Raises:
+        Problem, DidError: as `make_invitation_1`.
+    """
+    where = {"did": service} if isinstance(service, str) else _keys_and_endpoint(service, _verkey)
+    common = _given({"imageUrl": image_url, "~timing": _timing(expires_at)})
+    return _readable({"@type": TYPE_CONNECTION, "@id": id, "label": label, **where, **common})
+
+
+def invitation_url(base_url: str, raw: Mapping[str, Any]) -> str:
+    """An invitation as a URL: `base_url` with the parameter of its form (`oob`, `_oob` or `c_i`), in base64url without
+    padding.
+
+    Args:
+        base_url: of a page for people who have no agent; may have a query already, but no fragment.
+
+    Raises:
+        Problem: as `read_invitation`.
+    """
+    invitation = read_invitation(raw)
+    encoded = urlsafe_b64encode(orjson.dumps(invitation.raw)).rstrip(b"=").decode()
+    return f"{base_url}{'&' if '?' in base_url else '?'}{_PARAMETERS[invitation.form]}={encoded}"
+
+
+def qr_svg(text: str) -> bytes:
+    """A QR code as an SVG document, on white, with its quiet zone.
+
+    Raises:
+        Problem: 400 `invitation-too-large` for more than a QR code holds, 2,953 bytes.
+    """
+    return _qr(text, kind="svg", light="#fff")
+
+
+def qr_png(text: str) -> bytes:
+    """A QR code as a PNG picture of 8 pixels a module. Otherwise as `qr_svg`."""
+    return _qr(text, kind="png")
+
+
+def _qr(text: str, **options: str) -> bytes:
+    out = BytesIO()
+    try:
+        segno.make_qr(text).save(out, scale=8, **options)
+    except segno.DataOverflowError:
+        raise _problem("too-large", "It is too long for a QR code: attach less, or have fewer routing keys.") from None
+    return out.getvalue()
+
+
+def _readable(invitation: dict[str, Any]) -> dict[str, Any]:
+    read_invitation(invitation)
+    return invitation
+
+
+def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value not in (None, [])}
+
+
+def _block(service: Service) -> dict[str, Any]:
+    block = {"id": service.id or _INLINE, "type": _SERVICE_TYPE}
+    accept = {"accept": list(service.accept)} if service.accept else {}
+    return {**block, **_keys_and_endpoint(service, lambda key: verkey_to_did_key(_verkey(key))), **accept}
+
+
+def _keys_and_endpoint(service: Service, spell: Callable[[str], str]) -> dict[str, Any]:
+    routing = {"routingKeys": [spell(key) for key in service.routing_keys]} if service.routing_keys else {}
+    recipients = [spell(key) for key in service.recipient_keys]
+    return {"recipientKeys": recipients, **routing, "serviceEndpoint": service.endpoint}
+
+
+def _attachment(head: Mapping[str, str], message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**head, "data": {"json": dict(message)}}
+
+
+def _timing(expires_at: int | None) -> dict[str, str] | None:
+    if expires_at is None:
+        return None
+    return {"expires_time": datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def _items(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in _items(value) if isinstance(item, str))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _too_large() -> Problem:
+    return _problem("too-large", f"An invitation has at most {MAX_BYTES} bytes.")
+
+
+def _problem(code: str, detail: str) -> Problem:
+    return Problem(400, f"invitation-{code}", detail)
