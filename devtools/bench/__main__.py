@@ -167,7 +167,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--under-way",
         type=int,
-        default=4,
+        default=3,
         metavar="N",
         help="a connection waits while there are N times as many messages as connections sent and not yet relayed; "
         "0: it never does (default: %(default)s)",

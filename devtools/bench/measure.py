@@ -78,8 +78,18 @@ class Result:
         return self.operations.get(_EMPTY, 0.0)
 
     def json(self) -> dict[str, Any]:
+        """As JSON has it, where NaN is null."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**fields, "calls": self.calls, "polls": self.polls}
+        return {name: _without_nan(value) for name, value in fields.items()} | {
+            "calls": _without_nan(self.calls),
+            "polls": _without_nan(self.polls),
+        }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

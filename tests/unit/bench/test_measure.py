@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -69,6 +70,7 @@ def test_nothing_relayed_is_shown_and_not_divided_by() -> None:
     assert math.isnan(found.p50)
     assert math.isnan(found.cpu["service"])
     assert "idle" in show([found])
+    assert json.loads(json.dumps(found.json(), allow_nan=False))["cpu"] == {"service": None}
 
 
 def test_what_was_accepted_and_had_not_arrived_is_waiting() -> None:
