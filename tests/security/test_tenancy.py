@@ -1,0 +1,284 @@
+"""One tenant reaches nothing of another's; nobody gets in without a key; what is deleted is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from yarl import URL
+
+from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.stack import Client, Stack
+from tntcore.custody import CustodyError
+from tntcore.records import Message, Principal
+
+
+@dataclass
+class Owner:
+    """A tenant with one of everything.
+
+    Attributes:
+        objects: for each route with a variable in its path: what to put in its place: the owner's objects.
+    """
+
+    client: Client
+    foreign: Foreign
+    objects: dict[str, list[str]] = field(default_factory=dict)
+
+
+# What a request to a route has to carry, so that it is refused for whose object it is and for nothing else.
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "action/{uuid}"): {"command": "message", "data": {"message": basic()}},
+    ("PUT", "contact/{id}"): {"contact": {"displayName": "Mallory"}},
+    ("PUT", "identity/{id}"): {"displayName": "Mallory"},
+    ("POST", "settings/{key}"): {"setting": []},
+    ("PUT", "settings/{key}"): {"setting": []},
+}
+PUBLIC = {"identity/{uuid}/did.json"}
+# Each tenant has its own settings, by the same keys: these make the caller's.
+OWN = {("POST", "settings/{key}"), ("PUT", "settings/{key}")}
+
+
+@pytest.fixture(scope="module")
+async def owner(stack: Stack) -> Owner:
+    client = await stack.register("Owner")
+    hook = await client.webhook()
+    foreign = await connect_foreign(stack, client)
+    attached = {"@type": "t", "@id": "1", "a~attach": {"data": {"secret": 1}}}
+    assert (await stack.deliver(foreign.v1(orjson.dumps(attached)))).status == 202
+    got = (await hook.until(lambda hook: True)).json()
+    token = (await client.get("api-token"))["hits"][0]
+    contact = await client.get(f"contact/{foreign.connection.contact_uuid}")
+    return Owner(
+        client,
+        foreign,
+        {
+            "action/{uuid}": [got["actionUuid"]],
+            "api-token/{uuid}": [token["uuid"]],
+            "asset-data/{uuid}": got["assetDataUuids"],
+            "connection/{uuid}": [got["connectionUuid"]],
+            "contact/{id}": [contact["uuid"], contact["did"]],
+            "delivery/{uuid}": [got["eventUuid"]],
+            "identity/{id}": [client.identity["uuid"], client.identity["did"].replace("%", "%25")],
+            "identity/{uuid}/did.json": [client.identity["uuid"]],
+            "message/{uuid}": [got["assetUuid"]],
+            "principal/{uuid}": [client.uuid],
+            "settings/{key}": ["DIDCOMM_WEBHOOK"],
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+async def mallory(stack: Stack) -> Client:
+    return await stack.register("Mallory")
+
+
+def _path(route: str, value: str) -> str:
+    head, _, rest = route.partition("{")
+    return head + value + rest.partition("}")[2]
+
+
+async def everything(owner: Owner) -> dict[str, Any]:
+    """All that the owner can see of itself."""
+    client = owner.client
+    seen = {}
+    for route, values in owner.objects.items():
+        if not route.startswith(("principal", "api-token")):
+            for value in values:
+                seen[_path(route, value)] = await client.get(_path(route, value))
+    for noun in ("action", "api-token", "connection", "contact", "delivery", "identity", "message"):
+        seen[noun] = await client.get(noun)
+    return seen
+
+
+async def test_another_tenants_objects_are_not_there(stack: Stack, owner: Owner, mallory: Client) -> None:
+    before = await everything(owner)
+    checked = 0
+    for route in stack.app.routes:
+        if "{" not in route.path or route.access != "tenant":
+            continue
+        assert route.path in owner.objects, f"give {route.path} an object of the owner's to try"
+        for value in owner.objects[route.path]:
+            body = BODIES.get((route.method, route.path))
+            assert body is not None or route.method in ("GET", "DELETE"), f"give {route.method} {route.path} a body"
+            answer = await mallory.call(route.method, _path(route.path, value), body)
+            if (route.method, route.path) in OWN:
+                assert answer.status == 200
+                assert (await mallory.call("DELETE", _path(route.path, value))).status == 204
+                continue
+            assert answer.status == 404, (route.method, route.path, answer.body)
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            checked += 1
+            # With the owner's key, the same request finds it: the 404 was for whose it is.
+            if route.method == "GET":
+                assert (await owner.client.call("GET", _path(route.path, value))).status == 200 or (
+                    route.path == "api-token/{uuid}"
+                )
+    assert checked >= 15
+    assert await everything(owner) == before
+
+
+async def test_another_tenants_objects_cannot_be_named_in_a_body(stack: Stack, owner: Owner, mallory: Client) -> None:
+    own = await connect_foreign(stack, mallory)
+    identity, contact = owner.client.identity, owner.foreign.connection.contact_uuid
+    message = {"type": "DIDCOMM", "data": {"message": basic("stolen")}}
+    for action, code in (
+        ({"from": identity["uuid"], "to": contact}, "identity-unknown"),
+        ({"from": identity["did"], "to": owner.foreign.theirs.id}, "identity-unknown"),
+        ({"from": identity["uuid"], "to": own.connection.contact_uuid}, "identity-unknown"),
+        ({"to": contact}, "contact-unknown"),
+        ({"to": own.theirs.id, "config": {"contactUuid": contact}}, "contact-unknown"),
+        ({"to": identity["did"]}, "contact-unknown"),
+    ):
+        assert_problem(await mallory.call("POST", "action", {**message, **action}), 404, code)
+    body = {"contact": {"did": "did:example:x"}, "identityId": identity["uuid"]}
+    assert_problem(await mallory.call("POST", "contact", body), 404, "identity-unknown")
+    # Its own message may well carry another tenant's thread id: it is another thread.
+    thread = (await owner.client.get("action"))["hits"][0]
+    made = await mallory.act(own.connection.contact_uuid, basic(), referenceID=thread["referenceID"])
+    assert made["uuid"] != thread["uuid"]
+    assert (await mallory.get(f"action/{made['uuid']}"))["messages"] == made["messages"]
+
+
+async def test_filters_reach_nothing_else(owner: Owner, mallory: Client) -> None:
+    value = owner.objects
+    quote = "' or PartitionKey ne 'x"
+    for query in (
+        f"message?action={value['action/{uuid}'][0]}",
+        f"message?contact={value['contact/{id}'][0]}",
+        f"message?connection={value['connection/{uuid}'][0]}",
+        f"message?next={value['message/{uuid}'][0]}",
+        f"message?type={quote}",
+        f"message?action={quote}",
+        f"asset?actionUuid={value['action/{uuid}'][0]}",
+        f"contact?did={owner.foreign.theirs.id}",
+        f"contact?did={quote}",
+        f"delivery?message={value['message/{uuid}'][0]}",
+        f"action?status={quote}",
+        f"connection?identityDid={owner.client.identity['did']}",
+        "action?next=.",
+        "identity?next=~",
+        "identity?next=principal~",
+    ):
+        answer = await mallory.call("GET", query.replace(" ", "%20"))
+        assert answer.status in (200, 400), (query, answer.body)
+        assert owner.client.uuid.encode() not in answer.body
+        assert b"secret" not in answer.body
+        for hit in answer.json().get("hits", []):
+            assert hit["uuid"] not in {uuid for values in value.values() for uuid in values}, query
+
+
+def _sample(path: str) -> str:
+    return _path(path, "00000000-0000-0000-0000-000000000000") if "{" in path else path
+
+
+async def test_no_tenant_route_without_a_key(stack: Stack) -> None:
+    client = await stack.register("Revoked")
+    made = await client.post("api-token", {"name": "second"})
+    second = made["headers"]["tnt-subscription-key"]
+    assert (await stack.call("GET", "identity", tnt_subscription_key=second)).status == 200
+    [token] = [hit for hit in (await client.get("api-token"))["hits"] if hit["name"] == "second"]
+    assert (await client.call("DELETE", f"api-token/{token['uuid']}")).status == 204
+    checked = 0
+    for route in stack.app.routes:
+        if route.access != "tenant":
+            continue
+        checked += 1
+        body: dict[str, Any] | None = None if route.method == "GET" else {}
+        path = _sample(route.path)
+        assert_problem(await stack.call(route.method, path, body), 401, "key-missing")
+        for key in ("x", "tnt_" + "A" * 43, second, client.uuid, client.key + "x", client.key[:-1], " "):
+            answer = await stack.call(route.method, path, body, tnt_subscription_key=key)
+            assert answer.status == 401, (route.method, path, key)
+        assert_problem(
+            await stack.call(route.method, f"{path}?tnt-subscription-key={client.key}", body), 401, "key-missing"
+        )
+        answer = await stack.call(route.method, path, body, x_functions_key="operator")
+        assert_problem(answer, 401, "key-missing")
+    assert checked >= 25
+
+
+async def test_every_route_is_accounted_for(stack: Stack) -> None:
+    """A new public or operator route is a decision: it is made here."""
+    others = {(route.method, route.path, route.access) for route in stack.app.routes if route.access != "tenant"}
+    assert others == {
+        ("POST", "didcomm", "public"),
+        ("GET", "health", "public"),
+        ("GET", "identity/{uuid}/did.json", "public"),
+        ("POST", "principal", "operator"),
+        ("GET", "principal/{uuid}", "operator"),
+        ("DELETE", "principal/{uuid}", "operator"),
+    }
+
+
+async def test_operator_routes_need_the_admin_key(stack: Stack, owner: Owner) -> None:
+    client = owner.client
+    one = f"principal/{client.uuid}"
+    for method, path in (("POST", "principal"), ("GET", one), ("DELETE", one)):
+        body = {"displayName": "x"} if method == "POST" else None
+        for spelling in (
+            path,
+            path.capitalize(),
+            path + "/",
+            f"/{path}",
+            f"./{path}",
+            f"x/../{path}",
+            f"%70{path[1:]}",
+        ):
+            attempts: list[dict[str, str]] = [
+                {},
+                {"x_functions_key": ""},
+                {"x_functions_key": "wrong"},
+                {"x_functions_key": stack.host.keys.function},
+                {"tnt_subscription_key": client.key},
+            ]
+            for headers in attempts:
+                url = URL(f"{stack.url}/api/{spelling}", encoded=True)
+                given = {name.replace("_", "-"): value for name, value in headers.items()}
+                async with stack.session.request(method, url, json=body, headers=given) as answer:
+                    assert answer.status in (401, 404, 405), (method, spelling, headers, answer.status)
+                    assert client.uuid.encode() not in await answer.read()
+    assert (await client.get("identity"))["hits"]
+
+
+async def test_deleting_a_principal(stack: Stack) -> None:
+    client = await stack.register("Deleted")
+    await client.webhook()
+    foreign = await connect_foreign(stack, client)
+    packed = foreign.v1(orjson.dumps(basic("gone", **{"@id": "1"})))
+    assert (await stack.deliver(packed)).status == 202
+    got = (await client.receivers[0].until(lambda hook: True)).json()
+    did_document = f"identity/{client.identity['uuid']}/did.json"
+    assert (await stack.call("GET", did_document)).status == 200
+    records = (await client.tenant()).records
+    body = (await records.get(Message, got["assetUuid"])).body  # type: ignore[union-attr]
+    assert b"gone" not in body
+
+    answer = await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+    assert (answer.status, answer.body) == (204, b"")
+    for method, path in (("GET", "identity"), ("GET", f"message/{got['assetUuid']}"), ("POST", "action")):
+        assert_problem(await client.call(method, path, None if method == "GET" else {}), 401, "key-unknown")
+    assert_problem(await stack.call("GET", did_document), 404, "identity-unknown")
+    assert_problem(await stack.deliver(packed), 404, "recipient-unknown")
+    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    assert shown["status"] == "DELETED"
+
+    # The key that its data was sealed under is nowhere any more.
+    row = await stack.app.services.storage.records.get(client.uuid, Principal.row_key(client.uuid))
+    assert row is not None
+    assert not row.values.get("dataKey")
+    with pytest.raises(CustodyError):
+        await stack.app.services.custody.data_key(client.uuid)
+    assert await stack.app.services.tenants.get(client.uuid) is None
+    again = await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+    assert again.status in (204, 404)
+
+
+async def test_principals_that_are_not_there(stack: Stack) -> None:
+    for name in ("00000000-0000-0000-0000-000000000000", "x", "a%27b", "%00", "x" * 2000):
+        for method in ("GET", "DELETE"):
+            answer = await stack.call(method, f"principal/{name}", x_functions_key="operator")
+            assert answer.status == 404, (method, name[:20], answer.status)
