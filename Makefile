@@ -25,7 +25,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
 
-.PHONY: help run test lint format bench install lock requirements check-requirements clean
+.PHONY: help run test interop lint format bench install lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,12 @@ run: install ## The service on this machine, with two tenants and a message from
 
 test: install .venv313/.installed ## The whole test suite, against a storage emulator that it starts itself
 	@$(IN_VENV) pytest $(ARGS)
+
+# Files join as the service learns what they ask of it; INTEROP=tests/interop runs all of them.
+INTEROP ?= tests/interop/test_harness.py
+interop: install ## The service against other people's agents, which are installed under PEERS_HOME (~/.cache/didcomm-peers)
+	@$(IN_VENV) devtools.peers
+	@$(IN_VENV) pytest -m interop $(ARGS) $(INTEROP)
 
 lint: .venv/.installed ## Style, format and types
 	@$(IN_VENV) ruff check .
