@@ -108,15 +108,15 @@ def read_invitation_url(url: str) -> Invitation:
     if len(text) > _MAX_URL_CHARACTERS:
         raise _too_large()
     try:
-        if text.startswith("{"):
-            return _read(text.encode())
-        text = "".join(text.split())
-        return _read(decode_base64(_parameter(text) if "?" in text or ":" in text else text))
+        data = text.encode() if text.startswith("{") else decode_base64(_encoded("".join(text.split())))
     except ValueError:
         raise _problem("malformed", "An invitation is JSON, or base64 of JSON, alone or in a URL.") from None
+    return _read(data)
 
 
-def _parameter(url: str) -> str:
+def _encoded(url: str) -> str:
+    if "?" not in url and ":" not in url:
+        return url
     query = parse_qs(url.partition("?")[2].partition("#")[0], max_num_fields=_MAX_URL_PARAMETERS)
     for name in _PARAMETERS.values():
         if name in query:
@@ -184,11 +184,12 @@ def _read_2(message: Message) -> Invitation:
 
 
 def _read_connection(message: Message) -> Invitation:
-    fields = message.fields
+    # One that names no DID is laid out as a service itself.
+    service = _text(message.fields.get("did")) or {**message.fields, "id": _INLINE, "type": _SERVICE_TYPE}
     return Invitation(
         "connections/1",
         message.id,
-        _services([fields["did"]] if "did" in fields else [{**fields, "id": _INLINE, "type": _SERVICE_TYPE}]),
+        _services([service]),
         handshake_protocols=(CONNECTIONS,),
         **_common(message),
     )
@@ -233,7 +234,7 @@ def _inline(entry: Any) -> Service:
     if not isinstance(entry, Mapping):
         raise DidError("bad-service", "a service is a DID or an object")
     endpoint, id_ = entry.get("serviceEndpoint"), _text(entry.get("id"))
-    if entry.get("type", _SERVICE_TYPE) != _SERVICE_TYPE:
+    if entry.get("type") not in (None, _SERVICE_TYPE):
         raise DidError("bad-service", f"a service's type is {_SERVICE_TYPE}")
     if not isinstance(endpoint, str) or not endpoint.startswith(("https://", "http://", "did:")):
         raise DidError("bad-service", "a serviceEndpoint is an https or http URL, or a DID")
