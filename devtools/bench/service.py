@@ -5,7 +5,7 @@ object a line from its standard input, answers each with one line, and ends with
 
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
-- `{"do": "usage"}`: answers `{"service": counts, "host": counts, "cpu": seconds, "peak": bytes}`.
+- `{"do": "counts"}`: answers `{"service": counts, "host": counts}`, of storage calls and other events.
 - `{"do": "profile"}` begins to profile; `{"do": "profile", "file": path}` ends it and writes the file.
 """
 
@@ -15,9 +15,7 @@ import asyncio
 import cProfile
 import logging
 import os
-import resource
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +46,8 @@ class Control:
         match command:
             case {"do": "connect", "principal": str(principal), "identity": str(identity), "partners": [*partners]}:
                 return {"verkeys": await self._connect(principal, identity, partners)}
-            case {"do": "usage"}:
-                return self._usage()
+            case {"do": "counts"}:
+                return {"service": dict(self._app.services.meter.counts), "host": dict(self._host.operations)}
             case {"do": "profile", "file": str(file)} if self._profile is not None:
                 self._profile.disable()
                 self._profile.dump_stats(file)
@@ -86,15 +84,6 @@ class Control:
             version="v1",
         )
         return keys.verkey
-
-    def _usage(self) -> dict[str, Any]:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {
-            "service": dict(self._app.services.meter.counts),
-            "host": dict(self._host.operations),
-            "cpu": time.process_time(),
-            "peak": peak if sys.platform == "darwin" else peak * 1024,
-        }
 
 
 async def main() -> None:

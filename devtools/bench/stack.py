@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import resource
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -38,6 +37,10 @@ class Service:
         self._process = process
         self.url = url
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Gives a command; see `devtools.bench.service`."""
         assert self._process.stdin is not None
@@ -59,15 +62,10 @@ class Stack:
     service: Service
 
     async def snapshot(self) -> Snapshot:
-        said = await self.service.ask("usage")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        usage = {
-            "service": Usage(said["cpu"], said["peak"]),
-            "load": Usage(time.process_time(), peak if sys.platform == "darwin" else peak * 1024),
-        }
-        azurite = read_usage(self.azurite.pid)
-        if azurite is not None:
-            usage["azurite"] = azurite
+        said = await self.service.ask("counts")
+        pids = {"service": self.service.pid, "azurite": self.azurite.pid, "load": os.getpid()}
+        read = {name: read_usage(pid) for name, pid in pids.items()}
+        usage = {name: used for name, used in read.items() if used is not None}
         return Snapshot(time.perf_counter(), usage, storage_calls(said["service"], said["host"]), read_machine())
 
     async def idle(self, seconds: float = 60) -> None:
@@ -161,7 +159,8 @@ async def running(*, wake: bool) -> AsyncIterator[Stack]:
 
 
 def read_usage(pid: int) -> Usage | None:
-    """Of another process; None where the system does not show it as Linux does."""
+    """Of a process; None where the system does not show it as Linux does. Not by `getrusage`, whose greatest size a
+    process inherits from the one that started it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         status = Path(f"/proc/{pid}/status").read_text()
