@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from tntcore.actions import Actions
 from tntcore.api import (
     api_tokens,
-    connections,
-    contacts,
     deliveries,
     didcomm,
     health,
@@ -18,10 +16,14 @@ from tntcore.api import (
     settings,
 )
 from tntcore.api.actions import ActionRoutes
+from tntcore.api.connections import ConnectionRoutes
+from tntcore.api.contacts import ContactRoutes
 from tntcore.api.http import Access, Request, Response, Route
+from tntcore.api.invitations import InvitationRoutes
 from tntcore.api.router import Router
 from tntcore.config import Config
 from tntcore.handshake import Handshake
+from tntcore.invitations import Invitations
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox
@@ -35,8 +37,6 @@ _MODULES = (
     principals,
     api_tokens,
     identities,
-    contacts,
-    connections,
     messages,
     settings,
     deliveries,
@@ -61,9 +61,13 @@ class App:
         self.relay = Relay(services, outbox)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound)
+        invitations = Invitations(services, outbox, self.handshake)
         self.routes: Sequence[Route] = [
             *(route for module in _MODULES for route in module.ROUTES),
             *ActionRoutes(Actions(services, outbox)).routes,
+            *InvitationRoutes(invitations).routes,
+            *ContactRoutes(invitations).routes,
+            *ConnectionRoutes(invitations).routes,
         ]
         self._router = Router(services, self.routes, services.uuid7)
 

@@ -61,6 +61,7 @@ class Effect:
         contact: to create. invitation: to mark as used.
         replies: complete messages to send on the connection.
         keys: our new kids, to be found at the door.
+        rejects: the contact is not wanted.
         ended_by_any: the message is none of the exchange's own, but what it waited for.
     """
 
@@ -72,6 +73,7 @@ class Effect:
     replies: list[dict[str, Any]] = field(default_factory=list)
     keys: Sequence[str] = ()
     ended_by_any: bool = False
+    rejects: bool = False
 
     @property
     def completed(self) -> bool:
@@ -87,8 +89,9 @@ class Effect:
         connection = self.connection
         if connection is None:
             return
+        change: dict[str, Value]
         if self.invitation is not None:
-            change: dict[str, Value] = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
+            change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
             unit.merge(self.invitation.key, change, self.invitation.etag)
         if connection.etag:
             unit.merge(connection.key, connection.values(), connection.etag)
@@ -96,9 +99,10 @@ class Effect:
             unit.create(connection.key, connection.values())
         if self.contact is not None:
             unit.create(self.contact.key, self.contact.values())
-        elif connection.state == COMPLETED:
-            accepted: dict[str, Value] = {"status": "ACCEPTED", "updatedAt": connection.updated_at}
-            unit.upsert(Contact.row_key(connection.contact_uuid), accepted)
+        elif connection.state == COMPLETED or self.rejects:
+            status = "REJECTED" if self.rejects else "ACCEPTED"
+            change = {"status": status, "updatedAt": connection.updated_at}
+            unit.upsert(Contact.row_key(connection.contact_uuid), change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,12 @@ class Handshake:
         connection.thid, connection.pthid = message.thid, message.pthid or ""
         connection.invitation_uuid = invitation.uuid if invitation else ""
         connection.contact_did = contact.did or theirs.id
+        waiting = await tenant.records.get(Connection, connection.uuid) if contact.etag else None
+        if waiting is not None:
+            # Made with the contact, before it was invited; its messages are held.
+            if waiting.state != "start":
+                raise Refused("contact-connected", "the contact of the invitation is connected already")
+            connection.etag = waiting.etag
         connection.their_did, connection.their_document = theirs.id, _kept(theirs)
         effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
         if invitation is not None and not invitation.multi_use:

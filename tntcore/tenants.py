@@ -211,7 +211,7 @@ class Tenants:
                 their_verkeys=verkeys(theirs),
                 their_dids=_dids(theirs),
             )
-        document = parse_document(record.document)
+        document = document_of(record.did, record.document)
         return Recipient(
             scope=record.uuid,
             identity_uuid=record.uuid if isinstance(record, Identity) else record.identity_uuid,

@@ -6,7 +6,31 @@ from typing import Any
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, filters, found, listing
+from tntcore.invitations import Invitations
 from tntcore.records import Connection
+
+
+class ConnectionRoutes:
+    def __init__(self, invitations: Invitations) -> None:
+        self._invitations = invitations
+        self.routes = [
+            Route("GET", "connection", list_),
+            Route("GET", "connection/{uuid}", read),
+            Route("POST", "connection/{uuid}/accept", self.accept),
+            Route("POST", "connection/{uuid}/reject", self.reject),
+        ]
+
+    async def accept(self, call: Call) -> Response:
+        """Answers a request that waits, or sends one (again) for an invitation that was received."""
+        return await self._decide(call, accept=True)
+
+    async def reject(self, call: Call) -> Response:
+        """Rejects a request that waits, or gives up an exchange that is under way."""
+        return await self._decide(call, accept=False)
+
+    async def _decide(self, call: Call, *, accept: bool) -> Response:
+        connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
+        return answer(_view(await self._invitations.decide(call.tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:
@@ -30,12 +54,7 @@ def _view(connection: Connection) -> dict[str, Any]:
         myDid=connection.my_did or None,
         theirDid=connection.their_did or None,
         protocol=connection.protocol or None,
+        role=connection.role or None,
         state=connection.state,
         version=connection.version,
     )
-
-
-ROUTES = [
-    Route("GET", "connection", list_),
-    Route("GET", "connection/{uuid}", read),
-]

@@ -6,41 +6,108 @@ from typing import Any
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
+from tntcore.api.invitations import invitation_view
 from tntcore.api.views import entity, filters, listing, not_found, text
 from tntcore.connections import start
-from tntcore.errors import Problem
+from tntcore.errors import DidError, Problem
+from tntcore.invitations import Invitations, Wanted
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.pipeline.outbound import drain
-from tntcore.records import Connection, Contact
+from tntcore.records import Connection, Contact, Identity
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
 
-async def create(call: Call) -> Response:
-    """`{contact: {did | email, displayName, internalRef}, identityId?}`: REQUESTED until its connection is complete."""
-    body = call.request.object()
-    given = body.get("contact")
-    if not isinstance(given, dict):
-        raise Problem(400, "contact-invalid", "contact has to be an object such as {did, displayName, internalRef}.")
-    now = call.services.now()
-    contact = Contact(
-        uuid=call.services.uuid7(),
-        status="REQUESTED",
-        did=text(given.get("did"), "did", maximum=4000),
-        email=text(given.get("email"), "email", maximum=320),
-        display_name=text(given.get("displayName"), "displayName", maximum=200),
-        internal_ref=text(given.get("internalRef"), "internalRef", maximum=200),
-        created_at=now,
-        updated_at=now,
-    )
-    if not contact.did.startswith("did:") if contact.did else not contact.email:
-        raise Problem(400, "contact-invalid", "contact has to have a did, or else an email.")
-    identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
-    connection = start(identity, contact, now)
+class ContactRoutes:
+    def __init__(self, invitations: Invitations) -> None:
+        self._invitations = invitations
+        self.routes = [
+            Route("POST", "contact", self.create, creates=True),
+            Route("GET", "contact", list_),
+            Route("GET", "contact/{id}", read),
+            Route("PUT", "contact/{id}", change),
+            Route("DELETE", "contact/{id}", delete),
+        ]
+
+    async def create(self, call: Call) -> Response:
+        """`{contact: {did | email, displayName?, internalRef?}, identityId?}` invites; `{invitationId | invitation |
+        invitationUrl, contact?, identityId?}` accepts. REQUESTED until its connection is completed."""
+        body = call.request.object()
+        given = body.get("contact", {})
+        if not isinstance(given, dict):
+            raise _invalid("contact has to be an object such as {did, displayName, internalRef}.")
+        content = await self._invitation(body)
+        now = call.services.now()
+        contact = Contact(
+            uuid=call.services.uuid7(),
+            status="REQUESTED",
+            did=text(given.get("did"), "did", maximum=4000),
+            email=text(given.get("email"), "email", maximum=320),
+            display_name=text(given.get("displayName"), "displayName", maximum=200),
+            internal_ref=text(given.get("internalRef"), "internalRef", maximum=200),
+            created_at=now,
+            updated_at=now,
+        )
+        identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
+        if content is not None:
+            contact.display_name = contact.display_name or (content.label or "")[:200]
+            connection = await self._invitations.accept(call.tenant, identity, contact, content)
+            return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
+        if contact.did:
+            if not contact.did.startswith("did:"):
+                raise _invalid("did has to be a DID.")
+            return await self._implicit(call, identity, contact)
+        if not contact.email:
+            raise _invalid("contact has to have a did or an email, or else send an invitation to accept.")
+        connection = await _keep(call, identity, contact)
+        wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
+        invitation = await self._invitations.create(call.tenant, identity, wanted)
+        invited = invitation_view(call, invitation)
+        names = ("invitationId", "invitation", "invitationUrl", "qr")
+        return answer(
+            {**_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
+        )
+
+    async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
+        """A DID that cannot be reached now leaves a contact without DID exchange, whose messages are held."""
+        try:
+            connection = await self._invitations.accept_implicit(call.tenant, identity, contact)
+            reason = None
+        except DidError as error:
+            connection = await _keep(call, identity, contact)
+            reason = error.detail
+        return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
+
+    async def _invitation(self, body: dict[str, Any]) -> Content | None:
+        """The invitation that is to be accepted, if one is given."""
+        url, uuid = body.get("invitationUrl"), body.get("invitationId")
+        if url is not None:
+            return read_invitation_url(text(url, "invitationUrl", maximum=200_000, required=True))
+        content = body.get("invitation")
+        if uuid is not None:
+            content = await self._invitations.content_of(text(uuid, "invitationId", required=True))
+            if content is None:
+                raise Problem(404, "invitation-unknown", "There is no invitation of that id that can be accepted.")
+        if content is None:
+            return None
+        if not isinstance(content, dict):
+            raise _invalid("invitation has to be a JSON object.")
+        return read_invitation(content)
+
+
+async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
+    """The contact and its connection, in state `start`."""
+    connection = start(identity, contact, call.services.now())
     unit = Unit()
     unit.create(contact.key, contact.values())
     unit.create(connection.key, connection.values())
     await call.tenant.records.commit(unit)
-    return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
+    return connection
+
+
+def _invalid(detail: str) -> Problem:
+    return Problem(400, "contact-invalid", detail)
 
 
 async def list_(call: Call) -> Response:
@@ -116,12 +183,3 @@ def _view(contact: Contact) -> dict[str, Any]:
         displayName=contact.display_name,
         internalRef=contact.internal_ref or None,
     )
-
-
-ROUTES = [
-    Route("POST", "contact", create, creates=True),
-    Route("GET", "contact", list_),
-    Route("GET", "contact/{id}", read),
-    Route("PUT", "contact/{id}", change),
-    Route("DELETE", "contact/{id}", delete),
-]

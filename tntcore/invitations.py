@@ -1,0 +1,288 @@
+"""How contacts are made: invitations of ours and of others, and the decisions that a tenant takes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from tntcore.connections import pairwise, start
+from tntcore.dids import key as did_key
+from tntcore.dids.document import Service
+from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.envelope.keys import verkey_to_did_key
+from tntcore.errors import DidError, Problem
+from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
+from tntcore.messaging import invitations as rfc434
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.protocols import did_exchange as rfc23
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED, OutOfTurn
+from tntcore.records import Action, Connection, Contact, Identity, Invitation
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found
+from tntcore.tenants import KeyPairs, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new invitation is to be like. `form` is `out-of-band/1` or `connections/1`; times in milliseconds."""
+
+    form: str = "out-of-band/1"
+    label: str = ""
+    goal: str | None = None
+    goal_code: str | None = None
+    handshake_protocols: tuple[str, ...] = SUPPORTED
+    multi_use: bool = False
+    expires_at: int = 0
+    contact_uuid: str = ""
+
+
+class Invitations:
+    def __init__(self, services: Services, outbox: Outbox, handshake: Handshake) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._handshake = handshake
+
+    async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
+        """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400."""
+        services, now = self._services, self._services.now()
+        keys = KeyPairs.generate()
+        document = pairwise(services, keys)
+        uuid, invitation_id = services.uuid7(), random_uuid(services.random)
+        service = rfc434.inline_service(services.config.endpoint, keys.verkey)
+        expires_at = wanted.expires_at // 1000 or None
+        if wanted.form == "connections/1":
+            content = rfc434.make_connection_invitation(
+                id=invitation_id, label=wanted.label, service=service, expires_at=expires_at
+            )
+        else:
+            content = rfc434.make_invitation_1(
+                id=invitation_id,
+                services=[service],
+                handshake_protocols=wanted.handshake_protocols,
+                label=wanted.label,
+                goal=wanted.goal,
+                goal_code=wanted.goal_code,
+                expires_at=expires_at,
+            )
+        invitation = Invitation(
+            uuid=uuid,
+            invitation_id=invitation_id,
+            form=wanted.form,
+            identity_uuid=identity.uuid,
+            identity_did=identity.did,
+            contact_uuid=wanted.contact_uuid,
+            multi_use=wanted.multi_use,
+            expires_at=wanted.expires_at,
+            did=document.id,
+            document=dict(document.raw),
+            content=content,
+            created_at=now,
+            updated_at=now,
+        )
+        invitation.keys = tenant.records.seal(keys.serialise(), invitation.key)
+        owner = Found(tenant.uuid, "invitation", uuid)
+        await services.lookups.add("invitation", uuid, owner)
+        for kid in keys.by_kid(document):
+            await services.lookups.add("key", kid, owner)
+        unit = Unit()
+        unit.create(invitation.key, invitation.values())
+        await tenant.records.commit(unit)
+        return invitation
+
+    async def content_of(self, uuid: str) -> dict[str, Any] | None:
+        """The content of an invitation of any tenant here, as its maker hands it to whom it likes; None if unknown."""
+        owner = await self._services.lookups.find("invitation", uuid)
+        inviter = await self._services.tenants.get(owner.principal) if owner else None
+        invitation = await inviter.records.get(Invitation, uuid) if inviter else None
+        return invitation.content if invitation and invitation.status == "ACTIVE" else None
+
+    async def revoke(self, tenant: Tenant, invitation: Invitation) -> None:
+        """The invitation can no longer be answered; what it began goes on."""
+        unit = Unit()
+        unit.merge(invitation.key, {"status": "REVOKED", "updatedAt": self._services.now()}, invitation.etag)
+        await tenant.records.commit(unit)
+        self._services.tenants.forget_recipient(tenant, invitation.uuid)
+
+    async def accept(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection:
+        """Answers anyone's invitation: a connection in state `request-sent`. Raises `Problem` 400."""
+        now = self._services.now()
+        if content.expires_at and content.expires_at * 1000 < now:
+            raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
+        offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
+        protocol = next((name for name in offered if name in SUPPORTED), None)
+        if protocol is None:
+            raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
+        connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
+        return await self._begin(tenant, identity, contact, connection)
+
+    async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
+        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation").
+
+        Raises:
+            DidError: it cannot be resolved, or not be reached.
+        """
+        document = await self._services.resolver.resolve(contact.did)
+        didcomm_endpoint(document, "v1")
+        connection = self._invited(
+            identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
+        )
+        return await self._begin(tenant, identity, contact, connection)
+
+    async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
+        """A tenant's word on a connection that waits for it, or on one that is to be given up.
+
+        Raises:
+            Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
+        """
+        changed = replace(connection, updated_at=self._services.now())
+        effect = Effect(changed, vouched=True)
+        try:
+            if not accept:
+                await self._reject(tenant, changed, effect)
+            elif changed.role == "responder":
+                inviter = await self._inviter(tenant, changed)
+                if inviter is None:
+                    raise Problem(409, "invitation-gone", "The invitation was deleted.")
+                self._handshake.respond(tenant, changed, inviter, effect)
+            else:
+                identity = await tenant.records.get(Identity, changed.identity_uuid)
+                self._handshake.request(tenant, changed, identity.display_name if identity else "", effect)
+        except OutOfTurn:
+            raise Problem(
+                409, "nothing-to-decide", f"A {connection.role} in state {connection.state} cannot be told that."
+            ) from None
+        await self._apply(tenant, effect)
+        return changed
+
+    async def _reject(self, tenant: Tenant, changed: Connection, effect: Effect) -> None:
+        if changed.state in ("completed", "abandoned", "start"):
+            raise OutOfTurn(f"rejecting in state {changed.state}")
+        effect.rejects = True
+        if (changed.role, changed.state) == ("responder", "request-received"):
+            changed.state = rfc23.move("responder", "request-received", "send problem-report")
+            inviter = await self._inviter(tenant, changed)
+            if inviter is not None and inviter.invitation is not None and not changed.keys:
+                # Nothing was made for this connection yet: the invitation's key speaks for the last time.
+                keys = KeyPairs.deserialise(tenant.records.open(inviter.invitation.keys, inviter.invitation.key))
+                changed.keys = tenant.records.seal(keys.serialise(), changed.key)
+                changed.my_did, changed.my_document = inviter.invitation.did, inviter.invitation.document
+            if changed.keys:
+                effect.replies.append(
+                    rfc23.problem_report(
+                        changed.protocol,
+                        message_id=random_uuid(self._services.random),
+                        thid=changed.thid,
+                        code="request_not_accepted",
+                        explain="The request was rejected.",
+                    )
+                )
+        else:
+            # What was sent is retracted by not answering (RFC 0023, "Errors").
+            changed.state = "abandoned"
+
+    async def _inviter(self, tenant: Tenant, connection: Connection) -> Any:
+        if connection.invitation_uuid:
+            return await self._services.tenants.recipient(tenant, "invitation", connection.invitation_uuid)
+        return await self._services.tenants.recipient(tenant, "identity", connection.identity_uuid)
+
+    def _invited(
+        self, identity: Identity, contact: Contact, protocol: str, pthid: str, document: Mapping[str, Any]
+    ) -> Connection:
+        connection = start(identity, contact, self._services.now())
+        connection.role = "requester"
+        connection.state = rfc23.move("requester", "start", "invitation")
+        connection.protocol, connection.pthid = protocol, pthid
+        connection.their_document = dict(document)
+        connection.their_did = str(document["id"])
+        return connection
+
+    async def _begin(self, tenant: Tenant, identity: Identity, contact: Contact, connection: Connection) -> Connection:
+        effect = Effect(connection, vouched=True, contact=contact)
+        self._handshake.request(tenant, connection, identity.display_name, effect)
+        await self._apply(tenant, effect)
+        return connection
+
+    async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
+        """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
+        reasons = []
+        for service in services:
+            try:
+                if isinstance(service, str):
+                    document = await self._services.resolver.resolve(service)
+                    didcomm_endpoint(document, "v1")
+                    known = {**document.raw, "id": document.id}
+                else:
+                    known = _inline_document(service)
+            except DidError as error:
+                reasons.append(error.detail)
+                continue
+            if len(orjson.dumps(known)) <= MAX_DOCUMENT:
+                return known
+        raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
+
+    async def _apply(self, tenant: Tenant, effect: Effect) -> None:
+        """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409."""
+        connection = effect.connection
+        if connection is None:
+            return
+        services, now = self._services, self._services.now()
+        owner = Found(tenant.uuid, "connection", connection.uuid)
+        for kid in effect.keys:
+            await services.lookups.add("key", kid, owner)
+        action = Action(
+            uuid=action_uuid(connection.uuid, connection.thid),
+            reference_id=connection.thid,
+            direction="OUT" if connection.role == "requester" else "IN",
+            identity_did=connection.identity_did,
+            contact_did=connection.contact_did,
+            contact_uuid=connection.contact_uuid,
+            connection_uuid=connection.uuid,
+            created_at=now,
+            updated_at=now,
+        )
+        unit = Unit()
+        effect.add_to(unit)
+        if effect.replies:
+            unit.upsert(action.key, action.values())
+        sent = [
+            await write(tenant.records, connection, action, orjson.dumps(reply), message_uuid=services.uuid7(), now=now)
+            for reply in effect.replies
+        ]
+        for outgoing in sent:
+            outgoing.add_to(unit)
+        await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid for outgoing in sent])
+        try:
+            await tenant.records.commit(unit)
+        except (Changed, Exists):
+            raise Problem(409, "connection-changed", "The connection was changed meanwhile. Try again.") from None
+        services.tenants.forget_recipient(tenant, connection.uuid)
+        for outgoing in sent:
+            await self._outbox.outbound(outgoing.item(tenant.uuid))
+
+
+def _inline_document(service: Service) -> dict[str, Any]:
+    """A document of an inline service (RFC 0434): its keys authenticate, its endpoint is where to send."""
+    keys = [did_key.resolve(verkey_to_did_key(verkey)) for verkey in service.recipient_keys]
+    methods = [next(iter(document.raw["verificationMethod"])) for document in keys]
+    return {
+        "id": keys[0].id,
+        "verificationMethod": methods,
+        "authentication": [method["id"] for method in methods],
+        "service": [
+            {
+                "id": f"{keys[0].id}#did-communication",
+                "type": "did-communication",
+                "priority": 0,
+                "recipientKeys": list(service.recipient_keys),
+                "routingKeys": list(service.routing_keys),
+                "serviceEndpoint": service.endpoint,
+            }
+        ],
+    }
