@@ -1,7 +1,7 @@
 """The service in a process of its own, as the benchmark measures it: `python -m devtools.bench.service`.
 
-Configured by the environment as ever, with BENCH_PORT and BENCH_WAKE (`true`, `false`) beside it. It reads one JSON
-object a line from its standard input, answers each with one line, and ends with its input:
+Configured by the environment as ever, with BENCH_PORT, BENCH_MASTER_KEY and BENCH_WAKE (`true`, `false`) beside it. It
+reads one JSON object a line from its standard input, answers each with one line, and ends with its input:
 
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
@@ -17,12 +17,12 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 import function_app
+from devtools.bench import ROOT
 from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
 from tntcore.app import App
@@ -31,8 +31,6 @@ from tntcore.records import Contact, Identity
 from tntcore.storage.commit import Unit
 from tntcore.tenants import KeyPairs, Tenant
 
-ROOT = Path(__file__).resolve().parents[2]
-MASTER_KEY = "operator"
 _MAX_LINE = 1 << 24
 
 
@@ -95,7 +93,7 @@ async def main() -> None:
         read_json(ROOT / "host.json"),
         os.environ[STORAGE_SETTING],
         port=int(os.environ["BENCH_PORT"]),
-        master_key=MASTER_KEY,
+        master_key=os.environ["BENCH_MASTER_KEY"],
     )
     await host.start()
     if os.environ.get("BENCH_WAKE", "true") == "true":

@@ -19,14 +19,15 @@ import orjson
 import requests
 
 from devtools.azurite import Azurite
+from devtools.bench import ROOT
 from devtools.bench.measure import Snapshot, Usage, storage_calls
-from devtools.bench.service import MASTER_KEY, ROOT
 from devtools.ports import free_ports
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import PrivateKey
 from tntcore.tenants import DIDCOMM_WEBHOOK, KeyPairs
 
+_MASTER_KEY = "operator"
 _MAX_LINE = 1 << 24
 
 
@@ -97,7 +98,7 @@ class Stack:
 
     def _register(self, number: int, hook: str) -> tuple[str, str]:
         made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"},
-                     {"x-functions-key": MASTER_KEY})  # fmt: skip
+                     {"x-functions-key": _MASTER_KEY})  # fmt: skip
         _call(
             f"{self.service.url}/api/settings/{DIDCOMM_WEBHOOK}",
             {"setting": [{"url": hook, "match": "basicmessage"}]},
@@ -135,6 +136,7 @@ async def running(*, wake: bool) -> AsyncIterator[Stack]:
                 "TNT_MASTER_KEY_FILE": str(Path(folder) / "master-keys.json"),
                 "TNT_EGRESS_ALLOW": "127.0.0.0/8",
                 "TNT_ALLOW_HTTP": "true",
+                "BENCH_MASTER_KEY": _MASTER_KEY,
                 "BENCH_PORT": str(port),
                 "BENCH_WAKE": "true" if wake else "false",
             },
