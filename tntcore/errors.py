@@ -17,14 +17,18 @@ class Problem(Exception):
         code: stable, in kebab-case; `type` of the answer is `urn:tnt:problem:<code>`.
         detail: what to change, in one or two sentences. Never contains a secret or a plaintext.
         retry_after: seconds, sent as `Retry-After` where trying again later may work.
+        allow: the methods that there are, sent as `Allow`.
     """
 
-    def __init__(self, status: int, code: str, detail: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, retry_after: int | None = None, allow: str | None = None
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+        self.allow = allow
 
     @property
     def type(self) -> str:

@@ -76,7 +76,9 @@ class ActionRoutes:
         records = call.tenant.records
         action = await found(records, Action, call.arguments["uuid"])
         entries = (await records.list(Entry, limit=1000, under=f"{action.uuid}.")).records
-        return answer(_view(action, call, messages=sorted(entry.message_uuid for entry in entries)))
+        return answer(
+            _view(action, call, messages=sorted(entry.message_uuid for entry in entries if entry.message_uuid))
+        )
 
 
 def _message(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -68,6 +68,8 @@ def answer(value: Any, status: int = 200) -> Response:
 def problem(error: Problem, trace_id: str) -> Response:
     """RFC 9457, with a `type` that is stable and a `detail` that says what to change."""
     headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.allow is not None:
+        headers["allow"] = error.allow
     body = {
         "type": error.type,
         "title": error.code.replace("-", " "),

@@ -15,7 +15,7 @@ from tntcore.custody import CustodyError
 from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.records import AssetData, Message
+from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
@@ -54,15 +54,35 @@ async def read(call: Call) -> Response:
 
 
 async def erase(call: Call) -> Response:
-    """Deletes the message, its body and its attachments' records. What is on its way is not recalled."""
+    """Deletes the message, its body, its deliveries and its attachments' records. What is under way is not recalled.
+
+    That there was a message of this `@id` stays known: the same one, sent again, is still a duplicate.
+    """
     records = call.tenant.records
     message = await found(records, Message, call.arguments["uuid"])
+    where, parameters = "messageUuid eq @message", {"message": message.uuid}
+    deliveries = (
+        await records.list(Delivery, limit=100, under=message.uuid[:13], where=where, parameters=parameters)
+    ).records
+    entries = (
+        await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where, parameters=parameters)
+    ).records
     unit = Unit()
     unit.delete(message.key)
     for asset in await records.many(AssetData, message.asset_data):
         unit.delete(asset.key)
+    for delivery in deliveries:
+        unit.delete(delivery.key)
+    for entry in entries:
+        unit.merge(entry.key, {"messageUuid": ""})
     await records.commit(unit)
     await records.delete_body(message.uuid)
+    for delivery in deliveries:
+        failures = Unit()
+        for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
+            failures.delete(attempt.key)
+        if failures.operations:
+            await records.commit(failures)
     return Response(204, content_type="")
 
 

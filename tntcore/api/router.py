@@ -9,6 +9,7 @@ from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route,
 from tntcore.api.idempotency import once
 from tntcore.errors import Problem
 from tntcore.services import Services
+from tntcore.storage.commit import Changed, Exists
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,12 @@ class Router:
             return await route.handler(call)
         except Problem as error:
             return problem(error, self._new_trace_id())
+        except (Changed, Exists):
+            # Two calls changed, or deleted, one thing at the same moment: one of them did.
+            return problem(
+                Problem(409, "changed-meanwhile", "It was changed meanwhile. Read it and try again."),
+                self._new_trace_id(),
+            )
         except Exception:
             trace_id = self._new_trace_id()
             log.exception("a request failed, trace %s: %s %s", trace_id, request.method, request.path)
@@ -58,7 +65,8 @@ class Router:
                 return route, arguments
             allowed.add(route.method)
         if allowed:
-            raise Problem(405, "method-not-allowed", f"This path takes {', '.join(sorted(allowed))}.")
+            methods = ", ".join(sorted(allowed))
+            raise Problem(405, "method-not-allowed", f"This path takes {methods}.", allow=methods)
         raise Problem(404, "no-such-path", "There is nothing at this path.")
 
     async def _let_in(self, request: Request) -> Tenant:

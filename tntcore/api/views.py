@@ -57,7 +57,7 @@ async def listing(
     hits = await records.list(kind, limit=limit, start=token or start, where=where, parameters=parameters)
     total = len(hits.records)
     if hits.next is not None or token:
-        total = await records.count(kind, where=where, parameters=parameters)
+        total = await records.count(kind, start=start, where=where, parameters=parameters)
     views = []
     for record in hits.records:
         shown = view(record)
