@@ -137,8 +137,6 @@ def verify_field(decorator: Mapping[str, Any]) -> VerifiedField:
     data, signature = (base64url.decode(decorator.get(name)) for name in ("sig_data", "signature"))
     signer = _verkey(decorator.get("signer"))
     _check(data, signature, signer)
-    if len(data) < _TIMESTAMP_BYTES:
-        raise EnvelopeError("malformed", "signed data without timestamp")
     return VerifiedField(_json(data[_TIMESTAMP_BYTES:]), signer, int.from_bytes(data[:_TIMESTAMP_BYTES], "big"))
 
 

@@ -200,7 +200,7 @@ def test_several_signatures_all_have_to_be_good() -> None:
         lambda a: jws_of(a).update(protected=encode(b"{")),
         lambda a: jws_of(a).update(protected=encode(b"[" * 2000)),
         lambda a: jws_of(a).update(header=[]),
-        lambda a: jws_of(a).update(signatures=[]),
+        lambda a: jws_of(a).update(signatures=[dict(jws_of(a))]),
         lambda a: a["data"].update(jws={"signatures": []}),
         lambda a: a["data"].update(jws={"signatures": [1]}),
         lambda a: a["data"].update(jws={"signatures": [jws_of(a)] * (MAX_SIGNATURES + 1)}),

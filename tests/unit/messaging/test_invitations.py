@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -270,16 +271,23 @@ def test_what_is_wrong_is_told(invitation: Any, code: str) -> None:
         ([], None),
     ],
 )
-def test_expiry_of_a_v1_invitation(timing: Any, expected: int | None) -> None:
-    assert read_invitation({**OOB, "~timing": timing}).expires_at == expected
+def test_expiry_of_a_v1_invitation(timing: Any, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        assert read_invitation({**OOB, "~timing": timing}).expires_at == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
-@pytest.mark.parametrize("value", [OOB, OOB_2, CONNECTION, {**OOB, "label": "Zoë ?>~"}])
+@pytest.mark.parametrize("value", [OOB, OOB_2, CONNECTION, {**OOB, "label": "Zoë ???~~~"}])
 @pytest.mark.parametrize("name", ["oob", "c_i", "_oob"])
 def test_it_is_read_from_a_url_in_whatever_base64(value: Mapping[str, Any], name: str) -> None:
     expected = read_invitation(value)
     padded = encode(value)
     standard = padded.replace("-", "+").replace("_", "/")
+    assert ("???" in str(value)) == ({"+", "/"} <= set(standard))
     for text in (padded, padded.rstrip("="), standard, quote(standard, safe=""), quote(padded, safe="")):
         for url in (f"https://a.example/x?{name}={text}", f"didcomm://invite?a=b&{name}={text}#top"):
             assert read_invitation_url(f" {url}\n") == expected
