@@ -4,9 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devtools.azurite import Azurite
 from tests.stack import Client, Stack
+
+# On a fresh machine hypothesis first builds its table of Unicode, which it then takes for a slow strategy.
+settings.register_profile("project", settings(), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

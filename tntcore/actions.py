@@ -89,6 +89,8 @@ class Actions:
             return await self._send(tenant, thread, message)
 
     async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> tuple[Action, Message]:
+        if thread.connection.state == "abandoned":
+            raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
         plaintext = self._complete(thread, message)
         message_uuid, now = self._services.uuid7(), self._services.now()
         records = tenant.records

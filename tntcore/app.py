@@ -30,6 +30,7 @@ from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.poison import Poison
 from tntcore.pipeline.relay import Relay
 from tntcore.pipeline.sweep import Sweep
+from tntcore.rotation import Rotation
 from tntcore.services import Services, open_services
 
 _MODULES = (
@@ -56,18 +57,18 @@ class App:
         outbox = Outbox(services)
         self.services = services
         self.outbound = Outbound(services, outbox)
-        self.handshake = Handshake(services)
-        self.inbound = Inbound(services, outbox, self.outbound, self.handshake)
+        handshake, rotation = Handshake(services), Rotation(services)
+        self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation)
         self.relay = Relay(services, outbox)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound)
-        invitations = Invitations(services, outbox, self.handshake)
+        invitations = Invitations(services, outbox, handshake)
         self.routes: Sequence[Route] = [
             *(route for module in _MODULES for route in module.ROUTES),
             *ActionRoutes(Actions(services, outbox)).routes,
             *InvitationRoutes(invitations).routes,
             *ContactRoutes(invitations).routes,
-            *ConnectionRoutes(invitations).routes,
+            *ConnectionRoutes(invitations, rotation).routes,
         ]
         self._router = Router(services, self.routes, services.uuid7)
 

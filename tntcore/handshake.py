@@ -61,8 +61,9 @@ class Effect:
         contact: to create. invitation: to mark as used.
         replies: complete messages to send on the connection.
         keys: our new kids, to be found at the door.
+        to_previous: the replies go to the DID that the other side had before.
         rejects: the contact is not wanted.
-        ended_by_any: the message is none of the exchange's own, but what it waited for.
+        ordinary: the message is one of an established connection, whose sender is known whatever the message does.
     """
 
     connection: Connection | None = None
@@ -72,7 +73,8 @@ class Effect:
     invitation: Invitation | None = None
     replies: list[dict[str, Any]] = field(default_factory=list)
     keys: Sequence[str] = ()
-    ended_by_any: bool = False
+    ordinary: bool = False
+    to_previous: bool = False
     rejects: bool = False
 
     @property
@@ -81,8 +83,8 @@ class Effect:
 
     @property
     def of_handshake(self) -> bool:
-        """Whether the message itself is one of the exchange, and not only what an exchange waited for."""
-        return not self.ended_by_any
+        """Whether the message is one of those that establish the connection."""
+        return not self.ordinary
 
     def add_to(self, unit: Unit) -> None:
         """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
@@ -159,7 +161,7 @@ class Handshake:
         ):
             state = rfc.move("responder", "response-sent", "receive complete")
             changed = replace(connection, state=state, updated_at=self._services.now())
-            return Effect(connection=changed, vouched=True, ended_by_any=True)
+            return Effect(connection=changed, vouched=True, ordinary=True)
         return None
 
     def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
@@ -213,7 +215,7 @@ class Handshake:
             if waiting.state != "start":
                 raise Refused("contact-connected", "the contact of the invitation is connected already")
             connection.etag = waiting.etag
-        connection.their_did, connection.their_document = theirs.id, _kept(theirs)
+        connection.their_did, connection.their_document = theirs.id, kept(theirs)
         effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
         if invitation is not None and not invitation.multi_use:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
@@ -230,7 +232,7 @@ class Handshake:
         connection.state = rfc.move("responder", connection.state, "send response")
         mine = self._mine(connection.protocol)
         self._adopt(tenant, connection, mine, effect)
-        signer = next(key for key in inviter.secrets.values() if key.curve == "Ed25519")
+        signer = inviter.signer
         now = self._services.now()
         attached: dict[str, Any]
         if _is_connections(connection.protocol):
@@ -295,7 +297,7 @@ class Handshake:
         if sender not in verkeys(theirs) and sender not in inviters:
             raise Refused("response-not-accepted", "the sender's key is not in the new document")
         changed = replace(connection, state=state, updated_at=self._services.now())
-        changed.their_did, changed.their_document = theirs.id, _kept(theirs)
+        changed.their_did, changed.their_document = theirs.id, kept(theirs)
         changed.contact_did = changed.contact_did or theirs.id
         effect = Effect(changed, vouched=True)
         message_id = random_uuid(self._services.random)
@@ -324,8 +326,8 @@ class Handshake:
         did = message.fields.get("did")
         if not isinstance(did, str):
             raise Refused("request-not-accepted", "the request has no did")
-        if _resolvable(did):
-            return _checked(await self._services.resolver.resolve(did))
+        if resolvable(did):
+            return checked(await self._services.resolver.resolve(did))
         verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
         document = _attached(verified.payload, did)
         if not set(verified.signers) & verkeys(document):
@@ -349,14 +351,14 @@ class Handshake:
             _require(inviters, verified.signers)
             if verified.payload.decode("utf-8", "replace") != did:
                 raise Refused("response-not-accepted", "another DID is signed than the one that is given")
-        if not _resolvable(did):
+        if not resolvable(did):
             verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
             _require(inviters, verified.signers)
             return _attached(verified.payload, did)
         if rotate is None:
             # Nothing is signed: then the envelope has to be the invitation's key's own.
             _require(inviters, (sender,))
-        return _checked(await self._services.resolver.resolve(did))
+        return checked(await self._services.resolver.resolve(did))
 
     def _mine(self, protocol: str) -> Mine:
         """A new DID of ours in the form that the dialect's agents read."""
@@ -390,7 +392,8 @@ def _require(inviters: frozenset[str], signers: Sequence[str]) -> None:
         raise Refused("response-not-accepted", "it is not signed by a key of the invitation")
 
 
-def _resolvable(did: str) -> bool:
+def resolvable(did: str) -> bool:
+    """Whether the DID is of a method whose documents are looked up, and never taken from a message."""
     return did.startswith(("did:peer:0", "did:peer:2", "did:peer:4", "did:key:", "did:web:"))
 
 
@@ -413,21 +416,22 @@ def _attached(payload: bytes, did: str) -> DidDocument:
 
 def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
     if did.startswith("did:peer:1"):
-        return _checked(peer.check_1(did, raw))
+        return checked(peer.check_1(did, raw))
     if did.startswith("did:") and not did.startswith("did:sov:"):
         raise Refused("did-unsupported", "a document may be attached only for a DID that cannot be resolved")
-    return _checked(parse_document(raw, qualify(did)))
+    return checked(parse_document(raw, qualify(did)))
 
 
-def _checked(document: DidDocument) -> DidDocument:
+def checked(document: DidDocument) -> DidDocument:
     """A document that a message can be sent to, and that a connection can keep."""
     didcomm_endpoint(document, "v1")
-    if len(orjson.dumps(_kept(document))) > MAX_DOCUMENT:
+    if len(orjson.dumps(kept(document))) > MAX_DOCUMENT:
         raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
     return document
 
 
-def _kept(document: DidDocument) -> dict[str, Any]:
+def kept(document: DidDocument) -> dict[str, Any]:
+    """What a connection keeps of a document."""
     return {**document.raw, "id": document.id}
 
 

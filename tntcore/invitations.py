@@ -17,6 +17,7 @@ from tntcore.errors import DidError, Problem
 from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
@@ -158,7 +159,7 @@ class Invitations:
             raise Problem(
                 409, "nothing-to-decide", f"A {connection.role} in state {connection.state} cannot be told that."
             ) from None
-        await self._apply(tenant, effect)
+        await self.apply(tenant, effect)
         return changed
 
     async def _reject(self, tenant: Tenant, changed: Connection, effect: Effect) -> None:
@@ -206,7 +207,7 @@ class Invitations:
     async def _begin(self, tenant: Tenant, identity: Identity, contact: Contact, connection: Connection) -> Connection:
         effect = Effect(connection, vouched=True, contact=contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
-        await self._apply(tenant, effect)
+        await self.apply(tenant, effect)
         return connection
 
     async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
@@ -227,7 +228,7 @@ class Invitations:
                 return known
         raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
 
-    async def _apply(self, tenant: Tenant, effect: Effect) -> None:
+    async def apply(self, tenant: Tenant, effect: Effect) -> None:
         """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409."""
         connection = effect.connection
         if connection is None:
@@ -236,10 +237,11 @@ class Invitations:
         owner = Found(tenant.uuid, "connection", connection.uuid)
         for kid in effect.keys:
             await services.lookups.add("key", kid, owner)
+        thid = Plaintext.read(orjson.dumps(effect.replies[0])).thid if effect.replies else connection.thid
         action = Action(
-            uuid=action_uuid(connection.uuid, connection.thid),
-            reference_id=connection.thid,
-            direction="OUT" if connection.role == "requester" else "IN",
+            uuid=action_uuid(connection.uuid, thid),
+            reference_id=thid,
+            direction="IN" if thid == connection.thid and connection.role == "responder" else "OUT",
             identity_did=connection.identity_did,
             contact_did=connection.contact_did,
             contact_uuid=connection.contact_uuid,

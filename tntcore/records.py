@@ -126,7 +126,11 @@ class Contact(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Connection(Record):
-    """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words."""
+    """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words.
+
+    `my_*` is our present DID, `next_*` one that was announced, `former_*` the one before: what comes under any of them
+    is read. `previous_document` is the other side's before its present one.
+    """
 
     KIND: ClassVar[str] = "connection"
     identity_uuid: str = ""
@@ -145,6 +149,14 @@ class Connection(Record):
     keys: bytes = b""
     their_did: str = ""
     their_document: dict[str, Any] = field(default_factory=dict)
+    previous_document: dict[str, Any] = field(default_factory=dict)
+    next_did: str = ""
+    next_document: dict[str, Any] = field(default_factory=dict)
+    next_keys: bytes = b""
+    next_thid: str = ""
+    former_did: str = ""
+    former_document: dict[str, Any] = field(default_factory=dict)
+    former_keys: bytes = b""
 
 
 @dataclass(kw_only=True, slots=True)

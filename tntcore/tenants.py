@@ -70,6 +70,8 @@ class Recipient:
         scope: uuid of the connection, invitation or identity: what thread ids are relative to.
         secrets: our private keys by kid.
         document: ours. theirs: the contact's; None for an identity or invitation.
+        previous: the one that the contact had before.
+        signer: our present Ed25519 key.
         their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
     """
 
@@ -81,6 +83,8 @@ class Recipient:
     document: DidDocument
     secrets: Mapping[str, PrivateKey]
     theirs: DidDocument | None
+    previous: DidDocument | None
+    signer: PrivateKey
     their_verkeys: frozenset[str]
     their_dids: frozenset[str]
 
@@ -199,6 +203,16 @@ class Tenants:
         if isinstance(record, Connection):
             document = document_of(record.my_did, record.my_document)
             theirs = document_of(record.their_did, record.their_document) if record.their_document else None
+            before = record.previous_document
+            previous = document_of(str(before.get("id", "")), before) if before else None
+            secrets = keys.by_kid(document)
+            for did, kept, sealed in (
+                (record.next_did, record.next_document, record.next_keys),
+                (record.former_did, record.former_document, record.former_keys),
+            ):
+                if sealed:
+                    others = KeyPairs.deserialise(tenant.records.open(sealed, record.key))
+                    secrets = {**others.by_kid(document_of(did, kept)), **secrets}
             return Recipient(
                 scope=record.uuid,
                 identity_uuid=record.identity_uuid,
@@ -206,10 +220,12 @@ class Tenants:
                 connection=record,
                 invitation=None,
                 document=document,
-                secrets=keys.by_kid(document),
+                secrets=secrets,
                 theirs=theirs,
-                their_verkeys=verkeys(theirs),
-                their_dids=_dids(theirs),
+                previous=previous,
+                signer=keys.ed25519,
+                their_verkeys=verkeys(theirs) | verkeys(previous),
+                their_dids=_dids(theirs) | _dids(previous),
             )
         document = document_of(record.did, record.document)
         return Recipient(
@@ -221,6 +237,8 @@ class Tenants:
             document=document,
             secrets=keys.by_kid(document),
             theirs=None,
+            previous=None,
+            signer=keys.ed25519,
             their_verkeys=frozenset(),
             their_dids=frozenset(),
         )

@@ -22,7 +22,8 @@ from tntcore.messaging.ids import UuidFactory
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import delivery_uuid, relay_item
-from tntcore.protocols.registry import decide
+from tntcore.protocols.registry import PROTOCOLS, decide
+from tntcore.protocols.transition import Context
 from tntcore.records import Action, Delivery, Entry, Principal, entry_id
 from tntcore.records import Message as StoredMessage
 from tntcore.services import now_ms
@@ -132,6 +133,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
         )
 
     hook = body()
+    context = Context(uuid7, PROTOCOLS)
 
     def columns() -> None:
         unit = Unit()
@@ -149,7 +151,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
         "decryption": (lambda: unpack(packed, secrets, {}), 1),
         "message: read, attachments": (lambda: (Message.read(plain), attachments(message)), 1),
         "thread: action's uuid": (lambda: action_uuid(scope, message.id), 1),
-        "protocol: decide": (lambda: decide(message), 1),
+        "protocol: decide": (lambda: decide(message, context), 1),
         "custody: seal the body": (lambda: records.seal_body(uuid, plain), 1),
         "webhooks: setting (cached)": (lambda: finish(tenant.webhooks(DIDCOMM_WEBHOOK)), 2),
         "webhooks: match": (lambda: select(entries, message), 1),

@@ -135,7 +135,12 @@ class Host:
         invoke = Invoker(self._threads)
         # The client's own retries add up to 40 s, which a shutdown would wait for; the listeners try again anyway.
         self._service = QueueServiceClient.from_connection_string(
-            self._connection_string, retry_total=1, initial_backoff=0, increment_base=0, random_jitter_range=0
+            self._connection_string,
+            retry_total=1,
+            initial_backoff=0,
+            increment_base=0,
+            random_jitter_range=0,
+            use_env_settings=False,
         )
         for function in self.functions:
             if function.kind == "queueTrigger":

@@ -129,3 +129,71 @@ async def test_an_email_makes_an_invitation_for_that_contact(pair: tuple[Client,
     known = await acme.get(f"contact/{contact['uuid']}")
     assert (known["status"], known["displayName"]) == ("ACCEPTED", "Someone")
     assert len((await acme.get("contact"))["hits"]) == 1
+
+
+async def connected(stack: Stack, pair: tuple[Client, Client]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both sides of a connection that came about by an exchange."""
+    acme, bolt = pair
+    invited = await acme.post("invitation", {})
+    contact = await bolt.post("contact", {"invitation": invited["invitation"]})
+    theirs = await completed(bolt, contact["connectionUuid"])
+    return await completed(acme, (await only_connection(acme))["uuid"]), theirs
+
+
+async def test_a_rotated_side_goes_on_under_its_new_did(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    hook_a, hook_b = await acme.webhook("basicmessage"), await bolt.webhook("basicmessage")
+    mine, theirs = await connected(stack, pair)
+    for _ in range(2):
+        before = (await acme.get(f"connection/{mine['uuid']}"))["myDid"]
+        await acme.post(f"connection/{mine['uuid']}/rotate", {}, 200)
+
+        async def rotated() -> bool:
+            sides = await acme.get(f"connection/{mine['uuid']}"), await bolt.get(f"connection/{theirs['uuid']}")
+            return sides[0]["myDid"] == sides[1]["theirDid"] != before  # noqa: B023
+
+        await stack.eventually(rotated)
+        seen = len(hook_a.got), len(hook_b.got)
+        message = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": before}
+        await acme.act(mine["contactUuid"], message)
+        await bolt.act(theirs["contactUuid"], message)
+        await hook_a.count(seen[0] + 1)
+        await hook_b.count(seen[1] + 1)
+    assert all(hook.json()["authenticated"] for hook in (*hook_a.got, *hook_b.got))
+
+
+async def test_a_connection_that_is_hung_up_is_over_on_both_sides(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    mine, theirs = await connected(stack, pair)
+    await acme.post(f"connection/{mine['uuid']}/hangup", {}, 200)
+
+    async def over() -> bool:
+        return bool((await bolt.get(f"connection/{theirs['uuid']}"))["state"] == "abandoned")
+
+    await stack.eventually(over)
+    body = {"type": "DIDCOMM", "to": theirs["contactUuid"], "data": {"message": {"@type": "t"}}}
+    answer = await bolt.call("POST", "action", body)
+    assert (answer.status, answer.json()["type"]) == (409, "urn:tnt:problem:connection-ended")
+
+
+async def test_pings_and_questions_are_answered(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, _ = pair
+    hook = await acme.webhook("ping_response|disclos")
+    mine, _ = await connected(stack, pair)
+    sov = "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/"
+    for question in (
+        {"@type": f"{sov}trust_ping/1.0/ping"},
+        {"@type": "https://didcomm.org/discover-features/1.0/query", "query": "https://didcomm.org/didexchange/*"},
+        {
+            "@type": "https://didcomm.org/discover-features/2.0/queries",
+            "queries": [{"feature-type": "protocol", "match": "*trust*"}, {"feature-type": "protocol", "match": "*"}],
+        },
+    ):
+        await acme.act(mine["contactUuid"], question)
+    await hook.count(3)
+    answers = {hook.json()["type"]: hook.json()["message"] for hook in hook.got}
+    assert f"{sov}trust_ping/1.0/ping_response" in answers
+    disclosed = answers["https://didcomm.org/discover-features/1.0/disclose"]["protocols"]
+    assert {entry["pid"] for entry in disclosed} == {DID_EXCHANGE_1_0, DID_EXCHANGE_1_1}
+    found = answers["https://didcomm.org/discover-features/2.0/disclosures"]["disclosures"]
+    assert "https://didcomm.org/trust_ping/1.0" in {entry["id"] for entry in found}

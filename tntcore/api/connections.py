@@ -8,16 +8,20 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, filters, found, listing
 from tntcore.invitations import Invitations
 from tntcore.records import Connection
+from tntcore.rotation import Rotation
 
 
 class ConnectionRoutes:
-    def __init__(self, invitations: Invitations) -> None:
+    def __init__(self, invitations: Invitations, rotation: Rotation) -> None:
         self._invitations = invitations
+        self._rotation = rotation
         self.routes = [
             Route("GET", "connection", list_),
             Route("GET", "connection/{uuid}", read),
             Route("POST", "connection/{uuid}/accept", self.accept),
             Route("POST", "connection/{uuid}/reject", self.reject),
+            Route("POST", "connection/{uuid}/rotate", self.rotate),
+            Route("POST", "connection/{uuid}/hangup", self.hang_up),
         ]
 
     async def accept(self, call: Call) -> Response:
@@ -27,6 +31,20 @@ class ConnectionRoutes:
     async def reject(self, call: Call) -> Response:
         """Rejects a request that waits, or gives up an exchange that is under way."""
         return await self._decide(call, accept=False)
+
+    async def rotate(self, call: Call) -> Response:
+        """Gives this side of the connection a new DID and new keys."""
+        connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
+        effect = self._rotation.begin(call.tenant, connection)
+        await self._invitations.apply(call.tenant, effect)
+        return answer(_view(effect.connection or connection))
+
+    async def hang_up(self, call: Call) -> Response:
+        """Ends the connection and tells the other side; nothing is received on it or sent from then on."""
+        connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
+        effect = self._rotation.hang_up(connection)
+        await self._invitations.apply(call.tenant, effect)
+        return answer(_view(effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])

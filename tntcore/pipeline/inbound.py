@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,11 +28,13 @@ from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
-from tntcore.pipeline.outgoing import Outgoing, write
+from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.pipeline.relay import redeliver
-from tntcore.protocols.registry import decide
+from tntcore.protocols.registry import PROTOCOLS, decide
+from tntcore.protocols.transition import Context, Transition
 from tntcore.records import Action, AssetData, Connection, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.records import Message as StoredMessage
+from tntcore.rotation import Rotation
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
@@ -72,11 +74,15 @@ class NotYet(Exception):
 
 
 class Inbound:
-    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound, handshake: Handshake) -> None:
+    def __init__(
+        self, services: Services, outbox: Outbox, outbound: Outbound, handshake: Handshake, rotation: Rotation
+    ) -> None:
         self._services = services
         self._outbox = outbox
         self._outbound = outbound
         self._handshake = handshake
+        self._rotation = rotation
+        self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
@@ -194,6 +200,8 @@ class Inbound:
         effect = await self._handshake.receive(
             tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
         )
+        if effect is None and opened.sender and recipient.connection is not None:
+            effect = await self._rotation.receive(recipient.connection, message)
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         distinct = opened.sender and (effect is None or not effect.of_handshake)
         digest = hashlib.sha256(opened.plaintext).hexdigest()
@@ -240,7 +248,9 @@ class Inbound:
         assets = _assets(message, stored, now)
         stored.asset_data = [asset.uuid for asset in assets]
         deliveries = [] if opened.error else await self._deliveries(tenant, message, stored, now)
-        answers = await self._answers(tenant, connection, action, message, effect, uuid, now)
+        transition = decide(message, self._context) if opened.sender and not opened.error else Transition()
+        replies = [*(effect.replies if effect else ()), *transition.replies]
+        answers = await self._answers(tenant, connection, action, replies, uuid, now)
         dedup = Entry(
             uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", message.id or digest),
             message_uuid=uuid,
@@ -249,7 +259,8 @@ class Inbound:
             created_at=now,
         )
         listed = replace(dedup, uuid=entry_id(action.uuid, "in", message.id or digest))
-        errors = await self._failed_actions(tenant, recipient, message, opened.plaintext) if opened.sender else {}
+        failed = transition.failed_threads
+        errors = await self._failed_actions(tenant, recipient, message, failed, opened.plaintext)
         own_error = errors.pop(action.uuid, {})
         thread = f"{tenant.uuid}/{action.uuid}"
         # One that was begun here with the default thread id exists; of any other it is tried, once in each process.
@@ -268,8 +279,8 @@ class Inbound:
                     unit.create(action.key, {**action.values(), **own_error})
                 else:
                     unit.upsert(action.key, {**_known_of_any_thread(action), **own_error})
-                for failed, change in errors.items():
-                    unit.upsert(Action.row_key(failed), change)
+                for other, change in errors.items():
+                    unit.upsert(Action.row_key(other), change)
             unit.create(stored.key, stored.values())
             for record in (*assets, *deliveries):
                 unit.create(record.key, record.values())
@@ -316,13 +327,12 @@ class Inbound:
         tenant: Tenant,
         connection: Connection | None,
         action: Action,
-        message: Message,
-        effect: Effect | None,
+        replies: Sequence[Mapping[str, Any]],
         uuid: str,
         now: int,
     ) -> list[Outgoing]:
         """What is sent in answer, at once, whatever the state of the connection."""
-        if connection is None or effect is None:
+        if connection is None:
             return []
         return [
             await write(
@@ -333,7 +343,7 @@ class Inbound:
                 message_uuid=delivery_uuid(uuid, f"answer/{number}"),
                 now=now,
             )
-            for number, reply in enumerate(effect.replies)
+            for number, reply in enumerate(replies)
         ]
 
     async def _publish(
@@ -350,9 +360,10 @@ class Inbound:
         if effect is not None and effect.connection is not None:
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, recipient.scope)
+        way = {"previous": True} if effect is not None and effect.to_previous else {}
         await asyncio.gather(
             *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries),
-            *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in answers),
+            *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in answers),
         )
         if effect is not None and effect.completed and effect.connection is not None:
             await self._outbound.drain(tenant.uuid, effect.connection.uuid)
@@ -384,11 +395,11 @@ class Inbound:
         ]
 
     async def _failed_actions(
-        self, tenant: Tenant, recipient: Recipient, message: Message, plaintext: bytes
+        self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str], plaintext: bytes
     ) -> dict[str, dict[str, Value]]:
         """Which actions the connection's message makes fail, and what to write in each."""
         changes: dict[str, dict[str, Value]] = {}
-        for name in decide(message).failed_threads:
+        for name in failed:
             uuid = action_uuid(recipient.scope, name)
             if await tenant.records.get(Action, uuid) is None:
                 sent = await tenant.records.get(Sent, sent_id(recipient.scope, name))

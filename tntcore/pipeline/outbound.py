@@ -23,7 +23,7 @@ from tntcore.messaging.compose import to_v2
 from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
-from tntcore.records import Action, Delivery, Held, Message
+from tntcore.records import Action, Connection, Delivery, Held, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.storage import OUTBOUND
@@ -80,7 +80,8 @@ class Outbound:
         if not plaintext:
             return Attempted.failed_for_good("message-erased")
         try:
-            uri, packed = await self._pack(peer, plaintext, now)
+            theirs = peer.previous if item.get("previous") and peer.previous else peer.theirs
+            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, now)
         except EnvelopeError as error:
             return Attempted.failed_for_good(error.code)
         except DidError as error:
@@ -104,16 +105,14 @@ class Outbound:
         message = await tenant.records.get(Message, item["u"])
         return await tenant.records.body(message) if message else b""
 
-    async def _pack(self, peer: Recipient, plaintext: bytes, now: int) -> tuple[str, bytes]:
+    async def _pack(
+        self, peer: Recipient, connection: Connection, theirs: DidDocument, plaintext: bytes, now: int
+    ) -> tuple[str, bytes]:
         """Where to send, and what. Raises `DidError` or `EnvelopeError`."""
-        connection, theirs = peer.connection, peer.theirs
-        if connection is None or theirs is None:
-            raise DidError("no-endpoint", "the connection has no document of the other side")
         if connection.version == "v1":
             endpoint = didcomm_endpoint(theirs, "v1")
-            sender = next(key for key in peer.secrets.values() if key.curve == "Ed25519")
             # One envelope a recipient key: with several, each of them could forge the sender for the others.
-            packed = envelope.pack_v1(plaintext, recipients=endpoint.recipient_verkeys[:1], sender=sender)
+            packed = envelope.pack_v1(plaintext, recipients=endpoint.recipient_verkeys[:1], sender=peer.signer)
             if endpoint.routing_keys:
                 packed = envelope.forward_v1(
                     packed,

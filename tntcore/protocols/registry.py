@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tntcore.messaging.message import Message
-from tntcore.protocols import report_problem
-from tntcore.protocols.transition import Transition
+from tntcore.protocols import discover_features, report_problem, trust_ping
+from tntcore.protocols.did_exchange import SUPPORTED
+from tntcore.protocols.transition import Context, Transition
 
-_PROTOCOLS: Sequence[Callable[[Message], Transition | None]] = (report_problem.decide,)
+_PROTOCOLS: Sequence[Callable[[Message, Context], Transition | None]] = (
+    report_problem.decide,
+    trust_ping.decide,
+    discover_features.decide,
+)
 _NOTHING = Transition()
 
+PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(SUPPORTED, ("requester", "responder")),
+    "https://didcomm.org/out-of-band/1.1": ("sender", "receiver"),
+    "https://didcomm.org/basicmessage/1.0": ("sender", "receiver"),
+    "https://didcomm.org/basicmessage/2.0": ("sender", "receiver"),
+    "https://didcomm.org/notification/1.0": (),
+    "https://didcomm.org/did-rotate/1.0": ("rotating_party", "observing_party"),
+    **trust_ping.PROTOCOLS,
+    **discover_features.PROTOCOLS,
+    **report_problem.PROTOCOLS,
+}
+"""What is disclosed to who asks, with our roles."""
 
-def decide(message: Message) -> Transition:
+
+def decide(message: Message, context: Context) -> Transition:
     """What the protocol of the message makes of it; an empty transition for a general message."""
     for protocol in _PROTOCOLS:
-        transition = protocol(message)
+        transition = protocol(message, context)
         if transition is not None:
             return transition
     return _NOTHING

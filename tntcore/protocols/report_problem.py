@@ -1,17 +1,22 @@
 """Report problem (Aries RFC 0035, read as of 2022-02; DIDComm Messaging v2.1, section "Problem Reports").
 
-A report has no states. It says that the thread it is on, or the one that it points to with `pthid`, has failed; `pthid`
-may also be the id of the message that was at fault.
+A report has no states, and is never answered. It says that the thread it is on, or the one that it points to with
+`pthid`, has failed; `pthid` may also be the id of the message that was at fault.
 """
 
 from __future__ import annotations
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
-from tntcore.protocols.transition import Transition
+from tntcore.protocols.transition import Context, Transition
+
+PROTOCOLS = {
+    "https://didcomm.org/report-problem/1.0": ("notifier", "notified"),
+    "https://didcomm.org/report-problem/2.0": ("notifier", "notified"),
+}
 
 
-def decide(message: Message) -> Transition | None:
+def decide(message: Message, context: Context) -> Transition | None:
     """The threads that the report is about; None if the message is no report."""
     if not is_problem_report(message.type):
         return None

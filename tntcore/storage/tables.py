@@ -159,13 +159,13 @@ class Table:
         )
         # The generated client under the SDK's is where it, too, sends its batches from.
         response = await self._service._client.send_request(request, stream=True)
-        await response.read()
+        text = (await response.read()).decode()
         if response.status_code != 202:
             # A table that is missing may be told of the whole batch, or of its first operation.
-            if _MISSING_TABLE in response.text():
+            if _MISSING_TABLE in text:
                 raise TransactionError(404, -1, _MISSING_TABLE)
             response.raise_for_status()
-        return transactions.decode(response.text(), len(operations))
+        return transactions.decode(text, len(operations))
 
     async def ensure(self) -> None:
         """Creates the table if it is missing."""
@@ -196,6 +196,9 @@ def _entity(partition: str, key: str, values: Mapping[str, Value]) -> dict[str, 
 def _code(error: HttpResponseError) -> str:
     """The service's own code of an error, which the SDK adds to its exceptions."""
     code = getattr(error, "error_code", None)
+    # `create_entity` raises the generated client's error as it is, with the code in its text alone.
+    if code is None and _MISSING_TABLE in str(error):
+        return _MISSING_TABLE
     return str(getattr(code, "value", code))
 
 
