@@ -69,6 +69,20 @@ async def complete(
         keys, mine: our keys for this connection and their document.
         theirs: the other side's document.
     """
+    await _complete(services, tenant, connection, keys=keys, mine=mine, theirs=theirs, version=version)
+    await outbound.drain(tenant.uuid, connection.uuid)
+
+
+async def _complete(
+    services: Services,
+    tenant: Tenant,
+    connection: Connection,
+    *,
+    keys: KeyPairs,
+    mine: DidDocument,
+    theirs: Mapping[str, Any],
+    version: Version,
+) -> None:
     now = services.now()
     owner = Found(tenant.uuid, "connection", connection.uuid)
     for kid in keys.by_kid(mine):
@@ -99,7 +113,6 @@ async def complete(
                 raise
             connection.etag = current.etag
     services.tenants.forget_recipient(tenant, connection.uuid)
-    await outbound.drain(tenant.uuid, connection.uuid)
 
 
 async def connect_tenants(
@@ -122,17 +135,12 @@ async def connect_tenants(
         keys = KeyPairs.generate()
         mine = pairwise(services, keys)
         sides.append((tenant, connection or start(identity, contact, services.now()), keys, mine))
-    for (tenant, connection, keys, mine), partner_side in zip(sides, reversed(sides), strict=True):
-        await complete(
-            services,
-            outbound,
-            tenant,
-            connection,
-            keys=keys,
-            mine=mine,
-            theirs=partner_side[3].raw,
-            version=version,
-        )
+    for (tenant, connection, keys, mine), (_, _, _, theirs) in zip(sides, reversed(sides), strict=True):
+        await _complete(services, tenant, connection, keys=keys, mine=mine, theirs=theirs.raw, version=version)
+    # Not before both sides are: what came to the second before its keys are known would be refused, and wait to be tried
+    # again.
+    for tenant, connection, _, _ in sides:
+        await outbound.drain(tenant.uuid, connection.uuid)
     return sides[0][1], sides[1][1]
 
 

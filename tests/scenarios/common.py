@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.stack import Answer, Client
+from tntcore.errors import DidError
 
 BASIC = "https://didcomm.org/basicmessage/1.0/message"
 
@@ -44,3 +47,15 @@ async def settled(client: Client, action: str, number: int) -> list[dict[str, An
     found: list[dict[str, Any]] = await client.stack.eventually(check)
     assert len(found) == number
     return found
+
+
+async def contact_out_of_reach(client: Client, did: str) -> dict[str, Any]:
+    """A new contact whose DID cannot be resolved at this moment: no DID exchange begins, and messages wait."""
+
+    async def fail(did: str) -> None:
+        raise DidError("unresolvable", "as if its host were down")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client.stack.app.services.resolver, "resolve", fail)
+        made: dict[str, Any] = await client.post("contact", {"contact": {"did": did}})
+    return made

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.scenarios.common import basic, messages_of, settled
+from tests.scenarios.common import basic, contact_out_of_reach, messages_of, settled
 from tests.stack import Client, Stack
 from tntcore.envelope.results import Version
 
@@ -15,7 +15,7 @@ from tntcore.envelope.results import Version
 async def test_held_until_connected(stack: Stack, pair: tuple[Client, Client], version: Version) -> None:
     acme, bolt = pair
     hook = await bolt.webhook()
-    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"], "displayName": "Bolt"}})
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
     assert contact["status"] == "REQUESTED"
     action = await acme.act(contact["uuid"], basic(0))
     assert action["typeStatus"] == "HELD"
@@ -49,7 +49,7 @@ async def test_sent_while_the_connection_is_completed(stack: Stack, pair: tuple[
     """Whatever the moment, each arrives once."""
     acme, bolt = pair
     hook = await bolt.webhook()
-    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
 
     async def send(number: int) -> None:
         await asyncio.sleep(number * 0.005)
@@ -69,7 +69,7 @@ async def test_sent_while_the_connection_is_completed(stack: Stack, pair: tuple[
 async def test_held_for_a_contact_that_is_deleted(stack: Stack, pair: tuple[Client, Client]) -> None:
     """What can never be sent does not wait for ever: its owner sees that it failed."""
     acme, bolt = pair
-    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
     action = await acme.act(contact["uuid"], basic())
     assert (await acme.call("DELETE", f"contact/{contact['uuid']}")).status == 204
 

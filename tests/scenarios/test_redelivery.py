@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.scenarios.common import basic, messages_of
+from tests.scenarios.common import basic, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.records import Delivery
@@ -184,7 +184,7 @@ async def test_held_messages_whose_release_was_lost(
 ) -> None:
     acme, bolt = pair
     hook = await bolt.webhook()
-    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
     for number in range(3):
         await acme.act(contact["uuid"], basic(number))
     await overdue(stack, acme)
