@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import orjson
@@ -18,7 +18,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
-from tntcore.records import Action, Connection, Entry, Message
+from tntcore.records import Action, Connection, Entry
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import Tenant
@@ -36,6 +36,14 @@ class Thread:
 
     connection: Connection
     action: Action
+
+
+class Sent(NamedTuple):
+    """What was sent: its action, the uuid of the stored message, and the message as it was completed."""
+
+    action: Action
+    message_uuid: str
+    plaintext: bytes
 
 
 class Actions:
@@ -75,7 +83,7 @@ class Actions:
             return await tenant.records.get(Action, thread.action.uuid) or thread.action
         return thread.action
 
-    async def send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> tuple[Action, Message]:
+    async def send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
         """Sends a message on a thread: at once, or, while the connection is not completed, when it is.
 
         Sending what was sent before (the same `@id` and content, on the same thread) changes nothing.
@@ -88,7 +96,7 @@ class Actions:
         async with self._turns.setdefault(thread.connection.uuid, asyncio.Lock()):
             return await self._send(tenant, thread, message)
 
-    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> tuple[Action, Message]:
+    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
         if thread.connection.state == "abandoned":
             raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
         plaintext = self._complete(thread, message)
@@ -123,7 +131,7 @@ class Actions:
                         "message-id-used",
                         "A message with this @id was sent on this thread before; use another @id.",
                     ) from None
-                return action, await records.get(Message, before.message_uuid) or outgoing.message
+                return Sent(action, before.message_uuid, plaintext)
             except Changed:
                 # The connection was completed, or another message held, at this very moment.
                 current = await records.get(Connection, connection.uuid)
@@ -133,7 +141,7 @@ class Actions:
                 continue
             if not held:
                 await self._outbox.outbound(outgoing.item(tenant.uuid))
-            return action, outgoing.message
+            return Sent(action, message_uuid, plaintext)
         raise Problem(503, "busy", "The connection changes too fast. Try again.", retry_after=1)
 
     def _complete(self, thread: Thread, message: Mapping[str, Any]) -> bytes:

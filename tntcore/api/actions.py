@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.actions import Actions, Thread
+from tntcore.actions import Actions, Sent, Thread
 from tntcore.api.contacts import find_contact
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
@@ -41,8 +41,7 @@ class ActionRoutes:
         thread = self._actions.begin(connection, _reference(body, message))
         if message is None:
             return answer(_view(await self._actions.create(call.tenant, thread), call), 201)
-        action, sent = await self._actions.send(call.tenant, thread, message)
-        return answer(_view(action, call, messages=[sent.uuid], data={"message": message}), 201)
+        return answer(_sent(await self._actions.send(call.tenant, thread, message), call), 201)
 
     async def command(self, call: Call) -> Response:
         """`{command: "message", data: {message}}`: sends on the thread of an action."""
@@ -56,8 +55,7 @@ class ActionRoutes:
         connection = await _by_uuid(call, action.connection_uuid)
         if connection is None:
             raise Problem(404, "connection-unknown", "The connection of this action was deleted.")
-        action, sent = await self._actions.send(call.tenant, Thread(connection, action), message)
-        return answer(_view(action, call, messages=[sent.uuid], data={"message": message}))
+        return answer(_sent(await self._actions.send(call.tenant, Thread(connection, action), message), call))
 
     async def list_(self, call: Call) -> Response:
         where, parameters = filters(
@@ -79,6 +77,11 @@ class ActionRoutes:
         return answer(
             _view(action, call, messages=sorted(entry.message_uuid for entry in entries if entry.message_uuid))
         )
+
+
+def _sent(sent: Sent, call: Call) -> dict[str, Any]:
+    data = {"message": orjson.Fragment(sent.plaintext)}
+    return _view(sent.action, call, messages=[sent.message_uuid], data=data)
 
 
 def _message(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -63,11 +64,11 @@ class InvitationRoutes:
 
     async def svg(self, call: Call) -> Response:
         invitation = await found(call.tenant.records, Invitation, call.arguments["uuid"])
-        return Response(200, qr_svg(_url(call, invitation)), "image/svg+xml")
+        return Response(200, await asyncio.to_thread(qr_svg, _url(call, invitation)), "image/svg+xml")
 
     async def png(self, call: Call) -> Response:
         invitation = await found(call.tenant.records, Invitation, call.arguments["uuid"])
-        return Response(200, qr_png(_url(call, invitation)), "image/png")
+        return Response(200, await asyncio.to_thread(qr_png, _url(call, invitation)), "image/png")
 
 
 def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
