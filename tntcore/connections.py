@@ -137,8 +137,7 @@ async def connect_tenants(
         sides.append((tenant, connection or start(identity, contact, services.now()), keys, mine))
     for (tenant, connection, keys, mine), (_, _, _, theirs) in zip(sides, reversed(sides), strict=True):
         await _complete(services, tenant, connection, keys=keys, mine=mine, theirs=theirs.raw, version=version)
-    # Not before both sides are: what came to the second before its keys are known would be refused, and wait to be tried
-    # again.
+    # Only now: what reached the second side before its keys were known would be refused, and tried again later.
     for tenant, connection, _, _ in sides:
         await outbound.drain(tenant.uuid, connection.uuid)
     return sides[0][1], sides[1][1]

@@ -81,6 +81,11 @@ class Effect:
     def completed(self) -> bool:
         return self.connection is not None and self.connection.state == COMPLETED
 
+    def tells(self, before: Connection | None) -> bool:
+        """Whether the tenant's system is told: the connection now waits for its word, or has come to an end."""
+        state = self.connection.state if self.connection else ""
+        return state in ("request-received", COMPLETED, "abandoned") and (before is None or before.state != state)
+
     @property
     def of_handshake(self) -> bool:
         """Whether the message is one of those that establish the connection."""

@@ -242,6 +242,7 @@ class Delivery(Record):
     connection_uuid: str = ""
     entry_id: str = ""
     type: str = ""
+    task: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0
     next_attempt_at: int = 0
     response_status: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import Client, Stack
+from tests.stack import Client, Receiver, Stack
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 
 
@@ -197,3 +197,18 @@ async def test_pings_and_questions_are_answered(stack: Stack, pair: tuple[Client
     assert {entry["pid"] for entry in disclosed} == {DID_EXCHANGE_1_0, DID_EXCHANGE_1_1}
     found = answers["https://didcomm.org/discover-features/2.0/disclosures"]["disclosures"]
     assert "https://didcomm.org/trust_ping/1.0" in {entry["id"] for entry in found}
+
+
+async def test_the_tenants_system_is_told(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    told_a, told_b = Receiver(), Receiver()
+    for client, receiver in ((acme, told_a), (bolt, told_b)):
+        await receiver.start()
+        client.receivers.append(receiver)
+        await client.post("settings/TASK_WEBHOOK", {"setting": [{"url": receiver.url, "match": "^connection$"}]}, 200)
+    mine, theirs = await connected(stack, pair)
+    for receiver, connection in ((told_a, mine), (told_b, theirs)):
+        event = (await receiver.until(lambda hook: True)).json()
+        assert (event["type"], event["uuid"], event["status"]) == ("connection", connection["uuid"], "completed")
+        assert event["contactUuid"] == connection["contactUuid"]
+        assert len(receiver.got) == 1

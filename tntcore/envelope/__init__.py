@@ -9,6 +9,7 @@ What can go wrong is an `EnvelopeError` with one of these codes. None of them is
 - cryptography: `cannot-decrypt`, `tampered`, `bad-signature`
 - addressing (v2; the last one v1 too): `addressing-from-missing`, `addressing-from-mismatch`, `addressing-to-missing`,
   `addressing-to-mismatch`, `addressing-signer-mismatch`
+- `from_prior` (v2, checked apart): `from-prior-malformed`, `from-prior-signature`, `from-prior-expired`
 - packing only: `no-common-curve`, `nothing-to-do`
 """
 

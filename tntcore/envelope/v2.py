@@ -195,6 +195,39 @@ def same_did(one: str, other: str) -> bool:
     return one == other or (one.startswith("did:peer:4") and one.split(":")[:3] == other.split(":")[:3])
 
 
+def algorithm(curve: Curve) -> str | None:
+    """The name in JOSE of signatures by keys of the curve; None for one whose keys do not sign here."""
+    return _SIGN_ALGS.get(curve)
+
+
+def sign_bytes(data: bytes, secret: PrivateKey) -> bytes:
+    """A signature in the form of RFC 7515, by the `algorithm` of the key's curve."""
+    name = _SIGN_ALGS[secret.curve]
+    signature: bytes = JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(data, _private_jose(secret))
+    return _low_s(signature) if name == "ES256K" else signature
+
+
+def check_signature(data: bytes, signature: bytes, *, alg: str | None, kid: str, document: DidDocument) -> None:
+    """Whether an authentication key of the signer's document, which `kid` names, made the signature.
+
+    Raises:
+        EnvelopeError: `unknown-signer-key`, `unsupported` if the key's curve is not for `alg`, `bad-signature`.
+    """
+    method = document.method(kid)
+    if method is None or method.id not in document.authentication:
+        raise EnvelopeError("unknown-signer-key", "the signer's document has no such authentication key")
+    name = algorithm(method.key.curve)
+    if name is None or name != alg:
+        raise EnvelopeError("unsupported", f"a signature {alg} with a key of {method.key.curve}")
+    key = _import_public(method.key)
+    try:
+        valid = JsonWebSignature.ALGORITHMS_REGISTRY[name].verify(data, signature, key)
+    except Exception:  # noqa: BLE001  as in _decrypt
+        valid = False
+    if not valid:
+        raise EnvelopeError("bad-signature", "the signature does not match")
+
+
 def _layer(wire: Wire) -> str:
     if wire.header.kind != "encrypted":
         return wire.header.kind
@@ -253,29 +286,23 @@ def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
 
 def _sender_key(kid: str, documents: Documents) -> Any:
     document = _document(documents, did_of(kid))
-    if kid not in document.key_agreement:
+    method = document.method(kid)
+    if method is None or method.id not in document.key_agreement:
         raise EnvelopeError("unknown-sender-key", "the sender's document has no such key-agreement key")
-    return _public_jose(document, kid).key
+    return _import_public(method.key)
 
 
 def _verify(wire: Wire, documents: Documents) -> bytes:
     """The payload of a JWS whose signature holds (RFC 7515, section 5.2)."""
     kid, alg = wire.header.sender_kid or "", wire.header.alg
-    document = _document(documents, did_of(kid))
-    method = document.methods.get(kid)
-    if method is None or kid not in document.authentication:
-        raise EnvelopeError("unknown-signer-key", "the signer's document has no such authentication key")
-    if _SIGN_ALGS.get(method.key.curve) != alg:
-        raise EnvelopeError("unsupported", f"a signature {alg} with a key of {method.key.curve}")
-    signature = base64url.decode(wire.body["signature"])
     signing_input = f"{wire.body['protected']}.{wire.body['payload']}".encode()
-    key = _public_jose(document, kid).key
-    try:
-        valid = JsonWebSignature.ALGORITHMS_REGISTRY[alg].verify(signing_input, signature, key)
-    except Exception:  # noqa: BLE001  as in _decrypt
-        valid = False
-    if not valid:
-        raise EnvelopeError("bad-signature", "the signature does not match")
+    check_signature(
+        signing_input,
+        base64url.decode(wire.body["signature"]),
+        alg=alg,
+        kid=kid,
+        document=_document(documents, did_of(kid)),
+    )
     return base64url.decode(wire.body["payload"])
 
 
@@ -329,15 +356,13 @@ def _finish(content: dict[str, Any]) -> bytes:
 
 def _sign(content: dict[str, Any], sign_with: tuple[str, PrivateKey]) -> dict[str, Any]:
     kid, secret = sign_with
-    name = _SIGN_ALGS.get(secret.curve)
+    name = algorithm(secret.curve)
     if name is None or not is_did_url(kid):
         raise EnvelopeError("bad-key", f"no signatures with {secret.curve}, or no DID URL as its kid")
     header = {"typ": "application/didcomm-signed+json", "alg": name}
     protected = base64url.encode(orjson.dumps(header))
     payload = base64url.encode(orjson.dumps(content))
-    signature = JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(protected + b"." + payload, _private_jose(secret))
-    if name == "ES256K":
-        signature = _low_s(signature)
+    signature = sign_bytes(protected + b"." + payload, secret)
     entry = {
         "protected": protected.decode(),
         "signature": base64url.encode(signature).decode(),

@@ -10,6 +10,7 @@ from typing import Protocol
 from tntcore.egress import Answer, EgressError
 from tntcore.pipeline.outbox import Item, Outbox
 from tntcore.pipeline.retry import read_retry_after
+from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.records import Attempt, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -153,8 +154,18 @@ class Attempts:
             unit.upsert(failure.key, failure.values())
         if status != "PENDING" and self._also:
             self._also(unit, item, status, now)
+        tasks = []
+        if status == "FAILED" and "k" not in item:
+            task = {"type": "delivery", "uuid": item["d"], "status": status, "error": attempted.error}
+            tasks = await task_deliveries(tenant, {**task, "messageUuid": item.get("u")}, source=item["d"], now=now)
+            await self._outbox.mark(tenant.uuid, [delivery.uuid for delivery in tasks])
+        for delivery in tasks:
+            unit.create(delivery.key, delivery.values())
         try:
             await tenant.records.commit(unit)
         except Changed:
             # The tenant erased the message, and its deliveries with it, while this one was under way.
             self._services.meter.count(f"{self._queue}.erased")
+            return
+        for delivery in tasks:
+            await self._outbox.relay(task_item(tenant.uuid, delivery))

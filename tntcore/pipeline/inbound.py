@@ -30,6 +30,7 @@ from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
 from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.pipeline.relay import redeliver
+from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
 from tntcore.records import Action, AssetData, Connection, Delivery, Entry, Sent, entry_id, sent_id
@@ -248,6 +249,9 @@ class Inbound:
         assets = _assets(message, stored, now)
         stored.asset_data = [asset.uuid for asset in assets]
         deliveries = [] if opened.error else await self._deliveries(tenant, message, stored, now)
+        tasks: list[Delivery] = []
+        if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
+            tasks = await task_deliveries(tenant, connection_task(effect.connection), source=uuid, now=now)
         transition = decide(message, self._context) if opened.sender and not opened.error else Transition()
         replies = [*(effect.replies if effect else ()), *transition.replies]
         answers = await self._answers(tenant, connection, action, replies, uuid, now)
@@ -255,7 +259,7 @@ class Inbound:
             uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", message.id or digest),
             message_uuid=uuid,
             digest=digest,
-            deliveries=[record.uuid for record in (*deliveries, *(answer.delivery for answer in answers))],
+            deliveries=[record.uuid for record in (*deliveries, *tasks, *(answer.delivery for answer in answers))],
             created_at=now,
         )
         listed = replace(dedup, uuid=entry_id(action.uuid, "in", message.id or digest))
@@ -282,7 +286,7 @@ class Inbound:
                 for other, change in errors.items():
                     unit.upsert(Action.row_key(other), change)
             unit.create(stored.key, stored.values())
-            for record in (*assets, *deliveries):
+            for record in (*assets, *deliveries, *tasks):
                 unit.create(record.key, record.values())
             for answer in answers:
                 answer.add_to(unit)
@@ -319,7 +323,7 @@ class Inbound:
                 dedup.uuid += f".{digest[:16]}"
         if not opened.error:
             self._threads.put(thread, True, math.inf)
-        await self._publish(tenant, recipient, effect, stored, sealed, deliveries, answers)
+        await self._publish(tenant, recipient, effect, stored, sealed, deliveries, tasks, answers)
         self._services.meter.count("inbound.stored")
 
     async def _answers(
@@ -354,6 +358,7 @@ class Inbound:
         stored: StoredMessage,
         sealed: bytes,
         deliveries: list[Delivery],
+        tasks: list[Delivery],
         answers: list[Outgoing],
     ) -> None:
         """What follows the commit. A crash before its end is made good by the queue's redelivery."""
@@ -363,6 +368,7 @@ class Inbound:
         way = {"previous": True} if effect is not None and effect.to_previous else {}
         await asyncio.gather(
             *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries),
+            *(self._outbox.relay(task_item(tenant.uuid, task)) for task in tasks),
             *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in answers),
         )
         if effect is not None and effect.completed and effect.connection is not None:

@@ -18,11 +18,12 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.outbox import Item, Outbox
 from tntcore.pipeline.retry import retry_delay
+from tntcore.pipeline.tasks import task_item
 from tntcore.records import Delivery, Message
 from tntcore.services import Services
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
-from tntcore.tenants import DIDCOMM_WEBHOOK, Tenant
+from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
 _MAX_ANSWER = 20_000  # bytes kept of an answer
@@ -39,27 +40,13 @@ class Relay:
         await self._attempts.run(items, self._call, repeated=dequeue_count > 1)
 
     async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
-        setting = await tenant.webhooks(DIDCOMM_WEBHOOK)
+        setting = await tenant.webhooks(TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK)
         entry = setting.entry(item["e"])
         if entry is None:
             return Attempted.failed_for_good("webhook-removed")
-        message, sealed = await self._message(tenant, item)
-        if message is None:
+        body = orjson.dumps(item["k"]) if "k" in item else await self._body(tenant, item)
+        if body is None:
             return Attempted.failed_for_good("message-erased")
-        plaintext = tenant.records.open_body(message.uuid, sealed)
-        body = webhooks.delivery_body(
-            Plaintext.read(plaintext),
-            from_did=message.contact_did or None,
-            to_did=message.identity_did or None,
-            action_uuid=message.action_uuid or None,
-            event_uuid=item["d"],
-            asset_uuid=message.uuid,
-            asset_data_uuids=message.asset_data,
-            contact_uuid=message.contact_uuid or None,
-            connection_uuid=message.connection_uuid or None,
-            sequence=message.uuid,
-            authenticated=message.authenticated,
-        )
         signature = webhooks.sign(setting.secrets[entry.id], item["d"], now // 1000, body)
         try:
             answer = await self._services.egress.request(
@@ -73,6 +60,26 @@ class Relay:
         except EgressError as error:
             return Attempted.refused(error)
         return Attempted.answered(answer)
+
+    async def _body(self, tenant: Tenant, item: Item) -> bytes | None:
+        """What the webhook is told of a message; None if it was erased."""
+        message, sealed = await self._message(tenant, item)
+        if message is None:
+            return None
+        plaintext = tenant.records.open_body(message.uuid, sealed)
+        return webhooks.delivery_body(
+            Plaintext.read(plaintext),
+            from_did=message.contact_did or None,
+            to_did=message.identity_did or None,
+            action_uuid=message.action_uuid or None,
+            event_uuid=item["d"],
+            asset_uuid=message.uuid,
+            asset_data_uuids=message.asset_data,
+            contact_uuid=message.contact_uuid or None,
+            connection_uuid=message.connection_uuid or None,
+            sequence=message.uuid,
+            authenticated=message.authenticated,
+        )
 
     async def _message(self, tenant: Tenant, item: Mapping[str, Any]) -> tuple[Message | None, bytes]:
         if "b" in item:
@@ -88,7 +95,9 @@ class Relay:
 async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery) -> None:
     """Puts a delivery on its way again, by what is stored of it."""
     item: Item = {"p": tenant.uuid, "d": delivery.uuid, "u": delivery.message_uuid, "again": True}
-    if delivery.kind == "webhook":
+    if delivery.kind == "task":
+        await outbox.relay({**task_item(tenant.uuid, delivery), "again": True})
+    elif delivery.kind == "webhook":
         await outbox.relay({**item, "e": delivery.entry_id})
     else:
         await outbox.outbound({**item, "a": delivery.action_uuid, "n": delivery.connection_uuid})

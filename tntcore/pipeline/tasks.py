@@ -1,0 +1,59 @@
+"""`TASK_WEBHOOK`: a tenant's system is told when something that it did not wait for has come to an end.
+
+An event is a delivery like any other, with what it says, `{type, uuid, status, ...}`, in its row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tntcore.messaging.message import Message
+from tntcore.pipeline.outbox import Item, delivery_uuid
+from tntcore.records import Connection, Delivery
+from tntcore.tenants import TASK_WEBHOOK, Tenant
+
+
+async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, now: int) -> list[Delivery]:
+    """The calls that an event causes: one for each entry whose expression is found in its type.
+
+    Args:
+        task: `{type, uuid, status, ...}`.
+        source: uuid (version 7) of what caused it: the same event of the same cause has the same uuid.
+    """
+    webhooks = await tenant.webhooks(TASK_WEBHOOK)
+    event = Message(b"", type=str(task["type"]))
+    return [
+        Delivery(
+            uuid=delivery_uuid(source, f"task/{task['type']}/{task['status']}/{entry.id}"),
+            status="PENDING",
+            kind="task",
+            entry_id=entry.id,
+            connection_uuid=str(task.get("connectionUuid") or ""),
+            type=str(task["type"]),
+            task=task,
+            next_attempt_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        for entry in webhooks.entries
+        if entry.matches(event)
+    ]
+
+
+def task_item(principal: str, delivery: Delivery) -> Item:
+    """What the relay needs of an event: `{p, d, e, k}`."""
+    return {"p": principal, "d": delivery.uuid, "e": delivery.entry_id, "k": delivery.task}
+
+
+def connection_task(connection: Connection) -> dict[str, Any]:
+    """That a connection has come to a state, RFC 0023's word for which is the event's status."""
+    return {
+        "type": "connection",
+        "uuid": connection.uuid,
+        "status": connection.state,
+        "role": connection.role,
+        "connectionUuid": connection.uuid,
+        "contactUuid": connection.contact_uuid,
+        "identityUuid": connection.identity_uuid,
+        "invitationUuid": connection.invitation_uuid or None,
+    }
