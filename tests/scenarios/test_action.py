@@ -39,7 +39,7 @@ async def test_addressing(stack: Stack, connected: tuple[Client, Client, str]) -
         action = await acme.post("action", {"type": "DIDCOMM", "data": {"message": basic(number)}, **way})
         assert (action["from"], action["to"]) == (me["did"], other["did"])
         assert action["config"] == {"contactUuid": contact}
-        assert action["data"] == {"message": basic(number)}
+        assert basic(number).items() <= action["data"]["message"].items()
     await bolt.receivers[0].count(len(ways))
     assert {hook.json()["message"]["content"] for hook in bolt.receivers[0].got} == set(range(len(ways)))
     assert (await acme.get("action"))["total"]["value"] == len(ways)

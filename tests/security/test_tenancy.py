@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -12,6 +12,8 @@ from yarl import URL
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.api.http import Request
+from tntcore.app import App
 from tntcore.custody import CustodyError
 from tntcore.records import Message, Principal
 
@@ -198,6 +200,17 @@ async def test_no_tenant_route_without_a_key(stack: Stack) -> None:
         answer = await stack.call(route.method, path, body, x_functions_key="operator")
         assert_problem(answer, 401, "key-missing")
     assert checked >= 25
+
+
+async def test_a_key_in_the_query_where_the_operator_allows_it(stack: Stack) -> None:
+    client = await stack.register("In the query")
+    services = stack.app.services
+    allowing = App(replace(services, config=replace(services.config, key_in_query=True)))
+    for app, status in ((allowing, 200), (stack.app, 401)):
+        answer = await app.http(Request("GET", "identity", {"tnt-subscription-key": client.key}, {}, b""))
+        assert answer.status == status
+    wrong = await allowing.http(Request("GET", "identity", {"tnt-subscription-key": "x"}, {}, b""))
+    assert wrong.status == 401
 
 
 async def test_every_route_is_accounted_for(stack: Stack) -> None:
