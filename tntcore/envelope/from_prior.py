@@ -1,0 +1,123 @@
+"""`from_prior`: how a DIDComm v2 message proves that its sender is who wrote under another DID before (DIDComm
+Messaging 2.1, "DID Rotation"). A JWT (RFC 7519) whose issuer is the DID before, and whose subject the new one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from tntcore.dids.document import DidDocument
+from tntcore.envelope import base64url
+from tntcore.envelope.keys import PrivateKey
+from tntcore.envelope.limits import load_object
+from tntcore.envelope.v2 import algorithm, check_signature, did_of, same_did, sign_bytes
+from tntcore.envelope.wire import is_did_url
+from tntcore.errors import EnvelopeError
+
+MAX_CHARACTERS: Final = 64 * 1024
+"""Of the JWT, which has three DIDs in it, one of them twice encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromPrior:
+    """What a `from_prior` claims; true only once `verify` did not object.
+
+    Attributes:
+        iss, sub: the DID before, and the new one, as spelled.
+        kid: DID URL of the key of `iss` that signed.
+        alg: of the signature over `signed`.
+        expires_at: seconds since 1970, or None.
+    """
+
+    iss: str
+    sub: str
+    kid: str
+    alg: str
+    signed: bytes
+    signature: bytes
+    expires_at: float | None = None
+
+
+def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> str:
+    """The `from_prior` of messages by `sub`.
+
+    Args:
+        kid, key: an authentication key of the document of `iss`: its DID URL there, and the private key (Ed25519,
+            P-256, or secp256k1).
+        issued_at: seconds since 1970.
+
+    Raises:
+        EnvelopeError: `bad-key`.
+    """
+    alg = algorithm(key.curve)
+    if alg is None or not is_did_url(kid):
+        raise EnvelopeError("bad-key", f"no signatures with {key.curve}, or no DID URL as its kid")
+    header = base64url.encode(orjson.dumps({"typ": "JWT", "alg": alg, "kid": kid}))
+    claims = base64url.encode(orjson.dumps({"iss": iss, "sub": sub, "iat": issued_at}))
+    signed = header + b"." + claims
+    return (signed + b"." + base64url.encode(sign_bytes(signed, key))).decode()
+
+
+def read(value: Any) -> FromPrior:
+    """What the header `from_prior` of a message claims.
+
+    Raises:
+        EnvelopeError: `from-prior-malformed`.
+    """
+    try:
+        return _read(value)
+    except EnvelopeError as error:
+        raise EnvelopeError("from-prior-malformed", error.detail) from None
+
+
+def _read(value: Any) -> FromPrior:
+    if type(value) is not str or len(value) > MAX_CHARACTERS or value.count(".") != 2:
+        raise EnvelopeError("malformed", "from_prior is no compact JWT")
+    protected, payload, signature = value.split(".")
+    header, claims = load_object(base64url.decode(protected)), load_object(base64url.decode(payload))
+    # What must be understood (RFC 7515, section 4.1.11) is not.
+    if "crit" in header:
+        raise EnvelopeError("malformed", "from_prior has a header crit")
+    expires_at = claims.get("exp")
+    if expires_at is not None and type(expires_at) not in (int, float):
+        raise EnvelopeError("malformed", "exp is no time")
+    prior = FromPrior(
+        _text(claims, "iss"),
+        _text(claims, "sub"),
+        _text(header, "kid"),
+        _text(header, "alg"),
+        f"{protected}.{payload}".encode(),
+        base64url.decode(signature),
+        expires_at,
+    )
+    if not is_did_url(prior.kid) or not same_did(prior.iss, did_of(prior.kid)):
+        raise EnvelopeError("malformed", "kid is no key of iss")
+    return prior
+
+
+def verify(prior: FromPrior, document: DidDocument, now: float) -> None:
+    """Whether who has the keys of `prior.iss` wrote this.
+
+    Args:
+        document: of `prior.iss`; of a did:peer:4 in either form.
+        now: seconds since 1970.
+
+    Raises:
+        EnvelopeError: `from-prior-signature`, `from-prior-expired`.
+    """
+    try:
+        check_signature(prior.signed, prior.signature, alg=prior.alg, kid=prior.kid, document=document)
+    except EnvelopeError as error:
+        raise EnvelopeError("from-prior-signature", error.detail) from None
+    if prior.expires_at is not None and prior.expires_at < now:
+        raise EnvelopeError("from-prior-expired", "from_prior has expired")
+
+
+def _text(container: Mapping[str, Any], name: str) -> str:
+    value = container.get(name)
+    if type(value) is not str or not value:
+        raise EnvelopeError("malformed", f"{name} is missing")
+    return value
