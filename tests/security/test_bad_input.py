@@ -119,7 +119,7 @@ async def accepted_and_rejected(foreign: Foreign, packed: bytes, code: str) -> d
     assert (answer.status, answer.body) == (202, b"")
     [record] = await rejected(foreign)
     assert (record["status"], record["error"], record["authenticated"]) == ("REJECTED", code, False)
-    assert record["contactUuid"] is None
+    assert (record["contactUuid"], record["actionUuid"]) == (None, None)
     return record
 
 

@@ -127,7 +127,7 @@ async def message_view(records: Repository, message: Message) -> dict[str, Any]:
         direction=message.direction,
         type=message.type,
         messageId=message.message_id or None,
-        actionUuid=message.action_uuid or None,
+        actionUuid=(message.action_uuid or None) if message.status != "REJECTED" else None,  # it was let into none
         contactUuid=message.contact_uuid or None,
         connectionUuid=message.connection_uuid or None,
         **{"from": message.contact_did or None, "to": message.identity_did or None}
