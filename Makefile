@@ -41,11 +41,9 @@ run: install ## The service on this machine, with two tenants and a message from
 test: install .venv313/.installed ## The whole test suite, against a storage emulator that it starts itself
 	@$(IN_VENV) pytest $(ARGS)
 
-# Files join as the service learns what they ask of it; INTEROP=tests/interop runs all of them.
-INTEROP ?= tests/interop/test_harness.py
 interop: install ## The service against other people's agents, which are installed under PEERS_HOME (~/.cache/didcomm-peers)
 	@$(IN_VENV) devtools.peers
-	@$(IN_VENV) pytest -m interop $(ARGS) $(INTEROP)
+	@$(IN_VENV) pytest -m interop tests/interop $(ARGS)
 
 lint: .venv/.installed ## Style, format and types
 	@$(IN_VENV) ruff check .
