@@ -26,9 +26,10 @@ from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, OutOfTurn, Step
-from tntcore.records import Connection, Contact, Identity, Invitation
+from tntcore.records import Attached, Connection, Contact, Identity, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
 
@@ -63,6 +64,7 @@ class Effect:
         keys: our new kids, to be found at the door.
         to_previous: the replies go to the DID that the other side had before.
         rejects: the contact is not wanted.
+        attached: what came with the invitation and is to be handled once the connection is completed.
         ordinary: the message is one of an established connection, whose sender is known whatever the message does.
     """
 
@@ -74,6 +76,7 @@ class Effect:
     replies: list[dict[str, Any]] = field(default_factory=list)
     keys: Sequence[str] = ()
     ordinary: bool = False
+    attached: list[Attached] = field(default_factory=list)
     to_previous: bool = False
     rejects: bool = False
 
@@ -104,6 +107,8 @@ class Effect:
             unit.merge(connection.key, connection.values(), connection.etag)
         else:
             unit.create(connection.key, connection.values())
+        for attached in self.attached:
+            unit.upsert(attached.key, attached.values())
         if self.contact is not None:
             unit.create(self.contact.key, self.contact.values())
         elif connection.state == COMPLETED or self.rejects:
@@ -188,8 +193,13 @@ class Handshake:
             raise Refused("request-not-accepted", "the sender's key is not in the document that it brings")
         now = self._services.now()
         invitation = recipient.invitation
+        if invitation is None and message.pthid and not message.pthid.startswith("did:"):
+            # To an identity's own key, because an invitation named its public DID.
+            invitation = await find_invitation(tenant.records, message.pthid)
+            if invitation is None or invitation.identity_uuid != recipient.identity_uuid:
+                raise Refused("invitation-unknown", "the request names no invitation of this identity")
         if invitation is not None:
-            if invitation.status != "ACTIVE" or (invitation.expires_at and invitation.expires_at < now):
+            if not is_good(invitation, now):
                 raise Refused("invitation-not-valid", "the invitation was used or has expired")
             if message.pthid not in (None, invitation.invitation_id):
                 raise Refused("invitation-unknown", "the request names another invitation than its key belongs to")
@@ -453,3 +463,17 @@ def _label(message: Message) -> str:
 
 def _is_connections(protocol: str) -> bool:
     return "/connections/" in protocol or ";spec/connections/" in protocol
+
+
+def is_good(invitation: Invitation, now: int) -> bool:
+    """Whether the invitation may be answered."""
+    return invitation.status == "ACTIVE" and not (invitation.expires_at and invitation.expires_at < now)
+
+
+async def find_invitation(records: Repository, invitation_id: str) -> Invitation | None:
+    """The principal's invitation with that `@id`."""
+    if not invitation_id:
+        return None
+    where, parameters = "invitationId eq @id", {"id": invitation_id}
+    hits = (await records.list(Invitation, limit=1, where=where, parameters=parameters)).records
+    return hits[0] if hits else None

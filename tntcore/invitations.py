@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,16 @@ from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError, Problem
 from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.messaging import invitations as rfc434
+from tntcore.messaging.compose import prefill_v1
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.protocols import did_exchange as rfc23
+from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED, OutOfTurn
-from tntcore.records import Action, Connection, Contact, Identity, Invitation
+from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
@@ -32,7 +34,14 @@ from tntcore.tenants import KeyPairs, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a new invitation is to be like. `form` is `out-of-band/1` or `connections/1`; times in milliseconds."""
+    """What a new invitation is to be like.
+
+    Attributes:
+        form: `out-of-band/1` or `connections/1`.
+        expires_at: milliseconds since 1970; 0 for never.
+        public_did: it names the identity's DID instead of a key of its own, so that a connection can be reused.
+        requests: messages to attach.
+    """
 
     form: str = "out-of-band/1"
     label: str = ""
@@ -42,6 +51,8 @@ class Wanted:
     multi_use: bool = False
     expires_at: int = 0
     contact_uuid: str = ""
+    public_did: bool = False
+    requests: tuple[Mapping[str, Any], ...] = ()
 
 
 class Invitations:
@@ -65,7 +76,8 @@ class Invitations:
         else:
             content = rfc434.make_invitation_1(
                 id=invitation_id,
-                services=[service],
+                services=[identity.did if wanted.public_did else service],
+                requests=[_under(request, invitation_id, services.random) for request in wanted.requests],
                 handshake_protocols=wanted.handshake_protocols,
                 label=wanted.label,
                 goal=wanted.goal,
@@ -121,7 +133,28 @@ class Invitations:
         if protocol is None:
             raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
-        return await self._begin(tenant, identity, contact, connection)
+        connection.invited_did = _public_did(content)
+        return await self._begin(tenant, identity, contact, connection, content.requests)
+
+    async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
+        """Tells an inviter that its DID is connected with already (RFC 0434, "Reuse Messages"); None if it is not."""
+        did = _public_did(content)
+        if not did:
+            return None
+        hits = await tenant.records.list(
+            Connection,
+            limit=1,
+            where="invitedDid eq @did and identityUuid eq @identity and state eq 'completed'",
+            parameters={"did": did, "identity": identity.uuid},
+        )
+        if not hits.records:
+            return None
+        connection = hits.records[0]
+        effect = Effect(replace(connection, updated_at=self._services.now()), vouched=True)
+        message_id = random_uuid(self._services.random)
+        effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
+        await self.apply(tenant, effect)
+        return connection
 
     async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
         """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation").
@@ -134,6 +167,7 @@ class Invitations:
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
         )
+        connection.invited_did = contact.did
         return await self._begin(tenant, identity, contact, connection)
 
     async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
@@ -204,9 +238,20 @@ class Invitations:
         connection.their_did = str(document["id"])
         return connection
 
-    async def _begin(self, tenant: Tenant, identity: Identity, contact: Contact, connection: Connection) -> Connection:
-        effect = Effect(connection, vouched=True, contact=contact)
+    async def _begin(
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        connection: Connection,
+        requests: Sequence[Mapping[str, Any]] = (),
+    ) -> Connection:
+        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
+        for number, request in enumerate(requests):
+            attached = Attached(uuid=f"{connection.uuid}.{number:02d}", created_at=connection.created_at)
+            attached.body = tenant.records.seal(orjson.dumps(request), attached.key)
+            effect.attached.append(attached)
         await self.apply(tenant, effect)
         return connection
 
@@ -267,6 +312,23 @@ class Invitations:
         services.tenants.forget_recipient(tenant, connection.uuid)
         for outgoing in sent:
             await self._outbox.outbound(outgoing.item(tenant.uuid))
+
+
+def _public_did(content: Content) -> str:
+    """The DID that an invitation names first, where it is one that says more than the invitation alone."""
+    first = content.services[0]
+    return first if isinstance(first, str) and not first.startswith("did:sov:") else ""
+
+
+def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int], bytes]) -> dict[str, Any]:
+    """A message to attach: complete, on a thread whose parent is the invitation (RFC 0434, "Correlating responses").
+
+    Raises:
+        Problem: 400 `message-invalid`.
+    """
+    message_id = random_uuid(random)
+    filled = prefill_v1(request, thid=str(request.get("@id") or message_id), new_id=message_id)
+    return {**filled, "~thread": {**filled["~thread"], "pthid": invitation_id}}
 
 
 def _inline_document(service: Service) -> dict[str, Any]:

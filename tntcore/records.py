@@ -143,6 +143,7 @@ class Connection(Record):
     thid: str = ""
     pthid: str = ""
     invitation_uuid: str = ""
+    invited_did: str = ""
     version: str = "v1"
     my_did: str = ""
     my_document: dict[str, Any] = field(default_factory=dict)
@@ -295,6 +296,15 @@ class Held(Record):
     message_uuid: str = ""
     delivery_uuid: str = ""
     action_uuid: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Attached(Record):
+    """A message that came inside an invitation, and counts as received once the connection is completed. `body` is
+    sealed; its uuid is `<connection uuid>.<number>`."""
+
+    KIND: ClassVar[str] = "attached"
+    body: bytes = b""
 
 
 def short_hash(text: str | bytes) -> str:

@@ -117,7 +117,9 @@ async def test_what_is_sent_before_the_exchange_is_completed_goes_out_by_itself(
     mine = await only_connection(acme)
     await acme.post(f"connection/{mine['uuid']}/accept", {}, 200)
     await hook.count(3)
-    assert [hook.json()["message"]["n"] for hook in hook.got] == [0, 1, 2]
+    # Calls may overtake each other; `sequence` is the order of receipt.
+    got = sorted((hook.json() for hook in hook.got), key=lambda body: body["sequence"])
+    assert [body["message"]["n"] for body in got] == [0, 1, 2]
 
 
 async def test_an_email_makes_an_invitation_for_that_contact(pair: tuple[Client, Client]) -> None:
@@ -212,3 +214,51 @@ async def test_the_tenants_system_is_told(stack: Stack, pair: tuple[Client, Clie
         assert (event["type"], event["uuid"], event["status"]) == ("connection", connection["uuid"], "completed")
         assert event["contactUuid"] == connection["contactUuid"]
         assert len(receiver.got) == 1
+
+
+async def test_a_connection_is_reused_for_another_invitation_by_the_same_did(pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    hook = await bolt.webhook("handshake-reuse-accepted")
+    first = await acme.post("invitation", {"publicDid": True})
+    assert first["invitation"]["services"] == [acme.identity["did"]]
+    contact = await bolt.post("contact", {"invitation": first["invitation"]})
+    await completed(bolt, contact["connectionUuid"])
+    second = await acme.post("invitation", {"publicDid": True})
+    again = await bolt.post("contact", {"invitationUrl": second["invitationUrl"]}, 200)
+    assert (again["uuid"], again["connectionUuid"], again["reused"]) == (
+        contact["uuid"],
+        contact["connectionUuid"],
+        True,
+    )
+    accepted = (await hook.until(lambda hook: True)).json()["message"]
+    assert accepted["~thread"]["pthid"] == second["invitation"]["@id"]
+    assert len((await acme.get("connection"))["hits"]) == 1
+    assert (await acme.get(f"invitation/{second['uuid']}"))["status"] == "USED"
+
+
+async def test_a_request_inside_an_invitation_is_received_once_connected(pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    hook_a, hook_b = await acme.webhook("answer"), await bolt.webhook("offer")
+    offer = {"@type": "https://example.org/trade/1.0/offer", "price": 3}
+    invited = await acme.post("invitation", {"requests": [offer]})
+    contact = await bolt.post("contact", {"invitation": invited["invitation"]})
+    got = (await hook_b.until(lambda hook: True)).json()
+    assert (got["message"]["price"], got["contactUuid"], got["authenticated"]) == (3, contact["uuid"], False)
+    answer = {"@type": "https://example.org/trade/1.0/answer"}
+    await bolt.post(f"action/{got['actionUuid']}", {"data": {"message": answer}}, 200)
+    answered = (await hook_a.until(lambda hook: True)).json()
+    assert answered["message"]["~thread"]["thid"] == got["message"]["~thread"]["thid"]
+    assert len(hook_b.got) == 1
+
+
+async def test_two_identities_have_a_connection_each_with_one_contact(pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    other = await acme.post("identity", {"displayName": "Sales"})
+    first = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    second = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}, "identityId": other["uuid"]})
+    assert first["uuid"] == second["uuid"]
+    assert first["connectionUuid"] != second["connectionUuid"]
+    for made in (first, second):
+        await completed(acme, made["connectionUuid"])
+    again = await acme.call("POST", "contact", {"contact": {"did": bolt.identity["did"]}})
+    assert (again.status, again.json()["type"]) == (409, "urn:tnt:problem:contact-exists")

@@ -7,8 +7,8 @@ from typing import Any
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import invitation_view
-from tntcore.api.views import entity, filters, listing, not_found, text
-from tntcore.connections import start
+from tntcore.api.views import entity, filters, found, listing, not_found, text
+from tntcore.connections import connection_uuid, start
 from tntcore.errors import DidError, Problem
 from tntcore.invitations import Invitations, Wanted
 from tntcore.messaging.invitations import Invitation as Content
@@ -51,13 +51,17 @@ class ContactRoutes:
         )
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         if content is not None:
+            reused = await self._invitations.reuse(call.tenant, identity, content)
+            if reused is not None:
+                known = await found(call.tenant.records, Contact, reused.contact_uuid)
+                return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
             contact.display_name = contact.display_name or (content.label or "")[:200]
             connection = await self._invitations.accept(call.tenant, identity, contact, content)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
             if not contact.did.startswith("did:"):
                 raise _invalid("did has to be a DID.")
-            return await self._implicit(call, identity, contact)
+            return await self._implicit(call, identity, await self._known(call, identity, contact))
         if not contact.email:
             raise _invalid("contact has to have a did or an email, or else send an invitation to accept.")
         connection = await _keep(call, identity, contact)
@@ -68,6 +72,16 @@ class ContactRoutes:
         return answer(
             {**_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
         )
+
+    async def _known(self, call: Call, identity: Identity, contact: Contact) -> Contact:
+        """The contact that has this DID already, where another identity is to be connected with it too."""
+        where, parameters = "did eq @did", {"did": contact.did}
+        hits = (await call.tenant.records.list(Contact, limit=1, where=where, parameters=parameters)).records
+        if not hits:
+            return contact
+        if await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid)) is not None:
+            raise Problem(409, "contact-exists", "This identity is connected with a contact of that did already.")
+        return hits[0]
 
     async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
         """A DID that cannot be reached now leaves a contact without DID exchange, whose messages are held."""
@@ -100,7 +114,8 @@ async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
     """The contact and its connection, in state `start`."""
     connection = start(identity, contact, call.services.now())
     unit = Unit()
-    unit.create(contact.key, contact.values())
+    if not contact.etag:
+        unit.create(contact.key, contact.values())
     unit.create(connection.key, connection.values())
     await call.tenant.records.commit(unit)
     return connection

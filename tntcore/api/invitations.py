@@ -31,7 +31,8 @@ class InvitationRoutes:
         ]
 
     async def create(self, call: Call) -> Response:
-        """`{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?}`"""
+        """`{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?,
+        publicDid?, requests?}`"""
         body = call.request.object()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         form = text(body.get("form"), "form") or _FORMS[0]
@@ -48,6 +49,8 @@ class InvitationRoutes:
             handshake_protocols=tuple(protocols),
             multi_use=_flag(body, "multiUse"),
             expires_at=_time(body, "expiresAt"),
+            public_did=_flag(body, "publicDid"),
+            requests=tuple(_messages(body)),
         )
         return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)
 
@@ -88,6 +91,13 @@ def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
 
 def _url(call: Call, invitation: Invitation) -> str:
     return invitation_url(call.services.config.public_url, invitation.content)
+
+
+def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    value = body.get("requests", [])
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        raise Problem(400, "requests-invalid", "requests has to be a list of messages.")
+    return value
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ import orjson
 
 from tntcore import envelope
 from tntcore.caching import SharedCache
+from tntcore.connections import COMPLETED
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
@@ -33,8 +35,9 @@ from tntcore.pipeline.relay import redeliver
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
-from tntcore.records import Action, AssetData, Connection, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.records import Action, AssetData, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.records import Message as StoredMessage
+from tntcore.reuse import Reuse
 from tntcore.rotation import Rotation
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
@@ -83,6 +86,7 @@ class Inbound:
         self._outbound = outbound
         self._handshake = handshake
         self._rotation = rotation
+        self._reuse = Reuse(services)
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         # Threads whose row is known to exist.
@@ -131,6 +135,9 @@ class Inbound:
     async def _handle(self, tenant: Tenant, item: Item, *, last: bool) -> None:
         """Raises `Changed` where the item is to be handled anew, `NotYet` where later."""
         recipient = await self._services.tenants.recipient(tenant, item["o"], item["u"])
+        if "r" in item and recipient is not None:
+            await self._attached(tenant, recipient, item)
+            return
         raw = await self._envelope(item)
         if raw is None:
             # The blob is deleted last of all: the item was handled before.
@@ -196,13 +203,15 @@ class Inbound:
             if before is not None and before.message_uuid != uuid and not message.body:
                 await records.delete_body(uuid)
 
-    async def _store(self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened) -> None:
+    async def _store(
+        self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, proven: bool = True
+    ) -> None:
         message = Message.read(opened.plaintext, opened.version)
         effect = await self._handshake.receive(
             tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
         )
         if effect is None and opened.sender and recipient.connection is not None:
-            effect = await self._rotation.receive(recipient.connection, message)
+            effect = await self._on_connection(tenant, recipient.connection, message)
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         distinct = opened.sender and (effect is None or not effect.of_handshake)
         digest = hashlib.sha256(opened.plaintext).hexdigest()
@@ -239,7 +248,7 @@ class Inbound:
             connection_uuid=action.connection_uuid or (recipient.connection.uuid if recipient.connection else ""),
             identity_did=recipient.identity_did,
             contact_did=action.contact_did,
-            authenticated=opened.sender,
+            authenticated=opened.sender and proven,
             error=opened.error,
             created_at=now,
             updated_at=now,
@@ -326,6 +335,12 @@ class Inbound:
         await self._publish(tenant, recipient, effect, stored, sealed, deliveries, tasks, answers)
         self._services.meter.count("inbound.stored")
 
+    async def _on_connection(self, tenant: Tenant, connection: Connection, message: Message) -> Effect | None:
+        """What a message of the connection's other side does to the connection itself."""
+        return await self._rotation.receive(connection, message) or await self._reuse.receive(
+            tenant, connection, message
+        )
+
     async def _answers(
         self,
         tenant: Tenant,
@@ -372,14 +387,40 @@ class Inbound:
             *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in answers),
         )
         if effect is not None and effect.completed and effect.connection is not None:
-            await self._outbound.drain(tenant.uuid, effect.connection.uuid)
+            await self._follow_up(tenant, effect.connection.uuid, stored.uuid)
 
     async def _publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
         for delivery in await tenant.records.many(Delivery, before.deliveries):
             if delivery.status == "PENDING":
                 await redeliver(self._outbox, tenant, delivery)
-        if recipient.connection is not None and recipient.connection.role:
-            await self._outbound.drain(tenant.uuid, recipient.connection.uuid)
+        if recipient.connection is not None and recipient.connection.state == COMPLETED:
+            await self._follow_up(tenant, recipient.connection.uuid, before.message_uuid)
+
+    async def _follow_up(self, tenant: Tenant, connection: str, message_uuid: str) -> None:
+        """What waited for the connection: messages that were held, and those that came with the invitation."""
+        await self._outbound.drain(tenant.uuid, connection)
+        for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
+            item = {
+                "id": delivery_uuid(message_uuid, attached.uuid),
+                "p": tenant.uuid,
+                "o": "connection",
+                "u": connection,
+                "r": attached.uuid,
+            }
+            await self._storage.inbound.add(orjson.dumps(item))
+
+    async def _attached(self, tenant: Tenant, recipient: Recipient, item: Item) -> None:
+        """A message that came inside an invitation. Who made the invitation proved to have its key, not to have written
+        everything in it: the message is the connection's, but not authenticated."""
+        attached = await tenant.records.get(Attached, item["r"])
+        if attached is None:
+            return
+        plaintext = tenant.records.open(attached.body, attached.key)
+        await self._store(tenant, recipient, item["id"], Opened(plaintext, "v1", "", sender=True), proven=False)
+        unit = Unit()
+        unit.delete(attached.key)
+        with suppress(Changed):
+            await tenant.records.commit(unit)
 
     async def _deliveries(self, tenant: Tenant, message: Message, stored: StoredMessage, now: int) -> list[Delivery]:
         webhooks = await tenant.webhooks(DIDCOMM_WEBHOOK)

@@ -52,12 +52,10 @@ class Sweep:
         end = _first_uuid((bucket + 1) * BUCKET)
         while start is not None:
             hits = await tenant.records.list(
-                Delivery, limit=_PAGE, start=start, where="status eq 'PENDING' or status eq 'HELD'"
+                Delivery, limit=_PAGE, start=start, end=end, where="status eq 'PENDING' or status eq 'HELD'"
             )
-            start = hits.next if hits.next and hits.next < end else None
+            start = hits.next
             for delivery in hits.records:
-                if delivery.uuid >= end:
-                    return again, waiting
                 waiting = True
                 if delivery.next_attempt_at + GRACE > now:
                     continue

@@ -57,6 +57,7 @@ class Repository:
         *,
         limit: int,
         start: str = "",
+        end: str = "",
         under: str = "",
         where: str = "",
         parameters: Mapping[str, Any] | None = None,
@@ -65,12 +66,12 @@ class Repository:
         """Records of a kind in the order of their uuids.
 
         Args:
-            start: the uuid to start from.
+            start, end: the uuid to start from, and the one to stop before.
             under: only uuids that begin so.
             where, parameters, columns: as `Table.scan` has them.
         """
         first = max(kind.row_key(under), kind.row_key(start))
-        last = kind.row_key(under + END) if under else kind.KIND + END
+        last = kind.row_key(end or under + END) if end or under else kind.KIND + END
         page = await self._storage.records.scan(
             self.principal, first, last, limit=limit, where=where, parameters=parameters, columns=columns
         )

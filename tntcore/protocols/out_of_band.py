@@ -1,0 +1,37 @@
+"""Out of band (Aries RFC 0434, 1.1, read as of 2024-02): the messages that go over an existing connection.
+
+Who was invited by a DID that it is connected with already says so instead of a second handshake.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tntcore.messaging.message import Message
+from tntcore.messaging.types import parse
+
+PREFIX: Final = "https://didcomm.org/out-of-band/1.1"
+
+
+def is_reuse(message: Message) -> bool:
+    """Whether this is a `handshake-reuse` of any 1.x."""
+    parsed = parse(message.type)
+    return parsed is not None and (parsed.protocol, parsed.major, parsed.name) == ("out-of-band", 1, "handshake-reuse")
+
+
+def reuse(*, message_id: str, pthid: str) -> dict[str, Any]:
+    return {
+        "@type": f"{PREFIX}/handshake-reuse",
+        "@id": message_id,
+        "~thread": {"thid": message_id, "pthid": pthid},
+    }
+
+
+def reuse_accepted(message: Message, *, message_id: str) -> dict[str, Any]:
+    """In the version and spelling of the message that it answers, with the thread and parent thread of that."""
+    prefix = message.type.rpartition("/")[0]
+    return {
+        "@type": f"{prefix}/handshake-reuse-accepted",
+        "@id": message_id,
+        "~thread": {"thid": message.thid, "pthid": message.pthid},
+    }
