@@ -48,11 +48,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_services(config: Config, on_put: Callable[[str], None]) -> Services:
+def open_services(config: Config, on_put: Callable[[str], None], egress: Egress | None = None) -> Services:
     """Opens all of it, inside a running event loop. `on_put` is told the name of each queue that was put to."""
     meter = Meter()
     storage = Storage(config.storage, meter, on_put)
-    egress = Egress(config.egress_allow, allow_http=config.allow_http)
+    egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
     custody = Custody(LocalMasterKeys(config.master_key_file), stored_data_key(storage), time.monotonic)
     tenants = Tenants(storage, custody, time.monotonic)

@@ -152,7 +152,7 @@ async def test_a_rotated_side_goes_on_under_its_new_did(stack: Stack, pair: tupl
 
         async def rotated() -> bool:
             sides = await acme.get(f"connection/{mine['uuid']}"), await bolt.get(f"connection/{theirs['uuid']}")
-            return sides[0]["myDid"] == sides[1]["theirDid"] != before  # noqa: B023
+            return bool(sides[0]["myDid"] == sides[1]["theirDid"] != before)  # noqa: B023
 
         await stack.eventually(rotated)
         seen = len(hook_a.got), len(hook_b.got)

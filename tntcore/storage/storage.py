@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.exceptions import AzureError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
@@ -18,10 +20,16 @@ from tntcore.telemetry import Meter
 
 INBOUND, OUTBOUND, RELAY = "inbound", "outbound", "relay"
 # Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
-# The environment's proxies and netrc are read in a thread for each request otherwise: a fifth of a message's CPU.
-_ANY: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "use_env_settings": False}
-_TABLES: dict[str, Any] = {**_ANY, "retry_backoff_factor": 0.2}
-_QUEUES_AND_BLOBS: dict[str, Any] = {**_ANY, "initial_backoff": 0.2, "increment_base": 1.5}
+_TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
+_QUEUES_AND_BLOBS: dict[str, Any] = {
+    "retry_total": 3,
+    "retry_connect": 2,
+    "initial_backoff": 0.2,
+    "increment_base": 1.5,
+}
+# Seconds that an idle connection is kept: less than any server does. The SDK does not repeat a create whose connection
+# turned out to be closed.
+_KEEP_ALIVE = 4.0
 
 
 class Storage:
@@ -37,9 +45,22 @@ class Storage:
 
     def __init__(self, connection_string: str, meter: Meter, on_put: OnPut) -> None:
         self.meter = meter
-        self._tables = TableServiceClient.from_connection_string(connection_string, **_TABLES)
-        self._queues = QueueServiceClient.from_connection_string(connection_string, **_QUEUES_AND_BLOBS)
-        self._blobs = BlobServiceClient.from_connection_string(connection_string, **_QUEUES_AND_BLOBS)
+        # A session of our own: the SDK's reads the environment's proxies and netrc in a thread for every request, which
+        # was a fifth of a message's CPU.
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+            cookie_jar=DummyCookieJar(),
+            auto_decompress=False,
+        )
+        self._tables = TableServiceClient.from_connection_string(
+            connection_string, transport=self._transport(), **_TABLES
+        )
+        self._queues = QueueServiceClient.from_connection_string(
+            connection_string, transport=self._transport(), **_QUEUES_AND_BLOBS
+        )
+        self._blobs = BlobServiceClient.from_connection_string(
+            connection_string, transport=self._transport(), **_QUEUES_AND_BLOBS
+        )
         self.records = Table(self._tables, "records", meter)
         self.lookups = Table(self._tables, "lookups", meter)
         self.due = Table(self._tables, "due", meter)
@@ -54,6 +75,9 @@ class Storage:
         self.relay = ListQueue(self._relay.put)
         self.bodies = Blobs(self._blobs, "bodies", meter)
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
+
+    def _transport(self) -> AioHttpTransport:
+        return AioHttpTransport(session=self._session, session_owner=False)
 
     async def ensure(self) -> None:
         """Creates what is missing, so that the first message does not wait for it."""
@@ -85,3 +109,4 @@ class Storage:
 
     async def close(self) -> None:
         await asyncio.gather(self._tables.close(), self._queues.close(), self._blobs.close())
+        await self._session.close()
