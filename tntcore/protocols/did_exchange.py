@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, read_problem_report
-from tntcore.messaging.types import canonical, parse
+from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 
 Role = Literal["requester", "responder"]
 State = Literal[
@@ -107,7 +107,7 @@ class Step:
 def read_step(message: Message) -> Step | None:
     """Which step of the exchange a message is, or None if it belongs to no dialect."""
     parsed = parse(canonical(message.type))
-    if parsed is None or parsed.major != 1 or message.version != "v1":
+    if parsed is None or parsed.prefix != DIDCOMM_ORG or parsed.major != 1 or message.version != "v1":
         return None
     if parsed.protocol == "didexchange":
         protocol = DID_EXCHANGE_1_0 if parsed.minor == 0 else DID_EXCHANGE_1_1

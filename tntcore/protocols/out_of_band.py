@@ -8,15 +8,20 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tntcore.messaging.message import Message
-from tntcore.messaging.types import parse
+from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 
 PREFIX: Final = "https://didcomm.org/out-of-band/1.1"
 
 
 def is_reuse(message: Message) -> bool:
     """Whether this is a `handshake-reuse` of any 1.x."""
-    parsed = parse(message.type)
-    return parsed is not None and (parsed.protocol, parsed.major, parsed.name) == ("out-of-band", 1, "handshake-reuse")
+    parsed = parse(canonical(message.type))
+    return (
+        parsed is not None
+        and message.version == "v1"
+        and (parsed.prefix, parsed.protocol, parsed.major, parsed.name)
+        == (DIDCOMM_ORG, "out-of-band", 1, "handshake-reuse")
+    )
 
 
 def reuse(*, message_id: str, pthid: str) -> dict[str, Any]:
