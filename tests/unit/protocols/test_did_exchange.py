@@ -25,9 +25,9 @@ from tntcore.protocols.did_exchange import (
     read_step,
 )
 
-# The state machine tables of RFC 0023 (`did-exchange-states.png`), row by row and cell by cell; `-` is "impossible", and
-# of two states the first is the one from which the exchange may be taken up again. The row `completed` is empty in the
-# RFC: the state is terminal.
+# The state machine tables of RFC 0023 (`did-exchange-states.png`), cell by cell; `-` is "impossible", and of two states
+# the first is the one from which the exchange may be taken up again. The row `completed` is empty in the RFC: the state
+# is terminal.
 TABLE = """
 requester            invitation           send-request  receive-response   send-complete  receive-problem-report         send-problem-report
 start                invitation-received  -             -                  -              -                              -
