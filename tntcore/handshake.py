@@ -151,6 +151,8 @@ class Handshake:
                 return await self._request(tenant, recipient, message, step, sender, uuid)
             if connection is None or message.thid != connection.thid:
                 return Effect(error="thread-unknown")
+            if _is_connections(step.prefix) != _is_connections(connection.protocol):
+                return Effect(error="protocol-mismatch")
             if step.kind == "response":
                 return await self._response(recipient, connection, message, step, sender)
             if not vouched:

@@ -1,4 +1,4 @@
-"""did:peer, numalgo 0, 2 and 4, and the shape of 1 (DIF, Peer DID Method Specification). Pure.
+"""did:peer, numalgo 0, 2 and 4, and the check of 1 (DIF, Peer DID Method Specification). Pure.
 
 Documents of numalgo 2 have the key ids of the current text (`#key-1`, `#key-2` in order of appearance); the ids that
 older implementations made from the key are understood as aliases.
@@ -150,7 +150,7 @@ def create_4(document: Mapping[str, Any]) -> str:
     if "id" in document:
         raise DidError("malformed-document", "the input document of a did:peer:4 has no id")
     encoded = "z" + _encode_long(_JSON_CODEC + orjson.dumps(document))
-    return f"did:peer:4{_hash(encoded)}:{encoded}"
+    return f"did:peer:4{_hash(encoded.encode())}:{encoded}"
 
 
 def short_form(did: str) -> str:
@@ -182,15 +182,19 @@ def resolve_4_forms(did: str) -> tuple[DidDocument, DidDocument]:
 
 
 def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
-    """The document attached for a did:peer:1. Its shape is checked, not its hash: agents attach resolved documents,
-    whose genesis bytes cannot be had back.
+    """The document attached for a did:peer:1, which is the hash of the document that it was made with: as agents attach
+    it, that is all of its members but `id`, in their order, without white space.
 
     Raises:
-        DidError: `malformed-did`, and as `parse_document`.
+        DidError: `malformed-did`; `document-mismatch` if the hash is another's; as `parse_document`.
     """
     if not (did.startswith("did:peer:1") and _HASHED.fullmatch(did)):
         raise DidError("malformed-did", "not a did:peer:1")
-    return parse_document(raw, did)
+    document = parse_document(raw, did)
+    genesis = orjson.dumps({name: value for name, value in raw.items() if name != "id"})
+    if did != f"did:peer:1{_hash(genesis)}":
+        raise DidError("document-mismatch", "the hash of a did:peer:1 is not that of the document")
+    return document
 
 
 def _key_aliases(document: DidDocument) -> dict[str, str]:
@@ -244,7 +248,7 @@ def _inner_4(did: str) -> tuple[str, dict[str, Any]]:
     hashed, encoded = _parts_4(did)
     if encoded is None:
         raise DidError("not-found", "the short form of a did:peer:4 does not contain its document")
-    if hashed != f"did:peer:4{_hash(encoded)}":
+    if hashed != f"did:peer:4{_hash(encoded.encode())}":
         raise DidError("malformed-did", "the hash of a did:peer:4 is not that of its document")
     data = _decode_long(encoded[1:])
     try:
@@ -271,8 +275,8 @@ def _contextualise(inner: Mapping[str, Any], subject: str, other: str) -> dict[s
     return raw
 
 
-def _hash(encoded: str) -> str:
-    return "z" + encode_base58(_SHA256_HASH + hashlib.sha256(encoded.encode()).digest())
+def _hash(data: bytes) -> str:
+    return "z" + encode_base58(_SHA256_HASH + hashlib.sha256(data).digest())
 
 
 def _base64url(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import MAX_DID_CHARACTERS, DidDocument, PublicKey
 from tntcore.dids.endpoint import didcomm_endpoint
-from tntcore.dids.multiformats import decode_multikey, encode_multikey, encode_verkey
+from tntcore.dids.multiformats import decode_multikey, encode_base58, encode_multikey, encode_verkey
 from tntcore.errors import DidError
 
 ACAPY = json.loads(
@@ -189,14 +190,17 @@ def test_both_versions_reach_a_pairwise_did() -> None:
 
 
 def test_an_attached_document_for_a_did_peer_1() -> None:
-    did = "did:peer:1zQmZMygzYqNwU6Uhmewx5Xepf2VLp5S4HLSwwgf2aiKZuwa"
     entry = {"id": "#1", "type": "Multikey", "controller": "#id", "publicKeyMultibase": encode_multikey(ED)}
-    for raw in ({"verificationMethod": [entry]}, {"id": did, "verificationMethod": [entry]}):
+    document = {"verificationMethod": [entry], "service": [{"id": "#s", "note": "\u00fc"}]}
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    did = "did:peer:1z" + encode_base58(b"\x12\x20" + hashlib.sha256(text.encode()).digest())
+    for raw in (document, {"id": did, **document}, {**document, "id": did}):
         assert list(peer.check_1(did, raw).methods) == [f"{did}#1"]
-    with pytest.raises(DidError, match="document-mismatch"):
-        peer.check_1(did, {"id": did[:-1] + "b"})
+    for other in ({**document, "id": did[:-1] + "b"}, {**document, "more": 1}, {"verificationMethod": [entry]}, {}):
+        with pytest.raises(DidError, match="document-mismatch"):
+            peer.check_1(did, other)
     with pytest.raises(DidError, match="malformed-did"):
-        peer.check_1(did[:-1], {})
+        peer.check_1(did[:-1], document)
     with pytest.raises(DidError, match="not-found"):
         peer.resolve(did)
 
@@ -246,7 +250,7 @@ def test_what_is_refused(did: str, code: str) -> None:
 def test_numalgo_4_whose_content_is_no_document(inner: bytes) -> None:
     encoded = "z" + peer._encode_long(inner).rjust(6, "1")
     with pytest.raises(DidError, match="malformed"):
-        peer.resolve(f"did:peer:4{peer._hash(encoded)}:{encoded}")
+        peer.resolve(f"did:peer:4{peer._hash(encoded.encode())}:{encoded}")
 
 
 def test_the_input_of_numalgo_4_has_no_id() -> None:

@@ -1,0 +1,672 @@
+"""Every message of a handshake in every state, and what attackers do with each: packed by hand, sent from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any, get_args
+
+import orjson
+import pytest
+
+from tests.security.agents import DIALECTS, Agent, Json, new_id, verkey_of
+from tests.stack import Client, Receiver, Stack
+from tests.unit.protocols.test_did_exchange import CELLS
+from tntcore.connections import pairwise, start
+from tntcore.dids.multiformats import encode_base58
+from tntcore.dids.web import identity_document
+from tntcore.envelope.keys import verkey_to_did_key
+from tntcore.envelope.signatures import sign_field
+from tntcore.handshake import kept
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1, Role, State
+from tntcore.records import Connection, Contact, Identity, Message
+from tntcore.storage.commit import Unit
+from tntcore.storage.lookups import Found
+from tntcore.tenants import KeyPairs
+
+PING = "https://didcomm.org/trust_ping/1.0/ping"
+ROTATE = "https://didcomm.org/did-rotate/1.0/"
+DIALECT = pytest.mark.parametrize("protocol", DIALECTS, ids=["didexchange-1.1", "didexchange-1.0", "connections-1.0"])
+
+
+@pytest.fixture(scope="module")
+async def receiver() -> AsyncIterator[Receiver]:
+    """Where all agents of this module are sent to: each opens what is for its own key."""
+    running = Receiver()
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def tenant(stack: Stack) -> Client:
+    return await stack.register("Attacked")
+
+
+@pytest.fixture
+def agent(stack: Stack, receiver: Receiver) -> Agent:
+    return Agent(stack, receiver)
+
+
+@pytest.fixture
+def mallory(agent: Agent) -> Agent:
+    return agent.another()
+
+
+async def all_of(client: Client, kind: type[Any]) -> list[Any]:
+    found: list[Any] = []
+    records, token = (await client.tenant()).records, ""
+    while True:
+        page = await records.list(kind, limit=200, start=token)
+        found += page.records
+        if page.next is None:
+            return found
+        token = page.next
+
+
+async def stored(client: Client, message_id: str) -> Message:
+    """The record of the message that came in with this `@id`."""
+
+    async def check() -> Message | None:
+        hits = (await client.get("message?direction=IN&limit=200"))["hits"]
+        found = [hit["uuid"] for hit in hits if hit["messageId"] == message_id]
+        return await (await client.tenant()).records.get(Message, found[0]) if found else None
+
+    try:
+        return await client.stack.eventually(check)  # type: ignore[no-any-return]
+    except TimeoutError:
+        hits = (await client.get("message?limit=200"))["hits"]
+        raise AssertionError([(hit["type"], hit["status"], hit["error"]) for hit in hits]) from None
+
+
+async def refused(client: Client, message_id: str, code: str) -> None:
+    """That the message is on record as refused for this reason, and as nobody's."""
+    record = await stored(client, message_id)
+    assert (record.status, record.error) == ("REJECTED", code)
+    assert not record.authenticated
+    assert not record.contact_uuid
+
+
+async def state_of(client: Client, connection: str) -> str:
+    return str((await client.get(f"connection/{connection}"))["state"])
+
+
+async def until_state(client: Client, connection: str, state: str) -> Json:
+    async def check() -> Json | None:
+        found: Json = await client.get(f"connection/{connection}")
+        return found if found["state"] == state else None
+
+    try:
+        return await client.stack.eventually(check)  # type: ignore[no-any-return]
+    except TimeoutError:
+        raise AssertionError(await client.get(f"connection/{connection}")) from None
+
+
+async def connections(client: Client) -> list[Json]:
+    hits: list[Json] = (await client.get("connection?limit=200"))["hits"]
+    return hits
+
+
+async def invited(client: Client, **wanted: Any) -> tuple[Json, str, str]:
+    """A new invitation of the tenant's: as it was answered, its `@id`, and its key."""
+    made = await client.post("invitation", wanted)
+    return made, made["invitation"]["@id"], verkey_of(made["invitation"])
+
+
+async def requested(client: Client, agent: Agent, protocol: str, **members: Any) -> tuple[str, Json, str]:
+    """The tenant takes an invitation of the agent's: its connection, the request that the agent got, and our key."""
+    made = await client.post("contact", {"invitation": agent.invitation(protocol, **members)})
+    request, ours = await agent.hears("/request")
+    return made["connectionUuid"], request, ours
+
+
+async def connected(client: Client, agent: Agent, protocol: str = DID_EXCHANGE_1_1) -> tuple[Json, str]:
+    """A completed connection with the agent, which was invited: the tenant's side, and our key."""
+    _, pthid, key = await invited(client)
+    request = agent.request(protocol, pthid)
+    before = {connection["uuid"] for connection in await connections(client)}
+    await agent.send(request, key)
+    _, ours = await agent.hears("/response")
+    [uuid] = {connection["uuid"] for connection in await connections(client)} - before
+    await agent.send(complete(protocol, request), ours)
+    return await until_state(client, uuid, "completed"), ours
+
+
+def complete(protocol: str, request: Json) -> Json:
+    thread = {"thid": request["@id"], "pthid": request["~thread"]["pthid"]}
+    if protocol == CONNECTIONS_1_0:
+        return {"@type": PING, "@id": new_id(), "response_requested": False}
+    return {"@type": f"{protocol}/complete", "@id": new_id(), "~thread": thread}
+
+
+def report(protocol: str, thid: str, code: str = "request_not_accepted") -> Json:
+    return {
+        "@type": f"{protocol}/problem_report",
+        "@id": new_id(),
+        "~thread": {"thid": thid},
+        "problem-code": code,
+        "explain": "No.",
+    }
+
+
+# Every message in every state.
+
+KINDS = ("request", "response", "complete", "ping", "report", "last report")
+
+
+async def placed(
+    stack: Stack, client: Client, agent: Agent, role: str, state: str, protocol: str, *, thid: str = ""
+) -> tuple[Connection, KeyPairs]:
+    """A connection with the agent that is in this state, whatever would have led there; and our keys for it."""
+    services, owner = stack.app.services, await client.tenant()
+    identity = await owner.records.get(Identity, client.identity["uuid"])
+    assert identity is not None
+    now, theirs = services.now(), agent.document(protocol)
+    contact = Contact(uuid=services.uuid7(), status="REQUESTED", did=theirs.id, created_at=now, updated_at=now)
+    connection = start(identity, contact, now)
+    ours = KeyPairs.generate()
+    mine = pairwise(services, ours)
+    connection.role, connection.state, connection.protocol = role, state, protocol
+    connection.thid, connection.pthid = thid or new_id(), new_id()
+    connection.my_did, connection.my_document = mine.id, dict(mine.raw)
+    connection.keys = owner.records.seal(ours.serialise(), connection.key)
+    connection.their_did, connection.their_document = theirs.id, kept(theirs)
+    await services.lookups.add("key", ours.verkey, Found(client.uuid, "connection", connection.uuid))
+    unit = Unit()
+    unit.create(contact.key, contact.values())
+    unit.create(connection.key, connection.values())
+    await owner.records.commit(unit)
+    return connection, ours
+
+
+def played(agent: Agent, kind: str, protocol: str, connection: Connection) -> Json:
+    """A message of that kind as the honest other side of the connection would send it."""
+    if kind == "request":
+        message = agent.request(protocol, connection.pthid)
+        return {**message, "~thread": {"thid": connection.thid, "pthid": connection.pthid}}
+    if kind == "response":
+        return agent.response(protocol, connection.thid, agent.keys.ed25519)
+    if kind == "ping" or (kind == "complete" and protocol == CONNECTIONS_1_0):
+        return {"@type": PING, "@id": new_id(), "response_requested": False}
+    if kind == "complete":
+        return complete(protocol, {"@id": connection.thid, "~thread": {"pthid": connection.pthid}})
+    return report(protocol, connection.thid, "response_not_accepted" if kind == "report" else "no-longer-wanted")
+
+
+def expected(role: str, state: str, kind: str, protocol: str) -> tuple[bool, str]:
+    """Whether the message is let in, and the state that the connection is in afterwards, after the RFC's table."""
+    if kind == "ping" or (kind == "complete" and protocol == CONNECTIONS_1_0):
+        # No message of the exchange, but in connections/1.0 the first message ends it.
+        ends = protocol == CONNECTIONS_1_0 and (role, state) == ("responder", "response-sent")
+        return state != "abandoned", "completed" if ends else state
+    event = "problem-report" if kind.endswith("report") else kind
+    outcomes = CELLS.get((role, state, f"receive {event}"), [])
+    if not outcomes:
+        return False, state
+    follows = outcomes[-1 if kind == "last report" else 0]
+    # It is answered at once.
+    return True, CELLS[role, follows, "send complete"][0] if follows == "response-received" else follows
+
+
+@DIALECT
+@pytest.mark.parametrize("role", get_args(Role))
+async def test_every_message_in_every_state(
+    stack: Stack, tenant: Client, agent: Agent, role: str, protocol: str
+) -> None:
+    hook = await tenant.webhook()
+    cases = [
+        (state, kind)
+        for state in get_args(State)
+        for kind in KINDS
+        # What is invited by an invitation that nobody answered is no connection yet: see below.
+        if (role, state, kind) != ("responder", "invitation-sent", "request")
+    ]
+    sides = await asyncio.gather(*(placed(stack, tenant, agent, role, state, protocol) for state, _ in cases))
+    messages = [
+        played(agent, kind, protocol, connection) for (_, kind), (connection, _) in zip(cases, sides, strict=True)
+    ]
+    await asyncio.gather(
+        *(agent.send(message, ours.verkey) for message, (_, ours) in zip(messages, sides, strict=True))
+    )
+
+    async def arrived() -> bool:
+        found = {message.message_id for message in await all_of(tenant, Message)}
+        return found >= {message["@id"] for message in messages}
+
+    await stack.eventually(arrived, 20)
+    records = {message.message_id: message for message in await all_of(tenant, Message)}
+    states = {connection.uuid: connection.state for connection in await all_of(tenant, Connection)}
+    outcomes, wanted = {}, {}
+    for case, message, (connection, _) in zip(cases, messages, sides, strict=True):
+        let_in, follows = expected(role, *case, protocol)
+        wanted[case] = ("RECEIVED" if let_in else "REJECTED", follows)
+        outcomes[case] = (records[message["@id"]].status, states[connection.uuid])
+        assert bool(records[message["@id"]].error) is not let_in, case
+    assert outcomes == wanted
+    # A response is answered, and nothing else.
+    answered = sum(wanted[case] == ("RECEIVED", "completed") and case[1] == "response" for case in cases)
+    assert answered == (role == "requester")
+    await asyncio.sleep(0.3)
+    assert len(agent.heard()) == answered
+    relayed = {got.json()["message"]["@id"] for got in hook.got}
+    assert relayed == {
+        message["@id"] for case, message in zip(cases, messages, strict=True) if "RECEIVED" in wanted[case]
+    }
+
+
+@DIALECT
+@pytest.mark.parametrize("auto", [True, False])
+async def test_every_message_to_an_invitation(tenant: Client, agent: Agent, protocol: str, auto: bool) -> None:
+    """That is the state `invitation-sent`. Who could send a problem report is anyone: it gives nothing up."""
+    await tenant.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoAcceptConnections": auto}}, 200)
+    made, pthid, key = await invited(tenant)
+    request = agent.request(protocol, pthid)
+    for message in (
+        agent.response(protocol, request["@id"], agent.keys.ed25519),
+        report(protocol, request["@id"]),
+        report(protocol, pthid, "no-longer-wanted"),
+        *([complete(protocol, request)] if protocol != CONNECTIONS_1_0 else []),
+    ):
+        await refused(tenant, await agent.send(message, key), "thread-unknown")
+    assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "ACTIVE"
+    assert await connections(tenant) == []
+    await agent.send(request, key)
+    assert (await stored(tenant, request["@id"])).status == "RECEIVED"
+    [connection] = await connections(tenant)
+    follows = CELLS["responder", "invitation-sent", "receive request"][0]
+    assert connection["state"] == (CELLS["responder", follows, "send response"][0] if auto else follows)
+    assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "USED"
+
+
+@DIALECT
+@pytest.mark.parametrize("role", get_args(Role))
+async def test_every_word_of_the_tenants_in_every_state(
+    stack: Stack, tenant: Client, agent: Agent, role: str, protocol: str
+) -> None:
+    """`accept` sends what the role sends next; `reject` is the end, wherever there is something to end."""
+    event = "send response" if role == "responder" else "send request"
+    for state in get_args(State):
+        connection, _ = await placed(stack, tenant, agent, role, state, protocol)
+        outcomes = CELLS.get((role, state, event), [])
+        answer = await tenant.call("POST", f"connection/{connection.uuid}/accept", {})
+        assert answer.status == (200 if outcomes else 409), (state, answer.body)
+        assert await state_of(tenant, connection.uuid) == (outcomes[0] if outcomes else state)
+
+        connection, _ = await placed(stack, tenant, agent, role, state, protocol)
+        over = state in ("start", "completed", "abandoned")
+        answer = await tenant.call("POST", f"connection/{connection.uuid}/reject", {})
+        assert answer.status == (409 if over else 200), (state, answer.body)
+        assert await state_of(tenant, connection.uuid) == (state if over else "abandoned")
+        told = CELLS.get((role, state, "send problem-report"), [])
+        assert over or not told or "abandoned" in told
+
+        if state != "completed":
+            for call in ("rotate", "hangup"):
+                assert (await tenant.call("POST", f"connection/{connection.uuid}/{call}", {})).status == 409
+
+
+# Responses that the inviter did not make.
+
+
+def forged_responses(agent: Agent, mallory: Agent, protocol: str, thid: str) -> dict[str, tuple[Agent, Json, str]]:
+    """By what is wrong with it: who sends it, the message, and why it is refused. `agent` is the inviter."""
+    unsigned = {"data": {"base64": agent.signed(agent.legacy())["data"]["base64"]}}
+    bad = {
+        # Mallory has the thread and both keys, from wherever.
+        "signed and sent by another": (
+            mallory,
+            mallory.response(protocol, thid, mallory.keys.ed25519),
+            "response-not-accepted",
+        ),
+        "another's key, under the inviter's envelope": (
+            agent,
+            mallory.response(protocol, thid, mallory.keys.ed25519),
+            "response-not-accepted",
+        ),
+        "the inviter's signature, another's envelope": (
+            mallory,
+            agent.response(protocol, thid, agent.keys.ed25519),
+            "response-not-accepted",
+        ),
+    }
+    if protocol == DID_EXCHANGE_1_1:
+        by_inviter = agent.signed(agent.peer_2)
+        bad |= {
+            "a signature over another DID": (
+                mallory,
+                mallory.response(protocol, thid, agent.keys.ed25519, did_rotate__attach=by_inviter),
+                "response-not-accepted",
+            ),
+            "a signature over a document, for a DID": (
+                mallory,
+                mallory.response(protocol, thid, mallory.keys.ed25519, did_rotate__attach=agent.signed(agent.legacy())),
+                "response-not-accepted",
+            ),
+            "no signature and another's envelope": (
+                mallory,
+                mallory.response(protocol, thid, mallory.keys.ed25519, did_rotate__attach=None),
+                "response-not-accepted",
+            ),
+            "a signature that was altered": (agent, _altered(agent, protocol, thid), "bad-signature"),
+            "a signed DID, and a document by another": (
+                mallory,
+                mallory.response(
+                    protocol,
+                    thid,
+                    agent.keys.ed25519,
+                    did=mallory.sov,
+                    did_rotate__attach=agent.signed(mallory.sov),
+                    did_doc__attach=mallory.signed(mallory.legacy()),
+                ),
+                "response-not-accepted",
+            ),
+            "no did": (agent, agent.response(protocol, thid, agent.keys.ed25519, did=None), "response-not-accepted"),
+        }
+    elif protocol == DID_EXCHANGE_1_0:
+        bad |= {
+            "a signature over the document of another DID": (
+                agent,
+                agent.response(protocol, thid, agent.keys.ed25519, did=mallory.sov),
+                "document-mismatch",
+            ),
+            "no document": (
+                agent,
+                agent.response(protocol, thid, agent.keys.ed25519, did_doc__attach=None),
+                "message-malformed",
+            ),
+            "a document without signature": (
+                agent,
+                agent.response(protocol, thid, agent.keys.ed25519, did_doc__attach=unsigned),
+                "malformed",
+            ),
+            "signed by two others": (mallory, _twice_signed(agent, mallory, protocol, thid), "response-not-accepted"),
+            "a signature that was altered": (agent, _altered(agent, protocol, thid), "bad-signature"),
+            # As in a request, where it is right.
+            "signed by a key of the document": (
+                agent,
+                mallory.response(protocol, thid, mallory.keys.ed25519),
+                "response-not-accepted",
+            ),
+        }
+    else:
+        plain = {"DID": agent.sov, "DIDDoc": agent.legacy()}
+        bad |= {
+            "no signature": (
+                agent,
+                agent.response(protocol, thid, agent.keys.ed25519, connection=plain, connection__sig=None),
+                "message-malformed",
+            ),
+            "a signature that was altered": (agent, _altered(agent, protocol, thid), "bad-signature"),
+            "a DID that is not its document's": (
+                agent,
+                agent.response(
+                    protocol,
+                    thid,
+                    agent.keys.ed25519,
+                    connection__sig=_field({"DID": mallory.sov, "DIDDoc": agent.legacy()}, agent),
+                ),
+                "document-mismatch",
+            ),
+        }
+    return bad
+
+
+def _field(value: Json, agent: Agent) -> Json:
+    return sign_field(value, agent.keys.ed25519, 1_700_000_000)
+
+
+def _altered(agent: Agent, protocol: str, thid: str) -> Json:
+    """What is signed is another's by one letter."""
+    message = agent.response(protocol, thid, agent.keys.ed25519)
+    name = {DID_EXCHANGE_1_1: "did_rotate~attach", DID_EXCHANGE_1_0: "did_doc~attach"}.get(protocol, "connection~sig")
+    part = message[name] if protocol == CONNECTIONS_1_0 else message[name]["data"]["jws"]
+    flipped = "B" if part["signature"][10] != "B" else "C"
+    part["signature"] = part["signature"][:10] + flipped + part["signature"][11:]
+    return message
+
+
+def _twice_signed(agent: Agent, mallory: Agent, protocol: str, thid: str) -> Json:
+    message = mallory.response(protocol, thid, mallory.keys.ed25519)
+    data = message["did_doc~attach"]["data"]
+    other = mallory.another().signed(mallory.legacy())["data"]["jws"]
+    data["jws"] = {"signatures": [data["jws"], other]}
+    return message
+
+
+@DIALECT
+async def test_a_response_is_believed_by_the_invitations_key_alone(
+    tenant: Client, agent: Agent, mallory: Agent, protocol: str
+) -> None:
+    uuid, request, ours = await requested(tenant, agent, protocol)
+    before = await tenant.get(f"connection/{uuid}")
+    for what, (by, message, code) in forged_responses(agent, mallory, protocol, request["@id"]).items():
+        await by.send(message, ours)
+        try:
+            await refused(tenant, message["@id"], code)
+        except AssertionError as error:
+            raise AssertionError(what, *error.args) from error
+    anonymous = agent.response(protocol, request["@id"], agent.keys.ed25519)
+    await agent.send(anonymous, ours, anonymous=True)
+    await refused(tenant, anonymous["@id"], "sender-unknown")
+    elsewhere = agent.response(protocol, new_id(), agent.keys.ed25519)
+    await agent.send(elsewhere, ours)
+    await refused(tenant, elsewhere["@id"], "thread-unknown")
+    after = await tenant.get(f"connection/{uuid}")
+    assert {**after, "updatedAt": None} == {**before, "updatedAt": None}
+    assert after["state"] == "request-sent"
+    assert mallory.heard() == []
+
+    honest = agent.response(protocol, request["@id"], agent.keys.ed25519)
+    await agent.send(honest, ours)
+    done = await until_state(tenant, uuid, "completed")
+    assert done["theirDid"].removeprefix("did:sov:") in (agent.peer_2, agent.sov)
+    await agent.hears("/ping" if protocol == CONNECTIONS_1_0 else "/complete")
+    # And once is enough.
+    again = agent.response(protocol, request["@id"], agent.keys.ed25519)
+    await agent.send(again, ours)
+    await refused(tenant, again["@id"], "out-of-turn")
+
+
+async def test_the_envelope_alone_vouches_only_if_it_is_the_invitations_own(
+    tenant: Client, agent: Agent, mallory: Agent
+) -> None:
+    """Agents that answer with a DID that can be resolved may leave the signature out."""
+    uuid, request, ours = await requested(tenant, agent, DID_EXCHANGE_1_1)
+    for by, code in ((mallory, "response-not-accepted"), (agent, "")):
+        message = by.response(DID_EXCHANGE_1_1, request["@id"], by.keys.ed25519, did_rotate__attach=None)
+        await by.send(message, ours)
+        assert (await stored(tenant, message["@id"])).error == code
+    assert (await until_state(tenant, uuid, "completed"))["theirDid"] == agent.peer_2
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"), [(DID_EXCHANGE_1_1, CONNECTIONS_1_0), (CONNECTIONS_1_0, DID_EXCHANGE_1_0)]
+)
+async def test_a_request_is_answered_in_its_protocol(tenant: Client, agent: Agent, asked: str, answered: str) -> None:
+    uuid, request, ours = await requested(tenant, agent, asked)
+    for message in (
+        agent.response(answered, request["@id"], agent.keys.ed25519),
+        report(answered, request["@id"]),
+    ):
+        await agent.send(message, ours)
+        await refused(tenant, message["@id"], "protocol-mismatch")
+    assert await state_of(tenant, uuid) == "request-sent"
+
+
+# Requests that are not the sender's to make.
+
+
+@DIALECT
+async def test_a_request_is_its_senders_own(tenant: Client, agent: Agent, mallory: Agent, protocol: str) -> None:
+    made, pthid, key = await invited(tenant)
+    forged: dict[str, tuple[Agent, Json, str]] = {
+        # The document of an innocent agent, sent by another.
+        "the sender is not in the document": (mallory, agent.request(protocol, pthid), "request-not-accepted"),
+        "another invitation": (agent, agent.request(protocol, new_id()), "invitation-unknown"),
+    }
+    if protocol == DID_EXCHANGE_1_0:
+        forged |= {
+            "signed by a key not in the document": (
+                agent,
+                agent.request(protocol, pthid, did_doc__attach=mallory.signed(agent.legacy())),
+                "request-not-accepted",
+            ),
+            "the document of another DID": (
+                mallory,
+                mallory.request(protocol, pthid, did=agent.sov),
+                "document-mismatch",
+            ),
+            "a document that names the DID, with another's keys": (
+                mallory,
+                mallory.request(protocol, pthid, did=agent.sov, did_doc__attach=agent.signed(agent.legacy())),
+                "request-not-accepted",
+            ),
+            "no document": (agent, agent.request(protocol, pthid, did_doc__attach=None), "message-malformed"),
+            "not signed": (
+                agent,
+                agent.request(
+                    protocol,
+                    pthid,
+                    did_doc__attach={"data": {"base64": agent.signed(agent.legacy())["data"]["base64"]}},
+                ),
+                "malformed",
+            ),
+            "a DID that is looked up nowhere": (
+                agent,
+                agent.request(protocol, pthid, did="did:example:1"),
+                "did-unsupported",
+            ),
+        }
+    elif protocol == CONNECTIONS_1_0:
+        forged |= {
+            "the document of another DID": (
+                mallory,
+                mallory.request(protocol, pthid, connection={"DID": agent.sov, "DIDDoc": mallory.legacy()}),
+                "document-mismatch",
+            ),
+            "a resolvable DID": (
+                mallory,
+                mallory.request(
+                    protocol,
+                    pthid,
+                    connection={"DID": agent.peer_2, "DIDDoc": {**mallory.legacy(), "id": agent.peer_2}},
+                ),
+                "did-unsupported",
+            ),
+            "no document": (
+                agent,
+                agent.request(protocol, pthid, connection={"DID": agent.sov}),
+                "request-not-accepted",
+            ),
+        }
+    else:
+        forged |= {
+            "no DID": (agent, agent.request(protocol, pthid, did=None), "request-not-accepted"),
+            "a DID without place": (
+                agent,
+                agent.request(protocol, pthid, did=verkey_to_did_key(agent.verkey)),
+                "no-endpoint",
+            ),
+        }
+    for what, (by, message, code) in forged.items():
+        await by.send(message, key)
+        try:
+            await refused(tenant, message["@id"], code)
+        except AssertionError as error:
+            raise AssertionError(what, *error.args) from error
+    anonymous = agent.request(protocol, pthid)
+    await agent.send(anonymous, key, anonymous=True)
+    await refused(tenant, anonymous["@id"], "sender-unknown")
+    assert await connections(tenant) == []
+    assert (await tenant.get("contact"))["hits"] == []
+    assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "ACTIVE"
+    assert (agent.heard(), mallory.heard()) == ([], [])
+
+    await agent.send(agent.request(protocol, pthid), key)
+    await agent.hears("/response")
+    assert len(await connections(tenant)) == 1
+
+
+@pytest.fixture
+async def web(stack: Stack) -> AsyncIterator[Receiver]:
+    """The host of one did:web document: its `text`."""
+    running = Receiver()
+    await running.start()
+    yield running
+    await running.stop()
+
+
+def did_web(web: Receiver) -> str:
+    return f"did:web:127.0.0.1%3A{web.url.rpartition(':')[2]}:agent"
+
+
+def public(agent: Agent, did: str, **services: Any) -> Json:
+    """A document of a DID with the agent's key and place."""
+    keys = {"key-1": agent.keys.ed25519.public}
+    return {**identity_document(did, keys, agent.endpoint), **services}
+
+
+async def test_what_is_attached_for_a_did_that_can_be_resolved_counts_for_nothing(
+    tenant: Client, agent: Agent, mallory: Agent, web: Receiver
+) -> None:
+    did = did_web(web)
+    web.text = orjson.dumps(public(agent, did)).decode()
+    _, pthid, key = await invited(tenant, multiUse=True)
+    # Mallory has a document of the agent's DIDs with her own key, signed by it.
+    for claimed in (did, agent.peer_4, agent.peer_2):
+        attached = mallory.signed({**public(mallory, claimed), "id": claimed})
+        for protocol in (DID_EXCHANGE_1_0, DID_EXCHANGE_1_1):
+            message = mallory.request(protocol, pthid, did=claimed, did_doc__attach=attached)
+            await mallory.send(message, key)
+            await refused(tenant, message["@id"], "request-not-accepted")
+    assert await connections(tenant) == []
+    # The agent itself may attach whatever it likes: it is answered where its DID says.
+    elsewhere = agent.another(keys=agent.keys, endpoint="http://127.0.0.1:9/elsewhere")
+    for number, claimed in enumerate((did, agent.peer_4), start=1):
+        attached = agent.signed({**public(elsewhere, claimed), "id": claimed})
+        await agent.send(agent.request(DID_EXCHANGE_1_1, pthid, did=claimed, did_doc__attach=attached), key)
+        await agent.hears("/response", number)
+    assert {connection["theirDid"] for connection in await connections(tenant)} == {did, agent.peer_4}
+
+
+async def test_what_is_attached_to_a_response_for_a_resolvable_did_counts_for_nothing(
+    tenant: Client, agent: Agent, mallory: Agent, web: Receiver
+) -> None:
+    did = did_web(web)
+    web.text = orjson.dumps(public(agent, did)).decode()
+    for number, claimed in enumerate((did, agent.peer_4), start=1):
+        uuid, request, ours = await requested(tenant, inviter := agent.another(), DID_EXCHANGE_1_1)
+        attached = inviter.signed({**public(mallory, claimed), "id": claimed})
+        message = inviter.response(
+            DID_EXCHANGE_1_1,
+            request["@id"],
+            inviter.keys.ed25519,
+            did=claimed,
+            did_rotate__attach=inviter.signed(claimed),
+            did_doc__attach=attached,
+        )
+        await inviter.send(message, ours)
+        assert (await until_state(tenant, uuid, "completed"))["theirDid"] == claimed
+        await agent.hears("/complete", number)
+    assert mallory.heard() == []
+
+
+async def test_a_did_peer_1_is_the_hash_of_its_document(tenant: Client, agent: Agent, mallory: Agent) -> None:
+    _, pthid, key = await invited(tenant)
+    document = {name: value for name, value in agent.legacy().items() if name != "id"}
+    document["publicKey"] = [{**document["publicKey"][0], "id": "#1", "controller": "#id"}]
+    document["authentication"] = ["#1"]
+    did = "did:peer:1z" + encode_base58(b"\x12\x20" + hashlib.sha256(orjson.dumps(document)).digest())
+    forged = {**document, "service": [{**document["service"][0], "serviceEndpoint": "https://example.com"}]}
+    stolen = {**document, "publicKey": [{**document["publicKey"][0], "publicKeyBase58": mallory.verkey}]}
+    for by, raw in ((agent, forged), (mallory, stolen)):
+        for attached in (raw, {**raw, "id": did}):
+            message = by.request(DID_EXCHANGE_1_0, pthid, did=did, did_doc__attach=by.signed(attached))
+            await by.send(message, key)
+            await refused(tenant, message["@id"], "document-mismatch")
+    await agent.send(
+        agent.request(DID_EXCHANGE_1_0, pthid, did=did, did_doc__attach=agent.signed({"id": did, **document})), key
+    )
+    await agent.hears("/response")
+    assert [connection["theirDid"] for connection in await connections(tenant)] == [did]
