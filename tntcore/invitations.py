@@ -14,12 +14,15 @@ from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError, Problem
+from tntcore.first_contact import FORM as FORM_2
+from tntcore.first_contact import FirstContact
 from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.compose import prefill_v1
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.outbound import drain
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.protocols import did_exchange as rfc23
@@ -37,7 +40,7 @@ class Wanted:
     """What a new invitation is to be like.
 
     Attributes:
-        form: `out-of-band/1` or `connections/1`.
+        form: `out-of-band/1`, `out-of-band/2` or `connections/1`.
         expires_at: milliseconds since 1970; 0 for never.
         public_did: it names the identity's DID instead of a key of its own, so that a connection can be reused.
         requests: messages to attach.
@@ -60,6 +63,7 @@ class Invitations:
         self._services = services
         self._outbox = outbox
         self._handshake = handshake
+        self._first_contact = FirstContact(services)
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
         """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400."""
@@ -72,6 +76,14 @@ class Invitations:
         if wanted.form == "connections/1":
             content = rfc434.make_connection_invitation(
                 id=invitation_id, label=wanted.label, service=service, expires_at=expires_at
+            )
+        elif wanted.form == FORM_2:
+            content = rfc434.make_invitation_2(
+                id=invitation_id,
+                from_did=document.id,
+                goal=wanted.goal,
+                goal_code=wanted.goal_code,
+                expires_at=expires_at,
             )
         else:
             content = rfc434.make_invitation_1(
@@ -128,6 +140,10 @@ class Invitations:
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
             raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
+        if content.form == FORM_2:
+            connection = start(identity, contact, now)
+            await self.apply(tenant, await self._first_contact.accept(tenant, connection, contact, content))
+            return connection
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
         protocol = next((name for name in offered if name in SUPPORTED), None)
         if protocol is None:
@@ -181,6 +197,8 @@ class Invitations:
         try:
             if not accept:
                 await self._reject(tenant, changed, effect)
+            elif changed.version == "v2":
+                self._first_contact.admit(changed, effect)
             elif changed.role == "responder":
                 inviter = await self._inviter(tenant, changed)
                 if inviter is None:
@@ -200,7 +218,9 @@ class Invitations:
         if changed.state in ("completed", "abandoned", "start"):
             raise OutOfTurn(f"rejecting in state {changed.state}")
         effect.rejects = True
-        if (changed.role, changed.state) == ("responder", "request-received"):
+        if changed.version == "v2":
+            self._first_contact.turn_away(changed, effect)
+        elif (changed.role, changed.state) == ("responder", "request-received"):
             changed.state = rfc23.move("responder", "request-received", "send problem-report")
             inviter = await self._inviter(tenant, changed)
             if inviter is not None and inviter.invitation is not None and not changed.keys:
@@ -312,6 +332,8 @@ class Invitations:
         services.tenants.forget_recipient(tenant, connection.uuid)
         for outgoing in sent:
             await self._outbox.outbound(outgoing.item(tenant.uuid))
+        if effect.completed:
+            await drain(services, tenant.uuid, connection.uuid)
 
 
 def _public_did(content: Content) -> str:

@@ -129,7 +129,8 @@ class Connection(Record):
     """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words.
 
     `my_*` is our present DID, `next_*` one that was announced, `former_*` the one before: what comes under any of them
-    is read. `previous_document` is the other side's before its present one.
+    is read. `previous_document` is the other side's before its present one. `introduction` has headers of our v2
+    messages by which the other side learns whose `my_did` is, until it has written to that.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -146,6 +147,7 @@ class Connection(Record):
     invited_did: str = ""
     version: str = "v1"
     my_did: str = ""
+    introduction: dict[str, str] = field(default_factory=dict)
     my_document: dict[str, Any] = field(default_factory=dict)
     keys: bytes = b""
     their_did: str = ""

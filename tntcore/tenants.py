@@ -72,6 +72,7 @@ class Recipient:
         document: ours. theirs: the contact's; None for an identity or invitation.
         previous: the one that the contact had before.
         signer: our present Ed25519 key.
+        invitation: with a connection: the message came to the invitation by which the connection was made.
         their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
     """
 
@@ -87,6 +88,12 @@ class Recipient:
     signer: PrivateKey
     their_verkeys: frozenset[str]
     their_dids: frozenset[str]
+
+    @property
+    def documents(self) -> dict[str, DidDocument]:
+        """What is known of the other side, by each DID that stands for it."""
+        known = [document for document in (self.previous, self.theirs) if document]
+        return {did: document for document in known for did in dids_of(document)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +232,7 @@ class Tenants:
                 previous=previous,
                 signer=keys.ed25519,
                 their_verkeys=verkeys(theirs) | verkeys(previous),
-                their_dids=_dids(theirs) | _dids(previous),
+                their_dids=dids_of(theirs) | dids_of(previous),
             )
         document = document_of(record.did, record.document)
         return Recipient(
@@ -260,7 +267,7 @@ def verkeys(document: DidDocument | None) -> frozenset[str]:
     return frozenset(encode_verkey(method.key) for method in methods if method.key.curve == "Ed25519")
 
 
-def _dids(document: DidDocument | None) -> frozenset[str]:
+def dids_of(document: DidDocument | None) -> frozenset[str]:
     """The DID, and the other form of a did:peer:4: all else that a document claims to be also known as is unproven."""
     if document is None:
         return frozenset()

@@ -15,7 +15,7 @@ from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.records import Invitation
 
-_FORMS = ("out-of-band/1", "connections/1")
+_FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
 
 class InvitationRoutes:

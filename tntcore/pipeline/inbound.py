@@ -25,6 +25,7 @@ from tntcore.connections import COMPLETED
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
@@ -87,6 +88,7 @@ class Inbound:
         self._handshake = handshake
         self._rotation = rotation
         self._reuse = Reuse(services)
+        self._first_contact = FirstContact(services)
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         # Threads whose row is known to exist.
@@ -149,7 +151,7 @@ class Inbound:
             await self._refuse(tenant, None, item["id"], raw, "recipient-gone")
         else:
             try:
-                opened = await self._open(raw, recipient)
+                recipient, opened = await self._open(tenant, raw, recipient)
             except EnvelopeError as error:
                 await self._refuse(tenant, recipient, item["id"], raw, error.code)
             else:
@@ -159,12 +161,14 @@ class Inbound:
         text: str | None = item.get("e")
         return text.encode() if text is not None else await self._storage.envelopes.get(item["id"])
 
-    async def _open(self, raw: bytes, recipient: Recipient) -> Opened:
-        """Raises `EnvelopeError`."""
-        documents = {document.id: document for document in (recipient.theirs,) if document}
+    async def _open(self, tenant: Tenant, raw: bytes, recipient: Recipient) -> tuple[Recipient, Opened]:
+        """The message, and whose it is. Raises `EnvelopeError`."""
+        documents = recipient.documents
         for _ in range(_MAX_SIGNERS):
             try:
-                return _check(envelope.unpack(raw, recipient.secrets, documents), recipient)
+                unpacked = envelope.unpack(raw, recipient.secrets, documents)
+                recipient = await self._first_contact.owner(tenant, recipient, unpacked)
+                return recipient, _check(unpacked, recipient)
             except NeedsDocument as needed:
                 try:
                     documents[needed.did] = await self._services.resolver.resolve(needed.did)
@@ -207,7 +211,9 @@ class Inbound:
         self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, proven: bool = True
     ) -> None:
         message = Message.read(opened.plaintext, opened.version)
-        effect = await self._handshake.receive(
+        effect = await self._first_contact.receive(
+            tenant, recipient, message, sender=opened.kid, vouched=opened.sender
+        ) or await self._handshake.receive(
             tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
         )
         if effect is None and opened.sender and recipient.connection is not None:
@@ -262,7 +268,9 @@ class Inbound:
         if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
             tasks = await task_deliveries(tenant, connection_task(effect.connection), source=uuid, now=now)
         transition = decide(message, self._context) if opened.sender and not opened.error else Transition()
-        replies = [*(effect.replies if effect else ()), *transition.replies]
+        replies = [*(effect.replies if effect else ())]
+        if connection is not None and connection.state != "request-received":
+            replies += transition.replies
         answers = await self._answers(tenant, connection, action, replies, uuid, now)
         dedup = Entry(
             uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", message.id or digest),
@@ -312,7 +320,8 @@ class Inbound:
                     # This very item was stored before, when its sender was not yet, or no longer, vouched for.
                     return
                 if exists.row != dedup.key:
-                    raise
+                    # What this one makes, another message of the same sender has just made.
+                    raise Changed(exists.row) from None
                 before = await records.get(Entry, dedup.uuid)
                 if before is None:
                     continue

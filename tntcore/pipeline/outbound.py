@@ -122,9 +122,10 @@ class Outbound:
                 )
             return endpoint.uri, packed
         endpoint = didcomm_endpoint(theirs, "v2")
-        message: dict[str, Any] = to_v2(
+        converted = to_v2(
             orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=now // 1000
         )
+        message: dict[str, Any] = {**connection.introduction, **converted}
         packed = envelope.pack_v2(message, to=theirs, from_=(peer.document, peer.secrets))
         return await self._forward_v2(endpoint.uri, list(endpoint.routing_keys), theirs.id, packed)
 

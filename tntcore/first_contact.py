@@ -1,0 +1,260 @@
+"""DIDComm v2 without a DID exchange: an invitation has a DID (out-of-band/2.0), and whoever writes to it is a contact
+from then on (DIDComm Messaging 2.1, "Out Of Band Messages" and "DID Rotation").
+
+Who may be believed when: a first message proves its sender's DID by its envelope, and that it answers an invitation by
+the invitation's id, its `pthid`. Everything after that is vouched for by the connection's documents, and a new DID of
+the other side by the signature of the one before, `from_prior`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from tntcore.connections import COMPLETED, connection_uuid, pairwise, start
+from tntcore.dids import peer
+from tntcore.dids.document import DidDocument
+from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
+from tntcore.errors import DidError, Problem
+from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, kept
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.message import Message
+from tntcore.pipeline.outbox import delivery_uuid
+from tntcore.pipeline.outgoing import random_uuid
+from tntcore.protocols.did_exchange import OutOfTurn
+from tntcore.records import Connection, Contact, Identity, Invitation
+from tntcore.services import Services
+from tntcore.tenants import KeyPairs, Recipient, Tenant, dids_of
+
+OUT_OF_BAND_2: Final = "https://didcomm.org/out-of-band/2.0"
+FORM: Final = "out-of-band/2"
+_PING: Final = "https://didcomm.org/trust-ping/2.0/ping"
+_EMPTY: Final = "https://didcomm.org/empty/1.0/empty"
+_PROBLEM_REPORT: Final = "https://didcomm.org/report-problem/2.0/problem-report"
+
+
+class FirstContact:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
+        """Whose a message is that came to `recipient`: one to an invitation is its sender's connection's, where the
+        invitation began one. Agents write to the invitation until they learn our DID for them."""
+        invitation = recipient.invitation
+        if invitation is None or invitation.form != FORM or unpacked.version != "v2":
+            return recipient
+        # What from_prior claims decides here only which connection's records it is judged by.
+        for did in (_sender_of(unpacked), _claimed_issuer(unpacked)):
+            if not did:
+                continue
+            uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(invitation, did))
+            # Read anew each time: that such a message is rare, and a lost race brings it here again.
+            connection = await tenant.records.get(Connection, uuid)
+            if connection is None or not connection.keys or connection.invitation_uuid != invitation.uuid:
+                continue
+            known = await self._services.tenants.open_recipient(tenant, connection)
+            if did in known.their_dids:
+                return replace(known, invitation=invitation)
+        return recipient
+
+    async def receive(
+        self, tenant: Tenant, recipient: Recipient, message: Message, *, sender: str, vouched: bool
+    ) -> Effect | None:
+        """What a v2 message changes in who is connected, and by which DIDs; None for nothing.
+
+        Args:
+            recipient: as `owner` tells it.
+            sender, vouched: as for `Handshake.receive`; the key of a v2 message is a DID URL.
+        """
+        did = sender.partition("#")[0]
+        connection = recipient.connection
+        if not did.startswith("did:"):
+            return None
+        try:
+            if connection is None:
+                return await self._first(tenant, recipient, message, did)
+            if connection.version != "v2" or connection.state == "abandoned":
+                return None
+            if message.fields.get("from_prior") is not None:
+                return await self._rotated(recipient, connection, message, did, vouched=vouched)
+            return self._heard(recipient, connection) if vouched else None
+        except Refused as refused:
+            return Effect(error=refused.code)
+        except (DidError, EnvelopeError) as error:
+            return Effect(error=error.code)
+
+    # The inviter.
+
+    async def _first(self, tenant: Tenant, recipient: Recipient, message: Message, did: str) -> Effect | None:
+        invitation = recipient.invitation
+        if invitation is None or invitation.form != FORM or message.pthid is None:
+            return None
+        if message.pthid != invitation.invitation_id:
+            raise Refused("invitation-unknown", "it names another invitation than its key belongs to")
+        now = self._services.now()
+        if invitation.status != "ACTIVE" or (invitation.expires_at and invitation.expires_at < now):
+            raise Refused("invitation-not-valid", "the invitation was used or has expired")
+        identity = await tenant.records.get(Identity, recipient.identity_uuid)
+        if identity is None:
+            raise Refused("identity-gone", "the identity of the invitation was deleted")
+        theirs = await self._document(did)
+        accepted = await tenant.auto_accept()
+        new = Contact(
+            uuid=_contact_uuid(invitation, did),
+            status="ACCEPTED" if accepted else "REQUESTED",
+            did=theirs.id,
+            created_at=now,
+            updated_at=now,
+        )
+        contact = (await tenant.records.get(Contact, new.uuid)) or new
+        connection = start(identity, contact, now)
+        if contact.etag:
+            # Made with the contact, before it was invited; its messages are held.
+            waiting = await tenant.records.get(Connection, connection.uuid)
+            if waiting is not None and waiting.state != "start":
+                raise Refused("contact-connected", "the contact of the invitation is connected already")
+            connection.etag = waiting.etag if waiting is not None else ""
+        connection.role = "responder"
+        connection.state = COMPLETED if accepted else "request-received"
+        connection.thid, connection.pthid = message.thid, invitation.invitation_id
+        connection.invitation_uuid = invitation.uuid
+        keys = self._begin(tenant, connection, theirs)
+        connection.introduction = {
+            "from_prior": from_prior.sign(
+                iss=invitation.did,
+                sub=connection.my_did,
+                kid=recipient.document.authentication[0],
+                key=recipient.signer,
+                issued_at=now // 1000,
+            )
+        }
+        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys)
+        if not invitation.multi_use:
+            effect.invitation = replace(invitation, status="USED", updated_at=now)
+        return effect
+
+    def admit(self, connection: Connection, effect: Effect) -> None:
+        """Accepts a contact that waits: `connection` moves on, and the other side learns our DID for it.
+
+        Raises:
+            OutOfTurn: nothing waits.
+        """
+        if connection.state != "request-received":
+            raise OutOfTurn(f"admitting in state {connection.state}")
+        connection.state = COMPLETED
+        effect.replies.append({"id": self._new_id(), "type": _EMPTY, "thid": connection.thid, "body": {}})
+
+    def turn_away(self, connection: Connection, effect: Effect) -> None:
+        """Rejects a contact that waits; raises as `admit`."""
+        if connection.state != "request-received":
+            raise OutOfTurn(f"turning away in state {connection.state}")
+        connection.state = "abandoned"
+        report = {"code": "e.p.req.not-accepted", "comment": "The request was rejected."}
+        effect.replies.append({"id": self._new_id(), "type": _PROBLEM_REPORT, "pthid": connection.thid, "body": report})
+
+    # Who is invited.
+
+    async def accept(self, tenant: Tenant, connection: Connection, contact: Contact, content: Content) -> Effect:
+        """Answers an out-of-band/2.0 invitation, with a ping: the connection, a new one, is completed at once.
+
+        Raises:
+            Problem: 400 `invitation-unreachable`.
+        """
+        try:
+            theirs = await self._document(content.from_did or "")
+            didcomm_endpoint(theirs, "v2")
+        except DidError as error:
+            raise Problem(400, "invitation-unreachable", f"Its DID cannot be used: {error.detail}.") from None
+        contact.status = "ACCEPTED"
+        connection.role, connection.state = "requester", COMPLETED
+        connection.thid, connection.pthid = self._new_id(), content.id
+        connection.contact_did = contact.did or theirs.id
+        keys = self._begin(tenant, connection, theirs)
+        # The messages that follow may overtake the first.
+        connection.introduction = {"pthid": content.id}
+        ping = {"id": connection.thid, "type": _PING, "pthid": content.id, "body": {"response_requested": True}}
+        return Effect(connection, vouched=True, contact=contact, keys=keys, replies=[ping])
+
+    # Both.
+
+    def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
+        """Gives a connection its documents; our new kids."""
+        keys = KeyPairs.generate()
+        mine = pairwise(self._services, keys)
+        connection.version, connection.protocol = "v2", OUT_OF_BAND_2
+        connection.my_did, connection.my_document = mine.id, dict(mine.raw)
+        connection.keys = tenant.records.seal(keys.serialise(), connection.key)
+        connection.their_did, connection.their_document = theirs.id, kept(theirs)
+        return tuple(keys.by_kid(mine))
+
+    async def _rotated(
+        self, recipient: Recipient, connection: Connection, message: Message, did: str, *, vouched: bool
+    ) -> Effect | None:
+        """Raises `DidError` or `EnvelopeError`."""
+        prior = from_prior.read(message.fields["from_prior"])
+        if not same_did(prior.sub, did):
+            raise EnvelopeError("from-prior-subject", "from_prior is not about the sender")
+        # Who has rotated goes on saying so until it hears from us: then it is known already.
+        issuer = recipient.documents.get(prior.iss)
+        if issuer is None or not (vouched or prior.iss in dids_of(recipient.theirs)):
+            raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
+        from_prior.verify(prior, issuer, self._services.now() / 1000)
+        if vouched:
+            return self._heard(recipient, connection)
+        theirs = await self._document(did)
+        changed = self._introduced(recipient, connection)
+        changed.previous_document = connection.their_document
+        changed.their_did, changed.their_document = theirs.id, kept(theirs)
+        return Effect(changed, vouched=True)
+
+    def _heard(self, recipient: Recipient, connection: Connection) -> Effect | None:
+        changed = self._introduced(recipient, connection)
+        return None if changed.introduction == connection.introduction else Effect(changed, vouched=True, ordinary=True)
+
+    def _introduced(self, recipient: Recipient, connection: Connection) -> Connection:
+        """The connection after a message of the other side: one that came to our DID ends its introduction."""
+        changed = replace(connection, updated_at=self._services.now())
+        if recipient.invitation is None:
+            changed.introduction = {}
+        return changed
+
+    async def _document(self, did: str) -> DidDocument:
+        """A document that a connection can keep. Raises `DidError`."""
+        document = await self._services.resolver.resolve(did)
+        if did.startswith("did:peer:4"):
+            # Only the long form can be resolved later.
+            long = next((other for other in document.also_known_as if other.startswith(f"{did}:")), did)
+            document = await self._services.resolver.resolve(long)
+        if len(orjson.dumps(kept(document))) > MAX_DOCUMENT:
+            raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
+        return document
+
+    def _new_id(self) -> str:
+        return random_uuid(self._services.random)
+
+
+def _contact_uuid(invitation: Invitation, did: str) -> str:
+    """The contact that the owner of a DID becomes by an invitation: the same every time, so that no search is needed
+    and a second first message of the same sender meets the contact of the first."""
+    if did.startswith("did:peer:4"):
+        did = peer.short_form(did)
+    return invitation.contact_uuid or delivery_uuid(invitation.uuid, f"contact/{did}")
+
+
+def _sender_of(unpacked: Unpacked) -> str:
+    match unpacked:
+        case Authcrypt(sender_kid=kid) | Signed(signer_kid=kid):
+            return kid.partition("#")[0]
+        case Anoncrypt() | Plaintext():
+            return ""
+
+
+def _claimed_issuer(unpacked: Unpacked) -> str:
+    claim: Any = Message.read(unpacked.plaintext, "v2").fields.get("from_prior")
+    try:
+        return from_prior.read(claim).iss if claim is not None else ""
+    except EnvelopeError:
+        return ""
