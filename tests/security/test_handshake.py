@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import orjson
 import pytest
 
+from tests.scenarios.common import assert_problem
 from tests.security.agents import DIALECTS, Agent, Json, new_id, verkey_of
 from tests.stack import Client, Receiver, Stack
 from tests.unit.protocols.test_did_exchange import CELLS
 from tntcore.connections import pairwise, start
 from tntcore.dids.multiformats import encode_base58
+from tntcore.dids.parse import parse_document
 from tntcore.dids.web import identity_document
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.envelope.signatures import sign_field
@@ -23,7 +26,7 @@ from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DI
 from tntcore.records import Connection, Contact, Identity, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
-from tntcore.tenants import KeyPairs
+from tntcore.tenants import KeyPairs, verkeys
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"
 ROTATE = "https://didcomm.org/did-rotate/1.0/"
@@ -67,17 +70,16 @@ async def all_of(client: Client, kind: type[Any]) -> list[Any]:
 
 async def stored(client: Client, message_id: str) -> Message:
     """The record of the message that came in with this `@id`."""
+    records = (await client.tenant()).records
 
     async def check() -> Message | None:
-        hits = (await client.get("message?direction=IN&limit=200"))["hits"]
-        found = [hit["uuid"] for hit in hits if hit["messageId"] == message_id]
-        return await (await client.tenant()).records.get(Message, found[0]) if found else None
+        found = await records.list(Message, limit=1, where="messageId eq @id", parameters={"id": message_id})
+        return found.records[0] if found.records else None
 
     try:
         return await client.stack.eventually(check)  # type: ignore[no-any-return]
     except TimeoutError:
-        hits = (await client.get("message?limit=200"))["hits"]
-        raise AssertionError([(hit["type"], hit["status"], hit["error"]) for hit in hits]) from None
+        raise AssertionError([(one.type, one.status, one.error) for one in await all_of(client, Message)]) from None
 
 
 async def refused(client: Client, message_id: str, code: str) -> None:
@@ -670,3 +672,219 @@ async def test_a_did_peer_1_is_the_hash_of_its_document(tenant: Client, agent: A
     )
     await agent.hears("/response")
     assert [connection["theirDid"] for connection in await connections(tenant)] == [did]
+
+
+# Threads that are somebody else's.
+
+
+@DIALECT
+async def test_nobody_else_ends_an_exchange(tenant: Client, agent: Agent, mallory: Agent, protocol: str) -> None:
+    """Mallory has an exchange of her own under way, and knows the thread and the key of the agent's."""
+    sides = {}
+    for one in (agent, mallory):
+        _, pthid, key = await invited(tenant)
+        request = one.request(protocol, pthid)
+        await one.send(request, key)
+        _, ours = await one.hears("/response")
+        sides[one.verkey] = request, ours
+    request, ours = sides[agent.verkey]
+    _, hers = sides[mallory.verkey]
+    states = {connection["uuid"]: connection["state"] for connection in await connections(tenant)}
+    assert set(states.values()) == {"response-sent"}
+    reports = [report(protocol, request["@id"]), report(protocol, request["@id"], "abandoned")]
+    if protocol != CONNECTIONS_1_0:
+        for message in (complete(protocol, request), *reports):
+            await refused(tenant, await mallory.send(message, hers), "thread-unknown")
+        await refused(tenant, await mallory.send(complete(protocol, request), ours), "sender-not-connection")
+        anonymous = await mallory.send(complete(protocol, request), ours, anonymous=True)
+        await refused(tenant, anonymous, "sender-unknown")
+    else:
+        # Here any message would do: of the other side.
+        for hidden in (True, False):
+            ping = complete(protocol, request)
+            await mallory.send(ping, ours, anonymous=hidden)
+            assert not (await stored(tenant, ping["@id"])).authenticated
+    for message in (report(protocol, request["@id"]), report(protocol, request["@id"], "abandoned")):
+        await refused(tenant, await mallory.send(message, ours), "sender-not-connection")
+    assert {connection["uuid"]: connection["state"] for connection in await connections(tenant)} == states
+    await agent.send(complete(protocol, request), ours)
+
+    async def ended() -> bool:
+        return sorted(connection["state"] for connection in await connections(tenant)) == ["completed", "response-sent"]
+
+    await tenant.stack.eventually(ended)
+
+
+@DIALECT
+async def test_nobody_else_gives_up_a_request(tenant: Client, agent: Agent, mallory: Agent, protocol: str) -> None:
+    uuid, request, ours = await requested(tenant, agent, protocol)
+    for code in ("request_not_accepted", "abandoned"):
+        await refused(tenant, await mallory.send(report(protocol, request["@id"], code), ours), "sender-not-connection")
+        by_nobody = report(protocol, request["@id"], code)
+        await refused(tenant, await mallory.send(by_nobody, ours, anonymous=True), "sender-unknown")
+        await refused(tenant, await agent.send(report(protocol, new_id(), code), ours), "thread-unknown")
+    assert await state_of(tenant, uuid) == "request-sent"
+    # The inviter's own word counts: the request may be sent again, on a thread of its own.
+    await agent.send(report(protocol, request["@id"]), ours)
+    await until_state(tenant, uuid, "invitation-received")
+    await tenant.post(f"connection/{uuid}/accept", {}, 200)
+    second, _ = await agent.hears("/request", 2)
+    assert second["@id"] != request["@id"]
+    await refused(
+        tenant,
+        await agent.send(agent.response(protocol, request["@id"], agent.keys.ed25519), ours),
+        "thread-unknown",
+    )
+    await agent.send(agent.response(protocol, second["@id"], agent.keys.ed25519), ours)
+    await until_state(tenant, uuid, "completed")
+
+
+@DIALECT
+async def test_a_problem_report_is_never_answered(tenant: Client, agent: Agent, mallory: Agent, protocol: str) -> None:
+    uuid, request, ours = await requested(tenant, agent, protocol)
+    _, pthid, key = await invited(tenant)
+    _, connection_key = await connected(tenant, mallory, protocol)
+    heard = len(agent.heard()), len(mallory.heard())
+    reports = [
+        (by, to, {"@type": type_, "@id": new_id(), "~thread": thread, "description": {"code": "request_not_accepted"}})
+        for by, to, thid in ((agent, ours, request["@id"]), (agent, key, pthid), (mallory, connection_key, new_id()))
+        for thread in ({"thid": thid}, {"thid": thid, "pthid": uuid}, {})
+        for type_ in (
+            f"{protocol}/problem_report",
+            "https://didcomm.org/report-problem/1.0/problem-report",
+            "https://didcomm.org/notification/1.0/problem-report",
+            f"{ROTATE}problem-report",
+            "https://didcomm.org/out-of-band/1.1/problem-report",
+        )
+    ]
+    wanted = {"~please_ack": {}, "response_requested": True}
+    await asyncio.gather(*(by.send({**message, **wanted}, to) for by, to, message in reports))
+    for _, _, message in reports:
+        await stored(tenant, str(message["@id"]))
+    await asyncio.sleep(0.3)
+    assert (len(agent.heard()), len(mallory.heard())) == heard
+
+
+# Races and replays.
+
+
+@DIALECT
+@pytest.mark.parametrize("same", [False, True], ids=["ten-agents", "one-agent"])
+async def test_one_of_ten_requests_gets_a_single_use_invitation(
+    tenant: Client, agent: Agent, protocol: str, same: bool
+) -> None:
+    made, pthid, key = await invited(tenant)
+    agents = [agent if same else agent.another() for _ in range(10)]
+    requests = [one.request(protocol, pthid) for one in agents]
+    await asyncio.gather(*(one.send(request, key) for one, request in zip(agents, requests, strict=True)))
+    records = [await stored(tenant, request["@id"]) for request in requests]
+    outcomes = sorted((record.status, record.error) for record in records)
+    assert outcomes == [("RECEIVED", ""), *[("REJECTED", "invitation-not-valid")] * 9]
+    [connection] = await connections(tenant)
+    assert len((await tenant.get("contact"))["hits"]) == 1
+    assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "USED"
+    won = next(number for number, record in enumerate(records) if record.status == "RECEIVED")
+    response, ours = await agents[won].hears("/response")
+    assert response["~thread"]["thid"] == requests[won]["@id"]
+    await asyncio.sleep(0.3)
+    heard = {id(one): len(one.heard()) for one in agents}
+    assert sum(heard.values()) == 1
+    await agents[won].send(complete(protocol, requests[won]), ours)
+    await until_state(tenant, connection["uuid"], "completed")
+
+
+@DIALECT
+@pytest.mark.parametrize("multi_use", [False, True])
+async def test_a_request_counts_once(tenant: Client, agent: Agent, protocol: str, multi_use: bool) -> None:
+    _, pthid, key = await invited(tenant, multiUse=multi_use)
+    request = agent.request(protocol, pthid)
+    packed = agent.pack(request, key)
+    for _ in range(2):
+        # Byte for byte, packed anew, and at once.
+        again = [packed, packed, agent.pack(request, key), agent.pack(request, key)]
+        await asyncio.gather(*(tenant.stack.deliver(one) for one in again))
+        _, ours = await agent.hears("/response")
+        await agent.hears_nothing_more(1)
+        assert len(await connections(tenant)) == 1
+        assert len((await tenant.get("contact"))["hits"]) == 1
+        assert len((await tenant.get("message?direction=IN"))["hits"]) == 1
+    # Nor does it bring a completed connection back to its beginning.
+    [connection] = await connections(tenant)
+    await agent.send(complete(protocol, request), ours)
+    done = await until_state(tenant, connection["uuid"], "completed")
+    await tenant.stack.deliver(packed)
+    other = {**request, "label": "another text under the same id"}
+    await agent.send(other, key)
+    await agent.hears_nothing_more(1)
+    assert await connections(tenant) == [done]
+
+
+@DIALECT
+async def test_a_response_and_a_complete_count_once(tenant: Client, agent: Agent, protocol: str) -> None:
+    uuid, request, ours = await requested(tenant, agent, protocol)
+    response = agent.response(protocol, request["@id"], agent.keys.ed25519)
+    packed = agent.pack(response, ours)
+    for _ in range(2):
+        await asyncio.gather(*(tenant.stack.deliver(one) for one in (packed, packed, agent.pack(response, ours))))
+        await until_state(tenant, uuid, "completed")
+        await agent.hears_nothing_more(2)  # the request and the complete
+    for message in (await tenant.get("message?direction=IN"))["hits"]:
+        assert (message["messageId"], message["status"]) == (response["@id"], "RECEIVED")
+
+
+@DIALECT
+async def test_invitations_that_are_good_no_longer(tenant: Client, agent: Agent, protocol: str) -> None:
+    used, _, _ = first = await invited(tenant)
+    await agent.send(agent.request(protocol, first[1]), first[2])
+    await agent.hears("/response")
+    soon = datetime.now(UTC) + timedelta(milliseconds=200)
+    expired = await invited(tenant, multiUse=True, expiresAt=soon.isoformat())
+    revoked = await invited(tenant, multiUse=True)
+    await answered_once(tenant, agent, protocol, revoked)
+    assert (await tenant.call("DELETE", f"invitation/{revoked[0]['uuid']}")).status == 204
+    await asyncio.sleep(0.3)
+    before = len(await connections(tenant))
+    for _, pthid, key in (first, expired, revoked):
+        for one in (agent, agent.another()):
+            await refused(tenant, await one.send(one.request(protocol, pthid), key), "invitation-not-valid")
+    # Nor by way of the identity's own key, or of another invitation's.
+    identity = await (await tenant.tenant()).records.get(Identity, tenant.identity["uuid"])
+    assert identity is not None
+    public_key = next(iter(verkeys(parse_document(identity.document))))
+    _, _, good = await invited(tenant, multiUse=True)
+    for made, pthid, _ in (first, expired, revoked):
+        await refused(tenant, await agent.send(agent.request(protocol, pthid), public_key), "invitation-not-valid")
+        await refused(tenant, await agent.send(agent.request(protocol, pthid), good), "invitation-unknown")
+        other = await tenant.stack.register("Other")
+        body = {"invitationId": made["uuid"]}
+        answer = await other.call("POST", "contact", body)
+        assert answer.status == (400 if made is expired[0] else 404), answer.body
+    assert len(await connections(tenant)) == before
+    assert (await tenant.get(f"invitation/{used['uuid']}"))["status"] == "USED"
+
+
+async def answered_once(tenant: Client, agent: Agent, protocol: str, invitation: tuple[Json, str, str]) -> None:
+    """Answers an invitation once, so that this process knows it."""
+    one = agent.another()
+    await one.send(one.request(protocol, invitation[1]), invitation[2])
+    await one.hears("/response")
+
+
+async def test_another_tenants_invitation_is_answered_by_its_owner_alone(stack: Stack, tenant: Client) -> None:
+    """Its id is what its maker hands out: who has it may answer it, as itself, and learns nothing else."""
+    owner = await stack.register("Owner")
+    made, _, _ = await invited(owner, multiUse=True)
+    for call, path in (("GET", ""), ("GET", "/qr.svg"), ("GET", "/qr.png"), ("DELETE", "")):
+        assert_problem(await tenant.call(call, f"invitation/{made['uuid']}{path}"), 404, "invitation-unknown")
+    for guess in (new_id(), made["uuid"][:-1], made["invitation"]["@id"], "", owner.uuid, "../invitation"):
+        answer = await tenant.call("POST", "contact", {"invitationId": guess})
+        assert answer.status in (400, 404), answer.body
+    assert (await owner.get(f"invitation/{made['uuid']}"))["status"] == "ACTIVE"
+    assert await connections(owner) == []
+    contact = await tenant.post("contact", {"invitationId": made["uuid"]})
+    await until_state(tenant, contact["connectionUuid"], "completed")
+    [connection] = await connections(owner)
+    for verb in ("accept", "reject", "rotate", "hangup"):
+        answer = await tenant.call("POST", f"connection/{connection['uuid']}/{verb}", {})
+        assert_problem(answer, 404, "connection-unknown")
+    await until_state(owner, connection["uuid"], "completed")
