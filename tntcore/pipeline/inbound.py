@@ -31,7 +31,8 @@ from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
-from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
+from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.pipeline.receipt import Receipt
 from tntcore.pipeline.relay import redeliver
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
@@ -211,26 +212,54 @@ class Inbound:
         self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, proven: bool = True
     ) -> None:
         message = Message.read(opened.plaintext, opened.version)
-        effect = await self._first_contact.receive(
-            tenant, recipient, message, sender=opened.kid, vouched=opened.sender
-        ) or await self._handshake.receive(
-            tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
-        )
-        if effect is None and opened.sender and recipient.connection is not None:
-            effect = await self._on_connection(tenant, recipient.connection, message)
+        effect = await self._effect(tenant, recipient, message, opened, uuid)
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
-        distinct = opened.sender and (effect is None or not effect.of_handshake)
-        digest = hashlib.sha256(opened.plaintext).hexdigest()
-        dedup_scope = recipient.scope if distinct else f"{recipient.scope}/{opened.kid or 'anonymous'}"
+        settled = opened.sender and (effect is None or not effect.of_handshake)
+        dedup_scope = recipient.scope if settled else f"{recipient.scope}/{opened.kid or 'anonymous'}"
         if effect is not None:
             opened = replace(opened, sender=effect.vouched, error=effect.error)
         connection = None
         if opened.sender:
             connection = effect.connection if effect and effect.connection else recipient.connection
-        # What nobody vouches for is kept apart, so that it cannot write into a contact's thread.
+        receipt = await self._receipt(tenant, recipient, connection, message, opened, uuid, dedup_scope)
+        receipt.effect = effect
+        receipt.stored.authenticated = opened.sender and proven
+        await self._add_consequences(tenant, recipient, connection, message, opened, receipt)
+        await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
+        if effect is not None and effect.connection is not None:
+            owner = Found(tenant.uuid, "connection", effect.connection.uuid)
+            await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
+        if await self._commit(tenant, recipient, receipt):
+            await self._publish(tenant, recipient, receipt)
+
+    async def _effect(
+        self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str
+    ) -> Effect | None:
+        """What the message does to the connection itself: to begin, change or end it."""
+        effect = await self._first_contact.receive(
+            tenant, recipient, message, sender=opened.kid, vouched=opened.sender
+        ) or await self._handshake.receive(
+            tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
+        )
+        if effect is not None or not opened.sender or recipient.connection is None:
+            return effect
+        return await self._rotation.receive(recipient.connection, message) or await self._reuse.receive(
+            tenant, recipient.connection, message
+        )
+
+    async def _receipt(
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        connection: Connection | None,
+        message: Message,
+        opened: Opened,
+        uuid: str,
+        dedup_scope: str,
+    ) -> Receipt:
+        """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
+        now, digest = self._services.now(), hashlib.sha256(opened.plaintext).hexdigest()
         scope = connection.uuid if connection else dedup_scope
-        now = self._services.now()
-        records = tenant.records
         action = Action(
             uuid=action_uuid(scope, message.thid or digest),
             reference_id=message.thid,
@@ -242,6 +271,7 @@ class Inbound:
             created_at=now,
             updated_at=now,
         )
+        sealed = tenant.records.seal_body(uuid, opened.plaintext)
         stored = StoredMessage(
             uuid=uuid,
             status="REJECTED" if opened.error else "RECEIVED",
@@ -254,149 +284,123 @@ class Inbound:
             connection_uuid=action.connection_uuid or (recipient.connection.uuid if recipient.connection else ""),
             identity_did=recipient.identity_did,
             contact_did=action.contact_did,
-            authenticated=opened.sender and proven,
             error=opened.error,
+            body=await tenant.records.put_body(uuid, sealed),
             created_at=now,
             updated_at=now,
         )
-        sealed = records.seal_body(uuid, opened.plaintext)
-        stored.body = await records.put_body(uuid, sealed)
-        assets = _assets(message, stored, now)
-        stored.asset_data = [asset.uuid for asset in assets]
-        deliveries = [] if opened.error else await self._deliveries(tenant, message, stored, now)
-        tasks: list[Delivery] = []
+        name = message.id or digest
+        dedup = Entry(
+            uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", name),
+            message_uuid=uuid,
+            digest=digest,
+            created_at=now,
+        )
+        listed = None if scope == dedup_scope else replace(dedup, uuid=entry_id(action.uuid, "in", name))
+        receipt = Receipt(stored, sealed, action, dedup, listed, begins=action.uuid != message.thid)
+        receipt.assets = _assets(message, stored, now)
+        stored.asset_data = [asset.uuid for asset in receipt.assets]
+        return receipt
+
+    async def _add_consequences(
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        connection: Connection | None,
+        message: Message,
+        opened: Opened,
+        receipt: Receipt,
+    ) -> None:
+        """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
+        effect, now = receipt.effect, receipt.stored.created_at
+        if not opened.error:
+            receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
         if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
-            tasks = await task_deliveries(tenant, connection_task(effect.connection), source=uuid, now=now)
+            task = connection_task(effect.connection)
+            receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
         transition = decide(message, self._context) if opened.sender and not opened.error else Transition()
         replies = [*(effect.replies if effect else ())]
         if connection is not None and connection.state != "request-received":
             replies += transition.replies
-        answers = await self._answers(tenant, connection, action, replies, uuid, now)
-        dedup = Entry(
-            uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", message.id or digest),
-            message_uuid=uuid,
-            digest=digest,
-            deliveries=[record.uuid for record in (*deliveries, *tasks, *(answer.delivery for answer in answers))],
-            created_at=now,
+        if connection is not None:
+            # Sent at once, whatever the state of the connection.
+            receipt.answers = [
+                await write(
+                    tenant.records,
+                    connection,
+                    receipt.action,
+                    orjson.dumps(reply),
+                    message_uuid=delivery_uuid(receipt.stored.uuid, f"answer/{number}"),
+                    now=now,
+                )
+                for number, reply in enumerate(replies)
+            ]
+        receipt.failures = await self._failed_actions(
+            tenant, recipient, message, transition.failed_threads, opened.plaintext
         )
-        listed = replace(dedup, uuid=entry_id(action.uuid, "in", message.id or digest))
-        failed = transition.failed_threads
-        errors = await self._failed_actions(tenant, recipient, message, failed, opened.plaintext)
-        own_error = errors.pop(action.uuid, {})
-        thread = f"{tenant.uuid}/{action.uuid}"
+        effects = (*receipt.deliveries, *receipt.tasks, *(answer.delivery for answer in receipt.answers))
+        receipt.dedup.deliveries = [delivery.uuid for delivery in effects]
+
+    async def _commit(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> bool:
+        """Commits the receipt; whether there is anything new to publish. Raises `Changed`."""
+        records, stored, dedup = tenant.records, receipt.stored, receipt.dedup
+        thread = f"{tenant.uuid}/{receipt.action.uuid}"
         # One that was begun here with the default thread id exists; of any other it is tried, once in each process.
-        opens = action.uuid != message.thid and self._threads.peek(thread) is None
-        await self._outbox.mark(tenant.uuid, dedup.deliveries)
-        if effect is not None and effect.connection is not None:
-            owner = Found(tenant.uuid, "connection", effect.connection.uuid)
-            await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
+        opens = receipt.begins and self._threads.peek(thread) is None
         while True:
-            unit = Unit()
-            unit.create(dedup.key, dedup.values())
-            if scope != dedup_scope:
-                unit.upsert(listed.key, listed.values())
-            if not opened.error:
-                if opens:
-                    unit.create(action.key, {**action.values(), **own_error})
-                else:
-                    unit.upsert(action.key, {**_known_of_any_thread(action), **own_error})
-                for other, change in errors.items():
-                    unit.upsert(Action.row_key(other), change)
-            unit.create(stored.key, stored.values())
-            for record in (*assets, *deliveries, *tasks):
-                unit.create(record.key, record.values())
-            for answer in answers:
-                answer.add_to(unit)
-            if effect is not None:
-                effect.add_to(unit)
             try:
-                await records.commit(unit)
-                break
+                await records.commit(receipt.unit(opens=opens))
             except Exists as exists:
-                if exists.row == action.key:
+                if exists.row == receipt.action.key:
                     opens = False
                     continue
                 if exists.row == stored.key:
                     # This very item was stored before, when its sender was not yet, or no longer, vouched for.
-                    return
+                    return False
                 if exists.row != dedup.key:
                     # What this one makes, another message of the same sender has just made.
                     raise Changed(exists.row) from None
                 before = await records.get(Entry, dedup.uuid)
                 if before is None:
                     continue
-                if before.message_uuid == uuid:
+                if before.message_uuid == stored.uuid:
                     await self._publish_again(tenant, recipient, before)
-                    return
-                if before.digest == digest:
+                    return False
+                if before.digest == dedup.digest:
                     self._services.meter.count("inbound.duplicate")
                     if not stored.body:
-                        await records.delete_body(uuid)
-                    return
-                if effect is not None and effect.of_handshake:
-                    await self._refuse(tenant, recipient, uuid, opened.plaintext, "message-id-reused")
-                    return
+                        await records.delete_body(stored.uuid)
+                    return False
+                if receipt.effect is not None and receipt.effect.of_handshake:
+                    plaintext = records.open_body(stored.uuid, receipt.sealed)
+                    await self._refuse(tenant, recipient, stored.uuid, plaintext, "message-id-reused")
+                    return False
                 self._services.meter.count("inbound.conflict")
                 stored.status, stored.error = "CONFLICT", "message-id-reused"
-                dedup.uuid += f".{digest[:16]}"
-        if not opened.error:
-            self._threads.put(thread, True, math.inf)
-        await self._publish(tenant, recipient, effect, stored, sealed, deliveries, tasks, answers)
-        self._services.meter.count("inbound.stored")
+                dedup.uuid += f".{dedup.digest[:16]}"
+                continue
+            if stored.status != "REJECTED":
+                self._threads.put(thread, True, math.inf)
+            self._services.meter.count("inbound.stored")
+            return True
 
-    async def _on_connection(self, tenant: Tenant, connection: Connection, message: Message) -> Effect | None:
-        """What a message of the connection's other side does to the connection itself."""
-        return await self._rotation.receive(connection, message) or await self._reuse.receive(
-            tenant, connection, message
-        )
-
-    async def _answers(
-        self,
-        tenant: Tenant,
-        connection: Connection | None,
-        action: Action,
-        replies: Sequence[Mapping[str, Any]],
-        uuid: str,
-        now: int,
-    ) -> list[Outgoing]:
-        """What is sent in answer, at once, whatever the state of the connection."""
-        if connection is None:
-            return []
-        return [
-            await write(
-                tenant.records,
-                connection,
-                action,
-                orjson.dumps(reply),
-                message_uuid=delivery_uuid(uuid, f"answer/{number}"),
-                now=now,
-            )
-            for number, reply in enumerate(replies)
-        ]
-
-    async def _publish(
-        self,
-        tenant: Tenant,
-        recipient: Recipient,
-        effect: Effect | None,
-        stored: StoredMessage,
-        sealed: bytes,
-        deliveries: list[Delivery],
-        tasks: list[Delivery],
-        answers: list[Outgoing],
-    ) -> None:
+    async def _publish(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> None:
         """What follows the commit. A crash before its end is made good by the queue's redelivery."""
+        effect = receipt.effect
         if effect is not None and effect.connection is not None:
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, recipient.scope)
         way = {"previous": True} if effect is not None and effect.to_previous else {}
         await asyncio.gather(
-            *(self._outbox.relay(relay_item(tenant.uuid, delivery, stored, sealed)) for delivery in deliveries),
-            *(self._outbox.relay(task_item(tenant.uuid, task)) for task in tasks),
-            *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in answers),
+            *(
+                self._outbox.relay(relay_item(tenant.uuid, delivery, receipt.stored, receipt.sealed))
+                for delivery in receipt.deliveries
+            ),
+            *(self._outbox.relay(task_item(tenant.uuid, task)) for task in receipt.tasks),
+            *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in receipt.answers),
         )
         if effect is not None and effect.completed and effect.connection is not None:
-            await self._follow_up(tenant, effect.connection.uuid, stored.uuid)
+            await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)
 
     async def _publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
         for delivery in await tenant.records.many(Delivery, before.deliveries):
@@ -496,14 +500,6 @@ def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
     if recipient.connection is not None and recipient.connection.state in ("abandoned",):
         return Opened(plaintext, version, sender, sender=False, error="connection-abandoned")
     return Opened(plaintext, version, sender, sender=True)
-
-
-def _known_of_any_thread(action: Action) -> dict[str, Value]:
-    """What may be written of a thread without knowing whether its row exists."""
-    values = action.values()
-    for column in ("status", "createdAt", "direction"):
-        values.pop(column, None)
-    return values
 
 
 def _assets(message: Message, stored: StoredMessage, now: int) -> list[AssetData]:

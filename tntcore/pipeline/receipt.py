@@ -1,0 +1,75 @@
+"""A received message on its way into a unit of work: its rows, and those of what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tntcore.handshake import Effect
+from tntcore.pipeline.outgoing import Outgoing
+from tntcore.records import Action, AssetData, Delivery, Entry, Message
+from tntcore.storage.commit import Unit
+from tntcore.storage.transactions import Value
+
+
+@dataclass(slots=True)
+class Receipt:
+    """
+    Attributes:
+        stored: the message. sealed: its body, for queue messages; the row may have it in a blob.
+        action: its thread. begins: whether the other side may have begun it.
+        dedup: the row that a second message with the same `@id` collides with.
+        listed: the row by which the thread lists the message, where that is another.
+        assets: its attachments. deliveries: webhook calls. tasks: calls of `TASK_WEBHOOK`. answers: what we send.
+        failures: what to write in which actions, because the message says that they have failed.
+        effect: what it does to the connection.
+    """
+
+    stored: Message
+    sealed: bytes
+    action: Action
+    dedup: Entry
+    listed: Entry | None
+    begins: bool
+    assets: list[AssetData] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    tasks: list[Delivery] = field(default_factory=list)
+    answers: list[Outgoing] = field(default_factory=list)
+    failures: Mapping[str, dict[str, Value]] = field(default_factory=dict)
+    effect: Effect | None = None
+
+    def unit(self, *, opens: bool) -> Unit:
+        """All of it together.
+
+        Args:
+            opens: the thread's row is created, and must not be there; else it is merged, whether or not it is there.
+        """
+        unit = Unit()
+        unit.create(self.dedup.key, self.dedup.values())
+        if self.listed is not None:
+            unit.upsert(self.listed.key, self.listed.values())
+        if self.stored.status != "REJECTED":
+            own = self.failures.get(self.action.uuid, {})
+            if opens:
+                unit.create(self.action.key, {**self.action.values(), **own})
+            else:
+                unit.upsert(self.action.key, {**_known_of_any_thread(self.action), **own})
+            for uuid, change in self.failures.items():
+                if uuid != self.action.uuid:
+                    unit.upsert(Action.row_key(uuid), change)
+        unit.create(self.stored.key, self.stored.values())
+        for record in (*self.assets, *self.deliveries, *self.tasks):
+            unit.create(record.key, record.values())
+        for answer in self.answers:
+            answer.add_to(unit)
+        if self.effect is not None:
+            self.effect.add_to(unit)
+        return unit
+
+
+def _known_of_any_thread(action: Action) -> dict[str, Value]:
+    """What may be written of a thread without knowing whether its row exists."""
+    values = action.values()
+    for column in ("status", "createdAt", "direction"):
+        values.pop(column, None)
+    return values
