@@ -49,6 +49,10 @@ class EnvelopeError(Exception):
         self.detail = detail
 
 
+UNRESOLVABLE = "unresolvable"
+"""Code of a `DidError` that may be over the next time: the document could not be had."""
+
+
 class DidError(Exception):
     """A DID or a DID document that cannot be used. Same arguments as `EnvelopeError`."""
 

@@ -18,7 +18,7 @@ from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
-from tntcore.errors import DidError, Problem
+from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, kept
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
@@ -84,6 +84,8 @@ class FirstContact:
         except Refused as refused:
             return Effect(error=refused.code)
         except (DidError, EnvelopeError) as error:
+            if error.code == UNRESOLVABLE:
+                raise
             return Effect(error=error.code)
 
     # The inviter.

@@ -55,7 +55,7 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
     custody = Custody(LocalMasterKeys(config.master_key_file), stored_data_key(storage), time.monotonic)
-    tenants = Tenants(storage, custody, time.monotonic)
+    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic)
     return Services(
         config=config,
         meter=meter,

@@ -16,6 +16,7 @@ from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
+from tntcore.errors import DidError
 from tntcore.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
@@ -151,6 +152,7 @@ class Tenants:
     """The principals, and the recipients of their messages.
 
     Args:
+        resolve: a DID's document; raises `DidError`.
         now: monotonic seconds.
     """
 
@@ -158,10 +160,12 @@ class Tenants:
         self,
         storage: Storage,
         custody: Custody,
+        resolve: Callable[[str], Awaitable[DidDocument]],
         now: Callable[[], float],
     ) -> None:
         self._storage = storage
         self._custody = custody
+        self._resolve = resolve
         self._now = now
         self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS)
         self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS)
@@ -202,7 +206,9 @@ class Tenants:
             record = await tenant.records.get(Identity, uuid)
         if record is None or not record.keys:
             return None, 0
-        return await self.open_recipient(tenant, record), _SECONDS
+        # Another process may be about to complete it, and what this one then sent or refused would be wrong.
+        settled = not isinstance(record, Connection) or record.state == "completed"
+        return await self.open_recipient(tenant, record), _SECONDS if settled else 0
 
     async def open_recipient(self, tenant: Tenant, record: Connection | Identity | Invitation) -> Recipient:
         """The record with its keys unsealed and its documents understood."""
@@ -212,6 +218,8 @@ class Tenants:
             theirs = document_of(record.their_did, record.their_document) if record.their_document else None
             before = record.previous_document
             previous = document_of(str(before.get("id", "")), before) if before else None
+            if record.their_did.startswith("did:web:"):
+                theirs, previous = await self._published(record.their_did, theirs, previous)
             secrets = keys.by_kid(document)
             for did, kept, sealed in (
                 (record.next_did, record.next_document, record.next_keys),
@@ -249,6 +257,16 @@ class Tenants:
             their_verkeys=frozenset(),
             their_dids=frozenset(),
         )
+
+    async def _published(
+        self, did: str, kept: DidDocument | None, previous: DidDocument | None
+    ) -> tuple[DidDocument | None, DidDocument | None]:
+        """The document as its owner publishes it now, and the one before: nobody tells us when it changes."""
+        try:
+            published = await self._resolve(did)
+        except DidError:
+            return kept, previous
+        return published, kept if kept is not None and kept.raw != published.raw else previous
 
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
         """After the connection, invitation or identity was changed or deleted."""

@@ -24,7 +24,7 @@ from tntcore.caching import SharedCache
 from tntcore.connections import COMPLETED
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
-from tntcore.errors import DidError, EnvelopeError
+from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
 from tntcore.messaging.message import Message, attachments
@@ -52,7 +52,9 @@ from tntcore.webhooks import select
 log = logging.getLogger(__name__)
 
 Item = Mapping[str, Any]
-_PATIENCE = 3  # deliveries after which what is not there counts as gone
+_ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
+_LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
+_STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
@@ -103,16 +105,30 @@ class Inbound:
         """
         items: list[Item] = orjson.loads(body)["items"]
         if len(items) == 1:
-            await self._item(items[0], last=dequeue_count >= _PATIENCE)
+            await self._alone(items[0], dequeue_count)
         elif dequeue_count > 1:
             await self._put_back(items)
         else:
             results = await asyncio.gather(*(self._item(item, last=False) for item in items), return_exceptions=True)
-            failed = [item for item, result in zip(items, results, strict=True) if isinstance(result, Exception)]
+            failed = [item for item, result in zip(items, results, strict=True) if isinstance(result, BaseException)]
             for result in results:
-                if isinstance(result, Exception):
+                if isinstance(result, BaseException):
                     log.warning("an inbound item goes back to the queue alone", exc_info=result)
             await self._put_back(failed)
+
+    async def _alone(self, item: Item, dequeue_count: int) -> None:
+        """Handles an item. One whose time has not come, or that keeps failing, is put off, for longer each time, before
+        it is given up: most of what makes a message fail here is an outage of something else."""
+        tries: int = item.get("n", 0)
+        last = tries >= len(_LATER)
+        try:
+            await self._item(item, last=last)
+        except Exception as error:
+            if last or not (isinstance(error, NotYet) or dequeue_count >= _ATTEMPTS):
+                raise
+            log.warning("an inbound item is put off", exc_info=error)
+            body = orjson.dumps({"items": [{**item, "n": tries + 1}]})
+            await self._storage.queues[INBOUND].put(body, delay=_LATER[tries])
 
     async def _put_back(self, items: list[Item]) -> None:
         queue = self._storage.queues[INBOUND]
@@ -152,18 +168,30 @@ class Inbound:
             await self._refuse(tenant, None, item["id"], raw, "recipient-gone")
         else:
             try:
-                recipient, opened = await self._open(tenant, raw, recipient)
+                owner, opened = await self._open(tenant, raw, recipient, last=last)
             except EnvelopeError as error:
+                if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
+                    raise Changed(item["u"]) from None
                 await self._refuse(tenant, recipient, item["id"], raw, error.code)
             else:
-                await self._store(tenant, recipient, item["id"], opened)
+                if opened.error in _STRANGERS and await self._is_stale(tenant, item, recipient):
+                    raise Changed(item["u"])
+                await self._store(tenant, owner, item["id"], opened, last=last)
+
+    async def _is_stale(self, tenant: Tenant, item: Item, recipient: Recipient) -> bool:
+        """Whether the connection has moved on in another process since this one read it: nothing is refused before."""
+        known = recipient.connection
+        if known is None:
+            return False
+        current = await tenant.records.get(Connection, item["u"])
+        return current is not None and current.etag != known.etag
 
     async def _envelope(self, item: Item) -> bytes | None:
         text: str | None = item.get("e")
         return text.encode() if text is not None else await self._storage.envelopes.get(item["id"])
 
-    async def _open(self, tenant: Tenant, raw: bytes, recipient: Recipient) -> tuple[Recipient, Opened]:
-        """The message, and whose it is. Raises `EnvelopeError`."""
+    async def _open(self, tenant: Tenant, raw: bytes, recipient: Recipient, *, last: bool) -> tuple[Recipient, Opened]:
+        """The message, and whose it is. Raises `EnvelopeError`, or `NotYet` if a document may be had later."""
         documents = recipient.documents
         for _ in range(_MAX_SIGNERS):
             try:
@@ -174,6 +202,8 @@ class Inbound:
                 try:
                     documents[needed.did] = await self._services.resolver.resolve(needed.did)
                 except DidError as error:
+                    if error.code == UNRESOLVABLE and not last:
+                        raise NotYet("the sender's document cannot be had now") from error
                     raise EnvelopeError("sender-unresolvable", error.detail) from error
         raise EnvelopeError("sender-unresolvable", "it names too many senders")
 
@@ -209,10 +239,20 @@ class Inbound:
                 await records.delete_body(uuid)
 
     async def _store(
-        self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, proven: bool = True
+        self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, last: bool, proven: bool = True
     ) -> None:
+        """
+        Args:
+            last: it is not put off any more.
+            proven: somebody authenticated the message itself: else it may be read, but does nothing.
+        """
         message = Message.read(opened.plaintext, opened.version)
-        effect = await self._effect(tenant, recipient, message, opened, uuid)
+        try:
+            effect = await self._effect(tenant, recipient, message, opened, uuid) if proven else None
+        except DidError as error:
+            if not last:
+                raise NotYet("a document cannot be had now") from error
+            effect = Effect(error=error.code)
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         settled = opened.sender and (effect is None or not effect.of_handshake)
         dedup_scope = recipient.scope if settled else f"{recipient.scope}/{opened.kid or 'anonymous'}"
@@ -224,7 +264,10 @@ class Inbound:
         receipt = await self._receipt(tenant, recipient, connection, message, opened, uuid, dedup_scope)
         receipt.effect = effect
         receipt.stored.authenticated = opened.sender and proven
-        await self._add_consequences(tenant, recipient, connection, message, opened, receipt)
+        transition = Transition()
+        if proven and opened.sender and not opened.error:
+            transition = decide(message, self._context)
+        await self._add_consequences(tenant, recipient, connection, message, opened, transition, receipt)
         await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
         if effect is not None and effect.connection is not None:
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
@@ -243,9 +286,9 @@ class Inbound:
         )
         if effect is not None or not opened.sender or recipient.connection is None:
             return effect
-        return await self._rotation.receive(recipient.connection, message) or await self._reuse.receive(
-            tenant, recipient.connection, message
-        )
+        return await self._rotation.receive(
+            recipient, recipient.connection, message, opened.kid
+        ) or await self._reuse.receive(tenant, recipient.connection, message)
 
     async def _receipt(
         self,
@@ -309,6 +352,7 @@ class Inbound:
         connection: Connection | None,
         message: Message,
         opened: Opened,
+        transition: Transition,
         receipt: Receipt,
     ) -> None:
         """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
@@ -318,7 +362,6 @@ class Inbound:
         if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
             task = connection_task(effect.connection)
             receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
-        transition = decide(message, self._context) if opened.sender and not opened.error else Transition()
         replies = [*(effect.replies if effect else ())]
         if connection is not None and connection.state != "request-received":
             replies += transition.replies
@@ -429,7 +472,9 @@ class Inbound:
         if attached is None:
             return
         plaintext = tenant.records.open(attached.body, attached.key)
-        await self._store(tenant, recipient, item["id"], Opened(plaintext, "v1", "", sender=True), proven=False)
+        await self._store(
+            tenant, recipient, item["id"], Opened(plaintext, "v1", "", sender=True), last=True, proven=False
+        )
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):
