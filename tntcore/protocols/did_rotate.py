@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from tntcore.messaging.message import Message
-from tntcore.messaging.types import canonical
+from tntcore.messaging.types import canonical, in_prefix_of
 
 PREFIX: Final = "https://didcomm.org/did-rotate/1.0"
 
@@ -34,19 +34,22 @@ def rotate(*, message_id: str, to_did: str) -> dict[str, Any]:
     return {"@type": f"{PREFIX}/rotate", "@id": message_id, "~thread": {"thid": message_id}, "to_did": to_did}
 
 
-def ack(*, message_id: str, thid: str) -> dict[str, Any]:
-    return {"@type": f"{PREFIX}/ack", "@id": message_id, "~thread": {"thid": thid}, "status": "OK"}
+def ack(message: Message, *, message_id: str) -> dict[str, Any]:
+    """Of a `rotate`, in its spelling."""
+    type_ = in_prefix_of(f"{PREFIX}/ack", message.type)
+    return {"@type": type_, "@id": message_id, "~thread": {"thid": message.thid}, "status": "OK"}
 
 
 def hangup(*, message_id: str) -> dict[str, Any]:
     return {"@type": f"{PREFIX}/hangup", "@id": message_id, "~thread": {"thid": message_id}}
 
 
-def problem_report(*, message_id: str, thid: str, code: str, did: str) -> dict[str, Any]:
+def problem_report(message: Message, *, message_id: str, code: str, did: str) -> dict[str, Any]:
+    """About a `rotate`, in its spelling."""
     return {
-        "@type": f"{PREFIX}/problem-report",
+        "@type": in_prefix_of(f"{PREFIX}/problem-report", message.type),
         "@id": message_id,
-        "~thread": {"thid": thid, "pthid": thid},
+        "~thread": {"thid": message.thid, "pthid": message.thid},
         "description": {"code": code, "en": "The DID cannot be used."},
         "problem_items": [{"did": did}],
     }
