@@ -149,7 +149,8 @@ class Invitations:
         if protocol is None:
             raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
-        connection.invited_did = _public_did(content)
+        # The DID that was reached, and no other that the invitation names.
+        connection.invited_did = connection.their_did if connection.their_did in content.services else ""
         return await self._begin(tenant, identity, contact, connection, content.requests)
 
     async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
