@@ -113,8 +113,9 @@ _RENAMED = {"@id": "id", "mime-type": "media_type"}
 def _attachment(item: Mapping[str, Any], formats: Mapping[str, str]) -> dict[str, Any]:
     attachment = {_RENAMED.get(name, name): value for name, value in item.items()}
     attachment["data"] = _data(attachment["data"])
-    if "format" not in attachment and attachment.get("id") in formats:
-        attachment["format"] = formats[attachment["id"]]
+    own_id = attachment.get("id")
+    if "format" not in attachment and isinstance(own_id, str) and own_id in formats:
+        attachment["format"] = formats[own_id]
     if isinstance(attachment.get("lastmod_time"), str):
         attachment["lastmod_time"] = _seconds(attachment["lastmod_time"])
     return attachment

@@ -182,3 +182,16 @@ def test_conversion_loses_nothing(fields: dict[str, Any], thread: dict[str, str]
 def test_prefill_twice_is_prefill_once(fields: dict[str, Any]) -> None:
     once = prefill_v1(fields, thid="th", new_id="new")
     assert prefill_v1(once, thid="other", new_id="other") == once
+
+
+@pytest.mark.parametrize("name", [[], {}, 1, None, True])
+def test_an_attachment_whose_id_is_no_text(name: Any) -> None:
+    converted = convert(
+        {
+            "@type": ACK,
+            "@id": "1",
+            "formats": [{"attach_id": "a", "format": "f"}],
+            "x~attach": [{"@id": name, "data": {"json": 1}}],
+        }
+    )
+    assert "format" not in converted["attachments"][0]
