@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tntcore.egress import Answer, EgressError
-from tntcore.pipeline.outbox import Item, Outbox
+from tntcore.messaging.ids import time_of
+from tntcore.pipeline.outbox import GRACE, Item, Outbox
 from tntcore.pipeline.retry import read_retry_after
 from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.records import Attempt, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.tenants import Tenant
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,12 @@ class Attempts:
         """Attempts each item, side by side. Raises only where an outcome could not be written down.
 
         Args:
-            repeated: the items may have been attempted before: their records are looked at first.
+            repeated: the items may have been attempted before: each goes on alone, so that none suffers for another,
+                and its record is looked at first.
         """
+        if repeated and len(items) > 1:
+            await self._outbox.put_back(self._queue, [{**item, "again": True} for item in items])
+            return
         results = await asyncio.gather(
             *(self._attempt(item, call, repeated=repeated) for item in items), return_exceptions=True
         )
@@ -98,19 +107,32 @@ class Attempts:
         if tenant is None:
             self._services.meter.count(f"{self._queue}.gone")
             return
-        number: int = item.get("t", 0) + 1
-        if repeated or item.get("again"):
+        made: int = item.get("t", 0)
+        now = self._services.now()
+        # One that waited that long may have been put on its way a second time by the sweeper.
+        if repeated or item.get("again") or now - time_of(item["d"]) > GRACE:
             delivery = await tenant.records.get(Delivery, item["d"])
             if delivery is None or delivery.status != "PENDING":
                 return
-            number = delivery.attempts + 1
+            if delivery.attempts != made and delivery.next_attempt_at > now:
+                # Its next attempt is scheduled already, by another queue message.
+                return
+            made = delivery.attempts
+        number = made + 1
         delay = await self.once(tenant, item, call, number)
         if delay is not None:
             await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)
 
     async def once(self, tenant: Tenant, item: Item, call: Call, number: int) -> int | None:
         """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none."""
-        attempted = await call(tenant, item, self._services.now())
+        try:
+            attempted = await call(tenant, item, self._services.now())
+        except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
+            # The words of the exception may quote the message.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("attempt at delivery %s broke off: %s at\n%s", item["d"], type(error).__name__, where)  # noqa: TRY400
+            self._services.meter.count(f"{self._queue}.internal")
+            attempted = Attempted(error="internal")
         delay = self._next(number, attempted)
         await self._record(tenant, item, attempted, number, delay)
         self._services.meter.count(f"{self._queue}.{'failed' if attempted.error else 'delivered'}")

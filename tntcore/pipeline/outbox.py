@@ -7,6 +7,7 @@ while.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import uuid
@@ -19,9 +20,10 @@ from tntcore.caching import SharedCache
 from tntcore.messaging.ids import time_of
 from tntcore.records import Delivery, Message
 from tntcore.services import Services
-from tntcore.storage.queues import ListQueue
+from tntcore.storage.queues import MAX_MESSAGE, ListQueue
 
 BUCKET = 600_000  # milliseconds of receipt that share a row of the due table
+GRACE = 600_000  # milliseconds that a delivery may be late before its queue message counts as lost
 _MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
 DUE = "due"
 
@@ -72,6 +74,12 @@ def without_body(item: Item) -> Item:
     return {name: value for name, value in item.items() if name != "b"}
 
 
+def _alone(item: Item) -> bytes:
+    """The queue message of one item, without its body if that does not fit."""
+    data = orjson.dumps({"items": [item]})
+    return data if len(data) <= MAX_MESSAGE else orjson.dumps({"items": [without_body(item)]})
+
+
 class Outbox:
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -101,6 +109,11 @@ class Outbox:
         if len(data) > queue.room:
             data = orjson.dumps(without_body(item))
         await queue.add(data)
+
+    async def put_back(self, queue: str, items: Iterable[Item]) -> None:
+        """Puts the items of a list back, each as a message of its own."""
+        target = self._services.storage.queues[queue]
+        await asyncio.gather(*(target.put(_alone(item)) for item in items))
 
     async def later(self, queue: str, item: Item, delay: int) -> None:
         """Puts one item back, alone, to be seen after `delay` seconds."""

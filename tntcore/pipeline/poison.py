@@ -63,7 +63,12 @@ class Poison:
             unit.create(entry.key, entry.values())
             unit.create(message.key, message.values())
         else:
-            unit.merge(Delivery.row_key(item["d"]), {"status": "FAILED", "error": "handling-failed", "updatedAt": now})
+            delivery = await tenant.records.get(Delivery, item["d"])
+            if delivery is None or delivery.status != "PENDING":
+                # Its neighbours in the list were the trouble: this one has come to its end.
+                self._services.meter.count(f"poison.{queue}.known")
+                return
+            unit.merge(delivery.key, {"status": "FAILED", "error": "handling-failed", "updatedAt": now}, delivery.etag)
             if queue == OUTBOUND:
                 write_outcome(unit, item, "FAILED", now)
         try:

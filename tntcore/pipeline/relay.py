@@ -40,8 +40,14 @@ class Relay:
         await self._attempts.run(items, self._call, repeated=dequeue_count > 1)
 
     async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
-        setting = await tenant.webhooks(TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK)
+        key = TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK
+        setting = await tenant.webhooks(key)
         entry = setting.entry(item["e"])
+        if entry is None:
+            # Another process may know an entry that is newer than what this one has read.
+            tenant.settings_changed(key)
+            setting = await tenant.webhooks(key)
+            entry = setting.entry(item["e"])
         if entry is None:
             return Attempted.failed_for_good("webhook-removed")
         body = orjson.dumps(item["k"]) if "k" in item else await self._body(tenant, item)
@@ -92,11 +98,17 @@ class Relay:
         return (message, sealed) if sealed else (None, b"")
 
 
-async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery) -> None:
-    """Puts a delivery on its way again, by what is stored of it."""
-    item: Item = {"p": tenant.uuid, "d": delivery.uuid, "u": delivery.message_uuid, "again": True}
+async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False) -> None:
+    """Puts a delivery on its way again, by what is stored of it.
+
+    Args:
+        overdue: the queue message of its next attempt counts as lost; this one takes its place. Otherwise it is
+            attempted only if no attempt is scheduled.
+    """
+    again: Item = {"again": True, "t": delivery.attempts if overdue else 0}
+    item: Item = {"p": tenant.uuid, "d": delivery.uuid, "u": delivery.message_uuid, **again}
     if delivery.kind == "task":
-        await outbox.relay({**task_item(tenant.uuid, delivery), "again": True})
+        await outbox.relay({**task_item(tenant.uuid, delivery), **again})
     elif delivery.kind == "webhook":
         await outbox.relay({**item, "e": delivery.entry_id})
     else:

@@ -6,7 +6,7 @@ import logging
 
 from tntcore.connections import COMPLETED
 from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import BUCKET, DUE, Outbox
+from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.pipeline.relay import redeliver
 from tntcore.records import Connection, Delivery
 from tntcore.services import Services
@@ -15,7 +15,6 @@ from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-GRACE = 600_000  # milliseconds that a delivery may be late before its queue message counts as lost
 _KEEP = 2 * BUCKET  # milliseconds that a row of the due table is kept after its last mark
 _PAGE = 500
 
@@ -69,7 +68,7 @@ class Sweep:
     async def _redeliver(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
         if await self._touch(tenant, delivery, now):
             self._services.meter.count("sweep.redelivered")
-            await redeliver(self._outbox, tenant, delivery)
+            await redeliver(self._outbox, tenant, delivery, overdue=True)
 
     async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
         connection = await tenant.records.get(Connection, delivery.connection_uuid)

@@ -1,0 +1,223 @@
+"""Deliveries of several tenants in one queue message, in several processes, and late: each has its own fate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scenarios.common import basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.stack import Client, Stack
+from tntcore.app import App
+from tntcore.config import Config
+from tntcore.pipeline.outbox import GRACE
+
+
+@pytest.fixture
+async def other(stack: Stack) -> AsyncIterator[App]:
+    """A second process."""
+    app = App.open(Config.read(os.environ))
+    yield app
+    await app.close()
+
+
+def body(*items: dict[str, Any]) -> bytes:
+    return orjson.dumps({"items": list(items)})
+
+
+def received(foreign: Foreign, content: str) -> bytes:
+    return body(
+        {
+            "id": foreign.stack.app.services.uuid7(),
+            "p": foreign.client.uuid,
+            "o": "connection",
+            "u": foreign.connection.uuid,
+            "e": foreign.v1(orjson.dumps(basic(content))).decode(),
+        }
+    )
+
+
+@contextmanager
+def kept_back(stack: Stack, queue: str) -> Any:
+    """The items that would have been put in the queue, as they come."""
+    got: list[dict[str, Any]] = []
+
+    async def keep(data: bytes) -> None:
+        got.append(orjson.loads(data))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(getattr(stack.app.services.storage, queue), "add", keep)
+        yield got
+
+
+async def deliveries(client: Client) -> list[tuple[str, str, int]]:
+    return [(hit["status"], hit["error"] or "", hit["attempts"]) for hit in (await client.get("delivery"))["hits"]]
+
+
+async def messages(client: Client) -> list[str]:
+    return [hit["status"] for hit in (await client.get("message"))["hits"]]
+
+
+async def sender(stack: Stack, name: str) -> tuple[Foreign, Client]:
+    """A tenant with a connection to an agent that answers 200."""
+    client = await stack.register(name)
+    return await connect_foreign(stack, client), client
+
+
+def later(app: App, monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+    """Lets the time in which the app makes attempts go on."""
+    services = replace(app.services, now=lambda: app.services.now() + milliseconds)
+    for queue in (app.relay, app.outbound):
+        monkeypatch.setattr(queue._attempts, "_services", services)
+
+
+async def test_a_webhook_that_another_process_has_not_heard_of(stack: Stack, other: App) -> None:
+    foreign, client = await sender(stack, "New webhook")
+    tenant = await other.services.tenants.get(client.uuid)
+    assert tenant is not None
+    assert (await tenant.webhooks("DIDCOMM_WEBHOOK")).entries == ()
+    hook = await client.webhook()
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    await other.relay.handle(body(*items), 1)
+    assert await deliveries(client) == [("DELIVERED", "", 1)]
+    assert len(hook.got) == 1
+
+
+async def test_a_webhook_that_is_gone_fails(stack: Stack, other: App) -> None:
+    foreign, client = await sender(stack, "Gone webhook")
+    await client.webhook()
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    await client.post("settings/DIDCOMM_WEBHOOK", {"setting": []}, 200)
+    await other.relay.handle(body(*items), 1)
+    assert await deliveries(client) == [("FAILED", "webhook-removed", 1)]
+
+
+async def test_what_breaks_off_takes_its_own_ladder(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, evil = await sender(stack, "Bad")
+    fine, good = await sender(stack, "Fine")
+    with kept_back(stack, "outbound") as items:
+        await evil.act(bad.connection.contact_uuid, basic("TOPSECRET"))
+        await good.act(fine.connection.contact_uuid, basic("fine"))
+    pack = stack.app.outbound._pack
+
+    async def breaks(peer: Any, connection: Any, theirs: Any, plaintext: bytes, now: int) -> Any:
+        if b"TOPSECRET" in plaintext:
+            raise KeyError(plaintext.decode())
+        return await pack(peer, connection, theirs, plaintext, now)
+
+    monkeypatch.setattr(stack.app.outbound, "_pack", breaks)
+    await stack.app.outbound.handle(body(*items), 1)
+    [(status, error, attempts)] = await deliveries(evil)
+    assert (status, error) == ("PENDING", "internal")
+    assert attempts >= 1
+    [(_, error, attempts)] = await deliveries(good)
+    assert (error, attempts) != ("internal", 0)
+    assert "KeyError" in caplog.text
+    assert "TOPSECRET" not in caplog.text
+
+
+async def test_poison_leaves_alone_what_is_over(stack: Stack) -> None:
+    foreign, client = await sender(stack, "Poison")
+    hook = await client.webhook()
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    await stack.app.relay.handle(body(*items), 1)
+    await stack.app.poison.handle("relay", "its list had a bad one", body(*items))
+    assert await deliveries(client) == [("DELIVERED", "", 1)]
+    assert len(hook.got) == 1
+
+
+async def test_poison_leaves_alone_what_was_sent(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    mine, _ = await stack.connect(acme, bolt)
+    with kept_back(stack, "outbound") as items:
+        action = await acme.act(mine.contact_uuid, basic("x"))
+    await stack.app.outbound.handle(body(*items), 1)
+    await stack.app.poison.handle("outbound", "its list had a bad one", body(*items))
+    assert await deliveries(acme) == [("DELIVERED", "", 1)]
+    assert await messages(acme) == ["SENT"]
+    assert (await acme.get(f"action/{action['uuid']}"))["typeStatus"] == "SENT"
+
+
+@pytest.mark.parametrize("length", [5, 40_000])
+async def test_a_list_that_comes_again_goes_on_in_parts(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    foreign, client = await sender(stack, "List")
+    hook = await client.webhook()
+    with kept_back(stack, "relay") as items:
+        for content in ("a", "b"):
+            await stack.app.inbound.handle(received(foreign, content * length), 1)
+    put: list[list[dict[str, Any]]] = []
+    queue = stack.app.services.storage.queues["relay"]
+
+    async def keep(data: bytes, *, delay: int = 0) -> None:
+        put.append(orjson.loads(data)["items"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "put", keep)
+        await stack.app.relay.handle(body(*items), 2)
+    assert hook.got == []
+    assert [len(message) for message in put] == [1, 1]
+    for message in put:
+        await stack.app.relay.handle(body(*message), 1)
+        await stack.app.relay.handle(body(*message), 1)
+    assert [status for status, *_ in await deliveries(client)] == ["DELIVERED"] * 2
+    assert len(hook.got) == 2
+
+
+async def test_an_item_that_is_too_large_with_a_mark_travels_without_its_body(stack: Stack) -> None:
+    outbox, queue = stack.app.inbound._outbox, stack.app.services.storage.queues["relay"]
+    room = stack.app.services.storage.relay.room
+    item = {"p": "00000000-0000-7000-8000-000000000000", "d": "x", "b": ""}
+    item["b"] = "b" * (room - len(orjson.dumps(item)))
+    await outbox.put_back(queue.name, [{**item, "again": True}])
+
+
+@pytest.mark.parametrize("again", [2, 3])
+async def test_what_failed_is_not_tried_before_its_time(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    foreign, client = await sender(stack, "Ladder")
+    hook = await client.webhook()
+    hook.answer = lambda got: (503, {"retry-after": "3000"})
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    retries: list[dict[str, Any]] = []
+
+    async def keep(queue: str, item: dict[str, Any], delay: int) -> None:
+        retries.append(item)
+
+    monkeypatch.setattr(stack.app.relay._attempts._outbox, "later", keep)
+    await stack.app.relay.handle(body(*items), 1)
+    for count in range(2, again + 1):
+        await stack.app.relay.handle(body(*items), count)
+    assert len(hook.got) == len(retries) == 1
+    # The one that was scheduled is the next attempt.
+    await stack.app.relay.handle(body(*retries), 1)
+    assert len(hook.got) == len(retries) == 2
+    await stack.app.relay.handle(body(retries[0]), 2)
+    assert len(hook.got) == len(retries) == 2
+
+
+async def test_what_waited_longer_than_the_sweeper_does_is_not_sent_twice(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign, client = await sender(stack, "Backlog")
+    hook = await client.webhook()
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    later(stack.app, monkeypatch, GRACE + 1_000)
+    await stack.app.relay.handle(body({**items[0], "again": True}), 1)
+    await stack.app.relay.handle(body(*items), 1)
+    assert len(hook.got) == 1
