@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -18,10 +19,13 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
-from tntcore.records import Action, Connection, Entry
+from tntcore.pipeline.relay import redeliver
+from tntcore.records import Action, Connection, Delivery, Entry
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import Tenant
+
+log = logging.getLogger(__name__)
 
 _MAX_RACES = 20
 
@@ -86,10 +90,12 @@ class Actions:
     async def send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
         """Sends a message on a thread: at once, or, while the connection is not completed, when it is.
 
-        Sending what was sent before (the same `@id` and content, on the same thread) changes nothing.
+        Sending what was sent before (the same `@id` and content, on the same thread) changes nothing, but that it is
+        seen to that it is on its way.
 
         Raises:
-            Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used`, 413 `message-too-large`.
+            Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used` or `connection-ended`,
+                413 `message-too-large`.
         """
         if thread.connection.state == COMPLETED:
             return await self._send(tenant, thread, message)
@@ -97,13 +103,13 @@ class Actions:
             return await self._send(tenant, thread, message)
 
     async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
-        if thread.connection.state == "abandoned":
-            raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
         plaintext = self._complete(thread, message)
         message_uuid, now = self._services.uuid7(), self._services.now()
         records = tenant.records
         connection, create = thread.connection, not thread.action.etag
         for _ in range(_MAX_RACES):
+            if connection.state == "abandoned":
+                raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
             held = connection.state != COMPLETED
             action = replace(thread.action, type_status="HELD" if held else "SENDING", updated_at=now)
             outgoing = await write(
@@ -131,6 +137,9 @@ class Actions:
                         "message-id-used",
                         "A message with this @id was sent on this thread before; use another @id.",
                     ) from None
+                for delivery in await records.many(Delivery, before.deliveries):
+                    if delivery.status == "PENDING":
+                        await self._queued(redeliver(self._outbox, tenant, delivery))
                 return Sent(action, before.message_uuid, plaintext)
             except Changed:
                 # The connection was completed, or another message held, at this very moment.
@@ -140,9 +149,18 @@ class Actions:
                 connection = current
                 continue
             if not held:
-                await self._outbox.outbound(outgoing.item(tenant.uuid))
+                await self._queued(self._outbox.outbound(outgoing.item(tenant.uuid)))
             return Sent(action, message_uuid, plaintext)
         raise Problem(503, "busy", "The connection changes too fast. Try again.", retry_after=1)
+
+    async def _queued(self, put: Awaitable[None]) -> None:
+        """Waits for the put of a queue message, and does without: the delivery's row, which is written, is what counts,
+        and a caller who is told of a failure would send the message again."""
+        try:
+            await put
+        except Exception:
+            self._services.meter.count("actions.unqueued")
+            log.exception("a message is committed but not queued: the sweeper will find it")
 
     def _complete(self, thread: Thread, message: Mapping[str, Any]) -> bytes:
         new_id = random_uuid(self._services.random)

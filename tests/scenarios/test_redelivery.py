@@ -56,6 +56,22 @@ def once(target: Callable[..., Any], fails: Callable[..., bool] = lambda *_: Tru
     return call
 
 
+class Only:
+    def __init__(self, **members: Any) -> None:
+        self.__dict__.update(members)
+
+
+class Partly(Only):
+    """`whole`, with other members in some places."""
+
+    def __init__(self, whole: Any, **members: Any) -> None:
+        super().__init__(**members)
+        self._whole = whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
 async def overdue(stack: Stack, client: Client) -> list[Delivery]:
     """Makes every delivery of the client look as if its queue message had been lost long ago."""
     tenant = await client.tenant()
@@ -150,25 +166,29 @@ async def test_a_webhook_whose_queue_message_was_lost(
     assert len(foreign.client.receivers[0].got) == 1
 
 
+@pytest.mark.parametrize("found_by", ["sweeper", "caller"])
 async def test_a_message_whose_sending_was_lost(
-    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch, found_by: str
 ) -> None:
     acme, bolt = pair
     hook = await bolt.webhook()
     mine, _ = await stack.connect(acme, bolt)
     action = await acme.post("action", {"type": "DIDCOMM", "to": mine.contact_uuid})
     outbox = stack.app.outbound._attempts._outbox
+    payload = {"data": {"message": basic("x", **{"@id": "1"})}}
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "outbound", once(outbox.outbound))
-        answer = await acme.call("POST", f"action/{action['uuid']}", {"data": {"message": basic("x", **{"@id": "1"})}})
-        assert answer.status == 500
+        # It is committed: who is told of a failure would send it again, with an id of its own.
+        await acme.post(f"action/{action['uuid']}", payload, 200)
     [message] = await messages_of(acme, action["uuid"])
     assert message["status"] == "SENDING"
-    # The caller, who was told that it failed, sends it again; and the sweeper finds it, too.
-    again = await acme.post(f"action/{action['uuid']}", {"data": {"message": basic("x", **{"@id": "1"})}}, 200)
-    assert again["messages"] == [message["uuid"]]
-    await overdue(stack, acme)
-    assert await stack.app.sweep.run() >= 1
+    assert hook.got == []
+    if found_by == "caller":
+        again = await acme.post(f"action/{action['uuid']}", payload, 200)
+        assert again["messages"] == [message["uuid"]]
+    else:
+        await overdue(stack, acme)
+        assert await stack.app.sweep.run() >= 1
     await hook.until(lambda hook: True)
 
     async def sent() -> bool:
@@ -206,6 +226,55 @@ async def test_held_messages_whose_release_was_lost(
 
     await stack.eventually(over)
     assert len(hook.got) == 3
+
+
+async def test_the_same_request_again_while_the_queue_is_away(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(lost: Any) -> None:
+        raise ConnectionError("the queue is away")
+
+    client = foreign.client
+    payload = {"type": "DIDCOMM", "to": foreign.connection.contact_uuid, "data": {"message": basic("pay 100")}}
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.outbound, "add", away)
+        for _ in range(2):
+            await client.post("action", payload, 201, idempotency_key="key")
+        known = {**payload, "referenceID": "t", "data": {"message": basic("pay", **{"@id": "1"})}}
+        for _ in range(2):
+            answer = await client.call("POST", "action", known)
+            assert answer.status in (200, 201), answer.body
+    assert len((await client.get("message"))["hits"]) == 2
+
+
+async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lose(lost: Any) -> None:
+        return None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.inbound._outbox, "relay", lose)
+        await stack.app.inbound.handle(body(item(foreign, "x")), 1)
+        bad = await connect_foreign(stack, await stack.register("Bad"))
+        await bad.client.webhook()
+        await stack.app.inbound.handle(body(item(bad, "x")), 1)
+    await overdue(stack, foreign.client)
+    await overdue(stack, bad.client)
+    get = stack.app.services.tenants.get
+    # Whichever of the two comes first in the table.
+    for broken, whole in ((foreign.client, bad.client), (bad.client, foreign.client)):
+
+        async def one_fails(uuid: str, broken: Client = broken) -> Any:
+            if uuid == broken.uuid:
+                raise RuntimeError("its key cannot be unwrapped")
+            return await get(uuid)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stack.app.sweep, "_services", Partly(stack.app.services, tenants=Only(get=one_fails)))
+            with pytest.raises(ExceptionGroup) as raised:
+                await stack.app.sweep.run()
+        assert {str(error) for error in raised.value.exceptions} == {"its key cannot be unwrapped"}
+        got = await whole.receivers[0].until(lambda hook: True)
+        assert got.json()["message"]["content"] == "x"
 
 
 async def test_attempts_go_on_counting_after_a_sweep(stack: Stack, foreign: Foreign) -> None:

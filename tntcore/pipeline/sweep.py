@@ -11,6 +11,7 @@ from tntcore.pipeline.relay import redeliver
 from tntcore.records import Connection, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.tables import Row
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -26,24 +27,38 @@ class Sweep:
         self._outbound = outbound
 
     async def run(self) -> int:
-        """Goes through everything that is due; how many deliveries were put on their way again."""
-        found = 0
-        start = ""
-        due = self._services.storage.due
-        while True:
-            page = await due.scan(DUE, start, "~", limit=_PAGE)
-            for row in page.rows:
-                bucket, _, principal = row.key.partition("~")
-                tenant = await self._services.tenants.get(principal)
-                again, waiting = await self._bucket(tenant, int(bucket)) if tenant else (0, False)
-                found += again
-                if not waiting and row.values["markedAt"] + _KEEP < self._services.now():
-                    await due.delete(DUE, row.key, row.etag)
-            if page.next is None:
-                return found
-            start = page.next
+        """Goes through everything that is due; how many deliveries were put on their way again.
 
-    async def _bucket(self, tenant: Tenant, bucket: int) -> tuple[int, bool]:
+        Raises:
+            ExceptionGroup: what went wrong with some principals, after all others were seen to.
+        """
+        found = 0
+        start: str | None = ""
+        drained: set[str] = set()
+        errors: list[Exception] = []
+        while start is not None:
+            page = await self._services.storage.due.scan(DUE, start, "~", limit=_PAGE)
+            start = page.next
+            for row in page.rows:
+                try:
+                    found += await self._row(row, drained)
+                except Exception as error:
+                    # One principal's trouble is not the others'.
+                    log.exception("the sweeper could not go through row %s", row.key)
+                    errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} rows could not be swept", errors)
+        return found
+
+    async def _row(self, row: Row, drained: set[str]) -> int:
+        bucket, _, principal = row.key.partition("~")
+        tenant = await self._services.tenants.get(principal)
+        again, waiting = await self._bucket(tenant, int(bucket), drained) if tenant else (0, False)
+        if not waiting and row.values["markedAt"] + _KEEP < self._services.now():
+            await self._services.storage.due.delete(DUE, row.key, row.etag)
+        return again
+
+    async def _bucket(self, tenant: Tenant, bucket: int, drained: set[str]) -> tuple[int, bool]:
         """How many deliveries of the bucket were put on their way again, and whether any is not yet over."""
         again, waiting = 0, False
         now = self._services.now()
@@ -59,7 +74,7 @@ class Sweep:
                 if delivery.next_attempt_at + GRACE > now:
                     continue
                 if delivery.status == "HELD":
-                    await self._release(tenant, delivery, now)
+                    await self._release(tenant, delivery, now, drained)
                 else:
                     await self._redeliver(tenant, delivery, now)
                 again += 1
@@ -70,10 +85,14 @@ class Sweep:
             self._services.meter.count("sweep.redelivered")
             await redeliver(self._outbox, tenant, delivery, overdue=True)
 
-    async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
+    async def _release(self, tenant: Tenant, delivery: Delivery, now: int, drained: set[str]) -> None:
+        """Has the connection drained, once, if there is nothing left to wait for."""
+        if delivery.connection_uuid in drained:
+            return
         connection = await tenant.records.get(Connection, delivery.connection_uuid)
-        waits = connection is not None and connection.state != COMPLETED
+        waits = connection is not None and connection.state not in (COMPLETED, "abandoned")
         if not waits and await self._touch(tenant, delivery, now):
+            drained.add(delivery.connection_uuid)
             self._services.meter.count("sweep.drained")
             await self._outbound.drain(tenant.uuid, delivery.connection_uuid)
 
