@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
@@ -11,12 +12,20 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.scenarios.common import basic
+from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
 from tests.scenarios.foreign import Foreign, connect_foreign
-from tests.stack import Client, Stack
+from tests.scenarios.test_redelivery import overdue
+from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
+from tntcore.connections import complete, pairwise
+from tntcore.dids import peer
+from tntcore.dids.build import didcomm_services
 from tntcore.pipeline.outbox import GRACE
+from tntcore.pipeline.outgoing import write
+from tntcore.records import Connection, Held
+from tntcore.storage.commit import Unit
+from tntcore.tenants import KeyPairs
 
 
 @pytest.fixture
@@ -221,3 +230,140 @@ async def test_what_waited_longer_than_the_sweeper_does_is_not_sent_twice(
     await stack.app.relay.handle(body({**items[0], "again": True}), 1)
     await stack.app.relay.handle(body(*items), 1)
     assert len(hook.got) == 1
+
+
+async def held(stack: Stack, client: Client, number: int) -> Connection:
+    """A connection that is not completed, with messages that wait for it."""
+    contact = await contact_out_of_reach(client, "did:web:partner.example")
+    for content in range(number):
+        await client.act(contact["uuid"], basic(content))
+    connection = await (await client.tenant()).records.get(Connection, contact["connectionUuid"])
+    assert connection is not None
+    return connection
+
+
+async def finish(stack: Stack, client: Client, connection: Connection, url: str) -> None:
+    """Completes it with an agent at the url; nobody is told of it."""
+    keys, theirs = KeyPairs.generate(), KeyPairs.generate()
+    did = peer.create_2([("E", theirs.x25519.public), ("V", theirs.ed25519.public)], didcomm_services(url, "#key-2"))
+
+    async def lose(*lost: Any) -> None:
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.app.outbound, "drain", lose)
+        services = stack.app.services
+        await complete(
+            services,
+            stack.app.outbound,
+            await client.tenant(),
+            connection,
+            keys=keys,
+            mine=pairwise(services, keys),
+            theirs=peer.resolve(did).raw,
+            version="v1",
+        )
+
+
+async def abandon(client: Client, connection: Connection) -> None:
+    unit = Unit()
+    unit.merge(connection.key, {"state": "abandoned"})
+    await (await client.tenant()).records.commit(unit)
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    await receiver.start()
+    yield receiver
+    await receiver.stop()
+
+
+async def test_drains_at_the_same_time_send_each_message_once(stack: Stack, other: App, agent: Receiver) -> None:
+    client = await stack.register("Drained")
+    connection = await held(stack, client, 4)
+    await finish(stack, client, connection, agent.url)
+    message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
+    await asyncio.gather(*(app.outbound.handle(message, 1) for app in (stack.app, other, stack.app, other)))
+    assert await deliveries(client) == [("DELIVERED", "", 1)] * 4
+    assert len(agent.got) == 4
+
+
+async def test_a_drain_waits_for_the_next_attempt_of_what_failed(stack: Stack, agent: Receiver) -> None:
+    client = await stack.register("Blocked")
+    connection = await held(stack, client, 2)
+    await finish(stack, client, connection, agent.url)
+    agent.answer = lambda got: (503, {"retry-after": "3000"})
+    message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
+    for _ in range(3):
+        await stack.app.outbound.handle(message, 1)
+    assert len(agent.got) == 1
+    assert await deliveries(client) == [("PENDING", "http-503", 1), ("HELD", "", 0)]
+
+
+async def test_the_sweeper_drains_a_connection_once(
+    stack: Stack, agent: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await stack.register("Swept")
+    connection = await held(stack, client, 4)
+    await finish(stack, client, connection, agent.url)
+    await overdue(stack, client)
+    drains: list[str] = []
+
+    async def count(principal: str, uuid: str) -> None:
+        drains.append(uuid)
+
+    monkeypatch.setattr(stack.app.outbound, "drain", count)
+    await stack.app.sweep.run()
+    assert drains.count(connection.uuid) == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_was_held_for_a_connection_that_has_ended_fails(stack: Stack, told: bool) -> None:
+    client = await stack.register("Ended")
+    connection = await held(stack, client, 3)
+    await abandon(client, connection)
+    if told:
+        await stack.app.outbound.drain(client.uuid, connection.uuid)
+    else:
+        await overdue(stack, client)
+        await stack.app.sweep.run()
+
+    async def over() -> bool:
+        return await deliveries(client) == [("FAILED", "connection-ended", 1)] * 3
+
+    await stack.eventually(over)
+    assert await messages(client) == ["FAILED"] * 3
+    assert (await (await client.tenant()).records.list(Held, limit=5)).records == []
+
+
+async def test_what_failed_before_the_connection_ended_is_not_tried_again(stack: Stack, agent: Receiver) -> None:
+    client = await stack.register("Ended later")
+    connection = await held(stack, client, 2)
+    await finish(stack, client, connection, agent.url)
+    agent.answer = lambda got: (503, {"retry-after": "3000"})
+    message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
+    await stack.app.outbound.handle(message, 1)
+    await abandon(client, connection)
+    await stack.app.outbound.handle(message, 1)
+    assert len(agent.got) == 1
+    assert await deliveries(client) == [("FAILED", "connection-ended", 2), ("FAILED", "connection-ended", 1)]
+
+
+async def test_a_connection_that_ends_while_a_message_is_sent(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await stack.register("Ends")
+    contact = await contact_out_of_reach(client, "did:web:partner.example")
+    tenant = await client.tenant()
+    connection = await tenant.records.get(Connection, contact["connectionUuid"])
+    assert connection is not None
+    written = write
+
+    async def ends(*arguments: Any, **named: Any) -> Any:
+        outgoing = await written(*arguments, **named)
+        await abandon(client, connection)
+        return outgoing
+
+    monkeypatch.setattr("tntcore.actions.write", ends)
+    payload = {"type": "DIDCOMM", "to": contact["uuid"], "data": {"message": basic("x")}}
+    assert_problem(await client.call("POST", "action", payload), 409, "connection-ended")
+    assert await deliveries(client) == []

@@ -2,7 +2,8 @@
 
 A queue message is `{"items": [item, ...]}`, items as `outbox.outbound_item` makes them; or `{"drain": {p, n}}` when a
 connection is completed: the messages that were held for it then go one after the other, and one that fails holds back
-those behind it until it is sent or given up.
+those behind it until it is sent or given up. Of several drains of one connection, one sends. If the connection has
+ended instead, they fail.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _CONTENT_TYPES = {
     "v2": "application/didcomm-encrypted+json",
 }
 _MAX_MEDIATORS = 4
+_CLAIM = 60_000  # milliseconds in which an attempt is over
+_SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wait between attempts
 
 
 class Outbound:
@@ -60,17 +63,42 @@ class Outbound:
         if tenant is None:
             return
         self._services.tenants.forget_recipient(tenant, connection)
-        while held := (await tenant.records.list(Held, under=f"{connection}.", limit=50)).records:
-            for message in held:
+        record = await tenant.records.get(Connection, connection)
+        ended = record is not None and record.state == "abandoned"
+        start: str | None = ""
+        while start is not None:
+            held = await tenant.records.list(Held, under=f"{connection}.", start=start, limit=50)
+            start = held.next
+            for message in held.records:
                 delivery = await tenant.records.get(Delivery, message.delivery_uuid)
                 if delivery is None or delivery.status in ("DELIVERED", "FAILED"):
                     await _forget(tenant, message)
                     continue
+                if not await self._claim(tenant, delivery, whenever=ended and delivery.status == "PENDING"):
+                    if ended:
+                        continue
+                    return
                 item = {**outbound_item(principal, delivery, b""), "held": message.uuid}
-                delay = await self._attempts.once(tenant, item, self._send, delivery.attempts + 1)
+                call = _ended if ended else self._send
+                delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
                 if delay is not None:
                     await self.drain(principal, connection, delay=delay)
                     return
+
+    async def _claim(self, tenant: Tenant, delivery: Delivery, *, whenever: bool) -> bool:
+        """Whether it is for this drain to send the message: not while another one does, nor before the time of its next
+        attempt, for which a drain is scheduled, unless `whenever`. A claim that nothing came of is left to the sweeper.
+        """
+        now = self._services.now()
+        if delivery.next_attempt_at > now + _SKEW and not whenever:
+            return False
+        unit = Unit()
+        unit.merge(delivery.key, {"nextAttemptAt": now + _CLAIM, "updatedAt": now}, delivery.etag)
+        try:
+            await tenant.records.commit(unit)
+        except Changed:
+            return False
+        return True
 
     async def _send(self, tenant: Tenant, item: Item, now: int) -> Attempted:
         peer = await self._services.tenants.recipient(tenant, "connection", item["n"])
@@ -156,10 +184,14 @@ class Outbound:
 
 
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
-    """Has the messages that were held for a connection sent, in order, or given up if it is gone. Called when it is
-    completed, or deleted."""
+    """Has the messages that were held for a connection sent, in order, or given up if it has ended or is gone. Called
+    when it is completed, abandoned or deleted."""
     body = orjson.dumps({"drain": {"p": principal, "n": connection}})
     await services.storage.queues[OUTBOUND].put(body, delay=delay)
+
+
+async def _ended(tenant: Tenant, item: Item, now: int) -> Attempted:
+    return Attempted.failed_for_good("connection-ended")
 
 
 async def _forget(tenant: Tenant, held: Held) -> None:
