@@ -21,7 +21,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.message import Message, decorator_keys
 from tntcore.messaging.types import spellings
 
-MAX_ENTRIES = 50
+MAX_ENTRIES = 20  # what follows from a message has to fit in one transaction, a row for each entry
 MAX_MATCH = 1_000
 MAX_URL = 2_048
 MAX_HEADERS = 20
@@ -110,7 +110,7 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None) -> list
     """Checks what a tenant saves under `DIDCOMM_WEBHOOK` or `TASK_WEBHOOK`.
 
     Args:
-        value: a list of up to 50 `{url, method?, match?, headers?, id?}`. `method` is POST, PUT or PATCH (default
+        value: a list of up to 20 `{url, method?, match?, headers?, id?}`. `method` is POST, PUT or PATCH (default
             POST); `match` defaults to `.*`. Other members are ignored.
         new_id: makes the id of an entry that has none.
 

@@ -54,7 +54,7 @@ def test_ids_are_kept_or_made() -> None:
         ({"url": URL}, "list"),
         ("x", "list"),
         (None, "list"),
-        ([{"url": URL}] * 51, "51"),
+        ([{"url": URL}] * 21, "21"),
         ([{"url": URL}, "x"], "Entry 2"),
         ([{"url": URL, "id": "a"}, {"url": URL, "id": "a"}], "same id"),
         ([{"url": URL, "id": "a b"}], "id"),
@@ -173,7 +173,7 @@ def test_what_has_no_type_is_for_those_who_take_everything(raw: bytes) -> None:
 
 
 def test_a_hostile_expression_meets_a_hostile_message() -> None:
-    entries = read_entries([{"url": URL, "match": "^(a+)+$"}, {"url": URL, "match": "(.*)(.*)(.*)(.*)(.*)x$"}] * 25)
+    entries = read_entries([{"url": URL, "match": "^(a+)+$"}, {"url": URL, "match": "(.*)(.*)(.*)(.*)(.*)x$"}] * 10)
     message = read({"@type": "a" * 1000 + "!"} | {f"~{n}" + "a" * 1000: 1 for n in range(400)})
     started = time.process_time()
     assert select(entries, message) == []

@@ -1,7 +1,8 @@
 """The one place that commits: units of work of a principal, each all or nothing, many in one entity-group transaction.
 
-Units that arrive while a transaction of the same principal is under way share the next one. One unit's duplicate or
-lost race is its own: it is taken out, and its neighbours go on.
+Units that arrive while a transaction of the same principal is under way share the next one. What is wrong with one
+unit (a duplicate, a lost race, a value that the service does not take) is its own: it is taken out, and its neighbours
+go on.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from azure.core.exceptions import HttpResponseError
+
 from tntcore.storage.batching import Batcher
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
+# Of the answers 4xx, those that say nothing of what was sent: who may not write, timed out, or comes too often.
+_NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
 
 
 class Exists(Exception):
@@ -30,6 +35,10 @@ class Changed(Exception):
     def __init__(self, row: str) -> None:
         super().__init__(row)
         self.row = row
+
+
+class TooLarge(ValueError):
+    """A unit of work that no transaction takes. Nothing of it was written."""
 
 
 @dataclass(slots=True)
@@ -61,7 +70,11 @@ class _Plan:
     size: int = 0
 
     def take(self, unit: Unit) -> bool:
-        """Adds the unit if it fits and touches no row in a way that cannot be folded into one operation."""
+        """Adds the unit if it fits and touches no row in a way that cannot be folded into one operation.
+
+        Raises:
+            TooLarge: it does not fit even alone.
+        """
         folded: dict[str, Operation] = {}
         for operation in unit.operations:
             before = folded.get(operation.row) or self.operations.get(operation.row)
@@ -71,8 +84,13 @@ class _Plan:
             folded[operation.row] = merged
         grown = len(self.operations.keys() | folded.keys())
         size = self.size + sum(operation.size for operation in unit.operations)
-        if self.units and (grown > MAX_OPERATIONS or size > MAX_BYTES):
-            return False
+        if grown > MAX_OPERATIONS or size > MAX_BYTES:
+            if self.units:
+                return False
+            raise TooLarge(
+                f"a unit of work of {grown} operations and {size} bytes; "
+                f"{MAX_OPERATIONS} operations and {MAX_BYTES} bytes go in a transaction"
+            )
         for row in folded:
             self.owners.setdefault(row, unit)
         self.operations.update(folded)
@@ -102,6 +120,8 @@ class Committer:
 
         Raises:
             Exists: a row to create is there. Changed: a row to merge or delete is not as it was read.
+            TooLarge: the unit does not fit in a transaction.
+            TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
         batcher = self._batchers.get(principal)
         if batcher is None:
@@ -112,9 +132,12 @@ class Committer:
 
     async def _write(self, principal: str, units: Sequence[Unit]) -> Sequence[BaseException | None]:
         plan = _Plan()
-        for unit in units:
-            if not plan.take(unit):
-                break
+        try:
+            for unit in units:
+                if not plan.take(unit):
+                    break
+        except TooLarge as error:  # of the first: the others have a neighbour
+            return [error]
         if not plan.units:
             return [ValueError("a unit of work changes one row twice")]
         outcome: dict[int, BaseException] = {}
@@ -123,15 +146,57 @@ class Committer:
             try:
                 await self._table.transact(principal, list(plan.operations.values()))
                 break
-            except TransactionError as error:
-                rows = list(plan.operations)
-                if error.status not in (404, 409, 412) or not 0 <= error.index < len(rows):
+            except (TransactionError, HttpResponseError) as error:
+                if not _is_of_a_unit(error):
                     raise
-                row = rows[error.index]
-                owner = plan.owners[row]
-                outcome[id(owner)] = Exists(row) if error.status == 409 else Changed(row)
+                owner = plan.units[0] if len(plan.units) == 1 else _owner(plan, error)
+                if owner is None:
+                    outcome |= await self._one_by_one(principal, plan.units)
+                    break
+                outcome[id(owner)] = _told(plan, error)
                 rest = [unit for unit in plan.units if unit is not owner]
                 plan = _Plan()
                 for unit in rest:
                     plan.take(unit)
         return [outcome.get(id(unit)) for unit in taken]
+
+    async def _one_by_one(self, principal: str, units: Sequence[Unit]) -> dict[int, BaseException]:
+        """Commits each unit alone, because it is not known which of them was refused; what went wrong, by unit."""
+        outcome: dict[int, BaseException] = {}
+        for number, unit in enumerate(units):
+            plan = _Plan()
+            plan.take(unit)
+            try:
+                await self._table.transact(principal, list(plan.operations.values()))
+            except Exception as error:  # noqa: BLE001 - handed to each caller, none is swallowed
+                if not _is_of_a_unit(error):
+                    return outcome | {id(other): error for other in units[number:]}
+                outcome[id(unit)] = _told(plan, error)
+        return outcome
+
+
+def _is_of_a_unit(error: Exception) -> bool:
+    """Whether what was sent is at fault: anything else would meet every unit."""
+    status = error.status if isinstance(error, TransactionError) else getattr(error, "status_code", None)
+    return status is not None and 400 <= status < 500 and status not in _NOT_OF_A_UNIT
+
+
+def _row_of(plan: _Plan, error: Exception) -> str | None:
+    """The row that was refused, if the service names one."""
+    rows = list(plan.operations)
+    if isinstance(error, TransactionError) and 0 <= error.index < len(rows):
+        return rows[error.index]
+    return None
+
+
+def _owner(plan: _Plan, error: Exception) -> Unit | None:
+    row = _row_of(plan, error)
+    return None if row is None else plan.owners[row]
+
+
+def _told(plan: _Plan, error: Exception) -> Exception:
+    """The error as the unit's caller gets it."""
+    row = _row_of(plan, error)
+    if row is None or not isinstance(error, TransactionError) or error.status not in (404, 409, 412):
+        return error
+    return Exists(row) if error.status == 409 else Changed(row)
