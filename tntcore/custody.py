@@ -12,6 +12,8 @@ another record or another tenant does not open.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import logging
 import os
@@ -83,12 +85,13 @@ class MasterKeys(Protocol):
 class DataKey:
     """Seals and opens whatever belongs to one principal."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_fingerprint_key", "_key")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a data key has {KEY_BYTES} bytes")
         self._key = key
+        self._fingerprint_key = hashlib.blake2b(key=key, person=b"fingerprint", digest_size=KEY_BYTES).digest()
 
     def __repr__(self) -> str:
         return "DataKey(...)"
@@ -110,6 +113,15 @@ class DataKey:
         if sealed[:1] != _FORMAT:
             raise CustodyError("sealed-by-other", "this key does not open this value in this context")
         return _decrypt(self._key, sealed[1:], _FORMAT + context.encode())
+
+    def fingerprint(self, data: bytes) -> str:
+        """What tells two values of this principal apart without saying anything about them: HMAC-SHA256 under a key
+        derived from the data key, so that it can neither be guessed from outside nor be of use after its destruction.
+
+        Returns:
+            64 hexadecimal digits.
+        """
+        return hmac.digest(self._fingerprint_key, data, "sha256").hex()
 
 
 class Custody:

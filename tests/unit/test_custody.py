@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import logging
 import os
@@ -54,6 +56,18 @@ def test_what_was_sealed_opens(plaintext: bytes, context: str) -> None:
     sealed = KEY.seal(plaintext, context=context)
     assert len(sealed) == len(plaintext) + 41
     assert KEY.open(sealed, context=context) == plaintext
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100))
+def test_a_fingerprint_tells_values_apart_for_who_has_the_key(one: bytes, other: bytes) -> None:
+    mark = KEY.fingerprint(one)
+    assert len(bytes.fromhex(mark)) == 32
+    assert (KEY.fingerprint(other) == mark) == (one == other)
+    assert DataKey(bytes(range(32))).fingerprint(one) == mark
+    assert DataKey(bytes(32)).fingerprint(one) != mark
+    assert mark != hashlib.sha256(one).hexdigest()
+    # Nor is it made with the key itself, which seals.
+    assert mark != hmac.digest(bytes(range(32)), one, "sha256").hex()
 
 
 @given(st.binary(max_size=100))

@@ -103,6 +103,10 @@ class Repository:
     def open(self, sealed: bytes, context: str) -> bytes:
         return self._key.open(sealed, context=f"{self.principal}/{context}")
 
+    def fingerprint(self, data: bytes) -> str:
+        """64 hexadecimal digits by which equal data of this principal is known again; see `DataKey.fingerprint`."""
+        return self._key.fingerprint(data)
+
     def seal_body(self, message_uuid: str, body: bytes) -> bytes:
         return self.seal(body, Message.row_key(message_uuid))
 
