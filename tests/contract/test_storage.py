@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 import uuid
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,8 @@ import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
-from tntcore.storage.commit import Changed, Committer, Exists, Unit
+from tntcore.storage.commit import Changed, Committer, Exists, TooLarge, Unit
+from tntcore.storage.lookups import Found, Lookups
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, fit
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Table
@@ -135,6 +137,40 @@ async def test_neighbours_of_a_duplicate_and_of_a_lost_race_are_committed(storag
     written = [row.key for row in (await storage.records.scan(partition, "row-", "row-~", limit=100)).rows]
     assert written == [f"row-{number:02d}" for number in range(30) if number not in outcome]
     assert storage.meter.counts["table.transaction"] - meter <= 5
+
+
+async def test_neighbours_of_a_value_that_is_too_large_are_committed(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    units = [Unit(), Unit(), Unit(), Unit()]
+    values: list[Value] = ["x", "x" * 40_000, bytes(70_000), "y"]
+    for number, value in enumerate(values):
+        units[number].create(f"row-{number}", {"value": value})
+    results = await asyncio.gather(*(committer.commit(partition, unit) for unit in units), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), TransactionError, TransactionError, type(None)]
+    written = [row.key for row in (await storage.records.scan(partition, "row-", "row-~", limit=100)).rows]
+    assert written == ["row-0", "row-3"]
+
+
+async def test_a_unit_of_too_many_operations_fails_alone(storage: Storage, partition: str) -> None:
+    committer = Committer(storage.records)
+    units = [Unit(), Unit()]
+    for number in range(101):
+        units[0].create(f"many-{number:03d}", {})
+    units[1].create("one", {})
+    results = await asyncio.gather(*(committer.commit(partition, unit) for unit in units), return_exceptions=True)
+    assert isinstance(results[0], TooLarge)
+    assert results[1] is None
+
+
+async def test_a_name_is_removed_by_its_owner_alone(storage: Storage, partition: str) -> None:
+    lookups = Lookups(storage.lookups, time.monotonic)
+    owner = Found("principal", "invitation", "mine")
+    assert await lookups.add("key", partition, owner)
+    await lookups.remove("key", partition, "another's")
+    assert await lookups.find("key", partition) == owner
+    await lookups.remove("key", partition, "mine")
+    assert await lookups.find("key", partition) is None
+    await lookups.remove("key", partition, "mine")
 
 
 async def test_two_units_that_touch_one_row_are_folded_or_follow_each_other(storage: Storage, partition: str) -> None:

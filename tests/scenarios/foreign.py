@@ -75,7 +75,8 @@ async def connect_vectors(stack: Stack, client: Client, version: Version) -> For
         mine, their_document = parse_document(_vector_document("bob")), parse_document(_vector_document("alice"))
         stack.app.services.resolver._found.put(mine.id, mine, math.inf)
     for kid in ours.by_kid(mine):
-        await stack.app.services.lookups.remove("key", kid)
+        if before := await stack.app.services.lookups.find("key", kid):
+            await stack.app.services.lookups.remove("key", kid, before.uuid)
     return await _connect(stack, client, ours, mine, their_document, theirs, version)
 
 

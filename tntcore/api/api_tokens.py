@@ -30,7 +30,7 @@ async def list_(call: Call) -> Response:
 async def revoke(call: Call) -> Response:
     """The key is refused from now on; other processes may take it for another minute."""
     token = await found(call.tenant.records, ApiToken, call.arguments["uuid"])
-    await call.services.lookups.remove("token", token.hash)
+    await call.services.lookups.remove("token", token.hash, token.uuid)
     unit = Unit()
     unit.merge(token.key, {"status": "REVOKED", "updatedAt": call.services.now()})
     await call.tenant.records.commit(unit)

@@ -165,16 +165,18 @@ async def delete(call: Call) -> Response:
     connections = (
         await records.list(Connection, limit=90, where="contactUuid eq @contact", parameters={"contact": contact.uuid})
     ).records
+    kids: list[tuple[str, str]] = []
     for connection in connections:
         unit.delete(connection.key)
         if connection.keys:
             recipient = await call.services.tenants.open_recipient(call.tenant, connection)
-            for kid in recipient.secrets:
-                await call.services.lookups.remove("key", kid)
+            kids += ((kid, connection.uuid) for kid in recipient.secrets)
     await records.commit(unit)
     for connection in connections:
         call.services.tenants.forget_recipient(call.tenant, connection.uuid)
         await drain(call.services, call.tenant.uuid, connection.uuid)
+    for kid, owner in kids:
+        await call.services.lookups.remove("key", kid, owner)
     return Response(204, content_type="")
 
 

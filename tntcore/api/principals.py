@@ -72,9 +72,9 @@ async def delete(call: Call) -> Response:
     services.tenants.forget(principal.uuid)
     if tenant is not None:
         for token in (await tenant.records.list(ApiToken, limit=1000)).records:
-            await services.lookups.remove("token", token.hash)
+            await services.lookups.remove("token", token.hash, token.uuid)
         for identity in (await tenant.records.list(Identity, limit=1000)).records:
-            await services.lookups.remove("identity", identity.uuid)
+            await services.lookups.remove("identity", identity.uuid, identity.uuid)
     return Response(204, content_type="")
 
 

@@ -1,4 +1,4 @@
-"""What has to be found before it is known whose it is: recipient keys, api tokens, public identities.
+"""What has to be found before it is known whose it is: recipient keys, api tokens, public identities, invitations.
 
 Written before the commit that makes it matter. What is found is cached; that something is not there never is.
 """
@@ -13,7 +13,7 @@ from tntcore.caching import SharedCache
 from tntcore.records import short_hash
 from tntcore.storage.tables import Table
 
-Kind = Literal["key", "token", "identity", "invitation"]
+Kind = Literal["key", "token", "identity", "invitation", "invitation-id"]
 Owner = Literal["connection", "identity", "invitation", "token"]
 _ROW = "lookup"
 
@@ -40,7 +40,8 @@ class Lookups:
         self._cache: SharedCache[Found | None] = SharedCache(now, capacity)
 
     async def find(self, kind: Kind, name: str) -> Found | None:
-        """`name` is a verkey or kid, an api token's hash, or an identity's uuid."""
+        """`name` is a verkey or kid, an api token's hash, the uuid of an identity or invitation, or an invitation's
+        `@id`."""
         found = self._cache.peek(kind + name)
         return found or await self._cache.get(kind + name, lambda: self._load(kind, name))
 
@@ -58,8 +59,14 @@ class Lookups:
             {"name": name, "principal": found.principal, "owner": found.owner, "uuid": found.uuid},
         )
 
-    async def remove(self, kind: Kind, name: str) -> None:
-        await self._table.delete(_partition(kind, name), _ROW)
+    async def remove(self, kind: Kind, name: str, owner_uuid: str) -> None:
+        """Forgets the name if it is that owner's: one record may have taken over another's keys, but not their names.
+
+        Called after the commit by which the owner is gone.
+        """
+        row = await self._table.get(_partition(kind, name), _ROW)
+        if row is not None and (row.values.get("name"), row.values.get("uuid")) == (name, owner_uuid):
+            await self._table.delete(row.partition, row.key, row.etag)
         self._cache.drop(kind + name)
 
 
