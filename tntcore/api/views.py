@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import orjson
+
 from tntcore.api.http import Call, Response, answer
 from tntcore.errors import Problem
 from tntcore.records import Record
@@ -14,6 +16,7 @@ from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+_PAGE_BYTES = 4_000_000
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 
 
@@ -50,7 +53,8 @@ async def listing(
     parameters: Mapping[str, Any] | None = None,
     start: str = "",
 ) -> Response:
-    """One page of a noun. `total.value` counts no further than 1,000; `total.relation` is then `gte`."""
+    """One page of a noun, which ends early with the hit that makes it larger than 4 MB. `total.value` counts no further
+    than 1,000; `total.relation` is then `gte`."""
     records = call.tenant.records
     limit = limit_of(call)
     token = call.request.query.get("next", "")
@@ -58,15 +62,21 @@ async def listing(
     total = len(hits.records)
     if hits.next is not None or token:
         total = await records.count(kind, start=start, where=where, parameters=parameters)
-    views = []
+    views: list[orjson.Fragment] = []
+    size, following = 0, hits.next
     for record in hits.records:
+        if size > _PAGE_BYTES:
+            following = record.uuid
+            break
         shown = view(record)
-        views.append(shown if isinstance(shown, dict) else await shown)
+        written = orjson.dumps(shown if isinstance(shown, dict) else await shown)
+        views.append(orjson.Fragment(written))
+        size += len(written)
     return answer(
         {
             "total": {"value": total, "relation": "gte" if total >= COUNT_CAP else "eq"},
             "hits": views,
-            "next": hits.next,
+            "next": following,
         }
     )
 
