@@ -29,7 +29,7 @@ from tntcore.protocols.did_exchange import CONNECTIONS_1_0, OutOfTurn, Step
 from tntcore.records import Attached, Connection, Contact, Identity, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
-from tntcore.storage.repository import Repository
+from tntcore.storage.lookups import Lookups
 from tntcore.storage.transactions import Value
 from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
 
@@ -104,7 +104,7 @@ class Effect:
             change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
             unit.merge(self.invitation.key, change, self.invitation.etag)
         if connection.etag:
-            unit.merge(connection.key, connection.values(), connection.etag)
+            unit.merge(connection.key, connection.changes(), connection.etag)
         else:
             unit.create(connection.key, connection.values())
         for attached in self.attached:
@@ -197,7 +197,7 @@ class Handshake:
         invitation = recipient.invitation
         if invitation is None and message.pthid and not message.pthid.startswith("did:"):
             # To an identity's own key, because an invitation named its public DID.
-            invitation = await find_invitation(tenant.records, message.pthid)
+            invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
             if invitation is None or invitation.identity_uuid != recipient.identity_uuid:
                 raise Refused("invitation-unknown", "the request names no invitation of this identity")
         if invitation is not None:
@@ -472,10 +472,9 @@ def is_good(invitation: Invitation, now: int) -> bool:
     return invitation.status == "ACTIVE" and not (invitation.expires_at and invitation.expires_at < now)
 
 
-async def find_invitation(records: Repository, invitation_id: str) -> Invitation | None:
-    """The principal's invitation with that `@id`."""
-    if not invitation_id:
+async def find_invitation(lookups: Lookups, tenant: Tenant, invitation_id: str) -> Invitation | None:
+    """The tenant's invitation with that `@id`, whoever names it: a stranger's guess costs one read."""
+    found = await lookups.find("invitation-id", invitation_id) if invitation_id else None
+    if found is None or found.principal != tenant.uuid:
         return None
-    where, parameters = "invitationId eq @id", {"id": invitation_id}
-    hits = (await records.list(Invitation, limit=1, where=where, parameters=parameters)).records
-    return hits[0] if hits else None
+    return await tenant.records.get(Invitation, found.uuid)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from tntcore.connections import pairwise, start
+from tntcore.connections import COMPLETED, pairwise, start
 from tntcore.dids import key as did_key
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
@@ -24,7 +25,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import drain
 from tntcore.pipeline.outbox import Outbox
-from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED, OutOfTurn
@@ -32,7 +33,12 @@ from tntcore.records import Action, Attached, Connection, Contact, Identity, Inv
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.repository import Repository
 from tntcore.tenants import KeyPairs, Tenant
+
+log = logging.getLogger(__name__)
+
+_MAX_CONTENT = 60_000  # sealed bytes; a column holds 64 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Invitations:
         self._first_contact = FirstContact(services)
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
-        """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400."""
+        """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
         services, now = self._services, self._services.now()
         keys = KeyPairs.generate()
         document = pairwise(services, keys)
@@ -107,13 +113,16 @@ class Invitations:
             expires_at=wanted.expires_at,
             did=document.id,
             document=dict(document.raw),
-            content=content,
             created_at=now,
             updated_at=now,
         )
+        invitation.content = tenant.records.seal(orjson.dumps(content), _content_of(invitation))
+        if len(invitation.content) > _MAX_CONTENT:
+            raise Problem(413, "invitation-too-large", f"An invitation may have {_MAX_CONTENT // 1000} kB.")
         invitation.keys = tenant.records.seal(keys.serialise(), invitation.key)
         owner = Found(tenant.uuid, "invitation", uuid)
         await services.lookups.add("invitation", uuid, owner)
+        await services.lookups.add("invitation-id", invitation_id, owner)
         for kid in keys.by_kid(document):
             await services.lookups.add("key", kid, owner)
         unit = Unit()
@@ -126,7 +135,9 @@ class Invitations:
         owner = await self._services.lookups.find("invitation", uuid)
         inviter = await self._services.tenants.get(owner.principal) if owner else None
         invitation = await inviter.records.get(Invitation, uuid) if inviter else None
-        return invitation.content if invitation and invitation.status == "ACTIVE" else None
+        if inviter is None or invitation is None or invitation.status != "ACTIVE":
+            return None
+        return read_content(inviter.records, invitation)
 
     async def revoke(self, tenant: Tenant, invitation: Invitation) -> None:
         """The invitation can no longer be answered; what it began goes on."""
@@ -315,26 +326,53 @@ class Invitations:
             created_at=now,
             updated_at=now,
         )
-        unit = Unit()
-        effect.add_to(unit)
-        if effect.replies:
-            unit.upsert(action.key, action.values())
         sent = [
             await write(tenant.records, connection, action, orjson.dumps(reply), message_uuid=services.uuid7(), now=now)
             for reply in effect.replies
         ]
-        for outgoing in sent:
-            outgoing.add_to(unit)
         await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid for outgoing in sent])
-        try:
-            await tenant.records.commit(unit)
-        except (Changed, Exists):
-            raise Problem(409, "connection-changed", "The connection was changed meanwhile. Try again.") from None
+        await self._commit(tenant, effect, action, sent)
         services.tenants.forget_recipient(tenant, connection.uuid)
-        for outgoing in sent:
-            await self._outbox.outbound(outgoing.item(tenant.uuid))
-        if effect.completed:
-            await drain(services, tenant.uuid, connection.uuid)
+        try:
+            for outgoing in sent:
+                await self._outbox.outbound(outgoing.item(tenant.uuid))
+            if connection.state in (COMPLETED, "abandoned"):
+                await drain(services, tenant.uuid, connection.uuid)
+        except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
+            log.warning("what connection %s sends waits for the sweeper: %s", connection.uuid, type(error).__name__)
+            services.meter.count("invitations.unqueued")
+
+    async def _commit(self, tenant: Tenant, effect: Effect, action: Action, sent: Sequence[Outgoing]) -> None:
+        """Raises `Problem` 409."""
+        opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
+        while True:
+            unit = Unit()
+            effect.add_to(unit)
+            if opens:
+                unit.create(action.key, action.values())
+            elif sent:
+                unit.upsert(action.key, action.values_of_any_thread())
+            for outgoing in sent:
+                outgoing.add_to(unit)
+            try:
+                await tenant.records.commit(unit)
+            except (Changed, Exists) as error:
+                if not opens or error.row != action.key:
+                    detail = "The connection was changed meanwhile. Try again."
+                    raise Problem(409, "connection-changed", detail) from None
+                opens = False
+            else:
+                return
+
+
+def read_content(records: Repository, invitation: Invitation) -> dict[str, Any]:
+    """The invitation itself, as it is handed on. `records` are its owner's."""
+    content: dict[str, Any] = orjson.loads(records.open(invitation.content, _content_of(invitation)))
+    return content
+
+
+def _content_of(invitation: Invitation) -> str:
+    return f"{invitation.key}/content"
 
 
 def _public_did(content: Content) -> str:

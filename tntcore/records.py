@@ -16,6 +16,7 @@ import orjson
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 
+MAX_TEXT = 32_000  # UTF-16 code units of a text column; the service takes 32,768
 END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
 
 
@@ -40,13 +41,25 @@ class Record:
         return self.row_key(self.uuid)
 
     def values(self) -> dict[str, Value]:
-        """The columns of the row; what is None or empty is left out."""
+        """The columns of a new row; what is None or empty is left out.
+
+        Raises:
+            ValueError: a text is longer than a column holds.
+        """
+        return {column: value for column, value in self.changes().items() if value != ""}
+
+    def changes(self) -> dict[str, Value]:
+        """As `values`, for a row that exists: a text that is empty now becomes so in the row."""
         out: dict[str, Value] = {}
         for name, column, is_json in _columns_of(type(self)):
             value = getattr(self, name)
-            if value is None or value == "":
+            if value is None:
                 continue
-            out[column] = orjson.dumps(value).decode() if is_json else value
+            if is_json:
+                value = orjson.dumps(value).decode()
+            if isinstance(value, str) and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
+                raise ValueError(f"{self.KIND}: column {column} would have more than {MAX_TEXT} characters")
+            out[column] = value
         return out
 
     @classmethod
@@ -57,6 +70,10 @@ class Record:
             if column in values:
                 known[name] = orjson.loads(values[column]) if is_json else values[column]
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
+
+
+def _utf_16(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 _Columns = tuple[tuple[str, str, bool], ...]
@@ -164,7 +181,8 @@ class Connection(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Invitation(Record):
-    """An out-of-band message that this service made. Status ACTIVE, USED or REVOKED; `keys` is sealed."""
+    """An out-of-band message that this service made. Status ACTIVE, USED or REVOKED; `keys` and `content` are
+    sealed."""
 
     KIND: ClassVar[str] = "invitation"
     invitation_id: str = ""
@@ -177,7 +195,7 @@ class Invitation(Record):
     did: str = ""
     keys: bytes = b""
     document: dict[str, Any] = field(default_factory=dict)
-    content: dict[str, Any] = field(default_factory=dict)
+    content: bytes = b""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -193,6 +211,11 @@ class Action(Record):
     connection_uuid: str = ""
     type_status: str = ""
     error: bytes = b""  # the problem report, sealed
+
+    def values_of_any_thread(self) -> dict[str, Value]:
+        """What may be written of a thread without knowing how it began."""
+        own = ("status", "createdAt", "direction", "error")
+        return {column: value for column, value in self.values().items() if column not in own}
 
 
 MessageStatus = Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "SENT"]

@@ -26,7 +26,7 @@ class Reuse:
         if not rfc.is_reuse(message):
             return None
         effect = Effect(connection, vouched=True, ordinary=True)
-        invitation = await find_invitation(tenant.records, message.pthid or "")
+        invitation = await find_invitation(self._services.lookups, tenant, message.pthid or "")
         now = self._services.now()
         if invitation is None or invitation.identity_uuid != connection.identity_uuid or not is_good(invitation, now):
             return effect

@@ -10,7 +10,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.views import entity, found, iso, listing, text
 from tntcore.errors import Problem
-from tntcore.invitations import Invitations, Wanted
+from tntcore.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.records import Invitation
@@ -76,6 +76,7 @@ class InvitationRoutes:
 
 def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
     path = f"{call.services.config.public_url}/api/invitation/{invitation.uuid}"
+    content = read_content(call.tenant.records, invitation)
     return entity(
         invitation,
         invitationId=invitation.uuid,
@@ -83,14 +84,14 @@ def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
         identityUuid=invitation.identity_uuid,
         multiUse=invitation.multi_use,
         expiresAt=iso(invitation.expires_at) if invitation.expires_at else None,
-        invitation=invitation.content,
-        invitationUrl=_url(call, invitation),
+        invitation=content,
+        invitationUrl=invitation_url(call.services.config.public_url, content),
         qr={"svg": f"{path}/qr.svg", "png": f"{path}/qr.png"},
     )
 
 
 def _url(call: Call, invitation: Invitation) -> str:
-    return invitation_url(call.services.config.public_url, invitation.content)
+    return invitation_url(call.services.config.public_url, read_content(call.tenant.records, invitation))
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
