@@ -185,12 +185,41 @@ async def test_a_list_that_comes_again_goes_on_in_parts(
     assert len(hook.got) == 2
 
 
+async def test_others_do_not_wait_for_a_webhook_that_is_out_of_reach(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, silent = await sender(stack, "Dead webhook")
+    fine, good = await sender(stack, "Good webhook")
+    hook = await good.webhook()
+    gone = await silent.webhook()
+    await gone.stop()
+    with kept_back(stack, "relay") as items:
+        for foreign, content in ((dead, "1"), (dead, "2"), (fine, "a"), (dead, "3"), (fine, "b")):
+            await stack.app.inbound.handle(received(foreign, content), 1)
+    put: list[list[dict[str, Any]]] = []
+
+    async def keep(data: bytes, *, delay: int = 0) -> None:
+        put.append(orjson.loads(data)["items"])
+
+    monkeypatch.setattr(stack.app.services.storage.queues["relay"], "put", keep)
+    await stack.app.relay.handle(body(items[0]), 1)
+    assert [len(message) for message in put] == [1]  # its next attempt
+    put.clear()
+    await stack.app.relay.handle(body(*items[1:]), 1)
+    assert len(hook.got) == 2
+    assert [[item["p"] for item in message] for message in put] == [[silent.uuid] * 2]
+    assert [attempts for _, _, attempts in await deliveries(silent)] == [1, 0, 0]
+    # By itself it is called, all the same.
+    await stack.app.relay.handle(body(*put.pop()), 1)
+    assert [attempts for _, _, attempts in await deliveries(silent)] == [1, 1, 1]
+
+
 async def test_an_item_that_is_too_large_with_a_mark_travels_without_its_body(stack: Stack) -> None:
     outbox, queue = stack.app.inbound._outbox, stack.app.services.storage.queues["relay"]
     room = stack.app.services.storage.relay.room
     item = {"p": "00000000-0000-7000-8000-000000000000", "d": "x", "b": ""}
     item["b"] = "b" * (room - len(orjson.dumps(item)))
-    await outbox.put_back(queue.name, [{**item, "again": True}])
+    await outbox.put_back(queue.name, [[item]])
 
 
 @pytest.mark.parametrize("again", [2, 3])

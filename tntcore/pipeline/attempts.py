@@ -93,7 +93,7 @@ class Attempts:
                 and its record is looked at first.
         """
         if repeated and len(items) > 1:
-            await self._outbox.put_back(self._queue, [{**item, "again": True} for item in items])
+            await self._outbox.put_back(self._queue, [[item] for item in items])
             return
         results = await asyncio.gather(
             *(self._attempt(item, call, repeated=repeated) for item in items), return_exceptions=True

@@ -74,10 +74,11 @@ def without_body(item: Item) -> Item:
     return {name: value for name, value in item.items() if name != "b"}
 
 
-def _alone(item: Item) -> bytes:
-    """The queue message of one item, without its body if that does not fit."""
-    data = orjson.dumps({"items": [item]})
-    return data if len(data) <= MAX_MESSAGE else orjson.dumps({"items": [without_body(item)]})
+def _again(items: list[Item]) -> bytes:
+    """The queue message of items that may have been attempted, without their bodies if they do not fit."""
+    again = [{**item, "again": True} for item in items]
+    data = orjson.dumps({"items": again})
+    return data if len(data) <= MAX_MESSAGE else orjson.dumps({"items": [without_body(item) for item in again]})
 
 
 class Outbox:
@@ -110,10 +111,11 @@ class Outbox:
             data = orjson.dumps(without_body(item))
         await queue.add(data)
 
-    async def put_back(self, queue: str, items: Iterable[Item]) -> None:
-        """Puts the items of a list back, each as a message of its own."""
+    async def put_back(self, queue: str, lists: Iterable[list[Item]]) -> None:
+        """Puts parts of a list back, each as a message of its own. Should that list come again, too, their records tell
+        what was attempted."""
         target = self._services.storage.queues[queue]
-        await asyncio.gather(*(target.put(_alone(item)) for item in items))
+        await asyncio.gather(*(target.put(_again(items)) for items in lists))
 
     async def later(self, queue: str, item: Item, delay: int) -> None:
         """Puts one item back, alone, to be seen after `delay` seconds."""

@@ -7,12 +7,14 @@ side; each has its own delivery record, and one that fails goes on alone along t
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from tntcore import webhooks
+from tntcore.caching import SharedCache
 from tntcore.egress import EgressError
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.attempts import Attempted, Attempts
@@ -26,18 +28,37 @@ from tntcore.storage.tables import Row
 from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
+_SLOW = 2.0  # seconds that the calls of other tenants may have to wait for one
+_SLOW_FOR = 60.0  # seconds that an endpoint counts as slow since it was
+_MAX_SLOW = 10_000
 _MAX_ANSWER = 20_000  # bytes kept of an answer
 
 
 class Relay:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
+        self._outbox = outbox
         self._attempts = Attempts(services, outbox, RELAY, retry_delay)
+        self._slow: SharedCache[bool] = SharedCache(time.monotonic, _MAX_SLOW)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
         items: list[Item] = orjson.loads(body)["items"]
+        if dequeue_count == 1:
+            items = await self._without_slow(items)
         await self._attempts.run(items, self._call, repeated=dequeue_count > 1)
+
+    async def _without_slow(self, items: list[Item]) -> list[Item]:
+        """Those items for which the others need not wait long. What goes to an endpoint that lately gave no answer, or
+        none soon, is put back, in a queue message for each endpoint."""
+        groups: dict[str, list[Item]] = {}
+        for item in items:
+            groups.setdefault(_endpoint(item), []).append(item)
+        if len(groups) == 1:
+            return items
+        slow = {endpoint: group for endpoint, group in groups.items() if self._slow.peek(endpoint)}
+        await self._outbox.put_back(RELAY, slow.values())
+        return [item for item in items if _endpoint(item) not in slow]
 
     async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
         key = TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK
@@ -64,7 +85,10 @@ class Relay:
                 timeout=_TIMEOUT,
             )
         except EgressError as error:
+            self._slow.put(_endpoint(item), True, _SLOW_FOR)
             return Attempted.refused(error)
+        if answer.duration > _SLOW:
+            self._slow.put(_endpoint(item), True, _SLOW_FOR)
         return Attempted.answered(answer)
 
     async def _body(self, tenant: Tenant, item: Item) -> bytes | None:
@@ -96,6 +120,10 @@ class Relay:
             return None, b""
         sealed = message.body or await tenant.records.stored_body(message.uuid)
         return (message, sealed) if sealed else (None, b"")
+
+
+def _endpoint(item: Item) -> str:
+    return f"{item['p']}/{item['e']}"
 
 
 async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False) -> None:
