@@ -240,3 +240,27 @@ async def test_a_page_ends_when_it_is_large_and_goes_on_with_the_next(stack: Sta
         token = f"&next={page['next']}"
     assert seen == list("0123456")
     assert sizes == [3, 3, 1]
+
+
+async def test_all_that_can_follow_from_one_message_fits_in_a_transaction(stack: Stack) -> None:
+    client = await stack.register("Busy")
+    for key in ("DIDCOMM_WEBHOOK", "TASK_WEBHOOK"):
+        entries = [{"url": f"{stack.url}/api/none/{number}"} for number in range(20)]
+        await client.post(f"settings/{key}", {"setting": entries}, 200)
+        assert_problem(
+            await client.call("POST", f"settings/{key}", {"setting": [*entries, *entries[:1]]}), 400, "setting-invalid"
+        )
+    foreign = await connect_foreign(stack, client)
+    message = {
+        "@type": "https://didcomm.org/did-rotate/1.0/hangup",
+        "@id": "the end",
+        "x~attach": [{"data": {"json": number}} for number in range(100)],
+    }
+    assert (await stack.deliver(foreign.v1(orjson.dumps(message)))).status == 202
+
+    async def ended() -> bool:
+        connection = await client.get(f"connection/{foreign.connection.uuid}")
+        return bool(connection["state"] == "abandoned")
+
+    await stack.eventually(ended)
+    assert (await client.get("delivery"))["total"]["value"] == 40
