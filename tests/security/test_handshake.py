@@ -11,11 +11,12 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from tests.scenarios.common import assert_problem
+from tests.scenarios.common import assert_problem, basic
 from tests.security.agents import DIALECTS, Agent, Json, new_id, verkey_of
 from tests.stack import Client, Receiver, Stack
 from tests.unit.protocols.test_did_exchange import CELLS
 from tntcore.connections import pairwise, start
+from tntcore.dids import peer
 from tntcore.dids.multiformats import encode_base58
 from tntcore.dids.parse import parse_document
 from tntcore.dids.web import identity_document
@@ -478,7 +479,7 @@ async def test_the_envelope_alone_vouches_only_if_it_is_the_invitations_own(
     for by, code in ((mallory, "response-not-accepted"), (agent, "")):
         message = by.response(DID_EXCHANGE_1_1, request["@id"], by.keys.ed25519, did_rotate__attach=None)
         await by.send(message, ours)
-        assert (await stored(tenant, message["@id"])).error == code
+        assert (await stored(tenant, str(message["@id"]))).error == code
     assert (await until_state(tenant, uuid, "completed"))["theirDid"] == agent.peer_2
 
 
@@ -888,3 +889,452 @@ async def test_another_tenants_invitation_is_answered_by_its_owner_alone(stack: 
         answer = await tenant.call("POST", f"connection/{connection['uuid']}/{verb}", {})
         assert_problem(answer, 404, "connection-unknown")
     await until_state(owner, connection["uuid"], "completed")
+
+
+# Invitations that say more than their maker did.
+
+
+async def test_what_is_attached_to_an_invitation_does_nothing_to_the_connection(
+    tenant: Client, agent: Agent, mallory: Agent
+) -> None:
+    """An invitation is not signed: Mallory hands on the agent's, with messages of hers inside."""
+    hook = await tenant.webhook()
+    single, pthid, _ = await invited(tenant)
+    attached: list[Json] = [
+        {"@type": f"{ROTATE}rotate", "@id": new_id(), "to_did": mallory.peer_2},
+        {"@type": f"{ROTATE}hangup", "@id": new_id()},
+        {"@type": "https://didcomm.org/out-of-band/1.1/handshake-reuse", "@id": new_id(), "~thread": {"pthid": pthid}},
+        {"@type": f"{DID_EXCHANGE_1_1}/complete", "@id": new_id()},
+        basic("an offer", **{"@id": new_id()}),
+    ]
+    requests = [{"@id": f"request-{number}", "data": {"json": message}} for number, message in enumerate(attached)]
+    uuid, request, ours = await requested(tenant, agent, DID_EXCHANGE_1_1, requests__attach=requests)
+    await agent.send(agent.response(DID_EXCHANGE_1_1, request["@id"], agent.keys.ed25519), ours)
+    done = await until_state(tenant, uuid, "completed")
+    got = await hook.until(lambda got: got.json()["message"]["@id"] == attached[-1]["@id"])
+    assert not got.json()["authenticated"]
+    for message in attached:
+        assert not (await stored(tenant, str(message["@id"]))).authenticated
+    assert (await tenant.get(f"connection/{uuid}"))["theirDid"] == done["theirDid"] == agent.peer_2
+    assert await state_of(tenant, uuid) == "completed"
+    assert (await tenant.get(f"invitation/{single['uuid']}"))["status"] == "ACTIVE"
+    await agent.hears_nothing_more(2)
+    assert mallory.heard() == []
+
+
+async def test_naming_a_did_that_cannot_be_reached_makes_nobody_its_owner(
+    stack: Stack, tenant: Client, agent: Agent, mallory: Agent, web: Receiver
+) -> None:
+    """Mallory's invitation names the agent's DID, which is out of reach just then, and her own key beside it."""
+    did = did_web(web)
+    inline = mallory.invitation(DID_EXCHANGE_1_1)["services"]
+    web.answer = lambda hook: (503, {})
+    first, _, _ = await requested(tenant, mallory, DID_EXCHANGE_1_1, services=[did, *inline])
+    request, ours = mallory.heard("/request")[0]
+    await mallory.send(mallory.response(DID_EXCHANGE_1_1, request["@id"], mallory.keys.ed25519), ours)
+    await until_state(tenant, first, "completed")
+    web.answer, web.text = lambda hook: (200, {}), orjson.dumps(public(agent, did)).decode()
+    await asyncio.sleep(3.1)  # until the failure is forgotten
+    invitation = agent.invitation(DID_EXCHANGE_1_1, services=[did])
+    made = await tenant.call("POST", "contact", {"invitation": invitation})
+    assert made.status == 201, made.body
+    assert made.json()["connectionUuid"] != first
+    await agent.hears("/request")
+    assert [one["@type"].rpartition("/")[2] for one, _ in mallory.heard()] == ["request", "complete"]
+
+
+# DIDs that change.
+
+
+async def rotated_to(tenant: Client, uuid: str, did: str) -> None:
+    async def check() -> bool:
+        return bool((await tenant.get(f"connection/{uuid}"))["theirDid"] == did)
+
+    await tenant.stack.eventually(check)
+
+
+def rotate(did: Any) -> Json:
+    return {"@type": f"{ROTATE}rotate", "@id": new_id(), "to_did": did}
+
+
+async def test_a_did_is_changed_by_its_owner_alone(tenant: Client, agent: Agent, mallory: Agent) -> None:
+    connection, ours = await connected(tenant, agent)
+    _, hers = await connected(tenant, mallory)
+    heard = len(agent.heard()), len(mallory.heard())
+    for name in ("rotate", "hangup"):
+        message = {**rotate(mallory.peer_2), "@type": f"{ROTATE}{name}"}
+        await refused(tenant, await mallory.send(message, ours), "sender-not-connection")
+        nobodys = {**message, "@id": new_id()}
+        await mallory.send(nobodys, ours, anonymous=True)
+        assert not (await stored(tenant, nobodys["@id"])).authenticated
+        # On her own connection she may, and that changes no other.
+        await mallory.send({**rotate(agent.peer_2), "~thread": {"thid": connection["uuid"]}}, hers)
+    assert await tenant.get(f"connection/{connection['uuid']}") == connection
+    await asyncio.sleep(0.3)
+    assert len(agent.heard()) == heard[0]
+
+
+@pytest.mark.parametrize(
+    ("did", "code"),
+    [
+        ("did:peer:2.Ez6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc", "e.did.doc_unsupported"),
+        ("did:peer:4zQmXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", "e.did.unresolvable"),
+        ("did:peer:2.nothing", "e.did.unresolvable"),
+        ("did:web:127.0.0.1%3A9:nobody", "e.did.unresolvable"),
+        ("did:web:10.0.0.1", "e.did.unresolvable"),
+        ("did:key:z6MkqRYqQiSgvZQdnBytw86Qbs2ZWUkGv22od935YF4s8M7V", "e.did.doc_unsupported"),
+        ("did:example:123", "e.did.method_unsupported"),
+        ("WgWxqztrNooG92RXvxSTWv", "e.did.method_unsupported"),
+        ("", "e.did.method_unsupported"),
+        (None, "e.did.method_unsupported"),
+        (["did:example:123"], "e.did.method_unsupported"),
+        ("did:peer:2" + "." * 100_000, "e.did.unresolvable"),
+    ],
+)
+@pytest.mark.parametrize("root", ["https://didcomm.org/", "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/"])
+async def test_a_did_that_cannot_be_used_changes_nothing(
+    tenant: Client, agent: Agent, did: Any, code: str, root: str
+) -> None:
+    connection, ours = await placed(tenant.stack, tenant, agent, "responder", "completed", DID_EXCHANGE_1_1)
+    records = (await tenant.tenant()).records
+    before = await records.get(Connection, connection.uuid)
+    assert before is not None
+    message = {**rotate(did), "@type": f"{root}did-rotate/1.0/rotate"}
+    await agent.send(message, ours.verkey)
+    answer, _ = await agent.hears("/problem-report")
+    assert answer["@type"] == f"{root}did-rotate/1.0/problem-report"
+    assert answer["description"]["code"] == code
+    assert answer["~thread"]["pthid"] == message["@id"]
+    after = await records.get(Connection, connection.uuid)
+    assert after is not None
+    assert (after.their_did, after.their_document, after.previous_document, after.state) == (
+        before.their_did,
+        before.their_document,
+        before.previous_document,
+        before.state,
+    )
+
+
+async def test_a_did_that_was_given_up_is_heard_but_decides_nothing(
+    tenant: Client, agent: Agent, mallory: Agent
+) -> None:
+    """Mallory has stolen the keys that the agent gave up for that reason."""
+    hook = await tenant.webhook("basicmessage")
+    connection, ours = await connected(tenant, agent)
+    new = agent.another()
+    await agent.send(first := rotate(new.peer_2), ours)
+    await rotated_to(tenant, connection["uuid"], new.peer_2)
+    ack, _ = await agent.hears("/did-rotate/1.0/ack")
+    assert (ack["~thread"]["thid"], new.heard()) == (first["@id"], [])
+    late = basic("sent before, come after", **{"@id": new_id()})
+    await agent.send(late, ours)
+    assert (await hook.until(lambda got: got.json()["message"]["@id"] == late["@id"])).json()["authenticated"]
+    for message in (rotate(mallory.peer_2), {"@type": f"{ROTATE}hangup", "@id": new_id()}):
+        await refused(tenant, await agent.send(message, ours), "sender-retired")
+    # An ack that was lost is asked for again in the same words, or by a new message that says the same.
+    await new.send(again := rotate(new.peer_2), ours)
+    ack, _ = await agent.hears("/did-rotate/1.0/ack", 2)
+    assert ack["~thread"]["thid"] == again["@id"]
+    await agent.send({**late, "@id": (later := new_id())}, ours)
+    assert (await stored(tenant, later)).authenticated
+    shown = await tenant.get(f"connection/{connection['uuid']}")
+    assert (shown["state"], shown["theirDid"]) == ("completed", new.peer_2)
+    await tenant.act(connection["contactUuid"], basic("to the new one"))
+    await new.hears("basicmessage/1.0/message")
+    assert mallory.heard() == []
+
+
+async def test_before_the_exchange_is_over_there_is_no_did_to_change(
+    tenant: Client, agent: Agent, mallory: Agent
+) -> None:
+    """Or else a key that is not the invitation's could vouch for the response."""
+    uuid, request, ours = await requested(tenant, agent, DID_EXCHANGE_1_1)
+    before = await tenant.get(f"connection/{uuid}")
+    await agent.send(message := rotate(mallory.peer_2), ours)
+    await stored(tenant, str(message["@id"]))
+    response = mallory.response(DID_EXCHANGE_1_1, request["@id"], mallory.keys.ed25519)
+    await refused(tenant, await mallory.send(response, ours), "response-not-accepted")
+    assert await tenant.get(f"connection/{uuid}") == before
+    await agent.hears_nothing_more(1)
+
+
+async def test_an_ack_counts_once_and_for_its_own_rotation(tenant: Client, agent: Agent) -> None:
+    connection, old = await connected(tenant, agent)
+    path = f"connection/{connection['uuid']}"
+    await tenant.post(f"{path}/rotate", {}, 200)
+    message, _ = await agent.hears("/rotate")
+    for thread in ({"thid": new_id()}, {"thid": "done"}, {"thid": ""}, {}):
+        stray = {"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": thread}
+        await agent.send(stray, old)
+        await stored(tenant, str(stray["@id"]))
+    assert (await tenant.get(path))["myDid"] == connection["myDid"]
+    acked = {"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": {"thid": message["@id"]}, "status": "OK"}
+    await agent.send(acked, old)
+
+    async def adopted() -> bool:
+        return bool((await tenant.get(path))["myDid"] == message["to_did"])
+
+    await tenant.stack.eventually(adopted)
+    # Nothing that comes after it turns the former DID away.
+    for thid in (message["@id"], "done", ""):
+        again = {"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": {"thid": thid}}
+        await agent.send(again, old)
+        assert (await stored(tenant, str(again["@id"]))).status == "RECEIVED"
+    new = next(iter(verkeys(peer.resolve(message["to_did"]))))
+    for key in (old, new):
+        await agent.send(said := basic("still read", **{"@id": new_id()}), key)
+        assert (await stored(tenant, str(said["@id"]))).authenticated
+
+
+async def test_a_rotation_that_is_refused_is_over(tenant: Client, agent: Agent) -> None:
+    connection, ours = await connected(tenant, agent)
+    path = f"connection/{connection['uuid']}"
+    await tenant.post(f"{path}/rotate", {}, 200)
+    message, _ = await agent.hears("/rotate")
+    no = {
+        "@type": f"{ROTATE}problem-report",
+        "@id": new_id(),
+        "~thread": {"thid": message["@id"], "pthid": message["@id"]},
+        "description": {"code": "e.did.doc_unsupported"},
+    }
+    await agent.send(no, ours)
+    await stored(tenant, str(no["@id"]))
+    await agent.send(late := {"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": {"thid": message["@id"]}}, ours)
+    await stored(tenant, str(late["@id"]))
+    assert (await tenant.get(path))["myDid"] == connection["myDid"]
+    await tenant.post(f"{path}/rotate", {}, 200)
+    second, _ = await agent.hears("/rotate", 2)
+    assert second["to_did"] != message["to_did"]
+
+
+async def test_a_rotation_that_is_asked_for_twice_is_one(tenant: Client, agent: Agent) -> None:
+    """What the other side sends to the DID that it learned first must be read, whichever message it got."""
+    connection, ours = await connected(tenant, agent)
+    path = f"connection/{connection['uuid']}"
+    for _ in range(2):
+        await tenant.post(f"{path}/rotate", {}, 200)
+    first, _ = await agent.hears("/rotate")
+    second, _ = await agent.hears("/rotate", 2)
+    assert first["to_did"] == second["to_did"]
+    assert first["@id"] != second["@id"]
+    new = next(iter(verkeys(peer.resolve(first["to_did"]))))
+    await agent.send(said := basic("to the new DID", **{"@id": new_id()}), new)
+    assert (await stored(tenant, str(said["@id"]))).authenticated
+    for message in (first, second):
+        await agent.send({"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": {"thid": message["@id"]}}, ours)
+
+    async def adopted() -> bool:
+        return bool((await tenant.get(path))["myDid"] == first["to_did"])
+
+    await tenant.stack.eventually(adopted)
+
+
+async def test_a_flood_of_messages_while_both_sides_rotate_loses_none(stack: Stack) -> None:
+    acme, bolt = await stack.register("Acme"), await stack.register("Bolt")
+    hooks = await acme.webhook("basicmessage"), await bolt.webhook("basicmessage")
+    invitation = await acme.post("invitation", {})
+    contact = await bolt.post("contact", {"invitation": invitation["invitation"]})
+    theirs = await until_state(bolt, contact["connectionUuid"], "completed")
+    [mine] = await connections(acme)
+    await until_state(acme, mine["uuid"], "completed")
+    sides = (acme, mine), (bolt, theirs)
+    number, rotations = 60, 3
+
+    async def talk(client: Client, connection: Json) -> None:
+        for count in range(number):
+            await client.act(connection["contactUuid"], basic(count))
+
+    async def turn(client: Client, connection: Json) -> None:
+        path = f"connection/{connection['uuid']}"
+        for _ in range(rotations):
+            before = (await client.get(path))["myDid"]
+            while (await client.call("POST", f"{path}/rotate", {})).status == 409:
+                pass
+
+            async def changed(path: str = path, before: str = before) -> bool:
+                return bool((await client.get(path))["myDid"] != before)
+
+            await stack.eventually(changed, 20)
+
+    await asyncio.gather(*(talk(*side) for side in sides), *(turn(*side) for side in sides))
+    for hook in hooks:
+        await hook.count(number, 30)
+        assert sorted(got.json()["message"]["content"] for got in hook.got) == list(range(number))
+        assert all(got.json()["authenticated"] for got in hook.got)
+    for client, _ in sides:
+        assert (await client.get("message?status=REJECTED"))["hits"] == []
+
+
+# Documents that are too much, and places where nobody may be sent.
+
+
+def services(number: int) -> list[Json]:
+    return [
+        {"id": f"#{count}", "type": "did-communication", "serviceEndpoint": f"https://example.com/{count}"}
+        for count in range(number)
+    ]
+
+
+async def test_documents_that_are_too_much(tenant: Client, agent: Agent, web: Receiver) -> None:
+    """In a message, in a DID, and at a did:web: each is refused, and nobody waits for it."""
+    did = did_web(web)
+    made, pthid, key = await invited(tenant)
+    padding = {"note": "x" * 1_000_000}
+    many, large = {**agent.legacy(), "service": services(1000)}, {**agent.legacy(), **padding}
+    long = f"{agent.peer_4}{'2' * 1_400_000}"
+    keys = [("V", agent.keys.ed25519.public)]
+    crowded = peer.create_2(keys, services(1000))  # type: ignore[arg-type]
+    started = asyncio.get_running_loop().time()
+    for message in (
+        agent.request(DID_EXCHANGE_1_0, pthid, did_doc__attach=agent.signed(many)),
+        agent.request(DID_EXCHANGE_1_0, pthid, did_doc__attach=agent.signed(large)),
+        agent.request(CONNECTIONS_1_0, pthid, connection={"DID": agent.sov, "DIDDoc": many}),
+        agent.request(CONNECTIONS_1_0, pthid, connection={"DID": agent.sov, "DIDDoc": large}),
+    ):
+        await refused(tenant, await agent.send(message, key), "document-too-large")
+    for much in (long, crowded):
+        message = agent.request(DID_EXCHANGE_1_1, pthid, did=much)
+        await refused(tenant, await agent.send(message, key), "malformed-did")
+    for document in (public(agent, did, service=services(1000)), public(agent, did, **padding)):
+        web.text = orjson.dumps(document).decode()
+        tenant.stack.app.services.resolver._found.drop(did)
+        message = agent.request(DID_EXCHANGE_1_1, pthid, did=did)
+        await agent.send(message, key)
+        if "note" not in document:
+            await refused(tenant, message["@id"], "document-too-large")
+        else:
+            await settled_without(tenant, message["@id"])
+    assert asyncio.get_running_loop().time() - started < 10
+    assert await connections(tenant) == []
+    assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "ACTIVE"
+    assert agent.heard() == []
+
+
+async def settled_without(client: Client, message_id: str) -> None:
+    """That a message whose sender's document cannot be had is refused or still waited for, but does nothing."""
+    await asyncio.sleep(0.5)
+    records = (await client.tenant()).records
+    found = (await records.list(Message, limit=1, where="messageId eq @id", parameters={"id": message_id})).records
+    assert [(one.status, one.error) for one in found] in ([], [("REJECTED", "unresolvable")])
+
+
+PRIVATE = [
+    "http://10.0.0.1/didcomm",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[::1]:7071/",
+    "https://192.168.0.1",
+]
+
+
+async def test_nobody_is_sent_to_an_address_inside(stack: Stack, tenant: Client, agent: Agent) -> None:
+    """A connection with such an endpoint costs who made it its answers, and nobody else anything."""
+    honest, ours = await connected(tenant, agent)
+    _, pthid, key = await invited(tenant, multiUse=True)
+    started = asyncio.get_running_loop().time()
+    for endpoint in PRIVATE:
+        inside = agent.another(endpoint=endpoint)
+        for protocol in DIALECTS:
+            request = inside.request(protocol, pthid)
+            await inside.send(request, key)
+            assert (await stored(tenant, request["@id"])).status == "RECEIVED"
+        invitation = agent.another(endpoint=endpoint).invitation(DID_EXCHANGE_1_1)
+        await tenant.post("contact", {"invitation": invitation})
+        await agent.send(rotate(inside.peer_2), ours)
+        await rotated_to(tenant, honest["uuid"], inside.peer_2)
+        # Back again, from the new DID.
+        await inside.send(rotate(agent.peer_2), ours)
+        await rotated_to(tenant, honest["uuid"], agent.peer_2)
+    assert asyncio.get_running_loop().time() - started < 20
+
+    async def tried() -> list[Json] | None:
+        hits = (await tenant.get("delivery?limit=200"))["hits"]
+        failed = [hit for hit in hits if hit["error"] == "refused-address"]
+        return failed if len(failed) >= 4 * len(PRIVATE) else None
+
+    for hit in await stack.eventually(tried):
+        assert hit["responseStatus"] in (None, 0)
+    await tenant.act(honest["contactUuid"], basic("still there"))
+    await agent.hears("basicmessage/1.0/message")
+
+
+async def test_no_did_leads_inside(
+    stack: Stack, tenant: Client, agent: Agent, web: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in production: nothing but public addresses may be reached, whatever name or number leads there."""
+    connection, ours = await placed(stack, tenant, agent, "responder", "completed", DID_EXCHANGE_1_1)
+    _, pthid, key = await invited(tenant)
+    asked: list[str] = []
+
+    async def lookup(host: str) -> list[str]:
+        asked.append(host)
+        return {"public.example": ["10.0.0.1"], "both.example": ["1.1.1.1", "127.0.0.1"]}.get(host, ["127.0.0.1"])
+
+    egress = stack.app.services.egress
+    monkeypatch.setattr(egress, "_lookup", lookup)
+    sessions: dict[str, Any] = {}
+    monkeypatch.setattr(egress, "_sessions", sessions)
+    for gate in egress._gates.values():
+        monkeypatch.setattr(gate, "_allow", ())
+    port = web.url.rpartition(":")[2]
+    web.text = orjson.dumps(public(agent, did_web(web))).decode()
+    dids = [
+        did_web(web),
+        f"did:web:localhost%3A{port}:agent",
+        f"did:web:inside.example%3A{port}:agent",
+        "did:web:public.example",
+        "did:web:both.example",
+        "did:web:10.0.0.1",
+        "did:web:169.254.169.254:latest:meta-data",
+        "did:web:[::1]",
+        "did:web:%5B::1%5D",
+        "did:web:2130706433",
+        "did:web:0x7f000001",
+        "did:web:user@inside.example",
+        "did:web:inside.example%2F..%2Fx",
+    ]
+    for did in dids:
+        message = agent.request(DID_EXCHANGE_1_1, pthid, did=did)
+        await agent.send(message, key)
+        await agent.send(rotate(did), ours.verkey)
+        made = await tenant.call("POST", "contact", {"contact": {"did": did}})
+        assert made.status in (201, 400), made.body
+        if made.status == 201:
+            assert made.json()["unreachable"]
+        answer = await tenant.call(
+            "POST", "contact", {"invitation": agent.invitation(DID_EXCHANGE_1_1, services=[did])}
+        )
+        assert answer.status == 400, answer.body
+    await asyncio.sleep(0.5)
+    monkeypatch.undo()
+    for session in sessions.values():
+        await session.close()
+    assert web.got == []
+    assert set(asked) <= {"localhost", "inside.example", "public.example", "both.example"}
+    assert {"inside.example", "public.example", "both.example"} <= set(asked)
+    shown = await tenant.get(f"connection/{connection.uuid}")
+    assert (shown["theirDid"], shown["state"]) == (agent.peer_2, "completed")
+    assert [one["role"] for one in await connections(tenant) if one["state"] != "start"] == ["responder"]
+
+
+async def test_a_host_that_never_answers_holds_up_nobody(stack: Stack, tenant: Client, agent: Agent) -> None:
+    """The document of a did:web is waited for; what came with that message, or after it, is not."""
+    hook = await tenant.webhook("basicmessage")
+    _, ours = await connected(tenant, agent)
+    _, pthid, key = await invited(tenant)
+    reached = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for number in range(20):
+        did = f"did:web:127.0.0.1%3A{port}:agent-{number}"
+        await agent.send(agent.request(DID_EXCHANGE_1_1, pthid, did=did), key)
+    await asyncio.wait_for(reached.wait(), 5)
+    await agent.send(said := basic("meanwhile", **{"@id": new_id()}), ours)
+    await hook.until(lambda got: got.json()["message"]["@id"] == said["@id"], 5)
+    server.close()
+    assert len(await connections(tenant)) == 1

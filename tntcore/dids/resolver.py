@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +10,10 @@ from tntcore.caching import SharedCache
 from tntcore.dids import key, peer, web
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import check_did, read_document
-from tntcore.errors import DidError
+from tntcore.errors import UNRESOLVABLE, DidError
+
+_PATIENT = 8  # who may wait as long as it takes, at a time
+_BRIEFLY = 0.5  # seconds that everyone else waits
 
 
 class Resolver:
@@ -38,6 +42,7 @@ class Resolver:
         self._error_ttl = error_ttl
         self._allow_http = allow_http
         self._found: SharedCache[DidDocument | DidError] = SharedCache(now, capacity)
+        self._waiting = 0
 
     def resolve_local(self, did: str) -> DidDocument | None:
         """The document if it takes no I/O: the DID contains it, or it is cached; else None.
@@ -80,10 +85,21 @@ class Resolver:
             raise DidError("not-found", "this DID does not contain its document, and nobody has shown it here")
         if not did.startswith("did:web:"):
             raise DidError("unsupported-method", f"DIDs of method {did.split(':')[1]} are not resolved here")
-        found = await self._found.get(did, lambda: self._load(did))
+        found = await self._fetched(did)
         if isinstance(found, DidError):
             raise DidError(found.code, found.detail)
         return found
+
+    async def _fetched(self, did: str) -> DidDocument | DidError:
+        # Whose DIDs are asked for is up to strangers: hosts that never answer must not hold up all that goes on here.
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(None if self._waiting <= _PATIENT else _BRIEFLY):
+                return await self._found.get(did, lambda: self._load(did))
+        except TimeoutError:
+            return DidError(UNRESOLVABLE, "too many documents are being waited for")
+        finally:
+            self._waiting -= 1
 
     def _peer(self, did: str) -> DidDocument:
         if not did.startswith("did:peer:4"):

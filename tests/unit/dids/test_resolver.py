@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tntcore.dids import key, peer, web
-from tntcore.dids.document import PublicKey
+from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.multiformats import decode_multikey
 from tntcore.dids.resolver import Resolver
 from tntcore.errors import DidError
@@ -189,3 +189,19 @@ async def test_no_text_makes_resolving_fail_otherwise(did: str) -> None:
     except DidError:
         return
     assert document.id == did
+
+
+async def test_few_wait_long_for_hosts_that_never_answer(world: World) -> None:
+    resolver = world.resolver()
+    world.open.clear()
+    patient = [asyncio.create_task(resolver.resolve(WEB if count % 2 else f"{WEB}{count}")) for count in range(8)]
+    await asyncio.sleep(0)
+    for did in (WEB, f"{WEB}9"):
+        with pytest.raises(DidError, match="unresolvable"):
+            await asyncio.wait_for(resolver.resolve(did), 5)
+    assert not any(task.done() for task in patient)
+    world.open.set()
+    found = await asyncio.gather(*patient, return_exceptions=True)
+    assert [isinstance(document, DidDocument) for document in found] == [False, True] * 4
+    # Who gave up took nothing away from those who did not, and whoever comes next need not wait.
+    assert (await resolver.resolve(WEB)).id == WEB
