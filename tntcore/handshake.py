@@ -19,7 +19,7 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.parse import parse_document, qualify
 from tntcore.envelope.signatures import sign_attachment, sign_field, verify_attachment, verify_field
-from tntcore.errors import DidError, EnvelopeError
+from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import delivery_uuid
@@ -135,6 +135,9 @@ class Handshake:
     ) -> Effect | None:
         """What a message of a DID exchange does; None if it belongs to none.
 
+        Raises:
+            DidError: `unresolvable`: a document may be had later.
+
         Args:
             sender: the verkey that authenticated, "" if none did.
             vouched: whether that is the connection's.
@@ -163,6 +166,8 @@ class Handshake:
         except OutOfTurn:
             return Effect(error="out-of-turn")
         except (DidError, EnvelopeError) as error:
+            if error.code == UNRESOLVABLE:
+                raise
             return Effect(error=error.code)
 
     def _first_message(self, connection: Connection) -> Effect | None:

@@ -223,3 +223,20 @@ async def test_replies_are_on_the_same_action(
     assert shown["direction"] == "IN"
     for name in ("uuid", "createdAt", "direction", "from", "to", "referenceID", "config"):
         assert answered[name] == shown[name], name
+
+
+async def test_a_later_message_does_not_wipe_the_report_that_ended_a_thread(
+    stack: Stack, pair: tuple[Client, Client]
+) -> None:
+    acme, bolt = pair
+    mine, theirs = await stack.connect(acme, bolt)
+    action = await acme.act(mine.contact_uuid, {"@type": "https://example.org/a/1.0/question"})
+    thread = {"~thread": {"thid": action["referenceID"]}}
+    report = {"@type": "https://didcomm.org/report-problem/1.0/problem-report", "description": {"code": "no"}, **thread}
+    hook = await acme.webhook()
+    await bolt.act(theirs.contact_uuid, report)
+    await hook.count(1)
+    await bolt.act(theirs.contact_uuid, {"@type": "https://example.org/a/1.0/afterthought", **thread})
+    await hook.count(2)
+    shown = await acme.get(f"action/{action['uuid']}")
+    assert (shown["status"], shown["config"]["error"]["description"]["code"]) == ("ERROR", "no")

@@ -27,7 +27,7 @@ from tntcore.envelope.results import Version
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
-from tntcore.messaging.message import Message, attachments
+from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 Item = Mapping[str, Any]
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
+_SETTLED = (COMPLETED, "abandoned")
 _STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
@@ -301,7 +302,7 @@ class Inbound:
         dedup_scope: str,
     ) -> Receipt:
         """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
-        now, digest = self._services.now(), hashlib.sha256(opened.plaintext).hexdigest()
+        now, digest = self._services.now(), tenant.records.fingerprint(opened.plaintext)
         scope = connection.uuid if connection else dedup_scope
         action = Action(
             uuid=action_uuid(scope, message.thid or digest),
@@ -442,18 +443,19 @@ class Inbound:
             *(self._outbox.relay(task_item(tenant.uuid, task)) for task in receipt.tasks),
             *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in receipt.answers),
         )
-        if effect is not None and effect.completed and effect.connection is not None:
+        if effect is not None and effect.connection is not None and effect.connection.state in _SETTLED:
             await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)
 
     async def _publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
         for delivery in await tenant.records.many(Delivery, before.deliveries):
             if delivery.status == "PENDING":
                 await redeliver(self._outbox, tenant, delivery)
-        if recipient.connection is not None and recipient.connection.state == COMPLETED:
+        if recipient.connection is not None and recipient.connection.state in _SETTLED:
             await self._follow_up(tenant, recipient.connection.uuid, before.message_uuid)
 
     async def _follow_up(self, tenant: Tenant, connection: str, message_uuid: str) -> None:
-        """What waited for the connection: messages that were held, and those that came with the invitation."""
+        """What waited for the connection to be completed, or to be over: messages that were held, and those that came
+        with the invitation."""
         await self._outbound.drain(tenant.uuid, connection)
         for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
             item = {
@@ -554,9 +556,9 @@ def _assets(message: Message, stored: StoredMessage, now: int) -> list[AssetData
             uuid=delivery_uuid(stored.uuid, f"attachment/{index}"),
             message_uuid=stored.uuid,
             action_uuid=stored.action_uuid,
-            name=attachment.key,
-            format=attachment.format or "",
-            mime_type=attachment.mime_type or "",
+            name=attachment.key[:MAX_IDENTIFIER],
+            format=(attachment.format or "")[:MAX_IDENTIFIER],
+            mime_type=(attachment.mime_type or "")[:MAX_IDENTIFIER],
             index=index,
             created_at=now,
             updated_at=now,

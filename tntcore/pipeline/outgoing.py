@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ async def write(
         created_at=now,
         updated_at=now,
     )
-    return Outgoing(connection, message, delivery, hashlib.sha256(plaintext).hexdigest(), sealed)
+    return Outgoing(connection, message, delivery, records.fingerprint(plaintext), sealed)
 
 
 def random_uuid(random: Callable[[int], bytes]) -> str:

@@ -53,7 +53,7 @@ class Receipt:
             if opens:
                 unit.create(self.action.key, {**self.action.values(), **own})
             else:
-                unit.upsert(self.action.key, {**_known_of_any_thread(self.action), **own})
+                unit.upsert(self.action.key, {**self.action.values_of_any_thread(), **own})
             for uuid, change in self.failures.items():
                 if uuid != self.action.uuid:
                     unit.upsert(Action.row_key(uuid), change)
@@ -65,11 +65,3 @@ class Receipt:
         if self.effect is not None:
             self.effect.add_to(unit)
         return unit
-
-
-def _known_of_any_thread(action: Action) -> dict[str, Value]:
-    """What may be written of a thread without knowing whether its row exists."""
-    values = action.values()
-    for column in ("status", "createdAt", "direction"):
-        values.pop(column, None)
-    return values
