@@ -262,3 +262,22 @@ async def test_two_identities_have_a_connection_each_with_one_contact(pair: tupl
         await completed(acme, made["connectionUuid"])
     again = await acme.call("POST", "contact", {"contact": {"did": bolt.identity["did"]}})
     assert (again.status, again.json()["type"]) == (409, "urn:tnt:problem:contact-exists")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"form": "letter"}, "form-unsupported"),
+        ({"form": "out-of-band/2", "requests": [{"@type": "t"}]}, "form-unsupported"),
+        ({"form": "connections/1", "publicDid": True}, "form-unsupported"),
+        ({"handshakeProtocols": ["https://didcomm.org/didexchange/9.9"]}, "handshake-protocols-invalid"),
+        ({"requests": ["hello"]}, "requests-invalid"),
+        ({"requests": [{"no": "type"}]}, "message-invalid"),
+        ({"multiUse": "yes"}, "flag-invalid"),
+        ({"expiresAt": "tomorrow"}, "time-invalid"),
+    ],
+)
+async def test_an_invitation_that_cannot_be_made_says_why(stack: Stack, body: dict[str, Any], code: str) -> None:
+    acme = await stack.register("Acme")
+    answer = await acme.call("POST", "invitation", body)
+    assert (answer.status, answer.json()["type"]) == (400, f"urn:tnt:problem:{code}")

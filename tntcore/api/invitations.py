@@ -52,6 +52,8 @@ class InvitationRoutes:
             public_did=_flag(body, "publicDid"),
             requests=tuple(_messages(body)),
         )
+        if form != _FORMS[0] and (wanted.public_did or wanted.requests):
+            raise Problem(400, "form-unsupported", f"publicDid and requests are for the form {_FORMS[0]} only.")
         return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)
 
     async def list_(self, call: Call) -> Response:

@@ -20,6 +20,8 @@ _NOTHING = Transition()
 PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     **dict.fromkeys(SUPPORTED, ("requester", "responder")),
     "https://didcomm.org/out-of-band/1.1": ("sender", "receiver"),
+    "https://didcomm.org/out-of-band/2.0": ("sender", "receiver"),
+    "https://didcomm.org/empty/1.0": ("sender", "receiver"),
     "https://didcomm.org/basicmessage/1.0": ("sender", "receiver"),
     "https://didcomm.org/basicmessage/2.0": ("sender", "receiver"),
     "https://didcomm.org/notification/1.0": (),
