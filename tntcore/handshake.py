@@ -40,15 +40,13 @@ class Refused(Exception):
     """A message of the exchange that must not move it.
 
     Args:
-        code: for the tenant, in kebab-case.
-        report: a problem code of the RFC for the other side; None to stay silent.
+        code: for the tenant, in kebab-case. The other side is told nothing.
     """
 
-    def __init__(self, code: str, detail: str, report: str | None = None) -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
-        self.report = report
 
 
 @dataclass(slots=True)

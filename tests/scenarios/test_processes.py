@@ -105,12 +105,12 @@ async def test_what_fails_for_another_reason_than_itself_is_put_off_and_not_give
 
     with monkeypatch.context() as broken:
         broken.setattr(stack.app.services.storage.queues["inbound"], "put", later)
-        broken.setattr("tntcore.pipeline.inbound.envelope.unpack", out_of_order)
+        broken.setattr("tntcore.pipeline.opening.envelope.unpack", out_of_order)
         for count in (1, 2, 3):
             with pytest.raises(OSError, match="no storage"):
                 await stack.app.inbound.handle(body, count)
         await stack.app.inbound.handle(body, 4)
-        broken.setattr("tntcore.pipeline.inbound.envelope.unpack", _needs_document)
+        broken.setattr("tntcore.pipeline.opening.envelope.unpack", _needs_document)
         broken.setattr(stack.app.services.resolver, "resolve", _unresolvable)
         await stack.app.inbound.handle(put[-1][0], 1)
     assert [delay for _, delay in put] == [5, 60]

@@ -14,30 +14,28 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from tntcore import envelope
 from tntcore.caching import SharedCache
 from tntcore.connections import COMPLETED
-from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
-from tntcore.envelope.results import Version
-from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
+from tntcore.errors import DidError, EnvelopeError
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
-from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments
+from tntcore.messaging.message import Message
 from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
 from tntcore.pipeline.outgoing import random_uuid, write
-from tntcore.pipeline.receipt import Receipt
+from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.pipeline.relay import redeliver
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
-from tntcore.records import Action, AssetData, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.records import Action, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.records import Message as StoredMessage
 from tntcore.reuse import Reuse
 from tntcore.rotation import Rotation
@@ -58,28 +56,6 @@ _SETTLED = (COMPLETED, "abandoned")
 _STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
-_MAX_SIGNERS = 3  # documents that one message may make us resolve
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A message that was opened, and whose it is.
-
-    Attributes:
-        kid: the key that authenticated it; "" if none did.
-        sender: whether that key is the connection's.
-        error: why it is kept but not acted upon; "" if it is in order.
-    """
-
-    plaintext: bytes
-    version: Version
-    kid: str
-    sender: bool
-    error: str = ""
-
-
-class NotYet(Exception):
-    """What the item is for is not there yet, or no longer: the queue gives it out again."""
 
 
 class Inbound:
@@ -93,6 +69,7 @@ class Inbound:
         self._rotation = rotation
         self._reuse = Reuse(services)
         self._first_contact = FirstContact(services)
+        self._opener = Opener(services, self._first_contact)
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         # Threads whose row is known to exist.
@@ -169,7 +146,7 @@ class Inbound:
             await self._refuse(tenant, None, item["id"], raw, "recipient-gone")
         else:
             try:
-                owner, opened = await self._open(tenant, raw, recipient, last=last)
+                owner, opened = await self._opener.open(tenant, raw, recipient, last=last)
             except EnvelopeError as error:
                 if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
                     raise Changed(item["u"]) from None
@@ -190,23 +167,6 @@ class Inbound:
     async def _envelope(self, item: Item) -> bytes | None:
         text: str | None = item.get("e")
         return text.encode() if text is not None else await self._storage.envelopes.get(item["id"])
-
-    async def _open(self, tenant: Tenant, raw: bytes, recipient: Recipient, *, last: bool) -> tuple[Recipient, Opened]:
-        """The message, and whose it is. Raises `EnvelopeError`, or `NotYet` if a document may be had later."""
-        documents = recipient.documents
-        for _ in range(_MAX_SIGNERS):
-            try:
-                unpacked = envelope.unpack(raw, recipient.secrets, documents)
-                recipient = await self._first_contact.owner(tenant, recipient, unpacked)
-                return recipient, _check(unpacked, recipient)
-            except NeedsDocument as needed:
-                try:
-                    documents[needed.did] = await self._services.resolver.resolve(needed.did)
-                except DidError as error:
-                    if error.code == UNRESOLVABLE and not last:
-                        raise NotYet("the sender's document cannot be had now") from error
-                    raise EnvelopeError("sender-unresolvable", error.detail) from error
-        raise EnvelopeError("sender-unresolvable", "it names too many senders")
 
     async def _refuse(self, tenant: Tenant, recipient: Recipient | None, uuid: str, raw: bytes, code: str) -> None:
         """Keeps an envelope that cannot be opened, for the tenant to see why; the sender is told nothing."""
@@ -342,7 +302,7 @@ class Inbound:
         )
         listed = None if scope == dedup_scope else replace(dedup, uuid=entry_id(action.uuid, "in", name))
         receipt = Receipt(stored, sealed, action, dedup, listed, begins=action.uuid != message.thid)
-        receipt.assets = _assets(message, stored, now)
+        receipt.assets = assets_of(message, stored, now)
         stored.asset_data = [asset.uuid for asset in receipt.assets]
         return receipt
 
@@ -519,49 +479,3 @@ class Inbound:
                 error = tenant.records.seal(b'{"description": {"code": "too-large"}}', f"{Action.row_key(uuid)}/error")
             changes[uuid] = {"status": "ERROR", "error": error, "updatedAt": self._services.now()}
         return changes
-
-
-def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
-    """Whether who authenticated the message is whom the connection is with.
-
-    The type says how the message was protected; only what was authenticated has a sender.
-    """
-    match unpacked:
-        case Authcrypt(plaintext=plaintext, version=version, sender_kid=sender):
-            pass
-        case Signed(plaintext=plaintext, version=version, recipient_kid=str(), signer_kid=sender):
-            pass
-        case Anoncrypt(plaintext=plaintext, version=version):
-            return Opened(plaintext, version, "", sender=False)
-        case _:
-            raise EnvelopeError("not-encrypted", "the message was not encrypted for anyone")
-    if recipient.theirs is None:
-        return Opened(plaintext, version, sender, sender=False, error="sender-unknown")
-    if version == "v1":
-        known = sender in recipient.their_verkeys
-    else:
-        did = sender.partition("#")[0]
-        known = did in recipient.their_dids
-    if not known:
-        return Opened(plaintext, version, sender, sender=False, error="sender-not-connection")
-    if recipient.connection is not None and recipient.connection.state in ("abandoned",):
-        return Opened(plaintext, version, sender, sender=False, error="connection-abandoned")
-    return Opened(plaintext, version, sender, sender=True)
-
-
-def _assets(message: Message, stored: StoredMessage, now: int) -> list[AssetData]:
-    """A record for each attachment. The values stay in the message."""
-    return [
-        AssetData(
-            uuid=delivery_uuid(stored.uuid, f"attachment/{index}"),
-            message_uuid=stored.uuid,
-            action_uuid=stored.action_uuid,
-            name=attachment.key[:MAX_IDENTIFIER],
-            format=(attachment.format or "")[:MAX_IDENTIFIER],
-            mime_type=(attachment.mime_type or "")[:MAX_IDENTIFIER],
-            index=index,
-            created_at=now,
-            updated_at=now,
-        )
-        for index, attachment in enumerate(attachments(message)[:20])
-    ]

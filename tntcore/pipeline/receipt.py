@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tntcore.handshake import Effect
+from tntcore.messaging.message import MAX_IDENTIFIER, attachments
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import Outgoing
 from tntcore.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
@@ -65,3 +68,21 @@ class Receipt:
         if self.effect is not None:
             self.effect.add_to(unit)
         return unit
+
+
+def assets_of(message: Plaintext, stored: Message, now: int) -> list[AssetData]:
+    """A record for each attachment. The values stay in the message."""
+    return [
+        AssetData(
+            uuid=delivery_uuid(stored.uuid, f"attachment/{index}"),
+            message_uuid=stored.uuid,
+            action_uuid=stored.action_uuid,
+            name=attachment.key[:MAX_IDENTIFIER],
+            format=(attachment.format or "")[:MAX_IDENTIFIER],
+            mime_type=(attachment.mime_type or "")[:MAX_IDENTIFIER],
+            index=index,
+            created_at=now,
+            updated_at=now,
+        )
+        for index, attachment in enumerate(attachments(message)[:20])
+    ]
