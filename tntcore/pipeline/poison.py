@@ -1,4 +1,4 @@
-"""Poison queues: what was given up is kept in a table at once, shown to its tenant, and can be replayed."""
+"""Poison queues: what was given up is kept in a table at once, and shown to its tenant."""
 
 from __future__ import annotations
 
