@@ -52,7 +52,7 @@ class DidDocument:
     Attributes:
         id: the DID; unqualified ones are written `did:sov:...`.
         methods: by absolute id, in the document's order; all ids are of this DID.
-        authentication, key_agreement: absolute ids, in the document's order; each is in `methods`.
+        authentication, assertion, key_agreement: absolute ids, in the document's order; each is in `methods`.
         services: DIDComm services by ascending priority.
         also_known_as: other DIDs of the same subject, as claimed.
         aliases: other absolute ids by which the DID's method names a key of `methods`, to that key's id there.
@@ -62,6 +62,7 @@ class DidDocument:
     id: str
     methods: Mapping[str, VerificationMethod]
     authentication: tuple[str, ...] = ()
+    assertion: tuple[str, ...] = ()
     key_agreement: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     also_known_as: tuple[str, ...] = ()

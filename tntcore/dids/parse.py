@@ -111,6 +111,7 @@ def parse_document(raw: Mapping[str, Any], did: str | None = None) -> DidDocumen
         id=document_did,
         methods=reader.methods,
         authentication=reader.known(relationships["authentication"]),
+        assertion=reader.known(relationships["assertionMethod"]),
         key_agreement=reader.known(relationships["keyAgreement"]),
         services=tuple(sorted(_services(document_did, raw), key=lambda service: service.priority)),
         also_known_as=_strings(raw.get("alsoKnownAs")),

@@ -1,0 +1,45 @@
+import asyncio
+import os
+import time
+
+import pytest
+
+from tntcore.credentials.workers import Workers, WorkTimeout
+
+
+def _die_the_first_time(marker: str) -> str:
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os._exit(1)
+    return "alive"
+
+
+async def test_a_task_runs_in_another_process() -> None:
+    workers = Workers(1)
+    try:
+        assert await workers.run(os.getpid) != os.getpid()
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(divmod, 1, 0)
+    finally:
+        await workers.close()
+
+
+async def test_one_that_takes_too_long_is_ended_and_the_next_one_runs() -> None:
+    workers = Workers(1, seconds=3)
+    try:
+        await workers.run(os.getpid)
+        stuck = asyncio.create_task(workers.run(time.sleep, 60))
+        await asyncio.sleep(0)
+        with pytest.raises(WorkTimeout):
+            await stuck
+        assert await workers.run(max, 1, 2) == 2
+    finally:
+        await workers.close()
+
+
+async def test_a_task_whose_process_died_is_done_again(tmp_path: object) -> None:
+    workers = Workers(1)
+    try:
+        assert await workers.run(_die_the_first_time, f"{tmp_path}/marker") == "alive"
+    finally:
+        await workers.close()

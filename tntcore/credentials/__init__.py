@@ -1,0 +1,1 @@
+"""Credential and proof formats: one file each behind the interfaces of `formats`; `registry` chooses."""
