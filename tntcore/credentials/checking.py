@@ -1,0 +1,189 @@
+"""Checks that do not depend on how a credential is signed: its dates, its schema, its status.
+
+Sources: VC Data Model 1.1 (4.6 issuance and expiration, 4.9 status, 5.4 schemas) and 2.0 (4.9, 4.10, 4.11), Bitstring
+Status List 1.0, Status List 2021, VC JSON Schema.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+from openvc.errors import OpenvcError
+from openvc.schema import SchemaError, SchemaValidationError, parse_credential_schemas, validate_credential_schema
+from openvc.status import check_credential_status, parse_status_entries
+
+from tntcore.credentials.formats import Check, Verification
+from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.egress import EgressError
+from tntcore.jsonio import JsonError, read_json
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""The body at a URL that a stranger named, with all the bounds of egress. Raises `EgressError`."""
+
+Listed = Callable[[Any], Awaitable[tuple[Verification, Mapping[str, Any]]]]
+"""What is made of a status list, an object or the text of a JWT: the checks of its signature, issuer and dates, but not
+of its own status; and the credential. Raises `FormatError`, `DidError`."""
+
+LEEWAY_MS: Final = 60_000
+"""How far clocks may be apart."""
+MAX_ENTRIES: Final = 4  # schemas, or status entries, of a credential: each is a request to a stranger's host
+SECONDS: Final = 2.0  # of a processor, for what strangers wrote
+
+T = TypeVar("T")
+
+
+class TooLongError(Exception):
+    """A computation was ended: see `within`."""
+
+
+def within(seconds: float, function: Callable[..., T], *args: object) -> T:
+    """What `function` answers, in a process of `Workers`, if it takes no longer than this: the process goes on.
+
+    Raises:
+        TooLongError: it took longer. `re`, too, listens to signals while it searches.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise TooLongError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return function(*args)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def identifier(value: Any) -> str:
+    """The id of an issuer, a subject or a holder, written as text or as an object with `id`; "" if there is none."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return value if isinstance(value, str) else ""
+
+
+def subjects(credential: Mapping[str, Any]) -> list[str]:
+    """The ids of a credential's subjects; "" for one without."""
+    value = credential.get("credentialSubject")
+    return [identifier(subject) for subject in (value if isinstance(value, list) else [value])]
+
+
+def listed(value: Any) -> list[Any]:
+    """What JSON-LD lets be written as one value or as a list of them."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def milliseconds(value: Any) -> int:
+    """A date and time (XML Schema; UTC where it names no zone), in milliseconds since 1970. Raises `ValueError`."""
+    if not isinstance(value, str) or len(value) > 64:
+        raise ValueError("not a date")
+    moment = datetime.fromisoformat(value)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def expiry(credential: Mapping[str, Any]) -> int:
+    """When a credential ends, in milliseconds since 1970; 0 if never. Raises `ValueError`."""
+    ends = [milliseconds(credential[name]) for name in ("validUntil", "expirationDate") if name in credential]
+    return min(ends, default=0)
+
+
+def check_dates(credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
+    """`expiry`: that a credential is valid now. A date that cannot be read is no date in the far future."""
+    try:
+        begins = [milliseconds(credential[name]) for name in ("validFrom", "issuanceDate") if name in credential]
+        ends = expiry(credential)
+    except (ValueError, OverflowError):
+        return Check("expiry", False, "A date of the credential cannot be read.", subject)
+    if max(begins, default=0) > now_ms + LEEWAY_MS:
+        return Check("expiry", False, "The credential is not valid yet.", subject)
+    if ends and ends <= now_ms:
+        return Check("expiry", False, "The credential has expired.", subject)
+    return Check("expiry", True, subject=subject)
+
+
+async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Workers, subject: str) -> Check | None:
+    """`schema`: that a credential is as its `credentialSchema` says; None if it names none."""
+    if "credentialSchema" not in credential:
+        return None
+    try:
+        references = parse_credential_schemas(dict(credential))
+        if not 1 <= len(references) <= MAX_ENTRIES:
+            return Check("schema", None, f"1 to {MAX_ENTRIES} schemas are looked at.", subject)
+        texts = {reference.id: await fetch(reference.id) for reference in references}
+        await workers.run(within, SECONDS, _validate, dict(credential), texts)
+    except SchemaValidationError as error:
+        return Check("schema", False, _brief(error), subject)
+    except (SchemaError, EgressError) as error:
+        return Check("schema", None, _brief(error), subject)
+    except (WorkTimeout, TooLongError):
+        return Check("schema", None, "Comparing the credential with its schema takes too long.", subject)
+    return Check("schema", True, subject=subject)
+
+
+def _validate(credential: dict[str, Any], texts: Mapping[str, bytes]) -> None:
+    try:
+        validate_credential_schema(credential, resolve_credential_schema=texts.__getitem__)
+    except OpenvcError as error:
+        # An error's context may be of a kind that does not survive the way between processes.
+        kind = SchemaValidationError if isinstance(error, SchemaValidationError) else SchemaError
+        raise kind(_brief(error)) from None
+
+
+async def check_status(
+    credential: Mapping[str, Any], fetch: Fetch, read_list: Listed, workers: Workers, subject: str
+) -> Check | None:
+    """`status`: that a credential is neither revoked nor suspended; None if it names no `credentialStatus`.
+
+    A status of a kind that is not known here, a list that cannot be had, and one that another than the credential's
+    issuer signed say nothing: the check was not made.
+
+    Raises:
+        DidError: `unresolvable`: try again later.
+    """
+    if "credentialStatus" not in credential:
+        return None
+    try:
+        entries = parse_status_entries(dict(credential))
+        if not entries or len(entries) != len(listed(credential["credentialStatus"])):
+            return Check("status", None, "The credential has a status of a kind that is not known here.", subject)
+        if len(entries) > MAX_ENTRIES:
+            return Check("status", None, f"At most {MAX_ENTRIES} status entries are looked at.", subject)
+        lists = {}
+        for url in {entry.status_list_credential for entry in entries}:
+            verification, found = await read_list(_list_value(await fetch(url)))
+            if not verification.verified:
+                return Check("status", None, "The status list does not verify.", subject)
+            if identifier(found.get("issuer")) != identifier(credential.get("issuer")):
+                return Check("status", None, "The status list is another issuer's.", subject)
+            lists[url] = dict(found)
+        said = await workers.run(within, SECONDS, _status, dict(credential), lists)
+    except (OpenvcError, EgressError, JsonError, UnicodeDecodeError) as error:
+        return Check("status", None, _brief(error), subject)
+    except (WorkTimeout, TooLongError):
+        return Check("status", None, "Reading the status list takes too long.", subject)
+    return Check("status", not said, said, subject)
+
+
+def _list_value(body: bytes) -> Any:
+    return read_json(body) if body.lstrip().startswith(b"{") else body.decode("ascii").strip()
+
+
+def _status(credential: dict[str, Any], lists: Mapping[str, dict[str, Any]]) -> str:
+    try:
+        result = check_credential_status(credential, resolve_status_list=lists.__getitem__)
+    except OpenvcError as error:
+        raise OpenvcError(_brief(error)) from None
+    said = [entry.entry.purpose for entry in result.entries if entry.is_set]
+    if result.revoked:
+        return "The credential was revoked."
+    if result.suspended:
+        return "The credential is suspended."
+    return f"The issuer has set the status {said[0][:40]!r}." if said else ""
+
+
+def _brief(error: Exception) -> str:
+    return (getattr(error, "detail", "") or str(error))[:300]
