@@ -164,7 +164,8 @@ class Actions:
 
     def _complete(self, thread: Thread, message: Mapping[str, Any]) -> bytes:
         new_id = random_uuid(self._services.random)
-        filled = prefill_v1(message, thid=thread.action.reference_id, new_id=new_id)
+        action = thread.action
+        filled = prefill_v1(message, thid=action.reference_id, new_id=new_id, pthid=action.parent_id)
         try:
             plaintext = orjson.dumps(filled)
         except (orjson.JSONEncodeError, RecursionError):

@@ -19,13 +19,13 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
-from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, kept
+from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, find_invitation, kept
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols.did_exchange import OutOfTurn
-from tntcore.records import Connection, Contact, Identity, Invitation
+from tntcore.records import Connection, Contact, Identity
 from tntcore.services import Services
 from tntcore.tenants import KeyPairs, Recipient, Tenant, dids_of
 
@@ -41,23 +41,27 @@ class FirstContact:
         self._services = services
 
     async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
-        """Whose a message is that came to `recipient`: one to an invitation is its sender's connection's, where the
-        invitation began one. Agents write to the invitation until they learn our DID for them."""
-        invitation = recipient.invitation
-        if invitation is None or invitation.form != FORM or unpacked.version != "v2":
+        """Whose a message is that came to `recipient`: one to an invitation, or to an identity whose DID an invitation
+        named, is its sender's connection's, where there is one. Agents write there until they learn our DID for them.
+        """
+        if recipient.connection is not None or unpacked.version != "v2":
+            return recipient
+        if recipient.invitation is not None and recipient.invitation.form != FORM:
             return recipient
         # What from_prior claims decides here only which connection's records it is judged by.
         for did in (_sender_of(unpacked), _claimed_issuer(unpacked)):
             if not did:
                 continue
-            uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(invitation, did))
+            uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(recipient, did))
             # Read anew each time: that such a message is rare, and a lost race brings it here again.
             connection = await tenant.records.get(Connection, uuid)
-            if connection is None or not connection.keys or connection.invitation_uuid != invitation.uuid:
+            if connection is None or not connection.keys:
+                continue
+            if recipient.invitation is not None and connection.invitation_uuid != recipient.invitation.uuid:
                 continue
             known = await self._services.tenants.open_recipient(tenant, connection)
             if did in known.their_dids:
-                return replace(known, invitation=invitation)
+                return replace(known, at_invitation=True)
         return recipient
 
     async def receive(
@@ -92,6 +96,11 @@ class FirstContact:
 
     async def _first(self, tenant: Tenant, recipient: Recipient, message: Message, did: str) -> Effect | None:
         invitation = recipient.invitation
+        if invitation is None and message.pthid:
+            # To an identity's own key, because an invitation named its public DID.
+            invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
+            if invitation is not None and invitation.identity_uuid != recipient.identity_uuid:
+                return None
         if invitation is None or invitation.form != FORM or message.pthid is None:
             return None
         if message.pthid != invitation.invitation_id:
@@ -105,7 +114,7 @@ class FirstContact:
         theirs = await self._document(did)
         accepted = await tenant.auto_accept()
         new = Contact(
-            uuid=_contact_uuid(invitation, did),
+            uuid=_contact_uuid(recipient, did),
             status="ACCEPTED" if accepted else "REQUESTED",
             did=theirs.id,
             created_at=now,
@@ -126,7 +135,7 @@ class FirstContact:
         keys = self._begin(tenant, connection, theirs)
         connection.introduction = {
             "from_prior": from_prior.sign(
-                iss=invitation.did,
+                iss=recipient.document.id,
                 sub=connection.my_did,
                 kid=recipient.document.authentication[0],
                 key=recipient.signer,
@@ -219,7 +228,7 @@ class FirstContact:
     def _introduced(self, recipient: Recipient, connection: Connection) -> Connection:
         """The connection after a message of the other side: one that came to our DID ends its introduction."""
         changed = replace(connection, updated_at=self._services.now())
-        if recipient.invitation is None:
+        if not recipient.at_invitation:
             changed.introduction = {}
         return changed
 
@@ -238,12 +247,14 @@ class FirstContact:
         return random_uuid(self._services.random)
 
 
-def _contact_uuid(invitation: Invitation, did: str) -> str:
-    """The contact that the owner of a DID becomes by an invitation: the same every time, so that no search is needed
-    and a second first message of the same sender meets the contact of the first."""
+def _contact_uuid(recipient: Recipient, did: str) -> str:
+    """The contact that the owner of a DID becomes by an invitation, or by those to an identity's public DID: the same
+    every time, so that no search is needed and a second first message of the same sender meets the contact of the
+    first."""
     if did.startswith("did:peer:4"):
         did = peer.short_form(did)
-    return invitation.contact_uuid or delivery_uuid(invitation.uuid, f"contact/{did}")
+    known = recipient.invitation.contact_uuid if recipient.invitation else ""
+    return known or delivery_uuid(recipient.scope, f"contact/{did}")
 
 
 def _sender_of(unpacked: Unpacked) -> str:

@@ -208,6 +208,8 @@ class Handshake:
                 raise Refused("invitation-not-valid", "the invitation was used or has expired")
             if message.pthid not in (None, invitation.invitation_id):
                 raise Refused("invitation-unknown", "the request names another invitation than its key belongs to")
+            if invitation.threads:
+                raise Refused("handshake-not-offered", "the invitation is answered without a handshake")
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")

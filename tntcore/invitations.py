@@ -9,36 +9,37 @@ from typing import Any
 
 import orjson
 
+from tntcore.connectionless import Connectionless, inline_document
 from tntcore.connections import COMPLETED, pairwise, start
-from tntcore.dids import key as did_key
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
-from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError, Problem
 from tntcore.first_contact import FORM as FORM_2
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.messaging import invitations as rfc434
-from tntcore.messaging.compose import prefill_v1
+from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import drain
-from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.outbox import Outbox, attached_item
 from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED, OutOfTurn
-from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation
+from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation, short_hash
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.repository import Repository
+from tntcore.storage.storage import INBOUND
 from tntcore.tenants import KeyPairs, Tenant
 
 log = logging.getLogger(__name__)
 
 _MAX_CONTENT = 60_000  # sealed bytes; a column holds 64 KiB
+_LATER = 60  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class Wanted:
     Attributes:
         form: `out-of-band/1`, `out-of-band/2` or `connections/1`.
         expires_at: milliseconds since 1970; 0 for never.
+        handshake_protocols: of `out-of-band/1`. With none, who is invited answers one of `requests` at once.
         public_did: it names the identity's DID instead of a key of its own, so that a connection can be reused.
-        requests: messages to attach.
+        requests: messages to attach, in the shape of v1; for `out-of-band/2`, of either version.
     """
 
     form: str = "out-of-band/1"
@@ -70,10 +72,12 @@ class Invitations:
         self._outbox = outbox
         self._handshake = handshake
         self._first_contact = FirstContact(services)
+        self._connectionless = Connectionless(services)
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
         """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
         services, now = self._services, self._services.now()
+        threads: list[str] = []
         keys = KeyPairs.generate()
         document = pairwise(services, keys)
         uuid, invitation_id = services.uuid7(), random_uuid(services.random)
@@ -84,18 +88,25 @@ class Invitations:
                 id=invitation_id, label=wanted.label, service=service, expires_at=expires_at
             )
         elif wanted.form == FORM_2:
+            from_did = identity.did if wanted.public_did else document.id
             content = rfc434.make_invitation_2(
                 id=invitation_id,
-                from_did=document.id,
+                from_did=from_did,
+                requests=[_under_2(request, invitation_id, from_did, services) for request in wanted.requests],
                 goal=wanted.goal,
                 goal_code=wanted.goal_code,
                 expires_at=expires_at,
             )
         else:
+            requests = [_under(request, invitation_id, services.random) for request in wanted.requests]
+            if not wanted.handshake_protocols:
+                if wanted.public_did:
+                    raise Problem(400, "handshake-required", "With publicDid, offer one of handshakeProtocols.")
+                threads = [short_hash(Plaintext.read(orjson.dumps(request)).thid) for request in requests]
             content = rfc434.make_invitation_1(
                 id=invitation_id,
                 services=[identity.did if wanted.public_did else service],
-                requests=[_under(request, invitation_id, services.random) for request in wanted.requests],
+                requests=requests,
                 handshake_protocols=wanted.handshake_protocols,
                 label=wanted.label,
                 goal=wanted.goal,
@@ -113,6 +124,7 @@ class Invitations:
             expires_at=wanted.expires_at,
             did=document.id,
             document=dict(document.raw),
+            threads=threads,
             created_at=now,
             updated_at=now,
         )
@@ -147,13 +159,23 @@ class Invitations:
         self._services.tenants.forget_recipient(tenant, invitation.uuid)
 
     async def accept(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection:
-        """Answers anyone's invitation: a connection in state `request-sent`. Raises `Problem` 400."""
+        """Answers anyone's invitation: a connection in state `request-sent`, or completed where no handshake is wanted.
+        Raises `Problem` 400."""
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
             raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
         if content.form == FORM_2:
             connection = start(identity, contact, now)
-            await self.apply(tenant, await self._first_contact.accept(tenant, connection, contact, content))
+            effect = await self._first_contact.accept(tenant, connection, contact, content)
+            effect.attached = self._attached(tenant, connection, content)
+            await self.apply(tenant, effect)
+            return connection
+        if content.form == "out-of-band/1" and not content.handshake_protocols:
+            connection = start(identity, contact, now)
+            theirs = await self._provisional(content.services)
+            effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
+            effect.attached = self._attached(tenant, connection, content)
+            await self.apply(tenant, effect)
             return connection
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
         protocol = next((name for name in offered if name in SUPPORTED), None)
@@ -162,10 +184,11 @@ class Invitations:
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
         # The DID that was reached, and no other that the invitation names.
         connection.invited_did = connection.their_did if connection.their_did in content.services else ""
-        return await self._begin(tenant, identity, contact, connection, content.requests)
+        return await self._begin(tenant, identity, contact, connection, content)
 
     async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
-        """Tells an inviter that its DID is connected with already (RFC 0434, "Reuse Messages"); None if it is not."""
+        """Uses the connection with an inviter whose DID is connected with already (RFC 0434, "Reuse Messages"): for
+        what is attached, or else to tell the inviter. None if there is none."""
         did = _public_did(content)
         if not did:
             return None
@@ -179,8 +202,10 @@ class Invitations:
             return None
         connection = hits.records[0]
         effect = Effect(replace(connection, updated_at=self._services.now()), vouched=True)
-        message_id = random_uuid(self._services.random)
-        effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
+        effect.attached = self._attached(tenant, connection, content)
+        if not effect.attached:
+            message_id = random_uuid(self._services.random)
+            effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
         await self.apply(tenant, effect)
         return connection
 
@@ -276,16 +301,24 @@ class Invitations:
         identity: Identity,
         contact: Contact,
         connection: Connection,
-        requests: Sequence[Mapping[str, Any]] = (),
+        content: Content | None = None,
     ) -> Connection:
         effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
-        for number, request in enumerate(requests):
-            attached = Attached(uuid=f"{connection.uuid}.{number:02d}", created_at=connection.created_at)
-            attached.body = tenant.records.seal(orjson.dumps(request), attached.key)
-            effect.attached.append(attached)
+        if content is not None:
+            effect.attached = self._attached(tenant, connection, content)
         await self.apply(tenant, effect)
         return connection
+
+    def _attached(self, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
+        """What came with the invitation, to be received on the connection once that is completed."""
+        found = []
+        for request in content.requests:
+            uuid = f"{connection.uuid}.{self._services.uuid7()}"
+            attached = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
+            attached.body = tenant.records.seal(orjson.dumps(request), attached.key)
+            found.append(attached)
+        return found
 
     async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
         """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
@@ -297,7 +330,7 @@ class Invitations:
                     didcomm_endpoint(document, "v1")
                     known = {**document.raw, "id": document.id}
                 else:
-                    known = _inline_document(service)
+                    known = inline_document(service)
             except DidError as error:
                 reasons.append(error.detail)
                 continue
@@ -331,11 +364,19 @@ class Invitations:
             for reply in effect.replies
         ]
         await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid for outgoing in sent])
+        received = []
+        if effect.completed:
+            received = [attached_item(tenant.uuid, attached, services.uuid7()) for attached in effect.attached]
+        for item in received:
+            # Should this process die after the commit. Where it does not, there is nothing left to do by then.
+            await services.storage.queues[INBOUND].put(orjson.dumps({"items": [item]}), delay=_LATER)
         await self._commit(tenant, effect, action, sent)
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:
             for outgoing in sent:
                 await self._outbox.outbound(outgoing.item(tenant.uuid))
+            for item in received:
+                await services.storage.inbound.add(orjson.dumps(item))
             if connection.state in (COMPLETED, "abandoned"):
                 await drain(services, tenant.uuid, connection.uuid)
         except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
@@ -376,7 +417,10 @@ def _content_of(invitation: Invitation) -> str:
 
 
 def _public_did(content: Content) -> str:
-    """The DID that an invitation names first, where it is one that says more than the invitation alone."""
+    """The DID that an invitation names first, where it is one that says more than the invitation alone. That of an
+    out-of-band/2 invitation is none: reusing a connection is of DIDComm v1."""
+    if content.form == FORM_2:
+        return ""
     first = content.services[0]
     return first if isinstance(first, str) and not first.startswith("did:sov:") else ""
 
@@ -387,27 +431,17 @@ def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int
     Raises:
         Problem: 400 `message-invalid`.
     """
+    if is_v2_shaped(request):
+        raise Problem(400, "message-invalid", "To an out-of-band/1 invitation, attach messages with @type.")
     message_id = random_uuid(random)
     filled = prefill_v1(request, thid=str(request.get("@id") or message_id), new_id=message_id)
     return {**filled, "~thread": {**filled["~thread"], "pthid": invitation_id}}
 
 
-def _inline_document(service: Service) -> dict[str, Any]:
-    """A document of an inline service (RFC 0434): its keys authenticate, its endpoint is where to send."""
-    keys = [did_key.resolve(verkey_to_did_key(verkey)) for verkey in service.recipient_keys]
-    methods = [next(iter(document.raw["verificationMethod"])) for document in keys]
-    return {
-        "id": keys[0].id,
-        "verificationMethod": methods,
-        "authentication": [method["id"] for method in methods],
-        "service": [
-            {
-                "id": f"{keys[0].id}#did-communication",
-                "type": "did-communication",
-                "priority": 0,
-                "recipientKeys": list(service.recipient_keys),
-                "routingKeys": list(service.routing_keys),
-                "serviceEndpoint": service.endpoint,
-            }
-        ],
-    }
+def _under_2(request: Mapping[str, Any], invitation_id: str, from_did: str, services: Services) -> dict[str, Any]:
+    """As `_under`, in the shape of v2; for whom it is, is not known."""
+    message_id = random_uuid(services.random)
+    own_id = request.get("id" if is_v2_shaped(request) else "@id")
+    filled = prefill_v1(request, thid=str(own_id or message_id), new_id=message_id)
+    message = to_v2(filled, from_did=from_did, to_did="", created_time=services.now() // 1000)
+    return {**{name: value for name, value in message.items() if name != "to"}, "pthid": invitation_id}

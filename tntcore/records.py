@@ -146,8 +146,8 @@ class Connection(Record):
     """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words.
 
     `my_*` is our present DID, `next_*` one that was announced, `former_*` the one before: what comes under any of them
-    is read. `previous_document` is the other side's before its present one. `introduction` has headers of our v2
-    messages by which the other side learns whose `my_did` is, until it has written to that.
+    is read. `previous_document` is the other side's before its present one. `introduction` has headers of our messages
+    by which the other side learns whose `my_did` is, until it has written to that; in v1 `~service` goes with them.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -182,7 +182,7 @@ class Connection(Record):
 @dataclass(kw_only=True, slots=True)
 class Invitation(Record):
     """An out-of-band message that this service made. Status ACTIVE, USED or REVOKED; `keys` and `content` are
-    sealed."""
+    sealed. `threads` are those of attached requests that are answered without a handshake, as hashes."""
 
     KIND: ClassVar[str] = "invitation"
     invitation_id: str = ""
@@ -196,6 +196,7 @@ class Invitation(Record):
     keys: bytes = b""
     document: dict[str, Any] = field(default_factory=dict)
     content: bytes = b""
+    threads: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -210,6 +211,7 @@ class Action(Record):
     contact_uuid: str = ""
     connection_uuid: str = ""
     type_status: str = ""
+    parent_id: str = ""  # of the invitation that its first message was attached to
     error: bytes = b""  # the problem report, sealed
 
     def values_of_any_thread(self) -> dict[str, Value]:
@@ -325,10 +327,11 @@ class Held(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Attached(Record):
-    """A message that came inside an invitation, and counts as received once the connection is completed. `body` is
-    sealed; its uuid is `<connection uuid>.<number>`."""
+    """A message that came inside the invitation `parent_id`, and counts as received once the connection is completed.
+    `body` is sealed; its uuid is `<connection uuid>.<uuid>`."""
 
     KIND: ClassVar[str] = "attached"
+    parent_id: str = ""
     body: bytes = b""
 
 

@@ -74,7 +74,8 @@ class Recipient:
         document: ours. theirs: the contact's; None for an identity or invitation.
         previous: the one that the contact had before.
         signer: our present Ed25519 key.
-        invitation: with a connection: the message came to the invitation by which the connection was made.
+        at_invitation: of a connection: the message came to the invitation, or the identity's public DID, by which the
+            connection was made.
         their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
     """
 
@@ -90,6 +91,7 @@ class Recipient:
     signer: PrivateKey
     their_verkeys: frozenset[str]
     their_dids: frozenset[str]
+    at_invitation: bool = False
 
     @property
     def documents(self) -> dict[str, DidDocument]:

@@ -268,7 +268,7 @@ async def test_two_identities_have_a_connection_each_with_one_contact(pair: tupl
     ("body", "code"),
     [
         ({"form": "letter"}, "form-unsupported"),
-        ({"form": "out-of-band/2", "requests": [{"@type": "t"}]}, "form-unsupported"),
+        ({"form": "connections/1", "requests": [{"@type": "t"}]}, "form-unsupported"),
         ({"form": "connections/1", "publicDid": True}, "form-unsupported"),
         ({"handshakeProtocols": ["https://didcomm.org/didexchange/9.9"]}, "handshake-protocols-invalid"),
         ({"requests": ["hello"]}, "requests-invalid"),

@@ -32,13 +32,14 @@ class InvitationRoutes:
 
     async def create(self, call: Call) -> Response:
         """`{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?,
-        publicDid?, requests?}`"""
+        publicDid?, requests?}`. With `handshakeProtocols: []` one of the requests is answered without a handshake."""
         body = call.request.object()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         form = text(body.get("form"), "form") or _FORMS[0]
         if form not in _FORMS:
             raise Problem(400, "form-unsupported", f"form has to be one of {', '.join(_FORMS)}.")
-        protocols = body.get("handshakeProtocols") or list(SUPPORTED)
+        protocols = body.get("handshakeProtocols")
+        protocols = list(SUPPORTED) if protocols is None else protocols
         if not isinstance(protocols, list) or not all(name in SUPPORTED for name in protocols):
             raise Problem(400, "handshake-protocols-invalid", f"Choose from {', '.join(SUPPORTED)}.")
         wanted = Wanted(
@@ -52,8 +53,8 @@ class InvitationRoutes:
             public_did=_flag(body, "publicDid"),
             requests=tuple(_messages(body)),
         )
-        if form != _FORMS[0] and (wanted.public_did or wanted.requests):
-            raise Problem(400, "form-unsupported", f"publicDid and requests are for the form {_FORMS[0]} only.")
+        if form == "connections/1" and (wanted.public_did or wanted.requests):
+            raise Problem(400, "form-unsupported", "publicDid and requests are for invitations of out-of-band only.")
         return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)
 
     async def list_(self, call: Call) -> Response:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER, decode_base64
 
@@ -18,12 +20,12 @@ def is_v2_shaped(message: Mapping[str, Any]) -> bool:
     return "@type" not in message and "@id" not in message and ("type" in message or "id" in message)
 
 
-def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str) -> dict[str, Any]:
+def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str, pthid: str = "") -> dict[str, Any]:
     """A tenant's message with what it left out: `@id` and `~thread.thid` (v1 shape), or `id` and `thid` (v2 shape).
     What is there stays, in its order; the argument is not changed.
 
     Args:
-        thid: the thread of the action.
+        thid: the thread of the action. pthid: of its parent, if it has one.
         new_id: a fresh random uuid.
 
     Raises:
@@ -40,13 +42,15 @@ def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str) -> dict[st
         if not filled.setdefault("thid", thid):
             filled["thid"] = thid
         _require_text(filled["thid"], "thid")
-        return filled
+        return {"pthid": pthid, **filled} if pthid else filled
     thread = filled.get("~thread")
     if thread is None:
         thread = {}
     if not isinstance(thread, dict):
         raise _invalid("~thread has to be an object with a thid")
     filled["~thread"] = thread if thread.get("thid") else {**thread, "thid": thid}
+    if pthid:
+        filled["~thread"] = {"pthid": pthid, **filled["~thread"]}
     _require_text(filled["~thread"]["thid"], "~thread.thid")
     return filled
 
@@ -58,6 +62,16 @@ def _require_text(value: Any, name: str) -> None:
 
 def _invalid(detail: str) -> Problem:
     return Problem(400, "message-invalid", detail + ".")
+
+
+def introduced(plaintext: bytes, *, service: Mapping[str, Any], pthid: str) -> bytes:
+    """A v1-shaped message with where to answer it (`~service`, RFC 0056) and the invitation that it answers as parent
+    thread (RFC 0434, "Invitation"). What it has of these stays; a v2-shaped one stays as it is."""
+    message = orjson.loads(plaintext)
+    if is_v2_shaped(message):
+        return plaintext
+    thread = {"pthid": pthid, **(message.get("~thread") or {})}
+    return orjson.dumps({"~service": service, **message, "~thread": thread})
 
 
 def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_time: int) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
     reason = "there is none"
     for entry in reversed(entries):
         try:
-            found.append(check_did(qualify(entry)) if isinstance(entry, str) else _inline(entry))
+            found.append(check_did(qualify(entry)) if isinstance(entry, str) else read_service(entry))
         except DidError as error:
             reason = error.detail
     if not found:
@@ -230,7 +230,9 @@ def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
     return tuple(reversed(found))
 
 
-def _inline(entry: Any) -> Service:
+def read_service(entry: Any) -> Service:
+    """An inline service (RFC 0434, "The `services` Item"; RFC 0056, where it has neither id nor type), with keys as
+    base58 verkeys, at least one for the recipient. Raises `DidError`."""
     if not isinstance(entry, Mapping):
         raise DidError("bad-service", "a service is a DID or an object")
     endpoint, id_ = entry.get("serviceEndpoint"), _text(entry.get("id"))

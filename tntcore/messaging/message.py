@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tntcore.jsonio import JsonError, read_json
+from tntcore.messaging.types import canonical, parse
 
 if TYPE_CHECKING:
     # Only the name of a type: what a message is must not need the code that decrypts one.
@@ -23,6 +24,17 @@ MAX_ATTACHMENTS = 100
 
 _V2_HEADERS = frozenset({"id", "type", "typ", "from", "to", "thid", "pthid", "created_time", "expires_time", "body"})
 _NOTHING: Mapping[str, Any] = {}
+# Where v1 has what v2 has in `attachments` (RFC 0434, RFC 0453, RFC 0454).
+_V1_ATTACHMENTS: Mapping[tuple[str, str], str] = {
+    ("out-of-band", "invitation"): "requests~attach",
+    ("issue-credential", "propose-credential"): "filters~attach",
+    ("issue-credential", "offer-credential"): "offers~attach",
+    ("issue-credential", "request-credential"): "requests~attach",
+    ("issue-credential", "issue-credential"): "credentials~attach",
+    ("present-proof", "propose-presentation"): "proposals~attach",
+    ("present-proof", "request-presentation"): "request_presentations~attach",
+    ("present-proof", "presentation"): "presentations~attach",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,8 @@ def decorator_keys(message: Message) -> tuple[str, ...]:
 
     v1: top-level members with a decorator in their name (RFC 0011): `~please_ack`, `requests~attach`, `comment~l10n`.
     v2: headers that not every message has (`please_ack`, `attachments`, `lang`), decorators that a message converted
-    from v1 keeps in its body (`~timing`), then each attachment's `format`.
+    from v1 keeps in its body (`~timing`), what v1 calls the attachments of its type (`requests~attach`), then each
+    attachment's `format`.
     The first 256 of at most 1,024 characters each.
     """
     if message.version == "v1":
@@ -130,6 +143,9 @@ def _v2_keys(message: Message) -> Iterator[str]:
     yield from (key for key in message.fields if key not in _V2_HEADERS)
     yield from (key for key in message.body if "~" in key)
     attached = message.fields.get("attachments")
+    type_ = parse(canonical(message.type)) if attached else None
+    if type_ is not None and (type_.protocol, type_.name) in _V1_ATTACHMENTS:
+        yield _V1_ATTACHMENTS[type_.protocol, type_.name]
     for item in attached if isinstance(attached, list) else ():
         if isinstance(item, dict) and isinstance(item.get("format"), str):
             yield item["format"]

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from tntcore.caching import SharedCache
+from tntcore.connectionless import Connectionless
 from tntcore.connections import COMPLETED
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.first_contact import FirstContact
@@ -28,7 +29,7 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import Outbox, delivery_uuid, relay_item
+from tntcore.pipeline.outbox import Outbox, attached_item, delivery_uuid, relay_item
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.pipeline.relay import redeliver
@@ -69,6 +70,7 @@ class Inbound:
         self._rotation = rotation
         self._reuse = Reuse(services)
         self._first_contact = FirstContact(services)
+        self._connectionless = Connectionless(services)
         self._opener = Opener(services, self._first_contact)
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
@@ -240,16 +242,19 @@ class Inbound:
         self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str
     ) -> Effect | None:
         """What the message does to the connection itself: to begin, change or end it."""
-        effect = await self._first_contact.receive(
-            tenant, recipient, message, sender=opened.kid, vouched=opened.sender
-        ) or await self._handshake.receive(
-            tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
+        effect = (
+            await self._first_contact.receive(tenant, recipient, message, sender=opened.kid, vouched=opened.sender)
+            or await self._handshake.receive(
+                tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
+            )
+            or await self._connectionless.receive(tenant, recipient, message, opened.kid)
         )
         if effect is not None or not opened.sender or recipient.connection is None:
             return effect
-        return await self._rotation.receive(
+        effect = await self._rotation.receive(
             recipient, recipient.connection, message, opened.kid
         ) or await self._reuse.receive(tenant, recipient.connection, message)
+        return self._connectionless.heard(recipient.connection, effect)
 
     async def _receipt(
         self,
@@ -272,6 +277,7 @@ class Inbound:
             contact_did=connection.contact_did if connection else "",
             contact_uuid=connection.contact_uuid if connection else "",
             connection_uuid=connection.uuid if connection else "",
+            parent_id=opened.parent_id,
             created_at=now,
             updated_at=now,
         )
@@ -344,6 +350,8 @@ class Inbound:
         )
         effects = (*receipt.deliveries, *receipt.tasks, *(answer.delivery for answer in receipt.answers))
         receipt.dedup.deliveries = [delivery.uuid for delivery in effects]
+        if receipt.listed is not None:
+            receipt.listed.deliveries = receipt.dedup.deliveries
 
     async def _commit(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> bool:
         """Commits the receipt; whether there is anything new to publish. Raises `Changed`."""
@@ -418,13 +426,7 @@ class Inbound:
         with the invitation."""
         await self._outbound.drain(tenant.uuid, connection)
         for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
-            item = {
-                "id": delivery_uuid(message_uuid, attached.uuid),
-                "p": tenant.uuid,
-                "o": "connection",
-                "u": connection,
-                "r": attached.uuid,
-            }
+            item = attached_item(tenant.uuid, attached, delivery_uuid(message_uuid, attached.uuid))
             await self._storage.inbound.add(orjson.dumps(item))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: Item) -> None:
@@ -434,9 +436,8 @@ class Inbound:
         if attached is None:
             return
         plaintext = tenant.records.open(attached.body, attached.key)
-        await self._store(
-            tenant, recipient, item["id"], Opened(plaintext, "v1", "", sender=True), last=True, proven=False
-        )
+        opened = Opened(plaintext, Message.read(plaintext).version, "", sender=True, parent_id=attached.parent_id)
+        await self._store(tenant, recipient, item["id"], opened, last=True, proven=False)
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tntcore import envelope
+from tntcore.connectionless import Connectionless
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
@@ -23,6 +24,7 @@ class Opened:
         kid: the key that authenticated it; "" if none did.
         sender: whether that key is the connection's.
         error: why it is kept but not acted upon; "" if it is in order.
+        parent_id: of the invitation that it came inside of, if it did.
     """
 
     plaintext: bytes
@@ -30,6 +32,7 @@ class Opened:
     kid: str
     sender: bool
     error: str = ""
+    parent_id: str = ""
 
 
 class NotYet(Exception):
@@ -40,6 +43,7 @@ class Opener:
     def __init__(self, services: Services, first_contact: FirstContact) -> None:
         self._services = services
         self._first_contact = first_contact
+        self._connectionless = Connectionless(services)
 
     async def open(self, tenant: Tenant, raw: bytes, recipient: Recipient, *, last: bool) -> tuple[Recipient, Opened]:
         """The message, and whose it is. Raises `EnvelopeError`, or `NotYet` if a document may be had later."""
@@ -48,6 +52,7 @@ class Opener:
             try:
                 unpacked = envelope.unpack(raw, recipient.secrets, documents)
                 recipient = await self._first_contact.owner(tenant, recipient, unpacked)
+                recipient = await self._connectionless.owner(tenant, recipient, unpacked)
                 return recipient, _check(unpacked, recipient)
             except NeedsDocument as needed:
                 try:

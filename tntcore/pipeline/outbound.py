@@ -17,10 +17,11 @@ import orjson
 from tntcore import envelope
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.dids.multiformats import encode_verkey
 from tntcore.egress import EgressError
 from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
-from tntcore.messaging.compose import to_v2
+from tntcore.messaging.compose import introduced, to_v2
 from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
@@ -139,6 +140,13 @@ class Outbound:
         """Where to send, and what. Raises `DidError` or `EnvelopeError`."""
         if connection.version == "v1":
             endpoint = didcomm_endpoint(theirs, "v1")
+            if connection.introduction:
+                service = {
+                    "recipientKeys": [encode_verkey(peer.signer.public)],
+                    "routingKeys": [],
+                    "serviceEndpoint": self._services.config.endpoint,
+                }
+                plaintext = introduced(plaintext, service=service, pthid=connection.introduction["pthid"])
             # One envelope a recipient key: with several, each of them could forge the sender for the others.
             packed = envelope.pack_v1(plaintext, recipients=endpoint.recipient_verkeys[:1], sender=peer.signer)
             if endpoint.routing_keys:

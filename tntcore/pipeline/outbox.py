@@ -18,7 +18,7 @@ import orjson
 
 from tntcore.caching import SharedCache
 from tntcore.messaging.ids import time_of
-from tntcore.records import Delivery, Message
+from tntcore.records import Attached, Delivery, Message
 from tntcore.services import Services
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
 
@@ -61,6 +61,12 @@ def outbound_item(principal: str, delivery: Delivery, sealed: bytes) -> Item:
         "n": delivery.connection_uuid,
     }
     return _with_body(item, sealed)
+
+
+def attached_item(principal: str, attached: Attached, message_uuid: str) -> Item:
+    """What queue `inbound` needs to have a message received that came inside an invitation: `{id, p, o, u, r}`."""
+    connection = attached.uuid.partition(".")[0]
+    return {"id": message_uuid, "p": principal, "o": "connection", "u": connection, "r": attached.uuid}
 
 
 def _with_body(item: Item, sealed: bytes) -> Item:

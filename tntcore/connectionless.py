@@ -1,0 +1,177 @@
+"""Requests without a handshake (Aries RFC 0434, "Responses", invitations with `requests~attach` alone; RFC 0056): who
+is invited answers at once, with keys of its own in `~service`.
+
+Who may be believed when: an answer names a request that was attached, on whose thread it is, and its sender is the key
+that authenticated it, which its `~service` has to name: from then on that key is the connection's other side, and what
+any other message has in `~service` counts for nothing. To who is invited, the inviter is whoever has the invitation's
+keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from tntcore.connections import COMPLETED, connection_uuid, pairwise, start
+from tntcore.dids import key as did_key
+from tntcore.dids.document import Service
+from tntcore.envelope import Authcrypt, Unpacked
+from tntcore.envelope.keys import verkey_to_did_key
+from tntcore.errors import DidError
+from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, is_good
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import read_service
+from tntcore.messaging.message import Message
+from tntcore.pipeline.outbox import delivery_uuid
+from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
+from tntcore.records import Connection, Contact, Identity, Invitation, short_hash
+from tntcore.services import Services
+from tntcore.tenants import KeyPairs, Recipient, Tenant
+
+
+class Connectionless:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
+        """Whose a message is that came to `recipient`: one to an invitation is its sender's connection's, where the
+        sender has answered before."""
+        invitation = recipient.invitation
+        if invitation is None or not invitation.threads or not isinstance(unpacked, Authcrypt):
+            return recipient
+        # Read anew each time: see `FirstContact.owner`.
+        uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(invitation, unpacked.sender_kid))
+        connection = await tenant.records.get(Connection, uuid)
+        if connection is None or connection.invitation_uuid != invitation.uuid:
+            return recipient
+        known = await self._services.tenants.open_recipient(tenant, connection)
+        return known if unpacked.sender_kid in known.their_verkeys else recipient
+
+    # The inviter.
+
+    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: str) -> Effect | None:
+        """What an answer to an attached request does: its sender is a contact from then on. None for any other message.
+
+        Args:
+            recipient: as `owner` tells it.
+            sender: the verkey that authenticated, "" if none did.
+        """
+        invitation = recipient.invitation
+        if recipient.connection is not None or invitation is None or not sender or message.version != "v1":
+            return None
+        if short_hash(message.thid) not in invitation.threads:
+            return None
+        try:
+            return await self._answered(tenant, invitation, message, sender)
+        except Refused as refused:
+            return Effect(error=refused.code)
+
+    async def _answered(self, tenant: Tenant, invitation: Invitation, message: Message, sender: str) -> Effect:
+        now = self._services.now()
+        if not is_good(invitation, now):
+            raise Refused("invitation-not-valid", "the invitation was used or has expired")
+        if message.pthid not in (None, invitation.invitation_id):
+            raise Refused("invitation-unknown", "it names another invitation than its key belongs to")
+        theirs = _decorated(message, sender)
+        identity = await tenant.records.get(Identity, invitation.identity_uuid)
+        if identity is None:
+            raise Refused("identity-gone", "the identity of the invitation was deleted")
+        contact = Contact(
+            uuid=_contact_uuid(invitation, sender),
+            status="ACCEPTED",
+            did=str(theirs["id"]),
+            created_at=now,
+            updated_at=now,
+        )
+        connection = start(identity, contact, now)
+        connection.role, connection.state, connection.protocol = "responder", COMPLETED, OUT_OF_BAND_1
+        connection.thid, connection.pthid = message.thid, invitation.invitation_id
+        connection.invitation_uuid = invitation.uuid
+        connection.their_did, connection.their_document = contact.did, theirs
+        # The other side knows no key of ours but the invitation's.
+        keys = KeyPairs.deserialise(tenant.records.open(invitation.keys, invitation.key))
+        connection.my_did, connection.my_document = invitation.did, invitation.document
+        connection.keys = tenant.records.seal(keys.serialise(), connection.key)
+        effect = Effect(connection, vouched=True, contact=contact)
+        if not invitation.multi_use:
+            effect.invitation = replace(invitation, status="USED", updated_at=now)
+        return effect
+
+    # Who is invited.
+
+    def accept(
+        self, tenant: Tenant, connection: Connection, contact: Contact, content: Content, theirs: Mapping[str, Any]
+    ) -> Effect:
+        """The connection, a new one, is completed at once: its inviter hears of it with the first message.
+
+        Args:
+            theirs: a document of the inviter's service.
+        """
+        keys = KeyPairs.generate()
+        mine = pairwise(self._services, keys)
+        contact.status = "ACCEPTED"
+        connection.role, connection.state, connection.protocol = "requester", COMPLETED, OUT_OF_BAND_1
+        connection.pthid = content.id
+        connection.my_did, connection.my_document = mine.id, dict(mine.raw)
+        connection.keys = tenant.records.seal(keys.serialise(), connection.key)
+        connection.their_did, connection.their_document = str(theirs["id"]), dict(theirs)
+        connection.contact_did = contact.did or connection.their_did
+        connection.introduction = {"pthid": content.id}
+        return Effect(connection, vouched=True, contact=contact, keys=tuple(keys.by_kid(mine)))
+
+    def heard(self, connection: Connection, effect: Effect | None) -> Effect | None:
+        """The effect of a message by the connection's other side, which has our key as the message was for it: that
+        ends our introduction."""
+        if connection.version != "v1" or not connection.introduction:
+            return effect
+        if effect is None:
+            effect = Effect(replace(connection, updated_at=self._services.now()), vouched=True, ordinary=True)
+        if effect.connection is not None:
+            effect.connection = replace(effect.connection, introduction={})
+        return effect
+
+
+def inline_document(service: Service) -> dict[str, Any]:
+    """A document of an inline service (RFC 0434, RFC 0056): its keys authenticate, its endpoint is where to send."""
+    keys = [did_key.resolve(verkey_to_did_key(verkey)) for verkey in service.recipient_keys]
+    methods = [next(iter(document.raw["verificationMethod"])) for document in keys]
+    return {
+        "id": keys[0].id,
+        "verificationMethod": methods,
+        "authentication": [method["id"] for method in methods],
+        "service": [
+            {
+                "id": f"{keys[0].id}#did-communication",
+                "type": "did-communication",
+                "priority": 0,
+                "recipientKeys": list(service.recipient_keys),
+                "routingKeys": list(service.routing_keys),
+                "serviceEndpoint": service.endpoint,
+            }
+        ],
+    }
+
+
+def _decorated(message: Message, sender: str) -> dict[str, Any]:
+    """A document of the message's `~service`, of whose keys the sender's alone counts. Raises `Refused`."""
+    try:
+        service = read_service(message.fields.get("~service"))
+        if sender not in service.recipient_keys:
+            raise Refused("service-not-accepted", "the sender's key is not in the service that it brings")
+        if not service.endpoint.startswith(("https://", "http://")):
+            raise Refused("service-not-accepted", "the service is not at an https or http URL")
+        document = inline_document(replace(service, recipient_keys=(sender,)))
+    except DidError as error:
+        raise Refused("service-not-accepted", error.detail) from error
+    if len(orjson.dumps(document)) > MAX_DOCUMENT:
+        raise Refused("service-not-accepted", "the service is too large")
+    return document
+
+
+def _contact_uuid(invitation: Invitation, verkey: str) -> str:
+    """The contact that the owner of a key becomes by an invitation: the same every time. A single-use one makes one
+    contact, whose keys may change."""
+    return delivery_uuid(invitation.uuid, f"contact/{verkey}" if invitation.multi_use else "contact")
