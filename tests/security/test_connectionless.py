@@ -310,7 +310,7 @@ async def invites(tenant: Client, agent: Agent, *requests: Json, **members: Any)
 
 async def test_an_inviter_is_whoever_has_its_key(tenant: Client, agent: Agent, mallory: Agent) -> None:
     hook = await tenant.webhook()
-    request = {"@type": OFFER, "@id": new_id(), "~service": service(mallory)}
+    request: Json = {"@type": OFFER, "@id": new_id(), "~service": service(mallory)}
     invitation, contact = await invites(tenant, agent, request)
     assert agent.heard() == []
     got = (await hook.until(lambda got: True)).json()
@@ -371,7 +371,7 @@ async def test_many_first_words_at_once(tenant: Client, agent: Agent) -> None:
 
 async def test_what_is_attached_does_nothing_to_the_connection(tenant: Client, agent: Agent, mallory: Agent) -> None:
     hook = await tenant.webhook()
-    requests = [
+    requests: list[Json] = [
         rotate(mallory.peer_2),
         {"@type": "https://didcomm.org/did-rotate/1.0/hangup", "@id": new_id()},
         pinging(),
