@@ -24,7 +24,7 @@ from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
-from tntcore.protocols.did_exchange import OutOfTurn
+from tntcore.protocols.transition import OutOfTurn
 from tntcore.records import Connection, Contact, Identity
 from tntcore.services import Services
 from tntcore.tenants import KeyPairs, Recipient, Tenant, dids_of

@@ -25,7 +25,8 @@ from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange as rfc
-from tntcore.protocols.did_exchange import CONNECTIONS_1_0, OutOfTurn, Step
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
+from tntcore.protocols.transition import OutOfTurn
 from tntcore.records import Attached, Connection, Contact, Identity, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit

@@ -27,7 +27,8 @@ from tntcore.pipeline.outbox import Outbox, attached_item
 from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
-from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED, OutOfTurn
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
+from tntcore.protocols.transition import OutOfTurn
 from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation, short_hash
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit

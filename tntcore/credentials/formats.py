@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tntcore.dids.document import DidDocument, PublicKey
-from tntcore.storage.repository import Repository
+
+if TYPE_CHECKING:
+    # Only the name of a type: what an attachment is must not need the code that reaches the storage.
+    from tntcore.storage.repository import Repository
 
 CredentialStep = Literal["propose", "offer", "request", "issue"]
 ProofStep = Literal["propose", "request", "present"]

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, read_problem_report
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
+from tntcore.protocols.transition import OutOfTurn
 
 Role = Literal["requester", "responder"]
 State = Literal[
@@ -63,10 +64,6 @@ TRANSITIONS: Final[Mapping[tuple[str, str, Event], tuple[State, ...]]] = {
 RETRY_CODES: Final = frozenset(
     {"request_not_accepted", "request_processing_error", "response_not_accepted", "response_processing_error"}
 )
-
-
-class OutOfTurn(Exception):
-    """The RFC's table has no such move."""
 
 
 def move(role: str, state: str, event: Event, *, retry: bool = False) -> State:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tntcore.messaging.message import Message
-from tntcore.protocols import discover_features, report_problem, trust_ping
+from tntcore.protocols import discover_features, issue_credential, present_proof, report_problem, trust_ping
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.protocols.transition import Context, Transition
 
@@ -29,6 +29,8 @@ PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     **trust_ping.PROTOCOLS,
     **discover_features.PROTOCOLS,
     **report_problem.PROTOCOLS,
+    **issue_credential.PROTOCOLS,
+    **present_proof.PROTOCOLS,
 }
 """What is disclosed to who asks, with our roles."""
 

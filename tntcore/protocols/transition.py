@@ -10,6 +10,10 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.types import in_prefix_of
 
 
+class OutOfTurn(Exception):
+    """A protocol's table of states has no such move."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """What a message changes beside being stored.

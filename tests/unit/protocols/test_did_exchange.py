@@ -15,7 +15,6 @@ from tntcore.protocols.did_exchange import (
     RETRY_CODES,
     SUPPORTED,
     Event,
-    OutOfTurn,
     Role,
     State,
     Step,
@@ -24,6 +23,7 @@ from tntcore.protocols.did_exchange import (
     problem_report,
     read_step,
 )
+from tntcore.protocols.transition import OutOfTurn
 
 # The state machine tables of RFC 0023 (`did-exchange-states.png`), cell by cell; `-` is "impossible", and of two states
 # the first is the one from which the exchange may be taken up again. The row `completed` is empty in the RFC: the state
