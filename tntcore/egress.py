@@ -248,6 +248,14 @@ class Egress:
         except (aiohttp.ClientError, OSError) as error:
             raise _as_egress_error(error) from None
 
+    def check(self, url: str) -> None:
+        """Whether requests go to such a URL at all; where it leads is seen when one does.
+
+        Raises:
+            EgressError: `invalid-url`.
+        """
+        self._target(url)
+
     async def fetch(self, url: str) -> bytes:
         """The body of a document, such as a did:web one: GET, https, status 200, at most 256 KiB, within 10 seconds.
 

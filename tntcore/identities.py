@@ -1,31 +1,38 @@
-"""Identities of a principal: DIDs that it acts as, whose keys this service holds."""
+"""Identities of a principal: DIDs that it acts as, whose keys this service holds, or the tenant itself."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+from tntcore.dids import key as did_key
 from tntcore.dids import web
-from tntcore.dids.parse import parse_document
-from tntcore.records import Identity
+from tntcore.dids.document import DidDocument, VerificationMethod
+from tntcore.dids.parse import check_did, parse_document
+from tntcore.errors import UNRESOLVABLE, DidError, Problem
+from tntcore.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
 from tntcore.services import Services
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.tenants import KeyPairs, Tenant
 
+METHODS: Final = ("did:web", "did:key")
+_PAGE: Final = 500
+
 
 async def create_identity(
-    services: Services, tenant: Tenant, display_name: str, *, is_default: bool = False
+    services: Services, tenant: Tenant, display_name: str, *, is_default: bool = False, method: str = "did:web"
 ) -> Identity:
-    """A new identity with a did:web that this service serves; ACTIVE when it can be resolved and written to."""
+    """A new identity with a DID of one of `METHODS`; ACTIVE when it can be resolved and written to."""
     now = services.now()
     uuid = services.uuid7()
-    did = web.did_web_for(services.config.public_url, "api", "identity", uuid)
-    keys = KeyPairs.generate()
-    document = web.identity_document(
-        did, {"key-1": keys.ed25519.public, "key-2": keys.x25519.public}, services.config.endpoint
-    )
+    owner = Found(tenant.uuid, "identity", uuid)
+    keys, document = _new_key() if method == "did:key" else _new_web(services, uuid)
     identity = Identity(
         uuid=uuid,
-        did=did,
-        method="did:web",
+        did=document["id"],
+        method=method,
         display_name=display_name,
         is_default=is_default,
         document=document,
@@ -33,11 +40,138 @@ async def create_identity(
         updated_at=now,
     )
     identity.keys = tenant.records.seal(keys.serialise(), identity.key)
-    owner = Found(tenant.uuid, "identity", uuid)
-    await services.lookups.add("identity", uuid, owner)
+    if method == "did:web":
+        await services.lookups.add("identity", uuid, owner)
     for kid in keys.by_kid(parse_document(document)):
         await services.lookups.add("key", kid, owner)
     unit = Unit()
     unit.create(identity.key, identity.values())
     await tenant.records.commit(unit)
     return identity
+
+
+def _new_web(services: Services, uuid: str) -> tuple[KeyPairs, dict[str, Any]]:
+    keys = KeyPairs.generate()
+    did = web.did_web_for(services.config.public_url, "api", "identity", uuid)
+    public = {"key-1": keys.ed25519.public, "key-2": keys.x25519.public}
+    return keys, web.identity_document(did, public, services.config.endpoint)
+
+
+def _new_key() -> tuple[KeyPairs, dict[str, Any]]:
+    signing = KeyPairs.generate().ed25519
+    return KeyPairs(signing, signing.to_x25519()), dict(did_key.resolve(did_key.create(signing.public)).raw)
+
+
+async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: str) -> Identity:
+    """Gives the identity an external DID, whose keys the tenant holds: from then on it is that DID in all that is said
+    of the identity, and the tenant's signer signs for it (see `signing`). Its own DID gives back the former state.
+
+    Nothing here proves that the tenant controls the DID: each signature is checked against its document.
+
+    What else changes, and what does not:
+
+    - the DID that was made here still names the identity, its document stays published and its keys stay here: what it
+      signed can be checked, and messages to it are read. Nobody but who knows it already is told of it, and no
+      credential is signed with it any more.
+    - connections, made before or later, have pairwise DIDs of this service and go on; they, and invitations, have the
+      new DID as that of their identity, so new messages do too. Messages that are stored keep the one that they had.
+    - messages to the external DID, implicit invitations among them, go to the endpoint in its document: the tenant's
+      affair.
+
+    What was interrupted is finished by binding the same DID again.
+
+    Args:
+        identity: as it was read; a display name that differs is saved, too.
+
+    Raises:
+        Problem: 400 `did-invalid`, `did-unusable` (also without an Ed25519 key to sign credentials with); 502
+            `did-unresolvable`; 409 `did-bound` to another identity, or `identity-changed` meanwhile.
+    """
+    if did != identity.did:
+        await _check_free(tenant, identity, did)
+    bound = "" if did == identity.own else did
+    if bound:
+        await _check_document(services, did)
+    former = identity.did if identity.is_external else ""
+    unit, etag = Unit(), identity.etag
+    identity.did, identity.own_did = did, identity.own if bound else ""
+    identity.method = ":".join(did.split(":")[:2])
+    identity.updated_at = services.now()
+    names = ("did", "ownDid", "method", "displayName", "updatedAt")
+    unit.merge(identity.key, {name: identity.changes()[name] for name in names}, etag)
+    if bound != former:
+        if bound:
+            taken = BoundDid(uuid=short_hash(bound), identity_uuid=identity.uuid, created_at=services.now())
+            unit.create(taken.key, taken.values())
+        if former:
+            unit.delete(BoundDid.row_key(short_hash(former)))
+    try:
+        await tenant.records.commit(unit)
+    except Exists:
+        raise _bound() from None
+    except Changed:
+        raise Problem(409, "identity-changed", "The identity was changed meanwhile. Read it and try again.") from None
+    services.tenants.forget_recipient(tenant, identity.uuid)
+    for kind in (Connection, Invitation):
+        await _rename(services, tenant, kind, identity)
+    return identity
+
+
+def signing_method(document: DidDocument) -> VerificationMethod | None:
+    """The key that the subject of a document signs credentials with: its first Ed25519 one for assertions (DID Core
+    1.0, section 5.3.2)."""
+    methods = (document.methods[kid] for kid in document.assertion)
+    return next((method for method in methods if method.key.curve == "Ed25519"), None)
+
+
+async def _check_free(tenant: Tenant, identity: Identity, did: str) -> None:
+    """Raises `Problem` 409 `did-bound`."""
+    hits = await tenant.records.list(Identity, limit=2, where="did eq @did or ownDid eq @did", parameters={"did": did})
+    if any(hit.uuid != identity.uuid for hit in hits.records):
+        raise _bound()
+
+
+async def _check_document(services: Services, did: str) -> None:
+    """Raises `Problem` 400 or 502."""
+    try:
+        check_did(did)
+        document = await services.resolver.resolve(did)
+    except DidError as error:
+        if error.code == UNRESOLVABLE:
+            raise Problem(
+                502, "did-unresolvable", f"The DID's document cannot be had just now: {error.detail}.", retry_after=5
+            ) from None
+        code = "did-invalid" if error.code == "malformed-did" else "did-unusable"
+        raise Problem(400, code, f"The DID cannot be used: {error.detail}.") from None
+    if signing_method(document) is None:
+        raise Problem(400, "did-unusable", "The DID's document needs an Ed25519 key under assertionMethod.")
+
+
+async def _rename(
+    services: Services, tenant: Tenant, kind: type[Connection] | type[Invitation], identity: Identity
+) -> None:
+    """Writes the identity's DID to all of its connections, or invitations."""
+
+    async def write(record: Record) -> None:
+        unit = Unit()
+        unit.merge(record.key, {"identityDid": identity.did})
+        with suppress(Changed):  # deleted meanwhile
+            await tenant.records.commit(unit)
+        services.tenants.forget_recipient(tenant, record.uuid)
+
+    start: str | None = ""
+    while start is not None:
+        hits = await tenant.records.list(
+            kind,
+            limit=_PAGE,
+            start=start,
+            where="identityUuid eq @identity and identityDid ne @did",
+            parameters={"identity": identity.uuid, "did": identity.did},
+            columns=("identityDid",),
+        )
+        await asyncio.gather(*map(write, hits.records))
+        start = hits.next
+
+
+def _bound() -> Problem:
+    return Problem(409, "did-bound", "Another identity of yours has this DID. Give that one another DID first.")

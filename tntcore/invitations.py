@@ -77,6 +77,11 @@ class Invitations:
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
         """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
+        if wanted.public_did and not identity.is_reachable:
+            detail = (
+                "Messages to this identity's DID do not arrive here. Leave publicDid out, or take another identity."
+            )
+            raise Problem(400, "public-did-unreachable", detail)
         services, now = self._services, self._services.now()
         threads: list[str] = []
         keys = KeyPairs.generate()

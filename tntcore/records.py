@@ -119,15 +119,43 @@ class ApiToken(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Identity(Record):
-    """A DID the principal acts as. `keys` is sealed: see `custody`."""
+    """A DID the principal acts as. `keys` is sealed: see `custody`.
+
+    `keys` and `document` are those of the DID that was made here. `own_did` is that one where `did` has become another,
+    whose keys are elsewhere.
+    """
 
     KIND: ClassVar[str] = "identity"
     did: str = ""
+    own_did: str = ""
     method: str = ""
     display_name: str = ""
     is_default: bool = False
     keys: bytes = b""
     document: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def own(self) -> str:
+        """The DID whose keys are here."""
+        return self.own_did or self.did
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the keys of `did` are elsewhere."""
+        return bool(self.own_did)
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether messages to `did` arrive here."""
+        return not self.is_external and self.did.startswith("did:web:")
+
+
+@dataclass(kw_only=True, slots=True)
+class BoundDid(Record):
+    """That an identity has taken this external DID: its uuid is the DID's `short_hash`, so a second one collides."""
+
+    KIND: ClassVar[str] = "bound-did"
+    identity_uuid: str = ""
 
 
 @dataclass(kw_only=True, slots=True)

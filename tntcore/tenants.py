@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
 from tntcore.errors import DidError
+from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
@@ -111,6 +112,14 @@ class Webhooks:
         return next((entry for entry in self.entries if entry.id == entry_id), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The setting `PRINCIPAL_SETTINGS`, and the secrets with which calls of its `externalSigningUrl` are signed."""
+
+    values: Mapping[str, Any]
+    signing_secrets: Sequence[str] = field(default=(), repr=False)
+
+
 class Tenant:
     """A principal in this process."""
 
@@ -118,6 +127,7 @@ class Tenant:
         self.principal = principal
         self.records = records
         self._webhooks: SharedCache[Webhooks] = SharedCache(now, 4)
+        self._preferences: SharedCache[Preferences] = SharedCache(now, 1)
 
     @property
     def uuid(self) -> str:
@@ -129,6 +139,7 @@ class Tenant:
 
     def settings_changed(self, key: str) -> None:
         self._webhooks.drop(key)
+        self._preferences.drop(key)
 
     async def _load_webhooks(self, key: str) -> tuple[Webhooks, float]:
         stored = await self.setting(key)
@@ -138,9 +149,23 @@ class Tenant:
 
     async def auto_accept(self) -> bool:
         """Whether requests for a connection are accepted without asking: `autoAcceptConnections`, on by default."""
+        return await self.automatic("autoAcceptConnections", default=True)
+
+    async def automatic(self, name: str, default: bool) -> bool:
+        """Whether a step is taken without asking: one of `preferences.AUTOMATIC`, `default` where it is not set."""
+        value = (await self.preferences()).values.get(name)
+        return value if isinstance(value, bool) else default
+
+    async def preferences(self) -> Preferences:
+        """`PRINCIPAL_SETTINGS`; none where it is not set."""
+        key = PRINCIPAL_SETTINGS
+        return self._preferences.peek(key) or await self._preferences.get(key, self._load_preferences)
+
+    async def _load_preferences(self) -> tuple[Preferences, float]:
         stored = await self.setting(PRINCIPAL_SETTINGS)
-        value = stored["setting"] if stored else None
-        return not isinstance(value, dict) or value.get("autoAcceptConnections") is not False
+        if stored is None or not isinstance(stored["setting"], dict):
+            return Preferences({}), _SECONDS
+        return Preferences(stored["setting"], stored["secrets"].get(EXTERNAL_SIGNING_URL, ())), _SECONDS
 
     async def setting(self, key: str) -> dict[str, Any] | None:
         """The setting's stored form: `{"setting": ..., "secrets": {entry id: [secret]}}`."""
@@ -245,7 +270,7 @@ class Tenants:
                 their_verkeys=verkeys(theirs) | verkeys(previous),
                 their_dids=dids_of(theirs) | dids_of(previous),
             )
-        document = document_of(record.did, record.document)
+        document = document_of(record.own if isinstance(record, Identity) else record.did, record.document)
         return Recipient(
             scope=record.uuid,
             identity_uuid=record.uuid if isinstance(record, Identity) else record.identity_uuid,

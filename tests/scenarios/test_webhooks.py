@@ -295,7 +295,7 @@ async def test_settings_of_other_keys(refused: Client) -> None:
         body: dict[str, Any] | None = {"setting": []} if method in ("POST", "PUT") else None
         assert_problem(await refused.call(method, "settings/NO_SUCH_KEY", body), 404, "setting-unknown")
     assert_problem(await refused.call("POST", "settings/PRINCIPAL_SETTINGS", {}), 400, "setting-invalid")
-    large = {"setting": "x" * 70_000}
+    large = {"setting": {"x": "x" * 70_000}}
     assert_problem(await refused.call("PUT", "settings/PRINCIPAL_SETTINGS", large), 413, "setting-too-large")
     saved = await refused.post("settings/principal_settings", {"setting": {"any": ["thing", None]}}, 200)
     assert (saved["key"], saved["setting"]) == ("PRINCIPAL_SETTINGS", {"any": ["thing", None]})

@@ -9,20 +9,23 @@ import orjson
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, listing, not_found, text
 from tntcore.errors import Problem
-from tntcore.identities import create_identity
+from tntcore.identities import METHODS, bind_did, create_identity
 from tntcore.records import Identity
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
+_MAX_DID = 2_000  # characters; a did:web has a few, a did:peer with keys and endpoint a few hundred
+
 
 async def create(call: Call) -> Response:
-    """`{method?, displayName?}`"""
+    """`{method?, displayName?}`: `did:web` (the default), whose document this service publishes, or `did:key`, which is
+    its own document: it can sign, and has no endpoint at which it could be reached without an invitation."""
     body = call.request.object()
-    method = text(body.get("method"), "method", maximum=50) or "did:web"
-    if method not in ("did:web", "web"):
-        raise Problem(400, "method-unsupported", "method has to be did:web.")
+    method = "did:" + (text(body.get("method"), "method", maximum=50) or "did:web").removeprefix("did:")
+    if method not in METHODS:
+        raise Problem(400, "method-unsupported", f"method has to be {' or '.join(METHODS)}.")
     name = text(body.get("displayName"), "displayName", maximum=200)
-    return answer(_view(await create_identity(call.services, call.tenant, name)), 201)
+    return answer(_view(await create_identity(call.services, call.tenant, name, method=method)), 201)
 
 
 async def list_(call: Call) -> Response:
@@ -34,12 +37,15 @@ async def read(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """`{displayName}`"""
+    """`{displayName?, did?}`: `did` binds a DID whose keys the tenant holds, or, if it is the identity's `ownDid`, ends
+    that; see `bind_did`."""
     identity = await find_identity(call.tenant.records, call.arguments["id"])
     body = call.request.object()
-    if "did" in body:
-        raise Problem(400, "did-immutable", "Binding a DID whose keys are held elsewhere is not supported.")
-    identity.display_name = text(body.get("displayName"), "displayName", maximum=200, required=True)
+    did = text(body["did"], "did", maximum=_MAX_DID, required=True) if "did" in body else ""
+    if "displayName" in body or not did:
+        identity.display_name = text(body.get("displayName"), "displayName", maximum=200, required=True)
+    if did:
+        return answer(_view(await bind_did(call.services, call.tenant, identity, did)))
     identity.updated_at = call.services.now()
     unit = Unit()
     unit.merge(identity.key, {"displayName": identity.display_name, "updatedAt": identity.updated_at})
@@ -48,7 +54,8 @@ async def change(call: Call) -> Response:
 
 
 async def document(call: Call) -> Response:
-    """The public did:web document."""
+    """The public document of a did:web that was made here, whatever DID its identity has now: what was signed with its
+    key can be checked for ever. 404 for a did:key, which needs none."""
     uuid = call.arguments["uuid"]
     owner = await call.services.lookups.find("identity", uuid)
     tenant = await call.services.tenants.get(owner.principal) if owner else None
@@ -59,13 +66,14 @@ async def document(call: Call) -> Response:
 
 
 async def find_identity(records: Repository, name: str) -> Identity:
-    """The identity by its uuid or DID; the default one for an empty name. Raises `Problem` 404."""
+    """The identity by its uuid, its DID, or the one that was made for it here; the default one for an empty name.
+    Raises `Problem` 404."""
     if name and not name.startswith("did:"):
         identity = await records.get(Identity, name)
         if identity is None:
             raise not_found(Identity, name)
         return identity
-    where, parameters = ("did eq @did", {"did": name}) if name else ("isDefault eq true", {})
+    where, parameters = ("did eq @did or ownDid eq @did", {"did": name}) if name else ("isDefault eq true", {})
     hits = (await records.list(Identity, limit=1, where=where, parameters=parameters)).records
     if not hits:
         raise not_found(Identity, name or "default")
@@ -76,6 +84,8 @@ def _view(identity: Identity) -> dict[str, Any]:
     return entity(
         identity,
         did=identity.did,
+        ownDid=identity.own,
+        external=identity.is_external,
         method=identity.method,
         displayName=identity.display_name,
         isDefault=identity.is_default,

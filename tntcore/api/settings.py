@@ -9,6 +9,7 @@ import orjson
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, found
 from tntcore.errors import Problem
+from tntcore.preferences import EXTERNAL_SIGNING_URL, read_preferences
 from tntcore.records import Setting
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
@@ -27,9 +28,11 @@ async def read(call: Call) -> Response:
 
 
 async def save(call: Call) -> Response:
-    """`{setting: ...}`. A webhook setting is a list of `{url, method?, match?, headers?, id?}`.
+    """`{setting: ...}`. A webhook setting is a list of `{url, method?, match?, headers?, id?}`; `PRINCIPAL_SETTINGS` is
+    an object, see `read_preferences`.
 
-    The answer shows each entry's id, and `secrets` those of entries that are new: keep them, they are shown this once.
+    The answer shows each entry's id, and `secrets` those of entries that are new, or that of an `externalSigningUrl`
+    that is: keep them, they are shown this once.
     """
     key = _key(call)
     body = call.request.object()
@@ -39,14 +42,21 @@ async def save(call: Call) -> Response:
     before = await records.get(Setting, key)
     stored = await call.tenant.setting(key) if before else None
     value, secrets, shown = body["setting"], {}, {}
-    if key in (DIDCOMM_WEBHOOK, TASK_WEBHOOK):
+    known: dict[str, Any] = stored["secrets"] if stored else {}
+    if key == PRINCIPAL_SETTINGS:
+        value = read_preferences(value, call.services.egress.check)
+        named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in value else []
+        if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != value[EXTERNAL_SIGNING_URL]:
+            # Who signed until now could else call the new signer in our name.
+            known = {}
+    else:
         entries = read_entries(value, new_id=call.services.uuid7)
         value = [entry.saved() for entry in entries]
-        known: dict[str, Any] = stored["secrets"] if stored else {}
-        for entry in entries:
-            secrets[entry.id] = known.get(entry.id) or [new_secret(call.services.random)]
-            if entry.id not in known:
-                shown[entry.id] = secrets[entry.id][0]
+        named = [entry.id for entry in entries]
+    for name in named:
+        secrets[name] = known.get(name) or [new_secret(call.services.random)]
+        if name not in known:
+            shown[name] = secrets[name][0]
     record = Setting(uuid=key, created_at=before.created_at if before else now, updated_at=now)
     record.value = records.seal(orjson.dumps({"setting": value, "secrets": secrets}), record.key)
     if len(record.value) > _MAX_SEALED:

@@ -57,6 +57,19 @@ class VerifiedField(NamedTuple):
     timestamp: int
 
 
+def sign_bytes(data: bytes, key: PrivateKey) -> bytes:
+    """The Ed25519 signature (RFC 8032) of some bytes: 64 bytes. Raises `EnvelopeError` `bad-key` for any other key."""
+    _public(key)
+    return _sign(data, key)
+
+
+def check_bytes(data: bytes, signature: bytes, key: PublicKey) -> None:
+    """Raises `EnvelopeError`: `malformed` (not 64 bytes), `bad-signature`, or `bad-key` if the key is not Ed25519."""
+    if key.curve != "Ed25519":
+        raise EnvelopeError("bad-key", "a signature is checked with an Ed25519 key")
+    _check(data, signature, encode_verkey(key))
+
+
 def sign_attachment(payload: bytes, key: PrivateKey, *, mime_type: str, id: str) -> dict[str, Any]:
     """A signed attachment: `{"@id", "mime-type", "data": {"base64", "jws": {header, protected, signature}}}`.
 
