@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tntcore.credentials.workers import Workers
+
+
+@pytest.fixture(scope="session")
+async def workers() -> AsyncIterator[Workers]:
+    pool = Workers(1)
+    yield pool
+    await pool.close()

@@ -1,0 +1,395 @@
+"""Proofs of JSON-LD documents (W3C VC Data Integrity 1.0, and the Linked Data signatures before it): made, and checked
+against the DID document of whom they claim to be by.
+
+What is a right document for a signature, and what is signed, is in `proof_suites` and computed in other processes: a
+context takes milliseconds, and a document may be made to take for ever. Contexts come with this service. Others are
+fetched only from where the operator trusts to say what a credential's words mean: a holder may name another context
+than the issuer did, and the signature would still be right.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import orjson
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from tntcore.caching import SharedCache
+from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
+from tntcore.credentials.proof_suites import (
+    Contexts,
+    NotSignable,
+    Suite,
+    is_bundled,
+    suite_of,
+    to_sign,
+    why_not,
+    with_context,
+    with_signature,
+)
+from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.dids.document import PublicKey
+from tntcore.egress import EgressError
+from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.jsonio import JsonError, is_deep, read_json
+
+Purpose = Literal["assertionMethod", "authentication"]
+Fetch = Callable[[str], Awaitable[bytes]]
+"""The body at a URL; bounds its size, its time and where it may lead. Raises `EgressError`, `DidError`."""
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 48
+MAX_PROOFS: Final = 4
+MAX_CONTEXTS: Final = 32  # mentioned in a document, or fetched for it
+CLOCK_SKEW_MS: Final = 5 * 60 * 1000
+_CONTEXT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What became of a document's proofs.
+
+    Attributes:
+        checks: `signature`, and `challenge`, `domain` where they were asked for, of each proof.
+        kids: the verification methods, if every check passed: all of these keys signed.
+    """
+
+    checks: Sequence[Check]
+    kids: Sequence[str] = ()
+
+    @property
+    def signers(self) -> Sequence[str]:
+        """The DIDs of `kids`."""
+        return tuple(kid.partition("#")[0] for kid in self.kids)
+
+    @property
+    def signer(self) -> str | None:
+        """The DID that signed, the first if there are several; None if a check failed."""
+        return next(iter(self.signers), None)
+
+    @property
+    def kid(self) -> str | None:
+        return next(iter(self.kids), None)
+
+
+class _Refused(Exception):
+    """A proof or document that does not pass; `passed` as in `Check`."""
+
+    def __init__(self, detail: str, name: str = "signature", passed: bool | None = False) -> None:
+        super().__init__(detail)
+        self.check = Check(name, passed, detail)
+
+
+class LinkedData:
+    """
+    Args:
+        fetch: for contexts that are not bundled.
+        now: milliseconds since 1970.
+        contexts: more context documents, by URL, that the operator trusts.
+        remote: prefixes of the URLs whose contexts are fetched. Whoever can put a document there can make credentials
+            say something else than their issuers meant.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        resolve: Resolve,
+        fetch: Fetch | None,
+        now: Callable[[], int],
+        *,
+        contexts: Contexts | None = None,
+        remote: Sequence[str] = (),
+    ) -> None:
+        self.workers = workers
+        self.now = now
+        self._resolve = resolve
+        self._fetch = fetch
+        self._contexts = dict(contexts or {})
+        self._remote = tuple(remote)
+        self._fetched: SharedCache[Any] = SharedCache(time.monotonic, 100)
+
+    async def sign(
+        self,
+        document: Mapping[str, Any],
+        signer: Signer,
+        *,
+        suite: Suite,
+        purpose: Purpose,
+        created_ms: int,
+        challenge: str | None = None,
+        domain: str | None = None,
+    ) -> dict[str, Any]:
+        """The document with a proof, and with the context that defines it where that was missing.
+
+        Args:
+            document: has no proof.
+            created_ms: milliseconds since 1970; seconds are written.
+
+        Raises:
+            FormatError: `not-signable`: it says something that the signature would not cover, a context is not known
+                here, or it exceeds a bound.
+            SigningError: the key's holder did not sign, or not with the signer's key.
+        """
+        proof = _options(signer, suite, purpose, created_ms, challenge, domain)
+        complete, data = await self._prepare(document, proof)
+        signature = await signer.sign(data)
+        if signer.key.curve != "Ed25519" or not _is_signature(signer.key, data, signature):
+            raise SigningError("what came back is not a signature by the key of " + signer.kid)
+        return {**complete, "proof": with_signature(proof, signature)}
+
+    async def check_signable(self, document: Mapping[str, Any], *, suite: Suite) -> None:
+        """Whether `sign` could sign this, but for the key. Raises `FormatError` as `sign` does."""
+        proof = {**_PLACEHOLDER, **_names(suite)}
+        await self._prepare(document, proof)
+
+    async def _prepare(self, document: Mapping[str, Any], proof: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        suite = suite_of(proof)
+        assert suite is not None  # noqa: S101
+        if "proof" in document:
+            raise FormatError("not-signable", "the document has a proof already")
+        complete = with_context(document, suite)
+        try:
+            _check_size(complete)
+            contexts = await self._load(complete, suite)
+            return complete, await self.workers.run(to_sign, complete, proof, contexts)
+        except _Refused as error:
+            raise FormatError("not-signable", error.check.detail) from None
+        except NotSignable as error:
+            raise FormatError("not-signable", str(error)) from None
+        except WorkTimeout as error:
+            raise FormatError("not-signable", f"the document is too complex: {error}") from None
+
+    async def check_proof(
+        self,
+        document: Mapping[str, Any],
+        *,
+        purpose: Purpose,
+        challenge: str | None = None,
+        domain: str | None = None,
+        subject: str = "",
+    ) -> Proof:
+        """Whether every proof of a document is right: made for `purpose` by a key that the DID document of its
+        `verificationMethod` lists for that, over all that the document says, not in the future.
+
+        Args:
+            challenge, domain: that each proof has to be bound to; not looked at if None.
+            subject: of the checks.
+
+        Raises:
+            DidError: `unresolvable`: the signer's document cannot be had just now.
+        """
+        try:
+            _check_size(document)
+            proofs = _proofs_of(document)
+        except _Refused as error:
+            return Proof([replace(error.check, subject=subject)])
+        unsecured = {name: value for name, value in document.items() if name != "proof"}
+        checks: list[Check] = []
+        kids = []
+        for proof in proofs:
+            checks += _bindings(proof, challenge, domain, subject)
+            try:
+                kids.append(await self._check(unsecured, proof, purpose))
+                checks.append(Check("signature", True, subject=subject))
+            except _Refused as error:
+                checks.append(replace(error.check, subject=subject))
+        return Proof(checks, kids if all(check.passed is True for check in checks) else ())
+
+    async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: Purpose) -> str:
+        """The verification method. What costs least comes first. Raises `_Refused`, `DidError`."""
+        suite = suite_of(proof)
+        if suite is None:
+            raise _Refused("the proof is of no suite that is known here")
+        if proof.get("proofPurpose") != purpose:
+            raise _Refused(f"the proof is not made for {purpose}")
+        if "previousProof" in proof:
+            raise _Refused("chains of proofs are not supported")
+        self._check_times(proof)
+        kid, key = await self._key(proof.get("verificationMethod"), purpose)
+        contexts = await self._load(document, suite)
+        try:
+            detail = await self.workers.run(why_not, document, proof, key.raw, contexts)
+        except WorkTimeout as error:
+            raise _Refused(f"the document is too complex: {error}") from None
+        if detail:
+            raise _Refused(detail)
+        return kid
+
+    def _check_times(self, proof: Mapping[str, Any]) -> None:
+        now = self.now()
+        if "created" in proof:
+            created = milliseconds(proof["created"])
+            if created is None:
+                raise _Refused("the proof's created is not a time")
+            if created > now + CLOCK_SKEW_MS:
+                raise _Refused("the proof was created in the future")
+        if "expires" in proof:
+            expires = milliseconds(proof["expires"])
+            if expires is None or expires <= now:
+                raise _Refused("the proof is expired", "expiry")
+
+    async def _key(self, name: Any, purpose: Purpose) -> tuple[str, PublicKey]:
+        if not isinstance(name, str) or not name.startswith("did:") or "#" not in name:
+            raise _Refused("the proof's verificationMethod is not a DID URL with a fragment")
+        did = name.partition("#")[0]
+        try:
+            document = await self._resolve(did)
+        except DidError as error:
+            if error.code == UNRESOLVABLE:
+                raise
+            raise _Refused(f"the DID of the proof's verificationMethod cannot be resolved: {error.detail}") from None
+        method = document.method(name)
+        listed = document.assertion if purpose == "assertionMethod" else document.authentication
+        if document.id != did or method is None or method.controller != did or method.id not in listed:
+            raise _Refused(f"the proof's verificationMethod is none that its DID document lists for {purpose}")
+        if method.key.curve != "Ed25519":
+            raise _Refused(f"the proof's verificationMethod is a key of {method.key.curve}, not of Ed25519")
+        return name, method.key
+
+    async def _load(self, document: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+        """The contexts that a document mentions and that are not bundled. Raises `_Refused`."""
+        if suite == "eddsa-jcs-2022":  # signs the JSON as it is
+            return {}
+        wanted = list(_mentioned(document))
+        if len(wanted) > MAX_CONTEXTS:
+            raise _Refused(f"the document mentions more than {MAX_CONTEXTS} contexts")
+        found: dict[str, Any] = dict(self._contexts)
+        for name in wanted:
+            if isinstance(name, dict):
+                if set(name) != {"@vocab"}:
+                    raise _Refused(
+                        "a context inside the document may have nothing but @vocab: its other terms are not signed, "
+                        "so whoever holds the document could give its claims other names"
+                    )
+            elif not isinstance(name, str):
+                raise _Refused("a context is neither a URL nor an object")
+            elif name not in found and not is_bundled(name):
+                found[name] = await self._remote_context(name)
+                more = [url for url in _mentioned(found[name]) if isinstance(url, str)]
+                wanted += [url for url in more if url not in found and url not in wanted]
+                if len(wanted) > MAX_CONTEXTS:
+                    raise _Refused(f"the document needs more than {MAX_CONTEXTS} contexts")
+        return found
+
+    async def _remote_context(self, url: str) -> Any:
+        fetch = self._fetch
+        if fetch is None or not url.startswith(self._remote or ("\0",)):
+            raise _Refused(f"the context {url[:200]} is not known here")
+
+        async def load() -> tuple[Any, float]:
+            return read_json(await fetch(url), MAX_DEPTH), _CONTEXT_SECONDS
+
+        try:
+            value = await self._fetched.get(url, load)
+        except (EgressError, DidError) as error:
+            raise _Refused(f"the context {url[:200]} cannot be had: {error.detail}", passed=None) from None
+        except JsonError as error:
+            raise _Refused(f"the context {url[:200]} is {error}") from None
+        if not isinstance(value, dict):
+            raise _Refused(f"the context {url[:200]} is no JSON object")
+        return value
+
+
+def milliseconds(text: object) -> int | None:
+    """An XSD dateTime, as the data model writes times (VCDM 2.0, 4.9), in milliseconds since 1970; None if it is none.
+    Without a time zone it is in UTC."""
+    if not isinstance(text, str) or "T" not in text:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+        stamp = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return math.floor(stamp * 1000)
+
+
+def time_text(ms: int) -> str:
+    """Milliseconds since 1970 as the data model writes times: `2026-01-01T00:00:00Z`."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_PLACEHOLDER: Mapping[str, Any] = {
+    "created": "2000-01-01T00:00:00Z",
+    "verificationMethod": "did:example:issuer#key",
+    "proofPurpose": "assertionMethod",
+}
+
+
+def _proofs_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    raw = document.get("proof")
+    proofs = [proof for proof in (raw if isinstance(raw, list) else [raw]) if isinstance(proof, dict)]
+    if not proofs or (isinstance(raw, list) and len(proofs) < len(raw)):
+        raise _Refused("there is no proof")
+    if len(proofs) > MAX_PROOFS:
+        raise _Refused(f"there are more than {MAX_PROOFS} proofs")
+    return proofs
+
+
+def _names(suite: Suite) -> dict[str, Any]:
+    if suite in ("Ed25519Signature2018", "Ed25519Signature2020"):
+        return {"type": suite}
+    return {"type": "DataIntegrityProof", "cryptosuite": suite}
+
+
+def _options(
+    signer: Signer, suite: Suite, purpose: Purpose, created_ms: int, challenge: str | None, domain: str | None
+) -> dict[str, Any]:
+    out = {
+        **_names(suite),
+        "created": time_text(created_ms),
+        "verificationMethod": signer.kid,
+        "proofPurpose": purpose,
+        "challenge": challenge,
+        "domain": domain,
+    }
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def _bindings(proof: Mapping[str, Any], challenge: str | None, domain: str | None, subject: str) -> Iterator[Check]:
+    if challenge is not None:
+        same = proof.get("challenge") == challenge
+        yield Check("challenge", same, "" if same else "the proof has another challenge, or none", subject)
+    if domain is not None:
+        found = proof.get("domain")
+        same = found == domain or (isinstance(found, list) and domain in found)
+        detail = "" if same else f"the proof has {'no' if found is None else 'another'} domain"
+        yield Check("domain", same, detail, subject)
+
+
+def _check_size(document: Mapping[str, Any]) -> None:
+    """Raises `_Refused`: too large or too deep to be worked with."""
+    try:
+        data = orjson.dumps(document)
+    except TypeError:
+        raise _Refused("the document has a number or a text that JSON cannot have, or is too deep") from None
+    if len(data) > MAX_BYTES:
+        raise _Refused(f"the document has more than {MAX_BYTES} bytes")
+    if is_deep(data, document, MAX_DEPTH):
+        raise _Refused(f"the document is nested deeper than {MAX_DEPTH}")
+
+
+def _mentioned(value: Any) -> Iterator[Any]:
+    """Each entry of each `@context` and `@import` in a JSON value of bounded depth."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _mentioned(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in ("@context", "@import"):
+                yield from item if isinstance(item, list) else [item]
+            if isinstance(item, dict | list):
+                yield from _mentioned(item)
+
+
+def _is_signature(key: PublicKey, data: bytes, signature: bytes) -> bool:
+    try:
+        VerifyKey(key.raw).verify(data, signature)
+    except (BadSignatureError, ValueError, TypeError):
+        return False
+    return True

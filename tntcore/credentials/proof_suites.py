@@ -1,0 +1,265 @@
+"""What the proof of a JSON-LD document signs, and whether a signature is of that. Runs in worker processes; no private
+key is ever here.
+
+Four suites, all with Ed25519: Ed25519Signature2018 (W3C CCG, Linked Data Cryptographic Suite Registry; a detached JWS
+of RFC 7797), Ed25519Signature2020 (W3C CCG), and eddsa-rdfc-2022 and eddsa-jcs-2022 (W3C Recommendation Data Integrity
+EdDSA Cryptosuites v1.0). The first three sign the same 64 bytes, the hashes of two canonical RDF datasets: that of the
+proof's options and that of the document (vc-di-eddsa 3.2.4; Ed25519Signature2020 section 3). They differ in how options
+are spelled and where the signature is put. pyld makes the datasets and their canonical form; openvc does all of
+eddsa-jcs-2022, and the context validation (VC Data Integrity 1.0, 2.4.1 and 4.6) of the others. See
+docs/decisions/0007-linked-data-proofs.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+from openvc.multibase import decode_multibase, encode_multibase
+
+# In a private module, but with nothing public in front of it, and not to be written twice: the check that what the JSON
+# says is what was signed. A release that moves it fails every test of this module.
+from openvc.proof._context_validation import VC_BASE_CONTEXTS, validate_document
+from openvc.proof.contexts import document_loader, pyld_options
+from openvc.proof.di_jcs import EddsaJcsProofSuite
+from pyld import jsonld
+from pyld.canon import URDNA2015
+
+Suite = Literal["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]
+SUITES: Final[tuple[Suite, ...]] = (
+    "Ed25519Signature2018",
+    "Ed25519Signature2020",
+    "eddsa-rdfc-2022",
+    "eddsa-jcs-2022",
+)
+Contexts = Mapping[str, Any]
+"""Context documents, `{"@context": ...}`, by URL."""
+
+MAX_WORK: Final = 20_000
+"""Statements and names that may be looked at to tell blank nodes apart. Real credentials need none or a few dozen."""
+
+_CONTEXTS = Path(__file__).parent / "contexts"
+_CREDENTIALS_V1 = "https://www.w3.org/2018/credentials/v1"
+_ED25519_2018 = "https://w3id.org/security/suites/ed25519-2018/v1"
+_ED25519_2020 = "https://w3id.org/security/suites/ed25519-2020/v1"
+_DATA_INTEGRITY = "https://w3id.org/security/data-integrity/v2"
+_DATA_INTEGRITY_V1 = "https://w3id.org/security/data-integrity/v1"
+_SECURITY_V2 = "https://w3id.org/security/v2"
+_JWS_HEADER = {"alg": "EdDSA", "b64": False, "crit": ["b64"]}
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+_MAX_DETAIL = 300
+
+
+class NotSignable(ValueError):
+    """A document that these suites cannot sign, or whose signature would not cover all that it says."""
+
+
+@lru_cache(maxsize=1)
+def bundled_contexts() -> Contexts:
+    """The contexts that come with this service; credentials/v2 comes with openvc."""
+    files: dict[str, str] = orjson.loads((_CONTEXTS / "index.json").read_bytes())
+    return {url: orjson.loads((_CONTEXTS / name).read_bytes()) for url, name in files.items()}
+
+
+def is_bundled(url: str) -> bool:
+    return url in VC_BASE_CONTEXTS or url in bundled_contexts()
+
+
+def suite_of(proof: Mapping[str, Any]) -> Suite | None:
+    """The suite that a proof says it is of, if it is one of ours."""
+    name = proof.get("cryptosuite") if proof.get("type") == "DataIntegrityProof" else proof.get("type")
+    if (name in ("eddsa-rdfc-2022", "eddsa-jcs-2022")) != (proof.get("type") == "DataIntegrityProof"):
+        return None
+    return next((suite for suite in SUITES if suite == name), None)
+
+
+def with_context(document: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+    """The document, naming a context that defines the suite's proofs."""
+    context = document.get("@context")
+    entries = context if isinstance(context, list) else [context]
+    enough: tuple[str, ...]
+    if suite == "Ed25519Signature2018":
+        enough = (_ED25519_2018, _CREDENTIALS_V1, _SECURITY_V2)
+    elif suite == "Ed25519Signature2020":
+        enough = (_ED25519_2020,)
+    else:
+        enough = (_DATA_INTEGRITY, _DATA_INTEGRITY_V1, "https://www.w3.org/ns/credentials/v2")
+    if any(entry in enough for entry in entries if isinstance(entry, str)):
+        return dict(document)
+    return {**document, "@context": [*entries, enough[0]]}
+
+
+def to_sign(document: dict[str, Any], proof: dict[str, Any], contexts: Contexts) -> bytes:
+    """The bytes that the key of a new proof signs.
+
+    Args:
+        document: without proofs.
+        proof: its options, all but the signature; `created` as `proof_options` writes it.
+        contexts: that are not bundled.
+
+    Raises:
+        NotSignable: with what is wrong with the document.
+    """
+    suite = suite_of(proof)
+    try:
+        if suite == "eddsa-jcs-2022":
+            return _jcs_to_sign(document, proof)
+        hashes = _hashes(document, proof, contexts)
+    except Exception as error:  # noqa: BLE001  pyld raises nearly anything when a document is strange enough
+        raise NotSignable(_why(error)) from None
+    return _jws_input(_encode(_jws_header()), hashes) if suite == "Ed25519Signature2018" else hashes
+
+
+def with_signature(proof: Mapping[str, Any], signature: bytes) -> dict[str, Any]:
+    """The proof that `to_sign` was for."""
+    if suite_of(proof) == "Ed25519Signature2018":
+        return {**proof, "jws": f"{_encode(_jws_header())}..{_encode(signature)}"}
+    return {**proof, "proofValue": encode_multibase(signature)}
+
+
+def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, contexts: Contexts) -> str:
+    """Why the signature of a proof is not one of `document` by `key`, an Ed25519 key; "" if it is.
+
+    Says nothing about when, what for and by whom it may have been made.
+    """
+    try:
+        suite = suite_of(proof)
+        if suite is None:
+            return "the proof is of no suite that is known here"
+        if suite == "eddsa-jcs-2022":
+            return _jcs_why_not(document, proof, key)
+        return _rdf_why_not(suite, document, proof, key, contexts)
+    except BadSignatureError:
+        return "the signature is not one of this document by this key"
+    except Exception as error:  # noqa: BLE001  pyld raises nearly anything when a document is strange enough
+        return _why(error)
+
+
+def _rdf_why_not(suite: Suite, document: dict[str, Any], proof: dict[str, Any], key: bytes, contexts: Contexts) -> str:
+    member = "jws" if suite == "Ed25519Signature2018" else "proofValue"
+    signed = proof.get(member)
+    if not isinstance(signed, str):
+        return f"the proof has no {member}"
+    options = {name: value for name, value in proof.items() if name != member}
+    if suite != "Ed25519Signature2018":
+        signature = decode_multibase(signed)
+        VerifyKey(key).verify(_hashes(document, options, contexts), signature)
+        return ""
+    header, separator, end = signed.partition("..")
+    # Only this one header: with `b64` true, or a payload in it, the JWS would be a signature of something else.
+    if not separator or orjson.loads(_decode(header)) != _JWS_HEADER:
+        return "the proof's jws is not a detached EdDSA one with an unencoded payload"
+    VerifyKey(key).verify(_jws_input(header, _hashes(document, options, contexts)), _decode(end))
+    return ""
+
+
+def _hashes(document: dict[str, Any], options: dict[str, Any], contexts: Contexts) -> bytes:
+    """SHA-256 of the options' dataset, then of the document's.
+
+    Raises:
+        openvc.proof.errors.ProofError: the JSON and what would be signed do not say the same.
+    """
+    loader = document_loader({**bundled_contexts(), **contexts})
+    config = {**options, "@context": document.get("@context")}
+    out = b"".join(hashlib.sha256(_canonical(part, loader)).digest() for part in (config, document))
+    validate_document(document, config, loader)
+    return out
+
+
+def _canonical(document: dict[str, Any], loader: Any) -> bytes:
+    options: Any = pyld_options(loader, produceGeneralizedRdf=False)
+    canonicalization: Any = _Canonicalization()
+    text: str = canonicalization.main(jsonld.to_rdf(document, options), {"format": "application/n-quads"})
+    return text.encode()
+
+
+class _Canonicalization(URDNA2015):
+    """RDFC-1.0 as pyld has it, that gives up on a dataset made to take for ever (RDFC-1.0, section 7.1)."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._left = MAX_WORK
+
+    def hash_n_degree_quads(self, id_: str, issuer: Any) -> Any:
+        # The issuer is copied for every order that is tried.
+        self._left -= len(self.blank_node_info[id_]["quads"]) + len(issuer.order)
+        if self._left < 0:
+            raise NotSignable("too many of its nodes without an id cannot be told apart")
+        return super().hash_n_degree_quads(id_, issuer)  # type: ignore[no-untyped-call]
+
+
+class _Recorder:
+    """A signing key, as openvc wants one, that only notes what it is to sign."""
+
+    alg = "EdDSA"
+    kid = ""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def sign(self, data: bytes) -> bytes:
+        self.data = data
+        return bytes(64)
+
+
+def _jcs_to_sign(document: dict[str, Any], proof: dict[str, Any]) -> bytes:
+    recorder = _Recorder()
+    made = EddsaJcsProofSuite().add_proof(
+        document,
+        signing_key=recorder,
+        verification_method=proof["verificationMethod"],
+        proof_purpose=proof["proofPurpose"],
+        challenge=proof.get("challenge"),
+        domain=proof.get("domain"),
+        created=datetime.fromisoformat(proof["created"]),
+    )
+    if made["proof"] != with_signature(proof, bytes(64)):
+        raise NotSignable("the proof has options that cannot be signed with eddsa-jcs-2022")
+    return recorder.data
+
+
+def _jcs_why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes) -> str:
+    # When and what for is for the caller to check, for all suites alike.
+    EddsaJcsProofSuite().verify(
+        {**document, "proof": proof},
+        public_key_jwk={"kty": "OKP", "crv": "Ed25519", "x": _encode(key)},
+        expected_proof_purpose=None,
+        now=_END_OF_TIME,
+        check_temporal=False,
+    )
+    return ""
+
+
+def _jws_header() -> bytes:
+    return orjson.dumps(_JWS_HEADER)
+
+
+def _jws_input(header: str, payload: bytes) -> bytes:
+    """RFC 7797, section 3: the payload is not encoded."""
+    return header.encode("ascii") + b"." + payload
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def _why(error: BaseException) -> str:
+    """The cause that says most: pyld wraps what a loader or a step of it raised."""
+    texts: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(texts) < 4:
+        texts.append(str(seen).partition("\nDetails:")[0].strip() or type(seen).__name__)
+        seen = seen.__cause__
+    return "; ".join(dict.fromkeys(texts))[:_MAX_DETAIL]
