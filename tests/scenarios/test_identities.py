@@ -17,6 +17,7 @@ from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Stack
 from tntcore.credentials.formats import SigningError
 from tntcore.dids import key as did_key
+from tntcore.dids import peer
 from tntcore.dids.document import PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import pack_v1
@@ -132,15 +133,19 @@ async def test_binding_a_did_whose_key_is_elsewhere(
     assert len((await acme.get(f"connection?identityDid={quote(own)}"))["hits"]) == 2
 
 
+@pytest.mark.parametrize("external", ["did:key", "did:peer"])
 async def test_requests_to_the_did_that_was_made_here_are_still_read(
-    pair: tuple[Client, Client], signer: ExternalSigner
+    pair: tuple[Client, Client], signer: ExternalSigner, external: str
 ) -> None:
     acme, bolt = pair
     invited = await acme.post("invitation", {"publicDid": True})
-    await bind(acme, signer.did)
+    # One that contains its document, with other keys than are here.
+    peer_did = peer.create_2([("V", signer.public), ("A", signer.public)], [])
+    did = signer.did if external == "did:key" else peer_did
+    await bind(acme, did)
     contact = await bolt.post("contact", {"invitationUrl": invited["invitationUrl"]})
     await completed(bolt, contact["connectionUuid"])
-    assert (await only_connection(acme))["identityDid"] == signer.did
+    assert (await only_connection(acme))["identityDid"] == did
 
 
 async def test_a_did_is_bound_once(stack: Stack, pair: tuple[Client, Client], signer: ExternalSigner) -> None:
