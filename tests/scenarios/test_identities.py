@@ -20,7 +20,7 @@ from tntcore.dids import key as did_key
 from tntcore.dids import peer
 from tntcore.dids.document import PublicKey
 from tntcore.dids.multiformats import encode_verkey
-from tntcore.envelope import pack_v1
+from tntcore.envelope import pack_v1, pack_v2
 from tntcore.records import Identity
 from tntcore.tenants import KeyPairs
 
@@ -146,6 +146,17 @@ async def test_requests_to_the_did_that_was_made_here_are_still_read(
     contact = await bolt.post("contact", {"invitationUrl": invited["invitationUrl"]})
     await completed(bolt, contact["connectionUuid"])
     assert (await only_connection(acme))["identityDid"] == did
+
+    own = await acme.stack.app.services.resolver.resolve(acme.identity["did"])
+    message = {"id": "1", "type": "https://example.com/1.0/hello", "body": {}}
+    packed = pack_v2(message, to=own)
+    assert (await acme.stack.deliver(packed, "application/didcomm-encrypted+json")).status == 202
+
+    async def read() -> object:
+        hits = (await acme.get("message"))["hits"]
+        return [hit["to"] for hit in hits if hit["type"] == message["type"]]
+
+    assert await acme.stack.eventually(read) == [did]
 
 
 async def test_a_did_is_bound_once(stack: Stack, pair: tuple[Client, Client], signer: ExternalSigner) -> None:
