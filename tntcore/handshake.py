@@ -3,6 +3,11 @@
 Who may be believed when: a request is vouched for by a key of the document that it brings; a response by the signature
 of a key of the invitation over the new DID or document, and by nothing else; everything after that by the connection's
 documents.
+
+Who is told that a message was refused (RFC 0023, "Errors"): who sent a request with a document that has its key, at the
+place that this document names, by the key of the invitation; and who was asked to answer us, at the place that its
+invitation named, if the response is by a key of the invitation or of the document that this key signed. Anybody else
+learns nothing. Of a request whose document cannot be had, there is no place to tell it to.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.connections import COMPLETED, start
+from tntcore.connections import COMPLETED, connection_uuid, start
 from tntcore.dids import peer, sov
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
@@ -22,18 +27,21 @@ from tntcore.envelope.signatures import sign_attachment, sign_field, verify_atta
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.message import Message
+from tntcore.messaging.problems import is_problem_report
+from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Attached, Connection, Contact, Identity, Invitation
+from tntcore.records import Attached, Connection, Contact, Identity, Invitation, Sent, sent_id
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.transactions import Value
 from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
 
+_MAX_CONTACTS = 10  # that one sender becomes by one invitation
 MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a column holds 32,768
 
 
@@ -41,7 +49,7 @@ class Refused(Exception):
     """A message of the exchange that must not move it.
 
     Args:
-        code: for the tenant, in kebab-case. The other side is told nothing.
+        code: for the tenant, in kebab-case.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -65,6 +73,10 @@ class Effect:
         rejects: the contact is not wanted.
         attached: what came with the invitation and is to be handled once the connection is completed.
         ordinary: the message is one of an established connection, whose sender is known whatever the message does.
+        refusal: a problem report about the message, which is refused: on the connection that it came on, or to
+            `stranger`. stranger: the document of a sender with whom there is no connection.
+        reopens: the contact, which was decided upon before, waits again.
+        task: what the tenant's system is told, beside what the connection has come to.
     """
 
     connection: Connection | None = None
@@ -78,6 +90,10 @@ class Effect:
     attached: list[Attached] = field(default_factory=list)
     to_previous: bool = False
     rejects: bool = False
+    refusal: dict[str, Any] | None = None
+    stranger: dict[str, Any] | None = None
+    reopens: bool = False
+    task: dict[str, Any] | None = None
 
     @property
     def completed(self) -> bool:
@@ -110,8 +126,8 @@ class Effect:
             unit.upsert(attached.key, attached.values())
         if self.contact is not None:
             unit.create(self.contact.key, self.contact.values())
-        elif connection.state == COMPLETED or self.rejects:
-            status = "REJECTED" if self.rejects else "ACCEPTED"
+        elif connection.state == COMPLETED or self.rejects or self.reopens:
+            status = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
             change = {"status": status, "updatedAt": connection.updated_at}
             unit.upsert(Contact.row_key(connection.contact_uuid), change)
 
@@ -130,12 +146,20 @@ class Handshake:
         self._services = services
 
     async def receive(
-        self, tenant: Tenant, recipient: Recipient, message: Message, *, sender: str, vouched: bool, uuid: str
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        message: Message,
+        *,
+        sender: str,
+        vouched: bool,
+        uuid: str,
+        last: bool = False,
     ) -> Effect | None:
         """What a message of a DID exchange does; None if it belongs to none.
 
         Raises:
-            DidError: `unresolvable`: a document may be had later.
+            DidError: `unresolvable`: a document may be had later; not if this is the `last` try.
 
         Args:
             sender: the verkey that authenticated, "" if none did.
@@ -144,19 +168,21 @@ class Handshake:
         """
         step = rfc.read_step(message)
         connection = recipient.connection
+        if connection is None and sender and (declined := _declined(recipient, message, uuid)) is not None:
+            return declined
         if step is None:
             return self._first_message(connection) if vouched and connection else None
         if not sender:
             return Effect(error="sender-unknown")
         try:
             if step.kind == "request":
-                return await self._request(tenant, recipient, message, step, sender, uuid)
-            if connection is None or message.thid != connection.thid:
+                return await self._request(tenant, recipient, message, step, sender)
+            if connection is None or not await _is_on(tenant, connection, message, step, vouched=vouched):
                 return Effect(error="thread-unknown")
             if _is_connections(step.prefix) != _is_connections(connection.protocol):
                 return Effect(error="protocol-mismatch")
             if step.kind == "response":
-                return await self._response(recipient, connection, message, step, sender)
+                return await self._response(recipient, connection, message, step, sender, last=last)
             if not vouched:
                 return Effect(error="sender-not-connection")
             return self._end(connection, message, step)
@@ -165,7 +191,7 @@ class Handshake:
         except OutOfTurn:
             return Effect(error="out-of-turn")
         except (DidError, EnvelopeError) as error:
-            if error.code == UNRESOLVABLE:
+            if error.code == UNRESOLVABLE and not last:
                 raise
             return Effect(error=error.code)
 
@@ -189,14 +215,28 @@ class Handshake:
 
     # The responder.
 
-    async def _request(
-        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str, uuid: str
-    ) -> Effect:
+    async def _request(self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str) -> Effect:
         if recipient.connection is not None:
             raise OutOfTurn("a request on a connection")
         theirs = await self._their_document(message, step)
         if sender not in verkeys(theirs):
             raise Refused("request-not-accepted", "the sender's key is not in the document that it brings")
+        checked(theirs)
+        try:
+            return await self._received(tenant, recipient, message, step, sender, theirs)
+        except Refused as refused:
+            # Why is not said: which invitations there are, and whose, is the tenant's business.
+            report = self._report(step, message.thid, "request_not_accepted", "The invitation cannot be answered.")
+            return Effect(error=refused.code, refusal=report, stranger=kept(theirs))
+
+    def _report(self, step: Step, thid: str, code: str, explain: str) -> dict[str, Any]:
+        message_id = random_uuid(self._services.random)
+        return rfc.problem_report(step.prefix, message_id=message_id, thid=thid, code=code, explain=explain)
+
+    async def _received(
+        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str, theirs: DidDocument
+    ) -> Effect:
+        """Raises `Refused`."""
         now = self._services.now()
         invitation = recipient.invitation
         if invitation is None and message.pthid and not message.pthid.startswith("did:"):
@@ -214,32 +254,39 @@ class Handshake:
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
+        scope = f"contact/{theirs.id}/{sender}"
         contact = Contact(
-            uuid=delivery_uuid(uuid, "contact"),
+            uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, scope),
             status="REQUESTED",
             did=theirs.id,
             display_name=_label(message),
             created_at=now,
             updated_at=now,
         )
-        if invitation is not None and invitation.contact_uuid:
-            known = await tenant.records.get(Contact, invitation.contact_uuid)
-            contact = known or contact
+        contact_uuid = invitation.contact_uuid if invitation else ""
+        invited = await tenant.records.get(Contact, contact_uuid) if contact_uuid else None
+        if invited is not None:
+            contact = invited
+            former = await tenant.records.get(Connection, connection_uuid(identity.uuid, contact.uuid))
+            # Made with the contact, before it was invited; its messages are held.
+            if former is not None and former.state != "start":
+                raise Refused("contact-connected", "the contact of the invitation is connected already")
+        else:
+            contact.uuid, former = await _unfinished(tenant, identity, contact.uuid)
+            contact = await tenant.records.get(Contact, contact.uuid) or contact
         connection = start(identity, contact, now)
+        if former is not None:
+            # A request that is sent again takes the place of the exchange that came to nothing.
+            connection.etag, connection.created_at = former.etag, former.created_at
         connection.role = "responder"
         connection.state = rfc.move("responder", "invitation-sent", "receive request")
         connection.protocol = step.prefix
         connection.thid, connection.pthid = message.thid, message.pthid or ""
         connection.invitation_uuid = invitation.uuid if invitation else ""
         connection.contact_did = contact.did or theirs.id
-        waiting = await tenant.records.get(Connection, connection.uuid) if contact.etag else None
-        if waiting is not None:
-            # Made with the contact, before it was invited; its messages are held.
-            if waiting.state != "start":
-                raise Refused("contact-connected", "the contact of the invitation is connected already")
-            connection.etag = waiting.etag
         connection.their_did, connection.their_document = theirs.id, kept(theirs)
         effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
+        effect.reopens = bool(contact.etag) and contact.status != "REQUESTED"
         if invitation is not None and not invitation.multi_use:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
         if await tenant.auto_accept():
@@ -311,14 +358,26 @@ class Handshake:
         )
 
     async def _response(
-        self, recipient: Recipient, connection: Connection, message: Message, step: Step, sender: str
+        self, recipient: Recipient, connection: Connection, message: Message, step: Step, sender: str, *, last: bool
     ) -> Effect:
-        state = rfc.move(connection.role, connection.state, "receive response")
+        """A response that is refused leaves the request sent, and may be sent again. One to a request that was given up
+        is refused, too: to give up says nothing to the other side (RFC 0023, "Errors")."""
+        withdrawn = (connection.role, connection.state) == ("requester", "abandoned")
+        state = rfc.move(connection.role, "request-sent" if withdrawn else connection.state, "receive response")
         # While the request is on its way, all that is known of the other side is the invitation.
         inviters = recipient.their_verkeys
-        theirs = await self._answered_document(message, step, inviters, sender)
-        if sender not in verkeys(theirs) and sender not in inviters:
-            raise Refused("response-not-accepted", "the sender's key is not in the new document")
+        known = sender in inviters
+        try:
+            theirs = await self._answered_document(message, step, inviters, sender)
+            known = known or sender in verkeys(theirs)
+            _require_usable(theirs, known=known, withdrawn=withdrawn)
+        except (Refused, DidError, EnvelopeError) as error:
+            unresolvable = error.code == UNRESOLVABLE
+            if not known or (unresolvable and not last):
+                raise
+            code = "response_processing_error" if unresolvable else "response_not_accepted"
+            report = self._report(step, message.thid, code, "The response cannot be used.")
+            return Effect(error=error.code, refusal=report)
         changed = replace(connection, state=state, updated_at=self._services.now())
         changed.their_did, changed.their_document = theirs.id, kept(theirs)
         changed.contact_did = changed.contact_did or theirs.id
@@ -343,14 +402,14 @@ class Handshake:
     # Documents.
 
     async def _their_document(self, message: Message, step: Step) -> DidDocument:
-        """The requester's document. Raises `DidError`, `EnvelopeError` or `Refused`."""
+        """The requester's document, not `checked`. Raises `DidError`, `EnvelopeError` or `Refused`."""
         if step.protocol == CONNECTIONS_1_0:
             return _legacy(message.fields.get("connection"))
         did = message.fields.get("did")
         if not isinstance(did, str):
             raise Refused("request-not-accepted", "the request has no did")
         if resolvable(did):
-            return checked(await self._services.resolver.resolve(did))
+            return await self._services.resolver.resolve(did)
         verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
         document = _attached(verified.payload, did)
         if not set(verified.signers) & verkeys(document):
@@ -381,7 +440,7 @@ class Handshake:
         if rotate is None:
             # Nothing is signed: then the envelope has to be the invitation's key's own.
             _require(inviters, (sender,))
-        return checked(await self._services.resolver.resolve(did))
+        return await self._services.resolver.resolve(did)
 
     def _mine(self, protocol: str) -> Mine:
         """A new DID of ours in the form that the dialect's agents read."""
@@ -415,6 +474,14 @@ def _require(inviters: frozenset[str], signers: Sequence[str]) -> None:
         raise Refused("response-not-accepted", "it is not signed by a key of the invitation")
 
 
+def _require_usable(theirs: DidDocument, *, known: bool, withdrawn: bool) -> None:
+    if not known:
+        raise Refused("response-not-accepted", "the sender's key is not in the new document")
+    if withdrawn:
+        raise Refused("connection-abandoned", "the request was withdrawn")
+    checked(theirs)
+
+
 def resolvable(did: str) -> bool:
     """Whether the DID is of a method whose documents are looked up, and never taken from a message."""
     return did.startswith(("did:peer:0", "did:peer:2", "did:peer:4", "did:key:", "did:web:"))
@@ -439,10 +506,10 @@ def _attached(payload: bytes, did: str) -> DidDocument:
 
 def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
     if did.startswith("did:peer:1"):
-        return checked(peer.check_1(did, raw))
+        return peer.check_1(did, raw)
     if did.startswith("did:") and not did.startswith("did:sov:"):
         raise Refused("did-unsupported", "a document may be attached only for a DID that cannot be resolved")
-    return checked(parse_document(raw, qualify(did)))
+    return parse_document(raw, qualify(did))
 
 
 def checked(document: DidDocument) -> DidDocument:
@@ -471,6 +538,56 @@ def _label(message: Message) -> str:
 
 def _is_connections(protocol: str) -> bool:
     return "/connections/" in protocol or ";spec/connections/" in protocol
+
+
+def _declined(recipient: Recipient, message: Message, uuid: str) -> Effect | None:
+    """A problem report on an invitation, of any protocol, for the tenant to see; None for any other message.
+
+    Of the table's outcomes (RFC 0023: start, or abandoned) it is the first: whoever knows the invitation can send it,
+    so the invitation remains as good as it was, and the tenant may revoke it.
+    """
+    invitation = recipient.invitation
+    if invitation is None or not is_problem_report(message.type):
+        return None
+    if invitation.invitation_id not in (message.thid, message.pthid):
+        return None
+    task = {
+        "type": "invitation",
+        "uuid": invitation.uuid,
+        "status": "problem-reported",
+        "messageUuid": uuid,
+        "contactUuid": invitation.contact_uuid or None,
+        "identityUuid": invitation.identity_uuid,
+    }
+    return Effect(task=task)
+
+
+async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, *, vouched: bool) -> bool:
+    """Whether the message belongs to the connection's exchange. Agents put a report on a thread of the message that it
+    is about, or under the exchange's."""
+    if message.thid == connection.thid:
+        return True
+    if step.kind != "problem-report" or not vouched:
+        return False
+    if message.pthid == connection.thid:
+        return True
+    thread = action_uuid(connection.uuid, connection.thid)
+    for name in (message.thid, message.pthid):
+        sent = await tenant.records.get(Sent, sent_id(connection.uuid, name)) if name else None
+        if sent is not None and sent.action_uuid == thread:
+            return True
+    return False
+
+
+async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[str, Connection | None]:
+    """The contact (uuid) that a sender becomes: the first one, beginning with `uuid`, whose exchange is not completed,
+    and that exchange. Raises `Refused`."""
+    for _ in range(_MAX_CONTACTS):
+        former = await tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
+        if former is None or former.state != COMPLETED:
+            return uuid, former
+        uuid = delivery_uuid(uuid, "contact")
+    raise Refused("contact-connected", f"the sender is connected {_MAX_CONTACTS} times already")
 
 
 def is_good(invitation: Invitation, now: int) -> bool:

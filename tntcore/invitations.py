@@ -232,6 +232,12 @@ class Invitations:
     async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
         """A tenant's word on a connection that waits for it, or on one that is to be given up.
 
+        A request that is rejected is over here: `abandoned`, and its contact REJECTED. The other side is told
+        `request_not_accepted`, which RFC 0023 ("Errors") has for an active rejection, and which is all that agents
+        understand; by it they may ask again. Then the same sender at a reusable invitation, or at a public DID, waits
+        for a new decision, as the same contact; one at a single-use invitation, which it has used, is refused. What we
+        asked for ourselves is given up without a word: a response to it that still comes is refused.
+
         Raises:
             Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
         """
@@ -265,12 +271,16 @@ class Invitations:
             self._first_contact.turn_away(changed, effect)
         elif (changed.role, changed.state) == ("responder", "request-received"):
             changed.state = rfc23.move("responder", "request-received", "send problem-report")
-            inviter = await self._inviter(tenant, changed)
-            if inviter is not None and inviter.invitation is not None and not changed.keys:
-                # Nothing was made for this connection yet: the invitation's key speaks for the last time.
-                keys = KeyPairs.deserialise(tenant.records.open(inviter.invitation.keys, inviter.invitation.key))
+            inviter: Invitation | Identity | None
+            if changed.invitation_uuid:
+                inviter = await tenant.records.get(Invitation, changed.invitation_uuid)
+            else:
+                inviter = await tenant.records.get(Identity, changed.identity_uuid)
+            if inviter is not None and not changed.keys:
+                # Nothing was made for this connection yet: the key that the request was for speaks.
+                keys = KeyPairs.deserialise(tenant.records.open(inviter.keys, inviter.key))
                 changed.keys = tenant.records.seal(keys.serialise(), changed.key)
-                changed.my_did, changed.my_document = inviter.invitation.did, inviter.invitation.document
+                changed.my_did, changed.my_document = inviter.did, inviter.document
             if changed.keys:
                 effect.replies.append(
                     rfc23.problem_report(

@@ -304,6 +304,7 @@ class Delivery(Record):
     response_status: int = 0
     duration: int = 0
     error: str = ""
+    stranger: bytes | None = None  # of a message on no connection: to whom, sealed
 
 
 @dataclass(kw_only=True, slots=True)

@@ -55,6 +55,24 @@ async def refused(client: Client, message_id: str, code: str) -> None:
     assert not record.contact_uuid
 
 
+async def told(agent: Agent, request: Json, protocol: str, key: str, code: str = "request_not_accepted") -> Json:
+    """The problem report about this message that the agent got, by `key` and in the words of the dialect."""
+
+    async def check() -> tuple[Json, str] | None:
+        return next(
+            (one for one in agent.heard("/problem_report") if one[0]["~thread"]["thid"] == request["@id"]), None
+        )
+
+    try:
+        message, sender = await agent.stack.eventually(check)
+    except TimeoutError:
+        raise AssertionError([(one["@type"], one.get("~thread")) for one, _ in agent.heard()]) from None
+    assert (message["@type"], sender) == (f"{protocol}/problem_report", key)
+    assert (message["problem-code"], message["description"]["code"]) == (code, code)
+    assert message["explain"]
+    return message  # type: ignore[no-any-return]
+
+
 async def state_of(client: Client, connection: str) -> str:
     return str((await client.get(f"connection/{connection}"))["state"])
 

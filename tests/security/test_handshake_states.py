@@ -21,7 +21,7 @@ from tests.security.handshakes import (
     state_of,
     stored,
 )
-from tests.stack import Client, Stack
+from tests.stack import Client, Receiver, Stack
 from tests.unit.protocols.test_did_exchange import CELLS
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Role, State
 from tntcore.records import Connection, Message
@@ -93,11 +93,12 @@ async def test_every_message_in_every_state(
         outcomes[case] = (records[message["@id"]].status, states[connection.uuid])
         assert bool(records[message["@id"]].error) is not let_in, case
     assert outcomes == wanted
-    # A response is answered, and nothing else.
-    answered = sum(wanted[case] == ("RECEIVED", "completed") and case[1] == "response" for case in cases)
-    assert answered == (role == "requester")
+    # A response is answered, and nothing else: one to a request that was given up, that it is refused.
+    answered = [case[0] for case in cases if case[1] == "response" and case[0] in ("request-sent", "abandoned")]
     await asyncio.sleep(0.3)
-    assert len(agent.heard()) == answered
+    assert len(agent.heard()) == (len(answered) if role == "requester" else 0)
+    reports = [message for message, _ in agent.heard("/problem_report")]
+    assert [one["problem-code"] for one in reports] == ["response_not_accepted"] * (role == "requester")
     relayed = {got.json()["message"]["@id"] for got in hook.got}
     assert relayed == {
         message["@id"] for case, message in zip(cases, messages, strict=True) if "RECEIVED" in wanted[case]
@@ -107,17 +108,33 @@ async def test_every_message_in_every_state(
 @DIALECT
 @pytest.mark.parametrize("auto", [True, False])
 async def test_every_message_to_an_invitation(tenant: Client, agent: Agent, protocol: str, auto: bool) -> None:
-    """That is the state `invitation-sent`. Who could send a problem report is anyone: it gives nothing up."""
+    """That is the state `invitation-sent`. Who could send a problem report is anyone: the tenant is told, and nothing
+    is given up. Of the table's outcomes that is the first, from which the tenant may invite again."""
+    assert CELLS["responder", "invitation-sent", "receive problem-report"] == ["start", "abandoned"]
+    tasks = Receiver()
+    await tasks.start()
+    tenant.receivers.append(tasks)
+    await tenant.post("settings/TASK_WEBHOOK", {"setting": [{"url": tasks.url, "match": "^invitation$"}]}, 200)
     await tenant.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoAcceptConnections": auto}}, 200)
     made, pthid, key = await invited(tenant)
     request = agent.request(protocol, pthid)
     for message in (
         agent.response(protocol, request["@id"], agent.keys.ed25519),
         report(protocol, request["@id"]),
-        report(protocol, pthid, "no-longer-wanted"),
         *([complete(protocol, request)] if protocol != CONNECTIONS_1_0 else []),
     ):
         await refused(tenant, await agent.send(message, key), "thread-unknown")
+    declined = [
+        report(protocol, pthid, "no-longer-wanted"),
+        {**report(protocol, new_id()), "~thread": {"pthid": pthid}},
+        {**report(protocol, pthid), "@type": "https://didcomm.org/out-of-band/1.1/problem-report"},
+    ]
+    for message in declined:
+        kept = await stored(tenant, await agent.send(message, key))
+        assert (kept.status, kept.error, kept.authenticated, kept.contact_uuid) == ("RECEIVED", "", False, "")
+        got = (await tasks.until(lambda hook: hook.json()["messageUuid"] == kept.uuid)).json()  # noqa: B023
+        assert (got["type"], got["uuid"], got["status"]) == ("invitation", made["uuid"], "problem-reported")
+    assert agent.heard() == []
     assert (await tenant.get(f"invitation/{made['uuid']}"))["status"] == "ACTIVE"
     assert await connections(tenant) == []
     await agent.send(request, key)

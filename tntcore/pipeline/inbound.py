@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from tntcore.allowance import Allowance
 from tntcore.caching import SharedCache
 from tntcore.connectionless import Connectionless
 from tntcore.connections import COMPLETED
@@ -30,9 +31,10 @@ from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, attached_item, delivery_uuid, relay_item
-from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.pipeline.relay import redeliver
+from tntcore.pipeline.strangers import write_to
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
@@ -57,6 +59,7 @@ _SETTLED = (COMPLETED, "abandoned")
 _STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
+_REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
 
 
 class Inbound:
@@ -74,6 +77,7 @@ class Inbound:
         self._opener = Opener(services, self._first_contact)
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
+        self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
 
@@ -211,7 +215,7 @@ class Inbound:
         """
         message = Message.read(opened.plaintext, opened.version)
         try:
-            effect = await self._effect(tenant, recipient, message, opened, uuid) if proven else None
+            effect = await self._effect(tenant, recipient, message, opened, uuid, last) if proven else None
         except DidError as error:
             if not last:
                 raise NotYet("a document cannot be had now") from error
@@ -239,13 +243,13 @@ class Inbound:
             await self._publish(tenant, recipient, receipt)
 
     async def _effect(
-        self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str
+        self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str, last: bool
     ) -> Effect | None:
         """What the message does to the connection itself: to begin, change or end it."""
         effect = (
             await self._first_contact.receive(tenant, recipient, message, sender=opened.kid, vouched=opened.sender)
             or await self._handshake.receive(
-                tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid
+                tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid, last=last
             )
             or await self._connectionless.receive(tenant, recipient, message, opened.kid)
         )
@@ -329,6 +333,8 @@ class Inbound:
         if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
             task = connection_task(effect.connection)
             receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
+        if effect is not None and effect.task is not None:
+            receipt.tasks += await task_deliveries(tenant, effect.task, source=receipt.stored.uuid, now=now)
         replies = [*(effect.replies if effect else ())]
         if connection is not None and connection.state != "request-received":
             replies += transition.replies
@@ -345,6 +351,8 @@ class Inbound:
                 )
                 for number, reply in enumerate(replies)
             ]
+        elif effect is not None and effect.refusal is not None:
+            receipt.answers = await self._refusal(tenant, recipient, effect, receipt)
         receipt.failures = await self._failed_actions(
             tenant, recipient, message, transition.failed_threads, opened.plaintext
         )
@@ -352,6 +360,23 @@ class Inbound:
         receipt.dedup.deliveries = [delivery.uuid for delivery in effects]
         if receipt.listed is not None:
             receipt.listed.deliveries = receipt.dedup.deliveries
+
+    async def _refusal(self, tenant: Tenant, recipient: Recipient, effect: Effect, receipt: Receipt) -> list[Outgoing]:
+        """The problem report about a refused message; none where there were too many of late, which whoever makes us
+        send them, to wherever it likes, will not mind."""
+        if not self._refusals.take(recipient.scope):
+            self._services.meter.count("inbound.unanswered")
+            return []
+        plaintext, now = orjson.dumps(effect.refusal), receipt.stored.created_at
+        message_uuid = delivery_uuid(receipt.stored.uuid, "answer/0")
+        connection = recipient.connection
+        if effect.stranger is not None:
+            document = effect.stranger
+            return [await write_to(tenant, recipient, document, plaintext, message_uuid=message_uuid, now=now)]
+        if connection is None:
+            return []
+        thread = Action(uuid=action_uuid(connection.uuid, connection.thid))
+        return [await write(tenant.records, connection, thread, plaintext, message_uuid=message_uuid, now=now)]
 
     async def _commit(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> bool:
         """Commits the receipt; whether there is anything new to publish. Raises `Changed`."""

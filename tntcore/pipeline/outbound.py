@@ -25,6 +25,7 @@ from tntcore.messaging.compose import introduced, to_v2
 from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
+from tntcore.pipeline.strangers import peer_of
 from tntcore.records import Action, Connection, Delivery, Held, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -102,7 +103,11 @@ class Outbound:
         return True
 
     async def _send(self, tenant: Tenant, item: Item, now: int) -> Attempted:
-        peer = await self._services.tenants.recipient(tenant, "connection", item["n"])
+        tenants = self._services.tenants
+        if item["n"]:
+            peer = await tenants.recipient(tenant, "connection", item["n"])
+        else:
+            peer = await peer_of(tenants, tenant, item["d"])
         if peer is None or peer.connection is None or peer.theirs is None:
             return Attempted.failed_for_good("connection-gone")
         plaintext = await self._plaintext(tenant, item)
@@ -213,6 +218,7 @@ def write_outcome(unit: Unit, item: Item, status: str, now: int) -> None:
     """Adds to the unit of work that ends a delivery what its message and action then say."""
     sent = "SENT" if status == "DELIVERED" else "FAILED"
     unit.merge(Message.row_key(item["u"]), {"status": sent, "updatedAt": now})
-    unit.upsert(Action.row_key(item["a"]), {"typeStatus": sent, "updatedAt": now})
+    if item["a"]:
+        unit.upsert(Action.row_key(item["a"]), {"typeStatus": sent, "updatedAt": now})
     if "held" in item:
         unit.delete(Held.row_key(item["held"]))

@@ -43,8 +43,9 @@ class Outgoing:
         completed at this very moment, the message must not be held."""
         for record in (self.entry, self.message, self.delivery):
             unit.create(record.key, record.values())
-        sent = Sent(uuid=sent_id(self.connection.uuid, self.message.message_id), action_uuid=self.message.action_uuid)
-        unit.upsert(sent.key, sent.values())
+        if self.connection.uuid:
+            sent = sent_id(self.connection.uuid, self.message.message_id)
+            unit.upsert(Sent.row_key(sent), Sent(uuid=sent, action_uuid=self.message.action_uuid).values())
         if self.message.status == "HELD":
             waiting = Held(
                 uuid=f"{self.connection.uuid}.{self.message.uuid}",

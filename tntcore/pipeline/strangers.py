@@ -1,0 +1,56 @@
+"""Messages to who is no contact: a problem report about its request is all that it gets.
+
+There is no connection, so that strangers cannot make any; what the sender needs is in the delivery's row, sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from tntcore.pipeline.outgoing import Outgoing, write
+from tntcore.records import Action, Connection, Delivery
+from tntcore.tenants import Recipient, Tenant, Tenants, document_of
+
+
+async def write_to(
+    tenant: Tenant,
+    recipient: Recipient,
+    document: Mapping[str, Any],
+    plaintext: bytes,
+    *,
+    message_uuid: str,
+    now: int,
+) -> Outgoing:
+    """The rows of a message that the key of an invitation, or identity, sends to the subject of a document.
+
+    Args:
+        recipient: the invitation or identity.
+        document: as a connection keeps it.
+    """
+    nobody = Connection(uuid="", identity_did=recipient.identity_did, contact_did=str(document["id"]))
+    outgoing = await write(tenant.records, nobody, Action(uuid=""), plaintext, message_uuid=message_uuid, now=now)
+    owner = "invitation" if recipient.invitation is not None else "identity"
+    stranger = orjson.dumps({"owner": owner, "uuid": recipient.scope, "document": document})
+    outgoing.delivery.stranger = tenant.records.seal(stranger, _name(outgoing.delivery))
+    return outgoing
+
+
+async def peer_of(tenants: Tenants, tenant: Tenant, delivery_uuid: str) -> Recipient | None:
+    """Who sends such a message, and to whom, as if they had a connection; None if either is gone."""
+    delivery = await tenant.records.get(Delivery, delivery_uuid)
+    if delivery is None or not delivery.stranger:
+        return None
+    stranger = orjson.loads(tenant.records.open(delivery.stranger, _name(delivery)))
+    speaker = await tenants.recipient(tenant, stranger["owner"], stranger["uuid"])
+    if speaker is None:
+        return None
+    document = stranger["document"]
+    return replace(speaker, connection=Connection(uuid=""), theirs=document_of(document["id"], document))
+
+
+def _name(delivery: Delivery) -> str:
+    return f"{delivery.key}/stranger"
