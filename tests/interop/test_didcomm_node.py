@@ -100,6 +100,7 @@ class NodeAgent:
 
     def __init__(self, agent: Agent, library: Library) -> None:
         self._agent, self._library = agent, library
+        self._met: dict[str, DidDocument] = {}
         self._know_myself()
 
     @property
@@ -125,9 +126,14 @@ class NodeAgent:
         assert made["kid"] == kid
         return str(made["jwt"])
 
+    def meet(self, document: DidDocument) -> None:
+        """Whose DID says less than its document."""
+        self._met[document.id] = document
+        self._library.learn(document)
+
     async def send(self, message: Entity, to: str, *, signed: bool = False) -> Entity:
         """What the library says of the envelope that it made."""
-        self._library.learn(peer.resolve(to))
+        self._library.learn(self._met.get(to) or peer.resolve(to))
         whole = {"typ": "application/didcomm-plain+json", "from": self.did, "to": [to], "body": {}, **message}
         more = {"signBy": self.did} if signed else {}
         made = await self._library.ask("pack", message=whole, to=to, **{"from": self.did}, **more)
@@ -237,6 +243,47 @@ async def test_we_answer_an_invitation_of_nodes(tenant: Client, node: NodeAgent)
     assert "pthid" not in (await node.heard(BASIC_2, body={"content": "answered"})).message
     await node.send({"id": "1", **basic_2("from the inviter")}, ping.sender)
     assert (await arrived(tenant, "from the inviter"))["contactUuid"] == contact["uuid"]
+
+
+async def test_node_answers_what_is_attached_to_a_public_dids_invitation(tenant: Client, node: NodeAgent) -> None:
+    request = {"@type": "https://example.org/trade/1.0/offer", "price": 3}
+    invited = await invite(tenant, publicDid=True, requests=[request])
+    content = invited["invitation"]
+    did = content["from"]
+    public = await tenant.stack.app.services.resolver.resolve(did)
+    node.meet(public)
+    offer = content["attachments"][0]["data"]["json"]
+    assert (did, offer["from"], offer["body"]) == (tenant.identity["did"], did, {"price": 3})
+    thread = {"thid": offer["id"], "pthid": content["id"]}
+    await node.send({"id": "1", **thread, **basic_2("yes")}, did)
+    got = await arrived(tenant, "yes")
+    await tenant.post(f"action/{got['actionUuid']}", {"data": {"message": basic_2("good")}}, 200)
+    heard = await node.heard(BASIC_2, body={"content": "good"}, thid=offer["id"])
+    prior = heard.meta["from_prior"]
+    assert (prior["iss"], prior["sub"]) == (did, heard.sender)
+    await node.send({"id": "2", "thid": offer["id"], **basic_2("thanks")}, heard.sender)
+    assert (await arrived(tenant, "thanks"))["actionUuid"] == got["actionUuid"]
+
+
+async def test_we_answer_what_is_attached_to_an_invitation_of_nodes(tenant: Client, node: NodeAgent) -> None:
+    hook = tenant.receivers[0]
+    offer = {"type": "https://example.org/trade/1.0/offer", "id": "offer", "from": node.did, "body": {"price": 3}}
+    attached = [{"id": "request-0", "media_type": "application/didcomm-plain+json", "data": {"json": offer}}]
+    invitation = {
+        "type": "https://didcomm.org/out-of-band/2.0/invitation",
+        "id": "asked-by-node",
+        "from": node.did,
+        "body": {"accept": ["didcomm/v2"]},
+        "attachments": attached,
+    }
+    await accept(tenant, invitation)
+    ping = await node.heard(PING, pthid="asked-by-node")
+    await node.send({"id": "pong", "type": PONG, "thid": ping.message["id"]}, ping.sender)
+    await until_received(tenant, PONG)
+    got = (await hook.until(lambda hook: hook.json()["message"]["id"] == "offer")).json()
+    await tenant.post(f"action/{got['actionUuid']}", {"data": {"message": basic_2("yes")}}, 200)
+    answer = await node.heard(BASIC_2, body={"content": "yes"})
+    assert (answer.message["thid"], answer.message["pthid"]) == ("offer", "asked-by-node")
 
 
 async def test_node_takes_a_new_did(tenant: Client, node: NodeAgent) -> None:

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tntcore.errors import Problem
-from tntcore.messaging.compose import PLAINTEXT_TYP, prefill_v1, to_v2
+from tntcore.messaging.compose import PLAINTEXT_TYP, introduced, prefill_v1, to_v2
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.types import DIDCOMM_ORG
 
@@ -82,6 +83,43 @@ def test_prefill_refuses_what_no_agent_could_read(message: dict[str, Any], named
         prefill_v1(message, thid="th", new_id="new")
     assert (caught.value.status, caught.value.code) == (400, "message-invalid")
     assert caught.value.detail.startswith(named + " ")
+
+
+@pytest.mark.parametrize(
+    ("message", "filled"),
+    [
+        ({"@type": "t"}, {"@type": "t", "@id": "new", "~thread": {"pthid": "p", "thid": "th"}}),
+        (
+            {"@type": "t", "@id": "i", "~thread": {"pthid": "own"}},
+            {"@type": "t", "@id": "i", "~thread": {"pthid": "own", "thid": "th"}},
+        ),
+        ({"type": "t"}, {"type": "t", "id": "new", "thid": "th", "pthid": "p"}),
+        ({"type": "t", "pthid": "own"}, {"type": "t", "id": "new", "thid": "th", "pthid": "own"}),
+    ],
+)
+def test_prefill_under_a_parent_thread(message: dict[str, Any], filled: dict[str, Any]) -> None:
+    before = deepcopy(message)
+    assert prefill_v1(message, thid="th", new_id="new", pthid="p") == filled
+    assert message == before
+
+
+def test_introduced() -> None:
+    service = {"recipientKeys": ["k"], "serviceEndpoint": "https://a.example"}
+
+    def introduce(message: dict[str, Any]) -> Any:
+        return orjson.loads(introduced(orjson.dumps(message), service=service, pthid="p"))
+
+    plain = {"@type": "t", "@id": "i", "~thread": {"thid": "th", "sender_order": 1}, "content": "c"}
+    assert introduce(plain) == {
+        **plain,
+        "~service": service,
+        "~thread": {"thid": "th", "sender_order": 1, "pthid": "p"},
+    }
+    assert introduce({"@type": "t"}) == {"@type": "t", "~service": service, "~thread": {"pthid": "p"}}
+    own = {"@type": "t", "~service": {"own": 1}, "~thread": {"pthid": "own"}}
+    assert introduce(own) == own
+    v2 = {"type": "t", "id": "i", "body": {}}
+    assert introduce(v2) == v2
 
 
 def test_to_v2() -> None:

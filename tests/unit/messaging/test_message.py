@@ -114,6 +114,28 @@ def test_decorator_keys_v2() -> None:
     assert decorator_keys(message) == ("please_ack", "lang", "attachments", "~timing", "f1", "f2")
 
 
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        ("out-of-band/2.0/invitation", "requests~attach"),
+        ("issue-credential/2.0/propose-credential", "filters~attach"),
+        ("issue-credential/2.0/offer-credential", "offers~attach"),
+        ("issue-credential/3.0/request-credential", "requests~attach"),
+        ("issue-credential/2.0/issue-credential", "credentials~attach"),
+        ("present-proof/2.0/propose-presentation", "proposals~attach"),
+        ("present-proof/2.0/request-presentation", "request_presentations~attach"),
+        ("present-proof/3.0/presentation", "presentations~attach"),
+    ],
+)
+def test_decorator_keys_v2_have_what_v1_calls_the_attachments(type_: str, key: str) -> None:
+    for prefix in ("https://didcomm.org/", "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/"):
+        message = {"type": prefix + type_, "id": "i", "attachments": [{"format": "f"}]}
+        assert decorator_keys(read(message)) == ("attachments", key, "f")
+        assert key not in decorator_keys(read({**message, "attachments": []}))
+        assert key not in decorator_keys(read({**message, "type": f"{prefix}{type_}s"}))
+        assert key not in decorator_keys(read({"@type": prefix + type_, "attachments": [{}]}))
+
+
 def test_decorator_keys_are_bounded() -> None:
     message = read({"@type": "t"} | {f"~{n}": 1 for n in range(1000)} | {"~" * 2000: 1})
     assert len(decorator_keys(message)) == MAX_KEYS
