@@ -364,6 +364,57 @@ class Attached(Record):
     body: bytes = b""
 
 
+@dataclass(kw_only=True, slots=True)
+class Schema(Record):
+    """An AnonCreds schema that an identity published as `schema_id`."""
+
+    KIND: ClassVar[str] = "schema"
+    identity_uuid: str = ""
+    issuer_id: str = ""
+    schema_id: str = ""
+    name: str = ""
+    version: str = ""
+    attributes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class CredentialDefinition(Record):
+    """An AnonCreds credential definition that an identity published. `private` is sealed; where it is too large for a
+    row, it is in a blob. With `max_credentials` there is a revocation registry, in which `issued` numbers are taken."""
+
+    KIND: ClassVar[str] = "credential-definition"
+    identity_uuid: str = ""
+    issuer_id: str = ""
+    credential_definition_id: str = ""
+    schema_id: str = ""
+    tag: str = ""
+    attributes: list[str] = field(default_factory=list)
+    private: bytes = b""
+    revocation_registry_id: str = ""
+    max_credentials: int = 0
+    issued: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class RevocationStatus(Record):
+    """A status list that was published: public. Its uuid is `<digest of the registry>.<time, the newest first>`."""
+
+    KIND: ClassVar[str] = "revocation-status"
+    content: bytes = b""
+
+    @staticmethod
+    def uuid_at(digest: str, timestamp: int) -> str:
+        return f"{digest}.{10**11 - timestamp:012d}"
+
+
+@dataclass(kw_only=True, slots=True)
+class LinkSecret(Record):
+    """What binds AnonCreds credentials to their holder, sealed: one for each principal, never shown to anybody."""
+
+    KIND: ClassVar[str] = "link-secret"
+    value: bytes = b""
+
+
 def short_hash(text: str | bytes) -> str:
     """32 hexadecimal characters that stand for a text too long, or with characters not allowed, in a key."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]

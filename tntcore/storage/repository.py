@@ -132,5 +132,12 @@ class Repository:
     async def delete_body(self, message_uuid: str) -> None:
         await self._storage.bodies.delete(self._blob(message_uuid))
 
+    async def publish(self, name: str, content: bytes) -> None:
+        """Keeps what anybody may read. `name` is one of ours, never a caller's."""
+        await self._storage.bodies.put(self._blob(f"public/{name}"), content)
+
+    async def published(self, name: str) -> bytes | None:
+        return await self._storage.bodies.get(self._blob(f"public/{name}")) if _UUID.fullmatch(name) else None
+
     def _blob(self, message_uuid: str) -> str:
         return f"{self.principal}/{message_uuid}"

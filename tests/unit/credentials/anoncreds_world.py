@@ -1,0 +1,134 @@
+"""An issuer, a holder and a verifier of AnonCreds in one process: the registry reads what the issuer published."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tntcore.credentials.anoncreds_common import Tools
+from tntcore.credentials.anoncreds_credential import AnonCreds, preview_of
+from tntcore.credentials.anoncreds_issuer import Issuer, newest_status, published_resource
+from tntcore.credentials.anoncreds_proof import AnonCredsProof
+from tntcore.credentials.anoncreds_registry import Registries, TailsFiles, WebRegistry
+from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Received, Verified
+from tntcore.credentials.workers import Workers
+from tntcore.custody import DataKey
+from tntcore.dids.document import PublicKey
+from tntcore.records import CredentialDefinition, Identity, Schema
+from tntcore.storage.repository import Repository
+from tntcore.storage.storage import Storage
+
+HOST = "https://issuer.example/api/identity/"
+
+
+class NoSigner:
+    """AnonCreds sign with the keys of their definitions."""
+
+    kid = "did:web:issuer.example#none"
+
+    @property
+    def key(self) -> PublicKey:
+        raise AssertionError("asked for a key")
+
+    async def sign(self, data: bytes) -> bytes:
+        raise AssertionError("asked to sign")
+
+
+@dataclass
+class Tenant:
+    identity: Identity
+    party: Party
+
+    @property
+    def records(self) -> Repository:
+        return self.party.records
+
+
+class World:
+    """`now` is the clock, in milliseconds; `tampered` what a URL answers instead."""
+
+    def __init__(self, storage: Storage, workers: Workers) -> None:
+        self.storage, self.workers = storage, workers
+        self.now = 1_800_000_000_000
+        self.tampered: dict[str, bytes] = {}
+        self._tenants: dict[str, Tenant] = {}
+        self._numbers = iter(range(1, 1_000_000))
+        self.registry = Registries([WebRegistry(self.fetch, lambda: self.now / 1000)])
+        tails = TailsFiles(self.fetch, lambda: self.now / 1000)
+        self.tools = Tools(workers, self.registry, tails, lambda: self.now, secrets.token_bytes)
+        self.issuer = Issuer(workers, self.registry, lambda: self.now, self._uuid)
+        self.credentials = AnonCreds(self.tools, self.issuer)
+        self.proofs = AnonCredsProof(self.tools)
+
+    def _uuid(self) -> str:
+        return f"{next(self._numbers):032x}"
+
+    def tenant(self) -> Tenant:
+        uuid = secrets.token_hex(16)
+        identity = Identity(uuid=uuid, did=f"did:web:issuer.example:api:identity:{uuid}", method="did:web")
+        records = Repository(self.storage, secrets.token_hex(16), DataKey(secrets.token_bytes(32)))
+        self._tenants[uuid] = Tenant(identity, Party(identity.did, NoSigner(), records))
+        return self._tenants[uuid]
+
+    async def fetch(self, url: str, maximum: int) -> bytes:
+        """What the HTTP routes answer."""
+        uuid, _, digest, *rest = url.removeprefix(HOST).split("/")
+        records = self._tenants[uuid].records
+        content = await published_resource(records, uuid, digest)
+        if rest:
+            status = await newest_status(records, digest, int(rest[1]))
+            content = status.content if status else None
+        content = self.tampered.get(url, content)
+        if content is None or len(content) > maximum:
+            raise FormatError("not-published", url)
+        return content
+
+    async def define(
+        self, issuer: Tenant, attributes: Sequence[str], maximum: int = 0
+    ) -> tuple[Schema, CredentialDefinition]:
+        name = f"schema {next(self._numbers)}"
+        schema = await self.issuer.create_schema(issuer.records, issuer.identity, name, "1.0", attributes)
+        return schema, await self.issuer.create_definition(
+            issuer.records, issuer.identity, schema.schema_id, "default", maximum
+        )
+
+    async def exchange(
+        self, issuer: Tenant, holder: Tenant, definition: CredentialDefinition, values: Mapping[str, str]
+    ) -> tuple[Issuing, Any]:
+        """What the holder knows when the credential comes, and the credential."""
+        content = {"credentialDefinitionId": definition.credential_definition_id, "attributes": values}
+        preview = preview_of(content)
+        offer = await self.credentials.offer(issuer.party, Issuing(), content)
+        known = Issuing(offer=offer.value, preview=preview)
+        request = await self.credentials.request(holder.party, known, None)
+        known = replace(known, request=request.value)
+        credential = await self.credentials.issue(issuer.party, known, None)
+        return replace(known, secret=request.secret), credential.value
+
+    async def issued(
+        self, issuer: Tenant, holder: Tenant, definition: CredentialDefinition, values: Mapping[str, str]
+    ) -> Held:
+        known, credential = await self.exchange(issuer, holder, definition, values)
+        received = await self.receive(holder, known, credential)
+        assert received.verification.verified, received.verification.checks
+        return replace(received.held, uuid=self._uuid())
+
+    async def receive(self, holder: Tenant, known: Issuing, credential: Any) -> Received:
+        return await self.credentials.receive(holder.party, known, credential)
+
+    async def ask(self, verifier: Tenant, **asked: Any) -> Any:
+        return (await self.proofs.request(verifier.party, None, asked)).value
+
+    async def show(self, holder: Tenant, request: Any, *held: Held, **chosen: Any) -> Any:
+        return (await self.proofs.present(holder.party, request, held, chosen or None)).value
+
+    async def verify(self, verifier: Tenant, request: Any, presentation: Any) -> Verified:
+        return await self.proofs.verify(verifier.party, request, presentation)
+
+
+def failed(verified: Verified) -> set[str]:
+    """Names of the checks that were not passed."""
+    assert not verified.verification.verified
+    return {check.name for check in verified.verification.checks if check.passed is not True}

@@ -1,0 +1,107 @@
+"""What issuing, holding and proving have in common: attribute encoding, the state of revocation, the link secret."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tntcore.credentials import anoncreds_work as work
+from tntcore.credentials.anoncreds_registry import Json, Registry, TailsFiles
+from tntcore.credentials.formats import FormatError, Held
+from tntcore.credentials.workers import Workers
+from tntcore.records import LinkSecret
+from tntcore.storage.commit import Exists, Unit
+from tntcore.storage.repository import Repository
+
+_INT32 = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """
+    Attributes:
+        now: milliseconds since 1970.
+        random: so many random bytes.
+    """
+
+    workers: Workers
+    registry: Registry
+    tails: TailsFiles
+    now: Callable[[], int]
+    random: Callable[[int], bytes]
+
+    async def link_secret(self, records: Repository) -> str:
+        """The principal's, made when it is first needed."""
+        kept = await records.get(LinkSecret, "default")
+        if kept is None:
+            now = self.now()
+            made = LinkSecret(uuid="default", created_at=now, updated_at=now)
+            secret: str = await self.workers.run(work.link_secret)
+            made.value = records.seal(secret.encode(), made.key)
+            unit = Unit()
+            unit.create(made.key, made.values())
+            try:
+                await records.commit(unit)
+            except Exists:
+                return await self.link_secret(records)
+            return secret
+        return records.open(kept.value, kept.key).decode()
+
+    async def revocation_registry(self, identifier: str, definition_id: str, definition: Json) -> Json:
+        """Raises `FormatError` where the registry is not one of the credential definition."""
+        registry = await self.registry.revocation_registry_definition(identifier)
+        if registry["credDefId"] != definition_id or registry["issuerId"] != definition["issuerId"]:
+            raise FormatError("revocation-registry-mismatch", "the registry is not one of the credential definition")
+        return registry
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`Held.secret` of an AnonCreds credential.
+
+    Attributes:
+        credential: as its holder keeps it; with the blinding taken off.
+        metadata: of the request. link_secret: that it was requested with.
+        tags: what restrictions compare: `schema_id, schema_issuer_id, schema_name, schema_version, issuer_id,
+            cred_def_id`, and `rev_reg_id`.
+    """
+
+    credential: str
+    metadata: str
+    link_secret: str
+    tags: Mapping[str, str]
+
+    def serialise(self) -> bytes:
+        return orjson.dumps([self.credential, self.metadata, self.link_secret, dict(self.tags)])
+
+    @staticmethod
+    def read(held: Held) -> Kept:
+        return Kept(*orjson.loads(held.secret))
+
+
+def encode(raw: str) -> str:
+    """An attribute's value as a number (AnonCreds Specification, "Encoding Attribute Data"): one of 32 bits as it is,
+    anything else as its SHA-256."""
+    if _INT32.fullmatch(raw) and -(2**31) <= int(raw) < 2**31:
+        return str(int(raw))
+    return str(int.from_bytes(hashlib.sha256(raw.encode("utf-8", "surrogatepass")).digest(), "big"))
+
+
+def tags_of(schema_id: str, schema: Json, definition_id: str, definition: Json) -> dict[str, str]:
+    return {
+        "schema_id": schema_id,
+        "schema_issuer_id": schema["issuerId"],
+        "schema_name": schema["name"],
+        "schema_version": schema["version"],
+        "issuer_id": definition["issuerId"],
+        "cred_def_id": definition_id,
+    }
+
+
+def object_with(value: Any, *names: str) -> bool:
+    return isinstance(value, dict) and all(name in value for name in names)

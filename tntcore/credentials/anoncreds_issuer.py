@@ -1,0 +1,331 @@
+"""What an issuer of AnonCreds publishes (schemas, credential definitions, revocation registries), and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tntcore.credentials import anoncreds_work as work
+from tntcore.credentials.anoncreds_registry import (
+    MAX_ATTRIBUTES,
+    Registry,
+    is_revoked,
+    resource_id,
+    resource_url,
+    same_name,
+    split_resource,
+)
+from tntcore.credentials.formats import FormatError
+from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.errors import DidError, Problem
+from tntcore.records import CredentialDefinition, Identity, RevocationStatus, Schema
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.repository import Repository
+
+DEFAULT_CREDENTIALS, MAX_CREDENTIALS = 1_000, 5_000  # of a revocation registry; 0.8 ms and 256 bytes each
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """Of a credential definition, as JSON texts: the keys, the proof that its offers carry, the registry's key."""
+
+    definition: str
+    proof: str
+    registry: str = ""
+
+    def serialise(self) -> bytes:
+        return orjson.dumps([self.definition, self.proof, self.registry])
+
+    @staticmethod
+    def deserialise(data: bytes) -> Private:
+        return Private(*orjson.loads(data))
+
+
+class Issuer:
+    """
+    Args:
+        now: milliseconds since 1970. uuid7: the next identifier.
+        allow_http: see `document_url`.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        registry: Registry,
+        now: Callable[[], int],
+        uuid7: Callable[[], str],
+        *,
+        allow_http: bool = False,
+    ) -> None:
+        self._workers = workers
+        self._registry = registry
+        self._now = now
+        self._uuid7 = uuid7
+        self._allow_http = allow_http
+
+    async def create_schema(
+        self, records: Repository, identity: Identity, name: str, version: str, attributes: Sequence[str]
+    ) -> Schema:
+        """Publishes a schema. Raises `Problem` 400, and 409 where the identity has published it before."""
+        _check_hosted(identity)
+        if not 0 < len(attributes) <= MAX_ATTRIBUTES or len({same_name(text) for text in attributes}) < len(attributes):
+            raise Problem(
+                400,
+                "attributes-invalid",
+                f"attributes has to be a list of 1 to {MAX_ATTRIBUTES} names that differ in more than case and spaces.",
+            )
+        content = orjson.dumps(
+            {"issuerId": identity.did, "name": name, "version": version, "attrNames": list(attributes)}
+        )
+        now = self._now()
+        schema = Schema(
+            uuid=self._uuid7(),
+            identity_uuid=identity.uuid,
+            issuer_id=identity.did,
+            schema_id=await self._publish(records, identity, content),
+            name=name,
+            version=version,
+            attributes=list(attributes),
+            created_at=now,
+            updated_at=now,
+        )
+        before = await records.list(
+            Schema, limit=1, where="schemaId eq @schemaId", parameters={"schemaId": schema.schema_id}
+        )
+        if before.records:
+            raise Problem(409, "schema-exists", f"This identity has published it before: {before.records[0].uuid}.")
+        unit = Unit()
+        unit.create(schema.key, schema.values())
+        await records.commit(unit)
+        return schema
+
+    async def create_definition(
+        self, records: Repository, identity: Identity, schema_id: str, tag: str, max_credentials: int
+    ) -> CredentialDefinition:
+        """Publishes a credential definition for a schema, anybody's; takes seconds.
+
+        Args:
+            max_credentials: of its revocation registry; 0 for credentials that cannot be revoked.
+
+        Raises:
+            Problem: 400 `schema-unusable`, 503 where it took too long or the schema cannot be had just now.
+        """
+        _check_hosted(identity)
+        try:
+            schema = await self._registry.schema(schema_id)
+        except FormatError as error:
+            raise Problem(400, "schema-unusable", f"{error.detail}.") from None
+        except DidError as error:
+            raise Problem(503, "schema-unreachable", f"Try again later: {error.detail}.", retry_after=30) from None
+        now = self._now()
+        record = CredentialDefinition(
+            uuid=self._uuid7(),
+            identity_uuid=identity.uuid,
+            issuer_id=identity.did,
+            schema_id=schema_id,
+            tag=tag,
+            attributes=list(schema["attrNames"]),
+            max_credentials=max_credentials,
+            created_at=now,
+            updated_at=now,
+        )
+        unit = Unit()
+        try:
+            public, definition, proof = await self._workers.run(
+                work.define, schema_id, work.dumps(schema), identity.did, tag, max_credentials > 0
+            )
+            private = Private(definition, proof)
+            record.credential_definition_id = await self._publish(records, identity, public.encode())
+            if max_credentials:
+                private = await self._create_registry(records, identity, record, public, private, unit)
+        except WorkTimeout:
+            raise Problem(
+                503, "computation-too-long", "It took too long this time. Try again.", retry_after=5
+            ) from None
+        record.private = await records.put_body(record.key, records.seal(private.serialise(), record.key))
+        unit.create(record.key, record.values())
+        await records.commit(unit)
+        return record
+
+    async def _create_registry(
+        self,
+        records: Repository,
+        identity: Identity,
+        record: CredentialDefinition,
+        definition: str,
+        private: Private,
+        unit: Unit,
+    ) -> Private:
+        made, registry_private, tails = await self._workers.run(
+            work.define_registry,
+            record.credential_definition_id,
+            definition,
+            identity.did,
+            record.max_credentials,
+        )
+        registry = orjson.loads(made)
+        tails_id = await self._publish(records, identity, tails)
+        registry["value"]["tailsLocation"] = resource_url(tails_id, allow_http=self._allow_http)
+        content = orjson.dumps(registry)
+        record.revocation_registry_id = await self._publish(records, identity, content)
+        timestamp = self._now() // 1000
+        status = await self._workers.run(
+            work.first_status,
+            definition,
+            record.revocation_registry_id,
+            content.decode(),
+            registry_private,
+            identity.did,
+            timestamp,
+        )
+        _add_status(unit, record, status, timestamp)
+        return Private(private.definition, private.proof, registry_private)
+
+    async def find(self, records: Repository, name: str) -> CredentialDefinition:
+        """The tenant's own, by uuid or identifier. Raises `Problem` 404."""
+        found = await records.get(CredentialDefinition, name)
+        if found is None:
+            hits = await records.list(
+                CredentialDefinition, limit=1, where="credentialDefinitionId eq @id", parameters={"id": name}
+            )
+            found = hits.records[0] if hits.records else None
+        if found is None:
+            raise Problem(404, "credential-definition-unknown", f"There is no credential definition {name[:200]!r}.")
+        return found
+
+    async def private(self, records: Repository, definition: CredentialDefinition) -> Private:
+        sealed = definition.private or await records.stored_body(definition.key)
+        return Private.deserialise(records.open(sealed, definition.key))
+
+    async def public(self, records: Repository, identifier: str) -> str:
+        """What the tenant published under an identifier."""
+        did, digest = split_resource(identifier)
+        content = await records.published(_name(did.rpartition(":")[2], digest))
+        if content is None:
+            raise FormatError("not-published", f"{identifier} is not published here")
+        return content.decode()
+
+    async def revocation(
+        self, records: Repository, definition: CredentialDefinition, private: Private
+    ) -> tuple[str, str, str, int] | None:
+        """What a credential is made revocable with, its number taken for good. None where there is no registry.
+
+        Raises:
+            Problem: 409 `revocation-registry-full`.
+        """
+        if not definition.revocation_registry_id:
+            return None
+        index = await self._take_number(records, definition.uuid)
+        identifier = definition.revocation_registry_id
+        status = await newest_status(records, split_resource(identifier)[1], self._now() // 1000)
+        if status is None:
+            raise FormatError("not-published", "the revocation registry has no status list")
+        return await self.public(records, identifier), private.registry, status.content.decode(), index
+
+    async def _take_number(self, records: Repository, uuid: str) -> int:
+        for _ in range(_TRIES):
+            definition = await self.find(records, uuid)
+            if definition.issued >= definition.max_credentials:
+                raise Problem(
+                    409,
+                    "revocation-registry-full",
+                    f"All {definition.max_credentials} credentials are issued. Create another credential definition.",
+                )
+            unit = Unit()
+            unit.merge(definition.key, {"issued": definition.issued + 1}, definition.etag)
+            try:
+                await records.commit(unit)
+            except Changed:
+                continue
+            return definition.issued + 1
+        raise Problem(503, "busy", "Many credentials are being issued at once. Try again.", retry_after=1)
+
+    async def revoke(self, records: Repository, registry_id: str, index: int) -> None:
+        """Publishes that a credential is revoked; nothing happens where it is already.
+
+        Args:
+            registry_id, index: `rev_reg_id` of the credential, and its number (`revocation_of`).
+
+        Raises:
+            Problem: 404 where the registry is not the tenant's, or has issued no such number.
+        """
+        for _ in range(_TRIES):
+            hits = await records.list(
+                CredentialDefinition, limit=1, where="revocationRegistryId eq @id", parameters={"id": registry_id}
+            )
+            if not hits.records or not 0 < index <= hits.records[0].issued:
+                raise Problem(404, "credential-not-revocable", "No such credential was issued here.")
+            definition = hits.records[0]
+            # The clock of another instance may be ahead.
+            status = await newest_status(records, split_resource(registry_id)[1], 10**10)
+            if status is None:
+                raise Problem(404, "credential-not-revocable", "The revocation registry has no status list.")
+            before = orjson.loads(status.content)
+            if is_revoked(before, index):
+                return
+            timestamp = max(self._now() // 1000, before["timestamp"] + 1)
+            after = await self._workers.run(
+                work.revoke,
+                await self.public(records, definition.credential_definition_id),
+                await self.public(records, registry_id),
+                (await self.private(records, definition)).registry,
+                status.content.decode(),
+                index,
+                timestamp,
+            )
+            unit = Unit()
+            _add_status(unit, definition, after, timestamp)
+            # Two revocations at once would each publish a list without the other's.
+            unit.merge(definition.key, {"updatedAt": self._now()}, definition.etag)
+            try:
+                await records.commit(unit)
+            except (Changed, Exists):
+                continue
+            return
+        raise Problem(503, "busy", "Many credentials are being revoked at once. Try again.", retry_after=1)
+
+    async def _publish(self, records: Repository, identity: Identity, content: bytes) -> str:
+        identifier = resource_id(identity.did, content)
+        await records.publish(_name(identity.uuid, split_resource(identifier)[1]), content)
+        return identifier
+
+
+def revocation_of(credential: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Registry and number of a credential that was issued: what `Issuer.revoke` takes. None if it is not revocable."""
+    part = (credential.get("signature") or {}).get("r_credential")
+    registry = credential.get("rev_reg_id")
+    if not isinstance(part, dict) or not isinstance(registry, str) or not isinstance(part.get("i"), int):
+        return None
+    return registry, part["i"]
+
+
+async def newest_status(records: Repository, digest: str, timestamp: int) -> RevocationStatus | None:
+    """The status list of a registry that is in force at a time (seconds since 1970)."""
+    start = RevocationStatus.uuid_at(digest, timestamp)
+    hits = await records.list(RevocationStatus, limit=1, under=f"{digest}.", start=start)
+    return hits.records[0] if hits.records else None
+
+
+async def published_resource(records: Repository, identity_uuid: str, digest: str) -> bytes | None:
+    """What the identity published under the digest, for anybody."""
+    return await records.published(_name(identity_uuid, digest))
+
+
+def _name(identity_uuid: str, digest: str) -> str:
+    return f"{identity_uuid}.{digest}"
+
+
+def _add_status(unit: Unit, definition: CredentialDefinition, status: str, timestamp: int) -> None:
+    uuid = RevocationStatus.uuid_at(split_resource(definition.revocation_registry_id)[1], timestamp)
+    moment = timestamp * 1000
+    row = RevocationStatus(uuid=uuid, content=status.encode(), created_at=moment, updated_at=moment)
+    unit.create(row.key, row.values())
+
+
+def _check_hosted(identity: Identity) -> None:
+    if identity.method != "did:web":
+        raise Problem(400, "identity-unsuitable", "identityId has to be an identity with a did:web of this service.")

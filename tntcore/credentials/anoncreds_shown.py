@@ -1,0 +1,241 @@
+"""What a presentation shows (AnonCreds Specification 1.0, "Presentation"), compared with what was asked for. Pure.
+
+The library verifies the proof that a presentation contains, with the predicates that are in it, whatever was asked for;
+it does not compare an attribute's text with its number, lets a hidden attribute pass for one of any value, and asks for
+no proof of non-revocation that the prover left out. All of that is compared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tntcore.credentials.anoncreds_common import encode, object_with
+from tntcore.credentials.anoncreds_registry import Json, is_number, same_name
+from tntcore.credentials.anoncreds_request import PREDICATES, Interval, Request, Wanted, lets_in
+from tntcore.credentials.formats import FormatError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A credential that is shown, as its prover says. `timestamp`: seconds since 1970 of its status list."""
+
+    schema_id: str
+    definition_id: str
+    registry_id: str | None
+    timestamp: int | None
+    proof: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The answer to one thing asked for.
+
+    Attributes:
+        index: of the source; None for the prover's own word.
+        texts: by attribute name, of what is revealed or self-attested. numbers: what the prover says they encode to.
+    """
+
+    referent: str
+    index: int | None
+    kind: str  # revealed, grouped, unrevealed, self-attested, predicate
+    texts: Mapping[str, str]
+    numbers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    sources: Sequence[Source]
+    parts: Sequence[Part]
+
+    def of(self, index: int) -> Iterator[Part]:
+        return (part for part in self.parts if part.index == index)
+
+    def interval(self, request: Request, index: int) -> Interval | None:
+        """In which the credential must not have been revoked, if that was asked for."""
+        met: Interval | None = None
+        for part in self.of(index):
+            wanted = request.wanted.get(part.referent)
+            if wanted is not None and wanted.interval is not None:
+                met = wanted.interval if met is None else met.meet(wanted.interval)
+        return met
+
+    def revealed(self, index: int) -> dict[str, str]:
+        return {same_name(name): text for part in self.of(index) for name, text in part.texts.items()}
+
+
+def read_presentation(value: Any, request: Request) -> Shown:
+    """Raises `FormatError` for what is no presentation, or shows more credentials than things were asked for."""
+    if not (
+        object_with(value, "proof", "requested_proof", "identifiers")
+        and isinstance(value["requested_proof"], dict)
+        and isinstance(value["identifiers"], list)
+        and object_with(value["proof"], "proofs", "aggregated_proof")
+        and isinstance(value["proof"]["proofs"], list)
+        and len(value["proof"]["proofs"]) == len(value["identifiers"]) <= len(request.wanted)
+    ):
+        raise _malformed("it has not the members, or not as many credentials, as it has to have")
+    sources = [_source(*pair) for pair in zip(value["identifiers"], value["proof"]["proofs"], strict=True)]
+    proof = value["requested_proof"]
+    parts = [_self_attested(referent, given, request) for referent, given in _group(proof, "self_attested_attrs")]
+    for group, kind in (
+        ("revealed_attrs", "revealed"),
+        ("revealed_attr_groups", "grouped"),
+        ("unrevealed_attrs", "unrevealed"),
+        ("predicates", "predicate"),
+    ):
+        parts += [_part(referent, given, kind, request, len(sources)) for referent, given in _group(proof, group)]
+    return Shown(sources, parts)
+
+
+def compare(request: Request, shown: Shown, definitions: Sequence[tuple[Json, Mapping[str, str]]]) -> list[str]:
+    """What is not as it was asked for, in words; nothing if all is.
+
+    Args:
+        definitions: of each source, its schema and its tags (see `Kept.tags`).
+    """
+    wrong = []
+    counted = [part.referent for part in shown.parts]
+    for referent in request.wanted.keys() - set(counted):
+        wrong.append(f"{referent} is missing")
+    for part in shown.parts:
+        wanted = request.wanted.get(part.referent)
+        if wanted is None or counted.count(part.referent) > 1:
+            wrong.append(f"{part.referent} was not asked for, or is answered twice")
+        elif problem := _answers(wanted, part, shown, definitions):
+            wrong.append(f"{part.referent} {problem}")
+    for index in range(len(shown.sources)):
+        if not any(shown.of(index)):
+            wrong.append(f"credential {index} answers nothing")
+    return wrong
+
+
+def wrong_numbers(shown: Shown) -> list[str]:
+    """Names of the attributes whose text is not the one that was signed."""
+    return [
+        name
+        for part in shown.parts
+        if part.index is not None
+        for name, text in part.texts.items()
+        if encode(text) != part.numbers[name]
+    ]
+
+
+def summary_of(request: Request, shown: Shown, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What was shown: `claims` are proven, `selfAttested` is the prover's own word. By the request's names."""
+    return {
+        "credentials": [
+            {
+                "issuer": one.get("issuer_id"),
+                "schemaId": source.schema_id,
+                "credentialDefinitionId": source.definition_id,
+                **({"statusAt": source.timestamp} if source.timestamp is not None else {}),
+            }
+            for source, one in zip(shown.sources, tags, strict=True)
+        ],
+        "claims": {part.referent: dict(part.texts) for part in shown.parts if part.kind in ("revealed", "grouped")},
+        "predicates": {
+            part.referent: f"{wanted.names[0]} {wanted.sign} {wanted.bound}"
+            for part in shown.parts
+            if part.kind == "predicate" and (wanted := request.wanted.get(part.referent)) and wanted.sign
+        },
+        "unrevealed": [part.referent for part in shown.parts if part.kind == "unrevealed"],
+        "selfAttested": {part.referent: dict(part.texts) for part in shown.parts if part.kind == "self-attested"},
+    }
+
+
+def _answers(
+    wanted: Wanted, part: Part, shown: Shown, definitions: Sequence[tuple[Json, Mapping[str, str]]]
+) -> str | None:
+    if part.index is None:
+        return None if wanted.may_be_self_attested else "has to come from a credential"
+    kinds = ("predicate",) if wanted.sign else ("grouped",) if wanted.grouped else ("revealed", "unrevealed")
+    if part.kind not in kinds:
+        return "is answered with something else"
+    schema, tags = definitions[part.index]
+    names = {same_name(name) for name in schema["attrNames"]}
+    if not all(same_name(name) in names for name in wanted.names):
+        return "is no attribute of that credential"
+    if part.kind in ("revealed", "grouped") and part.texts.keys() != set(wanted.names):
+        return "is answered with other attributes"
+    if wanted.sign and not _is_proven(wanted, shown.sources[part.index].proof):
+        return f"does not prove {wanted.names[0]} {wanted.sign} {wanted.bound}"
+    if not lets_in(wanted, tags, schema["attrNames"], shown.revealed(part.index)):
+        return "does not fit its restrictions"
+    return None
+
+
+def _is_proven(wanted: Wanted, proof: Mapping[str, Any]) -> bool:
+    """Whether the predicate that was asked for is one that the proof contains."""
+    asked = {"attr_name": same_name(wanted.names[0]), "p_type": PREDICATES[wanted.sign], "value": wanted.bound}
+    primary = proof.get("primary_proof")
+    given = primary.get("ge_proofs") if isinstance(primary, dict) else None
+    for one in given if isinstance(given, list) else []:
+        predicate = one.get("predicate") if isinstance(one, dict) else None
+        if (
+            isinstance(predicate, dict)
+            and isinstance(predicate.get("attr_name"), str)
+            and {**predicate, "attr_name": same_name(predicate["attr_name"])} == asked
+        ):
+            return True
+    return False
+
+
+def _source(identifier: Any, proof: Any) -> Source:
+    if not isinstance(identifier, dict) or not isinstance(proof, dict):
+        raise _malformed("an identifier or a proof is not an object")
+    schema, definition = identifier.get("schema_id"), identifier.get("cred_def_id")
+    registry, timestamp = identifier.get("rev_reg_id"), identifier.get("timestamp")
+    if not (
+        isinstance(schema, str)
+        and isinstance(definition, str)
+        and isinstance(registry, str | None)
+        and (timestamp is None or (is_number(timestamp) and 0 <= timestamp < 10**10))
+    ):
+        raise _malformed("an identifier has not the members that it has to have")
+    return Source(schema, definition, registry, timestamp, proof)
+
+
+def _group(proof: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    group = proof.get(name)
+    if group is None:
+        return []
+    if not isinstance(group, dict):
+        raise _malformed(f"{name} is not an object")
+    return list(group.items())
+
+
+def _self_attested(referent: str, given: Any, request: Request) -> Part:
+    if not isinstance(given, str):
+        raise _malformed("what is self-attested is not a text")
+    wanted = request.wanted.get(referent)
+    return Part(referent, None, "self-attested", {wanted.names[0] if wanted else referent: given}, {})
+
+
+def _part(referent: str, given: Any, kind: str, request: Request, sources: int) -> Part:
+    index = given.get("sub_proof_index") if isinstance(given, dict) else None
+    if not is_number(index) or not 0 <= index < sources:
+        raise _malformed(f"{referent[:100]} is of no credential of the presentation")
+    values: Any = {}
+    if kind == "revealed":
+        wanted = request.wanted.get(referent)
+        values = {wanted.names[0] if wanted else referent: given}
+    elif kind == "grouped":
+        values = given.get("values")
+    if not isinstance(values, dict) or not all(
+        isinstance(one, dict) and isinstance(one.get("raw"), str) and isinstance(one.get("encoded"), str)
+        for one in values.values()
+    ):
+        raise _malformed(f"the values of {referent[:100]} are no texts with their numbers")
+    return Part(
+        referent,
+        index,
+        kind,
+        {name: one["raw"] for name, one in values.items()},
+        {name: one["encoded"] for name, one in values.items()},
+    )
+
+
+def _malformed(detail: str) -> FormatError:
+    return FormatError("malformed", f"it is no AnonCreds presentation: {detail}")
