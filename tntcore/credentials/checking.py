@@ -16,9 +16,12 @@ from openvc.errors import OpenvcError
 from openvc.schema import SchemaError, SchemaValidationError, parse_credential_schemas, validate_credential_schema
 from openvc.status import check_credential_status, parse_status_entries
 
-from tntcore.credentials.formats import Check, Verification
+from tntcore.credentials.formats import Check, FormatError, Party, Resolve, Verification
 from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.dids import key
+from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
+from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.jsonio import JsonError, read_json
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -41,7 +44,8 @@ class TooLongError(Exception):
 
 
 def within(seconds: float, function: Callable[..., T], *args: object) -> T:
-    """What `function` answers, in a process of `Workers`, if it takes no longer than this: the process goes on.
+    """What `function` answers, in a process of `Workers`, if it takes no more than this of the processor's time. The
+    process goes on.
 
     Raises:
         TooLongError: it took longer. `re`, too, listens to signals while it searches.
@@ -50,13 +54,13 @@ def within(seconds: float, function: Callable[..., T], *args: object) -> T:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return function(*args)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def identifier(value: Any) -> str:
@@ -72,6 +76,11 @@ def subjects(credential: Mapping[str, Any]) -> list[str]:
     return [identifier(subject) for subject in (value if isinstance(value, list) else [value])]
 
 
+def dids_of(party: Party) -> set[str]:
+    """The DIDs that a party signs for: its own, that of its key's id, and the did:key of its key."""
+    return {party.did, party.signer.kid.partition("#")[0], key.create(party.signer.key)}
+
+
 def listed(value: Any) -> list[Any]:
     """What JSON-LD lets be written as one value or as a list of them."""
     return value if isinstance(value, list) else [] if value is None else [value]
@@ -83,6 +92,11 @@ def milliseconds(value: Any) -> int:
         raise ValueError("not a date")
     moment = datetime.fromisoformat(value)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def iso(now_ms: int) -> str:
+    """Milliseconds since 1970 as a date and time in UTC, to the second."""
+    return datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def expiry(credential: Mapping[str, Any]) -> int:
@@ -103,6 +117,20 @@ def check_dates(credential: Mapping[str, Any], now_ms: int, subject: str) -> Che
     if ends and ends <= now_ms:
         return Check("expiry", False, "The credential has expired.", subject)
     return Check("expiry", True, subject=subject)
+
+
+def check_time(claims: Mapping[str, Any], credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
+    """`expiry` of a JWT, and of the credential that it is."""
+    # `exp` and `nbf` stand for the credential's dates; where both are given, both hold.
+    for name in ("exp", "nbf"):
+        moment = claims.get(name, 0)
+        if isinstance(moment, bool) or not isinstance(moment, int | float):
+            return Check("expiry", False, f"{name} of the JWT is no number of seconds.", subject)
+    if "exp" in claims and claims["exp"] * 1000 <= now_ms:
+        return Check("expiry", False, "The JWT has expired.", subject)
+    if claims.get("nbf", 0) * 1000 > now_ms + LEEWAY_MS:
+        return Check("expiry", False, "The JWT is not valid yet.", subject)
+    return check_dates(credential, now_ms, subject)
 
 
 async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Workers, subject: str) -> Check | None:
@@ -161,11 +189,35 @@ async def check_status(
                 return Check("status", None, "The status list is another issuer's.", subject)
             lists[url] = dict(found)
         said = await workers.run(within, SECONDS, _status, dict(credential), lists)
-    except (OpenvcError, EgressError, JsonError, UnicodeDecodeError) as error:
+    except (OpenvcError, EgressError, FormatError, JsonError, UnicodeDecodeError) as error:
         return Check("status", None, _brief(error), subject)
     except (WorkTimeout, TooLongError):
         return Check("status", None, "Reading the status list takes too long.", subject)
     return Check("status", not said, said, subject)
+
+
+async def resolve_signer(resolve: Resolve, did: Any) -> DidDocument | str:
+    """The document of who is said to have signed, or what is wrong with the DID. Raises `DidError` `unresolvable`."""
+    if not isinstance(did, str) or not did.startswith("did:"):
+        return "Who signed is not named by a DID."
+    try:
+        return await resolve(did)
+    except DidError as error:
+        if error.code == UNRESOLVABLE:
+            raise
+        return f"The DID of who signed leads to no key: {error.detail}"[:300]
+
+
+def summary(credential: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tenant's list shows of a credential: as `Held.summary`."""
+    found: dict[str, Any] = {"issuer": identifier(credential.get("issuer"))}
+    if about := [name for name in subjects(credential) if name]:
+        found["subject"] = about[0]
+    if types := [name for name in listed(credential.get("type")) if name != "VerifiableCredential"]:
+        found["type"] = types
+    if schemas := [identifier(schema) for schema in listed(credential.get("credentialSchema"))]:
+        found["schemaId"] = schemas[0]
+    return {**found, "claims": credential.get("credentialSubject")}
 
 
 def _list_value(body: bytes) -> Any:

@@ -1,0 +1,93 @@
+"""JSON Web Tokens (RFC 7519) in compact form (RFC 7515, section 7.1), of keys that may be held elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from tntcore.credentials.formats import FormatError, Signer
+from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
+from tntcore.envelope import base64url
+from tntcore.errors import EnvelopeError
+from tntcore.jsonio import JsonError, read_json
+
+MAX_TOKEN: Final = 512 * 1024  # characters
+ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Ed25519": ("EdDSA", "Ed25519"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "secp256k1": ("ES256K",),
+}
+"""Which `alg` a key of a curve may be used with: a token's header does not choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was taken apart; nothing of it is verified.
+
+    Attributes:
+        signed: what `signature` is made over.
+    """
+
+    text: str
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signed: bytes
+    signature: bytes
+
+    @property
+    def kid(self) -> str:
+        kid = self.header.get("kid")
+        return kid if isinstance(kid, str) else ""
+
+
+def read_token(value: Any, types: frozenset[str]) -> Token:
+    """Takes a JWT apart. Its `typ` (RFC 7519, section 5.1), where it has one, is `JWT` or one of `types`.
+
+    Raises:
+        FormatError: `jwt-invalid`.
+    """
+    if not isinstance(value, str) or len(value) > MAX_TOKEN or value.count(".") != 2:
+        raise FormatError("jwt-invalid", f"Not a JWT in compact form, of at most {MAX_TOKEN} characters.")
+    signed, _, signature = value.rpartition(".")
+    try:
+        header, claims = (read_json(base64url.decode(part)) for part in signed.split("."))
+        raw = base64url.decode(signature)
+    except (EnvelopeError, JsonError):
+        raise FormatError("jwt-invalid", "A part of the JWT is not JSON in base64url.") from None
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise FormatError("jwt-invalid", "A part of the JWT is no object.")
+    kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
+    if kind != "jwt" and kind not in types:
+        raise FormatError("jwt-invalid", "The JWT is of another type.")
+    if "crit" in header:
+        raise FormatError("jwt-invalid", "The JWT has extensions that are not known here.")
+    return Token(value, header, claims, signed.encode(), raw)
+
+
+async def sign_token(claims: Mapping[str, Any], signer: Signer, kid: str) -> str:
+    """A JWT signed with EdDSA (RFC 8037, section 3.1). Raises `SigningError`."""
+    parts = ({"alg": "EdDSA", "typ": "JWT", "kid": kid}, claims)
+    signed = b".".join(base64url.encode(orjson.dumps(part)) for part in parts)
+    return (signed + b"." + base64url.encode(await signer.sign(signed))).decode()
+
+
+def choose_method(document: DidDocument, kid: str, allowed: tuple[str, ...]) -> VerificationMethod | None:
+    """The method that a token's `kid` names, if the document has it for this purpose; without a `kid`, the only one."""
+    usable = [document.methods[name] for name in allowed if document.methods[name].key.curve in ALGORITHMS]
+    if not kid:
+        return usable[0] if len(usable) == 1 else None
+    method = document.method(kid)
+    return method if method in usable else None
+
+
+def jwk(key: PublicKey) -> dict[str, str]:
+    """A public key as JWK (RFC 7518, section 6; RFC 8037, section 2)."""
+    if key.curve in ("Ed25519", "X25519"):
+        return {"kty": "OKP", "crv": key.curve, "x": base64url.encode(key.raw).decode()}
+    half = len(key.raw) // 2
+    x, y = (base64url.encode(part).decode() for part in (key.raw[1 : 1 + half], key.raw[1 + half :]))
+    return {"kty": "EC", "crv": key.curve, "x": x, "y": y}

@@ -1,0 +1,363 @@
+"""Credentials as JSON Web Tokens: VC-JWT (VC Data Model 1.1, section 6.3.1), which also carry data model 2.0.
+
+No attachment of issue-credential (RFC 0453) is registered for them. What is exchanged here follows RFC 0593, which is
+for the same credentials with linked-data proofs, step by step:
+
+- propose, offer, request: `aries/jwt-vc-detail@v1.0`, `{credential, options}`: the credential without a signature, and
+  `options` with `proofFormat: "jwt"`, by which 1.0, that names no formats, tells it from RFC 0593's;
+- issue: `aries/jwt-vc@v1.0`, the token as text, `application/jwt` (RFC 7519, section 10.3.1). `application/vc+jwt` is
+  for tokens whose payload is the credential itself ("Securing Verifiable Credentials using JOSE and COSE"), which
+  openvc does not read.
+
+Signed with EdDSA; EdDSA, ES256, ES384 and ES256K are verified. Signatures and what a token says twice (`iss` and
+`vc.issuer`, ...) are openvc's; which key is the issuer's, and time, are settled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from openvc.errors import OpenvcError
+from openvc.proof.vc_jwt import VcJwtProofSuite
+
+from tntcore.credentials.checking import (
+    LEEWAY_MS,
+    Fetch,
+    Listed,
+    check_schema,
+    check_status,
+    check_time,
+    dids_of,
+    expiry,
+    identifier,
+    iso,
+    listed,
+    milliseconds,
+    resolve_signer,
+    subjects,
+    summary,
+)
+from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, jwk, read_token, sign_token
+from tntcore.credentials.formats import (
+    Check,
+    CredentialStep,
+    Draft,
+    FormatError,
+    Held,
+    Issuing,
+    Party,
+    Received,
+    Resolve,
+    Verification,
+)
+from tntcore.credentials.workers import Workers
+from tntcore.errors import Problem
+
+DETAIL: Final = "aries/jwt-vc-detail@v1.0"
+ISSUED: Final = "aries/jwt-vc@v1.0"
+V1: Final = "https://www.w3.org/2018/credentials/v1"
+V2: Final = "https://www.w3.org/ns/credentials/v2"
+MAX_CREDENTIAL: Final = 128 * 1024  # bytes of JSON
+
+TYPES: Final = frozenset({"vc+jwt"})
+_BEGINS: Final = ("validFrom", "issuanceDate")
+# What an issuer may add to the credential that was asked for.
+_ISSUERS: Final = frozenset({"@context", "id", "issuer", *_BEGINS, "credentialStatus", "credentialSchema"})
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A token's credential and the checks made on it.
+
+    Attributes:
+        credential: the `vc` claim, with what the data model lets stand in other claims instead.
+        claims: all of them.
+    """
+
+    credential: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    verification: Verification
+
+
+class JwtVc:
+    """`CredentialFormat` of JWT credentials.
+
+    Args:
+        now: milliseconds since 1970.
+        read_list: for status lists that are no JWT; without it, such a list cannot be read.
+    """
+
+    name = "jwt-vc"
+    identifiers: Mapping[CredentialStep, tuple[str, ...]] = {
+        "propose": (DETAIL,),
+        "offer": (DETAIL,),
+        "request": (DETAIL,),
+        "issue": (ISSUED,),
+    }
+
+    def __init__(
+        self, workers: Workers, resolve: Resolve, fetch: Fetch, now: Callable[[], int], read_list: Listed | None = None
+    ) -> None:
+        self._workers = workers
+        self._resolve = resolve
+        self._fetch = fetch
+        self._now = now
+        self._linked_data_list = read_list
+        # Dates are checked here, by the service's clock; the library's own look at them only adds to it.
+        self._suite = VcJwtProofSuite(leeway_s=LEEWAY_MS // 1000, allow_es256k=True)
+
+    def reads(self, step: CredentialStep, value: Any) -> bool:
+        if step != "issue":
+            options = value.get("options") if isinstance(value, dict) else None
+            return isinstance(options, dict) and options.get("proofFormat") == "jwt"
+        try:
+            return bool(peek(value))
+        except FormatError:
+            return False
+
+    async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
+        return _detail(_wanted(content))
+
+    async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        credential = _wanted(content) if content is not None else _received(issuing.proposal, "proposal")
+        return _detail(_issued_by(party, credential, own=content is not None))
+
+    async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        credential = _wanted(content) if content is not None else _received(issuing.offer, "offer")
+        return _detail(_about(credential, party.did))
+
+    async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        requested = _received(issuing.request, "request") if issuing.request is not None else None
+        if content is not None:
+            credential = _wanted(content)
+            if requested is not None:
+                credential = _about(credential, identifier(requested["credentialSubject"]))
+        elif requested is None:
+            raise Problem(400, "credential-invalid", "Nothing was requested: give the credential to issue.")
+        else:
+            credential = requested
+            if issuing.offer is not None:
+                offered = _about(_received(issuing.offer, "offer"), identifier(credential["credentialSubject"]))
+                if difference := _difference(offered, credential):
+                    raise FormatError("request-differs", f"What is requested is not what was offered: {difference}.")
+        credential = _complete(_issued_by(party, credential, own=content is not None), self._now())
+        return Draft(await self._sign(party, credential), ISSUED, "application/jwt")
+
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+        opened = await self.open(value)
+        credential = opened.credential
+        checks = [*opened.verification.checks, _bound(credential, party), _as_asked(credential, issuing)]
+        required = opened.verification.required | {("holder-binding", ""), ("request", "")}
+        held = Held("", ISSUED, value, summary=summary(credential), expires_at=_ends(opened))
+        return Received(held, Verification(checks, required))
+
+    async def verify(self, held: Held) -> Verification:
+        return await self.verify_credential(held.value)
+
+    async def verify_credential(self, token: Any, subject: str = "") -> Verification:
+        """Every check on a credential but those that depend on who shows it. Raises as `open`."""
+        return (await self.open(token, subject)).verification
+
+    async def open(self, value: Any, subject: str = "", *, status: bool = True) -> Opened:
+        """The credential in a token, and every check on it: `signature`, `issuer`, `expiry`, and `schema` and `status`
+        where the credential names them.
+
+        Args:
+            subject: of the checks.
+            status: False for status lists, which have none that would be looked at.
+
+        Raises:
+            FormatError: `jwt-invalid`, it is no credential in a JWT. DidError: `unresolvable`: try again later.
+        """
+        token = read_token(value, TYPES)
+        credential = _credential(token)
+        issuer, signature = await self._signature(token, subject)
+        checks = [signature, issuer, check_time(token.claims, credential, self._now(), subject)]
+        # Nobody's hosts are asked for what nobody signed.
+        if signature.passed:
+            made = [await check_schema(credential, self._fetch, self._workers, subject)]
+            if status:
+                made.append(await check_status(credential, self._fetch, self._read_list, self._workers, subject))
+            checks += [check for check in made if check is not None]
+        required = {"signature", "issuer", "expiry"}
+        required |= {"schema"} if "credentialSchema" in credential else set()
+        required |= {"status"} if status and "credentialStatus" in credential else set()
+        return Opened(credential, token.claims, Verification(checks, frozenset((name, subject) for name in required)))
+
+    async def read_list(self, value: Any) -> tuple[Verification, Mapping[str, Any]]:
+        """A status list in a JWT, as `checking.Listed`."""
+        opened = await self.open(value, status=False)
+        return opened.verification, opened.credential
+
+    async def _read_list(self, value: Any) -> tuple[Verification, Mapping[str, Any]]:
+        if isinstance(value, str):
+            return await self.read_list(value)
+        if self._linked_data_list is None:
+            raise FormatError("status-list-unknown", "The status list is no JWT.")
+        return await self._linked_data_list(value)
+
+    async def _signature(self, token: Token, subject: str) -> tuple[Check, Check]:
+        issuer = token.claims.get("iss")
+        document = await resolve_signer(self._resolve, issuer)
+        if isinstance(document, str):
+            return Check("issuer", False, document, subject), _untried(subject)
+        method = choose_method(document, token.kid, document.assertion)
+        if method is None:
+            detail = "The issuer has no such key for credentials."
+            return Check("issuer", False, detail, subject), _untried(subject)
+        passed = Check("issuer", True, str(issuer), subject)
+        if token.header.get("alg") not in ALGORITHMS[method.key.curve]:
+            return passed, Check("signature", False, "The algorithm is not one for the issuer's key.", subject)
+        try:
+            self._suite.verify(token.text, public_key_jwk=jwk(method.key), check_temporal=False)
+        except OpenvcError as error:
+            return passed, Check("signature", False, str(error)[:300], subject)
+        return passed, Check("signature", True, subject=subject)
+
+    async def _sign(self, party: Party, credential: Mapping[str, Any]) -> str:
+        begins = [milliseconds(credential[name]) for name in _BEGINS if name in credential]
+        claims: dict[str, Any] = {
+            "iss": party.did,
+            "nbf": min(begins) // 1000,
+            "iat": self._now() // 1000,
+            "vc": credential,
+        }
+        if about := identifier(credential["credentialSubject"]):
+            claims["sub"] = about
+        if "id" in credential:
+            claims["jti"] = credential["id"]
+        if ends := expiry(credential):
+            claims["exp"] = ends // 1000
+        return await sign_token(claims, party.signer, party.signer.kid)
+
+
+def peek(value: Any) -> dict[str, Any]:
+    """The credential in a token, of which nothing is verified. Raises `FormatError` `jwt-invalid`."""
+    return _credential(read_token(value, TYPES))
+
+
+def _untried(subject: str) -> Check:
+    return Check("signature", None, "There is no key to try it with.", subject)
+
+
+def _credential(token: Token) -> dict[str, Any]:
+    """Data model 1.1, section 6.3.1, "JWT decoding"."""
+    claims, vc = token.claims, token.claims.get("vc")
+    if not isinstance(vc, dict) or "vp" in claims:
+        raise FormatError("jwt-invalid", "The JWT is no credential.")
+    found = dict(vc)
+    for name, claim in (("issuer", "iss"), ("id", "jti")):
+        if claim in claims:
+            found.setdefault(name, claims[claim])
+    about = found.get("credentialSubject")
+    if isinstance(about, dict) and "sub" in claims:
+        found["credentialSubject"] = {"id": claims["sub"], **about}
+    return found
+
+
+def _ends(opened: Opened) -> int:
+    try:
+        ends = [expiry(opened.credential), int(opened.claims.get("exp", 0) * 1000)]
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return min((end for end in ends if end > 0), default=0)
+
+
+def _bound(credential: Mapping[str, Any], party: Party) -> Check:
+    if set(subjects(credential)) <= dids_of(party):
+        return Check("holder-binding", True)
+    return Check("holder-binding", False, "The credential is about another than the identity that asked for it.")
+
+
+def _as_asked(credential: Mapping[str, Any], issuing: Issuing) -> Check:
+    asked = issuing.request if issuing.request is not None else issuing.offer
+    if asked is None:
+        return Check("request", False, "Nothing was requested or offered.")
+    difference = _difference(_received(asked, "request"), credential)
+    return Check(
+        "request", not difference, f"The credential is not what was requested: {difference}." * bool(difference)
+    )
+
+
+def _difference(asked: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What of a credential is not as it was asked for; "" if nothing. An issuer may complete it, not change it."""
+    for name in sorted({*asked, *given}):
+        if name not in asked and name in _ISSUERS:
+            continue
+        if name in _BEGINS and name in given:
+            continue
+        if name == "issuer" and identifier(asked["issuer"]) == identifier(given.get("issuer")):
+            continue
+        if name not in asked or asked[name] != given.get(name):
+            return f"its {name[:60]!r}"
+    return ""
+
+
+def _wanted(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The credential of what a tenant gives."""
+    try:
+        return _read(content)
+    except ValueError as error:
+        raise Problem(400, "credential-invalid", str(error)) from None
+
+
+def _received(value: Any, step: str) -> dict[str, Any]:
+    try:
+        return _read(value)
+    except ValueError as error:
+        raise FormatError("detail-invalid", f"In the {step}: {error}") from None
+
+
+def _read(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not isinstance(value.get("credential"), dict):
+        raise ValueError("A JWT credential is asked for as {credential: {...}}.")  # noqa: TRY004
+    credential: dict[str, Any] = value["credential"]
+    if len(orjson.dumps(credential)) > MAX_CREDENTIAL:
+        raise ValueError(f"A credential has at most {MAX_CREDENTIAL} bytes.")
+    if "VerifiableCredential" not in listed(credential.get("type")):
+        raise ValueError('The credential\'s `type` has to be a list with "VerifiableCredential".')
+    about = listed(credential.get("credentialSubject"))
+    if not about or not all(isinstance(subject, dict) for subject in about):
+        raise ValueError("The credential's `credentialSubject` has to be an object, or a list of them.")
+    if "proof" in credential:
+        raise ValueError("The credential has a proof already.")
+    if not isinstance(credential.get("id", ""), str):
+        raise ValueError("The credential's `id` has to be a text.")  # noqa: TRY004
+    for name in (*_BEGINS, "validUntil", "expirationDate"):
+        try:
+            milliseconds(credential.get(name, "2000-01-01"))
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"The credential's `{name}` has to be a date and time such as 2030-01-31T12:00:00Z."
+            ) from None
+    return credential
+
+
+def _detail(credential: Mapping[str, Any]) -> Draft:
+    return Draft({"credential": credential, "options": {"proofFormat": "jwt"}}, DETAIL)
+
+
+def _issued_by(party: Party, credential: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
+    issuer = credential.get("issuer", party.did)
+    if identifier(issuer) != party.did:
+        detail = "The credential names another issuer than the identity that is to sign it."
+        raise Problem(400, "credential-invalid", detail) if own else FormatError("issuer-differs", detail)
+    return {**credential, "issuer": issuer}
+
+
+def _about(credential: Mapping[str, Any], did: str) -> dict[str, Any]:
+    """The credential, about `did` if it names nobody."""
+    about = credential["credentialSubject"]
+    if did and isinstance(about, dict) and "id" not in about:
+        return {**credential, "credentialSubject": {"id": did, **about}}
+    return dict(credential)
+
+
+def _complete(credential: Mapping[str, Any], now: int) -> dict[str, Any]:
+    complete = {"@context": [V1], **credential}
+    if not any(name in complete for name in _BEGINS):
+        complete["validFrom" if V2 in listed(complete["@context"]) else "issuanceDate"] = iso(now)
+    return complete
