@@ -14,6 +14,8 @@ import orjson
 from tntcore.connections import COMPLETED
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.compose import prefill_v1, to_v2
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
@@ -51,9 +53,10 @@ class Sent(NamedTuple):
 
 
 class Actions:
-    def __init__(self, services: Services, outbox: Outbox) -> None:
+    def __init__(self, services: Services, outbox: Outbox, exchanges: Exchanges) -> None:
         self._services = services
         self._outbox = outbox
+        self._exchanges = exchanges
         # Each held message writes its connection's row: those of one connection would only lose races to each other.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -87,8 +90,14 @@ class Actions:
             return await tenant.records.get(Action, thread.action.uuid) or thread.action
         return thread.action
 
-    async def send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
+    async def send(
+        self, tenant: Tenant, thread: Thread, message: Mapping[str, Any], outcome: Outcome | None = None
+    ) -> Sent:
         """Sends a message on a thread: at once, or, while the connection is not completed, when it is.
+
+        Args:
+            outcome: what else changes with it, which has the message as its only reply. By default, what the message
+                does to the exchange of its thread.
 
         Sending what was sent before (the same `@id` and content, on the same thread) changes nothing, but that it is
         seen to that it is on its way.
@@ -98,13 +107,19 @@ class Actions:
                 413 `message-too-large`.
         """
         if thread.connection.state == COMPLETED:
-            return await self._send(tenant, thread, message)
+            return await self._send(tenant, thread, message, outcome)
         async with self._turns.setdefault(thread.connection.uuid, asyncio.Lock()):
-            return await self._send(tenant, thread, message)
+            return await self._send(tenant, thread, message, outcome)
 
-    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any]) -> Sent:
+    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any], outcome: Outcome | None) -> Sent:
         plaintext = self._complete(thread, message)
         message_uuid, now = self._services.uuid7(), self._services.now()
+        if outcome is not None:
+            message_uuid = outcome.replies[0].message_uuid
+        else:
+            outcome = await self._exchanges.sending(
+                tenant, thread.connection, thread.action, Plaintext.read(plaintext), message_uuid
+            )
         records = tenant.records
         connection, create = thread.connection, not thread.action.etag
         for _ in range(_MAX_RACES):
@@ -117,6 +132,8 @@ class Actions:
             )
             unit = Unit()
             outgoing.add_to(unit)
+            if outcome is not None:
+                outcome.add_to(unit)
             if create:
                 unit.create(action.key, action.values())
             else:
@@ -130,6 +147,8 @@ class Actions:
                     known = await records.get(Action, action.uuid)
                     thread, create = replace(thread, action=known or thread.action), False
                     continue
+                if outcome is not None and exists.row in outcome.rows:
+                    raise Problem(409, "exchange-changed", "The exchange was changed meanwhile. Try again.") from None
                 before = await records.get(Entry, outgoing.entry.uuid)
                 if before is None or before.digest != outgoing.digest:
                     raise Problem(
@@ -141,7 +160,9 @@ class Actions:
                     if delivery.status == "PENDING":
                         await self._queued(redeliver(self._outbox, tenant, delivery))
                 return Sent(action, before.message_uuid, plaintext)
-            except Changed:
+            except Changed as changed:
+                if outcome is not None and changed.row in outcome.rows:
+                    raise Problem(409, "exchange-changed", "The exchange was changed meanwhile. Try again.") from None
                 # The connection was completed, or another message held, at this very moment.
                 current = await records.get(Connection, connection.uuid)
                 if current is None:

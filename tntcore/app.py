@@ -18,10 +18,15 @@ from tntcore.api import (
 from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
 from tntcore.api.contacts import ContactRoutes
+from tntcore.api.credentials import CredentialRoutes
+from tntcore.api.exchanges import ExchangeRoutes, Steps
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitations import InvitationRoutes
+from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
 from tntcore.config import Config
+from tntcore.credentials.catalogue import open_formats
+from tntcore.exchanges.exchanges import Exchanges
 from tntcore.handshake import Handshake
 from tntcore.invitations import Invitations
 from tntcore.pipeline.inbound import Inbound
@@ -58,17 +63,23 @@ class App:
         self.services = services
         self.outbound = Outbound(services, outbox)
         handshake, rotation = Handshake(services), Rotation(services)
-        self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation)
+        exchanges = Exchanges(services, open_formats(services))
+        self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation, exchanges)
         self.relay = Relay(services, outbox)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound)
         invitations = Invitations(services, outbox, handshake)
+        actions = Actions(services, outbox, exchanges)
+        steps = Steps(exchanges, actions, invitations)
         self.routes: Sequence[Route] = [
             *(route for module in _MODULES for route in module.ROUTES),
-            *ActionRoutes(Actions(services, outbox)).routes,
+            *ActionRoutes(actions).routes,
             *InvitationRoutes(invitations).routes,
             *ContactRoutes(invitations).routes,
             *ConnectionRoutes(invitations, rotation).routes,
+            *ExchangeRoutes(steps).routes,
+            *CredentialRoutes(steps).routes,
+            *PresentationRoutes(steps).routes,
         ]
         self._router = Router(services, self.routes, services.uuid7)
 

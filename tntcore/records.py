@@ -415,6 +415,72 @@ class LinkSecret(Record):
     value: bytes = b""
 
 
+@dataclass(kw_only=True, slots=True)
+class Exchange(Record):
+    """One run of issue-credential or present-proof. Its uuid is its action's: an exchange is a thread.
+
+    Status ACTIVE, WAITING (for the tenant's word), DONE or ABANDONED; `state` is one of the RFC's. `messages` has the
+    uuid of the latest stored message of each step, `secret` what its format needs again, `more` how many credentials
+    may still be asked for.
+    """
+
+    KIND: ClassVar[str] = "exchange"
+    protocol: str = ""
+    role: str = ""
+    state: str = "start"
+    thid: str = ""
+    format: str = ""
+    identity_uuid: str = ""
+    connection_uuid: str = ""
+    contact_uuid: str = ""
+    messages: dict[str, str] = field(default_factory=dict)
+    secret: bytes = b""
+    credentials: list[str] = field(default_factory=list)
+    more: int = 0
+    presentations: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Credential(Record):
+    """A credential that was received, or issued. Status HELD, RECEIVED (not accepted yet), REJECTED, ISSUED or REVOKED.
+
+    `details` is `{summary, checks, required}` and `body` is `{value, secret}`, both sealed; a large body is in a blob
+    named by the uuid.
+    """
+
+    KIND: ClassVar[str] = "credential"
+    role: str = ""
+    format: str = ""
+    attachment_format: str = ""
+    exchange_uuid: str = ""
+    identity_uuid: str = ""
+    connection_uuid: str = ""
+    contact_uuid: str = ""
+    message_uuid: str = ""
+    verified: bool = False
+    expires_at: int = 0
+    details: bytes = b""
+    body: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
+class Presentation(Record):
+    """A presentation that was received, or sent; its value is in the message. Status VERIFIED, REJECTED, UNDECIDED,
+    ACCEPTED or SENT. `details` as a credential has them."""
+
+    KIND: ClassVar[str] = "presentation"
+    role: str = ""
+    format: str = ""
+    exchange_uuid: str = ""
+    identity_uuid: str = ""
+    connection_uuid: str = ""
+    contact_uuid: str = ""
+    message_uuid: str = ""
+    verified: bool = False
+    details: bytes = b""
+
+
 def short_hash(text: str | bytes) -> str:
     """32 hexadecimal characters that stand for a text too long, or with characters not allowed, in a key."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tntcore.config import Config
+from tntcore.credentials.workers import Workers
 from tntcore.custody import Custody, LocalMasterKeys
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
@@ -35,11 +36,13 @@ class Services:
     tenants: Tenants
     resolver: Resolver
     egress: Egress
+    workers: Workers
     now: Callable[[], int]
     random: Callable[[int], bytes]
     uuid7: UuidFactory
 
     async def close(self) -> None:
+        await self.workers.close()
         await self.egress.close()
         await self.storage.close()
 
@@ -65,6 +68,7 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
         tenants=tenants,
         resolver=resolver,
         egress=egress,
+        workers=Workers(),
         now=now_ms,
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),

@@ -53,6 +53,8 @@ async def owner(stack: Stack) -> Owner:
     got = (await hook.until(lambda hook: True)).json()
     token = (await client.get("api-token"))["hits"][0]
     contact = await client.get(f"contact/{foreign.connection.contact_uuid}")
+    credential = await _answered(stack, client, foreign, "issue-credential/1.0", "request-credential")
+    presentation = await _answered(stack, client, foreign, "present-proof/1.0", "request-presentation")
     return Owner(
         client,
         foreign,
@@ -61,6 +63,9 @@ async def owner(stack: Stack) -> Owner:
             "api-token/{uuid}": [token["uuid"]],
             "asset-data/{uuid}": got["assetDataUuids"],
             "connection/{uuid}": [got["connectionUuid"]],
+            "credential/{uuid}": credential["credentialUuids"],
+            "exchange/{uuid}": [credential["uuid"], presentation["uuid"]],
+            "presentation/{uuid}": presentation["presentationUuids"],
             "contact/{id}": [contact["uuid"], contact["did"]],
             "delivery/{uuid}": [got["eventUuid"]],
             "identity/{id}": [client.identity["uuid"], client.identity["did"].replace("%", "%25")],
@@ -70,6 +75,33 @@ async def owner(stack: Stack) -> Owner:
             "settings/{key}": ["DIDCOMM_WEBHOOK"],
         },
     )
+
+
+_ATTACHED = {
+    "request-credential": "requests~attach",
+    "issue-credential": "credentials~attach",
+    "request-presentation": "request_presentations~attach",
+    "presentation": "presentations~attach",
+}
+
+
+async def _answered(stack: Stack, client: Client, foreign: Foreign, protocol: str, asked: str) -> Any:
+    """The exchange of what the client asked for, once it has come."""
+
+    def message(name: str) -> dict[str, Any]:
+        attached = {_ATTACHED[name]: [{"@id": "1", "data": {"json": {"secret": 1}}}]}
+        return {"@type": f"https://didcomm.org/{protocol}/{name}", **attached}
+
+    action = await client.act(foreign.connection.contact_uuid, message(asked))
+    answer = "presentation" if asked == "request-presentation" else "issue-credential"
+    reply = {**message(answer), "@id": f"{protocol}/answer", "~thread": {"thid": action["referenceID"]}}
+    assert (await stack.deliver(foreign.v1(orjson.dumps(reply)))).status == 202
+
+    async def check() -> Any:
+        exchange = await client.get(f"exchange/{action['uuid']}")
+        return exchange if exchange["status"] == "WAITING" else None
+
+    return await stack.eventually(check)
 
 
 @pytest.fixture(scope="module")

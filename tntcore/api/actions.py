@@ -37,7 +37,7 @@ class ActionRoutes:
         if text(body.get("type"), "type", required=True).upper() != "DIDCOMM":
             raise Problem(400, "type-unsupported", 'type has to be "DIDCOMM".')
         message = _message(body)
-        connection = await _connection(call, body)
+        connection = await connection_between(call, body)
         thread = self._actions.begin(connection, _reference(body, message))
         if message is None:
             return answer(_view(await self._actions.create(call.tenant, thread), call), 201)
@@ -107,7 +107,7 @@ def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | No
     return thid if isinstance(thid, str) and 0 < len(thid) <= MAX_IDENTIFIER else None
 
 
-async def _connection(call: Call, body: dict[str, Any]) -> Connection:
+async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
     """The connection of `from` with `to`. Raises `Problem` 404 or 409."""
     config = body.get("config")
     config = config if isinstance(config, dict) else {}

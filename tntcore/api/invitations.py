@@ -13,7 +13,7 @@ from tntcore.errors import Problem
 from tntcore.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
-from tntcore.records import Invitation
+from tntcore.records import Identity, Invitation
 
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
@@ -35,26 +35,7 @@ class InvitationRoutes:
         publicDid?, requests?}`. With `handshakeProtocols: []` one of the requests is answered without a handshake."""
         body = call.request.object()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
-        form = text(body.get("form"), "form") or _FORMS[0]
-        if form not in _FORMS:
-            raise Problem(400, "form-unsupported", f"form has to be one of {', '.join(_FORMS)}.")
-        protocols = body.get("handshakeProtocols")
-        protocols = list(SUPPORTED) if protocols is None else protocols
-        if not isinstance(protocols, list) or not all(name in SUPPORTED for name in protocols):
-            raise Problem(400, "handshake-protocols-invalid", f"Choose from {', '.join(SUPPORTED)}.")
-        wanted = Wanted(
-            form=form,
-            label=text(body.get("label"), "label", maximum=200) or identity.display_name,
-            goal=text(body.get("goal"), "goal") or None,
-            goal_code=text(body.get("goalCode"), "goalCode") or None,
-            handshake_protocols=tuple(protocols),
-            multi_use=_flag(body, "multiUse"),
-            expires_at=_time(body, "expiresAt"),
-            public_did=_flag(body, "publicDid"),
-            requests=tuple(_messages(body)),
-        )
-        if form == "connections/1" and (wanted.public_did or wanted.requests):
-            raise Problem(400, "form-unsupported", "publicDid and requests are for invitations of out-of-band only.")
+        wanted = wanted_of(body, identity)
         return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)
 
     async def list_(self, call: Call) -> Response:
@@ -75,6 +56,31 @@ class InvitationRoutes:
     async def png(self, call: Call) -> Response:
         invitation = await found(call.tenant.records, Invitation, call.arguments["uuid"])
         return Response(200, await asyncio.to_thread(qr_png, _url(call, invitation)), "image/png")
+
+
+def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
+    """What a request's body says of a new invitation. Raises `Problem` 400."""
+    form = text(body.get("form"), "form") or _FORMS[0]
+    if form not in _FORMS:
+        raise Problem(400, "form-unsupported", f"form has to be one of {', '.join(_FORMS)}.")
+    protocols = body.get("handshakeProtocols")
+    protocols = list(SUPPORTED) if protocols is None else protocols
+    if not isinstance(protocols, list) or not all(name in SUPPORTED for name in protocols):
+        raise Problem(400, "handshake-protocols-invalid", f"Choose from {', '.join(SUPPORTED)}.")
+    wanted = Wanted(
+        form=form,
+        label=text(body.get("label"), "label", maximum=200) or identity.display_name,
+        goal=text(body.get("goal"), "goal") or None,
+        goal_code=text(body.get("goalCode"), "goalCode") or None,
+        handshake_protocols=tuple(protocols),
+        multi_use=_flag(body, "multiUse"),
+        expires_at=_time(body, "expiresAt"),
+        public_did=_flag(body, "publicDid"),
+        requests=tuple(_messages(body)),
+    )
+    if form == "connections/1" and (wanted.public_did or wanted.requests):
+        raise Problem(400, "form-unsupported", "publicDid and requests are for invitations of out-of-band only.")
+    return wanted
 
 
 def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from tntcore.caching import SharedCache
 from tntcore.connectionless import Connectionless
 from tntcore.connections import COMPLETED
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.outcome import Reply
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
 from tntcore.messaging.message import Message
@@ -64,13 +66,20 @@ _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, ide
 
 class Inbound:
     def __init__(
-        self, services: Services, outbox: Outbox, outbound: Outbound, handshake: Handshake, rotation: Rotation
+        self,
+        services: Services,
+        outbox: Outbox,
+        outbound: Outbound,
+        handshake: Handshake,
+        rotation: Rotation,
+        exchanges: Exchanges,
     ) -> None:
         self._services = services
         self._outbox = outbox
         self._outbound = outbound
         self._handshake = handshake
         self._rotation = rotation
+        self._exchanges = exchanges
         self._reuse = Reuse(services)
         self._first_contact = FirstContact(services)
         self._connectionless = Connectionless(services)
@@ -234,6 +243,13 @@ class Inbound:
         transition = Transition()
         if proven and opened.sender and not opened.error:
             transition = decide(message, self._context)
+        if connection is not None and opened.sender and not opened.error:
+            try:
+                receipt.outcome = await self._exchanges.receive(
+                    tenant, connection, message, uuid=uuid, proven=proven, last=last
+                )
+            except DidError as error:
+                raise NotYet("a document cannot be had now") from error
         await self._add_consequences(tenant, recipient, connection, message, opened, transition, receipt)
         await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
         if effect is not None and effect.connection is not None:
@@ -338,6 +354,14 @@ class Inbound:
         replies = [*(effect.replies if effect else ())]
         if connection is not None and connection.state != "request-received":
             replies += transition.replies
+        answers = [
+            Reply(delivery_uuid(receipt.stored.uuid, f"answer/{number}"), reply) for number, reply in enumerate(replies)
+        ]
+        if receipt.outcome is not None:
+            receipt.stored.error = receipt.outcome.error
+            answers += receipt.outcome.replies
+            for task in receipt.outcome.tasks():
+                receipt.tasks += await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
         if connection is not None:
             # Sent at once, whatever the state of the connection.
             receipt.answers = [
@@ -345,11 +369,11 @@ class Inbound:
                     tenant.records,
                     connection,
                     receipt.action,
-                    orjson.dumps(reply),
-                    message_uuid=delivery_uuid(receipt.stored.uuid, f"answer/{number}"),
+                    orjson.dumps(reply.message),
+                    message_uuid=reply.message_uuid,
                     now=now,
                 )
-                for number, reply in enumerate(replies)
+                for reply in answers
             ]
         elif effect is not None and effect.refusal is not None:
             receipt.answers = await self._refusal(tenant, recipient, effect, receipt)

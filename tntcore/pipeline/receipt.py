@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tntcore.exchanges.outcome import Outcome
 from tntcore.handshake import Effect
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
@@ -25,7 +26,7 @@ class Receipt:
         listed: the row by which the thread lists the message, where that is another.
         assets: its attachments. deliveries: webhook calls. tasks: calls of `TASK_WEBHOOK`. answers: what we send.
         failures: what to write in which actions, because the message says that they have failed.
-        effect: what it does to the connection.
+        effect: what it does to the connection. outcome: what it does to an exchange of credentials.
     """
 
     stored: Message
@@ -40,6 +41,7 @@ class Receipt:
     answers: list[Outgoing] = field(default_factory=list)
     failures: Mapping[str, dict[str, Value]] = field(default_factory=dict)
     effect: Effect | None = None
+    outcome: Outcome | None = None
 
     def unit(self, *, opens: bool) -> Unit:
         """All of it together.
@@ -67,6 +69,8 @@ class Receipt:
             answer.add_to(unit)
         if self.effect is not None:
             self.effect.add_to(unit)
+        if self.outcome is not None:
+            self.outcome.add_to(unit)
         return unit
 
 

@@ -1,0 +1,124 @@
+"""`/credential`: credentials that are held and issued, and the first word of an exchange of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tntcore.api.exchanges import Steps, as_problems, data_of, members_of
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import entity, filters, found, iso, listing, text
+from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
+from tntcore.errors import Problem
+from tntcore.exchanges import issuance
+from tntcore.exchanges.run import Run
+from tntcore.records import Credential, Exchange
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
+
+_COMMANDS = ("offer", "propose", "request", "issue")
+_DEFAULT = "ld-proof"
+
+
+class CredentialRoutes:
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self.routes = [
+            Route("POST", "credential", self.begin, creates=True),
+            Route("GET", "credential", list_),
+            Route("GET", "credential/{uuid}", read),
+            Route("DELETE", "credential/{uuid}", delete),
+            Route("POST", "credential/{uuid}/verify", self.verify),
+        ]
+
+    async def begin(self, call: Call) -> Response:
+        """`{command: "offer" | "propose" | "request" | "issue", from?, to, format?, data?, attributes?, protocol?,
+        comment?, ...}`, with `exchangeUuid` for a step of an exchange that is under way (a counter-proposal, say) in
+        place of `to`, or with `invitation` for an offer that goes out inside one."""
+        body = call.request.object()
+        command = text(body.get("command"), "command").lower() or "offer"
+        if command not in _COMMANDS:
+            raise Problem(400, "command-unsupported", f"command has to be one of {', '.join(_COMMANDS)}.")
+        members = members_of(body)
+        under_way = "exchangeUuid" in body and "data" not in body
+        data = None if under_way and command != "propose" else data_of(body)
+
+        async def step(run: Run) -> None:
+            if command == "propose":
+                await issuance.propose(run, data or {}, **members)
+            elif command == "offer":
+                await issuance.offer(run, data, **members)
+            elif command == "request":
+                await issuance.request(run, data, **members)
+            else:
+                await issuance.issue(run, data, **members)
+
+        role = "issuer" if command in ("offer", "issue") else "holder"
+        return await self._steps.begin(call, body, "issue-credential", role, step, default_format=_DEFAULT)
+
+    async def verify(self, call: Call) -> Response:
+        """Makes the checks again, as of now."""
+        records = call.tenant.records
+        credential = await found(records, Credential, call.arguments["uuid"])
+        exchange = await found(records, Exchange, credential.exchange_uuid)
+        format_ = self._steps.exchanges.formats.credentials.named(credential.format)
+        with as_problems(exchange):
+            held = await open_held(records, credential)
+            verification = await format_.verify(held)
+        seal_details(records, credential, Details(held.summary, verification))
+        credential.updated_at = call.services.now()
+        unit = Unit()
+        unit.merge(credential.key, credential.changes(), credential.etag)
+        await records.commit(unit)
+        return answer(_view(records, credential))
+
+
+async def list_(call: Call) -> Response:
+    where, parameters = filters(
+        call,
+        {
+            "status": "status",
+            "role": "role",
+            "format": "format",
+            "contact": "contactUuid",
+            "connection": "connectionUuid",
+            "exchange": "exchangeUuid",
+        },
+    )
+    records = call.tenant.records
+    return await listing(call, Credential, lambda one: _view(records, one), where=where, parameters=parameters)
+
+
+async def read(call: Call) -> Response:
+    """With the credential itself, as it came."""
+    records = call.tenant.records
+    credential = await found(records, Credential, call.arguments["uuid"])
+    held = await open_held(records, credential)
+    return answer({**_view(records, credential), "credential": held.value})
+
+
+async def delete(call: Call) -> Response:
+    records = call.tenant.records
+    credential = await found(records, Credential, call.arguments["uuid"])
+    unit = Unit()
+    unit.delete(credential.key)
+    await records.commit(unit)
+    await records.delete_body(credential.uuid)
+    return Response(204, content_type="")
+
+
+def _view(records: Repository, credential: Credential) -> dict[str, Any]:
+    details = open_details(records, credential)
+    return entity(
+        credential,
+        role=credential.role,
+        format=credential.format,
+        exchangeUuid=credential.exchange_uuid,
+        identityUuid=credential.identity_uuid,
+        connectionUuid=credential.connection_uuid,
+        contactUuid=credential.contact_uuid,
+        messageUuid=credential.message_uuid,
+        verified=credential.verified,
+        checks=details.checks,
+        summary=details.summary,
+        expiresAt=iso(credential.expires_at) if credential.expires_at else None,
+    )

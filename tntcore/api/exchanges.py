@@ -1,0 +1,303 @@
+"""`/exchange`: runs of issue-credential and present-proof, and what their tenant decides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tntcore.actions import Actions, Thread
+from tntcore.api.actions import connection_between
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.identities import find_identity
+from tntcore.api.invitations import invitation_view, wanted_of
+from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.credentials.formats import Attribute, FormatError, SigningError
+from tntcore.credentials.workers import WorkTimeout
+from tntcore.errors import DidError, Problem
+from tntcore.exchanges import issuance, proving
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.run import Run
+from tntcore.invitations import Invitations
+from tntcore.messaging.types import DIDCOMM_ORG
+from tntcore.protocols import issue_credential
+from tntcore.protocols.transition import OutOfTurn
+from tntcore.records import Action, Exchange
+
+MAX_ATTRIBUTES = 500
+_VERSIONS = ("1.0", "2.0", "3.0")
+Step = Callable[[Run], Awaitable[None]]
+
+
+class ExchangeRoutes:
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self.routes = [
+            Route("GET", "exchange", list_),
+            Route("GET", "exchange/{uuid}", read),
+            Route("GET", "exchange/{uuid}/candidates", self.candidates),
+            Route("POST", "exchange/{uuid}/accept", self.accept),
+            Route("POST", "exchange/{uuid}/reject", self.reject),
+        ]
+
+    async def accept(self, call: Call) -> Response:
+        """`{data?, attributes?, credentials?, comment?}`: the next step. Of a proposal, the offer or proof request; of
+        an offer, the request; of a request, the credential or the presentation (of `credentials`: name to uuid, by
+        default the first that would do); of a credential or presentation, the acknowledgement."""
+        body = _body(call)
+        run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
+        state, members = run.exchange.state, members_of(body)
+        data = _object(body, "data")
+
+        async def step(run: Run) -> None:
+            if run.protocol is issue_credential:
+                if state == "proposal-received":
+                    await issuance.offer(run, data, **members)
+                elif state == "offer-received":
+                    await issuance.request(run, data, **members)
+                elif state == "request-received":
+                    await issuance.issue(run, data, **members)
+                elif state == "credential-received":
+                    await issuance.store(run)
+                else:
+                    raise OutOfTurn(f"accepting in state {state}")
+                return
+            members.pop("preview", None)
+            if state == "proposal-received":
+                await proving.request(run, data, **members)
+            elif state == "request-received":
+                await proving.present(run, _object(body, "credentials") or data, **members)
+            elif state == "presentation-received":
+                await proving.accept(run)
+            else:
+                raise OutOfTurn(f"accepting in state {state}")
+
+        return await self._steps.go_on(call, run, step)
+
+    async def reject(self, call: Call) -> Response:
+        """`{reason?}`: ends the exchange and tells the other side."""
+        reason = text(_body(call).get("reason"), "reason") or "Rejected."
+        run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
+
+        async def step(run: Run) -> None:
+            await run.move("problem-report", sent=True)
+            run.give_up(reason, detail=f"rejected: {reason}")
+
+        return await self._steps.go_on(call, run, step)
+
+    async def candidates(self, call: Call) -> Response:
+        """Of a proof request: for each thing asked for, the credentials that would do; of anything else, none."""
+        run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
+        if run.exchange.role != "prover" or "request" not in run.exchange.messages:
+            return answer({"candidates": []})
+        with as_problems(run.exchange):
+            named = await proving.candidates(run)
+        return answer(
+            {
+                "candidates": [
+                    {"name": one.name, "required": one.required, "credentials": list(one.credentials)} for one in named
+                ]
+            }
+        )
+
+
+class Steps:
+    """Takes a tenant's step of an exchange: works it out, sends the message, commits both."""
+
+    def __init__(self, exchanges: Exchanges, actions: Actions, invitations: Invitations) -> None:
+        self.exchanges = exchanges
+        self._actions = actions
+        self._invitations = invitations
+
+    async def begin(
+        self, call: Call, body: dict[str, Any], protocol: str, role: str, step: Step, *, default_format: str
+    ) -> Response:
+        """The first message of an exchange, or the next of `exchangeUuid`; with `invitation`, one that goes out inside
+        an invitation, whoever answers that.
+
+        Args:
+            protocol: its name, e.g. `issue-credential`.
+        """
+        uuid = text(body.get("exchangeUuid"), "exchangeUuid")
+        format_name = text(body.get("format"), "format") or default_format
+        if uuid:
+            run = await self.exchanges.open(call.tenant, uuid)
+            if f"/{protocol}/" not in run.exchange.protocol or run.exchange.role != role:
+                raise Problem(409, "out-of-turn", f"That exchange is no {protocol} in which you are the {role}.")
+            if "format" in body or not run.exchange.format:
+                run.exchange.format = format_name
+            return await self.go_on(call, run, step)
+        invitation = _object(body, "invitation")
+        if invitation is not None:
+            return await self._invite(call, body, invitation, protocol, role, step, format_name)
+        connection = await connection_between(call, body)
+        thread = self._actions.begin(connection, text(body.get("referenceID"), "referenceID") or None)
+        prefix = _prefix(body, protocol, connection.version)
+        run = self.exchanges.begin(call.tenant, connection, thread.action, prefix, role, format_name)
+        return await self.go_on(call, run, step, thread=thread)
+
+    async def _invite(
+        self,
+        call: Call,
+        body: dict[str, Any],
+        invitation: dict[str, Any],
+        protocol: str,
+        role: str,
+        step: Step,
+        format_name: str,
+    ) -> Response:
+        identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
+        wanted = wanted_of(invitation, identity)
+        version = "v2" if wanted.form == "out-of-band/2" else "v1"
+        prefix = _prefix(body, protocol, version)
+        run = self.exchanges.draft(call.tenant, identity, prefix, role, format_name, version)
+        with as_problems(run.exchange):
+            await step(run)
+        wanted = replace(wanted, requests=(*wanted.requests, run.outcome.replies[0].message))
+        made = await self._invitations.create(call.tenant, identity, wanted)
+        return answer(invitation_view(call, made), 201)
+
+    async def go_on(self, call: Call, run: Run, step: Step, *, thread: Thread | None = None) -> Response:
+        """Takes the step, and answers the exchange as it then is."""
+        with as_problems(run.exchange):
+            await step(run)
+        outcome = run.outcome
+        if outcome.replies:
+            if thread is None:
+                action = await found(call.tenant.records, Action, run.exchange.uuid)
+                thread = Thread(run.connection, action)
+            await self._actions.send(call.tenant, thread, outcome.replies[0].message, outcome)
+        else:
+            await self.exchanges.commit(call.tenant, outcome)
+        return answer(view(run.exchange), 200 if run.exchange.etag else 201)
+
+
+@contextmanager
+def as_problems(exchange: Exchange) -> Iterator[None]:
+    """What goes wrong with a tenant's step, as an answer."""
+    try:
+        yield
+    except OutOfTurn:
+        raise Problem(
+            409, "out-of-turn", f"The exchange is in state {exchange.state}, in which that cannot be done."
+        ) from None
+    except FormatError as error:
+        raise Problem(409, error.code, f"{error.detail[:1].upper()}{error.detail[1:]}.") from None
+    except SigningError as error:
+        raise Problem(502, "signing-failed", error.detail) from None
+    except DidError as error:
+        raise Problem(409, f"did-{error.code}", f"A DID cannot be used: {error.detail}.") from None
+    except WorkTimeout:
+        raise Problem(503, "busy", "The computation took too long. Try again.", retry_after=5) from None
+
+
+async def list_(call: Call) -> Response:
+    where, parameters = filters(
+        call,
+        {
+            "connection": "connectionUuid",
+            "contact": "contactUuid",
+            "status": "status",
+            "state": "state",
+            "role": "role",
+            "protocol": "protocol",
+        },
+    )
+    return await listing(call, Exchange, view, where=where, parameters=parameters)
+
+
+async def read(call: Call) -> Response:
+    return answer(view(await found(call.tenant.records, Exchange, call.arguments["uuid"])))
+
+
+def view(exchange: Exchange) -> dict[str, Any]:
+    return entity(
+        exchange,
+        actionUuid=exchange.uuid,
+        protocol=exchange.protocol,
+        role=exchange.role,
+        state=exchange.state,
+        thid=exchange.thid,
+        format=exchange.format or None,
+        identityUuid=exchange.identity_uuid,
+        connectionUuid=exchange.connection_uuid,
+        contactUuid=exchange.contact_uuid,
+        messages=exchange.messages,
+        credentialUuids=exchange.credentials,
+        presentationUuids=exchange.presentations,
+        error=exchange.error or None,
+    )
+
+
+def members_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request's body says of the message itself, as a protocol's `build` takes it. Raises `Problem` 400."""
+    members: dict[str, Any] = {}
+    for name, member in (("comment", "comment"), ("goalCode", "goal_code"), ("replacementId", "replacement_id")):
+        if name in body:
+            members[member] = text(body[name], name)
+    for name, member in (("multipleAvailable", "multiple_available"), ("moreAvailable", "more_available")):
+        if name in body:
+            if type(body[name]) is not int or not 0 <= body[name] <= 10_000:
+                raise Problem(400, "number-invalid", f"{name} has to be a number from 0 to 10000.")
+            members[member] = body[name]
+    for name, member in (
+        ("willConfirm", "will_confirm"),
+        ("presentMultiple", "present_multiple"),
+        ("lastPresentation", "last_presentation"),
+    ):
+        if name in body:
+            if not isinstance(body[name], bool):
+                raise Problem(400, "flag-invalid", f"{name} has to be true or false.")
+            members[member] = body[name]
+    if "attributes" in body:
+        members["preview"] = _attributes(body["attributes"])
+    return members
+
+
+def _attributes(value: Any) -> list[Attribute]:
+    """`{name: value}`, or `[{name, value, mimeType?}]`."""
+    if isinstance(value, dict):
+        value = [{"name": name, "value": one} for name, one in value.items()]
+    if not isinstance(value, list) or len(value) > MAX_ATTRIBUTES:
+        raise Problem(400, "attributes-invalid", f"attributes has to be an object or a list, of {MAX_ATTRIBUTES}.")
+    out = []
+    for one in value:
+        one = one if isinstance(one, dict) else {}
+        name, content = one.get("name"), one.get("value")
+        if isinstance(content, int) and not isinstance(content, bool):
+            content = str(content)
+        mime_type = one.get("mimeType", "")
+        if not (isinstance(name, str) and name and isinstance(content, str) and isinstance(mime_type, str)):
+            raise Problem(400, "attributes-invalid", "An attribute is {name, value, mimeType?}, all of them texts.")
+        out.append(Attribute(name, content, mime_type))
+    return out
+
+
+def _prefix(body: Mapping[str, Any], protocol: str, version: str) -> str:
+    """The URI of the protocol version that was asked for, by default the newest that the connection speaks."""
+    given = text(body.get("protocol"), "protocol") or f"{protocol}/{'3.0' if version == 'v2' else '2.0'}"
+    name, _, number = given.removeprefix(DIDCOMM_ORG).partition("/")
+    if name != protocol or number not in _VERSIONS or (number == "3.0" and version == "v1"):
+        possible = ", ".join(f"{protocol}/{one}" for one in (_VERSIONS if version == "v2" else _VERSIONS[:2]))
+        raise Problem(400, "protocol-unsupported", f"protocol has to be one of {possible}, on this connection.")
+    return f"{DIDCOMM_ORG}{protocol}/{number}"
+
+
+def _object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Problem(400, f"{name}-invalid", f"{name} has to be an object.")
+    return value
+
+
+def _body(call: Call) -> dict[str, Any]:
+    return call.request.object() if call.request.body else {}
+
+
+def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
+    """Raises `Problem` 400."""
+    data = _object(body, name)
+    if data is None:
+        raise Problem(400, f"{name}-missing", f"{name} has to be an object: what the format is to work with.")
+    return data

@@ -1,0 +1,118 @@
+"""`/proof-request` and `/presentation`: asking for proof, giving it, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tntcore.api.exchanges import Steps, as_problems, data_of, members_of, view
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.credentials.wallet import open_details
+from tntcore.errors import Problem
+from tntcore.exchanges import proving
+from tntcore.exchanges.run import Run
+from tntcore.records import Exchange, Presentation
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
+
+_DEFAULT = "dif"
+_PROTOCOL = "present-proof"
+
+
+class PresentationRoutes:
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self.routes = [
+            Route("POST", "proof-request", self.ask, creates=True),
+            Route("GET", "proof-request", requests),
+            Route("POST", "presentation", self.show, creates=True),
+            Route("GET", "presentation", list_),
+            Route("GET", "presentation/{uuid}", read),
+            Route("POST", "presentation/{uuid}/verify", self.verify),
+        ]
+
+    async def ask(self, call: Call) -> Response:
+        """`{from?, to, format?, data, protocol?, comment?, willConfirm?, ...}`: asks a contact for proof. With
+        `exchangeUuid` in place of `to` it asks again, or answers a proposal; with `invitation`, whoever answers that.
+        """
+        body = call.request.object()
+        members = members_of(body)
+        members.pop("preview", None)
+        data = None if "exchangeUuid" in body and "data" not in body else data_of(body)
+
+        async def step(run: Run) -> None:
+            await proving.request(run, data, **members)
+
+        return await self._steps.begin(call, body, _PROTOCOL, "verifier", step, default_format=_DEFAULT)
+
+    async def show(self, call: Call) -> Response:
+        """`{command: "propose", from?, to, format?, data, ...}` proposes what to show; `{command: "present",
+        exchangeUuid, credentials? | data?}` shows it."""
+        body = call.request.object()
+        command = text(body.get("command"), "command").lower() or "present"
+        if command not in ("propose", "present"):
+            raise Problem(400, "command-unsupported", "command has to be propose or present.")
+        members = members_of(body)
+        members.pop("preview", None)
+
+        async def step(run: Run) -> None:
+            if command == "propose":
+                await proving.propose(run, data_of(body), **members)
+            else:
+                chosen = data_of(body, "credentials") if "credentials" in body else body.get("data")
+                await proving.present(run, chosen, **members)
+
+        return await self._steps.begin(call, body, _PROTOCOL, "prover", step, default_format=_DEFAULT)
+
+    async def verify(self, call: Call) -> Response:
+        """Makes the checks of a presentation that was received again, as of now."""
+        records = call.tenant.records
+        presentation = await found(records, Presentation, call.arguments["uuid"])
+        if presentation.role != "verifier":
+            raise Problem(409, "own-presentation", "Only a presentation that was received can be verified.")
+        run = await self._steps.exchanges.open(call.tenant, presentation.exchange_uuid)
+        with as_problems(run.exchange):
+            await proving.verify_again(run, presentation)
+        presentation.updated_at = call.services.now()
+        unit = Unit()
+        unit.merge(presentation.key, presentation.changes(), presentation.etag)
+        await records.commit(unit)
+        return answer(_view(records, presentation))
+
+
+async def requests(call: Call) -> Response:
+    """The exchanges of present-proof."""
+    where, parameters = filters(call, {"status": "status", "state": "state", "contact": "contactUuid"})
+    proofs = "(role eq 'verifier' or role eq 'prover')"
+    where = f"{proofs} and {where}" if where else proofs
+    return await listing(call, Exchange, view, where=where, parameters=parameters)
+
+
+async def list_(call: Call) -> Response:
+    where, parameters = filters(
+        call, {"status": "status", "role": "role", "contact": "contactUuid", "exchange": "exchangeUuid"}
+    )
+    records = call.tenant.records
+    return await listing(call, Presentation, lambda one: _view(records, one), where=where, parameters=parameters)
+
+
+async def read(call: Call) -> Response:
+    records = call.tenant.records
+    return answer(_view(records, await found(records, Presentation, call.arguments["uuid"])))
+
+
+def _view(records: Repository, presentation: Presentation) -> dict[str, Any]:
+    details = open_details(records, presentation)
+    return entity(
+        presentation,
+        role=presentation.role,
+        format=presentation.format,
+        exchangeUuid=presentation.exchange_uuid,
+        identityUuid=presentation.identity_uuid,
+        connectionUuid=presentation.connection_uuid,
+        contactUuid=presentation.contact_uuid,
+        messageUuid=presentation.message_uuid,
+        verified=presentation.verified,
+        checks=details.checks,
+        summary=details.summary,
+    )

@@ -1,0 +1,86 @@
+"""Attachments of no format that is run here: passed on untouched, both ways, and checked by nobody.
+
+The tenant's own system makes of them what it likes, and answers by action or with what it gives here as
+`{attachment: <JSON or text>, format?, mimeType?}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tntcore.credentials.formats import (
+    Candidate,
+    CredentialStep,
+    Draft,
+    Held,
+    Issuing,
+    Party,
+    ProofStep,
+    Received,
+    Verification,
+    Verified,
+)
+from tntcore.errors import Problem
+
+_UNCHECKED = Verification((), frozenset())
+
+
+class PlainCredential:
+    name = "plain"
+    identifiers: Mapping[CredentialStep, Sequence[str]] = {}
+
+    def reads(self, step: CredentialStep, value: Any) -> bool:
+        return True
+
+    async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
+        return _draft(content)
+
+    async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        return _draft(content)
+
+    async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        return _draft(content)
+
+    async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        return _draft(content)
+
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+        return Received(Held("", "", value), _UNCHECKED)
+
+    async def verify(self, held: Held) -> Verification:
+        return _UNCHECKED
+
+
+class PlainProof:
+    name = "plain"
+    identifiers: Mapping[ProofStep, Sequence[str]] = {}
+
+    def reads(self, step: ProofStep, value: Any) -> bool:
+        return True
+
+    async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
+        return _draft(content)
+
+    async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
+        return _draft(content)
+
+    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
+        return ()
+
+    async def present(
+        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+    ) -> Draft:
+        return _draft(chosen)
+
+    async def verify(self, party: Party, request: Any, presentation: Any) -> Verified:
+        return Verified(_UNCHECKED, {})
+
+
+def _draft(content: Mapping[str, Any] | None) -> Draft:
+    if content is None or "attachment" not in content:
+        raise Problem(400, "attachment-missing", "data has to be {attachment: ..., format?, mimeType?}.")
+    texts = {name: content.get(name, "") for name in ("format", "mimeType")}
+    if not all(isinstance(text, str) and len(text) <= 200 for text in texts.values()):
+        raise Problem(400, "attachment-invalid", "format and mimeType have to be texts of at most 200 characters.")
+    return Draft(content["attachment"], texts["format"], texts["mimeType"] or "application/json")

@@ -1,0 +1,92 @@
+"""Which format an attachment is of, and which credentials a proof format presents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from tntcore.credentials.formats import CredentialFormat, FormatError, ProofFormat
+from tntcore.errors import Problem
+
+
+class Attached(Protocol):
+    """An attachment that was read. `format` is None where the message names none."""
+
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def value(self) -> Any: ...
+
+
+class Content(Protocol):
+    """What a message of either protocol says, as far as a format is concerned."""
+
+    @property
+    def attachments(self) -> Sequence[Attached]: ...
+    @property
+    def members(self) -> Mapping[str, Any]: ...
+
+
+class Format(Protocol):
+    """What credential formats and proof formats have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def identifiers(self) -> Mapping[Any, Sequence[str]]: ...
+    def reads(self, step: Any, value: Any) -> bool: ...
+
+
+F = TypeVar("F", bound=Format)
+
+
+class Registry(Generic[F]):
+    """Formats in the order in which they are preferred; the last takes what no other does."""
+
+    def __init__(self, formats: Sequence[F]) -> None:
+        self._formats = {format_.name: format_ for format_ in formats}
+        self._order = tuple(formats)
+
+    def named(self, name: str) -> F:
+        """A format by the name that tenants write. Raises `Problem` 400."""
+        found = self._formats.get(name)
+        if found is None:
+            raise Problem(400, "format-unsupported", f"format has to be one of {', '.join(self._formats)}.")
+        return found
+
+    def choose(self, step: Any, content: Content, *, begun: str = "") -> tuple[F, Any]:
+        """The format of a message, and the value that is of it: an attachment's or, of a proposal in 1.0, the message's
+        own members; None if there is neither.
+
+        Args:
+            step: the message's, as `identifiers` of a format has it.
+            begun: name of the format in which the exchange goes on; "" at its beginning.
+
+        Raises:
+            FormatError: `format-unknown`: it goes on in another format.
+        """
+        values = [(attached.format, attached.value) for attached in content.attachments]
+        if not values and content.members:
+            values = [(None, content.members)]
+        for format_ in (self._formats[begun],) if begun else self._order:
+            names = format_.identifiers
+            for identifier, value in values:
+                if identifier in names.get(step, ()) or (not identifier and format_.reads(step, value)):
+                    return format_, value
+        last = self._order[-1]
+        if begun and begun != last.name:
+            raise FormatError("format-unknown", f"no attachment is of the format {begun}, in which this was begun")
+        return last, values[0][1] if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """
+    Attributes:
+        presented: names of the credential formats that a proof format presents.
+    """
+
+    credentials: Registry[CredentialFormat]
+    proofs: Registry[ProofFormat]
+    presented: Mapping[str, Iterable[str]]

@@ -1,0 +1,84 @@
+"""Credentials and checks in the form in which they are kept: sealed, each under the name of its record."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tntcore.credentials.formats import Check, Held, Verification
+from tntcore.errors import Problem
+from tntcore.records import Credential, Presentation
+from tntcore.storage.repository import Repository
+
+MAX_CREDENTIAL = 1024 * 1024  # bytes of JSON
+MAX_SEARCHED = 500
+_MAX_DETAILS = 48 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is shown of a credential or a presentation beside its value."""
+
+    summary: Mapping[str, Any]
+    verification: Verification
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        return [_check(check) for check in self.verification.checks]
+
+
+def seal_details(records: Repository, record: Credential | Presentation, details: Details) -> None:
+    """Keeps the details in the record; a summary too large for a row is left out."""
+    verification = details.verification
+    written: dict[str, Any] = {"checks": details.checks, "required": sorted(verification.required)}
+    data = orjson.dumps({**written, "summary": details.summary})
+    if len(data) > _MAX_DETAILS:
+        data = orjson.dumps({**written, "checks": written["checks"][:100], "summary": {"tooLarge": True}})
+    record.details = records.seal(data, f"{record.key}/details")
+    record.verified = verification.verified
+
+
+def open_details(records: Repository, record: Credential | Presentation) -> Details:
+    if not record.details:
+        return Details({}, Verification((), frozenset()))
+    data = orjson.loads(records.open(record.details, f"{record.key}/details"))
+    checks = [Check(check["name"], check["passed"], check["detail"], check["subject"]) for check in data["checks"]]
+    required = frozenset((name, subject) for name, subject in data["required"])
+    return Details(data["summary"], Verification(checks, required))
+
+
+async def seal_held(records: Repository, record: Credential, held: Held) -> None:
+    """Keeps the credential itself. Raises `Problem` 413."""
+    data = orjson.dumps({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
+    if len(data) > MAX_CREDENTIAL:
+        raise Problem(413, "credential-too-large", f"A credential may have {MAX_CREDENTIAL} bytes.")
+    record.attachment_format, record.expires_at = held.format, held.expires_at
+    record.body = await records.put_body(record.uuid, records.seal(data, f"{record.key}/body"))
+
+
+async def open_held(records: Repository, record: Credential) -> Held:
+    sealed = record.body or await records.stored_body(record.uuid)
+    data = orjson.loads(records.open(sealed, f"{record.key}/body"))
+    return Held(
+        uuid=record.uuid,
+        format=record.attachment_format,
+        value=data["value"],
+        secret=base64.b64decode(data["secret"]),
+        summary=open_details(records, record).summary,
+        expires_at=record.expires_at,
+    )
+
+
+async def held_credentials(records: Repository, format_names: frozenset[str]) -> list[Held]:
+    """What the tenant holds of these formats, the newest first."""
+    hits = await records.list(Credential, limit=1000, where="status eq 'HELD'")
+    known = [record for record in hits.records if record.format in format_names]
+    return [await open_held(records, record) for record in list(reversed(known))[:MAX_SEARCHED]]
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"name": check.name, "passed": check.passed, "detail": check.detail, "subject": check.subject}

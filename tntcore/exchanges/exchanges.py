@@ -1,0 +1,297 @@
+"""Runs the credential protocols: what comes in moves an exchange, and so does what a tenant decides or sends.
+
+Each step is worked out on a copy of the exchange and committed together with the message that caused it; who loses a
+race begins again from what is then stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import orjson
+
+from tntcore.credentials.formats import FormatError
+from tntcore.credentials.registry import Formats
+from tntcore.errors import UNRESOLVABLE, DidError, Problem
+from tntcore.exchanges import issuance, proving
+from tntcore.exchanges.outcome import Outcome
+from tntcore.exchanges.run import Run, protocol_of
+from tntcore.invitations import read_content
+from tntcore.messaging.message import Message, attachments
+from tntcore.messaging.problems import is_ack, is_problem_report, read_problem_report
+from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.outbox import delivery_uuid
+from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.protocols import issue_credential, present_proof
+from tntcore.protocols.transition import OutOfTurn
+from tntcore.records import Action, Connection, Exchange, Identity, Invitation, Record
+from tntcore.services import Services
+from tntcore.storage.commit import Unit
+from tntcore.tenants import Tenant
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A message that has come, as far as an exchange is concerned.
+
+    Attributes:
+        protocol, step: whose it is; None for an acknowledgement or report of no protocol's own.
+        uuid: under which it is stored.
+        proven: the other side is known to have written it.
+    """
+
+    message: Message
+    protocol: ModuleType | None
+    step: Any
+    kind: str
+    uuid: str
+    proven: bool
+
+
+class Exchanges:
+    def __init__(self, services: Services, formats: Formats) -> None:
+        self._services = services
+        self.formats = formats
+
+    async def receive(
+        self, tenant: Tenant, connection: Connection, message: Message, *, uuid: str, proven: bool, last: bool
+    ) -> Outcome | None:
+        """What a message of a connection does to an exchange; None if it belongs to none.
+
+        Args:
+            uuid: under which the message is stored.
+            proven: the other side is known to have written it: else it may begin an exchange, and no more.
+            last: it is not put off any more.
+
+        Raises:
+            DidError: `unresolvable`, unless `last`.
+        """
+        protocol, step = _read(message)
+        if step is not None:
+            kind = step.kind
+        elif is_ack(message.type) or is_problem_report(message.type):
+            kind = "ack" if is_ack(message.type) else "problem-report"
+        else:
+            return None
+        incoming = _Incoming(message, protocol, step, kind, uuid, proven)
+        exchange, stored = await self._find(tenant, connection, incoming), list[Record]()
+        if exchange is None:
+            if protocol is None:
+                return None
+            exchange, stored = await self._invited(tenant, connection, message, protocol) or (None, stored)
+            if exchange is None:
+                try:
+                    role = protocol.begins(kind, received=True)
+                except OutOfTurn:
+                    return Outcome(error="out-of-turn")
+                exchange = _new(connection, step.prefix, role, message.thid, self._services.now())
+        outcome = await self._move(tenant, connection, exchange, incoming, last=last)
+        if outcome.exchange is not None:
+            outcome.stored = stored
+        return outcome
+
+    async def _move(
+        self, tenant: Tenant, connection: Connection, exchange: Exchange, incoming: _Incoming, *, last: bool
+    ) -> Outcome:
+        async def moved() -> Run:
+            run = self._run(tenant, connection, exchange, incoming.uuid)
+            if content is not None:
+                run.said[incoming.kind] = content
+            await run.move(incoming.kind, sent=False)
+            if incoming.kind not in ("ack", "problem-report"):
+                run.exchange.messages = {**run.exchange.messages, incoming.kind: incoming.uuid}
+            return run
+
+        content, reason = None, ""
+        if incoming.protocol is not None:
+            try:
+                content = incoming.protocol.read(incoming.message, incoming.step)
+            except FormatError as error:
+                reason = f"{error.code}: {error.detail}"
+        try:
+            run = await moved()
+        except OutOfTurn:
+            return Outcome(error="out-of-turn")
+        if incoming.kind == "problem-report":
+            report = read_problem_report(incoming.message)
+            run.exchange.error = (report.code or report.comment if report else "")[:1000] or "problem-report"
+            return run.outcome
+        if content is not None and content.expires_at and content.expires_at < run.now:
+            reason = "expired: the message had expired when it came"
+        if not reason:
+            try:
+                rules = issuance if run.protocol is issue_credential else proving
+                await rules.received(run, incoming.kind, proven=incoming.proven)
+            except FormatError as error:
+                reason = f"{error.code}: {error.detail}"
+            except DidError as error:
+                if error.code == UNRESOLVABLE and not last:
+                    raise
+                reason = f"{error.code}: {error.detail}"
+                if error.code == UNRESOLVABLE:
+                    run = await moved()
+                    run.wait(reason)
+                    return run.outcome
+            except Problem as error:
+                run = await moved()
+                run.wait(error.detail)
+                return run.outcome
+        if reason:
+            run = await moved()
+            self._refuse(run, incoming, reason)
+        return run.outcome
+
+    def _refuse(self, run: Run, incoming: _Incoming, reason: str) -> None:
+        """What cannot be worked with ends the exchange; the other side is told, if it is known to have written it."""
+        code = reason.partition(":")[0]
+        log.info("exchange %s is given up: %s", run.exchange.uuid, code)
+        run.give_up(f"The {incoming.kind} message cannot be worked with: {code}.", detail=reason)
+        if not incoming.proven:
+            run.outcome.replies.clear()
+
+    async def _find(self, tenant: Tenant, connection: Connection, incoming: _Incoming) -> Exchange | None:
+        """The exchange that a message is about."""
+        threads = [incoming.message.thid]
+        if incoming.kind == "problem-report" and incoming.message.pthid:
+            threads.append(incoming.message.pthid)
+        for thid in filter(None, threads):
+            exchange = await tenant.records.get(Exchange, action_uuid(connection.uuid, thid))
+            if exchange is not None and incoming.protocol in (None, protocol_of(exchange)):
+                return exchange
+        return None
+
+    async def _invited(
+        self, tenant: Tenant, connection: Connection, message: Message, protocol: ModuleType
+    ) -> tuple[Exchange, list[Record]] | None:
+        """The exchange that our own invitation began, with an offer or a request inside, and that message's records."""
+        invitation = None
+        if connection.invitation_uuid:
+            invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
+        if invitation is None:
+            return None
+        content = Message.read(orjson.dumps(read_content(tenant.records, invitation)))
+        for attached in attachments(content):
+            plaintext = orjson.dumps(attached.data) if attached.kind == "json" else b""
+            asked = Message.read(plaintext)
+            step = protocol.read_step(asked) if asked.id == message.thid else None
+            if step is None:
+                continue
+            now = self._services.now()
+            exchange = _new(connection, step.prefix, protocol.begins(step.kind, received=False), message.thid, now)
+            exchange.state = protocol.move(exchange.role, "start", protocol.event(step.kind, received=False))
+            exchange.format = self._registry(protocol).choose(step.kind, protocol.read(asked, step))[0].name
+            name = delivery_uuid(invitation.uuid, f"{connection.uuid}/{asked.id}")
+            action = Action(uuid=exchange.uuid)
+            sent = await write(tenant.records, connection, action, plaintext, message_uuid=name, now=now)
+            sent.message.status = "SENT"
+            exchange.messages = {step.kind: name}
+            return exchange, [sent.message, sent.entry]
+        return None
+
+    def _registry(self, protocol: ModuleType) -> Any:
+        return self.formats.credentials if protocol is issue_credential else self.formats.proofs
+
+    # What a tenant does.
+
+    async def open(self, tenant: Tenant, uuid: str) -> Run:
+        """An exchange, for its tenant to go on with. Raises `Problem` 404."""
+        exchange = await tenant.records.get(Exchange, uuid)
+        connection = await tenant.records.get(Connection, exchange.connection_uuid) if exchange else None
+        if exchange is None or connection is None:
+            raise Problem(404, "exchange-unknown", f"There is no exchange {uuid[:200]!r}.")
+        return self._run(tenant, connection, exchange, self._services.uuid7())
+
+    def begin(
+        self, tenant: Tenant, connection: Connection, action: Action, prefix: str, role: str, format_name: str
+    ) -> Run:
+        """A new exchange on the thread of a new action.
+
+        Args:
+            prefix: the protocol's URI. format_name: as tenants write it.
+
+        Raises:
+            Problem: 400 `format-unsupported`.
+        """
+        exchange = _new(connection, prefix, role, action.reference_id, self._services.now())
+        exchange.uuid, exchange.format = action.uuid, format_name
+        self._registry(protocol_of(exchange)).named(format_name)
+        return self._run(tenant, connection, exchange, self._services.uuid7())
+
+    def draft(self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: str) -> Run:
+        """An exchange with nobody yet: its first message goes into an invitation. Nothing of it is to be committed."""
+        connection = Connection(uuid="", identity_uuid=identity.uuid, version=version)
+        action = Action(uuid="", reference_id=random_uuid(self._services.random))
+        return self.begin(tenant, connection, action, prefix, role, format_name)
+
+    async def commit(self, tenant: Tenant, outcome: Outcome) -> None:
+        """Commits what sends nothing. Raises `Changed`."""
+        unit = Unit()
+        outcome.add_to(unit)
+        await tenant.records.commit(unit)
+
+    async def sending(
+        self, tenant: Tenant, connection: Connection, action: Action, message: Message, message_uuid: str
+    ) -> Outcome | None:
+        """What a message that a tenant wrote itself does to the exchange of its thread, where it is in its turn; one
+        that is not is sent all the same, since the tenant speaks for itself."""
+        protocol, step = _read(message)
+        if protocol is None:
+            return None
+        exchange = await tenant.records.get(Exchange, action.uuid)
+        try:
+            if exchange is None:
+                role = protocol.begins(step.kind, received=False)
+                exchange = _new(connection, step.prefix, role, action.reference_id, self._services.now())
+                exchange.uuid = action.uuid
+            run = self._run(tenant, connection, exchange, message_uuid)
+            if step.kind not in ("ack", "problem-report"):
+                content = run.said[step.kind] = protocol.read(message, step)
+                run.exchange.format = self._registry(protocol).choose(step.kind, content)[0].name
+            await run.move(step.kind, sent=True)
+        except (OutOfTurn, FormatError):
+            return None
+        run.exchange.messages = {**run.exchange.messages, step.kind: message_uuid}
+        return run.outcome
+
+    def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
+        return Run(
+            services=self._services,
+            formats=self.formats,
+            tenant=tenant,
+            connection=connection,
+            exchange=replace(exchange),
+            name=lambda what: delivery_uuid(source, f"exchange/{what}"),
+            now=self._services.now(),
+        )
+
+
+def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) -> Exchange:
+    return Exchange(
+        uuid=action_uuid(connection.uuid, thid),
+        protocol=prefix,
+        role=role,
+        thid=thid,
+        identity_uuid=connection.identity_uuid,
+        connection_uuid=connection.uuid,
+        contact_uuid=connection.contact_uuid,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+_PROTOCOLS: Sequence[ModuleType] = (issue_credential, present_proof)
+
+
+def _read(message: Message) -> tuple[ModuleType | None, Any]:
+    """Which of the protocols a message belongs to, and which step of it it is."""
+    for protocol in _PROTOCOLS:
+        step = protocol.read_step(message)
+        if step is not None:
+            return protocol, step
+    return None, None

@@ -1,0 +1,167 @@
+"""Issue Credential (RFC 0036, RFC 0453): what follows from each message, and from each word of the tenant's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tntcore.credentials.formats import (
+    Attribute,
+    CredentialFormat,
+    FormatError,
+    Held,
+    Issuing,
+    SigningError,
+    Verification,
+)
+from tntcore.credentials.wallet import Details, seal_details, seal_held
+from tntcore.credentials.workers import WorkTimeout
+from tntcore.errors import Problem
+from tntcore.exchanges.run import Run
+from tntcore.records import Credential
+
+
+async def received(run: Run, kind: str, *, proven: bool) -> None:
+    """What follows from a message that has just moved the exchange.
+
+    Args:
+        proven: the other side is known to have written it: else it may begin an exchange, and nothing follows.
+
+    Raises:
+        FormatError: it cannot be worked with. DidError: `unresolvable`: later, perhaps.
+    """
+    if kind == "ack":
+        return
+    content = run.said[kind]
+    begun = run.exchange.format if kind in ("request", "issue") else ""
+    format_, value = run.formats.credentials.choose(kind, content, begun=begun)
+    run.exchange.format = format_.name
+    if kind == "issue":
+        if value is None:
+            raise FormatError("attachment-missing", "the message has no credential attached")
+        run.exchange.more = content.more_available
+        await _take(run, format_, value)
+        return
+    run.wait()
+    automatic = {"propose": "autoOffer", "offer": "autoRequest", "request": "autoIssue"}[kind]
+    # What the tenant offered, it issues: anything else is a decision that it has not made yet.
+    default = kind == "request" and "offer" in run.exchange.messages
+    if format_.name == "plain" or not proven or not await run.tenant.automatic(automatic, default):
+        return
+    if run.asked_to_wait(content):
+        return
+    try:
+        await {"propose": offer, "offer": request, "request": issue}[kind](run, None)
+    except (Problem, SigningError) as error:
+        # Not the other side's fault: the tenant is asked.
+        run.wait(error.detail)
+
+
+async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
+    """The holder's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
+    draft = await _format(run).propose(await run.party(), content)
+    await run.say("propose", [draft], **members)
+
+
+async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
+    """The issuer's offer: of `content`, or what was proposed. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    if "preview" not in members:
+        proposed = await run.content("propose")
+        members["preview"] = proposed.preview if proposed is not None else ()
+    issuing = await _issuing(run, members["preview"])
+    draft = await _format(run).offer(await run.party(), issuing, content)
+    await run.say("offer", [draft], **members)
+
+
+async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
+    """The holder's request: of what was offered, or `content`. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    members.pop("preview", None)
+    draft = await _format(run).request(await run.party(), await _issuing(run), content)
+    await run.say("request", [draft], **members)
+
+
+async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
+    """The credential. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
+    members.pop("preview", None)
+    draft = await _format(run).issue(await run.party(), await _issuing(run), content)
+    run.exchange.more = int(members.get("more_available") or 0)
+    await run.say("issue", [draft], **members)
+    held = Held("", draft.format, draft.value, draft.secret)
+    await _keep(run, held, Details({}, Verification((), frozenset())), status="ISSUED", message=run.name("issue"))
+
+
+async def store(run: Run) -> None:
+    """The holder takes the credential, and says so. Raises `OutOfTurn`."""
+    if run.exchange.more == 0:
+        await run.say("ack")
+    if run.outcome.credential is not None:
+        run.outcome.credential.status = "HELD"
+    else:
+        for uuid in run.exchange.credentials:
+            credential = await run.tenant.records.get(Credential, uuid)
+            if credential is not None and credential.status == "RECEIVED":
+                credential.status, credential.updated_at = "HELD", run.now
+                run.outcome.credential = credential
+
+
+async def _take(run: Run, format_: CredentialFormat, value: Any) -> None:
+    """Checks a credential that was issued, keeps it, and acknowledges it where it is good."""
+    try:
+        taken = await format_.receive(await run.party(), await _issuing(run), value)
+    except WorkTimeout as error:
+        raise FormatError("too-expensive", str(error)) from None
+    verification = taken.verification
+    details = Details(taken.held.summary, verification)
+    failed = [check for check in verification.checks if check.passed is False]
+    status = "REJECTED" if failed else "RECEIVED"
+    await _keep(run, taken.held, details, status=status, message=run.exchange.messages["issue"])
+    if failed:
+        reason = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        run.give_up(f"The credential was not accepted: {failed[0].name}.", detail=reason)
+    elif verification.verified and await run.tenant.automatic("autoStore", True):
+        await store(run)
+    else:
+        unmade = ", ".join(check.name for check in verification.checks if check.passed is None)
+        run.wait(f"could not be checked: {unmade}" if unmade else "")
+
+
+async def _keep(run: Run, held: Held, details: Details, *, status: str, message: str) -> None:
+    exchange = run.exchange
+    number = len(exchange.credentials)
+    credential = Credential(
+        uuid=run.name(f"credential/{number}"),
+        status=status,
+        role=exchange.role,
+        format=exchange.format,
+        exchange_uuid=exchange.uuid,
+        identity_uuid=exchange.identity_uuid,
+        connection_uuid=exchange.connection_uuid,
+        contact_uuid=exchange.contact_uuid,
+        message_uuid=message,
+        created_at=run.now,
+        updated_at=run.now,
+    )
+    seal_details(run.tenant.records, credential, details)
+    await seal_held(run.tenant.records, credential, held)
+    exchange.credentials = [*exchange.credentials, credential.uuid]
+    run.outcome.credential = credential
+
+
+def _format(run: Run) -> CredentialFormat:
+    return run.formats.credentials.named(run.exchange.format)
+
+
+async def _issuing(run: Run, preview: Sequence[Attribute] = ()) -> Issuing:
+    registry = run.formats.credentials
+    offered, proposed = await run.content("offer"), await run.content("propose")
+    if not preview and offered is not None:
+        preview = offered.preview
+    if not preview and proposed is not None:
+        preview = proposed.preview
+    return Issuing(
+        proposal=await run.value("propose", registry),
+        offer=await run.value("offer", registry),
+        request=await run.value("request", registry),
+        preview=preview,
+        secret=run.secret,
+    )

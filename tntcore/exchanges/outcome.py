@@ -1,0 +1,84 @@
+"""What a step of an exchange changes, on its way into a unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tntcore.records import Credential, Exchange, Presentation, Record
+from tntcore.storage.commit import Unit
+
+
+class Reply(NamedTuple):
+    """A complete message to send on the exchange's connection, and the uuid that it will be stored under."""
+
+    message_uuid: str
+    message: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """
+    Attributes:
+        exchange: as it will be; None where a message does not move any.
+        credential, presentation: to create, or, with an etag, to change.
+        replies: to send. stored: of a message of ours that went out in an invitation, to keep on the thread.
+        error: why the message does not move the exchange, for the tenant.
+    """
+
+    exchange: Exchange | None = None
+    credential: Credential | None = None
+    presentation: Presentation | None = None
+    replies: list[Reply] = field(default_factory=list)
+    stored: Sequence[Record] = ()
+    error: str = ""
+
+    @property
+    def records(self) -> list[Exchange | Credential | Presentation]:
+        return [record for record in (self.exchange, self.credential, self.presentation) if record is not None]
+
+    @property
+    def rows(self) -> set[str]:
+        """The keys of what is changed."""
+        return {record.key for record in self.records}
+
+    def add_to(self, unit: Unit) -> None:
+        """A lost race is told of the exchange, or of what belongs to it."""
+        for record in self.records:
+            if record.etag:
+                unit.merge(record.key, record.changes(), record.etag)
+            else:
+                unit.create(record.key, record.values())
+        for stored in self.stored:
+            unit.upsert(stored.key, stored.values())
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """What the tenant's system is told: `{type, uuid, status, ...}`; an exchange's status is the RFC's state."""
+        exchange = self.exchange
+        if exchange is None:
+            return []
+        about = {"exchangeUuid": exchange.uuid, "connectionUuid": exchange.connection_uuid}
+        about |= {"contactUuid": exchange.contact_uuid, "role": exchange.role, "protocol": exchange.protocol}
+        events: list[dict[str, Any]] = [
+            {
+                "type": "exchange",
+                "uuid": exchange.uuid,
+                "status": exchange.state,
+                "waiting": exchange.status == "WAITING",
+                "error": exchange.error or None,
+                **about,
+            }
+        ]
+        for record in (self.credential, self.presentation):
+            if record is not None:
+                events.append(
+                    {
+                        "type": record.KIND,
+                        "uuid": record.uuid,
+                        "status": record.status,
+                        "verified": record.verified,
+                        **about,
+                    }
+                )
+        return events

@@ -1,0 +1,154 @@
+"""Present Proof (RFC 0037, RFC 0454): what follows from each message, and from each word of the tenant's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tntcore.credentials.formats import Candidate, FormatError, ProofFormat, SigningError, Verification
+from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
+from tntcore.credentials.workers import WorkTimeout
+from tntcore.errors import Problem
+from tntcore.exchanges.run import Run
+from tntcore.protocols.credential_messages import dialect_of
+from tntcore.records import Presentation
+
+
+async def received(run: Run, kind: str, *, proven: bool) -> None:
+    """As `issuance.received`."""
+    if kind == "ack":
+        await _accepted(run)
+        return
+    begun = run.exchange.format if kind == "present" else ""
+    format_, value = run.formats.proofs.choose(kind, run.said[kind], begun=begun)
+    run.exchange.format = format_.name
+    if kind == "present":
+        if value is None:
+            raise FormatError("attachment-missing", "the message has no presentation attached")
+        await _examine(run, format_, value)
+        return
+    run.wait()
+    if kind != "request" or format_.name == "plain" or not proven:
+        return
+    if not await run.tenant.automatic("autoPresent", False) or run.asked_to_wait(run.said[kind]):
+        return
+    try:
+        await present(run, None)
+    except (Problem, SigningError) as error:
+        run.wait(error.detail)
+
+
+async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
+    """The prover's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
+    if dialect_of(run.exchange.protocol) == "1.0":
+        # It has no attachments: what is proposed is in members of its own (RFC 0037).
+        lists = {name: content.get(name) or [] for name in ("attributes", "predicates")}
+        if not all(isinstance(one, list) and all(isinstance(item, dict) for item in one) for one in lists.values()):
+            raise Problem(400, "proposal-invalid", "data has to be {attributes: [{name, ...}], predicates: [...]}.")
+        await run.say("propose", **lists, **members)
+        return
+    draft = await _format(run).propose(await run.party(), content)
+    await run.say("propose", [draft], **members)
+
+
+async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
+    """The verifier's request: of `content`, or what was proposed. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    proposal = await run.value("propose", run.formats.proofs)
+    draft = await _format(run).request(await run.party(), proposal, content)
+    await run.say("request", [draft], **members)
+
+
+async def candidates(run: Run) -> Sequence[Candidate]:
+    """Which credentials would do for what is asked for. Raises `FormatError`."""
+    asked = await run.value("request", run.formats.proofs)
+    return await _format(run).candidates(asked, await _wallet(run))
+
+
+async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) -> None:
+    """The presentation. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
+    asked = await run.value("request", run.formats.proofs)
+    draft = await _format(run).present(await run.party(), asked, await _wallet(run), chosen)
+    await run.say("present", [draft], **members)
+    _keep(run, Details({}, Verification((), frozenset())), status="SENT", message=run.name("present"))
+
+
+async def accept(run: Run) -> None:
+    """The verifier takes the presentation, and says so. Raises `OutOfTurn`."""
+    await run.say("ack")
+    if run.outcome.presentation is None:
+        await _change(run, "ACCEPTED")
+
+
+async def _accepted(run: Run) -> None:
+    await _change(run, "ACCEPTED")
+
+
+async def _change(run: Run, status: str) -> None:
+    shown = run.exchange.presentations
+    presentation = await run.tenant.records.get(Presentation, shown[-1]) if shown else None
+    if presentation is not None:
+        presentation.status, presentation.updated_at = status, run.now
+        run.outcome.presentation = presentation
+
+
+async def _examine(run: Run, format_: ProofFormat, value: Any) -> None:
+    """Checks a presentation, and answers it where that leaves no doubt."""
+    asked = await run.value("request", run.formats.proofs)
+    try:
+        verified = await format_.verify(await run.party(), asked, value)
+    except WorkTimeout as error:
+        raise FormatError("too-expensive", str(error)) from None
+    verification = verified.verification
+    failed = [check for check in verification.checks if check.passed is False]
+    status = "REJECTED" if failed else "VERIFIED" if verification.verified else "UNDECIDED"
+    _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
+    if failed:
+        reason = "; ".join(f"{check.subject} {check.name}: {check.detail}".strip() for check in failed)
+        run.give_up(f"The presentation was not accepted: {failed[0].name}.", detail=reason)
+    elif run.exchange.state != "presentation-received":
+        # No acknowledgement is due, or others follow.
+        return
+    elif verification.verified and await run.tenant.automatic("autoVerify", True):
+        await run.say("ack")
+    else:
+        unmade = ", ".join(check.name for check in verification.checks if check.passed is None)
+        run.wait(f"could not be checked: {unmade}" if unmade else "")
+
+
+async def verify_again(run: Run, presentation: Presentation) -> Details:
+    """The checks of a presentation that was received, as of now; kept in `presentation`. Raises as `received`."""
+    run.exchange.messages = {**run.exchange.messages, "present": presentation.message_uuid}
+    asked, shown = [await run.value(step, run.formats.proofs) for step in ("request", "present")]
+    verified = await _format(run).verify(await run.party(), asked, shown)
+    details = Details(verified.summary, verified.verification)
+    seal_details(run.tenant.records, presentation, details)
+    return open_details(run.tenant.records, presentation)
+
+
+def _keep(run: Run, details: Details, *, status: str, message: str) -> None:
+    exchange = run.exchange
+    presentation = Presentation(
+        uuid=run.name("presentation"),
+        status=status,
+        role=exchange.role,
+        format=exchange.format,
+        exchange_uuid=exchange.uuid,
+        identity_uuid=exchange.identity_uuid,
+        connection_uuid=exchange.connection_uuid,
+        contact_uuid=exchange.contact_uuid,
+        message_uuid=message,
+        created_at=run.now,
+        updated_at=run.now,
+    )
+    seal_details(run.tenant.records, presentation, details)
+    exchange.presentations = [*exchange.presentations, presentation.uuid]
+    run.outcome.presentation = presentation
+
+
+def _format(run: Run) -> ProofFormat:
+    return run.formats.proofs.named(run.exchange.format)
+
+
+async def _wallet(run: Run) -> list[Any]:
+    names = frozenset(run.formats.presented.get(run.exchange.format, ()))
+    return await held_credentials(run.tenant.records, names)

@@ -1,0 +1,195 @@
+"""An exchange while a message of it, or its tenant's word on it, is dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tntcore.credentials.formats import Draft, FormatError, Party, Signer, SigningError
+from tntcore.credentials.registry import F, Formats, Registry
+from tntcore.dids.document import PublicKey
+from tntcore.errors import Problem
+from tntcore.exchanges.outcome import Outcome, Reply
+from tntcore.messaging.message import Message
+from tntcore.pipeline.outgoing import random_uuid
+from tntcore.protocols import issue_credential, present_proof
+from tntcore.records import Connection, Exchange, Identity
+from tntcore.records import Message as StoredMessage
+from tntcore.services import Services
+from tntcore.signing import signer_for
+from tntcore.tenants import Tenant
+
+
+def protocol_of(exchange: Exchange) -> ModuleType:
+    """The module whose table the exchange follows."""
+    return issue_credential if "/issue-credential/" in exchange.protocol else present_proof
+
+
+@dataclass(slots=True)
+class Run:
+    """
+    Attributes:
+        exchange: a copy to change. outcome: what is to be committed.
+        said: contents by step, of messages that are not stored yet.
+        name: the uuid under which the message of ours that carries a step will be stored.
+    """
+
+    services: Services
+    formats: Formats
+    tenant: Tenant
+    connection: Connection
+    exchange: Exchange
+    name: Callable[[str], str]
+    now: int
+    said: dict[str, Any] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def __post_init__(self) -> None:
+        self.outcome.exchange = self.exchange
+        self.exchange.updated_at = self.now
+
+    @property
+    def protocol(self) -> ModuleType:
+        return protocol_of(self.exchange)
+
+    async def move(self, kind: str, *, sent: bool) -> None:
+        """Moves the exchange by its protocol's table. Raises `OutOfTurn`."""
+        exchange = self.exchange
+        how: dict[str, bool] = {}
+        if self.protocol is issue_credential:
+            how["more"] = exchange.more > 0
+        elif kind == "present":
+            asked, shown = await self.content("request"), self.said.get("present")
+            how["confirm"] = asked is None or asked.will_confirm or bool(shown and shown.please_ack)
+            how["last"] = shown is None or shown.last_presentation or not (asked and asked.present_multiple)
+        event = self.protocol.event(kind, received=not sent)
+        exchange.state = self.protocol.move(exchange.role, exchange.state, event, **how)
+        self.settle()
+
+    def settle(self) -> None:
+        state = self.exchange.state
+        self.exchange.status = {"done": "DONE", "abandoned": "ABANDONED"}.get(state, "ACTIVE")
+
+    def wait(self, reason: str = "") -> None:
+        """Nothing goes on before the tenant says so."""
+        self.exchange.status, self.exchange.error = "WAITING", reason
+
+    def asked_to_wait(self, content: Any) -> bool:
+        """Whether the other side wants no answer yet (RFC 0032): then it gets none by itself."""
+        if not content.delay and content.delay_until <= self.now:
+            return False
+        self.wait("the other side asked to be answered later")
+        return True
+
+    async def content(self, step: str) -> Any:
+        """What the latest message of a step said (`Content` of its protocol), or None if there was none."""
+        if step not in self.said and step in self.exchange.messages:
+            records = self.tenant.records
+            stored = await records.get(StoredMessage, self.exchange.messages[step])
+            body = await records.body(stored) if stored is not None else b""
+            if body:
+                message = Message.read(body, "v2" if stored is not None and stored.version == "v2" else None)
+                read = self.protocol.read_step(message)
+                if read is not None:
+                    self.said[step] = self.protocol.read(message, read)
+        return self.said.get(step)
+
+    async def value(self, step: str, registry: Registry[F]) -> Any:
+        """The value of a step's attachment in the exchange's format, or None."""
+        content = await self.content(step)
+        if content is None:
+            return None
+        try:
+            return registry.choose(step, content, begun=self.exchange.format)[1]
+        except FormatError:
+            # What was proposed in one format may have been answered in another.
+            return None
+
+    async def party(self) -> Party:
+        """Raises `Problem` 409 if the identity is gone."""
+        identity = await self.tenant.records.get(Identity, self.exchange.identity_uuid)
+        if identity is None:
+            raise Problem(409, "identity-gone", "The identity of this exchange was deleted.")
+        signer: Signer
+        try:
+            signer = await signer_for(self.services, self.tenant, identity)
+        except SigningError as error:
+            signer = _Nobody(error)
+        return Party(identity.did, signer, self.tenant.records)
+
+    @property
+    def secret(self) -> bytes:
+        sealed = self.exchange.secret
+        return self.tenant.records.open(sealed, f"{self.exchange.key}/secret") if sealed else b""
+
+    async def say(self, kind: str, drafts: Sequence[Draft] = (), **members: Any) -> None:
+        """Sends the next message of the exchange, and moves it. Raises `OutOfTurn`."""
+        exchange = self.exchange
+        await self.move(kind, sent=True)
+        first = not exchange.messages
+        for draft in drafts:
+            if draft.secret:
+                exchange.secret = self.tenant.records.seal(draft.secret, f"{exchange.key}/secret")
+        message_id = exchange.thid if first else random_uuid(self.services.random)
+        message = self._build(kind, message_id, drafts, members)
+        exchange.error = ""
+        self.outcome.replies.append(Reply(self.name(kind), message))
+        if kind != "ack":
+            exchange.messages = {**exchange.messages, kind: self.name(kind)}
+
+    def _build(
+        self, kind: str, message_id: str, drafts: Sequence[Draft], members: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        exchange, version = self.exchange, self.connection.version
+        message: Mapping[str, Any]
+        if kind == "ack":
+            message = self.protocol.ack(exchange.protocol, message_id=message_id, thid=exchange.thid, version=version)
+        else:
+            message = self.protocol.build(
+                exchange.protocol,
+                kind,
+                message_id=message_id,
+                thid=exchange.thid,
+                attachments=[(f"{kind}-{number}", draft) for number, draft in enumerate(drafts)],
+                version=version,
+                **members,
+            )
+        return message
+
+    def give_up(self, explain: str, *, detail: str) -> None:
+        """Abandons the exchange and tells the other side.
+
+        Args:
+            explain: for the other side. detail: for the tenant.
+        """
+        exchange = self.exchange
+        exchange.state, exchange.status, exchange.error = "abandoned", "ABANDONED", detail[:1000]
+        report: Mapping[str, Any] = self.protocol.problem_report(
+            exchange.protocol,
+            message_id=random_uuid(self.services.random),
+            thid=exchange.thid,
+            code="issuance-abandoned" if self.protocol is issue_credential else "abandoned",
+            explain=explain,
+            version=self.connection.version,
+        )
+        self.outcome.replies.append(Reply(self.name("problem-report"), report))
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """The signer of an identity that has none now: whoever needs its signature is told why."""
+
+    error: SigningError
+
+    @property
+    def kid(self) -> str:
+        raise self.error
+
+    @property
+    def key(self) -> PublicKey:
+        raise self.error
+
+    async def sign(self, data: bytes) -> bytes:
+        raise self.error
