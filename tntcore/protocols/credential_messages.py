@@ -179,9 +179,9 @@ def _value(one: Attachment) -> Any:
     except JsonTooDeepError:
         raise
     except JsonError:
-        decoded: str = one.data.decode()
-        if not decoded:
-            raise ValueError("data.base64 is empty") from None
+        decoded: str = one.data.decode(errors="replace")
+        if not decoded or "\ufffd" in decoded:
+            raise ValueError("data.base64 holds neither JSON nor text") from None
         return decoded
 
 
@@ -243,7 +243,7 @@ def _moment(value: Any) -> int:
     try:
         moment = datetime.fromisoformat(value)
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         return 0
     return max(int(seconds * 1000), 0)
 

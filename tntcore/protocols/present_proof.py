@@ -179,7 +179,7 @@ def read(message: Message, step: Step) -> Content:
         return Content(**members)
     if step.dialect == "1.0" and step.kind == "propose":
         preview = objects(body.get("presentation_proposal"))
-        members["members"] = {name: named(preview.get(name)) for name in ("attributes", "predicates")}
+        members["members"] = {name: list(named(preview.get(name))) for name in ("attributes", "predicates")}
     else:
         needed = step.kind != "propose"
         members["attachments"] = attached(message, step.dialect, _ATTACHED[step.kind], needed=needed)
