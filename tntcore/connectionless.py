@@ -26,6 +26,8 @@ from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_service
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import delivery_uuid
+from tntcore.pipeline.outgoing import random_uuid
+from tntcore.protocols import did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.records import Connection, Contact, Identity, Invitation, short_hash
 from tntcore.services import Services
@@ -100,6 +102,20 @@ class Connectionless:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
         return effect
 
+    def keeps_key(self, connection: Connection, message: Message) -> Effect | None:
+        """Refuses who answered another DID (RFC 0794), as long as it writes to the invitation's key: nothing but its
+        own key tells its messages from those of others there. None for any other message."""
+        at_invitation = (connection.protocol, connection.role) == (OUT_OF_BAND_1, "responder")
+        if did_rotate.kind_of(message) != "rotate" or not at_invitation or connection.former_did:
+            return None
+        report = did_rotate.problem_report(
+            message,
+            message_id=random_uuid(self._services.random),
+            code=did_rotate.DOC_UNSUPPORTED,
+            did=str(message.fields.get("to_did"))[:2000],
+        )
+        return Effect(connection, vouched=True, ordinary=True, replies=[report])
+
     # Who is invited.
 
     def accept(
@@ -172,6 +188,5 @@ def _decorated(message: Message, sender: str) -> dict[str, Any]:
 
 
 def _contact_uuid(invitation: Invitation, verkey: str) -> str:
-    """The contact that the owner of a key becomes by an invitation: the same every time. A single-use one makes one
-    contact, whose keys may change."""
-    return delivery_uuid(invitation.uuid, f"contact/{verkey}" if invitation.multi_use else "contact")
+    """The contact that the owner of a key becomes by an invitation: the same every time."""
+    return delivery_uuid(invitation.uuid, f"contact/{verkey}")

@@ -130,9 +130,10 @@ async def test_dids_change_on_such_a_connection(pair: tuple[Client, Client]) -> 
     offer = (await hook_b.until(lambda hook: True)).json()
     await answer(bolt, offer["actionUuid"], "hello")
     taken = await got(hook_a, "hello")
+    # At first the inviter has its invitation's key, and who answered is known by its own.
     for client, uuid, other, others in (
-        (bolt, contact["connectionUuid"], acme, taken["connectionUuid"]),
         (acme, taken["connectionUuid"], bolt, contact["connectionUuid"]),
+        (bolt, contact["connectionUuid"], acme, taken["connectionUuid"]),
     ):
         before = (await other.get(f"connection/{others}"))["theirDid"]
         await client.post(f"connection/{uuid}/rotate", {}, 200)

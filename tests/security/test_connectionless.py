@@ -11,15 +11,18 @@ import pytest
 from tests.security.agents import Agent, Json, new_id, verkey_of
 from tests.security.handshakes import (
     PING,
+    ROTATE,
     all_of,
     connected,
     connections,
     refused,
     rotate,
+    rotated_to,
     stored,
     until_state,
 )
 from tests.stack import Client
+from tntcore.dids import peer
 from tntcore.dids.key import verkey_to_did_key
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.records import Connection, Contact, Message
@@ -265,11 +268,37 @@ async def test_each_answer_to_a_multi_use_invitation_has_its_own_thread(
     actions = (await tenant.get("action"))["hits"]
     assert [action["referenceID"] for action in actions] == [thid, thid]
     assert len({action["uuid"] for action in actions}) == 2
-    # A rotation changes the sender's connection alone.
-    await mallory.send(rotate(mallory.peer_2), key)
+
+
+@pytest.mark.parametrize("multi_use", [False, True])
+async def test_a_did_is_changed_where_its_messages_can_be_told_from_others(
+    tenant: Client, agent: Agent, mallory: Agent, multi_use: bool
+) -> None:
+    """At a key that many write to, a sender is told by its key; and Mallory's new DID would have the agent's, too."""
+    made, thid, key = await asked(tenant, multiUse=multi_use)
+    await mallory.send(answering(mallory, made, thid), key)
+    [connection] = await until_connected(tenant)
+    await mallory.send(rotate(agent.peer_2), key)
+    report, _ = await mallory.hears("/problem-report")
+    assert report["description"]["code"] == "e.did.doc_unsupported"
+    answered = await stored(tenant, await agent.send(answering(agent, made, thid), key))
+    assert answered.connection_uuid != connection["uuid"]
+    dids = {one["theirDid"] for one in await until_connected(tenant, 1 + multi_use)}
+    assert dids == {verkey_to_did_key(one.verkey) for one in ((agent, mallory) if multi_use else (mallory,))}
+    # With a key of its own there is nothing to mistake.
+    await tenant.post(f"connection/{connection['uuid']}/rotate", {}, 200)
+    announced, _ = await mallory.hears("/rotate")
+    thread = {"thid": announced["@id"]}
+    await mallory.send({"@type": f"{ROTATE}ack", "@id": new_id(), "~thread": thread, "status": "OK"}, key)
+
+    async def own_key() -> bool:
+        return bool((await tenant.get(f"connection/{connection['uuid']}"))["myDid"] == announced["to_did"])
+
+    await tenant.stack.eventually(own_key)
+    [ours] = verkeys(peer.resolve(announced["to_did"]))
+    await mallory.send(rotate(mallory.peer_2), ours)
     await mallory.hears("/ack")
-    dids = {one["theirDid"] for one in await connections(tenant)}
-    assert dids == {verkey_to_did_key(agent.verkey), mallory.peer_2}
+    await rotated_to(tenant, connection["uuid"], mallory.peer_2)
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired", "used"])

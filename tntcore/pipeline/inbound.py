@@ -271,9 +271,11 @@ class Inbound:
         )
         if effect is not None or not opened.sender or recipient.connection is None:
             return effect
-        effect = await self._rotation.receive(
-            recipient, recipient.connection, message, opened.kid
-        ) or await self._reuse.receive(tenant, recipient.connection, message)
+        effect = (
+            self._connectionless.keeps_key(recipient.connection, message)
+            or await self._rotation.receive(recipient, recipient.connection, message, opened.kid)
+            or await self._reuse.receive(tenant, recipient.connection, message)
+        )
         return self._connectionless.heard(recipient.connection, effect)
 
     async def _receipt(
