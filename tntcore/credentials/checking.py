@@ -138,11 +138,12 @@ async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Wor
     if "credentialSchema" not in credential:
         return None
     try:
-        references = parse_credential_schemas(dict(credential))
+        credential = {**credential, "credentialSchema": _renamed(credential["credentialSchema"])}
+        references = parse_credential_schemas(credential)
         if not 1 <= len(references) <= MAX_ENTRIES:
             return Check("schema", None, f"1 to {MAX_ENTRIES} schemas are looked at.", subject)
         texts = {reference.id: await fetch(reference.id) for reference in references}
-        await workers.run(within, SECONDS, _validate, dict(credential), texts)
+        await workers.run(within, SECONDS, _validate, credential, texts)
     except SchemaValidationError as error:
         return Check("schema", False, _brief(error), subject)
     except (SchemaError, EgressError) as error:
@@ -150,6 +151,16 @@ async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Wor
     except (WorkTimeout, TooLongError):
         return Check("schema", None, "Comparing the credential with its schema takes too long.", subject)
     return Check("schema", True, subject=subject)
+
+
+def _renamed(schemas: Any) -> Any:
+    """Data model 1.1 had another name for the type that the recommendation calls JsonSchema."""
+    return [
+        {**schema, "type": "JsonSchema"}
+        if isinstance(schema, Mapping) and listed(schema.get("type")) == ["JsonSchemaValidator2018"]
+        else schema
+        for schema in listed(schemas)
+    ]
 
 
 def _validate(credential: dict[str, Any], texts: Mapping[str, bytes]) -> None:

@@ -9,11 +9,9 @@ than the issuer did, and the signature would still be right.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import orjson
@@ -21,6 +19,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from tntcore.caching import SharedCache
+from tntcore.credentials.checking import Fetch, TooLongError, iso, milliseconds, within
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
 from tntcore.credentials.proof_suites import (
     Contexts,
@@ -40,9 +39,7 @@ from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.jsonio import JsonError, is_deep, read_json
 
 Purpose = Literal["assertionMethod", "authentication"]
-Fetch = Callable[[str], Awaitable[bytes]]
-"""The body at a URL; bounds its size, its time and where it may lead. Raises `EgressError`, `DidError`."""
-
+SECONDS: Final = 5.0  # of a processor, for one proof
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
 MAX_PROOFS: Final = 4
@@ -157,13 +154,14 @@ class LinkedData:
         try:
             _check_size(complete)
             contexts = await self._load(complete, suite)
-            return complete, await self.workers.run(to_sign, complete, proof, contexts)
+            return complete, await self.workers.run(within, SECONDS, to_sign, complete, proof, contexts)
         except _Refused as error:
             raise FormatError("not-signable", error.check.detail) from None
         except NotSignable as error:
             raise FormatError("not-signable", str(error)) from None
-        except WorkTimeout as error:
-            raise FormatError("not-signable", f"the document is too complex: {error}") from None
+        except (TooLongError, WorkTimeout):
+            detail = "the document is too complex: it takes too long to compute what is signed"
+            raise FormatError("not-signable", detail) from None
 
     async def check_proof(
         self,
@@ -214,25 +212,19 @@ class LinkedData:
         kid, key = await self._key(proof.get("verificationMethod"), purpose)
         contexts = await self._load(document, suite)
         try:
-            detail = await self.workers.run(why_not, document, proof, key.raw, contexts)
-        except WorkTimeout as error:
-            raise _Refused(f"the document is too complex: {error}") from None
+            detail = await self.workers.run(within, SECONDS, why_not, document, proof, key.raw, contexts)
+        except (TooLongError, WorkTimeout):
+            raise _Refused("the document is too complex: it takes too long to compute what is signed") from None
         if detail:
             raise _Refused(detail)
         return kid
 
     def _check_times(self, proof: Mapping[str, Any]) -> None:
         now = self.now()
-        if "created" in proof:
-            created = milliseconds(proof["created"])
-            if created is None:
-                raise _Refused("the proof's created is not a time")
-            if created > now + CLOCK_SKEW_MS:
-                raise _Refused("the proof was created in the future")
-        if "expires" in proof:
-            expires = milliseconds(proof["expires"])
-            if expires is None or expires <= now:
-                raise _Refused("the proof is expired", "expiry")
+        if "created" in proof and _moment(proof, "created") > now + CLOCK_SKEW_MS:
+            raise _Refused("the proof was created in the future")
+        if "expires" in proof and _moment(proof, "expires") <= now:
+            raise _Refused("the proof is expired", "expiry")
 
     async def _key(self, name: Any, purpose: Purpose) -> tuple[str, PublicKey]:
         if not isinstance(name, str) or not name.startswith("did:") or "#" not in name:
@@ -296,29 +288,18 @@ class LinkedData:
         return value
 
 
-def milliseconds(text: object) -> int | None:
-    """An XSD dateTime, as the data model writes times (VCDM 2.0, 4.9), in milliseconds since 1970; None if it is none.
-    Without a time zone it is in UTC."""
-    if not isinstance(text, str) or "T" not in text:
-        return None
-    try:
-        value = datetime.fromisoformat(text)
-        stamp = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return math.floor(stamp * 1000)
-
-
-def time_text(ms: int) -> str:
-    """Milliseconds since 1970 as the data model writes times: `2026-01-01T00:00:00Z`."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 _PLACEHOLDER: Mapping[str, Any] = {
     "created": "2000-01-01T00:00:00Z",
     "verificationMethod": "did:example:issuer#key",
     "proofPurpose": "assertionMethod",
 }
+
+
+def _moment(proof: Mapping[str, Any], name: str) -> int:
+    try:
+        return milliseconds(proof[name])
+    except (ValueError, OverflowError):
+        raise _Refused(f"the proof's {name} is not a date and time") from None
 
 
 def _proofs_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -342,7 +323,7 @@ def _options(
 ) -> dict[str, Any]:
     out = {
         **_names(suite),
-        "created": time_text(created_ms),
+        "created": iso(created_ms),
         "verificationMethod": signer.kid,
         "proofPurpose": purpose,
         "challenge": challenge,
