@@ -155,12 +155,11 @@ async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Wor
 
 def _renamed(schemas: Any) -> Any:
     """Data model 1.1 had another name for the type that the recommendation calls JsonSchema."""
-    return [
-        {**schema, "type": "JsonSchema"}
-        if isinstance(schema, Mapping) and listed(schema.get("type")) == ["JsonSchemaValidator2018"]
-        else schema
-        for schema in listed(schemas)
-    ]
+    if isinstance(schemas, list):
+        return [schema if isinstance(schema, list) else _renamed(schema) for schema in schemas]
+    if isinstance(schemas, Mapping) and listed(schemas.get("type")) == ["JsonSchemaValidator2018"]:
+        return {**schemas, "type": "JsonSchema"}
+    return schemas
 
 
 def _validate(credential: dict[str, Any], texts: Mapping[str, bytes]) -> None:
