@@ -38,6 +38,7 @@ from tntcore.errors import DidError
 
 W3C = vectors("vc-di-eddsa.json")
 ACAPY = vectors("acapy-1.7.0.json")
+DIDKIT = vectors("didkit-0.3.3.json")
 EXAMPLES = {EXAMPLES_V2: {"@context": {"@vocab": "https://www.w3.org/ns/credentials/examples#"}}}
 
 ISSUER, OTHER, HOLDER = Key(1), Key(2), Key(3)
@@ -91,7 +92,7 @@ async def test_the_vectors_altered(data: LinkedData, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ACAPY, ids=lambda document: "-".join([document["type"][0], document["proof"]["type"]])
+    "document", [*ACAPY, *DIDKIT], ids=lambda document: "-".join([document["type"][0], document["proof"]["type"]])
 )
 async def test_what_another_agent_signed(data: LinkedData, document: dict[str, Any]) -> None:
     purpose = document["proof"]["proofPurpose"]
