@@ -188,8 +188,10 @@ class CredentialFormat(Protocol):
         identifiers: of each step's attachments, those that are read; the first is written.
     """
 
-    name: str
-    identifiers: Mapping[CredentialStep, Sequence[str]]
+    @property
+    def name(self) -> str: ...
+    @property
+    def identifiers(self) -> Mapping[CredentialStep, Sequence[str]]: ...
 
     def reads(self, step: CredentialStep, value: Any) -> bool:
         """Whether an attachment that names no format (1.0) has the shape of this one's."""
@@ -241,8 +243,10 @@ class Verified:
 class ProofFormat(Protocol):
     """How proofs of one format are asked for and given. Attributes and `reads` as `CredentialFormat` has them."""
 
-    name: str
-    identifiers: Mapping[ProofStep, Sequence[str]]
+    @property
+    def name(self) -> str: ...
+    @property
+    def identifiers(self) -> Mapping[ProofStep, Sequence[str]]: ...
 
     def reads(self, step: ProofStep, value: Any) -> bool: ...
 

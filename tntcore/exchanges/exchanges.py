@@ -22,7 +22,7 @@ from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
 from tntcore.invitations import read_content
 from tntcore.messaging.message import Message, attachments
-from tntcore.messaging.problems import is_ack, is_problem_report, read_problem_report
+from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid, write
@@ -79,6 +79,11 @@ class Exchanges:
             kind = "ack" if is_ack(message.type) else "problem-report"
         else:
             return None
+        if kind == "ack" and ack_status(message) in ("PENDING", "FAIL"):
+            # RFC 0015: the other side is not done yet, or has failed, of which a problem report says more.
+            if ack_status(message) == "PENDING":
+                return None
+            kind = "problem-report"
         incoming = _Incoming(message, protocol, step, kind, uuid, proven)
         exchange, stored = await self._find(tenant, connection, incoming), list[Record]()
         if exchange is None:
@@ -120,7 +125,7 @@ class Exchanges:
             return Outcome(error="out-of-turn")
         if incoming.kind == "problem-report":
             report = read_problem_report(incoming.message)
-            run.exchange.error = (report.code or report.comment if report else "")[:1000] or "problem-report"
+            run.exchange.error = (report.code or report.comment if report else "ack: FAIL")[:1000] or "problem-report"
             return run.outcome
         if content is not None and content.expires_at and content.expires_at < run.now:
             reason = "expired: the message had expired when it came"

@@ -1,0 +1,84 @@
+"""Credentials that are signed and checked, between two tenants: issued, kept, shown, verified."""
+
+from typing import Any
+
+import pytest
+
+from tests.scenarios.test_exchanges import connected, only, state
+from tests.stack import Client, Stack
+from tntcore.envelope.results import Version
+
+DIPLOMA = {
+    "@context": ["https://www.w3.org/2018/credentials/v1", "https://w3id.org/citizenship/v1"],
+    "type": ["VerifiableCredential", "PermanentResident"],
+    "credentialSubject": {"type": "PermanentResident", "givenName": "ALICE", "familyName": "SMITH"},
+}
+
+
+def offer(format_: str, contact: str, **more: Any) -> dict[str, Any]:
+    options = {"proofType": format_.partition("/")[2]} if "/" in format_ else {}
+    return {
+        "command": "offer",
+        "to": contact,
+        "format": format_.partition("/")[0],
+        "data": {"credential": DIPLOMA, "options": options},
+        **more,
+    }
+
+
+FORMATS = [
+    "jwt-vc",
+    "ld-proof/Ed25519Signature2018",
+    "ld-proof/Ed25519Signature2020",
+    "ld-proof/eddsa-rdfc-2022",
+    "ld-proof/eddsa-jcs-2022",
+]
+
+
+async def issued(stack: Stack, issuer: Client, holder: Client, contact: str, format_: str, **more: Any) -> Any:
+    """The holder's credential of a new exchange that the issuer began."""
+    begun = await issuer.post("credential", offer(format_, contact, **more))
+
+    async def offered() -> Any:
+        hits = (await holder.get("exchange?state=offer-received"))["hits"]
+        return hits[0] if hits else None
+
+    received = await stack.eventually(offered)
+    await holder.post(f"exchange/{received['uuid']}/accept", {}, 200)
+    await state(stack, issuer, begun["uuid"], "done")
+    done = await state(stack, holder, received["uuid"], "done")
+    return await holder.get(f"credential/{done['credentialUuids'][0]}")
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_an_offer_that_is_accepted_ends_in_a_verified_credential(
+    stack: Stack, version: Version, format_: str
+) -> None:
+    issuer, holder, mine, _ = await connected(stack, version)
+    credential = await issued(stack, issuer, holder, mine.contact_uuid, format_)
+    assert (credential["status"], credential["verified"]) == ("HELD", True)
+    assert {check["name"] for check in credential["checks"]} >= {"signature", "issuer", "holder-binding"}
+    assert all(check["passed"] for check in credential["checks"])
+    again = await holder.post(f"credential/{credential['uuid']}/verify", None, 200)
+    assert again["verified"]
+
+
+async def test_an_ack_that_is_none_moves_nothing(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    await holder.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoStore": False}}, 200)
+    begun = await issuer.post("credential", offer("jwt-vc", mine.contact_uuid))
+    received = await only(stack, holder, "offer-received")
+    await holder.post(f"exchange/{received['uuid']}/accept", {}, 200)
+    waiting = await state(stack, holder, received["uuid"], "credential-received")
+    assert waiting["status"] == "WAITING"
+    for number, (status, expected) in enumerate((("PENDING", "credential-issued"), ("FAIL", "abandoned"))):
+        ack = {"@type": "https://didcomm.org/notification/1.0/ack", "status": status}
+        await holder.post(f"action/{received['uuid']}", {"data": {"message": ack}}, 200)
+
+        async def arrived(wanted: int = number + 1) -> bool:
+            hits = (await issuer.get("message"))["hits"]
+            return len([hit for hit in hits if hit["direction"] == "IN" and hit["type"].endswith("/ack")]) == wanted
+
+        await stack.eventually(arrived)
+        await state(stack, issuer, begun["uuid"], expected)
