@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tntcore.credentials.formats import CredentialFormat, ProofFormat
 from tntcore.credentials.jwt_vc import JwtVc
+from tntcore.credentials.ld_proof import LdProof
+from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.plain import PlainCredential, PlainProof
 from tntcore.credentials.registry import Formats, Registry
 from tntcore.services import Services
@@ -11,9 +13,13 @@ from tntcore.services import Services
 
 def open_formats(services: Services) -> Formats:
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
-    jwt_vc = JwtVc(workers, resolve, fetch, services.now)
+    # A status list may be secured in the other way than the credential that names it.
+    ld_proof = LdProof(
+        LinkedData(workers, resolve, None, services.now), fetch, read_jwt=lambda value: jwt_vc.read_list(value)
+    )
+    jwt_vc = JwtVc(workers, resolve, fetch, services.now, ld_proof.read_list)
     return Formats(
-        credentials=Registry[CredentialFormat]([jwt_vc, PlainCredential()]),
+        credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, PlainCredential()]),
         proofs=Registry[ProofFormat]([PlainProof()]),
         presented={},
     )
