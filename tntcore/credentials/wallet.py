@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.credentials.formats import Check, Held, Verification
-from tntcore.errors import Problem
+from tntcore.credentials.formats import Check, FormatError, Held, Verification
 from tntcore.records import Credential, Presentation
 from tntcore.storage.repository import Repository
 
@@ -52,10 +51,10 @@ def open_details(records: Repository, record: Credential | Presentation) -> Deta
 
 
 async def seal_held(records: Repository, record: Credential, held: Held) -> None:
-    """Keeps the credential itself. Raises `Problem` 413."""
+    """Keeps the credential itself. Raises `FormatError` if it is too large."""
     data = orjson.dumps({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
     if len(data) > MAX_CREDENTIAL:
-        raise Problem(413, "credential-too-large", f"A credential may have {MAX_CREDENTIAL} bytes.")
+        raise FormatError("credential-too-large", f"a credential may have {MAX_CREDENTIAL} bytes")
     record.attachment_format, record.expires_at = held.format, held.expires_at
     record.body = await records.put_body(record.uuid, records.seal(data, f"{record.key}/body"))
 
