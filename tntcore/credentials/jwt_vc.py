@@ -127,7 +127,7 @@ class JwtVc:
 
     async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         credential = _wanted(content) if content is not None else _received(issuing.offer, "offer")
-        return _detail(_about(credential, party.did))
+        return _detail(_about(credential, _own(party)))
 
     async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         requested = _received(issuing.request, "request") if issuing.request is not None else None
@@ -220,7 +220,7 @@ class JwtVc:
     async def _sign(self, party: Party, credential: Mapping[str, Any]) -> str:
         begins = [milliseconds(credential[name]) for name in _BEGINS if name in credential]
         claims: dict[str, Any] = {
-            "iss": party.did,
+            "iss": _own(party),
             "nbf": min(begins) // 1000,
             "iat": self._now() // 1000,
             "vc": credential,
@@ -232,6 +232,11 @@ class JwtVc:
         if ends := expiry(credential):
             claims["exp"] = ends // 1000
         return await sign_token(claims, party.signer, party.signer.kid)
+
+
+def _own(party: Party) -> str:
+    """The DID that a signature by this party's key shows."""
+    return party.signer.kid.partition("#")[0]
 
 
 def peek(value: Any) -> dict[str, Any]:
@@ -341,8 +346,8 @@ def _detail(credential: Mapping[str, Any]) -> Draft:
 
 
 def _issued_by(party: Party, credential: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
-    issuer = credential.get("issuer", party.did)
-    if identifier(issuer) != party.did:
+    issuer = credential.get("issuer", _own(party))
+    if identifier(issuer) != _own(party):
         detail = "The credential names another issuer than the identity that is to sign it."
         raise Problem(400, "credential-invalid", detail) if own else FormatError("issuer-differs", detail)
     return {**credential, "issuer": issuer}

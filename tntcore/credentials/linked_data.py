@@ -25,6 +25,7 @@ from tntcore.credentials.proof_suites import (
     Contexts,
     NotSignable,
     Suite,
+    expanded_types,
     is_bundled,
     suite_of,
     to_sign,
@@ -198,6 +199,15 @@ class LinkedData:
             except _Refused as error:
                 checks.append(replace(error.check, subject=subject))
         return Proof(checks, kids if all(check.passed is True for check in checks) else ())
+
+    async def types(self, document: Mapping[str, Any]) -> frozenset[str]:
+        """The URIs of a document's types, as its contexts define them; none if they cannot be known."""
+        named = {name: document[name] for name in ("@context", "type") if name in document}
+        try:
+            _check_size(named)
+            return await self.workers.run(expanded_types, named, await self._load(named, "eddsa-rdfc-2022"))
+        except (_Refused, WorkTimeout):
+            return frozenset()
 
     async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: Purpose) -> str:
         """The verification method. What costs least comes first. Raises `_Refused`, `DidError`."""

@@ -152,6 +152,16 @@ def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, context
         return _why(error)
 
 
+def expanded_types(document: dict[str, Any], contexts: Contexts) -> frozenset[str]:
+    """The URIs of a document's `type`; none where pyld cannot read it."""
+    try:
+        options: Any = pyld_options(loader(contexts))
+        expanded = jsonld.expand(document, options)
+        return frozenset(str(uri) for node in expanded for uri in node.get("@type", ()))
+    except Exception:  # noqa: BLE001  pyld raises nearly anything when a document is strange enough
+        return frozenset()
+
+
 def _rdf_why_not(suite: Suite, document: dict[str, Any], proof: dict[str, Any], key: bytes, contexts: Contexts) -> str:
     member = "jws" if suite == "Ed25519Signature2018" else "proofValue"
     signed = proof.get(member)

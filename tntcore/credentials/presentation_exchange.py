@@ -1,0 +1,620 @@
+"""Presentations by DIF Presentation Exchange (RFC 0510): what is asked for is a definition, what is shown a verifiable
+presentation with a `presentation_submission`, as JSON-LD with a proof or as a JWT (VC Data Model 1.1, section 6.3.1).
+
+Decisions where the specifications leave one:
+
+- The presentation is signed by the subject of each credential in it. A credential about nobody, or about another than
+  who signed, does not pass `holder-binding`: nothing shows that it was given to who shows it.
+- `challenge` is a UUID, made here for every request: ACA-Py reads no other, and one that the prover proposes would let
+  it show the same presentation again.
+- `domain`: a presentation for another domain than was asked for fails, as does one for a domain where none was asked
+  for. One that names none passes if its challenge is right: RFC 0510 leaves both out to the wallet's discretion, ACA-Py
+  leaves the domain out, and the challenge already belongs to this request of this verifier alone. A domain adds
+  nothing to that here: a wallet copies it from the request, whoever sent that.
+- `schema` of a descriptor is compared with what a credential's signature covers: its expanded types and its schemas'
+  ids; the names of contexts only where they are signed too.
+- Whether the presentation is JSON-LD or a JWT is as was asked for; the suite that it is signed with is any that is
+  known here, because ACA-Py signs with that of the credentials whatever was asked for. That of a credential counts.
+- `descriptor_map` is a claim: each of its entries has to point at a credential that satisfies its descriptor, by our
+  own look at it. Every credential in the presentation is verified, whether it is pointed at or not.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+import orjson
+from openvc.errors import OpenvcError
+from openvc.keys import verify_signature
+
+from tntcore.credentials import jwt_vc, ld_proof
+from tntcore.credentials.checking import (
+    SECONDS,
+    TooLongError,
+    check_time,
+    dids_of,
+    identifier,
+    listed,
+    resolve_signer,
+    subjects,
+    summary,
+)
+from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, jwk, read_token, sign_token
+from tntcore.credentials.definitions import (
+    Definition,
+    DefinitionError,
+    Shown,
+    check_definition,
+    choose,
+    fit,
+    is_required,
+    read_definition,
+    unmet,
+)
+from tntcore.credentials.formats import (
+    Candidate,
+    Check,
+    Draft,
+    FormatError,
+    Held,
+    Party,
+    ProofStep,
+    Resolve,
+    Signer,
+    Verification,
+    Verified,
+)
+from tntcore.credentials.linked_data import LinkedData
+from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
+from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.dids import key
+from tntcore.dids.document import PublicKey
+from tntcore.errors import Problem
+
+DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
+SUBMISSION: Final = "dif/presentation-exchange/submission@v1.0"
+CREDENTIALS_V1: Final = "https://www.w3.org/2018/credentials/v1"
+SUBMISSION_V1: Final = "https://identity.foundation/presentation-exchange/submission/v1"
+MAX_SHOWN: Final = 32  # credentials in a presentation
+MAX_MAP: Final = 500  # ACA-Py repeats its entries
+
+_TYPES: Final = frozenset({"vp+jwt"})
+_DEFINED: Final = ("name", "purpose", "format", "submission_requirements")
+# Read, not evaluated: a path of the prover's has nothing else to point at.
+_PLACE: Final = re.compile(r"\$(\.vp)?\.(verifiableCredential|verifiable_credential)(\.?\[(\d{1,3})\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A presentation whose own proof was looked at.
+
+    Attributes:
+        holder: the DID that signed; "" if nobody did.
+        form: as definitions name it.
+    """
+
+    form: str
+    checks: list[Check]
+    holder: str
+    credentials: list[Any]
+    submission: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Aliased:
+    """A party's signer, with its key's id in another of its DIDs."""
+
+    signer: Signer
+    kid: str
+
+    @property
+    def key(self) -> PublicKey:
+        return self.signer.key
+
+    async def sign(self, data: bytes) -> bytes:
+        return await self.signer.sign(data)
+
+
+class PresentationExchange:
+    """`ProofFormat` of presentation definitions and submissions.
+
+    Args:
+        verify_document: every check on a JSON-LD credential but who shows it; with the subject of the checks.
+        now: milliseconds since 1970.
+        new_uuid: a random UUID (version 4).
+    """
+
+    name = "dif"
+    identifiers: Mapping[ProofStep, tuple[str, ...]] = {
+        "propose": (DEFINITION, "dif/presentation-exchange/definition@v1.0"),
+        "request": (DEFINITION, "dif/presentation-exchange/definition@v1.0"),
+        "present": (SUBMISSION,),
+    }
+
+    def __init__(
+        self,
+        workers: Workers,
+        resolve: Resolve,
+        linked_data: LinkedData,
+        verify_document: Callable[[Any, str], Awaitable[Verification]],
+        jwt: jwt_vc.JwtVc,
+        now: Callable[[], int],
+        new_uuid: Callable[[], str],
+    ) -> None:
+        self._workers = workers
+        self._resolve = resolve
+        self._linked_data = linked_data
+        self._verify_document = verify_document
+        self._jwt_vc = jwt
+        self._now = now
+        self._new_uuid = new_uuid
+
+    def reads(self, step: ProofStep, value: Any) -> bool:
+        if step == "present" and isinstance(value, str):
+            try:
+                return "vp" in read_token(value, _TYPES).claims
+            except FormatError:
+                return False
+        member = {"propose": "input_descriptors", "request": "presentation_definition"}
+        return isinstance(value, dict) and member.get(step, "presentation_submission") in value
+
+    async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
+        definition = content.get("presentation_definition", content)
+        await self._own(definition)
+        proposed = {name: definition[name] for name in ("input_descriptors", *_DEFINED) if name in definition}
+        return Draft(proposed, DEFINITION)
+
+    async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
+        options: Any = {}
+        definition: Any
+        if content is not None:
+            definition, options = content.get("presentation_definition"), content.get("options", {})
+            await self._own(definition)
+        else:
+            proposed: Any = proposal.get("presentation_definition", proposal) if isinstance(proposal, dict) else None
+            await self._definition(proposed)
+            definition = {name: proposed[name] for name in ("input_descriptors", *_DEFINED) if name in proposed}
+        asked = {"challenge": self._new_uuid(), **_options(options)}
+        return Draft({"options": asked, "presentation_definition": {"id": self._new_uuid(), **definition}}, DEFINITION)
+
+    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
+        definition, _, _ = await self._read(request)
+        fitting = await self._fitting(definition, held)
+        return [Candidate(name, found, is_required(definition, name)) for name, found in fitting.items()]
+
+    async def present(
+        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+    ) -> Draft:
+        definition, challenge, domain = await self._read(request)
+        dids = dids_of(party)
+        fitting = await self._fitting(definition, held)
+        ours = {one.uuid: one for one in held if _subject(one) in dids | {""}}
+        usable = {name: [found for found in uuids if found in ours] for name, uuids in fitting.items()}
+        for name, choice in (chosen or {}).items():
+            if choice not in usable.get(name, []):
+                raise Problem(400, "choice-invalid", _why_no_choice(name, choice, fitting))
+            usable[name] = [choice]
+        names = choose(definition, {name for name, uuids in usable.items() if uuids}, chosen or ())
+        if not names:
+            raise Problem(409, "nothing-to-present", _why_nothing(definition, usable, fitting))
+        shown = {name: ours[usable[name][0]] for name in names}
+        about = {_subject(one) for one in shown.values()} - {""}
+        if len(about) > 1:
+            detail = "The credentials are about different DIDs, and one presentation is signed by one: choose others."
+            raise Problem(409, "nothing-to-present", detail)
+        holder = next(iter(about), party.signer.kid.partition("#")[0])
+        signer = _Aliased(party.signer, _kid(party, holder))
+        values = list({one.uuid: one.value for one in shown.values()}.values())
+        submission = self._submission(definition, shown, values)
+        kind = _kind(definition, values)
+        if kind == "jwt_vp":
+            return await self._jwt(signer, holder, values, submission, challenge, domain)
+        document = {
+            "@context": [CREDENTIALS_V1, SUBMISSION_V1],
+            "type": ["VerifiablePresentation", "PresentationSubmission"],
+            "verifiableCredential": values,
+            "presentation_submission": submission,
+        }
+        suite = _suite(definition, values)
+        signed = await self._linked_data.sign(
+            document,
+            signer,
+            suite=suite,
+            purpose="authentication",
+            created_ms=self._now(),
+            challenge=challenge,
+            domain=domain,
+        )
+        return Draft(signed, SUBMISSION)
+
+    async def verify(self, party: Party, request: Any, presentation: Any) -> Verified:
+        definition, challenge, domain = await self._read(request)
+        if isinstance(presentation, str):
+            opened = await self._open_jwt(presentation, challenge, domain)
+        else:
+            opened = await self._open_document(presentation, challenge, domain)
+        checks = list(opened.checks)
+        required = {(name, "") for name in ("signature", "holder-binding", "challenge", "request")}
+        required |= {("domain", "")} if domain is not None else set()
+        if not opened.holder:
+            # Nobody's hosts are asked for what nobody signed.
+            return Verified(Verification(checks, frozenset(required)), {"credentials": [], "claims": {}})
+        checks.append(Check("holder-binding", True, opened.holder))
+        shown: list[Shown | None] = []
+        for number, value in enumerate(opened.credentials):
+            subject = f"credential {number}"
+            verification, found = await self._inner(value, subject, in_token=isinstance(presentation, str))
+            bound = found is not None and set(found.subjects) == {opened.holder}
+            detail = "" if bound else "The credential is not about the DID that signed the presentation."
+            checks += [*verification.checks, Check("holder-binding", bound, detail, subject)]
+            required |= {*verification.required, ("holder-binding", subject), ("signature", subject)}
+            shown.append(found)
+        detail, claims = await self._as_asked(definition, opened.submission, shown)
+        detail = detail or _why_not_form(definition, opened)
+        checks.append(Check("request", not detail, detail))
+        summaries = [summary(one.documents[-1]) for one in shown if one is not None]
+        return Verified(Verification(checks, frozenset(required)), {"credentials": summaries, "claims": claims})
+
+    async def _read(self, request: Any) -> tuple[Definition, str, str | None]:
+        """The definition, challenge and domain of a request. Raises `FormatError`."""
+        if not isinstance(request, dict):
+            raise FormatError("definition-invalid", "The request is no object with a presentation_definition.")
+        definition = await self._definition(request.get("presentation_definition"))
+        options = request.get("options") or {}
+        if not isinstance(options, dict):
+            raise FormatError("definition-invalid", "`options` of the request is no object.")
+        challenge, domain = options.get("challenge"), options.get("domain")
+        challenge = self._new_uuid() if challenge is None else challenge
+        if (
+            not isinstance(challenge, str)
+            or not isinstance(domain, str | None)
+            or len(challenge + (domain or "")) > 2_000
+        ):
+            raise FormatError("definition-invalid", "`challenge` and `domain` of the request have to be texts.")
+        return definition, challenge, domain
+
+    async def _own(self, value: Any) -> Definition:
+        try:
+            return await self._definition(value)
+        except FormatError as error:
+            raise Problem(400, error.code, error.detail) from None
+
+    async def _definition(self, value: Any) -> Definition:
+        try:
+            definition = read_definition(value)
+        except DefinitionError as error:
+            raise FormatError("definition-invalid", str(error)) from None
+        await self._work(check_definition, definition)
+        return definition
+
+    async def _work(self, function: Callable[..., Any], *args: object) -> Any:
+        try:
+            return await self._workers.run(function, *args, SECONDS)
+        except DefinitionError as error:
+            raise FormatError("definition-invalid", str(error)) from None
+        except (TooLongError, WorkTimeout):
+            raise FormatError("definition-invalid", "The definition takes too long to be compared.") from None
+
+    async def _fitting(self, definition: Definition, held: Sequence[Held]) -> dict[str, list[str]]:
+        """For each descriptor, the uuids of what satisfies it and has not expired."""
+        now = self._now()
+        known = [
+            one for one in held if one.format in (jwt_vc.ISSUED, ld_proof.ISSUED) and not 0 < one.expires_at <= now
+        ]
+        shown = await self._all_shown(definition, [one.value for one in known], contexts=True)
+        usable = [(one, found) for one, found in zip(known, shown, strict=True) if found is not None]
+        table = await self._work(fit, definition, [found for _, found in usable])
+        return {
+            descriptor.id: [one.uuid for (one, _), why in zip(usable, row, strict=True) if not why]
+            for descriptor, row in zip(definition.descriptors, table, strict=True)
+        }
+
+    async def _all_shown(self, definition: Definition, values: Sequence[Any], *, contexts: bool) -> list[Shown | None]:
+        """Args: contexts: whether a credential's contexts may be asked for even where they are not signed."""
+        typed: dict[bytes, frozenset[str]] = {}
+        asked = any(descriptor.schemas for descriptor in definition.descriptors)
+        found = []
+        for value in values:
+            credential = _credential(value)
+            names: frozenset[str] = frozenset()
+            if credential is not None and asked:
+                kinds = {name: credential[name] for name in ("@context", "type") if name in credential}
+                kept = orjson.dumps(kinds)
+                if kept not in typed:
+                    typed[kept] = await self._linked_data.types(kinds)
+                names = typed[kept]
+            found.append(None if credential is None else _shown(value, credential, names, contexts=contexts))
+        return found
+
+    def _submission(self, definition: Definition, shown: Mapping[str, Held], values: list[Any]) -> dict[str, Any]:
+        entries = [
+            {
+                "id": name,
+                "format": "jwt_vc" if isinstance(one.value, str) else "ldp_vc",
+                "path": f"$.verifiableCredential[{values.index(one.value)}]",
+            }
+            for name, one in shown.items()
+        ]
+        submission = {"id": self._new_uuid(), "definition_id": definition.id, "descriptor_map": entries}
+        return submission if definition.id else {**submission, "definition_id": self._new_uuid()}
+
+    async def _jwt(
+        self,
+        signer: Signer,
+        holder: str,
+        values: list[Any],
+        submission: Mapping[str, Any],
+        challenge: str,
+        domain: str | None,
+    ) -> Draft:
+        now = self._now() // 1000
+        claims: dict[str, Any] = {
+            "iss": holder,
+            "jti": f"urn:uuid:{self._new_uuid()}",
+            "nbf": now,
+            "iat": now,
+            "nonce": challenge,
+            "vp": {
+                "@context": [CREDENTIALS_V1, SUBMISSION_V1],
+                "type": ["VerifiablePresentation", "PresentationSubmission"],
+                "holder": holder,
+                "verifiableCredential": values,
+                "presentation_submission": submission,
+            },
+        }
+        if domain is not None:
+            claims["aud"] = domain
+        return Draft(await sign_token(claims, signer, signer.kid), SUBMISSION, "application/jwt")
+
+    async def _open_document(self, value: Any, challenge: str, domain: str | None) -> _Opened:
+        if not isinstance(value, dict) or "VerifiablePresentation" not in listed(value.get("type")):
+            raise FormatError("presentation-invalid", "It is no verifiable presentation.")
+        credentials = _inside(value)
+        proof = value.get("proof")
+        if not isinstance(proof, dict):
+            missing = Check("signature", False, "There is no proof, or not one.")
+            return _Opened("ldp_vp", [missing], "", credentials, None)
+        found = await self._linked_data.check_proof(value, purpose="authentication", challenge=challenge)
+        checks = [*found.checks, *_check_domain(domain, proof.get("domain"), found.checks)]
+        holder = found.signer or ""
+        if "holder" in value and identifier(value["holder"]) != holder:
+            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
+        return _Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"))
+
+    async def _open_jwt(self, value: str, challenge: str, domain: str | None) -> _Opened:
+        token = read_token(value, _TYPES)
+        vp = token.claims.get("vp")
+        if not isinstance(vp, dict) or "vc" in token.claims:
+            raise FormatError("presentation-invalid", "The JWT is no verifiable presentation.")
+        same = token.claims.get("nonce") == challenge
+        checks = [
+            await self._signature(token),
+            Check("challenge", same, "" if same else "The presentation has another nonce, or none."),
+            check_time(token.claims, {}, self._now(), ""),
+        ]
+        checks += _check_domain(domain, token.claims.get("aud"), checks)
+        holder = token.claims.get("iss")
+        if "holder" in vp and identifier(vp["holder"]) != holder:
+            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
+        signed = checks[0].passed and isinstance(holder, str)
+        submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
+        return _Opened("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission)
+
+    async def _signature(self, token: Token) -> Check:
+        document = await resolve_signer(self._resolve, token.claims.get("iss"))
+        if isinstance(document, str):
+            return Check("signature", False, document)
+        method = choose_method(document, token.kid, document.authentication)
+        algorithm = token.header.get("alg")
+        if method is None or algorithm not in ALGORITHMS[method.key.curve]:
+            return Check("signature", False, "The holder has no such key to authenticate with.")
+        try:
+            passed = verify_signature(
+                alg=cast(str, algorithm),
+                public_jwk=jwk(method.key),
+                signing_input=token.signed,
+                signature=token.signature,
+            )
+        except OpenvcError as error:
+            return Check("signature", False, str(error)[:300])
+        return Check("signature", passed, "" if passed else "The signature is not one of the holder's key.")
+
+    async def _inner(self, value: Any, subject: str, *, in_token: bool) -> tuple[Verification, Shown | None]:
+        failed = Check("signature", False, "", subject)
+        nothing = frozenset({("signature", subject)})
+        if isinstance(value, str) and not in_token:
+            # In JSON-LD a text is the id of a credential that is elsewhere: not what it says would be signed.
+            return Verification([replace(failed, detail="A JWT inside a JSON-LD presentation.")], nothing), None
+        try:
+            if isinstance(value, str):
+                verification = await self._jwt_vc.verify_credential(value, subject)
+            elif isinstance(value, dict):
+                verification = await self._verify_document(value, subject)
+            else:
+                return Verification([replace(failed, detail="It is no credential.")], nothing), None
+        except FormatError as error:
+            return Verification([replace(failed, detail=error.detail)], nothing), None
+        credential = _credential(value)
+        if credential is None:
+            return verification, None
+        return verification, _shown(value, credential, frozenset(), contexts=False)
+
+    async def _as_asked(
+        self, definition: Definition, submission: Any, shown: Sequence[Shown | None]
+    ) -> tuple[str, dict[str, Any]]:
+        """What of the request was not met, and by descriptor what was shown."""
+        entries = submission.get("descriptor_map") if isinstance(submission, dict) else None
+        if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_MAP:
+            return f"The presentation has no presentation_submission with 1 to {MAX_MAP} entries.", {}
+        if submission.get("definition_id", definition.id) != definition.id and definition.id:
+            return "The presentation_submission is for another definition.", {}
+        kinds = [None if one is None else {k: one.documents[-1].get(k) for k in ("@context", "type")} for one in shown]
+        typed = [frozenset() if kind is None else await self._linked_data.types(kind) for kind in kinds]
+        known = [
+            None if one is None else replace(one, names=one.names | names)
+            for one, names in zip(shown, typed, strict=True)
+        ]
+        usable = [number for number, one in enumerate(known) if one is not None]
+        table = await self._work(fit, definition, [known[number] for number in usable])
+        rows = {descriptor.id: row for descriptor, row in zip(definition.descriptors, table, strict=True)}
+        claims: dict[str, Any] = {}
+        for entry in entries:
+            name = entry.get("id") if isinstance(entry, dict) else None
+            number = _place(entry)
+            if not isinstance(name, str) or name not in rows or number is None or number not in usable:
+                return "The presentation_submission points at something else than a credential that was asked for.", {}
+            if why := rows[name][usable.index(number)]:
+                return f"Credential {number} was shown for {name[:100]!r}, but {why}.", {}
+            one = known[number]
+            claims[name] = one.documents[-1].get("credentialSubject") if one is not None else None
+        why = unmet(definition, claims.keys())
+        return (f"In the presentation {why}." if why else ""), claims
+
+
+def _options(value: Any) -> dict[str, Any]:
+    options = (
+        {name: value[name] for name in ("challenge", "domain") if name in value} if isinstance(value, dict) else None
+    )
+    if options is None:
+        raise Problem(400, "options-invalid", "`options` is an object such as {challenge, domain}.")
+    if "challenge" in options and not _is_uuid(options["challenge"]):
+        raise Problem(400, "options-invalid", "`options.challenge` has to be a random UUID (version 4), or left out.")
+    domain = options.get("domain", "-")
+    if not isinstance(domain, str) or not 1 <= len(domain) <= 1_000:
+        raise Problem(400, "options-invalid", "`options.domain` has to be a text of at most 1,000 characters.")
+    return options
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and uuid.UUID(value).version == 4 and str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
+def _credential(value: Any) -> Mapping[str, Any] | None:
+    """The credential in a value, whatever it is worth."""
+    if isinstance(value, dict):
+        return value if "credentialSubject" in value and "proof" in value else None
+    try:
+        return jwt_vc.peek(value)
+    except FormatError:
+        return None
+
+
+def _shown(value: Any, credential: Mapping[str, Any], types: frozenset[str], *, contexts: bool) -> Shown:
+    schemas = {identifier(schema) for schema in listed(credential.get("credentialSchema"))}
+    urls = {url for url in listed(credential.get("@context")) if isinstance(url, str)}
+    about = tuple(subjects(credential))
+    issuer = identifier(credential.get("issuer"))
+    if isinstance(value, str):
+        token = read_token(value, jwt_vc.TYPES)
+        algorithm = frozenset({str(token.header.get("alg"))})
+        return Shown("jwt_vc", algorithm, (token.claims, credential), types | schemas | urls, issuer, about)
+    proofs = [proof for proof in listed(value.get("proof")) if isinstance(proof, dict)]
+    suites = {proof[name] for proof in proofs for name in ("type", "cryptosuite") if isinstance(proof.get(name), str)}
+    signed = bool(proofs) and all(proof.get("cryptosuite") == "eddsa-jcs-2022" for proof in proofs)
+    names = types | schemas | (urls if contexts or signed else set())
+    return Shown("ldp_vc", frozenset(suites), (credential,), names, issuer, about)
+
+
+def _subject(held: Held) -> str:
+    credential = _credential(held.value)
+    about = set(subjects(credential)) if credential is not None else set()
+    return about.pop() if len(about) == 1 else "several" if about else ""
+
+
+def _kid(party: Party, holder: str) -> str:
+    did = key.create(party.signer.key)
+    if holder != did or party.signer.kid.startswith(did):
+        return party.signer.kid
+    return f"{did}#{did.removeprefix('did:key:')}"
+
+
+def _kind(definition: Definition, values: Sequence[Any]) -> str:
+    """The form of the presentation: JSON-LD where that can carry all that is shown, and may be."""
+    asked = [name for name in ("ldp_vp", "jwt_vp") if name in definition.formats]
+    tokens = any(isinstance(value, str) for value in values)
+    if not tokens and (not asked or "ldp_vp" in asked):
+        return "ldp_vp"
+    if not asked or "EdDSA" in (definition.formats.get("jwt_vp", frozenset({""})) or {"EdDSA"}):
+        return "jwt_vp"
+    raise Problem(
+        409,
+        "nothing-to-present",
+        "A presentation in JSON-LD is asked for, and what is held for it is a JWT: it cannot be shown in one.",
+    )
+
+
+def _suite(definition: Definition, values: Sequence[Any]) -> Suite:
+    wanted = definition.formats.get("ldp_vp", frozenset())
+    own = next((suite for value in values for proof in listed(value["proof"]) if (suite := suite_of(proof))), SUITES[0])
+    order = sorted(SUITES, key=lambda suite: suite != own)
+    allowed = [suite for suite in order if not wanted or suite in wanted]
+    if not allowed and "DataIntegrityProof" in wanted:
+        allowed = ["eddsa-rdfc-2022"]
+    if not allowed:
+        raise FormatError(
+            "definition-invalid", f"Presentations are signed with {', '.join(SUITES)}; none was asked for."
+        )
+    return allowed[0]
+
+
+def _inside(presentation: Mapping[str, Any]) -> list[Any]:
+    credentials = listed(presentation.get("verifiableCredential"))
+    if not 1 <= len(credentials) <= MAX_SHOWN:
+        raise FormatError("presentation-invalid", f"A presentation has 1 to {MAX_SHOWN} credentials.")
+    return credentials
+
+
+def _place(entry: Any) -> int | None:
+    """Which credential an entry of a descriptor map points at."""
+    if not isinstance(entry, dict):
+        return None
+    path, nested = entry.get("path"), entry.get("path_nested")
+    if path == "$" and isinstance(nested, dict):
+        path = nested.get("path")
+    match = _PLACE.fullmatch(path) if isinstance(path, str) else None
+    return int(match[4] or 0) if match else None
+
+
+def _why_not_form(definition: Definition, opened: _Opened) -> str:
+    forms = [name for name in definition.formats if name.endswith("_vp")]
+    return "" if not forms or opened.form in forms else "The presentation is not in a form that was asked for."
+
+
+def _check_domain(asked: str | None, named: Any, checks: Collection[Check]) -> list[Check]:
+    if asked is None:
+        return (
+            []
+            if named is None
+            else [Check("domain", False, "The presentation is for a domain that was not asked for.")]
+        )
+    if named is None:
+        fresh = any(check.name == "challenge" and check.passed for check in checks)
+        return [Check("domain", fresh, "The presentation names no domain; its challenge is of this request alone.")]
+    same = named == asked or named == [asked]
+    return [Check("domain", same, "" if same else "The presentation is for another domain.")]
+
+
+def _why_no_choice(name: str, choice: Any, fitting: Mapping[str, Collection[str]]) -> str:
+    if name not in fitting:
+        return f"Nothing is asked for with the id {name[:100]!r}."
+    if choice in fitting[name]:
+        return f"The credential for {name[:100]!r} is about another DID than the identity that is to show it."
+    return f"The credential for {name[:100]!r} is not one of its candidates."
+
+
+def _why_nothing(
+    definition: Definition, usable: Mapping[str, Collection[str]], fitting: Mapping[str, Collection[str]]
+) -> str:
+    missing = [descriptor.id for descriptor in definition.descriptors if not usable[descriptor.id]]
+    if not missing:
+        return "What is held does not meet the submission requirements."
+    if fitting[missing[0]]:
+        return f"What is held for {missing[0][:100]!r} is about another DID than the identity that is to show it."
+    return f"No credential that is held is what {missing[0][:100]!r} asks for."
