@@ -25,9 +25,10 @@ from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, is_good
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_service
 from tntcore.messaging.message import Message
+from tntcore.messaging.problems import is_problem_report
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
-from tntcore.protocols import did_rotate
+from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.records import Connection, Contact, Identity, Invitation, short_hash
 from tntcore.services import Services
@@ -55,7 +56,8 @@ class Connectionless:
     # The inviter.
 
     async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: str) -> Effect | None:
-        """What an answer to an attached request does: its sender is a contact from then on. None for any other message.
+        """What an answer to an attached request does: its sender is a contact from then on. None for any other message,
+        such as a problem report that nobody is to answer.
 
         Args:
             recipient: as `owner` tells it.
@@ -64,7 +66,9 @@ class Connectionless:
         invitation = recipient.invitation
         if recipient.connection is not None or invitation is None or not sender or message.version != "v1":
             return None
-        if short_hash(message.thid) not in invitation.threads:
+        if short_hash(message.thid) not in invitation.threads or did_exchange.read_step(message) is not None:
+            return None
+        if is_problem_report(message.type) and "~service" not in message.fields:
             return None
         try:
             return await self._answered(tenant, invitation, message, sender)

@@ -150,6 +150,21 @@ async def test_what_is_no_answer_is_refused(tenant: Client, agent: Agent, mallor
     await until_connected(tenant)
 
 
+async def test_who_declines_with_a_service_has_answered(tenant: Client, agent: Agent, mallory: Agent) -> None:
+    hook = await tenant.webhook()
+    made, thid, key = await asked(tenant)
+    declined = {"@type": "https://didcomm.org/present-proof/2.0/problem-report", "description": {"code": "abandoned"}}
+    unsigned = answering(mallory, made, thid, **declined, __service=None)
+    await mallory.send(unsigned, key)
+    assert not (await stored(tenant, unsigned["@id"])).authenticated
+    assert await connections(tenant) == []
+    await agent.send(answering(agent, made, thid, **declined), key)
+    [connection] = await until_connected(tenant)
+    got = await hook.until(lambda got: got.json()["authenticated"])
+    assert (got.json()["connectionUuid"], got.json()["actionUuid"] is None) == (connection["uuid"], False)
+    assert connection["theirDid"] == verkey_to_did_key(agent.verkey)
+
+
 async def until_connected(tenant: Client, number: int = 1) -> list[Json]:
     async def check() -> list[Json] | None:
         found = await connections(tenant)

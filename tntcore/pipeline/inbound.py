@@ -264,10 +264,10 @@ class Inbound:
         """What the message does to the connection itself: to begin, change or end it."""
         effect = (
             await self._first_contact.receive(tenant, recipient, message, sender=opened.kid, vouched=opened.sender)
+            or await self._connectionless.receive(tenant, recipient, message, opened.kid)
             or await self._handshake.receive(
                 tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid, last=last
             )
-            or await self._connectionless.receive(tenant, recipient, message, opened.kid)
         )
         if effect is not None or not opened.sender or recipient.connection is None:
             return effect
