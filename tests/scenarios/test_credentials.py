@@ -82,3 +82,79 @@ async def test_an_ack_that_is_none_moves_nothing(stack: Stack) -> None:
 
         await stack.eventually(arrived)
         await state(stack, issuer, begun["uuid"], expected)
+
+
+DEFINITION = {
+    "id": "32f54163-7166-48f1-93d8-ff217bdb0653",
+    "input_descriptors": [
+        {
+            "id": "residence",
+            "name": "Residence",
+            "schema": [{"uri": "https://w3id.org/citizenship#PermanentResident"}],
+            "constraints": {
+                "is_holder": [{"directive": "required", "field_id": ["holder"]}],
+                "fields": [
+                    {"id": "holder", "path": ["$.credentialSubject.id"]},
+                    {"path": ["$.credentialSubject.familyName"], "filter": {"const": "SMITH"}},
+                ],
+            },
+        }
+    ],
+}
+
+
+def asking(contact: str, format_: str, **more: Any) -> dict[str, Any]:
+    kind = {"jwt_vp": {"alg": ["EdDSA"]}} if format_ == "jwt-vc" else {"ldp_vp": {"proof_type": [format_[9:]]}}
+    definition = {**DEFINITION, "format": kind}
+    return {"to": contact, "format": "dif", "data": {"presentation_definition": definition}, **more}
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_what_is_held_is_shown_to_somebody_else(stack: Stack, version: Version, format_: str) -> None:
+    issuer, holder, mine, _ = await connected(stack, version)
+    credential = await issued(stack, issuer, holder, mine.contact_uuid, format_)
+    verifier = await stack.register("Verifier")
+    with_holder, _ = await stack.connect(verifier, holder, version)
+    begun = await verifier.post("proof-request", asking(with_holder.contact_uuid, format_))
+
+    async def asked() -> Any:
+        hits = (await holder.get("proof-request?state=request-received"))["hits"]
+        return hits[0] if hits else None
+
+    received = await stack.eventually(asked)
+    assert received["status"] == "WAITING"
+    candidates = (await holder.get(f"exchange/{received['uuid']}/candidates"))["candidates"]
+    assert candidates == [{"name": "residence", "required": True, "credentials": [credential["uuid"]]}]
+    await holder.post(f"exchange/{received['uuid']}/accept", {"credentials": {"residence": credential["uuid"]}}, 200)
+    done = await state(stack, verifier, begun["uuid"], "done")
+    await state(stack, holder, received["uuid"], "done")
+    shown = await verifier.get(f"presentation/{done['presentationUuids'][0]}")
+    assert (shown["status"], shown["verified"]) == ("VERIFIED", True)
+    names = {check["name"] for check in shown["checks"]}
+    assert names >= {"signature", "challenge", "holder-binding", "issuer", "request"}
+    assert all(check["passed"] for check in shown["checks"])
+    assert (await verifier.post(f"presentation/{shown['uuid']}/verify", None, 200))["verified"]
+
+
+async def test_nothing_is_shown_that_is_not_held(stack: Stack) -> None:
+    verifier, holder, mine, _ = await connected(stack, "v1")
+    await verifier.post("proof-request", asking(mine.contact_uuid, "jwt-vc"))
+    received = await only(stack, holder, "request-received")
+    answer = await holder.call("POST", f"exchange/{received['uuid']}/accept", {})
+    assert (answer.status, answer.json()["type"]) == (409, "urn:tnt:problem:nothing-to-present")
+    await holder.post(f"exchange/{received['uuid']}/reject", {}, 200)
+
+
+async def test_proof_is_given_by_itself_where_the_tenant_wants_it(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    automatic = {"autoRequest": True, "autoPresent": True}
+    await holder.post("settings/PRINCIPAL_SETTINGS", {"setting": automatic}, 200)
+    tasks = await holder.webhook()
+    await holder.post("settings/TASK_WEBHOOK", {"setting": [{"url": tasks.url + "/task", "match": ".*"}]}, 200)
+    offered = await issuer.post("credential", offer("jwt-vc", mine.contact_uuid))
+    await state(stack, issuer, offered["uuid"], "done")
+    begun = await issuer.post("proof-request", asking(mine.contact_uuid, "jwt-vc"))
+    await state(stack, issuer, begun["uuid"], "done")
+    stored = (await tasks.until(lambda hook: hook.json().get("type") == "credential")).json()
+    assert (stored["status"], stored["verified"]) == ("HELD", True)

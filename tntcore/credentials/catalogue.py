@@ -7,19 +7,29 @@ from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.plain import PlainCredential, PlainProof
+from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.registry import Formats, Registry
+from tntcore.pipeline.outgoing import random_uuid
 from tntcore.services import Services
 
 
 def open_formats(services: Services) -> Formats:
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
+    linked_data = LinkedData(workers, resolve, None, services.now)
     # A status list may be secured in the other way than the credential that names it.
-    ld_proof = LdProof(
-        LinkedData(workers, resolve, None, services.now), fetch, read_jwt=lambda value: jwt_vc.read_list(value)
-    )
+    ld_proof = LdProof(linked_data, fetch, read_jwt=lambda value: jwt_vc.read_list(value))
     jwt_vc = JwtVc(workers, resolve, fetch, services.now, ld_proof.read_list)
+    dif = PresentationExchange(
+        workers,
+        resolve,
+        linked_data,
+        ld_proof.verify_credential,
+        jwt_vc,
+        services.now,
+        lambda: random_uuid(services.random),
+    )
     return Formats(
         credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, PlainCredential()]),
-        proofs=Registry[ProofFormat]([PlainProof()]),
-        presented={},
+        proofs=Registry[ProofFormat]([dif, PlainProof()]),
+        presented={dif.name: (ld_proof.name, jwt_vc.name)},
     )
