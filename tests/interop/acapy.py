@@ -11,6 +11,7 @@ import time
 import uuid
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -31,6 +32,26 @@ DIDEXCHANGE_1_1 = "https://didcomm.org/didexchange/1.1"
 CONNECTIONS_1_0 = "https://didcomm.org/connections/1.0"
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """What the admin API has for a credential protocol: the paths and webhooks, and the name of an exchange's id."""
+
+    path: str
+    topic: str
+    id_name: str
+
+
+ISSUE_1_0 = Protocol("issue-credential", "issue_credential", "credential_exchange_id")
+ISSUE_2_0 = Protocol("issue-credential-2.0", "issue_credential_v2_0", "cred_ex_id")
+PROOF_1_0 = Protocol("present-proof", "present_proof", "presentation_exchange_id")
+PROOF_2_0 = Protocol("present-proof-2.0", "present_proof_v2_0", "pres_ex_id")
+_AUTOMATIC = (
+    *("--auto-respond-credential-proposal", "--auto-respond-credential-offer", "--auto-respond-credential-request"),
+    *("--auto-store-credential", "--auto-respond-presentation-proposal", "--auto-respond-presentation-request"),
+    "--auto-verify-presentation",
+)
+
+
 class AcapyError(RuntimeError):
     """The agent does not start, or its admin API refuses a call. The message has its words."""
 
@@ -39,7 +60,7 @@ class Acapy:
     """An agent of its own: `async with Acapy("1.7.0", "alice", folder) as alice`. Its log is `folder/alice.log`.
 
     It accepts invitations and requests by itself unless told otherwise, here or in a single call. A `mediator` grants
-    mediation to whoever asks.
+    mediation to whoever asks. With `automatic` it takes every step of the credential protocols by itself.
     """
 
     def __init__(
@@ -51,6 +72,7 @@ class Acapy:
         accept_invitations: bool = True,
         accept_requests: bool = True,
         mediator: bool = False,
+        automatic: bool = False,
         flags: tuple[str, ...] = (),
     ) -> None:
         self.version, self.name = version, name
@@ -65,6 +87,8 @@ class Acapy:
             self._flags.append("--auto-accept-requests")
         if mediator:
             self._flags += ["--open-mediation", "--monitor-forward"]
+        if automatic:
+            self._flags += _AUTOMATIC
         self._hooks = Receiver()
         self._process: Process | None = None
 
@@ -81,6 +105,8 @@ class Acapy:
             *("--admin", "127.0.0.1", str(admin_port), "--admin-insecure-mode", "--webhook-url", self._hooks.url),
             *("--no-ledger", "--auto-provision", "--wallet-type", "askar", "--wallet-name", self.name),
             *("--wallet-key", uuid.uuid4().hex, "--monitor-ping", *self._flags),
+            # Else a credential exchange that is done is gone.
+            "--preserve-exchange-records",
             # Without it a requester of the connections protocol never comes to an end.
             "--auto-ping-connection",
         ]
@@ -336,6 +362,51 @@ class Acapy:
     async def hangup(self, connection: str) -> None:
         """Ends the connection, and tells the other side (RFC 0794)."""
         await self.call("POST", f"did-rotate/{connection}/hangup")
+
+    # Credentials and proofs. An exchange goes by a record of it: what one of these answers, or a webhook's.
+
+    async def did_key(self) -> str:
+        """A new did:key, to issue with or to hold for."""
+        made = await self.call("POST", "wallet/did/create", {"method": "key", "options": {"key_type": "ed25519"}})
+        return str(made["result"]["did"])
+
+    async def begin(self, protocol: Protocol, step: str, **body: Any) -> Record:
+        """A new exchange, by one of the protocol's first steps: `send-offer`, `send-request`, `create-offer`, ..."""
+        return dict(await self.call("POST", f"{protocol.path}/{step}", body))
+
+    async def go_on(self, protocol: Protocol, record: Record, step: str, **body: Any) -> Record:
+        """The next step of an exchange: `send-request`, `issue`, `store`, `problem-report`, ..."""
+        path = f"{protocol.path}/records/{record[protocol.id_name]}/{step}"
+        return dict(await self.call("POST", path, body))
+
+    async def exchange(self, protocol: Protocol, record: Record) -> Record:
+        """The whole of what it keeps of an exchange."""
+        return dict(await self.call("GET", f"{protocol.path}/records/{record[protocol.id_name]}"))
+
+    async def wait_exchange(self, protocol: Protocol, thread: str, state: str, seconds: float = 20) -> Record:
+        """The exchange of a thread as it was when it came to a state, in the words of the agent."""
+        return await self.event(
+            protocol.topic, lambda record: record.get("thread_id") == thread and record["state"] == state, seconds
+        )
+
+    async def invite_to(self, protocol: Protocol, record: Record, *handshakes: str) -> Record:
+        """An invitation with the first message of an exchange inside; without a handshake if none is given."""
+        kind = "present-proof" if "proof" in protocol.path else "credential-offer"
+        body: Record = {"attachments": [{"id": record[protocol.id_name], "type": kind}]}
+        if handshakes:
+            body["handshake_protocols"] = list(handshakes)
+        made = await self.call("POST", "out-of-band/create-invitation", body, auto_accept=True)
+        self._invitation_urls[made["invitation"]["@id"]] = made["invitation_url"]
+        return dict(made["invitation"])
+
+    async def answer_invitation(self, invitation: Record) -> Record:
+        """Takes an out-of-band invitation for what is inside, with or without a handshake; the agent's record of it."""
+        return dict(await self.call("POST", "out-of-band/receive-invitation", invitation, auto_accept=True))
+
+    async def w3c_credentials(self) -> list[Record]:
+        """The credentials with linked-data proofs that it has stored."""
+        found = await self.call("POST", "credentials/w3c", {}, count=100)
+        return [record["cred_value"] for record in found["results"]]
 
     # Mediation (RFC 0211).
 

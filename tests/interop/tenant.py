@@ -111,9 +111,51 @@ async def talk(tenant: Client, connection: Entity, agent: Acapy, theirs: str) ->
     assert hook["authenticated"]
 
 
-async def connect(tenant: Client, agent: Acapy, *protocols: str) -> tuple[Entity, str]:
-    """A completed connection by an invitation of the agent's, and its id there."""
+async def connect(tenant: Client, agent: Acapy, *protocols: str, **more: Any) -> tuple[Entity, str]:
+    """A completed connection by an invitation of the agent's, and its id there. `more` is said on accepting it."""
     invitation = await agent.create_invitation(*protocols)
-    contact = await accept(tenant, invitation)
+    contact = await accept(tenant, invitation, **more)
     theirs = await agent.wait_invited(invitation, "completed")
     return await until_state(tenant, contact["connectionUuid"], "completed"), theirs["connection_id"]
+
+
+async def did_key(tenant: Client) -> str:
+    """A new identity, to issue with or to hold for."""
+    return str((await tenant.post("identity", {"method": "did:key"}))["did"])
+
+
+async def automatic(tenant: Client, **steps: bool) -> None:
+    """Which steps of the credential protocols are taken without asking: `autoOffer`, `autoIssue`, ..."""
+    await tenant.post("settings/PRINCIPAL_SETTINGS", {"setting": steps}, 200)
+
+
+async def exchange_of(tenant: Client, thread: str, state: str) -> Entity:
+    """The exchange of a thread, once it is in a state."""
+
+    async def check() -> Entity | None:
+        hits: list[Entity] = (await tenant.get("exchange"))["hits"]
+        return next((hit for hit in hits if hit["thid"] == thread and hit["state"] == state), None)
+
+    try:
+        return dict(await tenant.stack.eventually(check, PATIENCE))
+    except TimeoutError:
+        found = [
+            {name: hit[name] for name in ("role", "state", "status", "error", "thid")}
+            for hit in (await tenant.get("exchange"))["hits"]
+        ]
+        raise AssertionError(f"no {thread} in {state}: {found}; {await stored(tenant)}") from None
+
+
+async def accept_exchange(tenant: Client, exchange: Entity, **body: Any) -> Entity:
+    """Takes the next step of an exchange; the exchange after it."""
+    return dict(await tenant.post(f"exchange/{exchange['uuid']}/accept", body, 200))
+
+
+async def reject_exchange(tenant: Client, exchange: Entity, reason: str) -> Entity:
+    return dict(await tenant.post(f"exchange/{exchange['uuid']}/reject", {"reason": reason}, 200))
+
+
+async def credential_of(tenant: Client, exchange: Entity) -> Entity:
+    """The credential that an exchange brought."""
+    [uuid] = exchange["credentialUuids"]
+    return dict(await tenant.get(f"credential/{uuid}"))
