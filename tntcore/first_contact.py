@@ -4,6 +4,14 @@ from then on (DIDComm Messaging 2.1, "Out Of Band Messages" and "DID Rotation").
 Who may be believed when: a first message proves its sender's DID by its envelope, and that it answers an invitation by
 the invitation's id, its `pthid`. Everything after that is vouched for by the connection's documents, and a new DID of
 the other side by the signature of the one before, `from_prior`.
+
+An identity's public DID needs no invitation: whoever has a DID that can be written to is a contact by a message to it,
+as by a request of DID exchange, at once or when the tenant accepts. But only by one that begins a thread and is no
+problem report: else what is still under way for a contact that was deleted would make it anew.
+
+`from_prior` without a new DID ends the connection. As it comes in a message by nobody and names nobody whom it is for,
+whoever got one could hand it on: so it counts only if the DID is one made for a single relationship, a did:peer, or if
+the DID itself authenticated the message.
 """
 
 from __future__ import annotations
@@ -22,17 +30,18 @@ from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, find_invitation, kept
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
+from tntcore.messaging.problems import is_problem_report
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Connection, Contact, Identity
+from tntcore.records import Connection, Contact, Identity, Invitation
 from tntcore.services import Services
 from tntcore.tenants import KeyPairs, Recipient, Tenant, dids_of
 
 OUT_OF_BAND_2: Final = "https://didcomm.org/out-of-band/2.0"
 FORM: Final = "out-of-band/2"
 _PING: Final = "https://didcomm.org/trust-ping/2.0/ping"
-_EMPTY: Final = "https://didcomm.org/empty/1.0/empty"
+EMPTY: Final = "https://didcomm.org/empty/1.0/empty"
 _PROBLEM_REPORT: Final = "https://didcomm.org/report-problem/2.0/problem-report"
 
 
@@ -44,8 +53,10 @@ class FirstContact:
         """Whose a message is that came to `recipient`: one to an invitation, or to an identity whose DID an invitation
         named, is its sender's connection's, where there is one. Agents write there until they learn our DID for them.
         """
-        if recipient.connection is not None or unpacked.version != "v2":
+        if unpacked.version != "v2":
             return recipient
+        if recipient.connection is not None:
+            return recipient if _is_for(recipient.document, unpacked) else replace(recipient, at_invitation=True)
         if recipient.invitation is not None and recipient.invitation.form != FORM:
             return recipient
         # What from_prior claims decides here only which connection's records it is judged by.
@@ -75,9 +86,11 @@ class FirstContact:
         """
         did = sender.partition("#")[0]
         connection = recipient.connection
-        if not did.startswith("did:"):
-            return None
         try:
+            if _ends(message) and connection is not None and connection.version == "v2":
+                return self._ended(recipient, connection, message, vouched=vouched)
+            if not did.startswith("did:"):
+                return None
             if connection is None:
                 return await self._first(tenant, recipient, message, did)
             if connection.version != "v2" or connection.state == "abandoned":
@@ -96,6 +109,10 @@ class FirstContact:
 
     async def _first(self, tenant: Tenant, recipient: Recipient, message: Message, did: str) -> Effect | None:
         invitation = recipient.invitation
+        if is_problem_report(message.type):
+            return None
+        if invitation is None and message.pthid is None and message.thid == message.id:
+            return await self._begun(tenant, recipient, message, did)
         if invitation is None and message.pthid:
             # To an identity's own key, because an invitation named its public DID.
             invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
@@ -108,10 +125,22 @@ class FirstContact:
         now = self._services.now()
         if invitation.status != "ACTIVE" or (invitation.expires_at and invitation.expires_at < now):
             raise Refused("invitation-not-valid", "the invitation was used or has expired")
+        effect = await self._begun(tenant, recipient, message, did, invitation)
+        if not invitation.multi_use:
+            effect.invitation = replace(invitation, status="USED", updated_at=now)
+        return effect
+
+    async def _begun(
+        self, tenant: Tenant, recipient: Recipient, message: Message, did: str, invitation: Invitation | None = None
+    ) -> Effect:
+        """Raises `DidError` or `Refused`."""
+        now = self._services.now()
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
         theirs = await self._document(did)
+        if invitation is None:
+            didcomm_endpoint(theirs, "v2")
         accepted = await tenant.auto_accept()
         new = Contact(
             uuid=_contact_uuid(recipient, did),
@@ -130,8 +159,9 @@ class FirstContact:
             connection.etag = waiting.etag if waiting is not None else ""
         connection.role = "responder"
         connection.state = COMPLETED if accepted else "request-received"
-        connection.thid, connection.pthid = message.thid, invitation.invitation_id
-        connection.invitation_uuid = invitation.uuid
+        connection.thid = message.thid
+        if invitation is not None:
+            connection.pthid, connection.invitation_uuid = invitation.invitation_id, invitation.uuid
         keys = self._begin(tenant, connection, theirs)
         connection.introduction = {
             "from_prior": from_prior.sign(
@@ -142,10 +172,7 @@ class FirstContact:
                 issued_at=now // 1000,
             )
         }
-        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys)
-        if not invitation.multi_use:
-            effect.invitation = replace(invitation, status="USED", updated_at=now)
-        return effect
+        return Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys)
 
     def admit(self, connection: Connection, effect: Effect) -> None:
         """Accepts a contact that waits: `connection` moves on, and the other side learns our DID for it.
@@ -156,7 +183,7 @@ class FirstContact:
         if connection.state != "request-received":
             raise OutOfTurn(f"admitting in state {connection.state}")
         connection.state = COMPLETED
-        effect.replies.append({"id": self._new_id(), "type": _EMPTY, "thid": connection.thid, "body": {}})
+        effect.replies.append({"id": self._new_id(), "type": EMPTY, "thid": connection.thid, "body": {}})
 
     def turn_away(self, connection: Connection, effect: Effect) -> None:
         """Rejects a contact that waits; raises as `admit`."""
@@ -189,6 +216,21 @@ class FirstContact:
         ping = {"id": connection.thid, "type": _PING, "pthid": content.id, "body": {"response_requested": True}}
         return Effect(connection, vouched=True, contact=contact, keys=keys, replies=[ping])
 
+    async def reach(self, tenant: Tenant, connection: Connection, contact: Contact) -> Effect:
+        """Begins with a public DID, uninvited, with a ping: the connection, a new one, is completed at once.
+
+        Raises:
+            DidError: the DID cannot be resolved, or not be reached.
+        """
+        theirs = await self._document(contact.did)
+        didcomm_endpoint(theirs, "v2")
+        contact.status = "ACCEPTED"
+        connection.role, connection.state = "requester", COMPLETED
+        connection.thid, connection.invited_did = self._new_id(), contact.did
+        keys = self._begin(tenant, connection, theirs)
+        ping = {"id": connection.thid, "type": _PING, "body": {"response_requested": True}}
+        return Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys, replies=[ping])
+
     # Both.
 
     def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
@@ -220,6 +262,18 @@ class FirstContact:
         changed.previous_document = connection.their_document
         changed.their_did, changed.their_document = theirs.id, kept(theirs)
         return Effect(changed, vouched=True)
+
+    def _ended(self, recipient: Recipient, connection: Connection, message: Message, *, vouched: bool) -> Effect:
+        """Raises `EnvelopeError`."""
+        prior = from_prior.read(message.fields["from_prior"])
+        issuer = recipient.documents.get(prior.iss)
+        if issuer is None or prior.iss not in dids_of(recipient.theirs):
+            raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
+        if not vouched and not prior.iss.startswith("did:peer:"):
+            raise EnvelopeError("sender-unknown", "who ends a relationship of a public DID has to authenticate it")
+        from_prior.verify(prior, issuer, self._services.now() / 1000)
+        changed = replace(connection, state="abandoned", updated_at=self._services.now())
+        return Effect(changed, vouched=True, ordinary=vouched)
 
     def _heard(self, recipient: Recipient, connection: Connection) -> Effect | None:
         changed = self._introduced(recipient, connection)
@@ -255,6 +309,23 @@ def _contact_uuid(recipient: Recipient, did: str) -> str:
         did = peer.short_form(did)
     known = recipient.invitation.contact_uuid if recipient.invitation else ""
     return known or delivery_uuid(recipient.scope, f"contact/{did}")
+
+
+def _is_for(document: DidDocument, unpacked: Unpacked) -> bool:
+    """Whether the message came to a key of this document."""
+    match unpacked:
+        case Plaintext():
+            return False
+        case _:
+            return unpacked.recipient_kid in {*document.methods, *document.aliases}
+
+
+def _ends(message: Message) -> bool:
+    claim = message.fields.get("from_prior")
+    try:
+        return claim is not None and message.version == "v2" and not from_prior.read(claim).sub
+    except EnvelopeError:
+        return False
 
 
 def _sender_of(unpacked: Unpacked) -> str:

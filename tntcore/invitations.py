@@ -216,13 +216,19 @@ class Invitations:
         return connection
 
     async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
-        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation").
+        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"), or writes to it at
+        once where it speaks DIDComm v2 alone.
 
         Raises:
             DidError: it cannot be resolved, or not be reached.
         """
         document = await self._services.resolver.resolve(contact.did)
-        didcomm_endpoint(document, "v1")
+        try:
+            didcomm_endpoint(document, "v1")
+        except DidError:
+            connection = start(identity, contact, self._services.now())
+            await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact))
+            return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
         )

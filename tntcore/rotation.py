@@ -1,4 +1,6 @@
-"""Changing the DIDs of a live connection (RFC 0794), theirs and ours, without losing a message.
+"""Changing the DIDs of a live connection, theirs and ours, without losing a message: by messages of their own in v1
+(RFC 0794), and in v2 by `from_prior` in every message (DIDComm Messaging 2.1, "DID Rotation"; what the other side says
+so is read in `first_contact.py`).
 
 Of both sides the DID before the present one stays valid: for what was sent before the change and arrives after it.
 """
@@ -9,14 +11,16 @@ from dataclasses import replace
 
 from tntcore.connections import COMPLETED, pairwise
 from tntcore.dids.document import DidDocument
+from tntcore.envelope import from_prior
 from tntcore.errors import DidError, Problem
+from tntcore.first_contact import EMPTY
 from tntcore.handshake import Effect, checked, kept, resolvable
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_rotate as rfc
 from tntcore.records import Connection
 from tntcore.services import Services
-from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
+from tntcore.tenants import KeyPairs, Recipient, Tenant, document_of, verkeys
 
 
 class Rotation:
@@ -78,10 +82,12 @@ class Rotation:
         that was announced and has not been answered is announced again: the other side may use it already.
 
         Raises:
-            Problem: 409 if the connection is not completed, or not one of DIDComm v1.
+            Problem: 409 if the connection is not completed, or, in DIDComm v2, the other side has not written yet.
         """
-        if connection.state != COMPLETED or connection.version != "v1":
-            raise Problem(409, "not-rotatable", "Only a completed connection of DIDComm v1 can be rotated.")
+        if connection.state != COMPLETED:
+            raise Problem(409, "not-rotatable", "Only a completed connection can be rotated.")
+        if connection.version == "v2":
+            return self._begin_2(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed, vouched=True)
         changed.next_thid = self._new_id()
@@ -94,13 +100,40 @@ class Rotation:
         effect.replies.append(rfc.rotate(message_id=changed.next_thid, to_did=changed.next_did))
         return effect
 
-    def hang_up(self, connection: Connection) -> Effect:
+    def _begin_2(self, tenant: Tenant, connection: Connection) -> Effect:
+        """The new DID is sent from at once; the former is read until the next change."""
+        if connection.introduction and "from_prior" not in connection.introduction:
+            raise Problem(409, "not-rotatable", "Wait until the other side has written: it may not know this DID yet.")
+        changed = replace(connection, updated_at=self._services.now())
+        effect = Effect(changed, vouched=True)
+        if not connection.introduction:
+            keys = KeyPairs.generate()
+            mine = pairwise(self._services, keys)
+            changed.introduction = {"from_prior": self._from_prior(tenant, connection, mine.id)}
+            changed.next_did, changed.next_document = mine.id, dict(mine.raw)
+            changed.next_keys = tenant.records.seal(keys.serialise(), changed.key)
+            self._adopt(changed)
+            effect.keys = tuple(keys.by_kid(mine))
+        effect.replies.append({"id": self._new_id(), "type": EMPTY, "body": {}})
+        return effect
+
+    def _from_prior(self, tenant: Tenant, connection: Connection, sub: str) -> str:
+        keys = KeyPairs.deserialise(tenant.records.open(connection.keys, connection.key))
+        kid = document_of(connection.my_did, connection.my_document).authentication[0]
+        issued_at = self._services.now() // 1000
+        return from_prior.sign(iss=connection.my_did, sub=sub, kid=kid, key=keys.ed25519, issued_at=issued_at)
+
+    def hang_up(self, tenant: Tenant, connection: Connection) -> Effect:
         """Ends a connection, and tells the other side. Raises `Problem` 409 if it is not completed."""
-        if connection.state != COMPLETED or connection.version != "v1":
-            raise Problem(409, "not-connected", "Only a completed connection of DIDComm v1 can be hung up.")
+        if connection.state != COMPLETED:
+            raise Problem(409, "not-connected", "Only a completed connection can be hung up.")
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         effect = Effect(changed, vouched=True)
-        effect.replies.append(rfc.hangup(message_id=self._new_id()))
+        if connection.version == "v2":
+            ending = self._from_prior(tenant, connection, "")
+            effect.replies.append({"id": self._new_id(), "type": EMPTY, "body": {}, "from_prior": ending})
+        else:
+            effect.replies.append(rfc.hangup(message_id=self._new_id()))
         return effect
 
     def _adopt(self, changed: Connection) -> None:

@@ -76,7 +76,7 @@ class Recipient:
         previous: the one that the contact had before.
         signer: our present Ed25519 key.
         at_invitation: of a connection: the message came to the invitation, or the identity's public DID, by which the
-            connection was made.
+            connection was made, or in v2 to our DID before the present one.
         their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
     """
 

@@ -301,6 +301,26 @@ async def test_node_takes_a_new_did(tenant: Client, node: NodeAgent) -> None:
     assert {kid.partition("#")[0] for kid in heard.meta["encrypted_to_kids"]} == {node.did}
 
 
+async def test_we_take_a_new_did(tenant: Client, node: NodeAgent) -> None:
+    """Which the library checks. The end of a relationship it cannot read: to it, every `from_prior` has a `sub`."""
+    connection, pong = await connect(tenant, node)
+    await node.send({"id": "1", **basic_2("to the former name")}, pong.sender)
+    await arrived(tenant, "to the former name")
+    after = await tenant.post(f"connection/{connection['uuid']}/rotate", {}, 200)
+    assert after["myDid"] != pong.sender
+    empty = await node.heard("https://didcomm.org/empty/1.0/empty")
+    await tenant.act(connection["contactUuid"], basic_2("by a new name"))
+    for heard in (empty, await node.heard(BASIC_2, body={"content": "by a new name"})):
+        prior = heard.meta["from_prior"]
+        assert (prior["iss"], prior["sub"]) == (pong.sender, after["myDid"])
+        assert heard.meta["from_prior_issuer_kid"].partition("#")[0] == pong.sender
+        assert heard.sender == heard.message["from"] == after["myDid"]
+    await node.send({"id": "2", **basic_2("to the new name")}, after["myDid"])
+    assert (await arrived(tenant, "to the new name"))["connectionUuid"] == connection["uuid"]
+    await tenant.act(connection["contactUuid"], basic_2("known by it"))
+    assert "from_prior" not in (await node.heard(BASIC_2, body={"content": "known by it"})).message
+
+
 async def test_node_signs_what_it_encrypts(tenant: Client, node: NodeAgent) -> None:
     connection, pong = await connect(tenant, node)
     made = await node.send({"id": "1", **basic_2("signed")}, pong.sender, signed=True)

@@ -14,7 +14,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
 from tntcore.dids.multiformats import encode_multikey
-from tntcore.envelope import Authcrypt, from_prior, pack_v2, peek, unpack
+from tntcore.envelope import Anoncrypt, Authcrypt, from_prior, pack_v2, peek, unpack
 from tntcore.envelope.results import Version
 from tntcore.tenants import KeyPairs
 
@@ -85,12 +85,18 @@ class Agent:
     def open(self, packed: bytes) -> dict[str, Any]:
         """Nothing of what is not for its present keys."""
         secrets = self.keys.by_kid(self.document)
-        if not set(peek(packed).recipient_kids) & secrets.keys():
+        if not set(peek(packed).recipient_kids) & secrets.keys() or not peek(packed).sender_kid:
             return {}
         sender = (peek(packed).sender_kid or "").partition("#")[0]
         unpacked = unpack(packed, secrets, {sender: peer.resolve(sender)})
         assert isinstance(unpacked, Authcrypt)
         return {**orjson.loads(unpacked.plaintext), "skid": unpacked.sender_kid}
+
+    def anonymous(self, packed: bytes) -> dict[str, Any]:
+        """What nobody sent."""
+        unpacked = unpack(packed, self.keys.by_kid(self.document), {})
+        assert isinstance(unpacked, Anoncrypt)
+        return dict(orjson.loads(unpacked.plaintext))
 
 
 def named_as_before(document: DidDocument) -> DidDocument:

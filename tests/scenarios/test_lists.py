@@ -13,6 +13,7 @@ import pytest
 from tests.scenarios.common import BASIC, assert_problem, basic, messages_of, settled
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.records import AssetData
 
 ACK = "https://didcomm.org/notification/1.0/ack"
@@ -75,6 +76,12 @@ async def test_filters(busy: Foreign) -> None:
     assert numbers(await pages(client, f"message?type={quote(ACK[:30])}", 50)) == [0, 3, 6, 9]
     assert numbers(await pages(client, f"message?type={quote(BASIC)}&direction=IN", 3)) == [1, 2, 4, 5, 7, 8, 10, 11]
     assert await pages(client, "message?type=nothing", 3) == []
+    # A type is meant in either of its spellings.
+    other = DID_SOV + ACK.removeprefix(DIDCOMM_ORG)
+    for beginning in (other, other[:50], DID_SOV + "notification/"):
+        assert numbers(await pages(client, f"message?type={quote(beginning)}", 3)) == [0, 3, 6, 9], beginning
+    path = f"message?type={quote(DID_SOV + BASIC.removeprefix(DIDCOMM_ORG))}&direction=IN"
+    assert numbers(await pages(client, path, 3)) == [1, 2, 4, 5, 7, 8, 10, 11]
     assert numbers(await pages(client, f"message?connection={connection.uuid}", 50)) == EVERYTHING
     assert numbers(await pages(client, f"message?contact={connection.contact_uuid}", 50)) == EVERYTHING
     assert await pages(client, f"message?contact={connection.uuid}", 50) == []

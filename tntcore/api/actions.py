@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from tntcore.actions import Actions, Sent, Thread
-from tntcore.api.contacts import find_contact
+from tntcore.api.contacts import find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.views import entity, filters, found, listing, text
-from tntcore.connections import connection_uuid
+from tntcore.connections import COMPLETED, connection_uuid
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
@@ -108,7 +108,8 @@ def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | No
 
 
 async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
-    """The connection of `from` with `to`. Raises `Problem` 404 or 409."""
+    """The connection of `from` with `to`: of several with one DID the newest that is completed, or else the first in
+    the order of `find_contacts`. Raises `Problem` 404 or 409."""
     config = body.get("config")
     config = config if isinstance(config, dict) else {}
     sender = text(body.get("from"), "from", maximum=4000)
@@ -119,8 +120,12 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
             return connection
     records = call.tenant.records
     identity = await find_identity(records, sender)
-    contact = await find_contact(records, receiver)
-    connection = await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))
+    connection = None
+    for contact in await find_contacts(records, receiver):
+        known = await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))
+        if known is not None and known.state == COMPLETED:
+            return known
+        connection = connection or known
     if connection is None:
         raise Problem(409, "not-connected", "This identity has no connection with this contact. Invite it first.")
     return connection

@@ -42,7 +42,7 @@ class ConnectionRoutes:
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side; nothing is received on it or sent from then on."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        effect = self._rotation.hang_up(connection)
+        effect = self._rotation.hang_up(call.tenant, connection)
         await self._invitations.apply(call.tenant, effect)
         return answer(_view(effect.connection or connection))
 

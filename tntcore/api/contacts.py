@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tntcore.api.http import Call, Response, Route, answer
@@ -181,15 +182,21 @@ async def delete(call: Call) -> Response:
 
 
 async def find_contact(records: Repository, name: str) -> Contact:
-    """The contact by its uuid or DID. Raises `Problem` 404."""
+    """The contact by its uuid, or the best of those with its DID. Raises `Problem` 404."""
+    return (await find_contacts(records, name))[0]
+
+
+async def find_contacts(records: Repository, name: str) -> list[Contact]:
+    """The contacts by uuid or DID, as one DID may be connected several times: those that are ACCEPTED first, and of
+    these the newest. At least one. Raises `Problem` 404."""
     if not name.startswith("did:"):
         contact = await records.get(Contact, name) if name else None
+        contacts: Sequence[Contact] = [contact] if contact is not None else []
     else:
-        hits = await records.list(Contact, limit=1, where="did eq @did", parameters={"did": name})
-        contact = next(iter(hits.records), None)
-    if contact is None:
+        contacts = (await records.list(Contact, limit=100, where="did eq @did", parameters={"did": name})).records
+    if not contacts:
         raise not_found(Contact, name)
-    return contact
+    return sorted(contacts, key=lambda one: (one.status == "ACCEPTED", one.created_at, one.uuid), reverse=True)
 
 
 def _view(contact: Contact) -> dict[str, Any]:

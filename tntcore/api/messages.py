@@ -15,6 +15,7 @@ from tntcore.custody import CustodyError
 from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
+from tntcore.messaging.types import prefixes
 from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
@@ -23,8 +24,8 @@ _OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the 
 
 
 async def list_(call: Call) -> Response:
-    """Filters: `action`, `contact`, `connection`, `type` (a prefix), `direction`, `status`, `since` (a time, or a
-    `sequence`; what it answers overlaps by a few seconds, so that nothing is missed)."""
+    """Filters: `action`, `contact`, `connection`, `type` (how it begins, in either spelling), `direction`, `status`,
+    `since` (a time, or a `sequence`; what it answers overlaps by a few seconds, so that nothing is missed)."""
     where, parameters = filters(
         call,
         {
@@ -38,8 +39,12 @@ async def list_(call: Call) -> Response:
     )
     prefix = call.request.query.get("type", "")
     if prefix and prefix != "DIDCOMM":
-        where += (" and " if where else "") + "type ge @prefix and type lt @behind"
-        parameters |= {"prefix": prefix, "behind": prefix + "\uffff"}
+        # The client finds the names of parameters between blanks.
+        ranges = []
+        for number, spelling in enumerate(prefixes(prefix)):
+            ranges.append(f"( type ge @prefix{number} and type lt @behind{number} )")
+            parameters |= {f"prefix{number}": spelling, f"behind{number}": spelling + "\uffff"}
+        where += (" and " if where else "") + f"( {' or '.join(ranges)} )"
     start = _since(call.request.query.get("since", ""))
 
     async def view(message: Message) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class FromPrior:
     """What a `from_prior` claims; true only once `verify` did not object.
 
     Attributes:
-        iss, sub: the DID before, and the new one, as spelled.
+        iss, sub: the DID before, and the new one, as spelled; no new one ends the relationship ("Ending a
+            Relationship").
         kid: DID URL of the key of `iss` that signed.
         alg: of the signature over `signed`.
         expires_at: seconds since 1970, or None.
@@ -45,6 +46,7 @@ def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> st
     """The `from_prior` of messages by `sub`.
 
     Args:
+        sub: "" to end the relationship, in a message without `from`.
         kid, key: an authentication key of the document of `iss`: its DID URL there, and the private key (Ed25519,
             P-256, or secp256k1).
         issued_at: seconds since 1970.
@@ -56,8 +58,8 @@ def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> st
     if alg is None or not is_did_url(kid):
         raise EnvelopeError("bad-key", f"no signatures with {key.curve}, or no DID URL as its kid")
     header = base64url.encode(orjson.dumps({"typ": "JWT", "alg": alg, "kid": kid}))
-    claims = base64url.encode(orjson.dumps({"iss": iss, "sub": sub, "iat": issued_at}))
-    signed = header + b"." + claims
+    claims = {"iss": iss, **({"sub": sub} if sub else {}), "iat": issued_at}
+    signed = header + b"." + base64url.encode(orjson.dumps(claims))
     return (signed + b"." + base64url.encode(sign_bytes(signed, key))).decode()
 
 
@@ -86,7 +88,7 @@ def _read(value: Any) -> FromPrior:
         raise EnvelopeError("malformed", "exp is no time")
     prior = FromPrior(
         _text(claims, "iss"),
-        _text(claims, "sub"),
+        _text(claims, "sub") if claims.get("sub") not in (None, "") else "",
         _text(header, "kid"),
         _text(header, "alg"),
         f"{protected}.{payload}".encode(),

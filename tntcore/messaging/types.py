@@ -55,6 +55,15 @@ def spellings(message_type: str) -> tuple[str, ...]:
     return (message_type,)
 
 
+def prefixes(beginning: str) -> tuple[str, ...]:
+    """What a type that begins so, in one of its spellings, may begin with: `beginning` first. One that ends within one
+    of the two equal prefixes is the beginning of every type under it."""
+    for mine, other in (_PREFIXES, _PREFIXES[::-1]):
+        if beginning and mine.startswith(beginning):
+            return beginning, other
+    return spellings(beginning)
+
+
 def canonical(message_type: str) -> str:
     """The spelling under `https://didcomm.org/`, where there is one; else the type itself."""
     if message_type.startswith(DID_SOV):

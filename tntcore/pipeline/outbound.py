@@ -167,7 +167,12 @@ class Outbound:
             orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=now // 1000
         )
         message: dict[str, Any] = {**connection.introduction, **converted}
-        packed = envelope.pack_v2(message, to=theirs, from_=(peer.document, peer.secrets))
+        sender = (peer.document, peer.secrets)
+        if connection.state == "abandoned" and "from_prior" in converted:
+            # The last word of all, by nobody any more (DIDComm Messaging 2.1, "Ending a Relationship").
+            packed = envelope.pack_v2({name: message[name] for name in message if name != "from"}, to=theirs)
+        else:
+            packed = envelope.pack_v2(message, to=theirs, from_=sender)
         return await self._forward_v2(endpoint.uri, list(endpoint.routing_keys), theirs.id, packed)
 
     async def _forward_v2(self, uri: str, routing_keys: list[str], to: str, packed: bytes) -> tuple[str, bytes]:

@@ -103,7 +103,7 @@ def _library_document_of_keys() -> Any:
         signed({"alg": "EdDSA", "kid": OLD}, {"iss": OLD, "sub": NEW}),
         signed({"alg": "EdDSA", "kid": KID, "crit": ["b64"]}, {"iss": OLD, "sub": NEW}),
         signed({"kid": KID}, {"iss": OLD, "sub": NEW}),
-        signed({"alg": "EdDSA", "kid": KID}, {"iss": OLD}),
+        signed({"alg": "EdDSA", "kid": KID}, {"iss": OLD, "sub": 0}),
         signed({"alg": "EdDSA", "kid": KID}, {"sub": NEW}),
         signed({"alg": "EdDSA", "kid": KID}, {"iss": OLD, "sub": [NEW]}),
         signed({"alg": "EdDSA", "kid": KID}, {"iss": OLD, "sub": NEW, "exp": "tomorrow"}),
@@ -191,3 +191,10 @@ def test_an_envelope_names_the_senders_key_by_its_old_id_or_the_short_form() -> 
         )
         opened = unpack(packed, {"did:example:b#1": ours}, {did: known})
         assert (opened.sender_kid, opened.signer_kid) == (agreement, signer)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("claims", [{}, {"sub": ""}, {"sub": None}])
+def test_without_a_new_did_it_ends_the_relationship(claims: Any) -> None:
+    prior = from_prior.read(signed({"alg": "EdDSA", "kid": KID}, {"iss": OLD, **claims}))
+    assert (prior.iss, prior.sub) == (OLD, "")
+    from_prior.verify(prior, DOCUMENT, 0)

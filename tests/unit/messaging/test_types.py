@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG, MessageType, canonical, in_prefix_of, parse, spellings
+from tntcore.messaging.types import (
+    DID_SOV,
+    DIDCOMM_ORG,
+    MessageType,
+    canonical,
+    in_prefix_of,
+    parse,
+    prefixes,
+    spellings,
+)
 
 REST = "issue-credential/2.0/offer-credential"
 
@@ -73,3 +82,13 @@ def test_every_spelling_has_one_canonical_form(text: str) -> None:
     for spelling in spellings(text):
         assert in_prefix_of(canonical(text), spelling) == spelling
         assert set(spellings(spelling)) == set(spellings(text))
+
+
+def test_beginnings_in_either_spelling() -> None:
+    assert prefixes(DIDCOMM_ORG + "issue") == (DIDCOMM_ORG + "issue", DID_SOV + "issue")
+    assert prefixes(DID_SOV + "issue") == (DID_SOV + "issue", DIDCOMM_ORG + "issue")
+    for beginning in ("h", "https://didcomm.org", DIDCOMM_ORG):
+        assert prefixes(beginning) == (beginning, DID_SOV)
+    assert prefixes("did:sov:B") == ("did:sov:B", DIDCOMM_ORG)
+    assert prefixes("https://example.com/") == ("https://example.com/",)
+    assert prefixes("request") == ("request",)
