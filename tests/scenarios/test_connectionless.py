@@ -268,7 +268,7 @@ async def test_an_agent_is_invited_by_a_public_did(pair: tuple[Client, Client], 
     did = invited["invitation"]["from"]
     assert did == acme.identity["did"]
     public = await acme.stack.app.services.resolver.resolve(did)
-    await agent.send({"id": "1", "body": {"content": "too early"}}, public)
+    await agent.send({"id": "1", "thid": "0", "body": {"content": "too early"}}, public)
     assert await refused(acme, "too early") == "sender-unknown"
     await agent.send(answering(invited, "first"), public)
     first = await received(acme, "first")
