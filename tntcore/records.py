@@ -408,6 +408,20 @@ class RevocationStatus(Record):
 
 
 @dataclass(kw_only=True, slots=True)
+class StatusList(Record):
+    """A list that says which credentials of an identity are revoked: public. Status ACTIVE or FULL; its uuid is
+    `<identity uuid>.<number>`. `taken` places have been given out; `signed` is the list as anybody may read it."""
+
+    KIND: ClassVar[str] = "status-list"
+    identity_uuid: str = ""
+    number: int = 0
+    type: str = ""
+    taken: int = 0
+    bits: bytes = b""
+    signed: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
 class LinkSecret(Record):
     """What binds AnonCreds credentials to their holder, sealed: one for each principal, never shown to anybody."""
 

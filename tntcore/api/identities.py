@@ -10,7 +10,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import METHODS, bind_did, create_identity
-from tntcore.records import Identity
+from tntcore.records import Identity, StatusList
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
@@ -65,6 +65,17 @@ async def document(call: Call) -> Response:
     return Response(200, orjson.dumps(identity.document), "application/did+json")
 
 
+async def status_list(call: Call) -> Response:
+    """A public list that says which credentials of an identity are revoked."""
+    uuid, number = call.arguments["uuid"], call.arguments["number"]
+    owner = await call.services.lookups.find("identity", uuid)
+    tenant = await call.services.tenants.get(owner.principal) if owner else None
+    found = await tenant.records.get(StatusList, f"{uuid}.{number}") if tenant else None
+    if found is None:
+        raise not_found(StatusList, number)
+    return Response(200, found.signed, "application/vc")
+
+
 async def find_identity(records: Repository, name: str) -> Identity:
     """The identity by its uuid, its DID, or the one that was made for it here; the default one for an empty name.
     Raises `Problem` 404."""
@@ -96,6 +107,7 @@ ROUTES = [
     Route("POST", "identity", create, creates=True),
     Route("GET", "identity", list_),
     Route("GET", "identity/{uuid}/did.json", document, "public"),
+    Route("GET", "identity/{uuid}/status-list/{number}", status_list, "public"),
     Route("GET", "identity/{id}", read),
     Route("PUT", "identity/{id}", change),
 ]
