@@ -24,7 +24,9 @@ from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitations import InvitationRoutes
 from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
+from tntcore.api.schemas import SchemaRoutes
 from tntcore.config import Config
+from tntcore.credentials.anoncreds_setup import open_anoncreds
 from tntcore.credentials.catalogue import open_formats
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.handshake import Handshake
@@ -63,7 +65,8 @@ class App:
         self.services = services
         self.outbound = Outbound(services, outbox)
         handshake, rotation = Handshake(services), Rotation(services)
-        exchanges = Exchanges(services, open_formats(services))
+        anoncreds = open_anoncreds(services)
+        exchanges = Exchanges(services, open_formats(services, anoncreds))
         self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation, exchanges)
         self.relay = Relay(services, outbox)
         self.poison = Poison(services)
@@ -80,6 +83,7 @@ class App:
             *ExchangeRoutes(steps).routes,
             *CredentialRoutes(steps).routes,
             *PresentationRoutes(steps).routes,
+            *SchemaRoutes(anoncreds.issuer).routes,
         ]
         self._router = Router(services, self.routes, services.uuid7)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ class Config:
         egress_allow: networks that egress may reach although they are not public (development, private partners).
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
+        anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
     """
 
     storage: str
@@ -31,6 +33,7 @@ class Config:
     egress_allow: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     allow_http: bool = False
     key_in_query: bool = False
+    anoncreds_registries: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -60,6 +63,10 @@ class Config:
                 networks.append(ipaddress.ip_network(text.strip()))
             except ValueError as error:
                 raise ConfigError(f"TNT_EGRESS_ALLOW: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
+        registries = tuple(filter(None, map(str.strip, environment.get("TNT_ANONCREDS_REGISTRIES", "").split(","))))
+        for registry in registries:
+            if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", registry):
+                raise ConfigError(f"TNT_ANONCREDS_REGISTRIES has to be a list like module:factory, not {registry!r}")
         return Config(
             storage,
             public_url,
@@ -67,6 +74,7 @@ class Config:
             tuple(networks),
             _flag(environment, "TNT_ALLOW_HTTP"),
             _flag(environment, "TNT_KEY_IN_QUERY"),
+            registries,
         )
 
 

@@ -327,5 +327,5 @@ def _add_status(unit: Unit, definition: CredentialDefinition, status: str, times
 
 
 def _check_hosted(identity: Identity) -> None:
-    if identity.method != "did:web":
+    if not identity.is_reachable:
         raise Problem(400, "identity-unsuitable", "identityId has to be an identity with a did:web of this service.")

@@ -77,6 +77,8 @@ class AnonCredsProof:
     def reads(self, step: ProofStep, value: Any) -> bool:
         if step == "present":
             return object_with(value, "proof", "requested_proof", "identifiers")
+        if step == "propose" and isinstance(value, dict) and value and value.keys() <= {"attributes", "predicates"}:
+            return True  # the preview of present-proof 1.0
         return object_with(value, "requested_attributes", "requested_predicates")
 
     async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:

@@ -9,13 +9,16 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import anoncreds
 import orjson
+
+if TYPE_CHECKING:
+    import anoncreds
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_MAX_NUMBER = 1_300  # digits; the longest that the cryptography makes has 930
 _LINK_SECRET = "default"  # noqa: S105 - the name that the library asks for, not the secret
 
 
@@ -26,6 +29,10 @@ class Refused(Exception):
 def _told(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def run(*args: P.args, **named: P.kwargs) -> T:
+        # Here, so that only the processes that compute load the library.
+        global anoncreds
+        import anoncreds
+
         try:
             return function(*args, **named)
         except anoncreds.AnoncredsError as error:
@@ -180,8 +187,24 @@ def verify(
 
 
 def dumps(value: object) -> str:
-    """JSON as the library takes it. Raises `Refused` for a NUL, which would end a text on the way into the library."""
+    """JSON as the library takes it.
+
+    Raises:
+        Refused: it has a NUL, which would end a text on the way into the library, or a number that would keep a
+            processor busy: what is computed with takes the cube of its length.
+    """
     text = orjson.dumps(value).decode()
     if "\\u0000" in text:
         raise Refused("a text has a NUL in it")
+    if len(text) > _MAX_NUMBER and _has_long_text(value):
+        raise Refused(f"a number has more than {_MAX_NUMBER} digits")
     return text
+
+
+def _has_long_text(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) > _MAX_NUMBER
+    if isinstance(value, Mapping):
+        # What is text for people, and not computed with, has no such bound.
+        return any(_has_long_text(item) for name, item in value.items() if name not in ("raw", "self_attested_attrs"))
+    return isinstance(value, list) and any(map(_has_long_text, value))

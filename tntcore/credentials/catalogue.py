@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tntcore.credentials.anoncreds_setup import AnonCredsParts
 from tntcore.credentials.formats import CredentialFormat, ProofFormat
 from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof
@@ -13,7 +14,7 @@ from tntcore.pipeline.outgoing import random_uuid
 from tntcore.services import Services
 
 
-def open_formats(services: Services) -> Formats:
+def open_formats(services: Services, anoncreds: AnonCredsParts) -> Formats:
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
     linked_data = LinkedData(workers, resolve, None, services.now)
     # A status list may be secured in the other way than the credential that names it.
@@ -29,7 +30,7 @@ def open_formats(services: Services) -> Formats:
         lambda: random_uuid(services.random),
     )
     return Formats(
-        credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, PlainCredential()]),
-        proofs=Registry[ProofFormat]([dif, PlainProof()]),
-        presented={dif.name: (ld_proof.name, jwt_vc.name)},
+        credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, anoncreds.credentials, PlainCredential()]),
+        proofs=Registry[ProofFormat]([dif, anoncreds.proofs, PlainProof()]),
+        presented={dif.name: (ld_proof.name, jwt_vc.name), anoncreds.proofs.name: (anoncreds.credentials.name,)},
     )

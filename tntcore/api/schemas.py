@@ -1,0 +1,183 @@
+"""`/schema` and `/credential-definition`: what a principal publishes to issue AnonCreds by, and for anybody who reads
+such a credential, what is published under an identifier."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.identities import find_identity
+from tntcore.api.views import entity, found, listing, text
+from tntcore.credentials.anoncreds_issuer import (
+    DEFAULT_CREDENTIALS,
+    MAX_CREDENTIALS,
+    Issuer,
+    newest_status,
+    published_resource,
+)
+from tntcore.errors import Problem
+from tntcore.records import CredentialDefinition, Schema
+from tntcore.storage.repository import Repository
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_TIME = re.compile("[0-9]{1,10}")
+# What an identifier names never changes.
+_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
+
+
+class SchemaRoutes:
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._busy: set[str] = set()
+        self.routes = [
+            Route("POST", "schema", self.create_schema, creates=True),
+            Route("GET", "schema", list_schemas),
+            Route("GET", "schema/{uuid}", read_schema),
+            Route("POST", "credential-definition", self.create_definition, creates=True),
+            Route("GET", "credential-definition", list_definitions),
+            Route("GET", "credential-definition/{uuid}", read_definition),
+            Route("GET", "identity/{uuid}/resources/{digest}", resource, "public"),
+            Route("GET", "identity/{uuid}/resources/{digest}/status/{time}", status, "public"),
+        ]
+
+    async def create_schema(self, call: Call) -> Response:
+        """`{name, version, attributes: [text], identityId?}`"""
+        body = call.request.object()
+        identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
+        attributes = body.get("attributes")
+        if not isinstance(attributes, list) or not all(
+            isinstance(name, str) and 0 < len(name) <= 256 and name.isprintable() for name in attributes
+        ):
+            raise Problem(400, "attributes-invalid", "attributes has to be a list of names of up to 256 characters.")
+        schema = await self._issuer.create_schema(
+            call.tenant.records,
+            identity,
+            _name(body, "name"),
+            _name(body, "version"),
+            attributes,
+        )
+        return answer(_schema_view(schema), 201)
+
+    async def create_definition(self, call: Call) -> Response:
+        """`{schemaId, tag?, supportRevocation?, maxCredentials?, identityId?}`: answers after some seconds.
+
+        `schemaId` is a schema's uuid here, or the identifier of anybody's.
+        """
+        body, records = call.request.object(), call.tenant.records
+        identity = await find_identity(records, text(body.get("identityId"), "identityId", maximum=4000))
+        schema_id = text(body.get("schemaId"), "schemaId", maximum=2000, required=True)
+        own = await records.get(Schema, schema_id)
+        tag = _name(body, "tag") if body.get("tag") is not None else "default"
+        maximum = _maximum(body)
+        if call.tenant.uuid in self._busy:
+            # It is minutes of computing for who asks for many, and the others' credentials wait for it.
+            raise Problem(
+                429, "definition-under-way", "Another is being made for you. Ask again when it is.", retry_after=10
+            )
+        self._busy.add(call.tenant.uuid)
+        try:
+            made = await self._issuer.create_definition(
+                records, identity, own.schema_id if own else schema_id, tag, maximum
+            )
+        finally:
+            self._busy.discard(call.tenant.uuid)
+        return answer(_definition_view(made), 201)
+
+
+async def list_schemas(call: Call) -> Response:
+    return await listing(call, Schema, _schema_view)
+
+
+async def read_schema(call: Call) -> Response:
+    return answer(_schema_view(await found(call.tenant.records, Schema, call.arguments["uuid"])))
+
+
+async def list_definitions(call: Call) -> Response:
+    return await listing(call, CredentialDefinition, _definition_view)
+
+
+async def read_definition(call: Call) -> Response:
+    return answer(_definition_view(await found(call.tenant.records, CredentialDefinition, call.arguments["uuid"])))
+
+
+async def resource(call: Call) -> Response:
+    """The schema, credential definition, revocation registry or tails file that an identifier ends with."""
+    digest = call.arguments["digest"]
+    records = await _publisher(call)
+    content = None
+    if records is not None and _DIGEST.fullmatch(digest):
+        content = await published_resource(records, call.arguments["uuid"], digest)
+    if content is None:
+        raise Problem(404, "resource-unknown", "Nothing is published under this identifier.")
+    is_json = content.startswith(b"{")
+    return Response(200, content, "application/json" if is_json else "application/octet-stream", _FOR_EVER)
+
+
+async def status(call: Call) -> Response:
+    """The status list of a revocation registry that was in force at a time (seconds since 1970)."""
+    digest, time = call.arguments["digest"], call.arguments["time"]
+    records = await _publisher(call)
+    newest = None
+    if records is not None and _DIGEST.fullmatch(digest) and _TIME.fullmatch(time):
+        newest = await newest_status(records, digest, int(time))
+    if newest is None:
+        raise Problem(404, "status-unknown", "There is no such registry, or it is younger than that.")
+    return Response(200, newest.content)
+
+
+async def _publisher(call: Call) -> Repository | None:
+    owner = await call.services.lookups.find("identity", call.arguments["uuid"])
+    tenant = await call.services.tenants.get(owner.principal) if owner else None
+    return tenant.records if tenant else None
+
+
+def _name(body: dict[str, Any], name: str) -> str:
+    given = text(body.get(name), name, maximum=200, required=True)
+    if not given.isprintable():
+        raise Problem(400, f"{name}-invalid", f"{name} has to be a text of printable characters.")
+    return given
+
+
+def _maximum(body: dict[str, Any]) -> int:
+    """How many credentials can be revoked; 0 for none."""
+    revocable, given = body.get("supportRevocation", False), body.get("maxCredentials")
+    if not isinstance(revocable, bool):
+        raise Problem(400, "support-revocation-invalid", "supportRevocation has to be true or false.")
+    if given is None:
+        return DEFAULT_CREDENTIALS if revocable else 0
+    if not revocable or not isinstance(given, int) or not 0 < given <= MAX_CREDENTIALS or isinstance(given, bool):
+        raise Problem(
+            400,
+            "max-credentials-invalid",
+            f"maxCredentials has to be a number from 1 to {MAX_CREDENTIALS}, and goes with supportRevocation.",
+        )
+    return given
+
+
+def _schema_view(schema: Schema) -> dict[str, Any]:
+    return entity(
+        schema,
+        schemaId=schema.schema_id,
+        issuerId=schema.issuer_id,
+        identityUuid=schema.identity_uuid,
+        name=schema.name,
+        version=schema.version,
+        attributes=schema.attributes,
+    )
+
+
+def _definition_view(definition: CredentialDefinition) -> dict[str, Any]:
+    return entity(
+        definition,
+        credentialDefinitionId=definition.credential_definition_id,
+        schemaId=definition.schema_id,
+        issuerId=definition.issuer_id,
+        identityUuid=definition.identity_uuid,
+        tag=definition.tag,
+        attributes=definition.attributes,
+        supportRevocation=bool(definition.max_credentials),
+        maxCredentials=definition.max_credentials or None,
+        issuedCredentials=definition.issued if definition.max_credentials else None,
+        revocationRegistryId=definition.revocation_registry_id or None,
+    )

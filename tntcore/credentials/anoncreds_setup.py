@@ -1,0 +1,37 @@
+"""AnonCreds as this process does them: the registries that the configuration names, beside the service's own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tntcore.credentials.anoncreds_common import Tools
+from tntcore.credentials.anoncreds_credential import AnonCreds
+from tntcore.credentials.anoncreds_issuer import Issuer
+from tntcore.credentials.anoncreds_proof import AnonCredsProof
+from tntcore.credentials.anoncreds_registry import (
+    Registries,
+    TailsFiles,
+    WebRegistry,
+    egress_fetch,
+    load_registries,
+)
+from tntcore.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class AnonCredsParts:
+    issuer: Issuer
+    credentials: AnonCreds
+    proofs: AnonCredsProof
+
+
+def open_anoncreds(services: Services) -> AnonCredsParts:
+    """Costs nothing until it is used. Raises what importing a registry of the configuration raises."""
+    fetch, config = egress_fetch(services.egress), services.config
+    web = WebRegistry(fetch, time.monotonic, allow_http=config.allow_http)
+    registry = Registries([web, *load_registries(config.anoncreds_registries)])
+    tails = TailsFiles(fetch, time.monotonic)
+    tools = Tools(services.workers, registry, tails, services.now, services.random)
+    issuer = Issuer(services.workers, registry, services.now, services.uuid7, allow_http=config.allow_http)
+    return AnonCredsParts(issuer, AnonCreds(tools, issuer), AnonCredsProof(tools))
