@@ -25,6 +25,7 @@ class Services:
     Attributes:
         now: milliseconds since 1970.
         random: so many random bytes.
+        workers: for what answers somebody who waits. slow_workers: one process, for what may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
     """
 
@@ -37,12 +38,14 @@ class Services:
     resolver: Resolver
     egress: Egress
     workers: Workers
+    slow_workers: Workers
     now: Callable[[], int]
     random: Callable[[int], bytes]
     uuid7: UuidFactory
 
     async def close(self) -> None:
         await self.workers.close()
+        await self.slow_workers.close()
         await self.egress.close()
         await self.storage.close()
 
@@ -69,6 +72,7 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
         resolver=resolver,
         egress=egress,
         workers=Workers(),
+        slow_workers=Workers(1, seconds=120),
         now=now_ms,
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import base58
@@ -50,7 +51,8 @@ _SHAPES: Final[Mapping[CredentialStep, Sequence[str]]] = {
 
 class AnonCreds:
     """See `CredentialFormat`. `content` of an offer: `{credentialDefinitionId, attributes?: {name: text}}`; of a
-    proposal: any of `{credentialDefinitionId, issuerId, schemaId, schemaIssuerId, schemaName, schemaVersion}`.
+    proposal: any of `{credentialDefinitionId, issuerId, schemaId, schemaIssuerId, schemaName, schemaVersion}`, and
+    `attributes`.
 
     All but `reads` may raise `WorkTimeout` as well. The draft of `issue` keeps `{rev_reg_id, index}` of a credential
     that can be revoked in its secret.
@@ -82,10 +84,10 @@ class AnonCreds:
             if not isinstance(given, str) or not given or len(given) > 1000:
                 raise Problem(400, "content-invalid", f"{name} has to be a text of at most 1000 characters.")
             value[member] = given
-        draft = self._draft("propose", value, *value.values())
+        draft = replace(self._draft("propose", value, *value.values()), preview=preview_of(content))
         if draft.format.startswith("hlindy/"):
             renamed = {"schema_issuer_id": "schema_issuer_did", "issuer_id": "issuer_did"}
-            return Draft({renamed.get(name, name): given for name, given in value.items()}, draft.format)
+            return replace(draft, value={renamed.get(name, name): given for name, given in value.items()})
         return draft
 
     async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
@@ -95,12 +97,14 @@ class AnonCreds:
                 400, "credential-definition-missing", "Say which credential to offer with credentialDefinitionId."
             )
         definition = await self._issuer.find(party.records, wanted)
-        _values(preview_of(content) or issuing.preview, definition.attributes)
+        preview = preview_of(content) or issuing.preview
+        _values(preview, definition.attributes)
         private = await self._issuer.private(party.records, definition)
         made = await self._tools.workers.run(
             work.offer, definition.schema_id, definition.credential_definition_id, private.proof
         )
-        return self._draft("offer", orjson.loads(made), definition.credential_definition_id)
+        draft = self._draft("offer", orjson.loads(made), definition.credential_definition_id)
+        return replace(draft, preview=preview)
 
     async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         offer = self._attachment("offer", issuing.offer)
@@ -118,7 +122,7 @@ class AnonCreds:
             raise FormatError("offer-invalid", f"the offer cannot be worked with: {error}") from None
         kept = orjson.dumps({"metadata": metadata, "linkSecret": secret})
         draft = self._draft("request", orjson.loads(made), offer["cred_def_id"])
-        return Draft(draft.value, draft.format, secret=kept)
+        return replace(draft, secret=kept)
 
     async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         offer = self._attachment("offer", issuing.offer)
@@ -140,7 +144,7 @@ class AnonCreds:
         number = revocation_of(value)
         secret = orjson.dumps({"rev_reg_id": number[0], "index": number[1]}) if number else b""
         draft = self._draft("issue", value, definition.credential_definition_id)
-        return Draft(draft.value, draft.format, secret=secret)
+        return replace(draft, secret=secret)
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
         credential = self._attachment("issue", value)

@@ -48,6 +48,7 @@ class Private:
 class Issuer:
     """
     Args:
+        workers, slow_workers: the latter makes definitions and registries, which takes seconds.
         now: milliseconds since 1970. uuid7: the next identifier.
         allow_http: see `document_url`.
     """
@@ -55,6 +56,7 @@ class Issuer:
     def __init__(
         self,
         workers: Workers,
+        slow_workers: Workers,
         registry: Registry,
         now: Callable[[], int],
         uuid7: Callable[[], str],
@@ -62,6 +64,7 @@ class Issuer:
         allow_http: bool = False,
     ) -> None:
         self._workers = workers
+        self._slow_workers = slow_workers
         self._registry = registry
         self._now = now
         self._uuid7 = uuid7
@@ -135,7 +138,7 @@ class Issuer:
         )
         unit = Unit()
         try:
-            public, definition, proof = await self._workers.run(
+            public, definition, proof = await self._slow_workers.run(
                 work.define, schema_id, work.dumps(schema), identity.did, tag, max_credentials > 0
             )
             private = Private(definition, proof)
@@ -160,7 +163,7 @@ class Issuer:
         private: Private,
         unit: Unit,
     ) -> Private:
-        made, registry_private, tails = await self._workers.run(
+        made, registry_private, tails = await self._slow_workers.run(
             work.define_registry,
             record.credential_definition_id,
             definition,

@@ -33,5 +33,12 @@ def open_anoncreds(services: Services) -> AnonCredsParts:
     registry = Registries([web, *load_registries(config.anoncreds_registries)])
     tails = TailsFiles(fetch, time.monotonic)
     tools = Tools(services.workers, registry, tails, services.now, services.random)
-    issuer = Issuer(services.workers, registry, services.now, services.uuid7, allow_http=config.allow_http)
+    issuer = Issuer(
+        services.workers,
+        services.slow_workers,
+        registry,
+        services.now,
+        services.uuid7,
+        allow_http=config.allow_http,
+    )
     return AnonCredsParts(issuer, AnonCreds(tools, issuer), AnonCredsProof(tools))

@@ -119,12 +119,14 @@ class Draft:
         value: JSON; text for what is not JSON (a JWT).
         format: its identifier in `formats` (RFC 0453, RFC 0454) or `format` (DIDComm v2).
         secret: what the format will need again at a later step, for nobody but us.
+        preview: of an offer or a proposal: the attributes that its message shows, where `content` named them.
     """
 
     value: Any
     format: str
     mime_type: str = "application/json"
     secret: bytes = field(default=b"", repr=False)
+    preview: Sequence[Attribute] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ async def received(run: Run, kind: str, *, proven: bool) -> None:
 async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
     """The holder's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
     draft = await _format(run).propose(await run.party(), content)
+    members["preview"] = members.get("preview") or draft.preview
     await run.say("propose", [draft], **members)
 
 
@@ -70,6 +71,7 @@ async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
         members["preview"] = proposed.preview if proposed is not None else ()
     issuing = await _issuing(run, members["preview"])
     draft = await _format(run).offer(await run.party(), issuing, content)
+    members["preview"] = members["preview"] or draft.preview
     await run.say("offer", [draft], **members)
 
 

@@ -58,7 +58,7 @@ class World:
         self.registry = Registries([WebRegistry(self.fetch, lambda: self.now / 1000)])
         tails = TailsFiles(self.fetch, lambda: self.now / 1000)
         self.tools = Tools(workers, self.registry, tails, lambda: self.now, secrets.token_bytes)
-        self.issuer = Issuer(workers, self.registry, lambda: self.now, self._uuid)
+        self.issuer = Issuer(workers, workers, self.registry, lambda: self.now, self._uuid)
         self.credentials = AnonCreds(self.tools, self.issuer)
         self.proofs = AnonCredsProof(self.tools)
 

@@ -1,0 +1,110 @@
+"""AnonCreds between two tenants: offered, requested, issued, shown and verified, in each version of the protocols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.scenarios.test_exchanges import connected, state
+from tests.stack import Client, Stack
+from tntcore.envelope.results import Version
+
+VALUES = {"name": "Alice", "age": "24"}
+
+
+async def one_in(stack: Stack, client: Client, wanted: str) -> Any:
+    """The client's exchange that is in that state, once there is one."""
+
+    async def check() -> Any:
+        hits = (await client.get(f"exchange?state={wanted}"))["hits"]
+        return hits[0] if hits else None
+
+    return await stack.eventually(check)
+
+
+@pytest.mark.parametrize(("version", "minor"), [("v1", "1.0"), ("v1", "2.0"), ("v2", "3.0")])
+async def test_issued_shown_and_verified(stack: Stack, version: Version, minor: str) -> None:
+    issuer, holder, mine, _ = await connected(stack, version)
+    schema = await issuer.post("schema", {"name": "id", "version": "1.0", "attributes": list(VALUES)})
+    definition = await issuer.post("credential-definition", {"schemaId": schema["uuid"]})
+    data = {"credentialDefinitionId": definition["uuid"], "attributes": VALUES}
+    begun = await issuer.post(
+        "credential",
+        {"command": "offer", "to": mine.contact_uuid, "format": "anoncreds", "data": data, **_in("issue", minor)},
+    )
+    offered = await one_in(stack, holder, "offer-received")
+    await holder.post(f"exchange/{offered['uuid']}/accept", {}, 200)
+    await state(stack, issuer, begun["uuid"], "done")
+    done = await state(stack, holder, offered["uuid"], "done")
+    credential = await holder.get(f"credential/{done['credentialUuids'][0]}")
+    assert (credential["status"], credential["verified"], credential["format"]) == ("HELD", True, "anoncreds")
+    assert credential["summary"]["claims"] == VALUES
+    assert (await holder.post(f"credential/{credential['uuid']}/verify", None, 200))["verified"]
+
+    restrictions = [{"cred_def_id": definition["credentialDefinitionId"]}]
+    asked = {
+        "requested_attributes": {"who": {"name": "name", "restrictions": restrictions}},
+        "requested_predicates": {"adult": {"name": "age", "p_type": ">=", "p_value": 18, "restrictions": restrictions}},
+    }
+    request = await issuer.post(
+        "proof-request",
+        {"to": mine.contact_uuid, "format": "anoncreds", "data": asked, **_in("present", minor)},
+    )
+    received = await one_in(stack, holder, "request-received")
+    candidates = (await holder.get(f"exchange/{received['uuid']}/candidates"))["candidates"]
+    assert [(one["name"], one["credentials"]) for one in candidates] == [
+        ("who", [credential["uuid"]]),
+        ("adult", [credential["uuid"]]),
+    ]
+    await holder.post(f"exchange/{received['uuid']}/accept", {}, 200)
+    verified = await state(stack, issuer, request["uuid"], "done")
+    shown = await issuer.get(f"presentation/{verified['presentationUuids'][0]}")
+    assert (shown["status"], shown["verified"]) == ("VERIFIED", True)
+    assert shown["summary"]["claims"] == {"who": {"name": "Alice"}}
+    assert shown["summary"]["predicates"] == {"adult": "age >= 18"}
+
+
+def _in(name: str, minor: str) -> dict[str, Any]:
+    protocol = {"issue": "issue-credential", "present": "present-proof"}[name]
+    return {"protocol": f"https://didcomm.org/{protocol}/{minor}"}
+
+
+async def test_a_proposal_in_1_0_becomes_an_offer_and_a_request(stack: Stack) -> None:
+    issuer, holder, _, theirs = await connected(stack, "v1")
+    schema = await issuer.post("schema", {"name": "id", "version": "1.0", "attributes": list(VALUES)})
+    definition = await issuer.post("credential-definition", {"schemaId": schema["uuid"]})
+    identifier = definition["credentialDefinitionId"]
+    data = {"credentialDefinitionId": identifier, "attributes": VALUES}
+    begun = await holder.post(
+        "credential",
+        {"command": "propose", "to": theirs.contact_uuid, "format": "anoncreds", "data": data, **_in("issue", "1.0")},
+    )
+    proposed = await one_in(stack, issuer, "proposal-received")
+    await issuer.post(f"exchange/{proposed['uuid']}/accept", {}, 200)
+    await state(stack, holder, begun["uuid"], "offer-received")
+    await holder.post(f"exchange/{begun['uuid']}/accept", {}, 200)
+    done = await state(stack, holder, begun["uuid"], "done")
+    assert (await holder.get(f"credential/{done['credentialUuids'][0]}"))["verified"]
+
+    proposal = {
+        "attributes": [{"name": "name", "cred_def_id": identifier}],
+        "predicates": [{"name": "age", "cred_def_id": identifier, "predicate": ">=", "threshold": 18}],
+    }
+    wanted = await holder.post(
+        "presentation",
+        {
+            "command": "propose",
+            "to": theirs.contact_uuid,
+            "format": "anoncreds",
+            "data": proposal,
+            **_in("present", "1.0"),
+        },
+    )
+    received = await one_in(stack, issuer, "proposal-received")
+    await issuer.post(f"exchange/{received['uuid']}/accept", {}, 200)
+    await state(stack, holder, wanted["uuid"], "request-received")
+    await holder.post(f"exchange/{wanted['uuid']}/accept", {}, 200)
+    verified = await state(stack, issuer, received["uuid"], "done")
+    shown = await issuer.get(f"presentation/{verified['presentationUuids'][0]}")
+    assert shown["verified"], shown["checks"]
