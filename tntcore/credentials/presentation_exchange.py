@@ -296,8 +296,10 @@ class PresentationExchange:
             return await self._workers.run(function, *args, SECONDS)
         except DefinitionError as error:
             raise FormatError("definition-invalid", str(error)) from None
-        except (TooLongError, WorkTimeout):
+        except TooLongError:
             raise FormatError("definition-invalid", "The definition takes too long to be compared.") from None
+        except WorkTimeout as error:
+            raise FormatError("too-expensive", str(error)) from None
 
     async def _fitting(self, definition: Definition, held: Sequence[Held]) -> dict[str, list[str]]:
         """For each descriptor, the uuids of what satisfies it and has not expired."""
