@@ -157,6 +157,7 @@ class Stack:
             "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
             "TNT_EGRESS_ALLOW": "127.0.0.0/8",
             "TNT_ALLOW_HTTP": "true",
+            "TNT_ANONCREDS_REGISTRIES": "tests.interop.file_ledger:open_registry",
         }
         self._clients: list[Client] = []
 

@@ -60,7 +60,8 @@ class Acapy:
     """An agent of its own: `async with Acapy("1.7.0", "alice", folder) as alice`. Its log is `folder/alice.log`.
 
     It accepts invitations and requests by itself unless told otherwise, here or in a single call. A `mediator` grants
-    mediation to whoever asks. With `automatic` it takes every step of the credential protocols by itself.
+    mediation to whoever asks. With `plugins`, a flag can name those in `tests/interop/plugins`. With `automatic` it
+    takes every step of the credential protocols by itself.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class Acapy:
         mediator: bool = False,
         automatic: bool = False,
         flags: tuple[str, ...] = (),
+        plugins: bool = False,
     ) -> None:
         self.version, self.name = version, name
         self.log = folder / f"{name}.log"
         self.started_in = 0.0
         self._home = folder / name
         self._flags = list(flags)
+        self._plugins = plugins
         self._invitation_urls: dict[str, str] = {}
         if accept_invitations:
             self._flags.append("--auto-accept-invites")
@@ -113,6 +116,8 @@ class Acapy:
         self._home.mkdir(parents=True)
         # Its settings can be variables as well, and its wallets are in the home folder.
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("ACAPY_", "PYTHON"))}
+        if self._plugins:
+            variables["PYTHONPATH"] = str(Path(__file__).parent / "plugins")
         begun = time.monotonic()
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches pytest alone, which then ends it in order.
