@@ -158,3 +158,31 @@ async def test_proof_is_given_by_itself_where_the_tenant_wants_it(stack: Stack) 
     await state(stack, issuer, begun["uuid"], "done")
     stored = (await tasks.until(lambda hook: hook.json().get("type") == "credential")).json()
     assert (stored["status"], stored["verified"]) == ("HELD", True)
+
+
+async def test_a_revoked_credential_is_verified_no_more(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    wanted = offer("ld-proof/Ed25519Signature2020", mine.contact_uuid)
+    wanted["data"]["options"]["credentialStatus"] = {"type": "BitstringStatusListEntry"}
+    begun = await issuer.post("credential", wanted)
+    offered = await only(stack, holder, "offer-received")
+    await holder.post(f"exchange/{offered['uuid']}/accept", {}, 200)
+    done = await state(stack, issuer, begun["uuid"], "done")
+    [kept] = (await holder.get("credential"))["hits"]
+    assert (kept["verified"], "status" in {check["name"] for check in kept["checks"]}) == (True, True)
+    refused = await holder.call("POST", f"credential/{kept['uuid']}/revoke")
+    assert (refused.status, refused.json()["type"]) == (409, "urn:tnt:problem:not-issued-here")
+    for _ in range(2):
+        revoked = await issuer.post(f"credential/{done['credentialUuids'][0]}/revoke", None, 200)
+        assert revoked["status"] == "REVOKED"
+    again = await holder.post(f"credential/{kept['uuid']}/verify", None, 200)
+    assert not again["verified"]
+    assert [check["name"] for check in again["checks"] if not check["passed"]] == ["status"]
+
+
+async def test_what_cannot_be_revoked_says_so(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    await issued(stack, issuer, holder, mine.contact_uuid, "jwt-vc")
+    [made] = (await issuer.get("credential"))["hits"]
+    answer = await issuer.call("POST", f"credential/{made['uuid']}/revoke")
+    assert (answer.status, answer.json()["type"]) == (404, "urn:tnt:problem:credential-not-revocable")

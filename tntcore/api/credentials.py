@@ -28,6 +28,7 @@ class CredentialRoutes:
             Route("GET", "credential/{uuid}", read),
             Route("DELETE", "credential/{uuid}", delete),
             Route("POST", "credential/{uuid}/verify", self.verify),
+            Route("POST", "credential/{uuid}/revoke", self.revoke),
         ]
 
     async def begin(self, call: Call) -> Response:
@@ -65,11 +66,30 @@ class CredentialRoutes:
             held = await open_held(records, credential)
             verification = await format_.verify(held)
         seal_details(records, credential, Details(held.summary, verification))
-        credential.updated_at = call.services.now()
-        unit = Unit()
-        unit.merge(credential.key, credential.changes(), credential.etag)
-        await records.commit(unit)
-        return answer(_view(records, credential))
+        return await _changed(call, credential)
+
+    async def revoke(self, call: Call) -> Response:
+        """Publishes that a credential that was issued is no longer valid. To say it again changes nothing."""
+        records = call.tenant.records
+        credential = await found(records, Credential, call.arguments["uuid"])
+        if credential.role != "issuer":
+            raise Problem(409, "not-issued-here", "Only its issuer revokes a credential.")
+        exchange = await found(records, Exchange, credential.exchange_uuid)
+        format_ = self._steps.exchanges.formats.credentials.named(credential.format)
+        run = await self._steps.exchanges.open(call.tenant, exchange.uuid)
+        with as_problems(exchange):
+            await format_.revoke(await run.party(), await open_held(records, credential))
+        credential.status = "REVOKED"
+        return await _changed(call, credential)
+
+
+async def _changed(call: Call, credential: Credential) -> Response:
+    records = call.tenant.records
+    credential.updated_at = call.services.now()
+    unit = Unit()
+    unit.merge(credential.key, credential.changes(), credential.etag)
+    await records.commit(unit)
+    return answer(_view(records, credential))
 
 
 async def list_(call: Call) -> Response:

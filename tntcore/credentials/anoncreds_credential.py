@@ -180,6 +180,12 @@ class AnonCreds:
         _, checks, _, _ = await self._examine(credential, kept.metadata, kept.link_secret)
         return _verification(checks, revocation_of(credential) is not None, set())
 
+    async def revoke(self, party: Party, held: Held) -> None:
+        number = orjson.loads(held.secret) if held.secret else None
+        if number is None:
+            raise Problem(404, "credential-not-revocable", "Its credential definition has no revocation registry.")
+        await self._issuer.revoke(party.records, number["rev_reg_id"], number["index"])
+
     async def _examine(
         self, credential: dict[str, Any], metadata: str, secret: str
     ) -> tuple[str, list[Check], Json, Json]:

@@ -10,6 +10,7 @@ from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.plain import PlainCredential, PlainProof
 from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.registry import Formats, Registry
+from tntcore.credentials.status import StatusLists
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.services import Services
 
@@ -18,7 +19,12 @@ def open_formats(services: Services, anoncreds: AnonCredsParts) -> Formats:
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
     linked_data = LinkedData(workers, resolve, None, services.now)
     # A status list may be secured in the other way than the credential that names it.
-    ld_proof = LdProof(linked_data, fetch, read_jwt=lambda value: jwt_vc.read_list(value))
+    ld_proof = LdProof(
+        linked_data,
+        fetch,
+        read_jwt=lambda value: jwt_vc.read_list(value),
+        lists=StatusLists(linked_data, f"{services.config.public_url}/api/identity", services.now),
+    )
     jwt_vc = JwtVc(workers, resolve, fetch, services.now, ld_proof.read_list)
     dif = PresentationExchange(
         workers,

@@ -220,6 +220,13 @@ class CredentialFormat(Protocol):
     async def verify(self, held: Held) -> Verification:
         """The checks again, as of now, of a credential that is kept. Raises as `receive`."""
 
+    async def revoke(self, party: Party, held: Held) -> None:
+        """Publishes that a credential that `party` issued is revoked; nothing happens where it is already.
+
+        Raises:
+            Problem: 404 `credential-not-revocable`. SigningError.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -157,6 +157,9 @@ class JwtVc:
     async def verify(self, held: Held) -> Verification:
         return await self.verify_credential(held.value)
 
+    async def revoke(self, party: Party, held: Held) -> None:
+        raise Problem(404, "credential-not-revocable", "A JWT is issued here without a status.")
+
     async def verify_credential(self, token: Any, subject: str = "") -> Verification:
         """Every check on a credential but those that depend on who shows it. Raises as `open`."""
         return (await self.open(token, subject)).verification

@@ -66,6 +66,8 @@ Detail = dict[str, dict[str, Any]]
 class StatusLists(Protocol):
     """Where an issuer says which of its credentials are revoked."""
 
+    async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None: ...
+
     async def allocate(self, party: Party, type_: str) -> dict[str, Any]:
         """A `credentialStatus` for one new credential. Raises `Problem`, `SigningError`."""
 
@@ -173,6 +175,11 @@ class LdProof:
 
     async def verify(self, held: Held) -> Verification:
         return await self.verify_credential(held.value)
+
+    async def revoke(self, party: Party, held: Held) -> None:
+        if self._lists is None:
+            raise Problem(404, "credential-not-revocable", "There are no status lists here.")
+        await self._lists.revoke(party, held.value)
 
     async def verify_credential(self, value: Any, subject: str = "") -> Verification:
         """Every check on a credential but those that depend on who shows it: `signature`, `issuer`, `expiry`, and

@@ -51,6 +51,9 @@ class PlainCredential:
     async def verify(self, held: Held) -> Verification:
         return _UNCHECKED
 
+    async def revoke(self, party: Party, held: Held) -> None:
+        raise Problem(404, "credential-not-revocable", "Nothing is known here of how it would be revoked.")
+
 
 class PlainProof:
     name = "plain"

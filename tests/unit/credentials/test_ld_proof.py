@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
@@ -58,6 +59,9 @@ class World:
             "statusListIndex": "94567",
             "statusListCredential": LIST,
         }
+
+    async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None:
+        await self.publish(party, int(credential["credentialStatus"]["statusListIndex"]))
 
     async def publish(self, by: Party, *revoked: int, type_: str = "BitstringStatusListCredential") -> None:
         bits = new_bitstring(131_072)
