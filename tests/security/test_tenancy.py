@@ -54,6 +54,8 @@ async def owner(stack: Stack) -> Owner:
     token = (await client.get("api-token"))["hits"][0]
     contact = await client.get(f"contact/{foreign.connection.contact_uuid}")
     credential = await _answered(stack, client, foreign, "issue-credential/1.0", "request-credential")
+    schema = await client.post("schema", {"name": "secret", "version": "1.0", "attributes": ["secret"]})
+    definition = await client.post("credential-definition", {"schemaId": schema["uuid"]})
     presentation = await _answered(stack, client, foreign, "present-proof/1.0", "request-presentation")
     return Owner(
         client,
@@ -63,6 +65,8 @@ async def owner(stack: Stack) -> Owner:
             "api-token/{uuid}": [token["uuid"]],
             "asset-data/{uuid}": got["assetDataUuids"],
             "connection/{uuid}": [got["connectionUuid"]],
+            "schema/{uuid}": [schema["uuid"]],
+            "credential-definition/{uuid}": [definition["uuid"]],
             "credential/{uuid}": credential["credentialUuids"],
             "exchange/{uuid}": [credential["uuid"], presentation["uuid"]],
             "presentation/{uuid}": presentation["presentationUuids"],
@@ -252,6 +256,9 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("POST", "didcomm", "public"),
         ("GET", "health", "public"),
         ("GET", "identity/{uuid}/did.json", "public"),
+        ("GET", "identity/{uuid}/resources/{digest}", "public"),
+        ("GET", "identity/{uuid}/resources/{digest}/status/{time}", "public"),
+        ("GET", "identity/{uuid}/status-list/{number}", "public"),
         ("POST", "principal", "operator"),
         ("GET", "principal/{uuid}", "operator"),
         ("DELETE", "principal/{uuid}", "operator"),
