@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.stack import Client, Stack
 from tntcore.envelope.results import Version
+from tntcore.messaging.message import Message
+from tntcore.protocols import issue_credential
 
 
 async def connected(stack: Stack, version: Version) -> tuple[Client, Client, Any, Any]:
@@ -68,8 +71,22 @@ async def test_a_credential_is_offered_requested_issued_and_stored(
     assert (await holder.get(f"credential/{held[0]['uuid']}"))["credential"] == {"diploma": True}
     issued = (await issuer.get("credential"))["hits"]
     assert [one["status"] for one in issued] == ["ISSUED"]
-    messages = (await holder.get(f"action/{offered['uuid']}"))["messages"]
+    for client, exchange in ((issuer, done), (holder, await holder.get(f"exchange/{offered['uuid']}"))):
+        assert await replayed(client, exchange) == exchange["state"]
+
+
+async def replayed(client: Client, exchange: Any) -> str:
+    """The state to which the stored messages of an exchange lead, by its protocol's table."""
+    state = "start"
+    messages = (await client.get(f"action/{exchange['uuid']}"))["messages"]
     assert len(messages) == 4
+    for uuid in messages:
+        stored = await client.get(f"message/{uuid}")
+        step = issue_credential.read_step(Message.read(orjson.dumps(stored["message"])))
+        assert step is not None
+        event = issue_credential.event(step.kind, received=stored["direction"] == "IN")
+        state = issue_credential.move(exchange["role"], state, event)
+    return state
 
 
 async def test_a_step_out_of_turn_is_refused_and_changes_nothing(stack: Stack) -> None:
