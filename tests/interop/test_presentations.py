@@ -8,8 +8,8 @@ import pytest
 
 from tests.interop.acapy import ISSUE_2_0, PROOF_2_0
 from tests.interop.conftest import Agents
+from tests.interop.credentials import SUITES, Sides, detail, held, sides
 from tests.interop.tenant import accept_exchange, automatic, exchange_of
-from tests.interop.test_credentials import SUITES, Sides, detail, held, sides
 from tests.stack import Client
 
 pytestmark = pytest.mark.interop
