@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.scenarios.foreign import Foreign, connect_foreign
-from tests.scenarios.test_exchanges import state
+from tests.scenarios.test_exchanges import only, state
 from tests.stack import Client, Stack
 from tests.unit.credentials.ld import Key
 from tntcore.credentials.linked_data import LinkedData
@@ -217,3 +217,24 @@ async def test_a_hostile_offer_leaves_the_service_alone(stack: Stack, holder: Cl
     for exchange in await stack.eventually(settled):
         answer = await holder.call("POST", f"exchange/{exchange['uuid']}/accept", {})
         assert answer.status in (400, 409), (exchange, answer.body)
+
+
+async def test_a_request_for_more_than_an_invitation_offers(stack: Stack, holder: Client) -> None:
+    """What is offered in an invitation is issued to whoever answers it, without asking: that, and nothing else."""
+    issuer = await stack.register("Issuer")
+    offered = {"credential": {name: value for name, value in wish().items() if name != "issuer"}}
+    made = await issuer.post("credential", {"invitation": {}, "data": offered})
+    await holder.post("contact", {"invitationUrl": made["invitationUrl"]})
+    received = await only(stack, holder, "offer-received")
+    stored = await holder.get(f"message/{received['messages']['offer']}")
+    detail = orjson.loads(base64.b64decode(stored["message"]["offers~attach"][0]["data"]["base64"]))
+    detail["credential"]["credentialSubject"]["givenName"] = "MALLORY"
+    request = {
+        "@type": "https://didcomm.org/issue-credential/2.0/request-credential",
+        "formats": [{"attach_id": "0", "format": "aries/ld-proof-vc-detail@v1.0"}],
+        "requests~attach": [{"@id": "0", "data": {"json": detail}}],
+    }
+    await holder.post(f"action/{received['actionUuid']}", {"data": {"message": request}}, 200)
+    ended = await only(stack, issuer, "abandoned")
+    assert ended["error"].startswith("request-differs")
+    assert (await issuer.get("credential"))["hits"] == []

@@ -7,8 +7,8 @@ race begins again from what is then stored.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +54,20 @@ class _Incoming:
     proven: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An exchange that a message is about.
+
+    Attributes:
+        said: contents by step, and stored: records, of a message that went out in an invitation: both are kept with the
+            first answer to it, so that nothing is there to be read before.
+    """
+
+    exchange: Exchange
+    said: Mapping[str, Any] = field(default_factory=dict)
+    stored: Sequence[Record] = ()
+
+
 class Exchanges:
     def __init__(self, services: Services, formats: Formats) -> None:
         self._services = services
@@ -85,27 +99,29 @@ class Exchanges:
                 return None
             kind = "problem-report"
         incoming = _Incoming(message, protocol, step, kind, uuid, proven)
-        exchange, stored = await self._find(tenant, connection, incoming), list[Record]()
-        if exchange is None:
+        exchange = await self._find(tenant, connection, incoming)
+        begun = _Begun(exchange) if exchange is not None else None
+        if begun is None:
             if protocol is None:
                 return None
-            exchange, stored = await self._invited(tenant, connection, message, protocol) or (None, stored)
-            if exchange is None:
+            begun = await self._invited(tenant, connection, message, protocol)
+            if begun is None:
                 try:
                     role = protocol.begins(kind, received=True)
                 except OutOfTurn:
                     return Outcome(error="out-of-turn")
-                exchange = _new(connection, step.prefix, role, message.thid, self._services.now())
-        outcome = await self._move(tenant, connection, exchange, incoming, last=last)
+                begun = _Begun(_new(connection, step.prefix, role, message.thid, self._services.now()))
+        outcome = await self._move(tenant, connection, begun, incoming, last=last)
         if outcome.exchange is not None:
-            outcome.stored = stored
+            outcome.stored = begun.stored
         return outcome
 
     async def _move(
-        self, tenant: Tenant, connection: Connection, exchange: Exchange, incoming: _Incoming, *, last: bool
+        self, tenant: Tenant, connection: Connection, begun: _Begun, incoming: _Incoming, *, last: bool
     ) -> Outcome:
         async def moved() -> Run:
-            run = self._run(tenant, connection, exchange, incoming.uuid)
+            run = self._run(tenant, connection, begun.exchange, incoming.uuid)
+            run.said |= begun.said
             if content is not None:
                 run.said[incoming.kind] = content
             await run.move(incoming.kind, sent=False)
@@ -173,8 +189,8 @@ class Exchanges:
 
     async def _invited(
         self, tenant: Tenant, connection: Connection, message: Message, protocol: ModuleType
-    ) -> tuple[Exchange, list[Record]] | None:
-        """The exchange that our own invitation began, with an offer or a request inside, and that message's records."""
+    ) -> _Begun | None:
+        """The exchange that our own invitation began, with an offer or a request inside."""
         invitation = None
         if connection.invitation_uuid:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
@@ -190,13 +206,14 @@ class Exchanges:
             now = self._services.now()
             exchange = _new(connection, step.prefix, protocol.begins(step.kind, received=False), message.thid, now)
             exchange.state = protocol.move(exchange.role, "start", protocol.event(step.kind, received=False))
-            exchange.format = self._registry(protocol).choose(step.kind, protocol.read(asked, step))[0].name
+            said = protocol.read(asked, step)
+            exchange.format = self._registry(protocol).choose(step.kind, said)[0].name
             name = delivery_uuid(invitation.uuid, f"{connection.uuid}/{asked.id}")
             action = Action(uuid=exchange.uuid)
             sent = await write(tenant.records, connection, action, plaintext, message_uuid=name, now=now)
             sent.message.status = "SENT"
             exchange.messages = {step.kind: name}
-            return exchange, [sent.message, sent.entry]
+            return _Begun(exchange, {step.kind: said}, [sent.message, sent.entry])
         return None
 
     def _registry(self, protocol: ModuleType) -> Any:
