@@ -48,7 +48,7 @@ class ExchangeRoutes:
         body = _body(call)
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
         state, members = run.exchange.state, members_of(body)
-        data = _object(body, "data")
+        data = object_of(body, "data")
 
         async def step(run: Run) -> None:
             if run.protocol is issue_credential:
@@ -67,7 +67,7 @@ class ExchangeRoutes:
             if state == "proposal-received":
                 await proving.request(run, data, **members)
             elif state == "request-received":
-                await proving.present(run, _object(body, "credentials") or data, **members)
+                await proving.present(run, object_of(body, "credentials") or data, **members)
             elif state == "presentation-received":
                 await proving.accept(run)
             else:
@@ -126,9 +126,9 @@ class Steps:
             if f"/{protocol}/" not in run.exchange.protocol or run.exchange.role != role:
                 raise Problem(409, "out-of-turn", f"That exchange is no {protocol} in which you are the {role}.")
             if "format" in body or not run.exchange.format:
-                run.exchange.format = format_name
+                self.exchanges.use(run, format_name)
             return await self.go_on(call, run, step)
-        invitation = _object(body, "invitation")
+        invitation = object_of(body, "invitation")
         if invitation is not None:
             return await self._invite(call, body, invitation, protocol, role, step, format_name)
         connection = await connection_between(call, body)
@@ -284,7 +284,7 @@ def _prefix(body: Mapping[str, Any], protocol: str, version: str) -> str:
     return f"{DIDCOMM_ORG}{protocol}/{number}"
 
 
-def _object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+def object_of(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
         raise Problem(400, f"{name}-invalid", f"{name} has to be an object.")
@@ -297,7 +297,7 @@ def _body(call: Call) -> dict[str, Any]:
 
 def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
     """Raises `Problem` 400."""
-    data = _object(body, name)
+    data = object_of(body, name)
     if data is None:
         raise Problem(400, f"{name}-missing", f"{name} has to be an object: what the format is to work with.")
     return data

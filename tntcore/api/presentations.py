@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tntcore.api.exchanges import Steps, as_problems, data_of, members_of, view
+from tntcore.api.exchanges import Steps, as_problems, data_of, members_of, object_of, view
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import entity, filters, found, listing, text
 from tntcore.credentials.wallet import open_details
@@ -59,7 +59,7 @@ class PresentationRoutes:
             if command == "propose":
                 await proving.propose(run, data_of(body), **members)
             else:
-                chosen = data_of(body, "credentials") if "credentials" in body else body.get("data")
+                chosen = data_of(body, "credentials") if "credentials" in body else object_of(body, "data")
                 await proving.present(run, chosen, **members)
 
         return await self._steps.begin(call, body, _PROTOCOL, "prover", step, default_format=_DEFAULT)
@@ -82,7 +82,16 @@ class PresentationRoutes:
 
 async def requests(call: Call) -> Response:
     """The exchanges of present-proof."""
-    where, parameters = filters(call, {"status": "status", "state": "state", "contact": "contactUuid"})
+    where, parameters = filters(
+        call,
+        {
+            "status": "status",
+            "state": "state",
+            "role": "role",
+            "contact": "contactUuid",
+            "connection": "connectionUuid",
+        },
+    )
     proofs = "(role eq 'verifier' or role eq 'prover')"
     where = f"{proofs} and {where}" if where else proofs
     return await listing(call, Exchange, view, where=where, parameters=parameters)
@@ -90,7 +99,15 @@ async def requests(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     where, parameters = filters(
-        call, {"status": "status", "role": "role", "contact": "contactUuid", "exchange": "exchangeUuid"}
+        call,
+        {
+            "status": "status",
+            "role": "role",
+            "format": "format",
+            "contact": "contactUuid",
+            "connection": "connectionUuid",
+            "exchange": "exchangeUuid",
+        },
     )
     records = call.tenant.records
     return await listing(call, Presentation, lambda one: _view(records, one), where=where, parameters=parameters)

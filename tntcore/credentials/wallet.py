@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from tntcore.storage.repository import Repository
 MAX_CREDENTIAL = 1024 * 1024  # bytes of JSON
 MAX_SEARCHED = 500
 _MAX_DETAILS = 48 * 1024
+_MAX_CHECKS, _MAX_DETAIL = 100, 200  # what is left of checks that are more than that
+_PAGE, _MAX_PAGES = 1000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,15 @@ class Details:
 
 
 def seal_details(records: Repository, record: Credential | Presentation, details: Details) -> None:
-    """Keeps the details in the record; a summary too large for a row is left out."""
+    """Keeps the details in the record; a summary too large for a row is left out, and so is most of what many checks
+    have to say, those that passed first."""
     verification = details.verification
     written: dict[str, Any] = {"checks": details.checks, "required": sorted(verification.required)}
     data = orjson.dumps({**written, "summary": details.summary})
     if len(data) > _MAX_DETAILS:
-        data = orjson.dumps({**written, "checks": written["checks"][:100], "summary": {"tooLarge": True}})
+        data = orjson.dumps({**written, "summary": {"tooLarge": True}})
+    if len(data) > _MAX_DETAILS:
+        data = orjson.dumps({**_shortened(details), "summary": {"tooLarge": True}})
     record.details = records.seal(data, f"{record.key}/details")
     record.verified = verification.verified
 
@@ -73,10 +80,34 @@ async def open_held(records: Repository, record: Credential) -> Held:
 
 
 async def held_credentials(records: Repository, format_names: frozenset[str]) -> list[Held]:
-    """What the tenant holds of these formats, the newest first."""
-    hits = await records.list(Credential, limit=1000, where="status eq 'HELD'")
-    known = [record for record in hits.records if record.format in format_names]
-    return [await open_held(records, record) for record in list(reversed(known))[:MAX_SEARCHED]]
+    """What the tenant holds of these formats, the newest first: the newest `MAX_SEARCHED` of 20,000."""
+    if not format_names:
+        return []
+    names = sorted(format_names)
+    where = " or ".join(f"format eq @f{number}" for number in range(len(names)))
+    parameters = {f"f{number}": name for number, name in enumerate(names)}
+    newest: deque[Credential] = deque(maxlen=MAX_SEARCHED)
+    start: str | None = ""
+    for _ in range(_MAX_PAGES):
+        hits = await records.list(
+            Credential, limit=_PAGE, start=start or "", where=f"status eq 'HELD' and ({where})", parameters=parameters
+        )
+        newest.extend(hits.records)
+        start = hits.next
+        if start is None:
+            break
+    return await asyncio.gather(*(open_held(records, record) for record in reversed(newest)))
+
+
+def _shortened(details: Details) -> dict[str, Any]:
+    checks = sorted(details.checks, key=lambda check: check["passed"] is True)[:_MAX_CHECKS]
+    required = sorted(details.verification.required)[:_MAX_CHECKS]
+    return {
+        "checks": [
+            {**check, **{name: check[name][:_MAX_DETAIL] for name in ("detail", "subject")}} for check in checks
+        ],
+        "required": [(name, subject[:_MAX_DETAIL]) for name, subject in required],
+    }
 
 
 def _check(check: Check) -> dict[str, Any]:

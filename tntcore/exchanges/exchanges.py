@@ -28,12 +28,14 @@ from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Action, Connection, Exchange, Identity, Invitation, Record
+from tntcore.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
+
+_SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class _Incoming:
     Attributes:
         protocol, step: whose it is; None for an acknowledgement or report of no protocol's own.
         uuid: under which it is stored.
-        proven: the other side is known to have written it.
+        trusted: the other side is known to have written it, and the tenant has accepted that contact: else nothing
+            follows by itself, and nothing is answered.
     """
 
     message: Message
@@ -51,7 +54,7 @@ class _Incoming:
     step: Any
     kind: str
     uuid: str
-    proven: bool
+    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +89,23 @@ class Exchanges:
         Raises:
             DidError: `unresolvable`, unless `last`.
         """
-        protocol, step = _read(message)
-        if step is not None:
-            kind = step.kind
-        elif is_ack(message.type) or is_problem_report(message.type):
-            kind = "ack" if is_ack(message.type) else "problem-report"
-        else:
+        read = _read(message)
+        if read is None:
             return None
-        if kind == "ack" and ack_status(message) in ("PENDING", "FAIL"):
-            # RFC 0015: the other side is not done yet, or has failed, of which a problem report says more.
-            if ack_status(message) == "PENDING":
-                return None
-            kind = "problem-report"
-        incoming = _Incoming(message, protocol, step, kind, uuid, proven)
+        protocol, step, kind = read
+        trusted = proven and connection.state != "request-received"
+        incoming = _Incoming(message, protocol, step, kind, uuid, trusted)
         exchange = await self._find(tenant, connection, incoming)
+        if exchange is not None and not proven:
+            return Outcome(error="sender-unproven")
+        if exchange is not None and protocol not in (None, protocol_of(exchange)):
+            return Outcome(error="out-of-turn")
         begun = _Begun(exchange) if exchange is not None else None
         if begun is None:
             if protocol is None:
                 return None
-            begun = await self._invited(tenant, connection, message, protocol)
+            if proven:
+                begun = await self._invited(tenant, connection, message, protocol)
             if begun is None:
                 try:
                     role = protocol.begins(kind, received=True)
@@ -148,7 +149,7 @@ class Exchanges:
         if not reason:
             try:
                 rules = issuance if run.protocol is issue_credential else proving
-                await rules.received(run, incoming.kind, proven=incoming.proven)
+                await rules.received(run, incoming.kind, trusted=incoming.trusted)
             except FormatError as error:
                 reason = f"{error.code}: {error.detail}"
             except DidError as error:
@@ -163,27 +164,37 @@ class Exchanges:
                 run = await moved()
                 run.wait(error.detail)
                 return run.outcome
+            except _SURPRISES:
+                # A stranger's value found a hole in what reads it: that must not hold up the message.
+                log.exception("a %s message could not be worked with", incoming.kind)
+                self._services.meter.count("exchanges.surprised")
+                run = await moved()
+                run.wait("the message could not be worked with here")
+                return run.outcome
         if reason:
             run = await moved()
             self._refuse(run, incoming, reason)
+        if not incoming.trusted:
+            run.outcome.replies.clear()
         return run.outcome
 
     def _refuse(self, run: Run, incoming: _Incoming, reason: str) -> None:
-        """What cannot be worked with ends the exchange; the other side is told, if it is known to have written it."""
+        """What cannot be worked with ends the exchange, and the other side is told."""
         code = reason.partition(":")[0]
         log.info("exchange %s is given up: %s", run.exchange.uuid, code)
         run.give_up(f"The {incoming.kind} message cannot be worked with: {code}.", detail=reason)
-        if not incoming.proven:
-            run.outcome.replies.clear()
 
     async def _find(self, tenant: Tenant, connection: Connection, incoming: _Incoming) -> Exchange | None:
-        """The exchange that a message is about."""
+        """The exchange that a message is about. A problem report may name a message of ours instead of the thread."""
         threads = [incoming.message.thid]
-        if incoming.kind == "problem-report" and incoming.message.pthid:
-            threads.append(incoming.message.pthid)
+        if incoming.kind == "problem-report":
+            threads.append(incoming.message.pthid or "")
         for thid in filter(None, threads):
             exchange = await tenant.records.get(Exchange, action_uuid(connection.uuid, thid))
-            if exchange is not None and incoming.protocol in (None, protocol_of(exchange)):
+            if exchange is None and incoming.kind == "problem-report":
+                sent = await tenant.records.get(Sent, sent_id(connection.uuid, thid))
+                exchange = await tenant.records.get(Exchange, sent.action_uuid) if sent is not None else None
+            if exchange is not None:
                 return exchange
         return None
 
@@ -194,7 +205,7 @@ class Exchanges:
         invitation = None
         if connection.invitation_uuid:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
-        if invitation is None:
+        if invitation is None or invitation.status == "REVOKED":
             return None
         content = Message.read(orjson.dumps(read_content(tenant.records, invitation)))
         for attached in attachments(content):
@@ -241,9 +252,14 @@ class Exchanges:
             Problem: 400 `format-unsupported`.
         """
         exchange = _new(connection, prefix, role, action.reference_id, self._services.now())
-        exchange.uuid, exchange.format = action.uuid, format_name
-        self._registry(protocol_of(exchange)).named(format_name)
-        return self._run(tenant, connection, exchange, self._services.uuid7())
+        exchange.uuid = action.uuid
+        run = self._run(tenant, connection, exchange, self._services.uuid7())
+        self.use(run, format_name)
+        return run
+
+    def use(self, run: Run, format_name: str) -> None:
+        """Has an exchange go on in this format. Raises `Problem` 400 `format-unsupported`."""
+        run.exchange.format = self._registry(run.protocol).named(format_name).name
 
     def draft(self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: str) -> Run:
         """An exchange with nobody yet: its first message goes into an invitation. Nothing of it is to be committed."""
@@ -262,23 +278,30 @@ class Exchanges:
     ) -> Outcome | None:
         """What a message that a tenant wrote itself does to the exchange of its thread, where it is in its turn; one
         that is not is sent all the same, since the tenant speaks for itself."""
-        protocol, step = _read(message)
-        if protocol is None:
+        read = _read(message)
+        if read is None:
             return None
+        protocol, step, kind = read
         exchange = await tenant.records.get(Exchange, action.uuid)
         try:
             if exchange is None:
-                role = protocol.begins(step.kind, received=False)
+                if protocol is None:
+                    return None
+                role = protocol.begins(kind, received=False)
                 exchange = _new(connection, step.prefix, role, action.reference_id, self._services.now())
                 exchange.uuid = action.uuid
+            elif protocol not in (None, protocol_of(exchange)):
+                return None
             run = self._run(tenant, connection, exchange, message_uuid)
-            if step.kind not in ("ack", "problem-report"):
-                content = run.said[step.kind] = protocol.read(message, step)
-                run.exchange.format = self._registry(protocol).choose(step.kind, content)[0].name
-            await run.move(step.kind, sent=True)
+            if protocol is not None and kind not in ("ack", "problem-report"):
+                content = run.said[kind] = protocol.read(message, step)
+                run.exchange.format = self._registry(protocol).choose(kind, content)[0].name
+                run.exchange.messages = {**run.exchange.messages, kind: message_uuid}
+            await run.move(kind, sent=True)
         except (OutOfTurn, FormatError):
             return None
-        run.exchange.messages = {**run.exchange.messages, step.kind: message_uuid}
+        if kind == "ack":
+            await (issuance if run.protocol is issue_credential else proving).acknowledged(run)
         return run.outcome
 
     def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
@@ -310,10 +333,24 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
 _PROTOCOLS: Sequence[ModuleType] = (issue_credential, present_proof)
 
 
-def _read(message: Message) -> tuple[ModuleType | None, Any]:
-    """Which of the protocols a message belongs to, and which step of it it is."""
+def _read(message: Message) -> tuple[ModuleType | None, Any, str] | None:
+    """Which of the protocols a message belongs to, which step of it it is, and of what kind; None if it can be part of
+    no exchange. Acknowledgements and problem reports may be of no protocol's own."""
+    protocol, step = None, None
     for protocol in _PROTOCOLS:
         step = protocol.read_step(message)
         if step is not None:
-            return protocol, step
-    return None, None
+            break
+    kind = step.kind if step is not None else ""
+    if kind == "ack" or (step is None and is_ack(message.type)):
+        # RFC 0015: the other side is not done yet, or has failed, of which a problem report says more.
+        if ack_status(message) == "PENDING":
+            return None
+        kind = "problem-report" if ack_status(message) == "FAIL" else "ack"
+    elif step is None and is_problem_report(message.type):
+        kind = "problem-report"
+        report = read_problem_report(message)
+        # DIDComm v2.1, "Problem Reports": a warning, after which the protocol may go on.
+        if message.version == "v2" and report is not None and report.code.startswith("w."):
+            return None
+    return (protocol if step is not None else None, step, kind) if kind else None

@@ -20,12 +20,14 @@ from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.records import Credential
 
+_MAX_TAKEN = 20  # credentials of one exchange that are stored together
 
-async def received(run: Run, kind: str, *, proven: bool) -> None:
+
+async def received(run: Run, kind: str, *, trusted: bool) -> None:
     """What follows from a message that has just moved the exchange.
 
     Args:
-        proven: the other side is known to have written it: else it may begin an exchange, and nothing follows.
+        trusted: a contact that was accepted is known to have written it: else nothing follows by itself.
 
     Raises:
         FormatError: it cannot be worked with. DidError: `unresolvable`: later, perhaps.
@@ -40,21 +42,27 @@ async def received(run: Run, kind: str, *, proven: bool) -> None:
         if value is None:
             raise FormatError("attachment-missing", "the message has no credential attached")
         run.exchange.more = content.more_available
-        await _take(run, format_, value)
+        await _take(run, format_, value, trusted=trusted)
         return
     run.wait()
     automatic = {"propose": "autoOffer", "offer": "autoRequest", "request": "autoIssue"}[kind]
     # What the tenant offered, it issues: anything else is a decision that it has not made yet.
     default = kind == "request" and "offer" in run.exchange.messages
-    if format_.name == "plain" or not proven or not await run.tenant.automatic(automatic, default):
+    if format_.name == "plain" or not trusted or not await run.tenant.automatic(automatic, default):
         return
     if run.asked_to_wait(content):
+        return
+    offered = await run.content("offer") if kind == "request" else None
+    if offered is not None and 0 < offered.expires_at < run.now:
+        run.wait("the offer had expired when it was answered")
         return
     try:
         await {"propose": offer, "offer": request, "request": issue}[kind](run, None)
     except (Problem, SigningError) as error:
         # Not the other side's fault: the tenant is asked.
         run.wait(error.detail)
+    except WorkTimeout as error:
+        run.wait(str(error))
 
 
 async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
@@ -96,17 +104,23 @@ async def store(run: Run) -> None:
     """The holder takes the credential, and says so. Raises `OutOfTurn`."""
     if run.exchange.more == 0:
         await run.say("ack")
-    if run.outcome.credential is not None:
-        run.outcome.credential.status = "HELD"
     else:
-        for uuid in run.exchange.credentials:
-            credential = await run.tenant.records.get(Credential, uuid)
-            if credential is not None and credential.status == "RECEIVED":
-                credential.status, credential.updated_at = "HELD", run.now
-                run.outcome.credential = credential
+        run.settle()
+    await acknowledged(run)
 
 
-async def _take(run: Run, format_: CredentialFormat, value: Any) -> None:
+async def acknowledged(run: Run) -> None:
+    """The holder has what it was sent."""
+    for credential in run.outcome.credentials:
+        credential.status = "HELD"
+    known = [one for one in run.exchange.credentials if one not in {new.uuid for new in run.outcome.credentials}]
+    for credential in await run.tenant.records.many(Credential, known[-_MAX_TAKEN:]):
+        if credential.status == "RECEIVED":
+            credential.status, credential.updated_at = "HELD", run.now
+            run.outcome.credentials.append(credential)
+
+
+async def _take(run: Run, format_: CredentialFormat, value: Any, *, trusted: bool) -> None:
     """Checks a credential that was issued, keeps it, and acknowledges it where it is good."""
     try:
         taken = await format_.receive(await run.party(), await _issuing(run), value)
@@ -118,9 +132,10 @@ async def _take(run: Run, format_: CredentialFormat, value: Any) -> None:
     status = "REJECTED" if failed else "RECEIVED"
     await _keep(run, taken.held, details, status=status, message=run.exchange.messages["issue"])
     if failed:
-        reason = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        # Details may quote claims: they are kept sealed, with the credential.
+        reason = f"not accepted: {', '.join(check.name for check in failed)}"
         run.give_up(f"The credential was not accepted: {failed[0].name}.", detail=reason)
-    elif verification.verified and await run.tenant.automatic("autoStore", True):
+    elif trusted and verification.verified and await run.tenant.automatic("autoStore", True):
         await store(run)
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)
@@ -146,7 +161,7 @@ async def _keep(run: Run, held: Held, details: Details, *, status: str, message:
     seal_details(run.tenant.records, credential, details)
     await seal_held(run.tenant.records, credential, held)
     exchange.credentials = [*exchange.credentials, credential.uuid]
-    run.outcome.credential = credential
+    run.outcome.credentials.append(credential)
 
 
 def _format(run: Run) -> CredentialFormat:

@@ -22,13 +22,13 @@ class Outcome:
     """
     Attributes:
         exchange: as it will be; None where a message does not move any.
-        credential, presentation: to create, or, with an etag, to change.
+        credentials, presentation: to create, or, with an etag, to change.
         replies: to send. stored: of a message of ours that went out in an invitation, to keep on the thread.
         error: why the message does not move the exchange, for the tenant.
     """
 
     exchange: Exchange | None = None
-    credential: Credential | None = None
+    credentials: list[Credential] = field(default_factory=list)
     presentation: Presentation | None = None
     replies: list[Reply] = field(default_factory=list)
     stored: Sequence[Record] = ()
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def records(self) -> list[Exchange | Credential | Presentation]:
-        return [record for record in (self.exchange, self.credential, self.presentation) if record is not None]
+        return [one for one in (self.exchange, *self.credentials, self.presentation) if one is not None]
 
     @property
     def rows(self) -> set[str]:
@@ -70,7 +70,7 @@ class Outcome:
                 **about,
             }
         ]
-        for record in (self.credential, self.presentation):
+        for record in (*self.credentials, self.presentation):
             if record is not None:
                 events.append(
                     {

@@ -14,10 +14,10 @@ from tntcore.protocols.credential_messages import dialect_of
 from tntcore.records import Presentation
 
 
-async def received(run: Run, kind: str, *, proven: bool) -> None:
+async def received(run: Run, kind: str, *, trusted: bool) -> None:
     """As `issuance.received`."""
     if kind == "ack":
-        await _accepted(run)
+        await acknowledged(run)
         return
     begun = run.exchange.format if kind == "present" else ""
     format_, value = run.formats.proofs.choose(kind, run.said[kind], begun=begun)
@@ -25,10 +25,10 @@ async def received(run: Run, kind: str, *, proven: bool) -> None:
     if kind == "present":
         if value is None:
             raise FormatError("attachment-missing", "the message has no presentation attached")
-        await _examine(run, format_, value)
+        await _examine(run, format_, value, trusted=trusted)
         return
     run.wait()
-    if kind != "request" or format_.name == "plain" or not proven:
+    if kind != "request" or format_.name == "plain" or not trusted:
         return
     if not await run.tenant.automatic("autoPresent", False) or run.asked_to_wait(run.said[kind]):
         return
@@ -36,6 +36,8 @@ async def received(run: Run, kind: str, *, proven: bool) -> None:
         await present(run, None)
     except (Problem, SigningError) as error:
         run.wait(error.detail)
+    except WorkTimeout as error:
+        run.wait(str(error))
 
 
 async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
@@ -75,23 +77,19 @@ async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) ->
 async def accept(run: Run) -> None:
     """The verifier takes the presentation, and says so. Raises `OutOfTurn`."""
     await run.say("ack")
-    if run.outcome.presentation is None:
-        await _change(run, "ACCEPTED")
+    await acknowledged(run)
 
 
-async def _accepted(run: Run) -> None:
-    await _change(run, "ACCEPTED")
-
-
-async def _change(run: Run, status: str) -> None:
+async def acknowledged(run: Run) -> None:
+    """The verifier has taken the latest presentation."""
     shown = run.exchange.presentations
     presentation = await run.tenant.records.get(Presentation, shown[-1]) if shown else None
     if presentation is not None:
-        presentation.status, presentation.updated_at = status, run.now
+        presentation.status, presentation.updated_at = "ACCEPTED", run.now
         run.outcome.presentation = presentation
 
 
-async def _examine(run: Run, format_: ProofFormat, value: Any) -> None:
+async def _examine(run: Run, format_: ProofFormat, value: Any, *, trusted: bool) -> None:
     """Checks a presentation, and answers it where that leaves no doubt."""
     asked = await run.value("request", run.formats.proofs)
     try:
@@ -103,12 +101,13 @@ async def _examine(run: Run, format_: ProofFormat, value: Any) -> None:
     status = "REJECTED" if failed else "VERIFIED" if verification.verified else "UNDECIDED"
     _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
     if failed:
-        reason = "; ".join(f"{check.subject} {check.name}: {check.detail}".strip() for check in failed)
+        # Details may quote claims: they are kept sealed, with the presentation.
+        reason = f"not accepted: {', '.join(f'{check.subject} {check.name}'.strip() for check in failed)}"
         run.give_up(f"The presentation was not accepted: {failed[0].name}.", detail=reason)
     elif run.exchange.state != "presentation-received":
         # No acknowledgement is due, or others follow.
         return
-    elif verification.verified and await run.tenant.automatic("autoVerify", True):
+    elif trusted and verification.verified and await run.tenant.automatic("autoVerify", True):
         await run.say("ack")
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)

@@ -21,6 +21,8 @@ from tntcore.services import Services
 from tntcore.signing import signer_for
 from tntcore.tenants import Tenant
 
+MAX_ERROR = 1000  # characters
+
 
 def protocol_of(exchange: Exchange) -> ModuleType:
     """The module whose table the exchange follows."""
@@ -74,7 +76,7 @@ class Run:
 
     def wait(self, reason: str = "") -> None:
         """Nothing goes on before the tenant says so."""
-        self.exchange.status, self.exchange.error = "WAITING", reason
+        self.exchange.status, self.exchange.error = "WAITING", reason[:MAX_ERROR]
 
     def asked_to_wait(self, content: Any) -> bool:
         """Whether the other side wants no answer yet (RFC 0032): then it gets none by itself."""
@@ -165,7 +167,7 @@ class Run:
             explain: for the other side. detail: for the tenant.
         """
         exchange = self.exchange
-        exchange.state, exchange.status, exchange.error = "abandoned", "ABANDONED", detail[:1000]
+        exchange.state, exchange.status, exchange.error = "abandoned", "ABANDONED", detail[:MAX_ERROR]
         report: Mapping[str, Any] = self.protocol.problem_report(
             exchange.protocol,
             message_id=random_uuid(self.services.random),

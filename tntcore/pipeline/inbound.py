@@ -382,10 +382,7 @@ class Inbound:
         receipt.failures = await self._failed_actions(
             tenant, recipient, message, transition.failed_threads, opened.plaintext
         )
-        effects = (*receipt.deliveries, *receipt.tasks, *(answer.delivery for answer in receipt.answers))
-        receipt.dedup.deliveries = [delivery.uuid for delivery in effects]
-        if receipt.listed is not None:
-            receipt.listed.deliveries = receipt.dedup.deliveries
+        receipt.name_effects()
 
     async def _refusal(self, tenant: Tenant, recipient: Recipient, effect: Effect, receipt: Receipt) -> list[Outgoing]:
         """The problem report about a refused message; none where there were too many of late, which whoever makes us
@@ -439,6 +436,7 @@ class Inbound:
                     await self._refuse(tenant, recipient, stored.uuid, plaintext, "message-id-reused")
                     return False
                 self._services.meter.count("inbound.conflict")
+                receipt.drop_outcome()
                 stored.status, stored.error = "CONFLICT", "message-id-reused"
                 dedup.uuid += f".{dedup.digest[:16]}"
                 continue

@@ -43,6 +43,23 @@ class Receipt:
     effect: Effect | None = None
     outcome: Outcome | None = None
 
+    def name_effects(self) -> None:
+        """Has the dedup row name what is to be published, for when that has to be done again."""
+        effects = (*self.deliveries, *self.tasks, *(answer.delivery for answer in self.answers))
+        self.dedup.deliveries = [delivery.uuid for delivery in effects]
+        if self.listed is not None:
+            self.listed.deliveries = self.dedup.deliveries
+
+    def drop_outcome(self) -> None:
+        """Has the message do nothing to its exchange: its `@id` was another's before."""
+        if self.outcome is None:
+            return
+        said = {reply.message_uuid for reply in self.outcome.replies}
+        self.answers = [answer for answer in self.answers if answer.message.uuid not in said]
+        self.tasks = [task for task in self.tasks if "exchangeUuid" not in task.task]
+        self.outcome = None
+        self.name_effects()
+
     def unit(self, *, opens: bool) -> Unit:
         """All of it together.
 
