@@ -59,9 +59,14 @@ async def didcomm(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, "didcomm", ["public"])
 
 
-@app.route("principal/{*rest}", methods=["GET", "POST", "DELETE"], auth_level=func.AuthLevel.ADMIN)
+@app.route("principal/{*rest}", methods=["GET", "POST", "PUT", "DELETE"], auth_level=func.AuthLevel.ADMIN)
 async def principal(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, f"principal/{req.route_params.get('rest') or ''}", ["operator"])
+
+
+@app.route("poison/{*rest}", methods=["GET", "POST", "DELETE"], auth_level=func.AuthLevel.ADMIN)
+async def poison(req: func.HttpRequest) -> func.HttpResponse:
+    return await answer(req, f"poison/{req.route_params.get('rest') or ''}", ["operator"])
 
 
 @app.route("{*rest}", methods=["GET", "POST", "PUT", "DELETE"])

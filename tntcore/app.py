@@ -8,7 +8,6 @@ from tntcore.actions import Actions
 from tntcore.api import (
     api_tokens,
     deliveries,
-    didcomm,
     health,
     identities,
     messages,
@@ -19,9 +18,11 @@ from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
 from tntcore.api.contacts import ContactRoutes
 from tntcore.api.credentials import CredentialRoutes
+from tntcore.api.didcomm import Door
 from tntcore.api.exchanges import ExchangeRoutes, Steps
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitations import InvitationRoutes
+from tntcore.api.poison import PoisonRoutes
 from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
 from tntcore.api.schemas import SchemaRoutes
@@ -41,7 +42,6 @@ from tntcore.rotation import Rotation
 from tntcore.services import Services, open_services
 
 _MODULES = (
-    didcomm,
     principals,
     api_tokens,
     identities,
@@ -75,6 +75,7 @@ class App:
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)
         self.routes: Sequence[Route] = [
+            *Door(services).routes,
             *(route for module in _MODULES for route in module.ROUTES),
             *ActionRoutes(actions).routes,
             *InvitationRoutes(invitations).routes,
@@ -84,6 +85,7 @@ class App:
             *CredentialRoutes(steps).routes,
             *PresentationRoutes(steps).routes,
             *SchemaRoutes(anoncreds.issuer).routes,
+            *PoisonRoutes(self.poison).routes,
         ]
         self._router = Router(services, self.routes, services.uuid7)
 

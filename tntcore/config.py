@@ -5,13 +5,46 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 
 class ConfigError(Exception):
     """A setting that is missing or cannot be used; the text says which and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What others may make of the service. Rates are messages a minute, in each process; 0 is no limit.
+
+    Attributes:
+        key: for one recipient key, at the door. address: from one client address, at the door.
+        sender: of one contact, when they are handled. tenant: to one principal, when they are handled.
+        stored: bytes that a principal may keep.
+        forwarded_hops: how many of `X-Forwarded-For`'s last entries were written by proxies of ours; the first of these
+            is the client's address. 0: the address is not known.
+    """
+
+    key: int = 6_000
+    address: int = 60_000
+    sender: int = 6_000
+    tenant: int = 18_000
+    stored: int = 10 * 1024**3
+    forwarded_hops: int = 1
+
+    @staticmethod
+    def read(environment: Mapping[str, str]) -> Limits:
+        """Raises `ConfigError`."""
+        default = Limits()
+        return Limits(
+            key=_number(environment, "TNT_KEY_RATE", default.key),
+            address=_number(environment, "TNT_ADDRESS_RATE", default.address),
+            sender=_number(environment, "TNT_SENDER_RATE", default.sender),
+            tenant=_number(environment, "TNT_TENANT_RATE", default.tenant),
+            stored=_number(environment, "TNT_TENANT_BYTES", default.stored),
+            forwarded_hops=_number(environment, "TNT_FORWARDED_HOPS", default.forwarded_hops),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +67,7 @@ class Config:
     allow_http: bool = False
     key_in_query: bool = False
     anoncreds_registries: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def endpoint(self) -> str:
@@ -75,6 +109,7 @@ class Config:
             _flag(environment, "TNT_ALLOW_HTTP"),
             _flag(environment, "TNT_KEY_IN_QUERY"),
             registries,
+            Limits.read(environment),
         )
 
 
@@ -83,6 +118,13 @@ def _flag(environment: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise ConfigError(f"{name} has to be true or false, not {value!r}")
     return value == "true"
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and len(value) <= 15):
+        raise ConfigError(f"{name} has to be a whole number, 0 for no limit, not {value!r}")
+    return int(value)
 
 
 # Azurite's well-known account and key, as its documentation has them.

@@ -108,6 +108,8 @@ class Principal(Record):
     display_name: str = ""
     data_key: bytes = b""  # wrapped by the master key
     data_key_version: str = ""
+    stored_bytes: int = 0  # an estimate, see `usage`
+    limits: dict[str, int] = field(default_factory=dict)  # the principal's own: storedBytes, messagesPerMinute
 
 
 @dataclass(kw_only=True, slots=True)

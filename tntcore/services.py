@@ -17,6 +17,7 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
 from tntcore.tenants import Tenants, stored_data_key
+from tntcore.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Services:
     egress: Egress
     workers: Workers
     slow_workers: Workers
+    usage: Usage
     now: Callable[[], int]
     random: Callable[[int], bytes]
     uuid7: UuidFactory
@@ -46,6 +48,7 @@ class Services:
     async def close(self) -> None:
         await self.workers.close()
         await self.slow_workers.close()
+        await self.usage.flush()
         await self.egress.close()
         await self.storage.close()
 
@@ -61,7 +64,8 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
     custody = Custody(LocalMasterKeys(config.master_key_file), stored_data_key(storage), time.monotonic)
-    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic)
+    usage = Usage(storage, config.limits.stored, time.monotonic)
+    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add)
     return Services(
         config=config,
         meter=meter,
@@ -73,6 +77,7 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
         egress=egress,
         workers=Workers(),
         slow_workers=Workers(1, seconds=120),
+        usage=usage,
         now=now_ms,
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),

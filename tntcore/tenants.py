@@ -182,6 +182,7 @@ class Tenants:
     Args:
         resolve: a DID's document; raises `DidError`.
         now: monotonic seconds.
+        wrote: is told how many bytes were written of which principal.
     """
 
     def __init__(
@@ -190,7 +191,9 @@ class Tenants:
         custody: Custody,
         resolve: Callable[[str], Awaitable[DidDocument]],
         now: Callable[[], float],
+        wrote: Callable[[str, int], None],
     ) -> None:
+        self._wrote = wrote
         self._storage = storage
         self._custody = custody
         self._resolve = resolve
@@ -210,7 +213,8 @@ class Tenants:
         if principal.status != "ACTIVE":
             return None, 0
         key = await self._custody.data_key(uuid)
-        return Tenant(principal, Repository(self._storage, uuid, key), self._now), _SECONDS
+        records = Repository(self._storage, uuid, key, lambda amount: self._wrote(uuid, amount))
+        return Tenant(principal, records, self._now), _SECONDS
 
     def forget(self, uuid: str) -> None:
         """After the principal was changed or deleted."""

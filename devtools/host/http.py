@@ -67,6 +67,10 @@ class HttpDoor:
         target, route_params = found
         params = _joined(request.rel_url.query.items()) if raw_query else {}
         headers = _joined((name.lower(), value) for name, value in request.headers.items())
+        if request.remote:
+            # As the platform's front end does, behind whatever the client itself claims.
+            before = headers.get("x-forwarded-for", "")
+            headers["x-forwarded-for"] = before + (", " if before else "") + request.remote
         if not self._keys.allow(target.level, headers.get("x-functions-key", params.get("code", ""))):
             return web.Response(status=401)
         if (request.content_length or 0) > self._max_body:

@@ -261,15 +261,22 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "identity/{uuid}/status-list/{number}", "public"),
         ("POST", "principal", "operator"),
         ("GET", "principal/{uuid}", "operator"),
+        ("PUT", "principal/{uuid}", "operator"),
+        ("POST", "principal/{uuid}/recount", "operator"),
         ("DELETE", "principal/{uuid}", "operator"),
+        ("GET", "poison", "operator"),
+        ("GET", "poison/{queue}/{id}", "operator"),
+        ("DELETE", "poison/{queue}/{id}", "operator"),
+        ("POST", "poison/replay", "operator"),
     }
 
 
 async def test_operator_routes_need_the_admin_key(stack: Stack, owner: Owner) -> None:
     client = owner.client
-    one = f"principal/{client.uuid}"
-    for method, path in (("POST", "principal"), ("GET", one), ("DELETE", one)):
-        body = {"displayName": "x"} if method == "POST" else None
+    for route in (route for route in stack.app.routes if route.access == "operator"):
+        method = route.method
+        path = route.path.format(uuid=client.uuid, queue="inbound", id="x")
+        body = {"displayName": "x"} if method in ("POST", "PUT") else None
         for spelling in (
             path,
             path.capitalize(),

@@ -1,19 +1,27 @@
 """`POST /didcomm`: where external agents deliver packed messages.
 
-Answers 202 once every message is durably queued. What is found out later never answers the sender.
+Answers 202 once every message is durably queued. What is found out later never answers the sender. Who comes too often
+or at a bad time is told when to come again, before anything is read, looked up or kept for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from tntcore import envelope
+from tntcore.allowance import Pace
 from tntcore.api.http import JSON, Call, Response, Route
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
+from tntcore.services import Services
 from tntcore.storage.batching import Full
 from tntcore.storage.lookups import Found
 
@@ -30,60 +38,150 @@ _MEDIA_TYPES = frozenset(
 _ACCEPTED = Response(202, content_type="")
 # What a sender may know of why an envelope was not taken: its outer form, which it can see itself.
 _STATUS = {"too-large": 413}
+MAX_IN_HAND = 64 * 1024 * 1024
+"""Bytes of messages that wait, at one moment and in one process, for being queued."""
+_REQUEST = 10_000  # what a request takes in memory beside its body, or more
+_MISS = 20  # messages that one counts as whose recipient is not here: each of its keys is a storage call
+_SLACK = 64  # bytes of a queue message that the pipeline may add to an item
+_FULL_SECONDS = 3_600
 
 
-async def receive(call: Call) -> Response:
-    """Takes a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""
-    request = call.request
-    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
-        raise Problem(415, "unsupported-media-type", f"Send the message as one of {', '.join(sorted(_MEDIA_TYPES))}.")
-    raw, principal = request.body, None
-    try:
-        if b'"targetPrincipalUuid"' in raw[:4096] or b'"targetPrincipalUuid"' in raw[-4096:]:
-            raw, principal = _unwrap(raw)
-        header = envelope.peek(raw)
-    except EnvelopeError as error:
-        raise Problem(_STATUS.get(error.code, 400), f"message-{error.code}", f"The message: {error.detail}.") from None
-    if header.kind != "encrypted":
-        raise Problem(400, "message-not-encrypted", "Encrypt the message for one of the recipient's keys.")
-    found = await asyncio.gather(*(_owner(call, kid) for kid in header.recipient_kids))
-    owners = {
-        (owner.principal, owner.uuid): owner
-        for owner in found
-        if owner is not None and principal in (None, owner.principal)
-    }
-    if not owners:
-        raise Problem(404, "recipient-unknown", "None of the recipient keys is hosted here.")
-    try:
-        await asyncio.gather(*(_queue(call, owner, raw) for owner in owners.values()))
-    except Full:
-        raise Problem(503, "busy", "Too many messages are waiting. Send it again later.", retry_after=5) from None
-    return _ACCEPTED
+class Door:
+    """
+    Args:
+        now: monotonic seconds.
+    """
 
+    def __init__(self, services: Services, now: Callable[[], float] = time.monotonic) -> None:
+        self._services = services
+        self._limits = services.config.limits
+        self._keys = Pace(now)
+        self._addresses = Pace(now)
+        self._in_hand = 0
+        self.routes = [Route("POST", "didcomm", self.receive, "public")]
 
-async def _owner(call: Call, kid: str) -> Found | None:
-    owner = await call.services.lookups.find("key", kid)
-    # The keys of a deleted tenant are still listed.
-    return owner if owner and await call.services.tenants.get(owner.principal) else None
+    async def receive(self, call: Call) -> Response:
+        """Takes a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""
+        request = call.request
+        address = client_address(request.headers, self._limits.forwarded_hops)
+        if address and (wait := self._addresses.take(address, self._limits.address)):
+            raise _too_many("from your address", wait)
+        media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if media_type not in _MEDIA_TYPES:
+            raise Problem(
+                415, "unsupported-media-type", f"Send the message as one of {', '.join(sorted(_MEDIA_TYPES))}."
+            )
+        size = len(request.body) + _REQUEST
+        if self._in_hand + size > MAX_IN_HAND:
+            raise _busy()
+        self._in_hand += size
+        try:
+            return await self._receive(request.body, address)
+        finally:
+            self._in_hand -= size
 
+    async def _receive(self, raw: bytes, address: str) -> Response:
+        principal = None
+        try:
+            if b'"targetPrincipalUuid"' in raw[:4096] or b'"targetPrincipalUuid"' in raw[-4096:]:
+                raw, principal = _unwrap(raw)
+            header = envelope.peek(raw)
+        except EnvelopeError as error:
+            raise Problem(
+                _STATUS.get(error.code, 400), f"message-{error.code}", f"The message: {error.detail}."
+            ) from None
+        if header.kind != "encrypted":
+            raise Problem(400, "message-not-encrypted", "Encrypt the message for one of the recipient's keys.")
+        found = await asyncio.gather(*(self._owner(kid) for kid in header.recipient_kids))
+        owners = {
+            (owner.principal, owner.uuid): (owner, full)
+            for owner, full in (one for one in found if one is not None)
+            if principal in (None, owner.principal)
+        }
+        if not owners:
+            if address:
+                self._addresses.reserve(address, self._limits.address, _MISS)
+            raise Problem(404, "recipient-unknown", "None of the recipient keys is hosted here.")
+        for owner in owners:
+            if wait := self._keys.take("/".join(owner), self._limits.key):
+                raise _too_many("for this recipient", wait)
+        try:
+            await asyncio.gather(*(self._queue(owner, raw) for owner, full in owners.values() if not full))
+        except Full:
+            raise _busy() from None
+        if any(full for _, full in owners.values()):
+            # Of several recipients the others have it now: for them, the next time is a duplicate.
+            self._services.meter.count("door.no-room")
+            raise Problem(
+                507, "recipient-full", "The recipient has no room left. Send it again later.", retry_after=_FULL_SECONDS
+            )
+        return _ACCEPTED
 
-async def _queue(call: Call, owner: Found, raw: bytes) -> None:
-    """One item for each tenant and key owner, as `pipeline.inbound` reads it."""
-    storage = call.services.storage
-    item: dict[str, Any] = {
-        "id": call.services.uuid7(),
-        "p": owner.principal,
-        "o": owner.owner,
-        "u": owner.uuid,
-        "e": raw.decode(),
-    }
-    data = orjson.dumps(item)
-    if len(data) > storage.inbound.room:
-        await storage.envelopes.put(item["id"], raw)
-        del item["e"]
+    async def _owner(self, kid: str) -> tuple[Found, bool] | None:
+        """Whose the key is, and whether they may keep nothing more."""
+        owner = await self._services.lookups.find("key", kid)
+        # The keys of a deleted tenant are still listed.
+        tenant = await self._services.tenants.get(owner.principal) if owner else None
+        return (owner, self._services.usage.is_full(tenant.principal)) if owner and tenant else None
+
+    async def _queue(self, owner: Found, raw: bytes) -> None:
+        """One item for each tenant and key owner, as `pipeline.inbound` reads it."""
+        storage = self._services.storage
+        item: dict[str, Any] = {
+            "id": self._services.uuid7(),
+            "p": owner.principal,
+            "o": owner.owner,
+            "u": owner.uuid,
+            "e": raw.decode(),
+        }
         data = orjson.dumps(item)
-    await storage.inbound.add(data)
+        if len(data) > storage.inbound.room - _SLACK:
+            await storage.envelopes.put(item["id"], raw)
+            del item["e"]
+            data = orjson.dumps(item)
+        await storage.inbound.add(data)
+
+
+def client_address(headers: Mapping[str, str], hops: int) -> str:
+    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
+    are one client's.
+
+    Args:
+        headers: `x-forwarded-for` has an entry of each proxy, the last one's last; what is before those of our own may
+            be anybody's invention.
+        hops: how many proxies of ours there are: the platform's own front end is one.
+    """
+    entries = headers.get("x-forwarded-for", "").split(",")
+    if not 0 < hops <= len(entries):
+        return ""
+    return _address(entries[-hops].strip())
+
+
+@lru_cache(4096)
+def _address(text: str) -> str:
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
+
+
+def _too_many(where: str, wait: float) -> Problem:
+    seconds = math.ceil(wait)
+    detail = f"Too many messages {where}. Send this one again in {seconds} s, and fewer within a minute."
+    return Problem(429, "too-many-messages", detail, retry_after=seconds)
+
+
+def _busy() -> Problem:
+    return Problem(503, "busy", "Too many messages are waiting. Send it again later.", retry_after=5)
 
 
 def _unwrap(raw: bytes) -> tuple[bytes, str | None]:
@@ -95,6 +193,3 @@ def _unwrap(raw: bytes) -> tuple[bytes, str | None]:
     if not isinstance(principal, str):
         raise Problem(400, "target-invalid", "targetPrincipalUuid has to be the uuid of a principal.")
     return message.encode() if isinstance(message, str) else orjson.dumps(message), principal
-
-
-ROUTES = [Route("POST", "didcomm", receive, "public")]

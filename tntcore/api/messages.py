@@ -81,6 +81,7 @@ async def erase(call: Call) -> Response:
     for entry in entries:
         unit.merge(entry.key, {"messageUuid": ""})
     await records.commit(unit)
+    records.erased(message)
     await records.delete_body(message.uuid)
     for delivery in deliveries:
         failures = Unit()

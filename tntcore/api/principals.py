@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
+
+import orjson
 
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.views import entity, not_found, text
@@ -13,6 +16,8 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
 from tntcore.tenants import Tenant
+
+_LIMITS = ("storedBytes", "messagesPerMinute")
 
 
 async def create(call: Call) -> Response:
@@ -51,6 +56,52 @@ async def create(call: Call) -> Response:
 
 
 async def read(call: Call) -> Response:
+    return answer(_view(await _principal(call)))
+
+
+async def change(call: Call) -> Response:
+    """`{displayName?, limits?}`. `limits` is `{storedBytes?, messagesPerMinute?}`: whole numbers, 0 for no limit. What
+    is left out, or null, is as the service is set."""
+    body = call.request.object()
+    principal = await _principal(call)
+    if principal.status != "ACTIVE":
+        raise not_found(Principal, principal.uuid)
+    if "displayName" in body:
+        principal.display_name = text(body["displayName"], "displayName", maximum=200, required=True)
+    if "limits" in body:
+        principal.limits = _read_limits(body["limits"])
+    principal.updated_at = call.services.now()
+    unit = Unit()
+    unit.merge(
+        principal.key,
+        {
+            "displayName": principal.display_name,
+            "limits": orjson.dumps(principal.limits).decode(),
+            "updatedAt": principal.updated_at,
+        },
+        principal.etag,
+    )
+    await call.services.storage.committer.commit(principal.uuid, unit)
+    call.services.tenants.forget(principal.uuid)
+    return answer(_view(principal))
+
+
+def _read_limits(value: Any) -> dict[str, int]:
+    """Raises `Problem` 400."""
+    if not isinstance(value, dict) or value.keys() - _LIMITS:
+        raise Problem(400, "limits-invalid", f"limits has to be an object of {', '.join(_LIMITS)}.")
+    limits = {name: limit for name, limit in value.items() if limit is not None}
+    for name, limit in limits.items():
+        if type(limit) is not int or not 0 <= limit < 10**15:
+            raise Problem(400, "limits-invalid", f"limits.{name} has to be a whole number, 0 for no limit.")
+    return limits
+
+
+async def recount(call: Call) -> Response:
+    """Counts what the principal keeps anew. It reads all of it: a minute or more for a million messages."""
+    principal = await _principal(call)
+    await call.services.usage.recount(principal.uuid)
+    call.services.tenants.forget(principal.uuid)
     return answer(_view(await _principal(call)))
 
 
@@ -99,11 +150,18 @@ async def _principal(call: Call) -> Principal:
 
 
 def _view(principal: Principal) -> dict[str, object]:
-    return entity(principal, displayName=principal.display_name)
+    return entity(
+        principal,
+        displayName=principal.display_name,
+        limits=principal.limits,
+        storedBytes=principal.stored_bytes,
+    )
 
 
 ROUTES = [
     Route("POST", "principal", create, "operator"),
     Route("GET", "principal/{uuid}", read, "operator"),
+    Route("PUT", "principal/{uuid}", change, "operator"),
+    Route("POST", "principal/{uuid}/recount", recount, "operator"),
     Route("DELETE", "principal/{uuid}", delete, "operator"),
 ]

@@ -36,6 +36,8 @@ class Router:
             route, arguments = self._find(request, access)
             caller = await self._let_in(request) if route.access == "tenant" else None
             call = Call(self._services, request, arguments, caller)
+            if route.creates and caller is not None:
+                self._check_room(caller)
             if route.creates and "idempotency-key" in request.headers and caller is not None:
                 return await once(call, caller, route.handler)
             return await route.handler(call)
@@ -68,6 +70,18 @@ class Router:
             methods = ", ".join(sorted(allowed))
             raise Problem(405, "method-not-allowed", f"This path takes {methods}.", allow=methods)
         raise Problem(404, "no-such-path", "There is nothing at this path.")
+
+    def _check_room(self, caller: Tenant) -> None:
+        """Whether the tenant may make anything more. What others send it is refused at the door; see `didcomm`."""
+        usage = self._services.usage
+        if usage.is_full(caller.principal):
+            raise Problem(
+                507,
+                "quota-exceeded",
+                f"You keep {usage.stored(caller.principal)} bytes and may keep {usage.quota(caller.principal)}: delete "
+                "messages, or ask the operator for more. Until then nothing is sent, and senders are told to come "
+                "back later.",
+            )
 
     async def _let_in(self, request: Request) -> Tenant:
         key = request.headers.get(KEY_HEADER)

@@ -2,7 +2,8 @@
 
 A queue message is `{"items": [item, ...]}`; an item is one envelope for one of our keys, `{id, p, o, u, e?}`: the
 message's uuid, given at the door and so the same at every delivery; the principal; kind and uuid of the record that has
-the key; the envelope as text, which is in a blob named by the id where it is too large.
+the key; the envelope as text, which is in a blob named by the id where it is too large. `l` is how many of the limits,
+the sender's and the tenant's, have let the item through.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from tntcore.allowance import Allowance
+from tntcore.allowance import Allowance, Pace
 from tntcore.caching import SharedCache
 from tntcore.connectionless import Connectionless
 from tntcore.connections import COMPLETED
@@ -47,6 +48,7 @@ from tntcore.rotation import Rotation
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.queues import MAX_DELAY, MAX_MESSAGE, fit
 from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
 from tntcore.tenants import DIDCOMM_WEBHOOK, Recipient, Tenant
@@ -54,14 +56,23 @@ from tntcore.webhooks import select
 
 log = logging.getLogger(__name__)
 
-Item = Mapping[str, Any]
+Item = dict[str, Any]
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 _SETTLED = (COMPLETED, "abandoned")
 _STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
+_SPAN = 30.0  # seconds that the times of items may differ that are put off together
 _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
+
+
+class TooSoon(Exception):
+    """There were too many of late: the item's turn is in so many `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"in {seconds:.1f} s")
+        self.seconds = seconds
 
 
 class Inbound:
@@ -87,6 +98,7 @@ class Inbound:
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
+        self._pace = Pace(time.monotonic)
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
 
@@ -103,11 +115,15 @@ class Inbound:
             await self._put_back(items)
         else:
             results = await asyncio.gather(*(self._item(item, last=False) for item in items), return_exceptions=True)
-            failed = [item for item, result in zip(items, results, strict=True) if isinstance(result, BaseException)]
-            for result in results:
-                if isinstance(result, BaseException):
+            failed: list[Item] = []
+            early: list[tuple[float, Item]] = []
+            for item, result in zip(items, results, strict=True):
+                if isinstance(result, TooSoon):
+                    early.append((result.seconds, item))
+                elif isinstance(result, BaseException):
                     log.warning("an inbound item goes back to the queue alone", exc_info=result)
-            await self._put_back(failed)
+                    failed.append(item)
+            await asyncio.gather(self._put_back(failed), self._put_off(early))
 
     async def _alone(self, item: Item, dequeue_count: int) -> None:
         """Handles an item. One whose time has not come, or that keeps failing, is put off, for longer each time, before
@@ -116,12 +132,28 @@ class Inbound:
         last = tries >= len(_LATER)
         try:
             await self._item(item, last=last)
+        except TooSoon as soon:
+            await self._put_off([(soon.seconds, item)])
         except Exception as error:
             if last or not (isinstance(error, NotYet) or dequeue_count >= _ATTEMPTS):
                 raise
             log.warning("an inbound item is put off", exc_info=error)
             body = orjson.dumps({"items": [{**item, "n": tries + 1}]})
             await self._storage.queues[INBOUND].put(body, delay=_LATER[tries])
+
+    async def _put_off(self, early: list[tuple[float, Item]]) -> None:
+        """Has the items given out again when it is their turn; those whose turns are near each other together."""
+        early.sort(key=lambda one: one[0])
+        queue, puts, begin = self._storage.queues[INBOUND], [], 0
+        self._services.meter.count("inbound.put-off", len(early))
+        while begin < len(early):
+            near = [item for seconds, item in early[begin:] if seconds <= early[begin][0] + _SPAN]
+            data = [orjson.dumps(item) for item in near]
+            count = fit(data, MAX_MESSAGE - len(b'{"items":[]}') + 1)
+            delay = min(math.ceil(early[begin + count - 1][0]), MAX_DELAY)
+            puts.append(queue.put(b'{"items":[' + b",".join(data[:count]) + b"]}", delay=delay))
+            begin += count
+        await asyncio.gather(*puts)
 
     async def _put_back(self, items: list[Item]) -> None:
         queue = self._storage.queues[INBOUND]
@@ -165,11 +197,25 @@ class Inbound:
             except EnvelopeError as error:
                 if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
                     raise Changed(item["u"]) from None
+                self._admit(tenant, item, f"{recipient.scope}/strangers")
                 await self._refuse(tenant, recipient, item["id"], raw, error.code)
             else:
                 if opened.error in _STRANGERS and await self._is_stale(tenant, item, recipient):
                     raise Changed(item["u"])
+                self._admit(tenant, item, owner.scope if opened.sender else f"{owner.scope}/strangers")
                 await self._store(tenant, owner, item["id"], opened, last=last)
+
+    def _admit(self, tenant: Tenant, item: Item, sender: str) -> None:
+        """Counts the item, once, against its sender's limit and then, when that lets it through, its tenant's: so that
+        a flood takes no more of what the tenant's other contacts have than one sender may. Raises `TooSoon`; what was
+        accepted at the door has a turn, and is not lost."""
+        limits, passed = self._services.config.limits, item.get("l", 0)
+        own = tenant.principal.limits.get("messagesPerMinute")
+        paces = (f"{tenant.uuid}/{sender}", limits.sender), (tenant.uuid, limits.tenant if own is None else own)
+        for number, (key, per_minute) in enumerate(paces[passed:], passed + 1):
+            item["l"] = number
+            if seconds := self._pace.reserve(key, per_minute):
+                raise TooSoon(seconds)
 
     async def _is_stale(self, tenant: Tenant, item: Item, recipient: Recipient) -> bool:
         """Whether the connection has moved on in another process since this one read it: nothing is refused before."""

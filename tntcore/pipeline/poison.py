@@ -1,27 +1,83 @@
-"""Poison queues: what was given up is kept in a table at once, and shown to its tenant."""
+"""Poison queues: what was given up is kept in a table at once, shown to its tenant, and can be handled once more.
+
+To replay is to make the tenant's records say again what they said before it was given up, and to put the items back on
+their queue, each alone. What was handled meanwhile is not handled twice: the items are known by their uuids.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from tntcore.pipeline.outbound import write_outcome
-from tntcore.pipeline.outbox import Item
-from tntcore.records import Delivery, Entry, Message, entry_id
+from tntcore.pipeline.outbox import Item, without_body
+from tntcore.records import Action, Delivery, Entry, Message, entry_id
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.storage import INBOUND, OUTBOUND
+from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
+from tntcore.storage.tables import Row
+from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-_MAX_COLUMN = 48 * 1024
+QUEUES = (INBOUND, OUTBOUND, RELAY)
+FAILED = "handling-failed"
+_MAX_COLUMN = 64 * 1024  # bytes: a queue message has no more
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A queue message that was given up.
+
+    Attributes:
+        id: the queue's own. at: milliseconds.
+    """
+
+    queue: str
+    id: str
+    at: int
+    body: bytes
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """What it consists of, without what makes no sense."""
+        return _items(self.body)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it makes any sense to its queue."""
+        return bool(self.items) or (self.queue == OUTBOUND and _drain(self.body) is not None)
+
+    @staticmethod
+    def read(row: Row) -> Given:
+        return Given(row.partition, row.key, row.values.get("at", 0), row.values.get("body", b""))
+
+
+def _items(body: bytes) -> list[Item]:
+    """The items of which it is known whose they are."""
+    try:
+        return [item for item in orjson.loads(body)["items"] if isinstance(item["p"], str)]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def _drain(body: bytes) -> dict[str, Any] | None:
+    try:
+        drain = orjson.loads(body)["drain"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return drain if isinstance(drain, dict) else None
 
 
 class Poison:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._table = services.storage.poisoned
 
     async def handle(self, queue: str, message_id: str, body: bytes) -> None:
         """Keeps a message of the poison queue of `queue`.
@@ -31,18 +87,46 @@ class Poison:
         """
         log.error("a message of queue %s was given up after too many attempts", queue)
         self._services.meter.count(f"poison.{queue}")
-        await self._services.storage.poisoned.put(
-            queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()}
-        )
-        try:
-            items: list[Item] = orjson.loads(body)["items"]
-            references = [item for item in items if isinstance(item["p"], str)]
-        except (ValueError, TypeError, KeyError):
-            return
-        for item in references:
+        await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
+        for item in _items(body):
             await self._show(queue, item)
 
-    async def _show(self, queue: str, item: dict[str, Any]) -> None:
+    async def list(self, queue: str, *, limit: int, start: str) -> tuple[Sequence[Given], str | None]:
+        """One page of what `queue` gave up, in the order of its ids, and where the next page starts."""
+        page = await self._table.scan(queue, start, "~", limit=limit)
+        return [Given.read(row) for row in page.rows], page.next
+
+    async def get(self, queue: str, message_id: str) -> Given | None:
+        row = await self._table.get(queue, message_id)
+        return None if row is None else Given.read(row)
+
+    async def replay(self, given: Given) -> bool:
+        """Has it handled again; False where that makes no sense, and it is left where it is. Doing it twice, or dying
+        in the middle and doing it again, does nothing twice."""
+        if not given.replayable:
+            return False
+        queue = self._services.storage.queues[given.queue]
+        drain = _drain(given.body)
+        if drain is not None:
+            await queue.put(given.body)
+        for item in given.items:
+            tenant = await self._services.tenants.get(item["p"])
+            if tenant is not None and await self._revive(given.queue, tenant, item):
+                # Of an inbound item `n` is how often it was put off.
+                again = {**item, "n": 0} if given.queue == INBOUND else {**without_body(item), "again": True}
+                await queue.put(orjson.dumps({"items": [again]}))
+        await self._table.delete(given.queue, given.id)
+        self._services.meter.count(f"poison.{given.queue}.replayed")
+        return True
+
+    async def discard(self, given: Given) -> None:
+        """Forgets it. The tenant's records go on saying that it failed."""
+        if given.queue == INBOUND:
+            envelopes = self._services.storage.envelopes
+            await asyncio.gather(*(envelopes.delete(item["id"]) for item in given.items if "e" not in item))
+        await self._table.delete(given.queue, given.id)
+
+    async def _show(self, queue: str, item: Item) -> None:
         tenant = await self._services.tenants.get(item["p"])
         if tenant is None:
             return
@@ -54,12 +138,12 @@ class Poison:
                 uuid=item["id"],
                 status="FAILED",
                 direction="IN",
-                error="handling-failed",
+                error=FAILED,
                 body=await tenant.records.put_body(item["id"], tenant.records.seal_body(item["id"], raw)),
                 created_at=now,
                 updated_at=now,
             )
-            entry = Entry(uuid=entry_id("failed", "in", item["id"]), message_uuid=message.uuid)
+            entry = _entry(item)
             unit.create(entry.key, entry.values())
             unit.create(message.key, message.values())
         else:
@@ -68,10 +152,51 @@ class Poison:
                 # Its neighbours in the list were the trouble: this one has come to its end.
                 self._services.meter.count(f"poison.{queue}.known")
                 return
-            unit.merge(delivery.key, {"status": "FAILED", "error": "handling-failed", "updatedAt": now}, delivery.etag)
+            unit.merge(delivery.key, {"status": "FAILED", "error": FAILED, "updatedAt": now}, delivery.etag)
             if queue == OUTBOUND:
                 write_outcome(unit, item, "FAILED", now)
         try:
             await tenant.records.commit(unit)
         except (Exists, Changed):
             self._services.meter.count(f"poison.{queue}.known")
+
+    async def _revive(self, queue: str, tenant: Tenant, item: Item) -> bool:
+        """Takes back what `_show` wrote. Whether there is anything left to do."""
+        records, now = tenant.records, self._services.now()
+        unit = Unit()
+        message = None
+        if queue == INBOUND:
+            message = await records.get(Message, item["id"])
+            if message is None:
+                # Not shown, or taken back already; unless the tenant erased it.
+                return await records.get(Entry, _entry(item).uuid) is None
+            if (message.status, message.error) != ("FAILED", FAILED):
+                return False
+            unit.delete(_entry(item).key)
+            unit.delete(message.key, message.etag)
+        else:
+            delivery = await records.get(Delivery, item["d"])
+            if delivery is None or (delivery.status, delivery.error) not in (("FAILED", FAILED), ("PENDING", "")):
+                return False
+            if delivery.status == "PENDING":
+                return True
+            unit.merge(
+                delivery.key, {"status": "PENDING", "error": "", "nextAttemptAt": now, "updatedAt": now}, delivery.etag
+            )
+            if queue == OUTBOUND:
+                unit.merge(Message.row_key(item["u"]), {"status": "SENDING", "updatedAt": now})
+                if item["a"]:
+                    unit.upsert(Action.row_key(item["a"]), {"typeStatus": "SENDING", "updatedAt": now})
+        try:
+            await records.commit(unit)
+        except Changed:
+            # Another replay has just done it, or the tenant has erased the message.
+            self._services.meter.count(f"poison.{queue}.known")
+        else:
+            if message is not None and not message.body:
+                await records.delete_body(message.uuid)
+        return True
+
+
+def _entry(item: Item) -> Entry:
+    return Entry(uuid=entry_id("failed", "in", item["id"]), message_uuid=item["id"])

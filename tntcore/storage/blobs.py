@@ -41,6 +41,23 @@ class Blobs:
         with suppress(ResourceNotFoundError):
             await self._client.delete_blob(name)
 
+    async def size(self, name: str) -> int:
+        """The blob's bytes, 0 if it is not there."""
+        self._meter.count("blob.size")
+        try:
+            return int((await self._client.get_blob_client(name).get_blob_properties()).size)
+        except ResourceNotFoundError:
+            return 0
+
+    async def size_under(self, prefix: str) -> int:
+        """Bytes of all blobs whose names begin so."""
+        self._meter.count("blob.list")
+        total = 0
+        with suppress(ResourceNotFoundError):
+            async for blob in self._client.list_blobs(name_starts_with=prefix):
+                total += blob.size or 0
+        return total
+
     async def ensure(self) -> None:
         """Creates the container if it is missing."""
         self._meter.count("blob.ensure")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,8 @@ from tntcore.storage.storage import Storage
 R = TypeVar("R", bound=Record)
 MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a property holds 64 KiB
 COUNT_CAP = 1000
+_ROW = 300  # bytes
+_SIZED = frozenset({str, bytes})
 # What the service refuses in a key, or takes for something else, is in no uuid.
 _UUID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -32,9 +34,13 @@ class Repository:
     """
     Args:
         key: the principal's data key, with which bodies are sealed.
+        wrote: is told how many bytes were written, or deleted if negative.
     """
 
-    def __init__(self, storage: Storage, principal: str, key: DataKey) -> None:
+    def __init__(
+        self, storage: Storage, principal: str, key: DataKey, wrote: Callable[[int], None] = lambda amount: None
+    ) -> None:
+        self._wrote = wrote
         self.principal = principal
         self._storage = storage
         self._key = key
@@ -95,6 +101,14 @@ class Repository:
     async def commit(self, unit: Unit) -> None:
         """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
         await self._storage.committer.commit(self.principal, unit)
+        # Changes are small, and most of them replace what was there.
+        made = sum([row_bytes(operation.values) for operation in unit.operations if operation.kind == "create"])
+        if made:
+            self._wrote(made)
+
+    def erased(self, record: Record) -> None:
+        """To be told of a row that was deleted, so that it is not counted any more."""
+        self._wrote(-row_bytes(record.values()))
 
     def seal(self, data: bytes, context: str) -> bytes:
         """Encrypted under the principal's data key; `context` names the record and column that it is for."""
@@ -118,6 +132,7 @@ class Repository:
         if len(sealed) <= MAX_INLINE:
             return sealed
         await self._storage.bodies.put(self._blob(message_uuid), sealed)
+        self._wrote(len(sealed))
         return b""
 
     async def body(self, message: Message) -> bytes:
@@ -130,14 +145,24 @@ class Repository:
         return await self._storage.bodies.get(self._blob(message_uuid)) or b""
 
     async def delete_body(self, message_uuid: str) -> None:
-        await self._storage.bodies.delete(self._blob(message_uuid))
+        name = self._blob(message_uuid)
+        size = await self._storage.bodies.size(name)
+        if size:
+            await self._storage.bodies.delete(name)
+            self._wrote(-size)
 
     async def publish(self, name: str, content: bytes) -> None:
         """Keeps what anybody may read. `name` is one of ours, never a caller's."""
         await self._storage.bodies.put(self._blob(f"public/{name}"), content)
+        self._wrote(len(content))
 
     async def published(self, name: str) -> bytes | None:
         return await self._storage.bodies.get(self._blob(f"public/{name}")) if _UUID.fullmatch(name) else None
 
     def _blob(self, message_uuid: str) -> str:
         return f"{self.principal}/{message_uuid}"
+
+
+def row_bytes(values: Mapping[str, Any]) -> int:
+    """What a row of these columns counts as: its texts and bodies, and a flat rate for all the rest."""
+    return _ROW + sum([len(value) for value in values.values() if type(value) in _SIZED])

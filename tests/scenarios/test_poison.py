@@ -1,0 +1,203 @@
+"""What the queues gave up: the operator sees it, and has it handled again, once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scenarios.common import assert_problem, basic, messages_of
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.test_redelivery import Partly, body, item
+from tests.stack import Answer, Stack
+
+
+@pytest.fixture
+async def foreign(stack: Stack) -> Foreign:
+    return await connect_foreign(stack, await stack.register("Poisoned"))
+
+
+async def operate(stack: Stack, method: str, path: str, content: Any = None) -> Answer:
+    return await stack.call(method, path, content, x_functions_key="operator")
+
+
+async def listed(stack: Stack, query: str = "") -> list[dict[str, Any]]:
+    hits: list[dict[str, Any]] = []
+    following: str | None = ""
+    while following is not None:
+        answer = await operate(stack, "GET", f"poison?limit=3&next={following}{query}")
+        assert answer.status == 200, answer.body
+        assert len(answer.json()["hits"]) <= 3
+        hits += answer.json()["hits"]
+        following = answer.json()["next"]
+    return hits
+
+
+async def of(stack: Stack, foreign: Foreign) -> list[dict[str, Any]]:
+    """What was given up of the tenant's."""
+    return [hit for hit in await listed(stack) if any(i["principalUuid"] == foreign.client.uuid for i in hit["items"])]
+
+
+async def test_a_message_is_given_up_shown_and_replayed(stack: Stack, foreign: Foreign) -> None:
+    hook = await foreign.client.webhook()
+    given = [item(foreign, f"{number}") for number in range(2)]
+    await stack.app.poison.handle("inbound", f"m-{foreign.client.uuid}", body(*given))
+    shown = (await foreign.client.get("message"))["hits"]
+    assert [(one["uuid"], one["status"], one["error"]) for one in shown] == [
+        (one["id"], "FAILED", "handling-failed") for one in given
+    ]
+    [hit] = await of(stack, foreign)
+    assert (hit["queue"], hit["replayable"], hit["bytes"]) == ("inbound", True, len(body(*given)))
+    assert [one["uuid"] for one in hit["items"]] == [one["id"] for one in given]
+    assert given[0]["e"] not in str(hit)
+    one = f"poison/inbound/{hit['id']}"
+    assert (await operate(stack, "GET", one)).json() == hit
+
+    # At once, and twice: each is handled once, and called for once.
+    named = {"queue": "inbound", "id": hit["id"]}
+    answers = await asyncio.gather(*(operate(stack, "POST", "poison/replay", named) for _ in range(2)))
+    assert {answer.status for answer in answers} <= {200, 404}
+    assert any(answer.json() == {"replayed": 1, "senseless": 0, "more": False} for answer in answers)
+    await hook.count(2)
+    await asyncio.sleep(0.3)
+    assert sorted(got.json()["message"]["content"] for got in hook.got) == ["0", "1"]
+    shown = (await foreign.client.get("message"))["hits"]
+    assert [(message["uuid"], message["status"]) for message in shown] == [(one["id"], "RECEIVED") for one in given]
+    assert_problem(await operate(stack, "GET", one), 404, "poison-unknown")
+    assert_problem(await operate(stack, "POST", "poison/replay", named), 404, "poison-unknown")
+
+
+async def test_a_large_message(stack: Stack, foreign: Foreign) -> None:
+    """Its envelope stays until it is handled, or discarded."""
+    hook, storage = await foreign.client.webhook(), stack.app.services.storage
+    given = [item(foreign, "x" * 100_000) for _ in range(2)]
+    for one in given:
+        await storage.envelopes.put(one["id"], one.pop("e").encode())
+        await stack.app.poison.handle("inbound", f"large-{one['id']}", body(one))
+    await operate(stack, "POST", "poison/replay", {"queue": "inbound", "id": f"large-{given[0]['id']}"})
+    assert (await hook.until(lambda hook: True)).json()["message"]["content"] == "x" * 100_000
+    assert (await operate(stack, "DELETE", f"poison/inbound/large-{given[1]['id']}")).status == 204
+    for one in given:
+
+        async def gone(name: str = one["id"]) -> bool:
+            return await storage.envelopes.get(name) is None
+
+        await stack.eventually(gone)
+    statuses = {hit["uuid"]: hit["status"] for hit in (await foreign.client.get("message"))["hits"]}
+    assert statuses == {given[0]["id"]: "RECEIVED", given[1]["id"]: "FAILED"}
+
+
+async def test_a_crash_in_the_middle_of_a_replay(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = await foreign.client.webhook()
+    await stack.app.poison.handle("inbound", f"c-{foreign.client.uuid}", body(item(foreign, "once")))
+    queues, table = stack.app.services.storage.queues, stack.app.services.storage.poisoned
+
+    async def die(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    for target, name in ((queues["inbound"], "put"), (table, "delete")):
+        with monkeypatch.context() as patch:
+            if target is table:
+                patch.setattr(stack.app.poison, "_table", Partly(table, delete=die))
+            else:
+                patch.setitem(queues, "inbound", Partly(target, **{name: die}))
+            answer = await operate(stack, "POST", "poison/replay", {"principalUuid": foreign.client.uuid})
+            assert answer.status == 500
+    answer = await operate(stack, "POST", "poison/replay", {"principalUuid": foreign.client.uuid})
+    assert answer.json() == {"replayed": 1, "senseless": 0, "more": False}
+    await hook.count(1)
+    await asyncio.sleep(0.3)
+    assert len(hook.got) == 1
+    assert await of(stack, foreign) == []
+
+
+async def test_what_was_handled_or_erased_meanwhile_is_left_alone(stack: Stack, foreign: Foreign) -> None:
+    handled, erased = item(foreign, "handled"), item(foreign, "erased")
+    await stack.app.inbound.handle(body(handled), 1)
+    await stack.app.poison.handle("inbound", f"h-{foreign.client.uuid}", body(handled, erased))
+    assert (await foreign.client.call("DELETE", f"message/{erased['id']}")).status == 204
+    answer = await operate(stack, "POST", "poison/replay", {"principalUuid": foreign.client.uuid})
+    assert answer.json()["replayed"] == 1
+    await asyncio.sleep(0.3)
+    [message] = (await foreign.client.get("message"))["hits"]
+    assert (message["uuid"], message["status"]) == (handled["id"], "RECEIVED")
+
+
+async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = await stack.register("Sends"), await stack.register("Receives")
+    connection, _ = await stack.connect(one, other)
+    lost: list[tuple[str, dict[str, Any]]] = []
+
+    def lose(queue: str) -> Any:
+        async def take(given: Any) -> None:
+            lost.append((queue, given))
+
+        return take
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.outbound._attempts._outbox, "outbound", lose("outbound"))
+        action = await one.act(connection.contact_uuid, basic("at last"))
+    [(_, outbound)] = lost
+    await stack.app.poison.handle("outbound", f"o-{one.uuid}", body(outbound))
+    [message] = await messages_of(one, action["uuid"])
+    assert message["status"] == "FAILED"
+    hook = await other.webhook()
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.inbound._outbox, "relay", lose("relay"))
+        assert (await operate(stack, "POST", "poison/replay", {"queue": "outbound"})).json()["replayed"] >= 1
+
+        async def arrived() -> bool:
+            return len(lost) == 2
+
+        await stack.eventually(arrived)
+    [message] = await messages_of(one, action["uuid"])
+    assert message["status"] in ("SENT", "SENDING")
+    await stack.app.poison.handle("relay", f"r-{other.uuid}", body(lost[1][1]))
+    assert hook.got == []
+    for _ in range(2):
+        assert (await operate(stack, "POST", "poison/replay", {"principalUuid": other.uuid})).status == 200
+    await hook.count(1)
+    await asyncio.sleep(0.3)
+    assert [got.json()["message"]["content"] for got in hook.got] == ["at last"]
+    [delivery] = (await other.get("delivery"))["hits"]
+    assert (delivery["status"], delivery["error"]) == ("DELIVERED", None)
+
+
+async def test_what_makes_no_sense_stays_until_it_is_discarded(stack: Stack) -> None:
+    await stack.app.poison.handle("relay", "senseless", b"\xff no JSON")
+    answer = await operate(stack, "POST", "poison/replay", {"queue": "relay", "id": "senseless"})
+    assert answer.json() == {"replayed": 0, "senseless": 1, "more": False}
+    [hit] = [hit for hit in await listed(stack, "&queue=relay") if hit["id"] == "senseless"]
+    assert (hit["replayable"], hit["items"]) == (False, [])
+    assert (await operate(stack, "DELETE", "poison/relay/senseless")).status == 204
+    assert_problem(await operate(stack, "DELETE", "poison/relay/senseless"), 404, "poison-unknown")
+
+
+async def test_a_drain(stack: Stack) -> None:
+    given = orjson.dumps({"drain": {"p": "00000000-0000-0000-0000-000000000000", "n": "x"}})
+    await stack.app.poison.handle("outbound", "a-drain", given)
+    answer = await operate(stack, "POST", "poison/replay", {"queue": "outbound", "id": "a-drain"})
+    assert answer.json()["replayed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "code"),
+    [
+        ("GET", "poison?queue=x", None, 400, "queue-invalid"),
+        ("GET", "poison?limit=0", None, 400, "limit-invalid"),
+        ("GET", "poison/x/y", None, 400, "queue-invalid"),
+        ("GET", "poison/inbound/%2F%23", None, 404, "poison-unknown"),
+        ("POST", "poison/replay", {"queue": 1}, 400, "queue-invalid"),
+        ("POST", "poison/replay", {"id": "x"}, 400, "queue-invalid"),
+        ("POST", "poison/replay", {"queue": "inbound", "id": None}, 400, "id-invalid"),
+        ("POST", "poison/replay", [], 400, "body-not-an-object"),
+    ],
+)
+async def test_requests_that_are_wrong(
+    stack: Stack, method: str, path: str, content: Any, status: int, code: str
+) -> None:
+    assert_problem(await operate(stack, method, path, content), status, code)

@@ -1,0 +1,414 @@
+"""Too much: of one sender, for one tenant, at one moment. What was accepted is never lost, and nobody else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.test_redelivery import Partly, body, item
+from tests.stack import Answer, Client, Stack
+from tntcore.api import didcomm
+from tntcore.api.http import Request
+from tntcore.app import App
+from tntcore.config import Limits
+from tntcore.envelope import MAX_WIRE, pack_v1
+from tntcore.storage.batching import Full
+from tntcore.storage.queues import MAX_MESSAGE
+from tntcore.tenants import KeyPairs
+
+
+@pytest.fixture
+async def foreign(stack: Stack) -> Foreign:
+    return await connect_foreign(stack, await stack.register("Limited"))
+
+
+def limited(stack: Stack, **limits: int) -> App:
+    """The service in one more process, with other limits."""
+    services = stack.app.services
+    return App(replace(services, config=replace(services.config, limits=replace(Limits(), **limits))))
+
+
+async def knock(app: App, packed: bytes, sender: str = "198.51.100.7") -> Answer:
+    headers = {"content-type": "application/didcomm-envelope-enc", "x-forwarded-for": f"10.9.8.7, {sender}:1234"}
+    answer = await app.http(Request("POST", "didcomm", {}, headers, packed))
+    return Answer(answer.status, {"Content-Type": answer.content_type, **answer.headers}, answer.body)
+
+
+def packed(foreign: Foreign, content: Any = "x") -> bytes:
+    return foreign.v1(orjson.dumps(basic(content)))
+
+
+async def number_of(client: Client, **query: str) -> int:
+    text = "&".join(f"{name}={value}" for name, value in {"limit": "1", **query}.items())
+    first = await client.get(f"message?{text}")
+    return (
+        int((await client.get(f"message?{text}&next={first['next']}"))["total"]["value"])
+        if first["next"]
+        else len(first["hits"])
+    )
+
+
+# At the door.
+
+
+async def test_messages_for_one_key(stack: Stack, foreign: Foreign) -> None:
+    app = limited(stack, key=5)
+    answers = [await knock(app, packed(foreign, number), f"198.51.100.{number}") for number in range(8)]
+    assert [answer.status for answer in answers] == [202] * 5 + [429] * 3
+    assert_problem(answers[-1], 429, "too-many-messages")
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 12
+    other = await connect_foreign(stack, foreign.client)
+    assert (await knock(app, packed(other))).status == 202
+
+
+async def test_messages_from_one_address(stack: Stack, foreign: Foreign) -> None:
+    app = limited(stack, address=5)
+    assert [(await knock(app, packed(foreign, number))).status for number in range(6)] == [202] * 5 + [429]
+    # Whoever it is that a request says it was forwarded for, it is the last hop that counts.
+    answer = await knock(app, packed(foreign), "1.2.3.4, 198.51.100.7")
+    assert_problem(answer, 429, "too-many-messages")
+    assert (await knock(app, packed(foreign), "198.51.100.8")).status == 202
+
+
+async def test_recipients_that_are_not_here_cost_more(stack: Stack) -> None:
+    app, calls = limited(stack, address=100), stack.app.services.meter.counts
+    before = calls["table.get"]
+    statuses = []
+    for _ in range(20):
+        stranger = pack_v1(b"{}", recipients=[KeyPairs.generate().verkey], sender=None)
+        statuses.append((await knock(app, stranger)).status)
+    assert statuses == [404] * 5 + [429] * 15
+    assert calls["table.get"] - before < 15
+
+
+async def test_over_http_the_platform_says_who_it_is(stack: Stack, foreign: Foreign, monkeypatch: Any) -> None:
+    seen: list[str] = []
+
+    def note(headers: Mapping[str, str], hops: int) -> str:
+        seen.append(client(headers, hops))
+        return seen[-1]
+
+    client = didcomm.client_address
+    monkeypatch.setattr(didcomm, "client_address", note)
+    headers = {"content_type": "application/didcomm-envelope-enc", "x_forwarded_for": "1.2.3.4"}
+    assert (await stack.call("POST", "didcomm", packed(foreign), **headers)).status == 202
+    assert seen == ["127.0.0.1"]
+
+
+async def test_more_than_can_be_queued_is_refused_before_memory_grows(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue stands still, and a thousand requests come, large and small."""
+    gate, peak = asyncio.Event(), 0
+    app = limited(stack, key=0, address=0)
+    storage = app.services.storage
+    put = storage.inbound._put
+
+    async def slow(content: bytes) -> None:
+        await gate.wait()
+        await put(content)
+
+    async def keep(name: str, content: bytes) -> None:
+        nonlocal peak
+        held.append(len(content))
+        peak = max(peak, sum(held))
+        await gate.wait()
+        held.remove(len(content))
+
+    held: list[int] = []
+    monkeypatch.setattr(storage.inbound, "_put", slow)
+    monkeypatch.setattr(storage.envelopes, "put", keep)
+    small = packed(foreign)
+    large = small[:-1] + b" " * (MAX_WIRE - len(small)) + b"}"
+    tasks = [asyncio.create_task(knock(app, large)) for _ in range(100)]
+    tasks += [asyncio.create_task(knock(app, small)) for _ in range(1000)]
+    done, _ = await asyncio.wait(tasks, timeout=1)
+    refused = [task.result() for task in done]
+    assert peak <= didcomm.MAX_IN_HAND
+    assert {answer.status for answer in refused} == {503}
+    assert len(refused) >= 90
+    assert refused[0].headers["retry-after"] == "5"
+    assert_problem(refused[0], 503, "busy")
+    gate.set()
+    answers = [await task for task in tasks]
+    assert {answer.status for answer in answers} == {202, 503}
+    assert (await knock(app, small)).status == 202
+
+
+async def test_a_list_that_is_full(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(content: bytes) -> None:
+        raise Full("10000 items are waiting already")
+
+    monkeypatch.setattr(stack.app.services.storage.inbound, "add", full)
+    answer = await stack.deliver(packed(foreign))
+    assert_problem(answer, 503, "busy")
+    assert answer.headers["Retry-After"] == "5"
+
+
+# After it.
+
+
+class Later:
+    """Queue `inbound`, which only takes note of what is put off."""
+
+    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.puts: list[tuple[int, bytes]] = []
+        queues = app.services.storage.queues
+        queue = Partly(queues["inbound"], put=self._put)
+        monkeypatch.setitem(queues, "inbound", queue)
+
+    async def _put(self, content: bytes, *, delay: int = 0) -> None:
+        assert len(content) <= MAX_MESSAGE
+        self.puts.append((delay, content))
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return [item for _, content in self.puts for item in orjson.loads(content)["items"]]
+
+
+async def test_a_sender_over_the_limit_waits_and_nobody_else_does(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited(stack, sender=10)
+    neighbour = await connect_foreign(stack, foreign.client)
+    other = await connect_foreign(stack, await stack.register("Another tenant"))
+    flood = [item(foreign, f"flood {number}") for number in range(40)]
+    later = Later(app, monkeypatch)
+    await app.inbound.handle(body(*flood, item(neighbour, "neighbour"), item(other, "other")), 1)
+    assert await number_of(foreign.client) == 11
+    assert await number_of(other.client) == 1
+    assert [one["id"] for one in later.items] == [one["id"] for one in flood[10:]]
+    # At ten a minute the last one's turn is in three minutes; they come back in lists, not one by one.
+    delays = [delay for delay, _ in later.puts]
+    assert delays == sorted(delays)
+    assert delays[-1] == 180
+    assert len(delays) <= 7
+    # They have their turn: none is put off a second time for the same limit, whenever it comes, and however often.
+    for _, content in list(later.puts):
+        await app.inbound.handle(content, 1)
+    for _, content in list(later.puts):
+        await app.inbound.handle(content, 1)
+    assert len(later.items) == 30
+    assert await number_of(foreign.client) == 41
+
+
+async def test_a_tenant_over_the_limit_waits_and_no_other_does(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited(stack, tenant=10)
+    senders = [foreign, *[await connect_foreign(stack, foreign.client) for _ in range(3)]]
+    other = await connect_foreign(stack, await stack.register("Another tenant"))
+    items = [item(senders[number % 4], f"{number}") for number in range(20)]
+    later = Later(app, monkeypatch)
+    await app.inbound.handle(body(*items, item(other, "other")), 1)
+    assert await number_of(foreign.client) == 10
+    assert await number_of(other.client) == 1
+    assert len(later.items) == 10
+    for content in later.items:
+        await app.inbound.handle(body(content), 1)
+    assert await number_of(foreign.client) == 20
+
+
+async def test_a_flood_of_one_sender_does_not_use_up_the_tenants(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited(stack, sender=5, tenant=20)
+    neighbour = await connect_foreign(stack, foreign.client)
+    later = Later(app, monkeypatch)
+    await app.inbound.handle(body(*(item(foreign, f"{number}") for number in range(50))), 1)
+    await app.inbound.handle(body(*(item(neighbour, f"{number}") for number in range(5))), 1)
+    assert await number_of(foreign.client) == 10
+    assert len(later.items) == 45
+
+
+async def test_strangers_share_one_limit(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a new key for each message, or none, or with what cannot be opened."""
+    app = limited(stack, sender=6)
+    plaintext = orjson.dumps(basic())
+    envelopes = [foreign.v1(plaintext, sender=KeyPairs.generate().ed25519) for _ in range(10)]
+    envelopes += [foreign.v1(orjson.dumps(basic(number)), anonymous=True) for number in range(10)]
+    for number in range(10):
+        broken = orjson.loads(foreign.v1(orjson.dumps(basic(number))))
+        broken["tag"] = "A" * 22
+        envelopes.append(orjson.dumps(broken))
+    later = Later(app, monkeypatch)
+    await app.inbound.handle(body(*(item(foreign, "", e=one.decode()) for one in envelopes)), 1)
+    assert len(later.items) == 24
+    await app.inbound.handle(body(item(foreign, "the contact itself")), 1)
+    assert len(later.items) == 24
+
+
+async def test_one_that_is_put_off_alone(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = limited(stack, sender=1)
+    later = Later(app, monkeypatch)
+    for number in range(2):
+        await app.inbound.handle(body(item(foreign, str(number))), 1)
+    [(delay, content)] = later.puts
+    assert delay == 60
+    await app.inbound.handle(content, 1)
+    assert await number_of(foreign.client) == 2
+
+
+async def test_through_the_queue(stack: Stack, foreign: Foreign) -> None:
+    """Put off for a second or two, by a real queue, and none is missing."""
+    hook = await foreign.client.webhook()
+    app = limited(stack, sender=60)
+    await app.inbound.handle(body(*(item(foreign, f"{number}") for number in range(62))), 1)
+    await hook.count(62)
+    assert len({one.json()["message"]["content"] for one in hook.got}) == 62
+
+
+async def test_the_largest_item_that_goes_in_a_queue_can_be_put_off(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is added to it on the way, it still fits."""
+    app, storage = limited(stack, sender=1), stack.app.services.storage
+    later, queued = Later(app, monkeypatch), []
+
+    async def note(content: bytes) -> None:
+        queued.append(orjson.loads(content))
+
+    monkeypatch.setattr(storage.inbound, "add", note)
+    small = packed(foreign)
+    size = storage.inbound.room
+    for length in range(size - 400, size + 1, 8):
+        await knock(app, small[:-1] + b" " * (length - len(small)) + b"}", f"10.0.{length % 250}.1")
+        if "e" not in queued[-1]:
+            break
+    largest = queued[-2]
+    for tries in range(2):
+        await app.inbound.handle(body({**largest, "id": stack.app.services.uuid7(), "n": 5 + tries}), 1)
+    assert len(later.puts) == 1
+
+
+# What is kept.
+
+
+async def set_limits(client: Client, **limits: Any) -> Any:
+    answer = await client.stack.call("PUT", f"principal/{client.uuid}", {"limits": limits}, x_functions_key="operator")
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+async def stored_bytes(client: Client) -> int:
+    """As they are counted, and as they really are."""
+    services = client.stack.app.services
+    services.tenants.forget(client.uuid)
+    estimate = services.usage.stored((await client.tenant()).principal)
+    one = f"principal/{client.uuid}"
+    counted = (await client.stack.call("POST", f"{one}/recount", {}, x_functions_key="operator")).json()["storedBytes"]
+    assert (await client.stack.call("GET", one, x_functions_key="operator")).json()["storedBytes"] == counted
+    assert abs(estimate - counted) <= 1000 + counted * 0.4, (estimate, counted)
+    return int(counted)
+
+
+async def test_what_a_tenant_keeps(stack: Stack, foreign: Foreign) -> None:
+    client = foreign.client
+    sizes = [await stored_bytes(client)]
+    for content in ("x" * 20_000, "x" * 200_000):
+        given = item(foreign, content)
+        if len(content) > 100_000:
+            await stack.app.services.storage.envelopes.put(given["id"], given.pop("e").encode())
+        await stack.app.inbound.handle(body(given), 1)
+        sizes.append(await stored_bytes(client))
+        assert sizes[-1] > sizes[-2] + len(content)
+    assert sizes[-1] < sizes[0] + 500_000
+    for hit in (await client.get("message"))["hits"]:
+        assert (await client.call("DELETE", f"message/{hit['uuid']}")).status == 204
+    assert await stored_bytes(client) < sizes[0] + 10_000
+    # Another process reads it from the principal's row.
+    usage = stack.app.services.usage
+    usage.add(client.uuid, 5_000_000)
+    await usage.flush()
+    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    assert shown["storedBytes"] > 5_000_000
+
+
+async def test_a_tenant_over_its_quota(stack: Stack, foreign: Foreign) -> None:
+    """Senders are told to come again, the tenant what to do; what was accepted before is handled, and reads go on."""
+    client = foreign.client
+    accepted = item(foreign, "accepted before")
+    contact = foreign.connection.contact_uuid
+    assert (await set_limits(client, storedBytes=1))["limits"] == {"storedBytes": 1}
+    refused = await stack.deliver(packed(foreign))
+    assert_problem(refused, 507, "recipient-full")
+    assert refused.headers["Retry-After"] == "3600"
+    await stack.app.inbound.handle(body(accepted), 1)
+    [message] = (await client.get("message"))["hits"]
+    assert message["message"]["content"] == "accepted before"
+    problem = assert_problem(
+        await client.call("POST", "action", {"type": "DIDCOMM", "to": contact, "data": {"message": basic()}}),
+        507,
+        "quota-exceeded",
+    )
+    assert "delete messages" in problem["detail"]
+    assert (await client.call("POST", "invitation", {})).status == 507
+    assert (await client.call("DELETE", f"message/{message['uuid']}")).status == 204
+    # The operator gives it room, and nothing was lost but time.
+    await set_limits(client, storedBytes=10**9)
+    assert (await stack.deliver(packed(foreign))).status == 202
+    await client.act(contact, basic())
+
+
+async def test_one_of_two_recipients_is_full(stack: Stack, pair: tuple[Client, Client]) -> None:
+    """The other one has the message once, however often the sender comes again."""
+    full, other = [await connect_foreign(stack, client) for client in pair]
+    await set_limits(full.client, storedBytes=1)
+    plaintext = orjson.dumps(basic(**{"@id": "1"}))
+    both = pack_v1(plaintext, recipients=[full.our_keys.verkey, other.our_keys.verkey], sender=other.their_keys.ed25519)
+    for _ in range(2):
+        assert_problem(await stack.deliver(both), 507, "recipient-full")
+    await set_limits(full.client)
+    assert (await stack.deliver(both)).status == 202
+
+    async def arrived() -> bool:
+        return await number_of(other.client) == 1 and await number_of(full.client) == 1
+
+    await stack.eventually(arrived)
+    await asyncio.sleep(0.3)
+    assert await arrived()
+
+
+@pytest.mark.parametrize(
+    "limits", [1, [], {"bytes": 1}, {"storedBytes": -1}, {"storedBytes": "1"}, {"messagesPerMinute": True}]
+)
+async def test_limits_that_are_none(stack: Stack, foreign: Foreign, limits: Any) -> None:
+    one = f"principal/{foreign.client.uuid}"
+    answer = await stack.call("PUT", one, {"limits": limits}, x_functions_key="operator")
+    assert_problem(answer, 400, "limits-invalid")
+
+
+async def test_a_tenants_own_pace(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_limits(foreign.client, messagesPerMinute=3)
+    later = Later(stack.app, monkeypatch)
+    await stack.app.inbound.handle(body(*(item(foreign, str(number)) for number in range(5))), 1)
+    assert len(later.items) == 2
+    assert [math.ceil(delay / 20) for delay, _ in later.puts] == [2]
+
+
+async def test_what_is_counted_survives_a_storage_that_is_away(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, usage = foreign.client, stack.app.services.usage
+    principal = (await client.tenant()).principal
+    before = usage.stored(principal)
+
+    async def away(*_: Any) -> Any:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.records, "get", away)
+        usage.add(client.uuid, 2_000_000)
+        await asyncio.sleep(0.05)
+    assert usage.stored(principal) == before + 2_000_000
+    await usage.flush()
+    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    assert shown["storedBytes"] >= 2_000_000

@@ -1,0 +1,103 @@
+"""`/poison`: the operator sees what the queues gave up, and has it handled again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import iso, limit_of, text
+from tntcore.errors import Problem
+from tntcore.pipeline.poison import QUEUES, Given, Poison
+
+_ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
+_MAX_REPLAY = 1_000
+
+
+class PoisonRoutes:
+    def __init__(self, poison: Poison) -> None:
+        self._poison = poison
+        self.routes = [
+            Route("GET", "poison", self.list_, "operator"),
+            Route("GET", "poison/{queue}/{id}", self.read, "operator"),
+            Route("DELETE", "poison/{queue}/{id}", self.discard, "operator"),
+            Route("POST", "poison/replay", self.replay, "operator"),
+        ]
+
+    async def list_(self, call: Call) -> Response:
+        """Filter: `queue`. Nothing of a message's content is shown: its tenant sees the message, FAILED."""
+        limit, queue = limit_of(call), call.request.query.get("queue", "")
+        token_queue, _, start = call.request.query.get("next", "").partition("~")
+        names: Sequence[str] = QUEUES if not queue else (_queue(queue),)
+        if token_queue:
+            names = names[names.index(token_queue) :] if token_queue in names else ()
+        hits: list[Given] = []
+        following = None
+        for name in names:
+            if len(hits) == limit:
+                following = f"{name}~"
+                break
+            page, rest = await self._poison.list(name, limit=limit - len(hits), start=start)
+            hits += page
+            start = ""
+            if rest is not None:
+                following = f"{name}~{rest}"
+                break
+        return answer({"hits": [_view(given) for given in hits], "next": following})
+
+    async def read(self, call: Call) -> Response:
+        return answer(_view(await self._given(call.arguments["queue"], call.arguments["id"])))
+
+    async def discard(self, call: Call) -> Response:
+        await self._poison.discard(await self._given(call.arguments["queue"], call.arguments["id"]))
+        return Response(204, content_type="")
+
+    async def replay(self, call: Call) -> Response:
+        """`{queue?, id?, principalUuid?}`: all that was given up of a queue, one message of it, or what has any of a
+        tenant's. Answers how many went back, how many make no sense to their queue and stay, and whether there may be
+        more: 1,000 are looked at in one call."""
+        body = call.request.object()
+        principal, name = text(body.get("principalUuid"), "principalUuid"), text(body.get("queue"), "queue")
+        replayed = senseless = looked_at = 0
+        more = False
+        if "id" in body:
+            given = await self._given(name, text(body["id"], "id", required=True))
+            replayed = int(await self._poison.replay(given))
+            return answer({"replayed": replayed, "senseless": 1 - replayed, "more": False})
+        for queue in QUEUES if not name else (_queue(name),):
+            start: str | None = ""
+            while start is not None:
+                page, start = await self._poison.list(queue, limit=100, start=start)
+                for given in page:
+                    if principal and all(item["p"] != principal for item in given.items):
+                        continue
+                    done = await self._poison.replay(given)
+                    replayed, senseless = replayed + done, senseless + (not done)
+                looked_at += len(page)
+                if looked_at >= _MAX_REPLAY and start is not None:
+                    more, start = True, None
+        return answer({"replayed": replayed, "senseless": senseless, "more": more})
+
+    async def _given(self, queue: str, message_id: str) -> Given:
+        given = await self._poison.get(_queue(queue), message_id) if _ID.fullmatch(message_id) else None
+        if given is None:
+            raise Problem(404, "poison-unknown", f"The queue {queue} has given up no message of this id.")
+        return given
+
+
+def _queue(name: str) -> str:
+    if name not in QUEUES:
+        raise Problem(400, "queue-invalid", f"queue has to be one of {', '.join(QUEUES)}.")
+    return name
+
+
+def _view(given: Given) -> dict[str, Any]:
+    return {
+        "queue": given.queue,
+        "id": given.id,
+        "at": iso(given.at),
+        "bytes": len(given.body),
+        "replayable": given.replayable,
+        "items": [{"principalUuid": item["p"], "uuid": item.get("id") or item.get("d")} for item in given.items],
+    }

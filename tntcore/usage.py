@@ -1,0 +1,107 @@
+"""How much each principal keeps here, and how much it may.
+
+An estimate, so that no message costs a storage call for it: what was written is added up in the process, and added to
+the principal's row once in a while. What changes it and is not counted is small: columns that a row is given later.
+`recount` says how it really is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from tntcore.records import Principal
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.repository import row_bytes
+from tntcore.storage.storage import Storage
+
+log = logging.getLogger(__name__)
+
+FLUSH_BYTES = 1024 * 1024
+FLUSH_SECONDS = 60.0
+_MAX_RACES = 10
+_PAGE = 1000
+
+
+class Usage:
+    """
+    Args:
+        quota: bytes that a principal may keep whose own limit is not set; 0 is no limit.
+        now: monotonic seconds.
+    """
+
+    def __init__(self, storage: Storage, quota: int, now: Callable[[], float]) -> None:
+        self._storage = storage
+        self._quota = quota
+        self._now = now
+        # What is not yet in the principal's row, and since when.
+        self._pending: dict[str, tuple[int, float]] = {}
+        self._flushing: dict[str, asyncio.Task[None]] = {}
+
+    def add(self, principal: str, amount: int) -> None:
+        """Counts bytes that were written, or deleted if negative."""
+        now = self._now()
+        pending, since = self._pending.get(principal, (0, now))
+        self._pending[principal] = pending + amount, since
+        due = abs(pending + amount) >= FLUSH_BYTES or now - since >= FLUSH_SECONDS
+        if due and principal not in self._flushing:
+            task = asyncio.get_running_loop().create_task(self._flush(principal))
+            self._flushing[principal] = task
+            task.add_done_callback(lambda _: self._flushing.pop(principal, None))
+
+    def quota(self, principal: Principal) -> int:
+        """Bytes that the principal may keep, 0 if there is no limit."""
+        own = principal.limits.get("storedBytes")
+        return self._quota if own is None else own
+
+    def stored(self, principal: Principal) -> int:
+        """Bytes that the principal keeps, by what its row said when it was read and what this process wrote since."""
+        return max(principal.stored_bytes + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
+
+    def is_full(self, principal: Principal) -> bool:
+        quota = self.quota(principal)
+        return quota > 0 and self.stored(principal) >= quota
+
+    async def flush(self) -> None:
+        """Writes down all that is pending."""
+        await asyncio.gather(*(self._flush(principal) for principal in list(self._pending)))
+
+    async def _flush(self, principal: str) -> None:
+        amount, since = self._pending.pop(principal, (0, 0.0))
+        try:
+            await self._write(principal, lambda before: before + amount)
+        except Exception:
+            log.exception("what a principal stored could not be written down yet")
+            again, _ = self._pending.get(principal, (0, 0.0))
+            # Not tried again at once by the next message.
+            self._pending[principal] = again + amount, max(since, self._now())
+
+    async def recount(self, principal: str) -> int:
+        """Counts what the principal keeps: reads all of its rows, and lists its blobs."""
+        total, start = 0, ""
+        self._pending.pop(principal, None)
+        while True:
+            page = await self._storage.records.scan(principal, start, "~~~", limit=_PAGE)
+            total += sum(row_bytes(row.values) for row in page.rows)
+            if page.next is None:
+                break
+            start = page.next
+        total += await self._storage.bodies.size_under(f"{principal}/")
+        await self._write(principal, lambda _: total)
+        return total
+
+    async def _write(self, principal: str, change: Callable[[int], int]) -> None:
+        for _ in range(_MAX_RACES):
+            row = await self._storage.records.get(principal, Principal.row_key(principal))
+            if row is None:
+                return
+            record = Principal.read(row)
+            unit = Unit()
+            unit.merge(record.key, {"storedBytes": max(change(record.stored_bytes), 0)}, record.etag)
+            try:
+                await self._storage.committer.commit(principal, unit)
+            except Changed:
+                continue
+            return
+        raise TimeoutError("the principal changes too fast")
