@@ -246,3 +246,31 @@ async def test_a_report_that_names_our_message_ends_its_exchange(foreign: Foreig
     await comes(foreign, report)
     ended = await client.get(f"exchange/{proposed['uuid']}")
     assert (ended["state"], ended["error"]) == ("abandoned", "unreadable")
+
+
+@pytest.mark.parametrize("context", [[{}], [[]], {"a": 1}, [{"@vocab": "https://example.org/"}]])
+async def test_contexts_that_are_no_texts(foreign: Foreign, context: Any) -> None:
+    client, contact = foreign.client, foreign.connection.contact_uuid
+    data = {"credential": {**DIPLOMA, "@context": context}, "options": {"proofType": "Ed25519Signature2020"}}
+    for command in ("offer", "propose", "request"):
+        answer = await client.call("POST", "credential", {"command": command, "to": contact, "data": data})
+        assert answer.status == 400, answer.body
+    begun = await client.post("credential", offer("ld-proof/Ed25519Signature2020", contact))
+    value = await requesting(client, begun)
+    value["credential"]["@context"] = context
+    [stored] = await comes(foreign, said(f"{ISSUE}/request-credential", begun["thid"], "1", value, DETAIL))
+    assert stored["status"] == "RECEIVED"
+    assert (await client.get(f"exchange/{begun['uuid']}"))["state"] == "abandoned"
+    assert (await client.get("credential"))["hits"] == []
+
+
+@pytest.mark.parametrize("data", [1, 1.5, True, "x", [1], [[]]])
+async def test_choices_that_are_no_objects(foreign: Foreign, data: Any) -> None:
+    client = foreign.client
+    definition = {"presentation_definition": {"id": "1", "input_descriptors": [{"id": "a", "constraints": {}}]}}
+    request = said(f"{PROVE}/request-presentation", "T", "1", definition, "dif/presentation-exchange/definitions@v1.0")
+    await comes(foreign, request)
+    [exchange] = (await client.get("exchange"))["hits"]
+    for members in ({"data": data}, {"credentials": data}, {"credentials": {"a": data}}, {"format": "unheard-of"}):
+        answer = await client.call("POST", "presentation", {"exchangeUuid": exchange["uuid"], **members})
+        assert answer.status in (400, 409), (members, answer.body)

@@ -317,7 +317,8 @@ def _read(value: Any) -> Detail:
 
 def _wrong(credential: Mapping[str, Any]) -> str:
     """What makes this no credential of the data models; "" if nothing does."""
-    if next(iter(listed(credential.get("@context"))), None) not in BASE_CONTEXTS:
+    first = next(iter(listed(credential.get("@context"))), None)
+    if not isinstance(first, str) or first not in BASE_CONTEXTS:
         return f"The credential's `@context` has to begin with {_V1} or {_V2}."
     if "VerifiableCredential" not in listed(credential.get("type")):
         return 'The credential\'s `type` has to be a list with "VerifiableCredential".'
