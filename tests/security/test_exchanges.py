@@ -11,7 +11,7 @@ from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_credentials import DIPLOMA, offer
 from tests.scenarios.test_exchanges import only
 from tests.stack import Client, Receiver, Stack
-from tntcore.records import Attached
+from tntcore.records import Attached, Exchange
 from tntcore.storage.commit import Unit
 
 ISSUE, PROVE = "https://didcomm.org/issue-credential/2.0", "https://didcomm.org/present-proof/2.0"
@@ -274,3 +274,30 @@ async def test_choices_that_are_no_objects(foreign: Foreign, data: Any) -> None:
     for members in ({"data": data}, {"credentials": data}, {"credentials": {"a": data}}, {"format": "unheard-of"}):
         answer = await client.call("POST", "presentation", {"exchangeUuid": exchange["uuid"], **members})
         assert answer.status in (400, 409), (members, answer.body)
+
+
+async def test_a_message_without_a_thread_begins_nothing(foreign: Foreign) -> None:
+    message = said(f"{ISSUE}/offer-credential", "T", "1", {"a": 1})
+    del message["@id"], message["~thread"]
+    [stored] = await comes(foreign, message)
+    assert (stored["status"], stored["error"]) == ("RECEIVED", "thread-missing")
+    assert (await foreign.client.get("exchange"))["hits"] == []
+
+
+async def test_presentations_without_end(foreign: Foreign) -> None:
+    """A verifier that asked for several gets no more than it can keep."""
+    client, contact = foreign.client, foreign.connection.contact_uuid
+    asked = {"to": contact, "format": "plain", "data": {"attachment": {"a": 1}}, "presentMultiple": True}
+    begun = await client.post("proof-request", asked)
+    records = (await client.tenant()).records
+    exchange = await records.get(Exchange, begun["uuid"])
+    assert exchange is not None
+    exchange.presentations = ["0" * 36] * 499
+    unit = Unit()
+    unit.merge(exchange.key, exchange.changes())
+    await records.commit(unit)
+    for number, state in enumerate(("request-sent", "abandoned")):
+        shown = said(f"{PROVE}/presentation", begun["thid"], f"p{number}", {"b": 1}, last_presentation=False)
+        [stored] = await comes(foreign, shown)
+        assert stored["status"] == "RECEIVED"
+        assert (await client.get(f"exchange/{begun['uuid']}"))["state"] == state

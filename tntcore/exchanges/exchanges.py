@@ -7,6 +7,7 @@ race begins again from what is then stored.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -93,6 +94,8 @@ class Exchanges:
         if read is None:
             return None
         protocol, step, kind = read
+        if not message.thid:
+            return Outcome(error="thread-missing") if protocol is not None else None
         trusted = proven and connection.state != "request-received"
         incoming = _Incoming(message, protocol, step, kind, uuid, trusted)
         exchange = await self._find(tenant, connection, incoming)
@@ -144,7 +147,7 @@ class Exchanges:
             report = read_problem_report(incoming.message)
             run.exchange.error = (report.code or report.comment if report else "ack: FAIL")[:1000] or "problem-report"
             return run.outcome
-        if content is not None and content.expires_at and content.expires_at < run.now:
+        if content is not None and incoming.kind != "ack" and 0 < content.expires_at < run.now:
             reason = "expired: the message had expired when it came"
         if not reason:
             try:
@@ -164,9 +167,12 @@ class Exchanges:
                 run = await moved()
                 run.wait(error.detail)
                 return run.outcome
-            except _SURPRISES:
-                # A stranger's value found a hole in what reads it: that must not hold up the message.
-                log.exception("a %s message could not be worked with", incoming.kind)
+            except _SURPRISES as error:
+                # A stranger's value found a hole in what reads it: that must not hold up the message. What an error
+                # says may quote it.
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                where = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+                log.error("a %s message could not be worked with: %s", incoming.kind, where)  # noqa: TRY400
                 self._services.meter.count("exchanges.surprised")
                 run = await moved()
                 run.wait("the message could not be worked with here")

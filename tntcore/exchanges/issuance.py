@@ -160,7 +160,7 @@ async def _keep(run: Run, held: Held, details: Details, *, status: str, message:
     )
     seal_details(run.tenant.records, credential, details)
     await seal_held(run.tenant.records, credential, held)
-    exchange.credentials = [*exchange.credentials, credential.uuid]
+    exchange.credentials = run.keep(exchange.credentials, credential.uuid)
     run.outcome.credentials.append(credential)
 
 

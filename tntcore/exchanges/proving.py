@@ -140,7 +140,7 @@ def _keep(run: Run, details: Details, *, status: str, message: str) -> None:
         updated_at=run.now,
     )
     seal_details(run.tenant.records, presentation, details)
-    exchange.presentations = [*exchange.presentations, presentation.uuid]
+    exchange.presentations = run.keep(exchange.presentations, presentation.uuid)
     run.outcome.presentation = presentation
 
 

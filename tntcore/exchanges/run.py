@@ -22,6 +22,7 @@ from tntcore.signing import signer_for
 from tntcore.tenants import Tenant
 
 MAX_ERROR = 1000  # characters
+MAX_KEPT = 500  # credentials, or presentations, of one exchange: their uuids are in one column
 
 
 def protocol_of(exchange: Exchange) -> ModuleType:
@@ -159,6 +160,12 @@ class Run:
                 **members,
             )
         return message
+
+    def keep(self, kept: Sequence[str], uuid: str) -> list[str]:
+        """The uuids that the exchange has, and one more. Raises `FormatError`: too many."""
+        if len(kept) >= MAX_KEPT:
+            raise FormatError("too-many", f"one exchange may have {MAX_KEPT} credentials or presentations")
+        return [*kept, uuid]
 
     def give_up(self, explain: str, *, detail: str) -> None:
         """Abandons the exchange and tells the other side.
