@@ -21,7 +21,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import random_uuid, write
-from tntcore.pipeline.relay import redeliver
+from tntcore.pipeline.redeliver import redeliver
 from tntcore.records import Action, Connection, Delivery, Entry
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from tntcore.actions import Actions
 from tntcore.api import (
     api_tokens,
-    deliveries,
     health,
     identities,
     messages,
@@ -18,6 +17,7 @@ from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
 from tntcore.api.contacts import ContactRoutes
 from tntcore.api.credentials import CredentialRoutes
+from tntcore.api.deliveries import DeliveryRoutes
 from tntcore.api.didcomm import Door
 from tntcore.api.exchanges import ExchangeRoutes, Steps
 from tntcore.api.http import Access, Request, Response, Route
@@ -37,6 +37,7 @@ from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.poison import Poison
 from tntcore.pipeline.relay import Relay
+from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.sweep import Sweep
 from tntcore.rotation import Rotation
 from tntcore.services import Services, open_services
@@ -47,7 +48,6 @@ _MODULES = (
     identities,
     messages,
     settings,
-    deliveries,
     health,
 )
 
@@ -68,9 +68,10 @@ class App:
         anoncreds = open_anoncreds(services)
         exchanges = Exchanges(services, open_formats(services, anoncreds))
         self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation, exchanges)
-        self.relay = Relay(services, outbox)
+        replays = Replays(services, outbox)
+        self.relay = Relay(services, outbox, replays)
         self.poison = Poison(services)
-        self.sweep = Sweep(services, outbox, self.outbound)
+        self.sweep = Sweep(services, outbox, self.outbound, replays)
         invitations = Invitations(services, outbox, handshake)
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)
@@ -78,6 +79,7 @@ class App:
             *Door(services).routes,
             *(route for module in _MODULES for route in module.ROUTES),
             *ActionRoutes(actions).routes,
+            *DeliveryRoutes(replays).routes,
             *InvitationRoutes(invitations).routes,
             *ContactRoutes(invitations).routes,
             *ConnectionRoutes(invitations, rotation).routes,
@@ -99,4 +101,6 @@ class App:
         return await self._router.handle(request, access)
 
     async def close(self) -> None:
+        await self.relay.close()
+        await self.outbound.close()
         await self.services.close()

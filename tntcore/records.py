@@ -291,7 +291,12 @@ class AssetData(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Delivery(Record):
-    """One webhook or outbound message on its way: also the outbox row. Status HELD, PENDING, DELIVERED or FAILED."""
+    """One webhook or outbound message on its way: also the outbox row.
+
+    Status HELD (its connection is not completed), PENDING, DELIVERED, FAILED (no attempt is made any more) or WITHHELD
+    (its webhook is disabled). `answer` is that of the attempt that succeeded, sealed. `replayed_from` attempts were
+    made before it was sent again by hand, at `replayed_at`.
+    """
 
     KIND: ClassVar[str] = "delivery"
     kind: str = ""
@@ -307,11 +312,15 @@ class Delivery(Record):
     duration: int = 0
     error: str = ""
     stranger: bytes | None = None  # of a message on no connection: to whom, sealed
+    contact_uuid: str = ""
+    answer: bytes | None = None
+    replayed_from: int | None = None
+    replayed_at: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)
 class Attempt(Record):
-    """A delivery attempt that failed. Its uuid is `<delivery uuid>.<number>`."""
+    """A delivery attempt that failed, or was followed by another. Its uuid is `<delivery uuid>.<number>`."""
 
     KIND: ClassVar[str] = "attempt"
     response_status: int = 0
@@ -322,10 +331,26 @@ class Attempt(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Setting(Record):
-    """A principal's configuration; its uuid is its key. `value` is sealed: it holds secrets."""
+    """A principal's configuration; its uuid is its key. `value` is sealed: it holds secrets. `health` has for webhooks
+    that fail, by their entry's id, a `webhooks.Health`."""
 
     KIND: ClassVar[str] = "setting"
     value: bytes = b""
+    health: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Replay(Record):
+    """Deliveries that are to be sent again: those of uuids in a range, with one of some statuses. Status ACTIVE or
+    DONE; `position` is the uuid to go on from."""
+
+    KIND: ClassVar[str] = "replay"
+    position: str = ""
+    end: str = ""
+    statuses: list[str] = field(default_factory=list)
+    entry_id: str = ""
+    replayed: int = 0
+    skipped: int = 0
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,7 +9,6 @@ signed (Standard Webhooks 1.0.0), with the secret that was shown when the URL wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,7 +54,7 @@ async def signer_for(services: Services, tenant: Tenant, identity: Identity) -> 
         return _LocalSigner(method.id, method.key, own.signer)
     preferences = await tenant.preferences()
     url = preferences.values.get(EXTERNAL_SIGNING_URL)
-    if not isinstance(url, str) or not preferences.signing_secrets:
+    if not isinstance(url, str) or not preferences.signing_secrets.current:
         raise SigningError(
             f"The keys of {identity.did} are not held here: save as {EXTERNAL_SIGNING_URL} in PRINCIPAL_SETTINGS "
             "what signs for it."
@@ -86,7 +85,7 @@ class _RemoteSigner:
     key: PublicKey
     _did: str
     _url: str = field(repr=False)
-    _secrets: Sequence[str] = field(repr=False)
+    _secrets: webhooks.Secrets = field(repr=False)
     _services: Services = field(repr=False)
 
     async def sign(self, data: bytes) -> bytes:
@@ -100,7 +99,8 @@ class _RemoteSigner:
                 "algorithm": "EdDSA",
             }
         )
-        signed = webhooks.sign(self._secrets, services.uuid7(), services.now() // 1000, body)
+        now = services.now()
+        signed = webhooks.sign(self._secrets.valid(now), services.uuid7(), now // 1000, body)
         try:
             answer = await services.egress.request(
                 "POST",

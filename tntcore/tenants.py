@@ -22,7 +22,7 @@ from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
-from tntcore.webhooks import WebhookEntry, read_entries
+from tntcore.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # how long another process may go on with what this one changed
 _MAX_TENANTS = 5_000
@@ -103,13 +103,17 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """A webhook setting: its entries, and each entry's signing secrets by the entry's id, the current one first."""
+    """A webhook setting: its entries, and by an entry's id what signs its calls, and how they fared where not well."""
 
     entries: Sequence[WebhookEntry]
-    secrets: Mapping[str, Sequence[str]]
+    secrets: Mapping[str, Secrets]
+    health: Mapping[str, Health] = field(default_factory=dict)
 
     def entry(self, entry_id: str) -> WebhookEntry | None:
         return next((entry for entry in self.entries if entry.id == entry_id), None)
+
+    def is_disabled(self, entry_id: str) -> bool:
+        return entry_id in self.health and self.health[entry_id].disabled_at > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Preferences:
     """The setting `PRINCIPAL_SETTINGS`, and the secrets with which calls of its `externalSigningUrl` are signed."""
 
     values: Mapping[str, Any]
-    signing_secrets: Sequence[str] = field(default=(), repr=False)
+    signing_secrets: Secrets = field(default_factory=lambda: Secrets(()))
 
 
 class Tenant:
@@ -142,10 +146,14 @@ class Tenant:
         self._preferences.drop(key)
 
     async def _load_webhooks(self, key: str) -> tuple[Webhooks, float]:
-        stored = await self.setting(key)
-        if stored is None:
+        record = await self.records.get(Setting, key)
+        if record is None:
             return Webhooks((), {}), _SECONDS
-        return Webhooks(tuple(read_entries(stored["setting"])), stored["secrets"]), _SECONDS
+        stored = self.opened(record)
+        entries = tuple(read_entries(stored["setting"]))
+        secrets = {entry.id: Secrets.read(stored, entry.id) for entry in entries}
+        health = {entry_id: Health(**state) for entry_id, state in record.health.items()}
+        return Webhooks(entries, secrets, health), _SECONDS
 
     async def auto_accept(self) -> bool:
         """Whether requests for a connection are accepted without asking: `autoAcceptConnections`, on by default."""
@@ -165,13 +173,16 @@ class Tenant:
         stored = await self.setting(PRINCIPAL_SETTINGS)
         if stored is None or not isinstance(stored["setting"], dict):
             return Preferences({}), _SECONDS
-        return Preferences(stored["setting"], stored["secrets"].get(EXTERNAL_SIGNING_URL, ())), _SECONDS
+        return Preferences(stored["setting"], Secrets.read(stored, EXTERNAL_SIGNING_URL)), _SECONDS
 
     async def setting(self, key: str) -> dict[str, Any] | None:
-        """The setting's stored form: `{"setting": ..., "secrets": {entry id: [secret]}}`."""
+        """The setting's stored form, see `opened`; None where it is not set."""
         record = await self.records.get(Setting, key)
-        if record is None:
-            return None
+        return None if record is None else self.opened(record)
+
+    def opened(self, record: Setting) -> dict[str, Any]:
+        """What a setting holds: `{"setting": ..., "secrets": {entry id: [secret]}, "former": {entry id: [{"secrets",
+        "until"}]}}`."""
         stored: dict[str, Any] = orjson.loads(self.records.open(record.value, record.key))
         return stored
 

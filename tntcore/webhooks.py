@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import orjson
 import re2
 
+from tntcore.envelope.keys import PrivateKey
+from tntcore.envelope.signatures import sign_bytes
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message, decorator_keys
 from tntcore.messaging.types import spellings
@@ -202,47 +204,161 @@ def _invalid(detail: str) -> Problem:
     return Problem(400, "setting-invalid", detail)
 
 
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
+_HOUR = 3_600_000  # milliseconds
+_DISABLED_AFTER = 5 * 24 * _HOUR
+_LONGEST_GAP = 36 * _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an entry's calls fare, of which nothing is kept while they succeed. Times in milliseconds since 1970.
+
+    Attributes:
+        since: of the failure since which nothing has succeeded.
+        last: of the latest failure, give or take an hour.
+        disabled_at: 0 where it is called. reason: `http-410`, or `failing`.
+    """
+
+    since: int
+    last: int
+    disabled_at: int = 0
+    reason: str = ""
+
+
+def after_failure(before: Health | None, status: int, now: int) -> Health | None:
+    """What a failed call makes of an entry; None where that need not be written down.
+
+    Five days of nothing but failures disable it, and the answer 410 at once. Failures more than 36 hours apart, which
+    is longer than between two attempts at one delivery, say nothing of the time between them.
+    """
+    if before is not None and before.disabled_at:
+        return None
+    if status == 410:
+        return Health(before.since if before else now, now, now, "http-410")
+    if before is None or now - before.last > _LONGEST_GAP:
+        return Health(now, now)
+    if now - before.since >= _DISABLED_AFTER:
+        return Health(before.since, now, now, "failing")
+    return Health(before.since, now) if now - before.last > _HOUR else None
+
+
+# What the keys of Standard Webhooks 1.0.0 begin with, each followed by base64: a secret, and a key pair's two halves.
+_SECRET_PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+OVERLAP = 24 * 3_600_000  # milliseconds that a secret stays valid after another has taken its place
+_MAX_FORMER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What an entry's calls are signed with.
+
+    Attributes:
+        current: a `whsec_...`, and a `whsk_...` where there are `v1a` signatures.
+        former: those before, the latest first, each set with the time until which it is valid.
+    """
+
+    current: Sequence[str] = field(repr=False)
+    former: Sequence[tuple[int, Sequence[str]]] = field(default=(), repr=False)
+
+    @staticmethod
+    def read(stored: Mapping[str, Any], name: str) -> Secrets:
+        """Those of the entry `name` in a setting as it is stored."""
+        former = stored.get("former", {}).get(name, ())
+        return Secrets(stored["secrets"].get(name, ()), tuple((old["until"], old["secrets"]) for old in former))
+
+    def valid(self, now: int) -> list[str]:
+        """All that sign at `now` (milliseconds)."""
+        return [*self.current, *(secret for until, secrets in self.former if until > now for secret in secrets)]
+
+    def rotated(self, random: Callable[[int], bytes], now: int) -> Secrets:
+        """New ones of the same kinds; the current ones are valid for `OVERLAP` more. At most three sets are kept beside
+        the current one."""
+        former = [(until, secrets) for until, secrets in self.former if until > now]
+        current = [_new(secret.partition("_")[0] + "_", random) for secret in self.current]
+        return Secrets(current, ((now + OVERLAP, self.current), *former)[:_MAX_FORMER])
+
+    @property
+    def shown(self) -> str:
+        """The secret for who checks `v1`."""
+        return next(secret for secret in self.current if secret.startswith(_SECRET_PREFIX))
+
+    @property
+    def public_key(self) -> str | None:
+        """The key for who checks `v1a`: `whpk_...`."""
+        return next((public_key(secret) for secret in self.current if secret.startswith(_PRIVATE_PREFIX)), None)
 
 
 def new_secret(random: Callable[[int], bytes]) -> str:
     """A new signing secret: `whsec_` and 32 random bytes in base64 (Standard Webhooks 1.0.0, "Signature scheme")."""
-    return _SECRET_PREFIX + base64.b64encode(random(32)).decode()
+    return _new(_SECRET_PREFIX, random)
+
+
+def new_secrets(random: Callable[[int], bytes]) -> list[str]:
+    """What a new entry is signed with: a `whsec_...` for `v1`, and a `whsk_...` for `v1a`."""
+    return [_new(_SECRET_PREFIX, random), _new(_PRIVATE_PREFIX, random)]
+
+
+def _new(prefix: str, random: Callable[[int], bytes]) -> str:
+    return prefix + base64.b64encode(random(32)).decode()
+
+
+def public_key(private: str) -> str:
+    """`whpk_` and the Ed25519 public key of a `whsk_...`, in base64."""
+    return _PUBLIC_PREFIX + base64.b64encode(_private_key(private).public.raw).decode()
 
 
 def sign(secrets: Sequence[str], msg_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a signed delivery (Standard Webhooks 1.0.0, "Signature scheme"): HMAC-SHA256 over
+    """The headers of a signed delivery (Standard Webhooks 1.0.0, "Signature scheme"): signatures over
     `msg_id.timestamp.body` by each secret, so that a secret can be exchanged while both are valid.
 
     Args:
-        secrets: `whsec_...`; one or more.
+        secrets: one or more: `whsec_...` makes a `v1` signature, HMAC-SHA256, and `whsk_...`, an Ed25519 private key of
+            32 bytes, a `v1a` one.
         msg_id: the same at every attempt; without a dot.
         timestamp: of this attempt, in seconds since 1970.
 
     Raises:
-        ValueError: no secret, a secret that is not 24 to 64 bytes in base64, or a dot in `msg_id`.
+        ValueError: no secret, a `whsec_` that is not 24 to 64 bytes in base64 or a `whsk_` that is not 32, or a dot in
+            `msg_id`.
     """
     if not secrets:
         raise ValueError("no secret to sign with")
     if not msg_id or "." in msg_id:
         raise ValueError("a webhook-id is not empty and has no dot")
     signed = f"{msg_id}.{timestamp}.".encode() + body
-    signatures = (base64.b64encode(hmac.digest(_key(secret), signed, "sha256")).decode() for secret in secrets)
     return {
         "webhook-id": msg_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
     }
 
 
+def _signature(secret: str, signed: bytes) -> str:
+    if secret.startswith(_PRIVATE_PREFIX):
+        return "v1a," + base64.b64encode(sign_bytes(signed, _private_key(secret))).decode()
+    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, "sha256")).decode()
+
+
 def _key(secret: str) -> bytes:
-    try:
-        key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
-    except ValueError:
-        key = b""
-    if not secret.startswith(_SECRET_PREFIX) or not 24 <= len(key) <= 64:
+    key = _decoded(secret, _SECRET_PREFIX)
+    if not 24 <= len(key) <= 64:
         raise ValueError("a webhook secret is whsec_ and 24 to 64 bytes in base64")
     return key
+
+
+def _private_key(secret: str) -> PrivateKey:
+    key = _decoded(secret, _PRIVATE_PREFIX)
+    if len(key) != 32:
+        raise ValueError("a webhook's private key is whsk_ and 32 bytes in base64")
+    return PrivateKey("Ed25519", key)
+
+
+def _decoded(secret: str, prefix: str) -> bytes:
+    """What follows the prefix; b"" where it is none of that."""
+    try:
+        return base64.b64decode(secret.removeprefix(prefix), validate=True) if secret.startswith(prefix) else b""
+    except ValueError:
+        return b""
 
 
 def delivery_body(
@@ -252,7 +368,7 @@ def delivery_body(
     to_did: str | None,
     action_uuid: str | None,
     event_uuid: str,
-    asset_uuid: str,
+    asset_uuid: str | None,
     asset_data_uuids: Sequence[str],
     contact_uuid: str | None,
     connection_uuid: str | None,

@@ -33,8 +33,8 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row, Table
-from tntcore.tenants import DIDCOMM_WEBHOOK, Tenant
-from tntcore.webhooks import delivery_body, new_secret, select, sign
+from tntcore.tenants import DIDCOMM_WEBHOOK, Tenant, Webhooks
+from tntcore.webhooks import Secrets, delivery_body, new_secrets, read_entries, select, sign
 
 Call = Callable[[], object]
 _URL = "http://127.0.0.1:10002/devstoreaccount1"
@@ -60,11 +60,9 @@ class _KnownKey:
 
 
 class _KnownTenant(Tenant):
-    async def setting(self, key: str) -> dict[str, Any] | None:
-        return {
-            "setting": [{"id": "e", "url": "https://receiver.example/hook", "match": "basicmessage"}],
-            "secrets": {"e": [new_secret(os.urandom)]},
-        }
+    async def _load_webhooks(self, key: str) -> tuple[Webhooks, float]:
+        entries = read_entries([{"id": "e", "url": "https://receiver.example/hook", "match": "basicmessage"}])
+        return Webhooks(entries, {"e": Secrets(new_secrets(os.urandom))}), 3_600
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -115,7 +113,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
     accepted = _batch_answer(_ROWS)
     inbound_item = orjson.dumps({"id": uuid, "p": principal, "o": "connection", "u": scope, "e": packed.decode()})
     item = orjson.dumps(relay_item(principal, delivery, stored, sealed))
-    secret = (await tenant.webhooks(DIDCOMM_WEBHOOK)).secrets["e"]
+    secret = (await tenant.webhooks(DIDCOMM_WEBHOOK)).secrets["e"].valid(now)
 
     def body() -> bytes:
         return delivery_body(

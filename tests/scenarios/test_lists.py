@@ -241,7 +241,7 @@ async def test_messages_of_a_deleted_contact_are_refused(stack: Stack, pair: tup
     delivery = await stack.eventually(refused)
     assert (delivery["status"], delivery["responseStatus"], delivery["error"]) == ("PENDING", 404, "http-404")
     shown = await acme.get(f"delivery/{delivery['uuid']}")
-    assert shown["failures"][0]["answer"]["type"] == "urn:tnt:problem:recipient-unknown"
+    assert shown["log"][0]["answer"]["type"] == "urn:tnt:problem:recipient-unknown"
     assert len(hook.got) == 1
 
 

@@ -292,7 +292,7 @@ async def test_attempts_go_on_counting_after_a_sweep(stack: Stack, foreign: Fore
         assert await stack.app.sweep.run() >= 1
     await hook.count(4)
     shown = await foreign.client.get(f"delivery/{delivery.uuid}")
-    assert [failure["number"] for failure in shown["failures"]][:3] == [1, 2, 3]
+    assert [failure["number"] for failure in shown["log"]][:3] == [1, 2, 3]
 
 
 async def poison(stack: Stack, queue: str, content: bytes) -> str:

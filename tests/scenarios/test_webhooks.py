@@ -180,7 +180,7 @@ async def test_failures_are_tried_again_and_shown(foreign: Foreign, receiver: Re
         assert (hit["status"], hit["type"]) == ("PENDING", BASIC)
         assert hit["nextAttemptAt"] > hit["updatedAt"]
         shown = await client.get(f"delivery/{hit['uuid']}")
-        [failure] = shown["failures"]
+        [failure] = shown["log"]
         assert failure["number"] == 1
         if name == "nobody":
             assert (failure["responseStatus"], failure["error"], failure["answer"]) == (None, "connect", None)
@@ -208,11 +208,12 @@ async def test_failures_are_tried_again_and_shown(foreign: Foreign, receiver: Re
     shown = await client.get(f"delivery/{hits['once']['uuid']}")
     assert (shown["status"], shown["attempts"], shown["responseStatus"]) == ("DELIVERED", 2, 200)
     assert (shown["error"], shown["nextAttemptAt"]) == (None, None)
-    assert len(shown["failures"]) == 1
+    assert [(attempt["number"], attempt["responseStatus"]) for attempt in shown["log"]] == [(1, 500), (2, 200)]
+    assert [attempt["answer"] for attempt in shown["log"]] == [receiver.text] * 2
     for name in ("gone", "nobody"):
         shown = await client.get(f"delivery/{hits[name]['uuid']}")
         assert (shown["status"], shown["error"], shown["attempts"]) == ("FAILED", "webhook-removed", 2)
-        assert [failure["error"] for failure in shown["failures"]][1:] == ["webhook-removed"]
+        assert [failure["error"] for failure in shown["log"]][1:] == ["webhook-removed"]
     found = await client.get("delivery?status=FAILED")
     assert {hit["webhookId"] for hit in found["hits"]} == {"gone", "nobody"}
 
@@ -239,19 +240,32 @@ async def test_secrets_are_shown_once_and_kept(stack: Stack) -> None:
     client = await stack.register("Secretive")
     saved = await client.post(SETTING, {"setting": [{"url": "https://example.com/a"}]}, 200)
     [entry] = saved["setting"]
-    assert entry == {"id": entry["id"], "url": "https://example.com/a", "method": "POST", "match": ".*", "headers": {}}
+    assert entry == {
+        "id": entry["id"],
+        "url": "https://example.com/a",
+        "method": "POST",
+        "match": ".*",
+        "headers": {},
+        "publicKey": entry["publicKey"],
+        "status": "ACTIVE",
+        "failingSince": None,
+        "disabledAt": None,
+        "disabledBy": None,
+    }
+    assert entry["publicKey"].startswith("whpk_")
     secret = saved["secrets"][entry["id"]]
     assert secret.startswith("whsec_")
     read = await client.call("GET", SETTING)
     assert read.json()["setting"] == [entry]
     assert b"whsec_" not in read.body
+    assert b"whsk_" not in read.body + orjson.dumps(saved)
     for method in ("PUT", "POST"):
         kept = await client.call(method, SETTING, {"setting": [{**entry, "url": "https://example.com/b"}]})
         assert kept.status == 200
         assert "secrets" not in kept.json()
         assert b"whsec_" not in kept.body
     tenant = await client.tenant()
-    assert (await tenant.webhooks("DIDCOMM_WEBHOOK")).secrets == {entry["id"]: [secret]}
+    assert (await tenant.webhooks("DIDCOMM_WEBHOOK")).secrets[entry["id"]].shown == secret
     renewed = await client.post(SETTING, {"setting": [{"url": "https://example.com/b"}]}, 200)
     assert list(renewed["secrets"]) == [renewed["setting"][0]["id"]] != [entry["id"]]
     assert renewed["createdAt"] == saved["createdAt"]

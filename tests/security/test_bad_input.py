@@ -70,7 +70,7 @@ async def client(stack: Stack) -> Client:
     saved = await client.webhook()
     tenant = await client.tenant()
     for secrets in (await tenant.webhooks("DIDCOMM_WEBHOOK")).secrets.values():
-        SECRETS.update(secret.removeprefix("whsec_") for secret in secrets)
+        SECRETS.update(secret.partition("_")[2] for secret in secrets.current)
     assert saved.got == []
     return client
 

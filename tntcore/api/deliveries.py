@@ -1,4 +1,4 @@
-"""`/delivery`: webhooks and outbound messages on their way."""
+"""`/delivery`: webhooks and outbound messages on their way, every attempt at them, and sending them again."""
 
 from __future__ import annotations
 
@@ -6,38 +6,119 @@ from typing import Any
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.messages import shown
-from tntcore.api.views import entity, filters, found, iso, listing
-from tntcore.records import Attempt, Delivery
+from tntcore.api.views import entity, filters, found, iso, listing, since, text, until
+from tntcore.errors import Problem
+from tntcore.pipeline.replay import BY_DEFAULT, STATUSES, Replays
+from tntcore.records import Attempt, Delivery, Replay
+from tntcore.storage.repository import Repository
+
+_MAX_ATTEMPTS = 500
+# All but what is large, and what no list shows.
+_COLUMNS = (
+    "status", "createdAt", "updatedAt", "kind", "type", "messageUuid", "actionUuid", "connectionUuid", "contactUuid",
+    "entryId", "attempts", "responseStatus", "duration", "error", "nextAttemptAt", "replayedAt",
+)  # fmt: skip
+
+
+class DeliveryRoutes:
+    def __init__(self, replays: Replays) -> None:
+        self._replays = replays
+        self.routes = [
+            Route("GET", "delivery", list_),
+            Route("GET", "delivery/{uuid}", read),
+            Route("POST", "delivery/{uuid}/replay", self.replay, creates=True),
+            Route("POST", "delivery/replay", self.replay_all, creates=True),
+            Route("GET", "delivery/replay/{uuid}", read_replay),
+        ]
+
+    async def replay(self, call: Call) -> Response:
+        """Sends a delivery again: answers it as it then is. One that is on its way, or was sent again within the last
+        minute, is not."""
+        records = call.tenant.records
+        delivery = await found(records, Delivery, call.arguments["uuid"])
+        await self._replays.one(call.tenant, delivery)
+        return answer(await shown_delivery(records, await found(records, Delivery, delivery.uuid)))
+
+    async def replay_all(self, call: Call) -> Response:
+        """`{since, until?, status?, webhookId?}`: has deliveries of messages since a time sent again, by default those
+        that failed or were withheld. 202; `GET /delivery/replay/{uuid}` tells how far it is."""
+        body = call.request.object()
+        if not body.get("since"):
+            raise Problem(400, "since-invalid", "Send {since: a time such as 2026-01-31T12:00:00Z, or a sequence}.")
+        end = until(body.get("until")) or until(iso(call.services.now() + 1_000))
+        asked = body.get("status")
+        statuses = BY_DEFAULT if asked is None else [asked] if isinstance(asked, str) else asked
+        if not isinstance(statuses, list | tuple) or not statuses or any(item not in STATUSES for item in statuses):
+            raise Problem(
+                400, "status-invalid", f"status has to be one of {', '.join(STATUSES)}, or a list of some of them."
+            )
+        entry_id = text(body.get("webhookId"), "webhookId", maximum=64)
+        replay = await self._replays.start(call.tenant, since(body["since"]), end, sorted(set(statuses)), entry_id)
+        return Response(202, answer(_replay(replay)).body)
 
 
 async def list_(call: Call) -> Response:
+    """Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test),
+    `webhookId`, and `since` and `until` (a time, or a `sequence`), of when the message was received or sent."""
     where, parameters = filters(
-        call, {"status": "status", "action": "actionUuid", "message": "messageUuid", "kind": "kind"}
+        call,
+        {
+            "status": "status",
+            "action": "actionUuid",
+            "message": "messageUuid",
+            "contact": "contactUuid",
+            "connection": "connectionUuid",
+            "kind": "kind",
+            "webhookId": "entryId",
+        },
     )
-    return await listing(call, Delivery, _view, where=where, parameters=parameters)
+    query = call.request.query
+    start, end = since(query.get("since")), until(query.get("until"))
+    return await listing(
+        call, Delivery, _view, where=where, parameters=parameters, start=start, end=end, columns=_COLUMNS
+    )
 
 
 async def read(call: Call) -> Response:
-    """A delivery, with each attempt that failed."""
+    """A delivery, with each attempt at it."""
     records = call.tenant.records
-    delivery = await found(records, Delivery, call.arguments["uuid"])
-    attempts = (await records.list(Attempt, limit=100, under=f"{delivery.uuid}.")).records
-    return answer(
-        {
-            **_view(delivery),
-            "failures": [
-                {
-                    "number": int(attempt.uuid.rpartition(".")[2]),
-                    "at": iso(attempt.created_at),
-                    "responseStatus": attempt.response_status or None,
-                    "duration": attempt.duration,
-                    "error": attempt.error,
-                    "answer": shown(records.open(attempt.answer, attempt.key)) if attempt.answer else None,
-                }
-                for attempt in attempts
-            ],
-        }
-    )
+    return answer(await shown_delivery(records, await found(records, Delivery, call.arguments["uuid"])))
+
+
+async def read_replay(call: Call) -> Response:
+    return answer(_replay(await found(call.tenant.records, Replay, call.arguments["uuid"])))
+
+
+async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, Any]:
+    """A delivery, and under `log` each attempt at it, with the first 20 kB of what was answered."""
+    rows = (await records.list(Attempt, limit=_MAX_ATTEMPTS, under=f"{delivery.uuid}.")).records
+    log = [
+        _attempt(
+            int(row.uuid.rpartition(".")[2]),
+            row.created_at,
+            row.response_status,
+            row.duration,
+            row.error,
+            records.open(row.answer, row.key) if row.answer else b"",
+        )
+        for row in rows
+    ]
+    if delivery.status == "DELIVERED":
+        opened = records.open(delivery.answer, delivery.key) if delivery.answer else b""
+        status, took = delivery.response_status, delivery.duration
+        log.append(_attempt(delivery.attempts, delivery.updated_at, status, took, "", opened))
+    return {**_view(delivery), "log": sorted(log, key=lambda attempt: int(attempt["number"]))}
+
+
+def _attempt(number: int, at: int, status: int, duration: int, error: str, body: bytes) -> dict[str, Any]:
+    return {
+        "number": number,
+        "at": iso(at),
+        "responseStatus": status or None,
+        "duration": duration,
+        "error": error or None,
+        "answer": shown(body) if body else None,
+    }
 
 
 def _view(delivery: Delivery) -> dict[str, Any]:
@@ -45,19 +126,25 @@ def _view(delivery: Delivery) -> dict[str, Any]:
         delivery,
         kind=delivery.kind,
         type=delivery.type,
-        messageUuid=delivery.message_uuid,
+        messageUuid=delivery.message_uuid or None,
         actionUuid=delivery.action_uuid or None,
         connectionUuid=delivery.connection_uuid or None,
+        contactUuid=delivery.contact_uuid or None,
         webhookId=delivery.entry_id or None,
         attempts=delivery.attempts,
         responseStatus=delivery.response_status or None,
         duration=delivery.duration or None,
         error=delivery.error or None,
         nextAttemptAt=iso(delivery.next_attempt_at) if delivery.status == "PENDING" else None,
+        replayedAt=iso(delivery.replayed_at) if delivery.replayed_at else None,
     )
 
 
-ROUTES = [
-    Route("GET", "delivery", list_),
-    Route("GET", "delivery/{uuid}", read),
-]
+def _replay(replay: Replay) -> dict[str, Any]:
+    return entity(
+        replay,
+        deliveryStatus=replay.statuses,
+        webhookId=replay.entry_id or None,
+        replayed=replay.replayed,
+        skipped=replay.skipped,
+    )

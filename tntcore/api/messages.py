@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import base64
-import uuid
-from datetime import datetime
 from typing import Any
 
 import orjson
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, filters, found, listing
+from tntcore.api.views import entity, filters, found, listing, since
 from tntcore.custody import CustodyError
-from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes
 from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
-
-_OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the millisecond
 
 
 async def list_(call: Call) -> Response:
@@ -45,7 +40,7 @@ async def list_(call: Call) -> Response:
             ranges.append(f"( type ge @prefix{number} and type lt @behind{number} )")
             parameters |= {f"prefix{number}": spelling, f"behind{number}": spelling + "\uffff"}
         where += (" and " if where else "") + f"( {' or '.join(ranges)} )"
-    start = _since(call.request.query.get("since", ""))
+    start = since(call.request.query.get("since", ""))
 
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
@@ -155,22 +150,6 @@ def shown(body: bytes) -> Any:
         return body.decode() or None
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(body).decode()}
-
-
-def _since(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        milliseconds = uuid.UUID(text).int >> 80
-    except ValueError:
-        try:
-            milliseconds = round(datetime.fromisoformat(text).timestamp() * 1000)
-        except ValueError:
-            raise Problem(
-                400, "since-invalid", "since has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
-            ) from None
-    hexadecimal = f"{max(milliseconds - _OVERLAP, 0):012x}"
-    return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
 
 
 ROUTES = [

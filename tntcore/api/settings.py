@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import orjson
 
+from tntcore.api.deliveries import shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, found
+from tntcore.api.views import entity, found, iso
 from tntcore.errors import Problem
+from tntcore.messaging.message import Message
+from tntcore.pipeline.calls import call_entry
 from tntcore.preferences import EXTERNAL_SIGNING_URL, read_preferences
-from tntcore.records import Setting
+from tntcore.records import Delivery, Setting
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
-from tntcore.webhooks import new_secret, read_entries
+from tntcore.webhooks import (
+    OVERLAP,
+    Health,
+    Secrets,
+    delivery_body,
+    new_secret,
+    new_secrets,
+    read_entries,
+)
+
+TEST: Final = "urn:tnt:webhook-test"
 
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
+_MAX_RACES = 5
 
 
 async def read(call: Call) -> Response:
     """`{key, setting}`; webhook secrets are not shown again."""
     key = _key(call)
     record = await found(call.tenant.records, Setting, key)
-    stored = await call.tenant.setting(key)
-    return answer(_view(record, stored["setting"] if stored else None))
+    return answer(_view(record, call.tenant.opened(record)))
 
 
 async def save(call: Call) -> Response:
     """`{setting: ...}`. A webhook setting is a list of `{url, method?, match?, headers?, id?}`; `PRINCIPAL_SETTINGS` is
-    an object, see `read_preferences`.
+    an object, see `read_preferences`. Entries that were disabled are enabled by it.
 
     The answer shows each entry's id, and `secrets` those of entries that are new, or that of an `externalSigningUrl`
     that is: keep them, they are shown this once.
@@ -38,40 +52,169 @@ async def save(call: Call) -> Response:
     body = call.request.object()
     if "setting" not in body:
         raise Problem(400, "setting-invalid", "Send {setting: ...}.")
-    records, now = call.tenant.records, call.services.now()
-    before = await records.get(Setting, key)
-    stored = await call.tenant.setting(key) if before else None
-    value, secrets, shown = body["setting"], {}, {}
-    known: dict[str, Any] = stored["secrets"] if stored else {}
+    given = body["setting"]
+    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7)
     if key == PRINCIPAL_SETTINGS:
-        value = read_preferences(value, call.services.egress.check)
-        named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in value else []
-        if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != value[EXTERNAL_SIGNING_URL]:
-            # Who signed until now could else call the new signer in our name.
-            known = {}
-    else:
-        entries = read_entries(value, new_id=call.services.uuid7)
-        value = [entry.saved() for entry in entries]
-        named = [entry.id for entry in entries]
-    for name in named:
-        secrets[name] = known.get(name) or [new_secret(call.services.random)]
-        if name not in known:
-            shown[name] = secrets[name][0]
+        given = read_preferences(given, call.services.egress.check)
+    before = await call.tenant.records.get(Setting, key)
+    shown: dict[str, str] = {}
+    for _ in range(_MAX_RACES):
+        stored = call.tenant.opened(before) if before else None
+        known: dict[str, Any] = stored["secrets"] if stored else {}
+        if key == PRINCIPAL_SETTINGS:
+            named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in given else []
+            if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != given[EXTERNAL_SIGNING_URL]:
+                # Who signed until now could else call the new signer in our name.
+                known = {}
+        else:
+            given = [entry.saved() for entry in entries]
+            named = [entry.id for entry in entries]
+        new = {name: _new(key, call) for name in named if name not in known}
+        former = stored.get("former", {}) if stored else {}
+        value = {
+            "setting": given,
+            "secrets": {name: new.get(name) or known[name] for name in named},
+            "former": {name: former[name] for name in named if name in former and name not in new},
+        }
+        shown = {name: secrets[0] for name, secrets in new.items()}
+        record = _record(call, key, value, before)
+        if await _write(call, record, before):
+            return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
+        current = await call.tenant.records.get(Setting, key)
+        if before is None or current is None or current.value != before.value:
+            break
+        # What changed is only how its webhooks fared.
+        before = current
+    raise _changed()
+
+
+async def rotate_secret(call: Call) -> Response:
+    """Gives an entry new keys. `{secret, publicKey}` are shown, the secret this once; the ones before are valid, and
+    sign as well, until `formerValidUntil`, a day from now."""
+    key, name, now = _key(call), call.arguments["entry"], call.services.now()
+    for _ in range(_MAX_RACES):
+        before = await found(call.tenant.records, Setting, key)
+        stored = call.tenant.opened(before)
+        if name not in stored["secrets"]:
+            raise _no_entry(key, name)
+        secrets = Secrets.read(stored, name).rotated(call.services.random, now)
+        former = [{"secrets": list(old), "until": until} for until, old in secrets.former]
+        value = {
+            "setting": stored["setting"],
+            "secrets": {**stored["secrets"], name: list(secrets.current)},
+            "former": {**stored.get("former", {}), name: former},
+        }
+        record = replace(_record(call, key, value, before), health=before.health)
+        if await _write(call, record, before):
+            return answer(
+                {
+                    "key": key,
+                    "entry": name,
+                    "secret": secrets.shown,
+                    "publicKey": secrets.public_key,
+                    "formerValidUntil": iso(now + OVERLAP),
+                }
+            )
+    raise _changed()
+
+
+async def enable(call: Call) -> Response:
+    """Has a webhook called again that was disabled; what was withheld meanwhile is sent by a replay. The setting."""
+    key, name = _key(call), call.arguments["entry"]
+    for _ in range(_MAX_RACES):
+        before = await found(call.tenant.records, Setting, key)
+        stored = call.tenant.opened(before)
+        if key == PRINCIPAL_SETTINGS or all(entry["id"] != name for entry in stored["setting"]):
+            raise _no_entry(key, name)
+        health = {entry: state for entry, state in before.health.items() if entry != name}
+        record = replace(before, health=health)
+        if name not in before.health or await _write(call, record, before):
+            return answer(_view(record, stored))
+    raise _changed()
+
+
+async def test(call: Call) -> Response:
+    """Calls a webhook once, signed like any call, even if it is disabled. The delivery, with what was answered.
+
+    The call's type is `urn:tnt:webhook-test`; its body is that of a message or of a task, see `_test_body`.
+    """
+    key, name, services, records = _key(call), call.arguments["entry"], call.services, call.tenant.records
+    if key == PRINCIPAL_SETTINGS:
+        raise _no_entry(key, name)
+    call.tenant.settings_changed(key)
+    setting = await call.tenant.webhooks(key)
+    entry = setting.entry(name)
+    if entry is None:
+        raise _no_entry(key, name)
+    uuid, now = services.uuid7(), services.now()
+    attempted = await call_entry(services, setting, entry, uuid, _test_body(key, uuid), now)
+    unit, over = Unit(), services.now()
+    status = "FAILED" if attempted.error else "DELIVERED"
+    delivery = Delivery(uuid=uuid, status=status, kind="test", entry_id=name, type=TEST, created_at=now, updated_at=now)
+    unit.upsert(delivery.key, delivery.values())
+    await records.commit(unit)
+    outcome = Unit()
+    attempted.write(outcome, records, uuid, 1, status, over)
+    await records.commit(outcome)
+    return answer(await shown_delivery(records, await found(records, Delivery, uuid)))
+
+
+def _test_body(key: str, uuid: str) -> bytes:
+    """As `delivery_body` makes it of a message `{"@type", "@id"}`, or a task `{type, uuid, status}`."""
+    if key == TASK_WEBHOOK:
+        return orjson.dumps({"type": TEST, "uuid": uuid, "status": "TEST"})
+    return delivery_body(
+        Message.read(orjson.dumps({"@type": TEST, "@id": uuid})),
+        from_did=None,
+        to_did=None,
+        action_uuid=None,
+        event_uuid=uuid,
+        asset_uuid=None,
+        asset_data_uuids=[],
+        contact_uuid=None,
+        connection_uuid=None,
+        sequence=uuid,
+        authenticated=False,
+    )
+
+
+def _new(key: str, call: Call) -> list[str]:
+    random = call.services.random
+    return [new_secret(random)] if key == PRINCIPAL_SETTINGS else new_secrets(random)
+
+
+def _record(call: Call, key: str, value: dict[str, Any], before: Setting | None) -> Setting:
+    """The row that keeps `value`. Raises `Problem` 413."""
+    records, now = call.tenant.records, call.services.now()
     record = Setting(uuid=key, created_at=before.created_at if before else now, updated_at=now)
-    record.value = records.seal(orjson.dumps({"setting": value, "secrets": secrets}), record.key)
+    record.value = records.seal(orjson.dumps(value), record.key)
     if len(record.value) > _MAX_SEALED:
         raise Problem(413, "setting-too-large", f"A setting may have {_MAX_SEALED // 1000} kB.")
+    return record
+
+
+async def _write(call: Call, record: Setting, before: Setting | None) -> bool:
+    """Whether nobody was faster."""
     unit = Unit()
     if before is None:
         unit.create(record.key, record.values())
     else:
         unit.merge(record.key, record.values(), before.etag)
     try:
-        await records.commit(unit)
+        await call.tenant.records.commit(unit)
     except (Exists, Changed):
-        raise Problem(409, "setting-changed", "The setting was changed meanwhile. Read it and try again.") from None
-    call.tenant.settings_changed(key)
-    return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
+        return False
+    finally:
+        call.tenant.settings_changed(record.uuid)
+    return True
+
+
+def _changed() -> Problem:
+    return Problem(409, "setting-changed", "The setting was changed meanwhile. Read it and try again.")
+
+
+def _no_entry(key: str, name: str) -> Problem:
+    return Problem(404, "entry-unknown", f"{key} has no entry {name[:100]!r}; GET /settings/{key} shows them.")
 
 
 async def delete(call: Call) -> Response:
@@ -90,8 +233,29 @@ def _key(call: Call) -> str:
     return key
 
 
-def _view(record: Setting, value: Any) -> dict[str, Any]:
+def _view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
+    """The setting; of each webhook also its `status`, ACTIVE or DISABLED, and its `publicKey`."""
+    value = stored["setting"]
+    if record.uuid != PRINCIPAL_SETTINGS:
+        value = [
+            {
+                **entry,
+                "publicKey": Secrets.read(stored, entry["id"]).public_key,
+                **_health(Health(**record.health[entry["id"]]) if entry["id"] in record.health else None),
+            }
+            for entry in value
+        ]
     return entity(record, key=record.uuid, setting=value)
+
+
+def _health(health: Health | None) -> dict[str, Any]:
+    disabled = health is not None and health.disabled_at > 0
+    return {
+        "status": "DISABLED" if disabled else "ACTIVE",
+        "failingSince": iso(health.since) if health else None,
+        "disabledAt": iso(health.disabled_at) if health and disabled else None,
+        "disabledBy": health.reason if health and disabled else None,
+    }
 
 
 ROUTES = [
@@ -99,4 +263,7 @@ ROUTES = [
     Route("POST", "settings/{key}", save),
     Route("PUT", "settings/{key}", save),
     Route("DELETE", "settings/{key}", delete),
+    Route("POST", "settings/{key}/{entry}/rotate-secret", rotate_secret, creates=True),
+    Route("POST", "settings/{key}/{entry}/enable", enable),
+    Route("POST", "settings/{key}/{entry}/test", test, creates=True),
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -52,16 +54,25 @@ async def listing(
     where: str = "",
     parameters: Mapping[str, Any] | None = None,
     start: str = "",
+    end: str = "",
+    columns: Sequence[str] | None = None,
 ) -> Response:
     """One page of a noun, which ends early with the hit that makes it larger than 4 MB. `total.value` counts no further
-    than 1,000; `total.relation` is then `gte`."""
+    than 1,000; `total.relation` is then `gte`.
+
+    Args:
+        start, end: the uuid to start from, and the one to stop before.
+        columns: the columns to read; all where None.
+    """
     records = call.tenant.records
     limit = limit_of(call)
     token = call.request.query.get("next", "")
-    hits = await records.list(kind, limit=limit, start=token or start, where=where, parameters=parameters)
+    hits = await records.list(
+        kind, limit=limit, start=token or start, end=end, where=where, parameters=parameters, columns=columns
+    )
     total = len(hits.records)
     if hits.next is not None or token:
-        total = await records.count(kind, start=start, where=where, parameters=parameters)
+        total = await records.count(kind, start=start, end=end, where=where, parameters=parameters)
     views: list[orjson.Fragment] = []
     size, following = 0, hits.next
     for record in hits.records:
@@ -104,6 +115,37 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
             f"{name} has to be a text of at most {maximum} characters.",
         )
     return value
+
+
+_OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the millisecond
+
+
+def since(value: Any, name: str = "since") -> str:
+    """Where a list begins that has everything since a time, or since a `sequence` (a uuid of version 7); "" where none
+    is given. It overlaps by a few seconds, so that nothing is missed. Raises `Problem` 400."""
+    return _first_uuid(max(_moment(value, name) - _OVERLAP, 0)) if value else ""
+
+
+def until(value: Any, name: str = "until") -> str:
+    """Where a list ends that has everything before a time, or a `sequence`; "" where none is given."""
+    return _first_uuid(_moment(value, name)) if value else ""
+
+
+def _moment(value: Any, name: str) -> int:
+    with suppress(ValueError, AttributeError, TypeError):
+        return uuid.UUID(value).int >> 80
+    try:
+        return max(round(datetime.fromisoformat(value).timestamp() * 1000), 0)
+    except (ValueError, TypeError, OverflowError):
+        raise Problem(
+            400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
+        ) from None
+
+
+def _first_uuid(milliseconds: int) -> str:
+    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
+    hexadecimal = f"{milliseconds:012x}"
+    return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
 
 
 def filters(call: Call, columns: Mapping[str, str]) -> tuple[str, dict[str, str]]:

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from tntcore.egress import Answer, EgressError
 from tntcore.messaging.ids import time_of
+from tntcore.pipeline.lanes import INSURANCE, PATIENCE, Lanes, by_endpoint
 from tntcore.pipeline.outbox import GRACE, Item, Outbox
 from tntcore.pipeline.retry import read_retry_after
 from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.records import Attempt, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.repository import Repository
+from tntcore.storage.transactions import Value
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,8 @@ class Attempted:
         error: a stable code; "" on success.
         answer: the first bytes of what was answered.
         final: whether trying again is pointless.
+        slow: whether there was no answer, or none soon.
+        withheld: nothing was attempted, because its webhook is disabled.
     """
 
     status: int = 0
@@ -39,6 +44,8 @@ class Attempted:
     answer: bytes = b""
     retry_after: str | None = None
     final: bool = False
+    slow: bool = False
+    withheld: bool = False
 
     @staticmethod
     def answered(answer: Answer) -> Attempted:
@@ -47,17 +54,65 @@ class Attempted:
             status=answer.status,
             duration=round(answer.duration * 1000),
             error="" if ok else f"http-{answer.status}",
-            answer=b"" if ok else answer.body,
+            answer=answer.body,
             retry_after=answer.headers.get("retry-after"),
+            slow=answer.duration > PATIENCE,
         )
 
     @staticmethod
     def refused(error: EgressError) -> Attempted:
-        return Attempted(error=error.code)
+        return Attempted(error=error.code, slow=True)
 
     @staticmethod
     def failed_for_good(code: str) -> Attempted:
         return Attempted(error=code, final=True)
+
+    @staticmethod
+    def held_back() -> Attempted:
+        return Attempted(error="webhook-disabled", final=True, withheld=True)
+
+    def write(
+        self, unit: Unit, records: Repository, delivery: str, number: int, status: str, now: int, next_at: int = 0
+    ) -> None:
+        """Adds to the unit the attempt `number` at a delivery (uuid), which now has this status, and the next attempt
+        at `next_at`.
+
+        A first attempt that succeeds is one change of one row: there is a row of its own for an attempt that failed.
+        """
+        key = Delivery.row_key(delivery)
+        if self.withheld:
+            unit.merge(key, {"status": status, "error": self.error, "nextAttemptAt": 0, "updatedAt": now})
+            return
+        outcome: dict[str, Value] = {
+            "status": status,
+            "attempts": number,
+            "responseStatus": self.status,
+            "duration": self.duration,
+            "error": self.error,
+            "nextAttemptAt": next_at,
+            "updatedAt": now,
+        }
+        if self.answer and not self.error:
+            outcome["answer"] = records.seal(self.answer, key)
+        unit.merge(key, outcome)
+        if self.error:
+            failure = attempt_of(delivery, number, self.status, self.duration, self.error, now)
+            if self.answer:
+                failure.answer = records.seal(self.answer, failure.key)
+            unit.upsert(failure.key, failure.values())
+
+
+def attempt_of(delivery: str, number: int, response_status: int, duration: int, error: str, now: int) -> Attempt:
+    """The row of attempt `number` at a delivery (uuid)."""
+    return Attempt(
+        uuid=f"{delivery}.{number:02d}",
+        status="FAILED" if error else "DELIVERED",
+        response_status=response_status,
+        duration=duration,
+        error=error,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 class Ladder(Protocol):
@@ -73,16 +128,18 @@ class Attempts:
     Args:
         queue: where an item goes that is to be tried again.
         ladder: seconds until the next attempt.
+        lanes: which receivers are slow.
         also: adds to the unit of work that ends a delivery what else changes with it: (unit, item, status, now).
     """
 
     def __init__(
-        self, services: Services, outbox: Outbox, queue: str, ladder: Ladder, also: Also | None = None
+        self, services: Services, outbox: Outbox, queue: str, ladder: Ladder, lanes: Lanes, also: Also | None = None
     ) -> None:
         self._services = services
         self._outbox = outbox
         self._queue = queue
         self._ladder = ladder
+        self._lanes = lanes
         self._also = also
 
     async def run(self, items: Sequence[Item], call: Call, *, repeated: bool) -> None:
@@ -95,12 +152,38 @@ class Attempts:
         if repeated and len(items) > 1:
             await self._outbox.put_back(self._queue, [[item] for item in items])
             return
-        results = await asyncio.gather(
-            *(self._attempt(item, call, repeated=repeated) for item in items), return_exceptions=True
-        )
+        items = await self._sorted(items)
+        tasks = {asyncio.create_task(self._attempt(item, call, repeated=repeated)): item for item in items}
+        if not tasks:
+            return
+        try:
+            _, pending = await asyncio.wait(tasks, timeout=self._lanes.patience(items))
+            if pending and self._lanes.may_let_go():
+                slow = [tasks[task] for task in pending]
+                await self._outbox.put_back(self._queue, [slow], delay=INSURANCE)
+                for task in pending:
+                    self._lanes.let_go(task, tasks.pop(task))
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    async def _sorted(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Those items for which the others need not wait. What goes to a receiver that lately gave no answer, or none
+        soon, is put back, in a queue message for each; for later if too much is waiting for its answer."""
+        groups = by_endpoint(self._lanes, items)
+        random = int.from_bytes(self._services.random(4), "big") / 2**32
+        busy = {name: delay for name in groups if (delay := self._lanes.busy_for(name, random))}
+        for name, delay in busy.items():
+            self._services.meter.count(f"{self._queue}.busy")
+            await self._outbox.put_back(self._queue, [groups.pop(name)], delay=delay)
+        slow = [groups.pop(name) for name in self._lanes.slow_among(groups)]
+        await self._outbox.put_back(self._queue, slow)
+        return [item for group in groups.values() for item in group]
 
     async def _attempt(self, item: Item, call: Call, *, repeated: bool) -> None:
         tenant = await self._services.tenants.get(item["p"])
@@ -108,6 +191,7 @@ class Attempts:
             self._services.meter.count(f"{self._queue}.gone")
             return
         made: int = item.get("t", 0)
+        before = 0
         now = self._services.now()
         # One that waited that long may have been put on its way a second time by the sweeper.
         if repeated or item.get("again") or now - time_of(item["d"]) > GRACE:
@@ -117,14 +201,18 @@ class Attempts:
             if delivery.attempts != made and delivery.next_attempt_at > now:
                 # Its next attempt is scheduled already, by another queue message.
                 return
-            made = delivery.attempts
+            made, before = delivery.attempts, delivery.replayed_from or 0
         number = made + 1
-        delay = await self.once(tenant, item, call, number)
+        delay = await self.once(tenant, item, call, number, before=before)
         if delay is not None:
             await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)
 
-    async def once(self, tenant: Tenant, item: Item, call: Call, number: int) -> int | None:
-        """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none."""
+    async def once(self, tenant: Tenant, item: Item, call: Call, number: int, *, before: int = 0) -> int | None:
+        """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none.
+
+        Args:
+            before: attempts that do not count on the ladder: those before it was sent again by hand.
+        """
         try:
             attempted = await call(tenant, item, self._services.now())
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
@@ -133,9 +221,12 @@ class Attempts:
             log.error("attempt at delivery %s broke off: %s at\n%s", item["d"], type(error).__name__, where)  # noqa: TRY400
             self._services.meter.count(f"{self._queue}.internal")
             attempted = Attempted(error="internal")
-        delay = self._next(number, attempted)
+        if attempted.slow:
+            self._lanes.mark_slow(item)
+        delay = self._next(number - before, attempted)
         await self._record(tenant, item, attempted, number, delay)
-        self._services.meter.count(f"{self._queue}.{'failed' if attempted.error else 'delivered'}")
+        outcome = "withheld" if attempted.withheld else "failed" if attempted.error else "delivered"
+        self._services.meter.count(f"{self._queue}.{outcome}")
         return delay
 
     def _next(self, number: int, attempted: Attempted) -> int | None:
@@ -147,33 +238,11 @@ class Attempts:
 
     async def _record(self, tenant: Tenant, item: Item, attempted: Attempted, number: int, delay: int | None) -> None:
         now = self._services.now()
-        status = "DELIVERED" if not attempted.error else "PENDING" if delay is not None else "FAILED"
+        failed = "WITHHELD" if attempted.withheld else "FAILED"
+        status = "DELIVERED" if not attempted.error else "PENDING" if delay is not None else failed
         unit = Unit()
-        unit.merge(
-            Delivery.row_key(item["d"]),
-            {
-                "status": status,
-                "attempts": number,
-                "responseStatus": attempted.status,
-                "duration": attempted.duration,
-                "error": attempted.error,
-                "nextAttemptAt": now + delay * 1000 if delay is not None else 0,
-                "updatedAt": now,
-            },
-        )
-        if attempted.error:
-            failure = Attempt(
-                uuid=f"{item['d']}.{number:02d}",
-                status="FAILED",
-                response_status=attempted.status,
-                duration=attempted.duration,
-                error=attempted.error,
-                created_at=now,
-                updated_at=now,
-            )
-            if attempted.answer:
-                failure.answer = tenant.records.seal(attempted.answer, failure.key)
-            unit.upsert(failure.key, failure.values())
+        next_at = now + delay * 1000 if delay is not None else 0
+        attempted.write(unit, tenant.records, item["d"], number, status, now, next_at)
         if status != "PENDING" and self._also:
             self._also(unit, item, status, now)
         tasks = []

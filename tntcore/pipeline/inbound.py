@@ -36,7 +36,7 @@ from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, attached_item, delivery_uuid, relay_item
 from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
 from tntcore.pipeline.receipt import Receipt, assets_of
-from tntcore.pipeline.relay import redeliver
+from tntcore.pipeline.redeliver import redeliver
 from tntcore.pipeline.strangers import write_to
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.protocols.registry import PROTOCOLS, decide
@@ -548,6 +548,7 @@ class Inbound:
                 message_uuid=stored.uuid,
                 action_uuid=stored.action_uuid,
                 connection_uuid=stored.connection_uuid,
+                contact_uuid=stored.contact_uuid,
                 entry_id=entry.id,
                 type=message.type,
                 next_attempt_at=now,

@@ -23,6 +23,7 @@ from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.pipeline.attempts import Attempted, Attempts
+from tntcore.pipeline.lanes import Lanes
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
 from tntcore.pipeline.strangers import peer_of
@@ -47,7 +48,8 @@ _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wai
 class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
-        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, write_outcome)
+        self._lanes = Lanes(lambda item: f"{item['p']}/{item.get('n') or item['d']}")
+        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, self._lanes, write_outcome)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
@@ -56,6 +58,9 @@ class Outbound:
             await self._drain(message["drain"]["p"], message["drain"]["n"])
         else:
             await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
+
+    async def close(self) -> None:
+        await self._lanes.close()
 
     async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
         await drain(self._services, principal, connection, delay=delay)

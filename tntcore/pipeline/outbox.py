@@ -117,11 +117,11 @@ class Outbox:
             data = orjson.dumps(without_body(item))
         await queue.add(data)
 
-    async def put_back(self, queue: str, lists: Iterable[list[Item]]) -> None:
-        """Puts parts of a list back, each as a message of its own. Should that list come again, too, their records tell
-        what was attempted."""
+    async def put_back(self, queue: str, lists: Iterable[list[Item]], *, delay: int = 0) -> None:
+        """Puts parts of a list back, each as a message of its own, to be seen after `delay` seconds. Should that list
+        come again, too, their records tell what was attempted."""
         target = self._services.storage.queues[queue]
-        await asyncio.gather(*(target.put(_again(items)) for items in lists))
+        await asyncio.gather(*(target.put(_again(items), delay=delay) for items in lists))
 
     async def later(self, queue: str, item: Item, delay: int) -> None:
         """Puts one item back, alone, to be seen after `delay` seconds."""

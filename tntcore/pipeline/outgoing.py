@@ -102,6 +102,7 @@ async def write(
         message_uuid=message_uuid,
         action_uuid=action.uuid,
         connection_uuid=connection.uuid,
+        contact_uuid=connection.contact_uuid,
         type=read.type,
         next_attempt_at=now,
         created_at=now,

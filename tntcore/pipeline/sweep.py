@@ -1,4 +1,4 @@
-"""The timer: finds deliveries whose queue message was lost, and puts them on their way again."""
+"""The timer: finds deliveries, and replays, whose queue message was lost, and puts them on their way again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 from tntcore.connections import COMPLETED
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
-from tntcore.pipeline.relay import redeliver
+from tntcore.pipeline.redeliver import redeliver
+from tntcore.pipeline.replay import Replays
 from tntcore.records import Connection, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -21,10 +22,11 @@ _PAGE = 500
 
 
 class Sweep:
-    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound) -> None:
+    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound, replays: Replays) -> None:
         self._services = services
         self._outbox = outbox
         self._outbound = outbound
+        self._replays = replays
 
     async def run(self) -> int:
         """Goes through everything that is due; how many deliveries were put on their way again.
@@ -46,6 +48,11 @@ class Sweep:
                     # One principal's trouble is not the others'.
                     log.exception("the sweeper could not go through row %s", row.key)
                     errors.append(error)
+        try:
+            await self._replays.sweep()
+        except Exception as error:
+            log.exception("the sweeper could not go through the replays")
+            errors.append(error)
         if errors:
             raise ExceptionGroup(f"{len(errors)} rows could not be swept", errors)
         return found

@@ -84,13 +84,19 @@ class Repository:
         return Hits([kind.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None)
 
     async def count(
-        self, kind: type[R], *, start: str = "", where: str = "", parameters: Mapping[str, Any] | None = None
+        self,
+        kind: type[R],
+        *,
+        start: str = "",
+        end: str = "",
+        where: str = "",
+        parameters: Mapping[str, Any] | None = None,
     ) -> int:
-        """How many there are from the uuid `start` on, counted no further than `COUNT_CAP`."""
+        """How many there are from the uuid `start` to before `end`, counted no further than `COUNT_CAP`."""
         page = await self._storage.records.scan(
             self.principal,
             kind.row_key(start),
-            kind.KIND + END,
+            kind.row_key(end) if end else kind.KIND + END,
             limit=COUNT_CAP,
             where=where,
             parameters=parameters,

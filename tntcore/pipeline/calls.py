@@ -1,0 +1,124 @@
+"""One call of a webhook, signed; and what calls that fail do to their entry of the setting."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from tntcore import webhooks
+from tntcore.egress import EgressError
+from tntcore.pipeline.attempts import Attempted
+from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.tasks import task_deliveries, task_item
+from tntcore.records import Delivery, Setting
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.tenants import Tenant, Webhooks
+from tntcore.webhooks import Health, WebhookEntry, after_failure
+
+_TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
+_MAX_ANSWER = 20_000  # bytes kept of an answer
+_MAX_RACES = 5
+
+
+async def call_entry(
+    services: Services, setting: Webhooks, entry: WebhookEntry, delivery: str, body: bytes, now: int
+) -> Attempted:
+    """Calls an entry with `body` (JSON).
+
+    Args:
+        delivery: uuid, which is the `webhook-id`.
+        now: milliseconds since 1970, of this attempt.
+    """
+    signature = webhooks.sign(setting.secrets[entry.id].valid(now), delivery, now // 1000, body)
+    try:
+        answer = await services.egress.request(
+            entry.method,
+            entry.url,
+            headers={**entry.headers, "content-type": "application/json", **signature},
+            body=body,
+            max_answer=_MAX_ANSWER,
+            timeout=_TIMEOUT,
+        )
+    except EgressError as error:
+        return Attempted.refused(error)
+    return Attempted.answered(answer)
+
+
+class Watch:
+    """Writes down which entries fail, in the row of their setting: nothing is read or written while all goes well,
+    because the row was read for the setting itself."""
+
+    def __init__(self, services: Services, outbox: Outbox) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._under_way: set[str] = set()
+
+    async def saw(self, tenant: Tenant, key: str, entry_id: str, attempted: Attempted, *, first: bool) -> None:
+        """Takes note of how a call went.
+
+        Args:
+            first: it was the first attempt at its delivery. That one of those fails is not yet written down, for the
+                next attempt comes soon.
+        """
+        before = (await tenant.webhooks(key)).health.get(entry_id)
+        if before is None and (not attempted.error or (first and attempted.status != 410)):
+            return
+        if _after(before, attempted, self._services.now()) == before:
+            return
+        name = f"{tenant.uuid}/{key}/{entry_id}"
+        if name in self._under_way:
+            return
+        self._under_way.add(name)
+        try:
+            await self._change(tenant, key, entry_id, attempted)
+        finally:
+            self._under_way.discard(name)
+            tenant.settings_changed(key)
+
+    async def _change(self, tenant: Tenant, key: str, entry_id: str, attempted: Attempted) -> None:
+        for _ in range(_MAX_RACES):
+            record = await tenant.records.get(Setting, key)
+            if record is None:
+                return
+            before = Health(**record.health[entry_id]) if entry_id in record.health else None
+            now = self._services.now()
+            after = _after(before, attempted, now)
+            if after == before:
+                return
+            health = {name: state for name, state in record.health.items() if name != entry_id}
+            tasks: list[Delivery] = []
+            if after is not None:
+                health[entry_id] = asdict(after)
+                if after.disabled_at:
+                    tasks = await self._told(tenant, key, entry_id, after, now)
+            unit = Unit()
+            unit.merge(record.key, {"health": orjson.dumps(health).decode()}, record.etag)
+            for delivery in tasks:
+                unit.create(delivery.key, delivery.values())
+            try:
+                await tenant.records.commit(unit)
+            except Changed:
+                continue
+            if after is not None and after.disabled_at:
+                self._services.meter.count("relay.disabled")
+            for delivery in tasks:
+                await self._outbox.relay(task_item(tenant.uuid, delivery))
+            return
+
+    async def _told(self, tenant: Tenant, key: str, entry_id: str, after: Health, now: int) -> list[Delivery]:
+        """The calls by which the tenant hears of it: of all task webhooks but the one that is disabled."""
+        task: dict[str, Any] = {"type": "webhook", "uuid": entry_id, "status": "DISABLED", "error": after.reason}
+        tasks = await task_deliveries(tenant, {**task, "key": key}, source=self._services.uuid7(), now=now)
+        tasks = [delivery for delivery in tasks if delivery.entry_id != entry_id]
+        await self._outbox.mark(tenant.uuid, [delivery.uuid for delivery in tasks])
+        return tasks
+
+
+def _after(before: Health | None, attempted: Attempted, now: int) -> Health | None:
+    """What becomes of an entry's health: a call that succeeds mends all but what is disabled."""
+    if attempted.error:
+        return after_failure(before, attempted.status, now) or before
+    return before if before is not None and before.disabled_at else None

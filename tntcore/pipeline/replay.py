@@ -1,0 +1,194 @@
+"""Sending again by hand: one delivery, or all of some time.
+
+A replay of many is a record, `Replay`, and a queue message, `{"replay": {p, r}}` on queue `relay`, that does a part and
+puts itself again, so that neither a caller nor the other tenants wait for it. A crash repeats at most one part, in
+which what was sent again already is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import orjson
+
+from tntcore.errors import Problem
+from tntcore.pipeline.attempts import attempt_of
+from tntcore.pipeline.outbox import GRACE, Outbox
+from tntcore.pipeline.redeliver import redeliver
+from tntcore.records import Delivery, Message, Replay
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.storage import RELAY
+from tntcore.storage.transactions import Value
+from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
+
+STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
+BY_DEFAULT: Final = ("FAILED", "WITHHELD")
+_JUST: Final = 60_000  # milliseconds in which a delivery is not sent again twice
+_PART: Final = 100  # deliveries that are put on their way at once
+_PACE: Final = 1  # seconds from one part to the next
+_DUE: Final = "replay"  # partition of the due table
+
+
+class Replays:
+    def __init__(self, services: Services, outbox: Outbox) -> None:
+        self._services = services
+        self._outbox = outbox
+
+    async def one(self, tenant: Tenant, delivery: Delivery) -> bool:
+        """Sends a delivery again, with the same `webhook-id`, or as the same message packed anew, from the first step
+        of its ladder. False if it is on its way, or was sent again within the last minute: then nothing is done.
+
+        Raises:
+            Problem: 409 where it could not arrive: `webhook-disabled`, `webhook-removed`, `connection-ended`,
+                `message-erased`; or `delivery-not-replayable` for a test.
+        """
+        _read_anew(tenant)
+        return await self._again(tenant, delivery, self._services.now() - _JUST)
+
+    async def start(self, tenant: Tenant, since: str, until: str, statuses: Sequence[str], entry_id: str) -> Replay:
+        """Has all deliveries of one of the statuses, with `since` <= uuid < `until`, sent again. Those that could not
+        arrive are skipped.
+
+        Args:
+            entry_id: of the webhook whose deliveries alone are meant; "" for all.
+        """
+        now = self._services.now()
+        replay = Replay(
+            uuid=self._services.uuid7(),
+            position=since,
+            end=until,
+            statuses=list(statuses),
+            entry_id=entry_id,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._services.storage.due.put(_DUE, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
+        unit = Unit()
+        unit.create(replay.key, replay.values())
+        await tenant.records.commit(unit)
+        await self._next(tenant.uuid, replay.uuid, 0)
+        return replay
+
+    async def step(self, principal: str, uuid: str) -> None:
+        """Does the next part of a replay. Of two that go on with one, one does."""
+        tenant = await self._services.tenants.get(principal)
+        replay = await tenant.records.get(Replay, uuid) if tenant else None
+        if tenant is None or replay is None or replay.status != "ACTIVE":
+            return
+        _read_anew(tenant)
+        where = " or ".join(f"status eq @status{number}" for number in range(len(replay.statuses)))
+        parameters = {f"status{number}": status for number, status in enumerate(replay.statuses)}
+        if replay.entry_id:
+            where, parameters = f"( {where} ) and entryId eq @entry", {**parameters, "entry": replay.entry_id}
+        hits = await tenant.records.list(
+            Delivery, limit=_PART, start=replay.position, end=replay.end, where=where, parameters=parameters
+        )
+        done = await asyncio.gather(*(self._try(tenant, delivery, replay.created_at) for delivery in hits.records))
+        unit = Unit()
+        changed: dict[str, Value] = {
+            "position": hits.next or replay.end,
+            "replayed": replay.replayed + done.count(True),
+            "skipped": replay.skipped + done.count(False),
+            "status": "ACTIVE" if hits.next else "DONE",
+            "updatedAt": self._services.now(),
+        }
+        unit.merge(replay.key, changed, replay.etag)
+        try:
+            await tenant.records.commit(unit)
+        except Changed:
+            return
+        if hits.next:
+            await self._next(principal, uuid, _PACE)
+        else:
+            await self._services.storage.due.delete(_DUE, f"{principal}~{uuid}")
+
+    async def sweep(self) -> None:
+        """Goes on with replays whose queue message was lost."""
+        due, now = self._services.storage.due, self._services.now()
+        start: str | None = ""
+        while start is not None:
+            page = await due.scan(_DUE, start, "~", limit=_PART)
+            start = page.next
+            for row in page.rows:
+                principal, _, uuid = row.key.partition("~")
+                tenant = await self._services.tenants.get(principal)
+                replay = await tenant.records.get(Replay, uuid) if tenant else None
+                if replay is not None and replay.status == "ACTIVE":
+                    if replay.updated_at + GRACE < now:
+                        self._services.meter.count("sweep.replay")
+                        await self._next(principal, uuid, 0)
+                elif row.values["markedAt"] + GRACE < now:
+                    await due.delete(_DUE, row.key)
+
+    async def _next(self, principal: str, uuid: str, delay: int) -> None:
+        body = orjson.dumps({"replay": {"p": principal, "r": uuid}})
+        await self._services.storage.queues[RELAY].put(body, delay=delay)
+
+    async def _try(self, tenant: Tenant, delivery: Delivery, before: int) -> bool:
+        with suppress(Problem):
+            return await self._again(tenant, delivery, before)
+        return False
+
+    async def _again(self, tenant: Tenant, delivery: Delivery, since: int) -> bool:
+        """Args: since: one that was sent again at or after this time is left alone."""
+        if delivery.status not in STATUSES or (delivery.replayed_at or 0) >= since:
+            return False
+        await self._check(tenant, delivery)
+        now = self._services.now()
+        unit = Unit()
+        again: dict[str, Value] = {
+            "status": "PENDING",
+            "replayedFrom": delivery.attempts,
+            "replayedAt": now,
+            "nextAttemptAt": now,
+        }
+        unit.merge(delivery.key, {**again, "error": "", "answer": b"", "updatedAt": now}, delivery.etag)
+        if delivery.status == "DELIVERED":
+            # What its row said of the attempt that succeeded is about to be written over.
+            attempt = attempt_of(
+                delivery.uuid, delivery.attempts, delivery.response_status, delivery.duration, "", delivery.updated_at
+            )
+            if delivery.answer:
+                attempt.answer = tenant.records.seal(tenant.records.open(delivery.answer, delivery.key), attempt.key)
+            unit.upsert(attempt.key, attempt.values())
+        if delivery.kind == "didcomm":
+            unit.merge(Message.row_key(delivery.message_uuid), {"status": "SENDING", "updatedAt": now})
+        await self._outbox.mark(tenant.uuid, [delivery.uuid])
+        try:
+            await tenant.records.commit(unit)
+        except Changed as changed:
+            if changed.row != delivery.key:
+                raise Problem(409, "message-erased", "The message was erased, so it cannot be sent.") from None
+            return False
+        await redeliver(self._outbox, tenant, delivery, overdue=True)
+        return True
+
+    async def _check(self, tenant: Tenant, delivery: Delivery) -> None:
+        """Raises `Problem` if the delivery could not arrive."""
+        if delivery.kind == "test":
+            raise Problem(409, "delivery-not-replayable", "Make another test call instead.")
+        if delivery.kind != "didcomm":
+            key = TASK_WEBHOOK if delivery.kind == "task" else DIDCOMM_WEBHOOK
+            webhooks = await tenant.webhooks(key)
+            if webhooks.entry(delivery.entry_id) is None:
+                raise Problem(409, "webhook-removed", f"{key} has no entry {delivery.entry_id!r} any more.")
+            if webhooks.is_disabled(delivery.entry_id):
+                raise Problem(
+                    409,
+                    "webhook-disabled",
+                    f"Enable it first: POST /settings/{key}/{delivery.entry_id}/enable, or save the setting.",
+                )
+        elif delivery.connection_uuid:
+            peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)
+            if peer is None or peer.connection is None or peer.connection.state == "abandoned":
+                raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
+
+
+def _read_anew(tenant: Tenant) -> None:
+    """Another process may have just enabled a webhook."""
+    tenant.settings_changed(DIDCOMM_WEBHOOK)
+    tenant.settings_changed(TASK_WEBHOOK)
