@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -16,7 +18,20 @@ from tntcore.errors import Problem
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.pipeline.retry import SEND_LADDER, WEBHOOK_LADDER, read_retry_after, retry_delay, send_delay
-from tntcore.webhooks import WebhookEntry, delivery_body, new_secret, read_entries, select, sign
+from tntcore.webhooks import (
+    OVERLAP,
+    Health,
+    Secrets,
+    WebhookEntry,
+    after_failure,
+    delivery_body,
+    new_secret,
+    new_secrets,
+    public_key,
+    read_entries,
+    select,
+    sign,
+)
 
 URL = "https://example.com/hook"
 ACK = "notification/1.0/ack"
@@ -337,3 +352,91 @@ def test_a_receiver_may_ask_for_more_time_but_not_for_less_or_for_ever() -> None
 )
 def test_retry_after(value: str | None, seconds: int | None) -> None:
     assert read_retry_after(value, 1_700_000_000) == seconds
+
+
+def _verifies(public: str, headers: dict[str, str], body: bytes) -> list[bool]:
+    """For each `v1a` signature, by an implementation that is not the one that signs, whether the key made it."""
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix("whpk_"), validate=True))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    found = []
+    for version, _, value in (part.partition(",") for part in headers["webhook-signature"].split(" ")):
+        if version == "v1a":
+            try:
+                key.verify(base64.b64decode(value, validate=True), signed)
+                found.append(True)
+            except InvalidSignature:
+                found.append(False)
+    return found
+
+
+def test_both_kinds_of_signature() -> None:
+    one, other = new_secrets(os.urandom), new_secrets(os.urandom)
+    headers = sign([*one, *other], "m", 1, b"body")
+    versions = [part.partition(",")[0] for part in headers["webhook-signature"].split(" ")]
+    assert versions == ["v1", "v1a", "v1", "v1a"]
+    assert _verifies(public_key(one[1]), headers, b"body") == [True, False]
+    assert _verifies(public_key(other[1]), headers, b"body") == [False, True]
+    assert _verifies(public_key(one[1]), headers, b"Body") == [False, False]
+
+
+def test_an_ed25519_signature_of_a_known_key() -> None:
+    """RFC 8032, section 7.1, test 1: the public key of a private one."""
+    private = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    secret = "whsk_" + base64.b64encode(private).decode()
+    assert public_key(secret) == "whpk_" + base64.b64encode(public).decode()
+
+
+@pytest.mark.parametrize("secret", ["whsk_", "whsk_*", "whsk_" + base64.b64encode(b"x" * 31).decode(), "whpk_x"])
+def test_a_private_key_that_is_none(secret: str) -> None:
+    with pytest.raises(ValueError, match=r"whsk_|whsec_") as caught:
+        sign([secret], "m", 1, b"")
+    assert secret == "whsk_" or secret not in str(caught.value)
+
+
+def test_secrets_are_rotated() -> None:
+    first = Secrets(new_secrets(os.urandom))
+    second = first.rotated(os.urandom, 1_000)
+    third = second.rotated(os.urandom, 2_000)
+    assert [secret.partition("_")[0] for secret in third.current] == ["whsec", "whsk"]
+    assert len({*first.current, *second.current, *third.current}) == 6
+    assert third.valid(2_000) == [*third.current, *second.current, *first.current]
+    assert third.valid(1_000 + OVERLAP) == [*third.current, *second.current]
+    assert third.valid(2_000 + OVERLAP) == list(third.current)
+    assert third.rotated(os.urandom, 2_000 + OVERLAP).former == ((2_000 + 2 * OVERLAP, third.current),)
+    for _ in range(10):
+        third = third.rotated(os.urandom, 3_000)
+    assert len(third.valid(3_000)) == 8
+    assert "whs" not in repr(third)
+
+
+HOUR, DAY = 3_600_000, 24 * 3_600_000
+
+
+def test_five_days_of_failures() -> None:
+    health = after_failure(None, 503, 0)
+    assert health == Health(0, 0)
+    assert after_failure(health, 503, HOUR) is None
+    for hour in range(2, 120, 2):
+        health = after_failure(health, 0, hour * HOUR)
+        assert health == Health(0, hour * HOUR)
+    assert after_failure(health, 503, 5 * DAY - 1) is not None
+    disabled = after_failure(health, 503, 5 * DAY)
+    assert disabled == Health(0, 5 * DAY, 5 * DAY, "failing")
+    assert after_failure(disabled, 410, 6 * DAY) is None
+
+
+def test_a_gap_that_says_nothing() -> None:
+    assert after_failure(Health(0, DAY), 503, DAY + 36 * HOUR) == Health(0, DAY + 36 * HOUR)
+    late = 4 * DAY + 36 * HOUR + 1
+    assert after_failure(Health(0, 4 * DAY), 503, late) == Health(late, late)
+
+
+def test_gone() -> None:
+    assert after_failure(None, 410, 5) == Health(5, 5, 5, "http-410")
+    assert after_failure(Health(1, 2), 410, 5) == Health(1, 5, 5, "http-410")
+
+
+def test_no_wait_on_the_ladder_is_a_gap() -> None:
+    longest = max(retry_delay(attempt, 0.999, retry_after=10**9) or 0 for attempt in range(10))
+    assert longest * 1000 + HOUR < 36 * HOUR

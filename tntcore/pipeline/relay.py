@@ -2,7 +2,7 @@
 
 A queue message is `{"items": [item, ...]}`, items as `outbox.relay_item` makes them. Calls of one list run side by
 side; each has its own delivery record, and one that fails goes on alone along the ladder of `retry.retry_delay`. Or
-it is `{"replay": {p, r}}`: the next part of a `replay.Replays`.
+it is `{"replay": {p, r, at}}`: a part of a `replay.Replays`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Relay:
         """Handles a queue message. See `Inbound.handle`."""
         message = orjson.loads(body)
         if "replay" in message:
-            await self._replays.step(message["replay"]["p"], message["replay"]["r"])
+            part = message["replay"]
+            await self._replays.step(part["p"], part["r"], part["at"])
         else:
             await self._attempts.run(message["items"], self._call, repeated=dequeue_count > 1)
 

@@ -1,8 +1,8 @@
 """Sending again by hand: one delivery, or all of some time.
 
-A replay of many is a record, `Replay`, and a queue message, `{"replay": {p, r}}` on queue `relay`, that does a part and
-puts itself again, so that neither a caller nor the other tenants wait for it. A crash repeats at most one part, in
-which what was sent again already is left alone.
+A replay of many is a record, `Replay`, and a queue message on queue `relay`, `{"replay": {p, r, at}}`, that does the
+part which begins at `at` and puts the next one, so that neither a caller nor the other tenants wait for it. A crash
+repeats at most one part, in which what was sent again already is left alone.
 """
 
 from __future__ import annotations
@@ -70,14 +70,17 @@ class Replays:
         unit = Unit()
         unit.create(replay.key, replay.values())
         await tenant.records.commit(unit)
-        await self._next(tenant.uuid, replay.uuid, 0)
+        await self._next(tenant.uuid, replay.uuid, replay.position, 0)
         return replay
 
-    async def step(self, principal: str, uuid: str) -> None:
-        """Does the next part of a replay. Of two that go on with one, one does."""
+    async def step(self, principal: str, uuid: str, position: str) -> None:
+        """Does the part of a replay that begins at `position`, unless that was done. Should its queue message have come
+        again although the next one is lost, the sweeper goes on."""
         tenant = await self._services.tenants.get(principal)
         replay = await tenant.records.get(Replay, uuid) if tenant else None
         if tenant is None or replay is None or replay.status != "ACTIVE":
+            return
+        if replay.position != position:
             return
         _read_anew(tenant)
         where = " or ".join(f"status eq @status{number}" for number in range(len(replay.statuses)))
@@ -102,7 +105,7 @@ class Replays:
         except Changed:
             return
         if hits.next:
-            await self._next(principal, uuid, _PACE)
+            await self._next(principal, uuid, hits.next, _PACE)
         else:
             await self._services.storage.due.delete(_DUE, f"{principal}~{uuid}")
 
@@ -120,12 +123,12 @@ class Replays:
                 if replay is not None and replay.status == "ACTIVE":
                     if replay.updated_at + GRACE < now:
                         self._services.meter.count("sweep.replay")
-                        await self._next(principal, uuid, 0)
+                        await self._next(principal, uuid, replay.position, 0)
                 elif row.values["markedAt"] + GRACE < now:
                     await due.delete(_DUE, row.key)
 
-    async def _next(self, principal: str, uuid: str, delay: int) -> None:
-        body = orjson.dumps({"replay": {"p": principal, "r": uuid}})
+    async def _next(self, principal: str, uuid: str, position: str, delay: int) -> None:
+        body = orjson.dumps({"replay": {"p": principal, "r": uuid, "at": position}})
         await self._services.storage.queues[RELAY].put(body, delay=delay)
 
     async def _try(self, tenant: Tenant, delivery: Delivery, before: int) -> bool:

@@ -1,0 +1,216 @@
+"""Receivers that are slow, or that never answer: nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.scenarios.common import basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.test_deliveries import body, kept_back, received
+from tests.stack import Receiver, Stack
+from tntcore.app import App
+from tntcore.config import Config
+from tntcore.pipeline import calls, lanes, outbound
+
+SETTING = "settings/DIDCOMM_WEBHOOK"
+
+
+class Silent:
+    """A receiver that takes requests and answers none before it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.go_on = asyncio.Event()
+
+    async def start(self) -> None:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            self.got.append(request.headers["webhook-id"])
+            await self.go_on.wait()
+            return web.Response()
+
+        self._runner = web.ServerRunner(web.Server(handle))
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        self.go_on.set()
+        await self._runner.cleanup()
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Silent]:
+    receiver = Silent()
+    await receiver.start()
+    yield receiver
+    await receiver.stop()
+
+
+async def foreigner(stack: Stack, name: str, *urls: str) -> Foreign:
+    client = await stack.register(name)
+    await client.post(SETTING, {"setting": [{"id": f"e{number}", "url": url} for number, url in enumerate(urls)]}, 200)
+    return await connect_foreign(stack, client)
+
+
+@pytest.fixture
+async def fast() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    await receiver.start()
+    yield receiver
+    await receiver.stop()
+
+
+async def deliver(foreign: Foreign, content: str) -> None:
+    packed = foreign.v1(orjson.dumps(basic(content, **{"@id": content})))
+    assert (await foreign.stack.deliver(packed)).status == 202
+
+
+async def test_nobody_waits_for_a_receiver_that_never_answers(stack: Stack, silent: Silent, fast: Receiver) -> None:
+    """More calls than the host handles queue messages at a time go unanswered; other webhooks, of the same tenant and
+    of another one, are called all the same."""
+    hung = await foreigner(stack, "Hung", silent.url, fast.url + "/same-tenant")
+    well = await foreigner(stack, "Well", fast.url + "/other-tenant")
+    number = 60
+    for count in range(number):
+        await deliver(hung, str(count))
+    begun = time.monotonic()
+    await deliver(well, "x")
+    await fast.until(lambda hook: hook.path == "/other-tenant", 10)
+    other_tenant = time.monotonic() - begun
+    await fast.count(number + 1, 10)
+    same_tenant = time.monotonic() - begun
+    # And while it hangs: what comes now finds it known as slow.
+    begun = time.monotonic()
+    await deliver(hung, "later")
+    await deliver(well, "later")
+    await fast.count(number + 3, 5)
+    later = time.monotonic() - begun
+    print(f"other tenant {other_tenant:.2f} s, same tenant {same_tenant:.2f} s, later {later:.2f} s")
+    assert max(other_tenant, same_tenant) < 2 * lanes.PATIENCE + 1
+    assert later < lanes.PATIENCE
+    assert len(silent.got) <= lanes._MAX_OF_ONE + number
+    silent.go_on.set()
+
+    async def over() -> bool:
+        hits = (await hung.client.get("delivery?status=DELIVERED&limit=200"))["hits"]
+        return len(hits) >= number + len(set(silent.got))
+
+    await stack.eventually(over, 20)
+    assert len(silent.got) == len(set(silent.got))
+
+
+def queue_of(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[dict[str, Any]]]]:
+    put: list[tuple[int, list[dict[str, Any]]]] = []
+
+    async def keep(data: bytes, *, delay: int = 0) -> None:
+        put.append((delay, orjson.loads(data)["items"]))
+
+    monkeypatch.setattr(stack.app.services.storage.queues["relay"], "put", keep)
+    return put
+
+
+async def status(foreign: Foreign) -> list[tuple[str, int]]:
+    return [(hit["status"], hit["attempts"]) for hit in (await foreign.client.get("delivery"))["hits"]]
+
+
+async def let_go(stack: Stack, foreign: Foreign, silent: Silent, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A call that was let go, and the item by which it is made up for."""
+    monkeypatch.setattr(lanes, "PATIENCE", 0.1)
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    put = queue_of(stack, monkeypatch)
+    await stack.app.relay.handle(body(*items), 1)
+    [(delay, [again])] = put
+    assert (delay, again["d"], again["again"]) == (lanes.INSURANCE, items[0]["d"], True)
+    assert set(await status(foreign)) == {("PENDING", 0)}
+    assert silent.got == [again["d"]]
+    return again
+
+
+async def test_a_call_that_was_let_go_is_not_made_twice(
+    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = await foreigner(stack, "Let go", silent.url)
+    again = await let_go(stack, foreign, silent, monkeypatch)
+    silent.go_on.set()
+
+    async def over() -> bool:
+        return await status(foreign) == [("DELIVERED", 1)]
+
+    await stack.eventually(over)
+    await stack.app.relay.handle(body(again), 1)
+    assert len(silent.got) == 1
+
+
+async def test_a_call_whose_process_ended_is_made_again(
+    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = await foreigner(stack, "Ended", silent.url)
+    again = await let_go(stack, foreign, silent, monkeypatch)
+    await stack.app.relay.close()
+    assert await status(foreign) == [("PENDING", 0)]
+    silent.go_on.set()
+    other = App.open(Config.read(stack.environment))
+    try:
+        await other.relay.handle(body(again), 1)
+    finally:
+        await other.close()
+    assert await status(foreign) == [("DELIVERED", 1)]
+    assert silent.got == [again["d"]] * 2
+
+
+async def test_a_receiver_with_many_calls_under_way_gets_no_more(
+    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_MAX_OF_ONE", 1)
+    foreign = await foreigner(stack, "Busy", silent.url)
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "y"), 1)
+    await let_go(stack, foreign, silent, monkeypatch)
+    put = queue_of(stack, monkeypatch)
+    await stack.app.relay.handle(body(*items), 1)
+    [(delay, [later])] = put
+    assert lanes._BUSY <= delay <= 2 * lanes._BUSY
+    assert later["d"] == items[0]["d"]
+    assert len(silent.got) == 1
+    silent.go_on.set()
+    await stack.eventually(lambda: _idle(stack))
+    await stack.app.relay.handle(body(later), 1)
+    assert await status(foreign) == [("DELIVERED", 1)] * 2
+
+
+async def _idle(stack: Stack) -> bool:
+    return not stack.app.relay._lanes._under_way
+
+
+async def test_a_host_that_stops_takes_its_calls_back(
+    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = await foreigner(stack, "Stopped", silent.url)
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    handling = asyncio.create_task(stack.app.relay.handle(body(*items), 1))
+    await stack.eventually(lambda: _got(silent))
+    handling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+    silent.go_on.set()
+    await asyncio.sleep(0.2)
+    assert await status(foreign) == [("PENDING", 0)]
+    await stack.app.relay.handle(body(*items), 2)
+    assert await status(foreign) == [("DELIVERED", 1)]
+
+
+async def _got(silent: Silent) -> bool:
+    return bool(silent.got)
+
+
+async def test_the_insurance_comes_after_the_longest_call() -> None:
+    assert max(calls._TIMEOUT, outbound._TIMEOUT) + lanes.PATIENCE < lanes.INSURANCE
