@@ -297,6 +297,29 @@ async def test_acapy_gives_up_asking(agents: Agents, tenant: Client, state: str)
     got = await side.agent.wait_exchange(PROOF_2_0, thread, state)
     await side.agent.go_on(PROOF_2_0, got, "problem-report", description="Not today")
     await told_us(tenant, thread)
+    shown = [] if state == "request-sent" else ["REJECTED"]
+    assert [one["status"] for one in (await tenant.get("presentation"))["hits"]] == shown
+
+
+async def test_acapy_does_not_believe_what_is_shown_twice(agents: Agents, tenant: Client) -> None:
+    """It acknowledges it all the same, and does not say more."""
+    side = await sides(agents, tenant, auto=True)
+    await given_to_us(side, "Ed25519Signature2020")
+    begun = []
+    for challenge in (CHALLENGE["challenge"], "7cd4ae4e-1b9a-4e2c-9a3b-0b9f4a6c1d11"):
+        request = asked_of_us(side, "Ed25519Signature2020", challenge=challenge)
+        begun.append(
+            await side.agent.begin(
+                PROOF_2_0, "send-request", connection_id=side.connection, presentation_request=request
+            )
+        )
+    first, second = [await exchange_of(tenant, one["thread_id"], "request-received") for one in begun]
+    first = await accept_exchange(tenant, first)
+    await believed(side.agent, first["thid"])
+    message = (await tenant.get(f"message/{first['messages']['present']}"))["message"]
+    again = {name: value for name, value in message.items() if name not in ("@id", "~thread")}
+    await tenant.post(f"action/{second['actionUuid']}", {"data": {"message": again}}, 200)
+    assert (await side.agent.wait_exchange(PROOF_2_0, second["thid"], "done"))["verified"] == "false"
 
 
 async def test_acapy_declines_to_prove(agents: Agents, tenant: Client) -> None:

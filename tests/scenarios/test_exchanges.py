@@ -126,6 +126,40 @@ async def test_a_rejection_ends_it_on_both_sides(stack: Stack) -> None:
     assert (await issuer.get(f"action/{begun['uuid']}"))["status"] == "ERROR"
 
 
+async def test_a_credential_that_is_rejected_is_not_kept_as_one_that_waits(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    data: dict[str, Any] = {"attachment": {}}
+    begun = await issuer.post("credential", {"to": mine.contact_uuid, "format": "plain", "data": data})
+    offered = await only(stack, holder, "offer-received")
+    await holder.post(f"exchange/{offered['uuid']}/accept", {"data": data}, 200)
+    await state(stack, issuer, begun["uuid"], "request-received")
+    await issuer.post(f"exchange/{begun['uuid']}/accept", {"data": data}, 200)
+    await state(stack, holder, offered["uuid"], "credential-received")
+    assert [one["status"] for one in (await holder.get("credential"))["hits"]] == ["RECEIVED"]
+    await holder.post(f"exchange/{offered['uuid']}/reject", {}, 200)
+    assert [one["status"] for one in (await holder.get("credential"))["hits"]] == ["REJECTED"]
+    await state(stack, issuer, begun["uuid"], "abandoned")
+    assert [one["status"] for one in (await issuer.get("credential"))["hits"]] == ["ISSUED"]
+
+
+@pytest.mark.parametrize("by_action", [False, True])
+async def test_a_presentation_that_is_rejected_is_so_on_both_sides(stack: Stack, by_action: bool) -> None:
+    verifier, prover, mine, _ = await connected(stack, "v1")
+    data = {"attachment": {"show": "it"}}
+    begun = await verifier.post("proof-request", {"to": mine.contact_uuid, "format": "plain", "data": data})
+    asked = await only(stack, prover, "request-received")
+    await prover.post(f"exchange/{asked['uuid']}/accept", {"data": data}, 200)
+    await state(stack, verifier, begun["uuid"], "presentation-received")
+    if by_action:
+        report = {"@type": "https://didcomm.org/present-proof/2.0/problem-report", "description": {"code": "abandoned"}}
+        await verifier.post(f"action/{begun['uuid']}", {"data": {"message": report}}, 200)
+    else:
+        await verifier.post(f"exchange/{begun['uuid']}/reject", {}, 200)
+    await state(stack, prover, asked["uuid"], "abandoned")
+    for client in (verifier, prover):
+        assert [one["status"] for one in (await client.get("presentation"))["hits"]] == ["REJECTED"]
+
+
 async def test_an_offer_inside_an_invitation(stack: Stack) -> None:
     issuer, holder = await stack.register("Issuer"), await stack.register("Holder")
     invited = await issuer.post(

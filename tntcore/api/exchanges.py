@@ -17,7 +17,7 @@ from tntcore.credentials.formats import Attribute, FormatError, SigningError
 from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import DidError, Problem
 from tntcore.exchanges import issuance, proving
-from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.exchanges import Exchanges, rules_of
 from tntcore.exchanges.run import Run
 from tntcore.invitations import Invitations
 from tntcore.messaging.types import DIDCOMM_ORG
@@ -83,6 +83,7 @@ class ExchangeRoutes:
         async def step(run: Run) -> None:
             await run.move("problem-report", sent=True)
             run.give_up(reason, detail=f"rejected: {reason}")
+            await rules_of(run).abandoned(run)
 
         return await self._steps.go_on(call, run, step)
 

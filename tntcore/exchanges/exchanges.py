@@ -146,13 +146,13 @@ class Exchanges:
         if incoming.kind == "problem-report":
             report = read_problem_report(incoming.message)
             run.exchange.error = (report.code or report.comment if report else "ack: FAIL")[:1000] or "problem-report"
+            await rules_of(run).abandoned(run)
             return run.outcome
         if content is not None and incoming.kind != "ack" and 0 < content.expires_at < run.now:
             reason = "expired: the message had expired when it came"
         if not reason:
             try:
-                rules = issuance if run.protocol is issue_credential else proving
-                await rules.received(run, incoming.kind, trusted=incoming.trusted)
+                await rules_of(run).received(run, incoming.kind, trusted=incoming.trusted)
             except FormatError as error:
                 reason = f"{error.code}: {error.detail}"
             except DidError as error:
@@ -307,7 +307,9 @@ class Exchanges:
         except (OutOfTurn, FormatError):
             return None
         if kind == "ack":
-            await (issuance if run.protocol is issue_credential else proving).acknowledged(run)
+            await rules_of(run).acknowledged(run)
+        elif kind == "problem-report":
+            await rules_of(run).abandoned(run)
         return run.outcome
 
     def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
@@ -320,6 +322,11 @@ class Exchanges:
             name=lambda what: delivery_uuid(source, f"exchange/{what}"),
             now=self._services.now(),
         )
+
+
+def rules_of(run: Run) -> ModuleType:
+    """What follows from the messages of its protocol."""
+    return issuance if run.protocol is issue_credential else proving
 
 
 def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) -> Exchange:

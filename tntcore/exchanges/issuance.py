@@ -113,10 +113,19 @@ async def acknowledged(run: Run) -> None:
     """The holder has what it was sent."""
     for credential in run.outcome.credentials:
         credential.status = "HELD"
+    await _settle(run, "HELD")
+
+
+async def abandoned(run: Run) -> None:
+    """The exchange has come to nothing: a credential that waited to be taken is not."""
+    await _settle(run, "REJECTED")
+
+
+async def _settle(run: Run, status: str) -> None:
     known = [one for one in run.exchange.credentials if one not in {new.uuid for new in run.outcome.credentials}]
     for credential in await run.tenant.records.many(Credential, known[-_MAX_TAKEN:]):
         if credential.status == "RECEIVED":
-            credential.status, credential.updated_at = "HELD", run.now
+            credential.status, credential.updated_at = status, run.now
             run.outcome.credentials.append(credential)
 
 

@@ -82,10 +82,19 @@ async def accept(run: Run) -> None:
 
 async def acknowledged(run: Run) -> None:
     """The verifier has taken the latest presentation."""
+    await _settle(run, "ACCEPTED")
+
+
+async def abandoned(run: Run) -> None:
+    """The exchange has come to nothing: neither has what was shown in it."""
+    await _settle(run, "REJECTED")
+
+
+async def _settle(run: Run, status: str) -> None:
     shown = run.exchange.presentations
     presentation = await run.tenant.records.get(Presentation, shown[-1]) if shown else None
     if presentation is not None:
-        presentation.status, presentation.updated_at = "ACCEPTED", run.now
+        presentation.status, presentation.updated_at = status, run.now
         run.outcome.presentation = presentation
 
 
