@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -106,13 +107,22 @@ def _installing() -> Iterator[None]:
 class Azurite:
     """One emulator process of its own.
 
-    `location` is a folder that keeps the data; None keeps it in memory. A port of 0 takes a free one.
+    `location` is a folder that keeps the data; None keeps it in memory. A port of 0 takes a free one. With
+    `certificate`, PEM files of a certificate and its key, it speaks https and takes the tokens of an identity, whose
+    claims it checks but not whose signature.
     """
 
     def __init__(
-        self, *, location: Path | None = None, blob_port: int = 0, queue_port: int = 0, table_port: int = 0
+        self,
+        *,
+        location: Path | None = None,
+        blob_port: int = 0,
+        queue_port: int = 0,
+        table_port: int = 0,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self._location = location
+        self._certificate = certificate
         self._asked = (blob_port, queue_port, table_port)
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
@@ -149,6 +159,9 @@ class Azurite:
         else:
             self._location.mkdir(parents=True, exist_ok=True)
             command += ["--location", str(self._location)]
+        if self._certificate is not None:
+            certificate, key = self._certificate
+            command += ["--oauth", "basic", "--cert", str(certificate), "--key", str(key)]
         for service, port in zip(SERVICES, self.ports, strict=True):
             command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
         # A file, since nobody empties a pipe while the emulator runs.
@@ -168,7 +181,7 @@ class Azurite:
         assert self._process is not None
         assert self._output is not None
         for port in self.ports:
-            while not _answers(port):
+            while not _answers(port, "https" if self._certificate else "http"):
                 if self._process.poll() is not None:
                     self._output.seek(0)
                     said = self._output.read().decode(errors="replace").strip()
@@ -200,9 +213,12 @@ class Azurite:
         self.stop()
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, scheme: str) -> bool:
+    context = ssl.create_default_context()
+    # Only whether anybody is there.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
+        urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}/", timeout=2, context=context).close()
     except urllib.error.HTTPError as refusal:
         # Any HTTP answer will do: an unsigned request is refused, by a service that is up.
         refusal.close()

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from devtools.azurite import Azurite
+from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
 from tests.stack import Client, Stack
+from tntcore.cloud import Cloud
+from tntcore.config import CloudIdentity
 
 # On a fresh machine hypothesis first builds its table of Unicode, which it then takes for a slow strategy.
 settings.register_profile("project", settings(), suppress_health_check=[HealthCheck.too_slow])
@@ -33,3 +36,25 @@ async def stack(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> A
 async def pair(stack: Stack) -> tuple[Client, Client]:
     """Two tenants that do not know each other yet."""
     return await stack.register("Acme"), await stack.register("Bolt")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate.make(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IdentityEndpoint]:
+    """Where the managed identity `CLIENT_ID` gets its tokens, as the environment says."""
+    async with IdentityEndpoint(CLIENT_ID) as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+async def cloud(endpoint: IdentityEndpoint, certificate: Certificate) -> AsyncIterator[Cloud]:
+    """That identity, which trusts the certificate of the tests alone."""
+    opened = Cloud(CloudIdentity(managed=True, client_id=CLIENT_ID), certificate.trust)
+    yield opened
+    await opened.close()

@@ -48,26 +48,49 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageAccount:
+    """The URLs of a storage account's services, where the app's identity opens them."""
+
+    blobs: str
+    queues: str
+    tables: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloudIdentity:
+    """Who the app is to storage and key vault.
+
+    Attributes:
+        managed: the platform's managed identity and nothing else; otherwise what azure-identity finds by itself.
+        client_id: of a user-assigned identity; "" is the system-assigned one.
+    """
+
+    managed: bool = False
+    client_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """
     Attributes:
-        storage: connection string of the storage account.
+        storage: the storage account: its URLs, or a connection string.
         public_url: where the outside world reaches the service, without a trailing slash: `https://host[:port]`.
-        master_key_file: the local master keys (development).
+        master_keys: the key that wraps data keys: its URL in a key vault, or the file of local ones (development).
         egress_allow: networks that egress may reach although they are not public (development, private partners).
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
         anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
     """
 
-    storage: str
+    storage: str | StorageAccount
     public_url: str
-    master_key_file: Path
+    master_keys: str | Path
     egress_allow: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     allow_http: bool = False
     key_in_query: bool = False
     anoncreds_registries: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    identity: CloudIdentity = CloudIdentity()
 
     @property
     def endpoint(self) -> str:
@@ -77,18 +100,12 @@ class Config:
     @staticmethod
     def read(environment: Mapping[str, str]) -> Config:
         """Raises `ConfigError`."""
-        storage = environment.get("AzureWebJobsStorage", "")
-        if not storage:
-            raise ConfigError("AzureWebJobsStorage is missing: the connection string of the storage account")
-        if storage == "UseDevelopmentStorage=true":
-            storage = DEVELOPMENT_STORAGE
+        storage = _storage(environment)
         public_url = environment.get("TNT_PUBLIC_URL", "").rstrip("/")
         parts = urlsplit(public_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
             raise ConfigError(f"TNT_PUBLIC_URL has to be like https://didcomm.example.com, not {public_url!r}")
-        key_file = environment.get("TNT_MASTER_KEY_FILE", "")
-        if not key_file:
-            raise ConfigError("TNT_MASTER_KEY_FILE is missing: the path of the local master key file")
+        master_keys = _master_keys(environment)
         networks = []
         for text in environment.get("TNT_EGRESS_ALLOW", "").split(","):
             if not text.strip():
@@ -104,13 +121,68 @@ class Config:
         return Config(
             storage,
             public_url,
-            Path(key_file),
+            master_keys,
             tuple(networks),
             _flag(environment, "TNT_ALLOW_HTTP"),
             _flag(environment, "TNT_KEY_IN_QUERY"),
             registries,
             Limits.read(environment),
+            _identity(environment),
         )
+
+
+def _storage(environment: Mapping[str, str]) -> str | StorageAccount:
+    """As the Functions host itself takes it: a connection string, or the services' URLs under a common prefix."""
+    text = environment.get("AzureWebJobsStorage", "")
+    if text:
+        return DEVELOPMENT_STORAGE if text == "UseDevelopmentStorage=true" else text
+    urls = {
+        name: environment.get(name, "").rstrip("/")
+        for name in (
+            "AzureWebJobsStorage__blobServiceUri",
+            "AzureWebJobsStorage__queueServiceUri",
+            "AzureWebJobsStorage__tableServiceUri",
+        )
+    }
+    if not any(urls.values()):
+        raise ConfigError(
+            "AzureWebJobsStorage is missing: the connection string of the storage account, or "
+            f"{', '.join(urls)} where the app's identity opens it"
+        )
+    for name, url in urls.items():
+        # An identity's token over http would be anybody's.
+        if not _is_https(url):
+            raise ConfigError(f"{name} has to be like https://account.queue.core.windows.net, not {url!r}")
+    return StorageAccount(*urls.values())
+
+
+def _identity(environment: Mapping[str, str]) -> CloudIdentity:
+    kind = environment.get("AzureWebJobsStorage__credential", "")
+    if kind.lower() not in ("", "managedidentity"):
+        raise ConfigError(f"AzureWebJobsStorage__credential has to be managedidentity, or not there, not {kind!r}")
+    return CloudIdentity(bool(kind), environment.get("AzureWebJobsStorage__clientId", ""))
+
+
+def _master_keys(environment: Mapping[str, str]) -> str | Path:
+    url, file = environment.get("TNT_KEY_VAULT_KEY", ""), environment.get("TNT_MASTER_KEY_FILE", "")
+    if bool(url) == bool(file):
+        raise ConfigError(
+            "one of TNT_KEY_VAULT_KEY (the URL of a key in a key vault) and TNT_MASTER_KEY_FILE (the path of the local "
+            f"master key file) is needed, and {'both are' if url else 'neither is'} there"
+        )
+    if file:
+        return Path(file)
+    parts = urlsplit(url)
+    if not _is_https(url) or not re.fullmatch(r"/keys/[0-9A-Za-z-]{1,127}", parts.path):
+        raise ConfigError(
+            f"TNT_KEY_VAULT_KEY has to be like https://vault.vault.azure.net/keys/name, without a version, not {url!r}"
+        )
+    return url
+
+
+def _is_https(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" and bool(parts.hostname) and not parts.query and not parts.fragment
 
 
 def _flag(environment: Mapping[str, str], name: str) -> bool:

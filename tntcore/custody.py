@@ -2,7 +2,7 @@
 
 Each principal has one data key; whatever is kept of the principal (private keys, message bodies) is sealed under it, so
 that destroying the data key destroys them all. A data key is stored only wrapped by a master key, which a `MasterKeys`
-holds: a local file in development, a key vault in production.
+holds: a local file in development, a key vault in production (`tntcore.key_vault`).
 
 Sealing is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03). Its nonce of 24 bytes may be chosen at random for every
 value under one key for ever; 12 bytes may not. What a value belongs to is associated data, so that a value moved to
@@ -66,8 +66,7 @@ class WrappedKey:
 class MasterKeys(Protocol):
     """Who wraps data keys. Versions are opaque; every version that ever wrapped can still unwrap."""
 
-    @property
-    def current(self) -> str:
+    async def current(self) -> str:
         """The version that wraps from now on."""
 
     async def wrap(self, data_key: bytes, *, context: str) -> WrappedKey:
@@ -181,7 +180,7 @@ class Custody:
         Raises:
             CustodyError: as `MasterKeys.unwrap`.
         """
-        if wrapped.version == self._master.current:
+        if wrapped.version == await self._master.current():
             return wrapped
         context = _wrapping_context(principal)
         return await self._master.wrap(await self._master.unwrap(wrapped, context=context), context=context)
@@ -218,8 +217,7 @@ class LocalMasterKeys:
     def __repr__(self) -> str:
         return f"LocalMasterKeys({str(self._path)!r})"
 
-    @property
-    def current(self) -> str:
+    async def current(self) -> str:
         return self._current
 
     async def wrap(self, data_key: bytes, *, context: str) -> WrappedKey:

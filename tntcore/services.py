@@ -6,12 +6,15 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from tntcore.cloud import Cloud
 from tntcore.config import Config
 from tntcore.credentials.workers import Workers
-from tntcore.custody import Custody, LocalMasterKeys
+from tntcore.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
+from tntcore.key_vault import VaultMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
@@ -32,6 +35,7 @@ class Services:
 
     config: Config
     meter: Meter
+    cloud: Cloud
     storage: Storage
     lookups: Lookups
     custody: Custody
@@ -51,24 +55,29 @@ class Services:
         await self.usage.flush()
         await self.egress.close()
         await self.storage.close()
+        await self.cloud.close()
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_services(config: Config, on_put: Callable[[str], None], egress: Egress | None = None) -> Services:
+def open_services(
+    config: Config, on_put: Callable[[str], None], egress: Egress | None = None, cloud: Cloud | None = None
+) -> Services:
     """Opens all of it, inside a running event loop. `on_put` is told the name of each queue that was put to."""
     meter = Meter()
-    storage = Storage(config.storage, meter, on_put)
+    cloud = cloud or Cloud(config.identity)
+    storage = Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
-    custody = Custody(LocalMasterKeys(config.master_key_file), stored_data_key(storage), time.monotonic)
+    custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
     usage = Usage(storage, config.limits.stored, time.monotonic)
     tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add)
     return Services(
         config=config,
         meter=meter,
+        cloud=cloud,
         storage=storage,
         lookups=Lookups(storage.lookups, time.monotonic),
         custody=custody,
@@ -82,3 +91,9 @@ def open_services(config: Config, on_put: Callable[[str], None], egress: Egress 
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),
     )
+
+
+def _master_keys(config: Config, cloud: Cloud) -> MasterKeys:
+    if isinstance(config.master_keys, Path):
+        return LocalMasterKeys(config.master_keys)
+    return VaultMasterKeys(config.master_keys, cloud, time.monotonic)

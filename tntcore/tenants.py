@@ -22,6 +22,7 @@ from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
+from tntcore.storage.tables import Row
 from tntcore.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # how long another process may go on with what this one changed
@@ -31,6 +32,9 @@ _MAX_RECIPIENTS = 20_000
 DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
 TASK_WEBHOOK = "TASK_WEBHOOK"
 PRINCIPAL_SETTINGS = "PRINCIPAL_SETTINGS"
+
+# Partition of the lookups in which every principal has a row, by its uuid.
+PRINCIPALS = "principals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,13 +351,18 @@ def dids_of(document: DidDocument | None) -> frozenset[str]:
     )
 
 
+def wrapped_key(row: Row) -> WrappedKey | None:
+    """The data key in a principal's row; None where it was destroyed."""
+    if not row.values.get("dataKey"):
+        return None
+    return WrappedKey(row.values["dataKeyVersion"], row.values["dataKey"])
+
+
 def stored_data_key(storage: Storage) -> Callable[[str], Awaitable[WrappedKey | None]]:
     """How `Custody` finds a principal's wrapped data key: in the principal's row."""
 
     async def load(uuid: str) -> WrappedKey | None:
         row = await storage.records.get(uuid, Principal.row_key(uuid))
-        if row is None or not row.values.get("dataKey"):
-            return None
-        return WrappedKey(row.values["dataKeyVersion"], row.values["dataKey"])
+        return None if row is None else wrapped_key(row)
 
     return load

@@ -269,6 +269,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "identity/{uuid}/resources/{digest}/status/{time}", "public"),
         ("GET", "identity/{uuid}/status-list/{number}", "public"),
         ("POST", "principal", "operator"),
+        ("POST", "principal/rewrap", "operator"),
         ("GET", "principal/{uuid}", "operator"),
         ("PUT", "principal/{uuid}", "operator"),
         ("POST", "principal/{uuid}/recount", "operator"),

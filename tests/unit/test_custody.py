@@ -181,9 +181,9 @@ async def test_a_rotation_by_another_process_is_noticed(path: Path) -> None:
     here, there = LocalMasterKeys(path), LocalMasterKeys(path)
     there.rotate()
     wrapped = await there.wrap(bytes(32), context="a")
-    assert here.current == "1"
+    assert await here.current() == "1"
     assert await here.unwrap(wrapped, context="a") == bytes(32)
-    assert here.current == "2"
+    assert await here.current() == "2"
 
 
 def test_the_file_is_for_its_owner_alone(path: Path) -> None:

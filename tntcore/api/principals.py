@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
+from tntcore import rotation_of_keys
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.views import entity, not_found, text
 from tntcore.errors import Problem
@@ -15,7 +17,7 @@ from tntcore.records import ApiToken, Identity, Principal
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
-from tntcore.tenants import Tenant
+from tntcore.tenants import PRINCIPALS, Tenant
 
 _LIMITS = ("storedBytes", "messagesPerMinute")
 
@@ -27,6 +29,7 @@ async def create(call: Call) -> Response:
     now = services.now()
     uuid = services.uuid7()
     wrapped = await services.custody.create(uuid)
+    await services.storage.lookups.put(PRINCIPALS, uuid, {"createdAt": now})
     principal = Principal(
         uuid=uuid,
         display_name=display_name,
@@ -121,12 +124,21 @@ async def delete(call: Call) -> Response:
     except Changed:
         raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.") from None
     services.tenants.forget(principal.uuid)
+    await services.storage.lookups.delete(PRINCIPALS, principal.uuid)
     if tenant is not None:
         for token in (await tenant.records.list(ApiToken, limit=1000)).records:
             await services.lookups.remove("token", token.hash, token.uuid)
         for identity in (await tenant.records.list(Identity, limit=1000)).records:
             await services.lookups.remove("identity", identity.uuid, identity.uuid)
     return Response(204, content_type="")
+
+
+async def rewrap(call: Call) -> Response:
+    """`{start?}`: wraps the data keys of the next tenants under the current version of the master key. Answers
+    `{rewrapped, unchanged, failed: {uuid: code}, next}`; `next` is the `start` of the next call, null at the end."""
+    start = text(call.request.object().get("start"), "start", maximum=200) if call.request.body else ""
+    services = call.services
+    return answer(asdict(await rotation_of_keys.rewrap(services.storage, services.custody, start)))
 
 
 async def create_token(services: Services, tenant: Tenant, name: str) -> str:
@@ -163,5 +175,6 @@ ROUTES = [
     Route("GET", "principal/{uuid}", read, "operator"),
     Route("PUT", "principal/{uuid}", change, "operator"),
     Route("POST", "principal/{uuid}/recount", recount, "operator"),
+    Route("POST", "principal/rewrap", rewrap, "operator"),
     Route("DELETE", "principal/{uuid}", delete, "operator"),
 ]

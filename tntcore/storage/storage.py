@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.exceptions import AzureError
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from tntcore.cloud import Cloud
+from tntcore.config import CloudIdentity, StorageAccount
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import ListQueue, OnPut, Queue
@@ -27,9 +27,6 @@ _QUEUES_AND_BLOBS: dict[str, Any] = {
     "initial_backoff": 0.2,
     "increment_base": 1.5,
 }
-# Seconds that an idle connection is kept: less than any server does. The SDK does not repeat a create whose connection
-# turned out to be closed.
-_KEEP_ALIVE = 4.0
 
 
 class Storage:
@@ -43,24 +40,29 @@ class Storage:
         bodies: sealed bodies too large for a row. envelopes: packed messages too large for a queue.
     """
 
-    def __init__(self, connection_string: str, meter: Meter, on_put: OnPut) -> None:
+    def __init__(self, account: str | StorageAccount, meter: Meter, on_put: OnPut, cloud: Cloud | None = None) -> None:
+        """`account` is a connection string, or what the identity of `cloud` opens."""
         self.meter = meter
-        # A session of our own: the SDK's reads the environment's proxies and netrc in a thread for every request, which
-        # was a fifth of a message's CPU.
-        self._session = ClientSession(
-            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
-            cookie_jar=DummyCookieJar(),
-            auto_decompress=False,
-        )
-        self._tables = TableServiceClient.from_connection_string(
-            connection_string, transport=self._transport(), **_TABLES
-        )
-        self._queues = QueueServiceClient.from_connection_string(
-            connection_string, transport=self._transport(), **_QUEUES_AND_BLOBS
-        )
-        self._blobs = BlobServiceClient.from_connection_string(
-            connection_string, transport=self._transport(), **_QUEUES_AND_BLOBS
-        )
+        self._owns_cloud = cloud is None
+        self._cloud = cloud = cloud or Cloud(CloudIdentity())
+        self._tables: TableServiceClient
+        self._queues: QueueServiceClient
+        self._blobs: BlobServiceClient
+        if isinstance(account, str):
+            self._tables = TableServiceClient.from_connection_string(account, transport=cloud.transport(), **_TABLES)
+            self._queues = QueueServiceClient.from_connection_string(
+                account, transport=cloud.transport(), **_QUEUES_AND_BLOBS
+            )
+            self._blobs = BlobServiceClient.from_connection_string(
+                account, transport=cloud.transport(), **_QUEUES_AND_BLOBS
+            )
+        else:
+            identity: dict[str, Any] = {"credential": cloud.credential()}
+            self._tables = TableServiceClient(account.tables, transport=cloud.transport(), **identity, **_TABLES)
+            self._queues = QueueServiceClient(
+                account.queues, transport=cloud.transport(), **identity, **_QUEUES_AND_BLOBS
+            )
+            self._blobs = BlobServiceClient(account.blobs, transport=cloud.transport(), **identity, **_QUEUES_AND_BLOBS)
         self.records = Table(self._tables, "records", meter)
         self.lookups = Table(self._tables, "lookups", meter)
         self.due = Table(self._tables, "due", meter)
@@ -75,9 +77,6 @@ class Storage:
         self.relay = ListQueue(self._relay.put)
         self.bodies = Blobs(self._blobs, "bodies", meter)
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
-
-    def _transport(self) -> AioHttpTransport:
-        return AioHttpTransport(session=self._session, session_owner=False)
 
     async def ensure(self) -> None:
         """Creates what is missing, so that the first message does not wait for it."""
@@ -109,4 +108,5 @@ class Storage:
 
     async def close(self) -> None:
         await asyncio.gather(self._tables.close(), self._queues.close(), self._blobs.close())
-        await self._session.close()
+        if self._owns_cloud:
+            await self._cloud.close()

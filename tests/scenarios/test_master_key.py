@@ -1,0 +1,162 @@
+"""The master key: rotated under way, and kept in a key vault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint, KeyVault
+from tests.scenarios.common import basic
+from tests.stack import Client, Stack
+from tntcore.api.http import Request
+from tntcore.app import App
+from tntcore.cloud import Cloud
+from tntcore.config import Config
+from tntcore.custody import Custody, LocalMasterKeys, WrappedKey
+from tntcore.records import Principal
+from tntcore.rotation_of_keys import rewrap
+from tntcore.services import open_services
+from tntcore.storage.storage import Storage
+
+
+async def version_of(storage: Storage, uuid: str) -> str:
+    row = await storage.records.get(uuid, Principal.row_key(uuid))
+    assert row is not None
+    return str(row.values["dataKeyVersion"])
+
+
+def master_keys(stack: Stack) -> LocalMasterKeys:
+    master = stack.app.services.custody._master
+    assert isinstance(master, LocalMasterKeys)
+    return master
+
+
+async def rewrap_all(stack: Stack) -> dict[str, Any]:
+    """As an operator does: page by page. The sums."""
+    total: dict[str, Any] = {"rewrapped": 0, "unchanged": 0, "failed": {}}
+    body: dict[str, Any] = {}
+    while True:
+        answer = await stack.call("POST", "principal/rewrap", body, x_functions_key="operator")
+        assert answer.status == 200, answer.body
+        page = answer.json()
+        for name in ("rewrapped", "unchanged"):
+            total[name] += page[name]
+        total["failed"] |= page["failed"]
+        if page["next"] is None:
+            return total
+        body = {"start": page["next"]}
+
+
+async def test_data_keys_are_rewrapped_while_messages_flow(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    storage = stack.app.services.storage
+    receiver = await bolt.webhook()
+    to_bolt, _ = await stack.connect(acme, bolt)
+    before = await version_of(storage, acme.uuid)
+    version = master_keys(stack).rotate()
+    await acme.act(to_bolt.contact_uuid, basic("before"))
+    done = await rewrap_all(stack)
+    assert done["rewrapped"] >= 2
+    assert before != version
+    assert {await version_of(storage, client.uuid) for client in pair} == {version}
+    await acme.act(to_bolt.contact_uuid, basic("after"))
+    await receiver.count(2)
+    # Neither did what was sealed change, nor is anything left to do.
+    other = App.open(Config.read(stack.environment))
+    assert await other.services.tenants.get(acme.uuid) is not None
+    await other.close()
+    again = await rewrap_all(stack)
+    assert again["rewrapped"] == 0
+    assert again["unchanged"] == done["rewrapped"] + done["unchanged"]
+
+
+async def test_it_goes_page_by_page(stack: Stack) -> None:
+    clients = [await stack.register(name) for name in ("One", "Two", "Three")]
+    master_keys(stack).rotate()
+    services = stack.app.services
+    start, pages = clients[0].uuid, []
+    while True:
+        page = await rewrap(services.storage, services.custody, start, 2)
+        pages.append(page.rewrapped + page.unchanged)
+        if page.next is None:
+            break
+        start = page.next
+    assert pages == [2, 1]
+    assert await rewrap(services.storage, services.custody, "~") == type(page)(0, 0, {}, None)
+
+
+async def test_a_data_key_that_no_master_key_opens_holds_back_no_other(stack: Stack) -> None:
+    broken, well = await stack.register("Broken"), await stack.register("Well")
+    storage = stack.app.services.storage
+    await storage.records.put(
+        broken.uuid,
+        Principal.row_key(broken.uuid),
+        {"status": "ACTIVE", "dataKey": b"?" * 72, "dataKeyVersion": "1", "displayName": "Broken"},
+    )
+    version = master_keys(stack).rotate()
+    assert (await rewrap_all(stack))["failed"] == {broken.uuid: "sealed-by-other"}
+    assert await version_of(storage, well.uuid) == version
+    await stack.call("DELETE", f"principal/{broken.uuid}", x_functions_key="operator")
+    assert (await rewrap_all(stack))["failed"] == {}
+
+
+async def test_a_key_destroyed_meanwhile_does_not_come_back(stack: Stack) -> None:
+    client = await stack.register("Deleted meanwhile")
+    services = stack.app.services
+
+    class Late(Custody):
+        """Rewraps, and has the principal deleted before the result can be stored."""
+
+        async def rewrap(self, wrapped: WrappedKey, principal: str) -> WrappedKey:
+            new = await super().rewrap(wrapped, principal)
+            if principal == client.uuid:
+                assert new is not wrapped
+                await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+            return new
+
+    master_keys(stack).rotate()
+    late = Late(services.custody._master, services.custody._stored, lambda: 0.0)
+    done = await rewrap(services.storage, late, client.uuid)
+    assert (done.rewrapped, dict(done.failed)) == (0, {})
+    row = await services.storage.records.get(client.uuid, Principal.row_key(client.uuid))
+    assert row is not None
+    assert not row.values.get("dataKey")
+
+
+async def test_the_service_with_its_master_key_in_a_vault(
+    stack: Stack, cloud: Cloud, certificate: Certificate, endpoint: IdentityEndpoint
+) -> None:
+    async with KeyVault(certificate) as vault:
+        environment = {name: value for name, value in stack.environment.items() if name != "TNT_MASTER_KEY_FILE"}
+        identity = {"AzureWebJobsStorage__credential": "managedidentity", "AzureWebJobsStorage__clientId": CLIENT_ID}
+        config = Config.read({**environment, **identity, "TNT_KEY_VAULT_KEY": vault.key})
+        app = App(open_services(config, lambda queue: None, cloud=cloud))
+
+        async def call(method: str, path: str, body: object = None, **headers: str) -> Any:
+            data = b"" if body is None else orjson.dumps(body)
+            answer = await app.http(Request(method, path, {}, headers, data), ["public", "tenant", "operator"])
+            assert answer.status < 300, answer.body
+            return orjson.loads(answer.body or b"{}")
+
+        made = await call("POST", "principal", {"displayName": "Vaulted"})
+        key, uuid = made["headers"], made["uuid"]
+        assert len((await call("GET", "identity", **key))["hits"]) == 1
+        assert "unwrapkey" not in vault.calls, "what was just wrapped is still in memory"
+        assert await version_of(app.services.storage, uuid) in vault.versions
+        # Another process asks the vault, once; a rotation with the old version still there goes on as it was.
+        for disabled in (False, True):
+            services = open_services(config, lambda queue: None, cloud=Cloud(config.identity, certificate.trust))
+            if disabled:
+                vault.rotate()
+                assert (await rewrap(services.storage, services.custody, uuid, 1)).rewrapped == 1
+                assert await version_of(services.storage, uuid) == list(vault.versions)[-1]
+                vault.disabled.add(next(iter(vault.versions)))
+            for _ in range(2):
+                tenant = await services.tenants.get(uuid)
+                assert tenant is not None
+                services.tenants._tenants.drop(uuid)
+            await services.close()
+        assert set(endpoint.given) == {vault.url.replace("127.0.0.1", "0.0.1")}
+        await call("DELETE", f"principal/{uuid}")
+        await app.close()

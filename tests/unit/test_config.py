@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tntcore.config import CloudIdentity, Config, ConfigError, StorageAccount
+
+LOCAL = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "TNT_PUBLIC_URL": "http://localhost:7071/",
+    "TNT_MASTER_KEY_FILE": "keys.json",
+}
+CLOUD = {
+    "AzureWebJobsStorage__credential": "managedidentity",
+    "AzureWebJobsStorage__clientId": "id",
+    "AzureWebJobsStorage__blobServiceUri": "https://a.blob.core.windows.net/",
+    "AzureWebJobsStorage__queueServiceUri": "https://a.queue.core.windows.net",
+    "AzureWebJobsStorage__tableServiceUri": "https://a.table.core.windows.net",
+    "TNT_PUBLIC_URL": "https://didcomm.example.com",
+    "TNT_KEY_VAULT_KEY": "https://v.vault.azure.net/keys/master",
+}
+
+
+def test_settings_for_a_machine() -> None:
+    config = Config.read(LOCAL)
+    assert isinstance(config.storage, str)
+    assert "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1" in config.storage
+    assert config.endpoint == "http://localhost:7071/api/didcomm"
+    assert config.master_keys == Path("keys.json")
+    assert config.identity == CloudIdentity()
+
+
+def test_settings_for_the_cloud() -> None:
+    config = Config.read(CLOUD)
+    assert config.storage == StorageAccount(
+        "https://a.blob.core.windows.net", "https://a.queue.core.windows.net", "https://a.table.core.windows.net"
+    )
+    assert config.master_keys == "https://v.vault.azure.net/keys/master"
+    assert config.identity == CloudIdentity(managed=True, client_id="id")
+    assert (config.allow_http, config.key_in_query, config.egress_allow) == (False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"TNT_KEY_VAULT_KEY": ""}, "neither is there"),
+        ({"TNT_MASTER_KEY_FILE": "keys.json"}, "both are there"),
+        ({"TNT_KEY_VAULT_KEY": "http://v.vault.azure.net/keys/master"}, "TNT_KEY_VAULT_KEY has to be like"),
+        ({"TNT_KEY_VAULT_KEY": "https://v.vault.azure.net/keys/master/" + "0" * 32}, "without a version"),
+        ({"TNT_KEY_VAULT_KEY": "https://v.vault.azure.net/secrets/master"}, "TNT_KEY_VAULT_KEY has to be like"),
+        ({"AzureWebJobsStorage__credential": "secret"}, "AzureWebJobsStorage__credential has to be managedidentity"),
+        ({"AzureWebJobsStorage__queueServiceUri": ""}, "AzureWebJobsStorage__queueServiceUri has to be like"),
+        ({"AzureWebJobsStorage__blobServiceUri": "http://a.blob.core.windows.net"}, "__blobServiceUri has to be like"),
+        ({name: "" for name in CLOUD if name.endswith("Uri")}, "AzureWebJobsStorage is missing"),
+    ],
+)
+def test_what_cannot_be_used_is_named(changes: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Config.read(CLOUD | changes)

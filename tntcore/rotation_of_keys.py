@@ -1,0 +1,82 @@
+"""After a rotation of the master key: every tenant's data key wrapped anew, while the service runs.
+
+Data keys stay what they are, so nothing that is sealed changes and no process notices. Until all of them are rewrapped,
+and for `key_vault.LATEST_SECONDS` after, the older versions of the master key have to stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tntcore.custody import Custody, CustodyError
+from tntcore.records import END, Principal
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.storage import Storage
+from tntcore.tenants import PRINCIPALS, wrapped_key
+
+log = logging.getLogger(__name__)
+
+_PAGE = 200
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """What became of one page of tenants.
+
+    Attributes:
+        rewrapped: how many data keys are now under the current version and were not.
+        unchanged: how many were already.
+        failed: by principal, the code of the `CustodyError`: no version of the master key unwraps its data key.
+        next: where the following page starts, None at the end.
+    """
+
+    rewrapped: int
+    unchanged: int
+    failed: Mapping[str, str]
+    next: str | None
+
+
+async def rewrap(storage: Storage, custody: Custody, start: str = "", limit: int = _PAGE) -> Rewrapped:
+    """Rewraps the data keys of the next `limit` tenants from `start` on. May be repeated at any time.
+
+    Raises:
+        azure-core's `AzureError`: storage or vault do not answer. What was done is done; begin again at `start`.
+    """
+    page = await storage.lookups.scan(PRINCIPALS, start, END, limit=limit)
+    slots = asyncio.Semaphore(_AT_ONCE)
+    failed: dict[str, str] = {}
+
+    async def one(uuid: str) -> bool:
+        async with slots:
+            try:
+                return await _rewrap(storage, custody, uuid)
+            except CustodyError as error:
+                log.warning("the data key of principal %s cannot be rewrapped: %s", uuid, error)
+                failed[uuid] = error.code
+                return False
+
+    done = await asyncio.gather(*(one(row.key) for row in page.rows))
+    return Rewrapped(sum(done), len(done) - sum(done) - len(failed), failed, page.next)
+
+
+async def _rewrap(storage: Storage, custody: Custody, uuid: str) -> bool:
+    """Whether the principal's data key was rewrapped: not if it was under the current version, or is destroyed."""
+    while True:
+        row = await storage.records.get(uuid, Principal.row_key(uuid))
+        if row is None or (old := wrapped_key(row)) is None:
+            return False
+        new = await custody.rewrap(old, uuid)
+        if new is old:
+            return False
+        unit = Unit()
+        unit.merge(Principal.row_key(uuid), {"dataKey": new.ciphertext, "dataKeyVersion": new.version}, row.etag)
+        try:
+            await storage.committer.commit(uuid, unit)
+        except Changed:
+            # Perhaps by a deletion, which destroyed the key: read again, lest it come back.
+            continue
+        return True
