@@ -1,6 +1,8 @@
 """Attackers, and agents that are careless, in exchanges of credentials and proofs."""
 
+import asyncio
 import base64
+import time
 from typing import Any
 
 import orjson
@@ -8,9 +10,11 @@ import pytest
 
 from tests.scenarios.agent import Agent
 from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.signer import bind, external_signer
 from tests.scenarios.test_credentials import DIPLOMA, offer
 from tests.scenarios.test_exchanges import only
 from tests.stack import Client, Receiver, Stack
+from tntcore import signing
 from tntcore.records import Attached, Exchange
 from tntcore.storage.commit import Unit
 
@@ -301,3 +305,44 @@ async def test_presentations_without_end(foreign: Foreign) -> None:
         [stored] = await comes(foreign, shown)
         assert stored["status"] == "RECEIVED"
         assert (await client.get(f"exchange/{begun['uuid']}"))["state"] == state
+
+
+async def test_a_signer_that_hangs_holds_back_nobody_else(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, contact = foreign.client, foreign.connection.contact_uuid
+    neighbour = await connect_foreign(stack, await stack.register("Neighbour"))
+    hook = await neighbour.client.webhook()
+    asked: list[asyncio.StreamWriter] = []
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+
+    async with external_signer() as signer:
+        await signer.serve(client)
+        await bind(client, signer.did)
+        requests = []
+        for number in range(34):
+            begun = await client.post("credential", offer("ld-proof/Ed25519Signature2020", contact))
+            value = await requesting(client, begun)
+            requests.append(said(f"{ISSUE}/request-credential", begun["thid"], str(number), value, DETAIL))
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await client.post("settings/PRINCIPAL_SETTINGS", {"setting": {"externalSigningUrl": url}}, 200)
+        monkeypatch.setattr(signing, "TIMEOUT", 8.0)
+        for request in requests:
+            await stack.app.services.storage.queues["inbound"].put(orjson.dumps({"items": [item(foreign, request)]}))
+
+        async def hanging() -> bool:
+            return bool(asked)
+
+        await stack.eventually(hanging)
+        started = time.monotonic()
+        message = {"@type": "https://didcomm.org/basicmessage/1.0/message", "@id": "1", "content": "hello"}
+        assert (await stack.deliver(neighbour.v1(orjson.dumps(message)))).status == 202
+        await hook.until(lambda hook: True, seconds=30)
+        assert time.monotonic() - started < 6
+        assert len(asked) <= 8
+        for writer in asked:
+            writer.close()
+        server.close()

@@ -6,12 +6,15 @@ race begins again from what is then stored.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -25,6 +28,7 @@ from tntcore.invitations import read_content
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.opening import NotYet
 from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.protocols import issue_credential, present_proof
@@ -36,6 +40,8 @@ from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 8  # messages of one tenant's exchanges; host.json has places for 24 queue messages of all tenants
+_PATIENCE = 0.5  # seconds
 _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -76,6 +82,7 @@ class Exchanges:
     def __init__(self, services: Services, formats: Formats) -> None:
         self._services = services
         self.formats = formats
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def receive(
         self, tenant: Tenant, connection: Connection, message: Message, *, uuid: str, proven: bool, last: bool
@@ -88,7 +95,7 @@ class Exchanges:
             last: it is not put off any more.
 
         Raises:
-            DidError: `unresolvable`, unless `last`.
+            DidError: `unresolvable`, unless `last`. NotYet: others of the tenant's take long, unless `last`.
         """
         read = _read(message)
         if read is None:
@@ -115,10 +122,26 @@ class Exchanges:
                 except OutOfTurn:
                     return Outcome(error="out-of-turn")
                 begun = _Begun(_new(connection, step.prefix, role, message.thid, self._services.now()))
-        outcome = await self._move(tenant, connection, begun, incoming, last=last)
+        async with self._turn(tenant, last=last):
+            outcome = await self._move(tenant, connection, begun, incoming, last=last)
         if outcome.exchange is not None:
             outcome.stored = begun.stored
         return outcome
+
+    @asynccontextmanager
+    async def _turn(self, tenant: Tenant, *, last: bool) -> AsyncIterator[None]:
+        """One tenant's signer, or hosts that its contacts name, may answer late or never: what waits for them takes no
+        more than some of the places in which messages of all tenants are handled."""
+        turn = self._turns.setdefault(tenant.uuid, asyncio.Semaphore(_AT_ONCE))
+        try:
+            async with asyncio.timeout(None if last else _PATIENCE):
+                await turn.acquire()
+        except TimeoutError:
+            raise NotYet("other exchanges of the tenant take long") from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _move(
         self, tenant: Tenant, connection: Connection, begun: _Begun, incoming: _Incoming, *, last: bool
