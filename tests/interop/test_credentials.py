@@ -14,6 +14,7 @@ from tests.interop.tenant import (
     accept,
     accept_exchange,
     automatic,
+    connect,
     credential_of,
     did_key,
     exchange_of,
@@ -31,8 +32,16 @@ pytestmark = pytest.mark.interop
 async def test_we_offer(agents: Agents, tenant: Client, suite: str) -> None:
     side = await sides(agents, tenant)
     data = detail(suite, side.did)
-    begun = await tenant.post("credential", {"from": side.did, "to": side.contact, "data": data, "comment": "yours"})
+    said = {
+        "comment": "yours",
+        "replacementId": "card-1",
+        "attributes": [{"name": "photo", "value": "aGk=", "mimeType": "image/png"}],
+    }
+    begun = await tenant.post("credential", {"from": side.did, "to": side.contact, "data": data, **said})
     got = await side.agent.wait_exchange(ISSUE_2_0, begun["thid"], "offer-received")
+    heard = (await side.agent.exchange(ISSUE_2_0, got))["cred_ex_record"]["cred_offer"]
+    assert (heard["comment"], heard["replacement_id"]) == ("yours", "card-1")
+    assert heard["credential_preview"]["attributes"] == [{"name": "photo", "mime-type": "image/png", "value": "aGk="}]
     await side.agent.go_on(ISSUE_2_0, got, "send-request", holder_did=side.their_did)
     # What was offered is issued without asking.
     got = await side.agent.wait_exchange(ISSUE_2_0, begun["thid"], "credential-received")
@@ -232,6 +241,26 @@ async def test_what_a_tenant_leaves_out_is_filled_in(agents: Agents, tenant: Cli
     got = await side.agent.wait_exchange(ISSUE_2_0, begun["thid"], "credential-received")
     await side.agent.go_on(ISSUE_2_0, got, "store")
     await taken(side, await exchange_of(tenant, begun["thid"], "done"), "Ed25519Signature2020")
+
+
+async def test_a_credential_about_nobody(agents: Agents, tenant: Client) -> None:
+    """Its connection's DID is no did:key, and nobody names another."""
+    side = await sides(agents, tenant, auto=True)
+    data = detail("Ed25519Signature2020", side.did)
+    begun = await tenant.post("credential", {"from": side.did, "to": side.contact, "data": data})
+    await side.agent.wait_exchange(ISSUE_2_0, begun["thid"], "done")
+    await taken(side, await exchange_of(tenant, begun["thid"], "done"), "Ed25519Signature2020")
+
+
+async def test_a_did_web_holds(agents: Agents, tenant: Client) -> None:
+    agent = await agents("1.7.0", "auto", automatic=True)
+    mine, theirs = await connect(tenant, agent)
+    side = Sides(tenant, mine["contactUuid"], tenant.identity["did"], agent, theirs, await agent.did_key())
+    assert side.did.startswith("did:web:")
+    filter_ = {"ld_proof": detail("Ed25519Signature2020", side.their_did)}
+    begun = await agent.begin(ISSUE_2_0, "send", connection_id=theirs, filter=filter_)
+    await accept_exchange(tenant, await exchange_of(tenant, begun["thread_id"], "offer-received"))
+    await held(side, await exchange_of(tenant, begun["thread_id"], "done"))
 
 
 OPTIONS = {

@@ -127,7 +127,8 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
             return known
         connection = connection or known
     if connection is None:
-        raise Problem(409, "not-connected", "This identity has no connection with this contact. Invite it first.")
+        detail = "This identity has no connection with this contact: give another as `from`, or invite the contact."
+        raise Problem(409, "not-connected", detail)
     return connection
 
 
