@@ -202,8 +202,8 @@ def _signing_input(protected: bytes, payload: bytes) -> bytes:
 
 
 def _sign(data: bytes, key: PrivateKey) -> bytes:
-    _, secret = bindings.crypto_sign_seed_keypair(key.raw)
-    return bindings.crypto_sign(data, secret)[:_SIGNATURE_BYTES]
+    # libsodium's private key is the seed and the public key, which is remembered: to compute it costs a signature.
+    return bindings.crypto_sign(data, key.raw + key.public.raw)[:_SIGNATURE_BYTES]
 
 
 def _check(data: bytes, signature: bytes, signer: str) -> None:

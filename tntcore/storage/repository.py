@@ -107,8 +107,14 @@ class Repository:
     async def commit(self, unit: Unit) -> None:
         """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
         await self._storage.committer.commit(self.principal, unit)
-        # Changes are small, and most of them replace what was there.
-        made = sum([row_bytes(operation.values) for operation in unit.operations if operation.kind == "create"])
+        # Changes are small, and most of them replace what was there; but for an answer, whose size a receiver decides.
+        made = sum(
+            [
+                row_bytes(operation.values)
+                for operation in unit.operations
+                if operation.kind == "create" or "answer" in operation.values
+            ]
+        )
         if made:
             self._wrote(made)
 
