@@ -11,7 +11,9 @@ import orjson
 from tntcore.credentials import anoncreds_work as work
 from tntcore.credentials.anoncreds_registry import (
     MAX_ATTRIBUTES,
+    Publisher,
     Registry,
+    is_resource,
     is_revoked,
     resource_id,
     resource_url,
@@ -50,6 +52,7 @@ class Issuer:
     Args:
         workers, slow_workers: the latter makes definitions and registries, which takes seconds.
         now: milliseconds since 1970. uuid7: the next identifier.
+        publishers: methods beside this service's own; an identity issues by the first that knows it.
         allow_http: see `document_url`.
     """
 
@@ -61,6 +64,7 @@ class Issuer:
         now: Callable[[], int],
         uuid7: Callable[[], str],
         *,
+        publishers: Sequence[Publisher] = (),
         allow_http: bool = False,
     ) -> None:
         self._workers = workers
@@ -68,28 +72,31 @@ class Issuer:
         self._registry = registry
         self._now = now
         self._uuid7 = uuid7
+        self._publishers = publishers
         self._allow_http = allow_http
 
     async def create_schema(
         self, records: Repository, identity: Identity, name: str, version: str, attributes: Sequence[str]
     ) -> Schema:
         """Publishes a schema. Raises `Problem` 400, and 409 where the identity has published it before."""
-        _check_hosted(identity)
+        issuer, publisher = await self._method(identity)
         if not 0 < len(attributes) <= MAX_ATTRIBUTES or len({same_name(text) for text in attributes}) < len(attributes):
             raise Problem(
                 400,
                 "attributes-invalid",
                 f"attributes has to be a list of 1 to {MAX_ATTRIBUTES} names that differ in more than case and spaces.",
             )
-        content = orjson.dumps(
-            {"issuerId": identity.did, "name": name, "version": version, "attrNames": list(attributes)}
-        )
+        content = {"issuerId": issuer, "name": name, "version": version, "attrNames": list(attributes)}
+        if publisher is not None:
+            schema_id = await publisher.publish_schema(content)
+        else:
+            schema_id = await self._publish(records, identity, orjson.dumps(content))
         now = self._now()
         schema = Schema(
             uuid=self._uuid7(),
             identity_uuid=identity.uuid,
-            issuer_id=identity.did,
-            schema_id=await self._publish(records, identity, content),
+            issuer_id=issuer,
+            schema_id=schema_id,
             name=name,
             version=version,
             attributes=list(attributes),
@@ -115,9 +122,14 @@ class Issuer:
             max_credentials: of its revocation registry; 0 for credentials that cannot be revoked.
 
         Raises:
-            Problem: 400 `schema-unusable`, 503 where it took too long or the schema cannot be had just now.
+            Problem: 400 `schema-unusable`, `revocation-unsupported`, 503 where it took too long or the schema cannot be
+                had just now.
         """
-        _check_hosted(identity)
+        issuer, publisher = await self._method(identity)
+        if publisher is not None and max_credentials:
+            raise Problem(
+                400, "revocation-unsupported", f"What {issuer} issues cannot be revoked: leave supportRevocation out."
+            )
         try:
             schema = await self._registry.schema(schema_id)
         except FormatError as error:
@@ -128,7 +140,7 @@ class Issuer:
         record = CredentialDefinition(
             uuid=self._uuid7(),
             identity_uuid=identity.uuid,
-            issuer_id=identity.did,
+            issuer_id=issuer,
             schema_id=schema_id,
             tag=tag,
             attributes=list(schema["attrNames"]),
@@ -139,10 +151,13 @@ class Issuer:
         unit = Unit()
         try:
             public, definition, proof = await self._slow_workers.run(
-                work.define, schema_id, work.dumps(schema), identity.did, tag, max_credentials > 0
+                work.define, schema_id, work.dumps(schema), issuer, tag, max_credentials > 0
             )
             private = Private(definition, proof)
-            record.credential_definition_id = await self._publish(records, identity, public.encode())
+            if publisher is not None:
+                record.credential_definition_id = await publisher.publish_credential_definition(orjson.loads(public))
+            else:
+                record.credential_definition_id = await self._publish(records, identity, public.encode())
             if max_credentials:
                 private = await self._create_registry(records, identity, record, public, private, unit)
         except WorkTimeout:
@@ -205,7 +220,9 @@ class Issuer:
         return Private.deserialise(records.open(sealed, definition.key))
 
     async def public(self, records: Repository, identifier: str) -> str:
-        """What the tenant published under an identifier."""
+        """What the tenant published under an identifier, a credential definition's or a revocation registry's."""
+        if not is_resource(identifier):
+            return work.dumps(await self._registry.credential_definition(identifier))
         did, digest = split_resource(identifier)
         content = await records.published(_name(did.rpartition(":")[2], digest))
         if content is None:
@@ -290,6 +307,15 @@ class Issuer:
                 continue
             return
         raise Problem(503, "busy", "Many credentials are being revoked at once. Try again.", retry_after=1)
+
+    async def _method(self, identity: Identity) -> tuple[str, Publisher | None]:
+        """As whom an identity issues, and by whose method; None for this service's. Raises `Problem` 400."""
+        for publisher in self._publishers:
+            issuer = await publisher.issuer_id(identity.did)
+            if issuer:
+                return issuer, publisher
+        _check_hosted(identity)
+        return identity.did, None
 
     async def _publish(self, records: Repository, identity: Identity, content: bytes) -> str:
         identifier = resource_id(identity.did, content)

@@ -17,7 +17,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import base58
 
@@ -61,6 +61,24 @@ class Registry(Protocol):
     async def revocation_status_list(self, identifier: str, timestamp: int) -> Json:
         """The list of a registry that is in force at a time (seconds since 1970): `{issuerId, revRegDefId,
         revocationList, currentAccumulator, timestamp}`"""
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A registry by whose method identities issue, too, where their operator has arranged it: on a ledger, say. There,
+    nothing can be revoked so far.
+
+    The last two may raise `Problem`: why it cannot be published, or that trying again later may help.
+    """
+
+    async def issuer_id(self, did: str) -> str:
+        """As whom the identity with this DID issues by this method; "" if it does not."""
+
+    async def publish_schema(self, schema: Json) -> str:
+        """The identifier of a schema, as `Registry.schema` then answers it."""
+
+    async def publish_credential_definition(self, definition: Json) -> str:
+        """The identifier of a credential definition, as `Registry.credential_definition` then answers it."""
 
 
 class Registries:
@@ -108,7 +126,7 @@ class WebRegistry:
         self._waiting = 0
 
     def reads(self, identifier: str) -> bool:
-        return _RESOURCE.fullmatch(identifier) is not None
+        return is_resource(identifier)
 
     async def schema(self, identifier: str) -> Json:
         return await self._resource(identifier)
@@ -201,6 +219,11 @@ def load_registries(names: Sequence[str]) -> list[Registry]:
 
 def resource_id(did: str, content: bytes) -> str:
     return f"{did}/resources/{hashlib.sha256(content).hexdigest()}"
+
+
+def is_resource(identifier: str) -> bool:
+    """Whether it is an identifier of this service's method."""
+    return _RESOURCE.fullmatch(identifier) is not None
 
 
 def split_resource(identifier: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from tntcore.credentials.anoncreds_credential import AnonCreds
 from tntcore.credentials.anoncreds_issuer import Issuer
 from tntcore.credentials.anoncreds_proof import AnonCredsProof
 from tntcore.credentials.anoncreds_registry import (
+    Publisher,
     Registries,
     TailsFiles,
     WebRegistry,
@@ -30,7 +31,8 @@ def open_anoncreds(services: Services) -> AnonCredsParts:
     """Costs nothing until it is used. Raises what importing a registry of the configuration raises."""
     fetch, config = egress_fetch(services.egress), services.config
     web = WebRegistry(fetch, time.monotonic, allow_http=config.allow_http)
-    registry = Registries([web, *load_registries(config.anoncreds_registries)])
+    plugged = load_registries(config.anoncreds_registries)
+    registry = Registries([web, *plugged])
     tails = TailsFiles(fetch, time.monotonic)
     tools = Tools(services.workers, registry, tails, services.now, services.random)
     issuer = Issuer(
@@ -39,6 +41,7 @@ def open_anoncreds(services: Services) -> AnonCredsParts:
         registry,
         services.now,
         services.uuid7,
+        publishers=[one for one in plugged if isinstance(one, Publisher)],
         allow_http=config.allow_http,
     )
     return AnonCredsParts(issuer, AnonCreds(tools, issuer), AnonCredsProof(tools))
