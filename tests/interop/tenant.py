@@ -133,7 +133,7 @@ async def exchange_of(tenant: Client, thread: str, state: str) -> Entity:
     """The exchange of a thread, once it is in a state."""
 
     async def check() -> Entity | None:
-        hits: list[Entity] = (await tenant.get("exchange"))["hits"]
+        hits: list[Entity] = (await tenant.get("exchange?limit=200"))["hits"]
         return next((hit for hit in hits if hit["thid"] == thread and hit["state"] == state), None)
 
     try:
@@ -141,7 +141,7 @@ async def exchange_of(tenant: Client, thread: str, state: str) -> Entity:
     except TimeoutError:
         found = [
             {name: hit[name] for name in ("role", "state", "status", "error", "thid")}
-            for hit in (await tenant.get("exchange"))["hits"]
+            for hit in (await tenant.get("exchange?limit=200"))["hits"]
         ]
         raise AssertionError(f"no {thread} in {state}: {found}; {await stored(tenant)}") from None
 

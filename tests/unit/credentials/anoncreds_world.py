@@ -11,7 +11,7 @@ from tntcore.credentials.anoncreds_common import Tools
 from tntcore.credentials.anoncreds_credential import AnonCreds, preview_of
 from tntcore.credentials.anoncreds_issuer import Issuer, newest_status, published_resource
 from tntcore.credentials.anoncreds_proof import AnonCredsProof
-from tntcore.credentials.anoncreds_registry import Registries, TailsFiles, WebRegistry
+from tntcore.credentials.anoncreds_registry import Json, Registries, TailsFiles, WebRegistry, is_unqualified
 from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Received, Verified
 from tntcore.credentials.workers import Workers
 from tntcore.custody import DataKey
@@ -46,6 +46,42 @@ class Tenant:
         return self.party.records
 
 
+class Ledger:
+    """A method with identifiers of its own, in which the DIDs in `issuers` issue under what stands there."""
+
+    def __init__(self) -> None:
+        self.issuers: dict[str, str] = {}
+        self._published: dict[str, Json] = {}
+
+    def reads(self, identifier: str) -> bool:
+        return is_unqualified(identifier)
+
+    async def schema(self, identifier: str) -> Json:
+        return self._published[identifier]
+
+    async def credential_definition(self, identifier: str) -> Json:
+        return self._published[identifier]
+
+    async def revocation_registry_definition(self, identifier: str) -> Json:
+        raise FormatError("not-published", identifier)
+
+    async def revocation_status_list(self, identifier: str, timestamp: int) -> Json:
+        raise FormatError("not-published", identifier)
+
+    async def issuer_id(self, did: str) -> str:
+        return self.issuers.get(did, "")
+
+    async def publish_schema(self, schema: Json) -> str:
+        return self._publish(f"{schema['issuerId']}:2:{schema['name']}:{schema['version']}", schema)
+
+    async def publish_credential_definition(self, definition: Json) -> str:
+        return self._publish(f"{definition['issuerId']}:3:CL:{len(self._published)}:{definition['tag']}", definition)
+
+    def _publish(self, identifier: str, content: Json) -> str:
+        self._published[identifier] = content
+        return identifier
+
+
 class World:
     """`now` is the clock, in milliseconds; `tampered` what a URL answers instead."""
 
@@ -55,10 +91,11 @@ class World:
         self.tampered: dict[str, bytes] = {}
         self._tenants: dict[str, Tenant] = {}
         self._numbers = iter(range(1, 1_000_000))
-        self.registry = Registries([WebRegistry(self.fetch, lambda: self.now / 1000)])
+        self.ledger = Ledger()
+        self.registry = Registries([WebRegistry(self.fetch, lambda: self.now / 1000), self.ledger])
         tails = TailsFiles(self.fetch, lambda: self.now / 1000)
         self.tools = Tools(workers, self.registry, tails, lambda: self.now, secrets.token_bytes)
-        self.issuer = Issuer(workers, workers, self.registry, lambda: self.now, self._uuid)
+        self.issuer = Issuer(workers, workers, self.registry, lambda: self.now, self._uuid, publishers=[self.ledger])
         self.credentials = AnonCreds(self.tools, self.issuer)
         self.proofs = AnonCredsProof(self.tools)
 

@@ -96,6 +96,27 @@ async def test_what_was_issued_is_shown_and_verified(stage: Stage) -> None:
     ]
 
 
+async def test_who_issues_on_a_ledger_publishes_there(stage: Stage) -> None:
+    world, issuer = stage.world, stage.world.tenant()
+    issuer.identity.did, issuer.identity.own_did = "did:sov:WgWxqztrNooG92RXvxSTWv", issuer.identity.did
+    with pytest.raises(Problem, match="identity-unsuitable"):
+        await world.define(issuer, ["name"])
+    world.ledger.issuers[issuer.identity.did] = "WgWxqztrNooG92RXvxSTWv"
+    with pytest.raises(Problem, match="revocation-unsupported"):
+        await world.define(issuer, ["name"], 20)
+    schema, definition = await world.define(issuer, ["name"])
+    assert (schema.issuer_id, definition.issuer_id) == ("WgWxqztrNooG92RXvxSTWv",) * 2
+    assert schema.schema_id.startswith("WgWxqztrNooG92RXvxSTWv:2:schema ")
+    assert definition.credential_definition_id.startswith("WgWxqztrNooG92RXvxSTWv:3:CL:")
+    held = await world.issued(issuer, stage.holder, definition, {"name": "Alice"})
+    assert held.format == "hlindy/cred@v2.0"
+    asked = {"name": "name", "restrictions": [{"issuer_did": "WgWxqztrNooG92RXvxSTWv"}]}
+    request = await world.ask(stage.verifier, requested_attributes={"who": asked})
+    shown = await world.show(stage.holder, request, stage.plain, held)
+    verified = await world.verify(stage.verifier, request, shown)
+    assert verified.verification.verified, verified.verification.checks
+
+
 async def test_a_credential_says_what_it_is_and_is_checked_again_later(stage: Stage) -> None:
     assert stage.held.summary["claims"] == VALUES
     assert stage.held.summary["issuer"] == stage.issuer.identity.did
