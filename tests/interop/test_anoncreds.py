@@ -196,12 +196,12 @@ async def test_acapy_proposes_and_all_else_goes_by_itself(auto: Side, dialect: D
 
 @both
 async def test_we_offer_other_than_was_proposed(auto: Side, dialect: Dialect) -> None:
-    values = {**person(), "age": "17"}
+    values = {**person(), "age": "42"}
     begun = await auto.agent.begin(
         dialect.issue,
         "send-proposal",
         connection_id=auto.connection,
-        **dialect.proposal(auto.ours, {**values, "age": "18"}),
+        **dialect.proposal(auto.ours, {**values, "age": "41"}),
     )
     got = await exchange_of(auto.tenant, begun["thread_id"], "proposal-received")
     await accept_exchange(auto.tenant, got, attributes=values)
@@ -334,8 +334,8 @@ async def test_we_propose_and_all_else_goes_by_itself(auto: Side, dialect: Diale
 
 @both
 async def test_acapy_offers_other_than_we_proposed(manual: Side, dialect: Dialect) -> None:
-    values = {**person(), "age": "17"}
-    begun = await proposed(manual, dialect, {**values, "age": "18"})
+    values = {**person(), "age": "42"}
+    begun = await proposed(manual, dialect, {**values, "age": "41"})
     got = await manual.agent.wait_exchange(dialect.issue, begun["thid"], dialect.state("proposal-received"))
     sent = await manual.agent.go_on(dialect.issue, got, "send-offer", **dialect.counter(manual.theirs, values))
     thread = sent["thread_id"]
