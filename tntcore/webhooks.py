@@ -23,7 +23,9 @@ from tntcore.errors import Problem
 from tntcore.messaging.message import Message, decorator_keys
 from tntcore.messaging.types import spellings
 
-MAX_ENTRIES = 20  # what follows from a message has to fit in one transaction, a row for each entry
+# What follows from a message has to fit in one transaction: a row for each entry, and of events there may be four.
+MAX_ENTRIES = 20
+MAX_TASK_ENTRIES = 8
 MAX_MATCH = 1_000
 MAX_URL = 2_048
 MAX_HEADERS = 20
@@ -108,11 +110,11 @@ def _compile(match: str) -> Any:
     return re2.compile(match, options)  # type: ignore[no-untyped-call]
 
 
-def read_entries(value: Any, *, new_id: Callable[[], str] | None = None) -> list[WebhookEntry]:
+def read_entries(value: Any, *, new_id: Callable[[], str] | None = None, most: int = MAX_ENTRIES) -> list[WebhookEntry]:
     """Checks what a tenant saves under `DIDCOMM_WEBHOOK` or `TASK_WEBHOOK`.
 
     Args:
-        value: a list of up to 20 `{url, method?, match?, headers?, id?}`. `method` is POST, PUT or PATCH (default
+        value: a list of up to `most` `{url, method?, match?, headers?, id?}`. `method` is POST, PUT or PATCH (default
             POST); `match` defaults to `.*`. Other members are ignored.
         new_id: makes the id of an entry that has none.
 
@@ -122,8 +124,8 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None) -> list
     """
     if not isinstance(value, list):
         raise _invalid("The setting has to be a list of entries such as {url, method, match, headers}.")
-    if len(value) > MAX_ENTRIES:
-        raise _invalid(f"The setting has {len(value)} entries; at most {MAX_ENTRIES} are allowed.")
+    if len(value) > most:
+        raise _invalid(f"The setting has {len(value)} entries; at most {most} are allowed.")
     entries = [_entry(f"Entry {number}", item, new_id) for number, item in enumerate(value, 1)]
     ids = [entry.id for entry in entries if entry.id]
     if len(set(ids)) != len(ids):

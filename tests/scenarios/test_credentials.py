@@ -186,3 +186,29 @@ async def test_what_cannot_be_revoked_says_so(stack: Stack) -> None:
     [made] = (await issuer.get("credential"))["hits"]
     answer = await issuer.call("POST", f"credential/{made['uuid']}/revoke")
     assert (answer.status, answer.json()["type"]) == (404, "urn:tnt:problem:credential-not-revocable")
+
+
+async def test_all_that_may_follow_from_a_message_fits(stack: Stack) -> None:
+    """As many webhooks, events and attachments as there may be, and a credential with them."""
+    issuer, holder, _, _ = await connected(stack, "v1")
+    hook = await holder.webhook()
+    webhooks = [{"url": f"{hook.url}/{number}"} for number in range(20)]
+    await holder.post("settings/DIDCOMM_WEBHOOK", {"setting": webhooks}, 200)
+    refused = await holder.call("POST", "settings/TASK_WEBHOOK", {"setting": webhooks})
+    assert (refused.status, refused.json()["type"]) == (400, "urn:tnt:problem:setting-invalid")
+    await holder.post("settings/TASK_WEBHOOK", {"setting": webhooks[:8]}, 200)
+    contact = (await holder.get("contact"))["hits"][0]["uuid"]
+    asked = {
+        "@type": "https://didcomm.org/issue-credential/1.0/request-credential",
+        "requests~attach": [{"@id": "0", "data": {"json": {}}}],
+    }
+    action = await holder.act(contact, asked)
+    await only(stack, issuer, "request-received")
+    answer = {
+        "@type": "https://didcomm.org/issue-credential/1.0/issue-credential",
+        "~please_ack": {"on": ["OUTCOME"]},
+        "credentials~attach": [{"@id": str(number), "data": {"json": {"n": number}}} for number in range(20)],
+    }
+    await issuer.post(f"action/{(await issuer.get('action'))['hits'][0]['uuid']}", {"data": {"message": answer}}, 200)
+    await state(stack, holder, action["uuid"], "credential-received")
+    await hook.count(20 + 8 * 2)

@@ -18,6 +18,8 @@ from tntcore.records import Delivery, Setting
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
 from tntcore.webhooks import (
+    MAX_ENTRIES,
+    MAX_TASK_ENTRIES,
     OVERLAP,
     Health,
     Secrets,
@@ -53,7 +55,8 @@ async def save(call: Call) -> Response:
     if "setting" not in body:
         raise Problem(400, "setting-invalid", "Send {setting: ...}.")
     given = body["setting"]
-    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7)
+    most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
+    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
     if key == PRINCIPAL_SETTINGS:
         given = read_preferences(given, call.services.egress.check)
     before = await call.tenant.records.get(Setting, key)

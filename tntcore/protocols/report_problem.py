@@ -7,7 +7,7 @@ A report has no states, and is never answered. It says that the thread it is on,
 from __future__ import annotations
 
 from tntcore.messaging.message import Message
-from tntcore.messaging.problems import is_problem_report
+from tntcore.messaging.problems import read_problem_report
 from tntcore.protocols.transition import Context, Transition
 
 PROTOCOLS = {
@@ -18,6 +18,10 @@ PROTOCOLS = {
 
 def decide(message: Message, context: Context) -> Transition | None:
     """The threads that the report is about; None if the message is no report."""
-    if not is_problem_report(message.type):
+    report = read_problem_report(message)
+    if report is None:
         return None
+    if message.version == "v2" and report.code.startswith("w."):
+        # A warning: the thread goes on.
+        return Transition()
     return Transition(failed_threads=[name for name in (message.thid, message.pthid) if name and name != message.id])

@@ -258,3 +258,12 @@ def test_reuse(root: str) -> None:
         v2(f"{root}out-of-band/1.1/handshake-reuse"),
     ):
         assert not out_of_band.is_reuse(other)
+
+
+def test_a_warning_fails_no_thread() -> None:
+    for code, failed in (("w.p.slow", []), ("e.p.gone", ["thread"])):
+        type_ = "https://didcomm.org/report-problem/2.0/problem-report"
+        message = Message.read(orjson.dumps({"type": type_, "id": "1", "pthid": "thread", "body": {"code": code}}))
+        transition = report_problem.decide(message, CONTEXT)
+        assert transition is not None
+        assert list(transition.failed_threads) == failed
