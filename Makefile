@@ -10,6 +10,9 @@ BLOB_PORT ?= 0
 QUEUE_PORT ?= 0
 TABLE_PORT ?= 0
 WIRE ?= v1
+# For `make fuzz`.
+SECONDS ?= 60
+TARGETS ?= envelope header sealed message invitation document
 DATA ?=
 
 # Interpreters: found by devtools/find-python where none is given.
@@ -25,7 +28,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
 
-.PHONY: help run test interop lint format bench install lock requirements check-requirements clean
+.PHONY: help run test interop fuzz lint format bench install lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -44,6 +47,14 @@ test: install .venv313/.installed ## The whole test suite, against a storage emu
 interop: install ## The service against other people's agents, which are installed under PEERS_HOME (~/.cache/didcomm-peers)
 	@$(IN_VENV) devtools.peers
 	@$(IN_VENV) pytest -m interop tests/interop $(ARGS)
+
+fuzz: install ## Strangers' bytes, mutated until something breaks; SECONDS=60 for each target, TARGETS="envelope message"
+	@$(IN_VENV) tests.fuzz --help >/dev/null || { echo "atheris comes for Linux on x86-64 only" >&2; exit 1; }
+	@for target in $(TARGETS); do \
+		echo "Fuzzing $$target for $(SECONDS) s ..."; \
+		$(IN_VENV) tests.fuzz $$target --seconds $(SECONDS) 2>&1 | grep -v "^INFO\|^WARNING" || true; \
+	done; \
+	if [ -n "$$(ls tests/fuzz/found 2>/dev/null)" ]; then echo "Found:" && ls tests/fuzz/found && exit 1; fi
 
 lint: .venv/.installed ## Style, format and types
 	@$(IN_VENV) ruff check .

@@ -8,13 +8,23 @@ from hypothesis import HealthCheck, settings
 
 from devtools.azurite import Azurite
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
+from tests.log_watch import WATCH, install
 from tests.stack import Client, Stack
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity
 
+install()
+
 # On a fresh machine hypothesis first builds its table of Unicode, which it then takes for a slow strategy.
 settings.register_profile("project", settings(), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_secret_is_logged() -> Iterator[None]:
+    """Looked at when all tests are over."""
+    yield
+    assert WATCH.found() == [], "something secret was logged at these places"
 
 
 @pytest.fixture(scope="session")

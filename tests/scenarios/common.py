@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.log_watch import marker
 from tests.stack import Answer, Client
 from tntcore.errors import DidError
 
@@ -13,7 +14,7 @@ BASIC = "https://didcomm.org/basicmessage/1.0/message"
 
 
 def basic(content: Any = "hello", **more: Any) -> dict[str, Any]:
-    return {"@type": BASIC, "content": content, **more}
+    return {"@type": BASIC, "content": content, "marker": marker(content), **more}
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:

@@ -185,6 +185,103 @@ async def test_another_tenants_objects_cannot_be_named_in_a_body(stack: Stack, o
     assert (await mallory.get(f"action/{made['uuid']}"))["messages"] == made["messages"]
 
 
+# Members of bodies, and parameters of queries, that name something; each is tried with each object of the owner's.
+NAMES = (
+    "from", "to", "identityId", "contactUuid", "connectionUuid", "actionUuid", "exchangeUuid", "invitationId",
+    "invitationUuid", "credentialUuid", "credentialUuids", "presentationUuid", "messageUuid", "schemaId",
+    "credentialDefinitionId", "referenceID", "principalUuid", "uuid", "id",
+)  # fmt: skip
+QUERIES = (
+    "action", "actionUuid", "contact", "contactUuid", "connection", "connectionUuid", "identity", "identityDid",
+    "contactDid", "did", "message", "exchange", "parent", "principal", "principalUuid", "since", "next", "uuid",
+)  # fmt: skip
+
+
+def _objects(owner: Owner) -> list[str]:
+    given = [value for noun, values in owner.objects.items() if noun != "settings/{key}" for value in values]
+    return [*given, owner.foreign.theirs.id, owner.foreign.ours.id]
+
+
+async def _counts(client: Client) -> dict[str, Any]:
+    nouns = ("action", "connection", "contact", "delivery", "identity", "message", "invitation", "exchange")
+    answers = {noun: await client.call("GET", noun) for noun in nouns}
+    return {noun: answer.json()["hits"] for noun, answer in answers.items() if answer.status == 200}
+
+
+def _settled(name: str, value: Any) -> Any:
+    """Without what the owner's own deliveries, on their way all the while, write as they come to an end."""
+    if name.startswith(("delivery", "message", "action")):
+        if isinstance(value, dict):
+            passing = (
+                "updatedAt",
+                "status",
+                "typeStatus",
+                "attempts",
+                "failures",
+                "nextAttemptAt",
+                "error",
+                "duration",
+            )
+            return {key: _settled(name, inner) for key, inner in value.items() if key not in passing}
+        if isinstance(value, list):
+            return [_settled(name, inner) for inner in value]
+    return value
+
+
+async def test_no_body_of_any_route_reaches_another_tenants_objects(
+    stack: Stack, owner: Owner, mallory: Client
+) -> None:
+    """Every route that takes a body: a member alone, and all at once, name each of the owner's objects."""
+    before, values = [await everything(owner), await _counts(owner.client)], _objects(owner)
+    own = await connect_foreign(stack, mallory)
+    good = {"type": "DIDCOMM", "data": {"message": basic("stolen")}, "to": own.connection.contact_uuid}
+    mine = {"command": "accept", "contact": {"displayName": "x", "email": "x@example.com"}, "displayName": "x"}
+    checked = 0
+    for route in stack.app.routes:
+        if route.access != "tenant" or route.method not in ("POST", "PUT") or "{" in route.path:
+            continue
+        bodies: list[dict[str, Any]] = [{**mine, **dict.fromkeys(NAMES, value)} for value in values]
+        bodies += [{**good, **mine, name: values[number % len(values)]} for number, name in enumerate(NAMES)]
+        bodies += [{**good, "config": dict.fromkeys(NAMES, value)} for value in values]
+        for body in bodies:
+            answer = await mallory.call("POST", route.path, body)
+            assert answer.status < 500, (route.path, body, answer.body)
+            checked += 1
+            sent = str(body)
+            for value in values:
+                assert value in sent or value.encode() not in answer.body, (route.path, body, answer.body)
+            assert owner.client.uuid in sent or owner.client.uuid.encode() not in answer.body
+            assert b"secret" not in answer.body
+    assert checked >= 300
+    after = [await everything(owner), await _counts(owner.client)]
+    for was, now in zip(before, after, strict=True):
+        for name in was:
+            assert _settled(name, now[name]) == _settled(name, was[name]), name
+
+
+async def test_no_query_of_any_list_reaches_another_tenants_objects(
+    stack: Stack, owner: Owner, mallory: Client
+) -> None:
+    """Every list: each parameter names an object of the owner's, of every kind."""
+    values, checked = _objects(owner), 0
+    theirs = {hit["uuid"] for hits in (await _counts(owner.client)).values() for hit in hits} | set(values)
+    for route in stack.app.routes:
+        if route.access != "tenant" or route.method != "GET" or "{" in route.path:
+            continue
+        for name in QUERIES:
+            for value in values if name in ("next", "action", "contact") else [values[checked % len(values)]]:
+                quoted = value.replace("%", "%25").replace("#", "%23").replace("+", "%2B")
+                answer = await mallory.call("GET", f"{route.path}?{name}={quoted}")
+                assert answer.status < 500, (route.path, name, value, answer.body)
+                checked += 1
+                if answer.status == 200:
+                    shown = answer.json()
+                    assert all(hit.get("uuid") not in theirs for hit in shown.get("hits", [])), (route.path, name)
+                    assert owner.client.uuid.encode() not in answer.body
+                    assert b"secret" not in answer.body
+    assert checked >= 200
+
+
 async def test_filters_reach_nothing_else(owner: Owner, mallory: Client) -> None:
     value = owner.objects
     quote = "' or PartitionKey ne 'x"

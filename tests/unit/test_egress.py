@@ -136,6 +136,93 @@ async def test_nothing_is_remembered_followed_or_taken_from_the_environment(monk
     assert seen == [("/here", None), ("/here", None)]
 
 
+async def test_no_proxy_and_no_password_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever it is called, for http and https, by name or by number, and whatever `.netrc` knows of the host."""
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    listener = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"):
+        for spelling in (name, name.upper()):
+            monkeypatch.setenv(spelling, url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    netrc = tmp_path / "netrc"
+    netrc.write_text(
+        "machine 127.0.0.1 login user password secret\nmachine inside.example login user password secret\n"
+    )
+    monkeypatch.setenv("NETRC", str(netrc))
+    server_tls, client_tls = make_certificate(tmp_path, "inside.example")
+    names = Names(inside_example=[["127.0.0.1"]])
+    egress = Egress(LOOPBACK, lookup=names, tls=client_tls)
+    async with serving(echo) as plain, serving(echo, server_tls) as secure, opened(egress):
+        for target in (
+            f"http://127.0.0.1:{plain.port}/",
+            f"http://inside.example:{plain.port}/",
+            f"https://inside.example:{secure.port}/",
+        ):
+            seen = json.loads((await egress.request("POST", target, body=b"x")).body)
+            assert "authorization" not in seen["headers"]
+    listener.close()
+    assert asked == []
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_nobody_is_led_inside_by_a_redirect(status: int) -> None:
+    inside = []
+
+    async def secret(request: web.Request) -> web.Response:
+        inside.append(request.path)
+        return web.Response()
+
+    async with serving(secret) as target:
+
+        async def redirect(request: web.Request) -> web.Response:
+            return web.Response(status=status, headers={"Location": f"http://127.0.0.1:{target.port}/latest/meta-data"})
+
+        async with serving(redirect) as server, opened(Egress(LOOPBACK)) as egress:
+            url = f"http://127.0.0.1:{server.port}/"
+            assert (await egress.request("GET", url)).status == status
+            assert await code_of(egress.fetch(url)) == "status"
+    assert inside == []
+
+
+async def test_a_name_that_leads_elsewhere_a_moment_later_is_not_believed() -> None:
+    """While the first answer is remembered the checked address is used; afterwards the next one is checked as well."""
+    inside = []
+
+    async def secret(request: web.Request) -> web.Response:
+        inside.append(request.path)
+        return web.Response()
+
+    async with serving(secret) as server:
+        names = Names(rebind_example=[["127.0.0.2"], ["127.0.0.1"]])
+        allow = [ipaddress.ip_network("127.0.0.2/32")]
+        async with opened(Egress(allow, lookup=names)) as egress:
+            url = f"http://rebind.example:{server.port}/"
+            for _ in range(2):
+                # Nobody listens there: the address that was checked is the one that was tried.
+                assert await code_of(egress.request("POST", url, body=b"x", timeout=2)) in ("connect", "timeout")
+            assert names.asked == ["rebind.example"]
+            await egress.close()
+            assert await code_of(egress.request("POST", url, body=b"x", timeout=2)) == "refused-address"
+    assert inside == []
+
+
+async def test_the_way_a_url_is_written_changes_no_header() -> None:
+    """`Host` is the URL's, `Content-Length` the body's, whatever stands in either."""
+    async with serving(echo) as server, opened(Egress(LOOPBACK, lookup=Names(a_example=[["127.0.0.1"]]))) as egress:
+        for path in ("?%0d%0aHost:%20evil", "?a=\r\nHost: evil", "#\r\nHost: evil", "\tx", " HTTP/1.1\r\nHost: evil"):
+            answer = await egress.request("POST", f"http://a.example:{server.port}/{path}", body=b"four")
+            seen = json.loads(answer.body)["headers"]
+            assert (seen["host"], seen["content-length"]) == (f"a.example:{server.port}", "4")
+
+
 LITERALS = [
     "127.0.0.1",
     "127.0.0.1.",

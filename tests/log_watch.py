@@ -1,0 +1,104 @@
+"""Sees every secret that is made while tests run, and every word that is logged: none of the one may be in the other.
+
+Secrets are known where they come from: random bytes long enough to be a key, private keys, and what tests put into
+plaintexts as a `marker`. Whoever imported the original functions by name is not seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import base58
+
+from tntcore.envelope.keys import PrivateKey
+
+_KEY = 32  # random bytes from which on they count as a key
+_TOKEN = re.compile(r"[A-Za-z0-9+/_=-]{16,}")
+_NEEDLE = 16  # characters: 64 bits at the least
+
+# What the service's own loggers and those of its libraries are set to: as much as a deployment shows, or more.
+LEVELS = {"tntcore": logging.DEBUG, "devtools": logging.DEBUG, "azure": logging.INFO, "aiohttp": logging.DEBUG}
+
+
+class LogWatch(logging.Handler):
+    """Keeps each long word that was logged, and where it was first."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.words: dict[str, str] = {}
+        self.keys: set[bytes] = set()
+        self.texts: set[str] = set()
+        self.records = 0
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records += 1
+        for word in _TOKEN.findall(self._formatter.format(record)):
+            if word not in self.words:
+                self.words[word] = f"{record.name}, {record.pathname}:{record.lineno}"
+
+    def found(self) -> list[str]:
+        """Where something secret was logged, not what."""
+        needles = {form[:_NEEDLE] for key in self.keys for form in _forms(key)}
+        needles |= {text[:_NEEDLE] for text in self.texts}
+        return sorted(
+            {
+                where
+                for word, where in self.words.items()
+                if any(word[start : start + _NEEDLE] in needles for start in range(len(word) - _NEEDLE + 1))
+            }
+        )
+
+
+def _forms(key: bytes) -> Iterator[str]:
+    yield key.hex()
+    yield key.hex().upper()
+    yield base64.b64encode(key).decode()
+    yield base64.urlsafe_b64encode(key).decode()
+    yield base58.b58encode(key).decode()
+
+
+WATCH = LogWatch()
+
+
+def marker(name: object) -> str:
+    """A text for a plaintext, which is then not to be logged. The same for the same name."""
+    text = hashlib.sha256(f"marker {name}".encode()).hexdigest()
+    WATCH.texts.add(text)
+    return text
+
+
+def install() -> None:
+    """Begins to watch. The original functions are replaced for good."""
+    urandom, token_bytes, init = os.urandom, secrets.token_bytes, PrivateKey.__init__
+
+    def watched_urandom(size: int) -> bytes:
+        made = urandom(size)
+        if size >= _KEY:
+            WATCH.keys.add(made)
+        return made
+
+    def watched_token_bytes(nbytes: int | None = None) -> bytes:
+        made = token_bytes(nbytes)
+        if len(made) >= _KEY:
+            WATCH.keys.add(made)
+        return made
+
+    def watched_init(self: PrivateKey, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
+        if isinstance(self.raw, bytes) and len(set(self.raw)) > 8:
+            WATCH.keys.add(self.raw)
+
+    os.urandom = watched_urandom
+    secrets.token_bytes = watched_token_bytes
+    PrivateKey.__init__ = watched_init  # type: ignore[method-assign]
+    logging.getLogger().addHandler(WATCH)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
