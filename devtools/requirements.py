@@ -21,13 +21,27 @@ HEADER = """\
 """
 
 
-def export(root: Path) -> str:
-    """What requirements.txt has to be for the lock in `root`. Raises `CalledProcessError` if uv cannot read it."""
+def find_uv() -> str:
+    """Path of uv. Raises `FileNotFoundError`."""
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
         raise FileNotFoundError("uv is neither beside this Python nor on the PATH: run `make install`")
-    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate", "--quiet"]
+    return uv
+
+
+def export(root: Path) -> str:
+    """What requirements.txt has to be for the lock in `root`. Raises `CalledProcessError` if uv cannot read it."""
+    command = [
+        find_uv(),
+        "export",
+        "--frozen",
+        "--no-dev",
+        "--no-emit-project",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+    ]
     done = subprocess.run([*command, "--format", "requirements.txt"], cwd=root, stdout=subprocess.PIPE, check=True)
     return HEADER + done.stdout.decode()
 
