@@ -26,10 +26,10 @@ class Limits:
             is the client's address. 0: the address is not known.
     """
 
-    key: int = 6_000
-    address: int = 60_000
-    sender: int = 6_000
-    tenant: int = 18_000
+    key: int = 30_000
+    address: int = 120_000
+    sender: int = 30_000
+    tenant: int = 60_000
     stored: int = 10 * 1024**3
     forwarded_hops: int = 1
 
