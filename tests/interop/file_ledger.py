@@ -14,7 +14,7 @@ from tntcore.credentials.formats import FormatError
 
 
 class FileLedger:
-    """See `Registry` and `Publisher`. There are no revocation registries in the file."""
+    """See `Registry` and `Publisher`. The agent has revocation registries in the file; we have none."""
 
     def reads(self, identifier: str) -> bool:
         return is_unqualified(identifier)
@@ -37,10 +37,22 @@ class FileLedger:
         }
 
     async def revocation_registry_definition(self, identifier: str) -> Json:
-        raise FormatError("not-published", identifier)
+        found = self._find("rev_reg", identifier)
+        names = ("revocDefType", "credDefId", "tag", "value")
+        return {"issuerId": identifier.partition(":")[0], **{name: found[name] for name in names}}
 
     async def revocation_status_list(self, identifier: str, timestamp: int) -> Json:
-        raise FormatError("not-published", identifier)
+        maximum = self._find("rev_reg", identifier)["value"]["maxCredNum"]
+        entries = [one for one in self._find("rev_entry", identifier) if one["time"] <= timestamp]
+        if not entries:
+            raise FormatError("not-published", identifier)
+        return {
+            "issuerId": identifier.partition(":")[0],
+            "revRegDefId": identifier,
+            "revocationList": [int(number in entries[-1]["revoked"]) for number in range(maximum + 1)],
+            "currentAccumulator": entries[-1]["accum"],
+            "timestamp": entries[-1]["time"],
+        }
 
     async def issuer_id(self, did: str) -> str:
         return str(_read("issuer").get(did, ""))

@@ -12,6 +12,7 @@ from tests.interop.tenant import Entity, credential_of, exchange_of
 from tests.stack import Client
 
 VALUES = {"name": "Alice Smith", "age": "24"}
+CHECKS = ("signature", "issuer", "schema", "encoding", "request")
 ORG = "https://didcomm.org"
 
 
@@ -108,20 +109,20 @@ def asked_for(definition: str, bound: int = 18, name: str = "", more: Record | N
     }
 
 
-async def define(agent: Acapy) -> str:
+async def define(agent: Acapy, tag: str = "default", **more: Any) -> str:
     """The identifier of a credential definition that the agent publishes."""
     schema = await agent.call(
-        "POST", "schemas", {"schema_name": "person", "schema_version": "1.0", "attributes": list(VALUES)}
+        "POST", "schemas", {"schema_name": f"person {tag}", "schema_version": "1.0", "attributes": list(VALUES)}
     )
-    made = await agent.call("POST", "credential-definitions", {"schema_id": schema["schema_id"], "tag": "default"})
+    made = await agent.call("POST", "credential-definitions", {"schema_id": schema["schema_id"], "tag": tag, **more})
     return str(made["credential_definition_id"])
 
 
-async def held(tenant: Client, thread: str, values: Mapping[str, str] = VALUES) -> Entity:
-    """The credential that a thread brought us, for which every check was made and passed."""
+async def held(tenant: Client, thread: str, values: Mapping[str, str] = VALUES, *more: str) -> Entity:
+    """The credential that a thread brought us, for which every check was made and passed, and `more` of them."""
     credential = await credential_of(tenant, await exchange_of(tenant, thread, "done"))
     assert (credential["status"], credential["verified"], credential["role"]) == ("HELD", True, "holder"), credential
-    assert {check["name"] for check in credential["checks"]} == {"signature", "issuer", "schema", "encoding", "request"}
+    assert {check["name"] for check in credential["checks"]} == {*CHECKS, *more}
     assert credential["summary"]["claims"] == values
     return credential
 
@@ -134,11 +135,10 @@ async def taken(agent: Acapy, dialect: Dialect, thread: str, definition: str, va
     return str(found["referent"])
 
 
-async def shown(tenant: Client, thread: str) -> Entity:
-    """What was shown to us, for which every check was made and passed."""
+async def shown(tenant: Client, thread: str, *more: str) -> Entity:
+    """What was shown to us, for which every check was made and passed, and `more` of them."""
     exchange = await exchange_of(tenant, thread, "done")
     presentation: Entity = await tenant.get(f"presentation/{exchange['presentationUuids'][0]}")
     assert (presentation["status"], presentation["verified"]) == ("VERIFIED", True), presentation
-    names = {check["name"] for check in presentation["checks"]}
-    assert names == {"signature", "issuer", "schema", "encoding", "request"}
+    assert {check["name"] for check in presentation["checks"]} == {*CHECKS, *more}
     return presentation

@@ -4,14 +4,16 @@ RFC 0592's attachments) of the protocols, each in every role. Only the ledger is
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from tests.interop.acapy import Acapy, Record
+from tests.interop.acapy import Acapy, Record, until
 from tests.interop.conftest import Agents, Pool
 from tests.interop.file_ledger import enter_issuer
 from tests.interop.indy import NEW, OLD, VALUES, Dialect, asked_for, define, held, shown, taken
@@ -67,15 +69,22 @@ async def world(stack: Stack, acapy_pool: Pool, tmp_path_factory: pytest.TempPat
     schema = await tenant.post("schema", {"name": "person", "version": "1.0", "attributes": list(VALUES)})
     assert schema["schemaId"] == f"{ISSUER}:2:person:1.0"
     ours = (await tenant.post("credential-definition", {"schemaId": schema["uuid"]}))["credentialDefinitionId"]
+    (folder / "tails").mkdir()
+    tails = web.AppRunner(web.Application())
+    tails.app.router.add_static("/", folder / "tails")
+    await tails.setup()
+    await web.TCPSite(tails, "127.0.0.1", 0).start()
+    tails_url = f"http://127.0.0.1:{tails.addresses[0][1]}"
     sides = []
     for name, auto in (("auto", True), ("manual", False)):
-        flags = ("--plugin", "file_ledger", "--seed", f"{name:0>32}")
+        flags = ("--plugin", "file_ledger", "--seed", f"{name:0>32}", "--tails-server-base-url", tails_url)
         agent = await acapy_pool.get("1.2.7", f"ledger-{name}", automatic=auto, flags=flags, plugins=True)
         mine, connection = await connect(tenant, agent)
         side = Side(tenant, mine["contactUuid"], agent, connection, ours, await define(agent))
         await give_each_other(side)
         sides.append(side)
     yield World(*sides)
+    await tails.cleanup()
     del os.environ["LEDGER_FILE"]
 
 
@@ -640,3 +649,55 @@ async def test_what_acapy_issued_is_shown_to_another_tenant(auto: Side, dialect:
     begun = await verifier.post("proof-request", body)
     summary = (await shown(verifier, begun["thid"]))["summary"]
     assert (summary["claims"], summary["predicates"]) == ({"who": {"name": "Alice Smith"}}, {"adult": "age >= 18"})
+
+
+@pytest.fixture(scope="module")
+async def revocable(world: World) -> str:
+    """A credential definition of the agent's, whose registries it makes by itself: one to use, one in reserve."""
+    agent = world.auto.agent
+    definition = await define(agent, "revocable", support_revocation=True, revocation_registry_size=4)
+
+    async def ready() -> bool:
+        made = await agent.call("GET", "revocation/registries/created", cred_def_id=definition, state="active")
+        return len(made["rev_reg_ids"]) == 2
+
+    await until(ready)
+    return definition
+
+
+@both
+async def test_what_acapy_revokes_is_shown_no_longer(auto: Side, dialect: Dialect, revocable: str) -> None:
+    values = person()
+    body = dialect.offer(revocable, values)
+    begun = await auto.agent.begin(dialect.issue, "send-offer", connection_id=auto.connection, auto_issue=True, **body)
+    thread = begun["thread_id"]
+    await accept_exchange(auto.tenant, await exchange_of(auto.tenant, thread, "offer-received"))
+    credential = await held(auto.tenant, thread, values, "status")
+    await auto.agent.wait_exchange(dialect.issue, thread, dialect.acked)
+
+    now = int(time.time())
+    asked = {**asked_for(revocable, name=values["name"]), "non_revoked": {"to": now}}
+    chosen = {"who": credential["uuid"], "adult": credential["uuid"]}
+    shown_to = await auto.agent.begin(
+        dialect.prove, "send-request", connection_id=auto.connection, **dialect.request(asked)
+    )
+    got = await exchange_of(auto.tenant, shown_to["thread_id"], "request-received")
+    await accept_exchange(auto.tenant, got, credentials=chosen)
+    await believed(auto, dialect, shown_to["thread_id"])
+
+    verifier = await auto.tenant.stack.register("Bolt")
+    mine, _ = await auto.tenant.stack.connect(verifier, auto.tenant)
+    await automatic(auto.tenant, autoPresent=True)
+    ask = dialect.ours("present-proof", to=mine.contact_uuid, data=asked)
+    await shown(verifier, (await verifier.post("proof-request", ask))["thid"], "status")
+
+    revoke = {"cred_ex_id": begun[dialect.issue.id_name], "publish": True}
+    await auto.agent.call("POST", "revocation/revoke", revoke)
+    now = int(time.time()) + 1
+    again = await auto.tenant.post(f"credential/{credential['uuid']}/verify", None, 200)
+    assert [check["name"] for check in again["checks"] if not check["passed"]] == ["status"]
+    ask["data"] = {**asked, "non_revoked": {"to": now}}
+    begun = await verifier.post("proof-request", ask)
+
+    got = await exchange_of(auto.tenant, begun["thid"], "request-received")
+    assert (got["status"], "who" in got["error"]) == ("WAITING", True)

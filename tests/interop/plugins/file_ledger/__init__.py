@@ -8,18 +8,21 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 _base: Any = importlib.import_module("acapy_agent.ledger.base")
 _wallet: Any = importlib.import_module("acapy_agent.wallet.base")
+_tails: Any = importlib.import_module("acapy_agent.tails.base")
 _profile: Any = importlib.import_module("acapy_agent.askar.profile")
 
 
 def _read() -> dict[str, Any]:
     path = Path(os.environ["LEDGER_FILE"])
-    empty: dict[str, Any] = {"nym": {}, "schema": {}, "cred_def": {}}
-    return json.loads(path.read_text()) if path.exists() else empty
+    empty: dict[str, Any] = {"nym": {}, "schema": {}, "cred_def": {}, "rev_reg": {}, "rev_entry": {}}
+    return {**empty, **json.loads(path.read_text())} if path.exists() else empty
 
 
 def _write(kind: str, name: str, value: Any) -> None:
@@ -98,6 +101,47 @@ class FileLedger(_base.BaseLedger):  # type: ignore[misc]
         definition = await self.get_credential_definition(name)
         return (await self.get_schema(definition["schemaId"]))["id"]
 
+    async def get_revoc_reg_def(self, name: str) -> Any:
+        return _read()["rev_reg"].get(name)
+
+    async def send_revoc_reg_def(self, definition: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        _write("rev_reg", definition["id"], {**definition, "txnTime": int(time.time())})
+        return {"result": {}}
+
+    async def send_revoc_reg_entry(
+        self, name: str, kind: str, entry: dict[str, Any], *_: Any, **__: Any
+    ) -> dict[str, Any]:
+        """Of each the file keeps all that is revoked until then, not what is new."""
+        entries = _read()["rev_entry"].get(name, [])
+        before: dict[str, Any] = entries[-1] if entries else {"time": 0, "revoked": []}
+        revoked = sorted({*before["revoked"], *entry["value"].get("revoked", [])})
+        at = max(int(time.time()), before["time"] + 1)
+        _write("rev_entry", name, [*entries, {"time": at, "accum": entry["value"]["accum"], "revoked": revoked}])
+        return {"result": {}}
+
+    async def get_revoc_reg_entry(self, name: str, timestamp: int) -> tuple[dict[str, Any], int]:
+        found = [one for one in _read()["rev_entry"][name] if one["time"] <= timestamp][-1]
+        return {"ver": "1.0", "value": {"accum": found["accum"]}}, found["time"]
+
+    async def get_revoc_reg_delta(
+        self, name: str, start: int = 0, end: int | None = None
+    ) -> tuple[dict[str, Any], int]:
+        found = [one for one in _read()["rev_entry"][name] if end is None or one["time"] <= end][-1]
+        value = {"accum": found["accum"], "issued": [], "revoked": found["revoked"]}
+        return {"ver": "1.0", "value": value}, found["time"]
+
+
+class TailsServer(_tails.BaseTailsServer):  # type: ignore[misc]
+    """Puts tails files into the folder `tails` beside the ledger, from which somebody serves them."""
+
+    async def upload_tails_file(
+        self, context: Any, filename: str, tails_file_path: str, *_: Any, **__: Any
+    ) -> tuple[bool, str]:
+        folder = Path(os.environ["LEDGER_FILE"]).parent / "tails"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(tails_file_path, folder / filename)
+        return True, f"{context.settings['tails_server_base_url'].rstrip('/')}/{filename}"
+
 
 async def _refuse(self: Any, *_: Any, **__: Any) -> Any:
     raise NotImplementedError("the file in place of a ledger cannot do this")
@@ -116,6 +160,7 @@ def _bind_providers(self: Any) -> None:
     _bind(self)
     _LEDGER.profile = _LEDGER.profile or self
     self._context.injector.bind_instance(_base.BaseLedger, _LEDGER)
+    self._context.injector.bind_instance(_tails.BaseTailsServer, TailsServer())
     verifier: Any = importlib.import_module("acapy_agent.indy.verifier")
     credx: Any = importlib.import_module("acapy_agent.indy.credx.verifier")
     self._context.injector.bind_instance(verifier.IndyVerifier, credx.IndyCredxVerifier(self))
