@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -30,6 +30,7 @@ from tntcore.tenants import Tenant
 log = logging.getLogger(__name__)
 
 _MAX_RACES = 20
+Random = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ class Actions:
         # Each held message writes its connection's row: those of one connection would only lose races to each other.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def begin(self, connection: Connection, reference_id: str | None) -> Thread:
+    def begin(self, connection: Connection, reference_id: str | None, random: Random | None = None) -> Thread:
         """The thread of a new action; `reference_id` is its thread id, which is the action's uuid by default."""
         now = self._services.now()
         if reference_id is None:
-            reference_id = own = new_action_uuid(connection.uuid, self._services.random(16))
+            reference_id = own = new_action_uuid(connection.uuid, (random or self._services.random)(16))
         else:
             own = action_uuid(connection.uuid, reference_id)
         action = Action(
@@ -91,13 +92,19 @@ class Actions:
         return thread.action
 
     async def send(
-        self, tenant: Tenant, thread: Thread, message: Mapping[str, Any], outcome: Outcome | None = None
+        self,
+        tenant: Tenant,
+        thread: Thread,
+        message: Mapping[str, Any],
+        outcome: Outcome | None = None,
+        random: Random | None = None,
     ) -> Sent:
         """Sends a message on a thread: at once, or, while the connection is not completed, when it is.
 
         Args:
             outcome: what else changes with it, which has the message as its only reply. By default, what the message
                 does to the exchange of its thread.
+            random: for its `@id`.
 
         Sending what was sent before (the same `@id` and content, on the same thread) changes nothing, but that it is
         seen to that it is on its way.
@@ -106,13 +113,13 @@ class Actions:
             Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used` or `connection-ended`,
                 413 `message-too-large`.
         """
+        plaintext = self._complete(thread, message, random or self._services.random)
         if thread.connection.state == COMPLETED:
-            return await self._send(tenant, thread, message, outcome)
+            return await self._send(tenant, thread, plaintext, outcome)
         async with self._turns.setdefault(thread.connection.uuid, asyncio.Lock()):
-            return await self._send(tenant, thread, message, outcome)
+            return await self._send(tenant, thread, plaintext, outcome)
 
-    async def _send(self, tenant: Tenant, thread: Thread, message: Mapping[str, Any], outcome: Outcome | None) -> Sent:
-        plaintext = self._complete(thread, message)
+    async def _send(self, tenant: Tenant, thread: Thread, plaintext: bytes, outcome: Outcome | None) -> Sent:
         message_uuid, now = self._services.uuid7(), self._services.now()
         if outcome is not None:
             message_uuid = outcome.replies[0].message_uuid
@@ -183,8 +190,8 @@ class Actions:
             self._services.meter.count("actions.unqueued")
             log.exception("a message is committed but not queued: the sweeper will find it")
 
-    def _complete(self, thread: Thread, message: Mapping[str, Any]) -> bytes:
-        new_id = random_uuid(self._services.random)
+    def _complete(self, thread: Thread, message: Mapping[str, Any], random: Random) -> bytes:
+        new_id = random_uuid(random)
         action = thread.action
         filled = prefill_v1(message, thid=action.reference_id, new_id=new_id, pthid=action.parent_id)
         try:

@@ -29,7 +29,7 @@ from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation, short_hash
+from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation, Message, short_hash
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
@@ -392,7 +392,7 @@ class Invitations:
         for item in received:
             # Should this process die after the commit. Where it does not, there is nothing left to do by then.
             await services.storage.queues[INBOUND].put(orjson.dumps({"items": [item]}), delay=_LATER)
-        await self._commit(tenant, effect, action, sent)
+        await self._commit(tenant, connection, effect, action, sent)
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:
             for outgoing in sent:
@@ -405,7 +405,9 @@ class Invitations:
             log.warning("what connection %s sends waits for the sweeper: %s", connection.uuid, type(error).__name__)
             services.meter.count("invitations.unqueued")
 
-    async def _commit(self, tenant: Tenant, effect: Effect, action: Action, sent: Sequence[Outgoing]) -> None:
+    async def _commit(
+        self, tenant: Tenant, connection: Connection, effect: Effect, action: Action, sent: Sequence[Outgoing]
+    ) -> None:
         """Raises `Problem` 409."""
         opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
         while True:
@@ -420,12 +422,26 @@ class Invitations:
             try:
                 await tenant.records.commit(unit)
             except (Changed, Exists) as error:
+                if await _is_written(tenant, connection, effect, sent):
+                    return
                 if not opens or error.row != action.key:
                     detail = "The connection was changed meanwhile. Try again."
                     raise Problem(409, "connection-changed", detail) from None
                 opens = False
             else:
                 return
+
+
+async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, sent: Sequence[Outgoing]) -> bool:
+    """Whether a commit that collides did so with itself: storage may have taken it, failed to say so, and been asked
+    again by its client library."""
+    records = tenant.records
+    if sent:
+        return await records.get(Message, sent[0].message.uuid) is not None
+    if effect.attached:
+        return await records.get(Attached, effect.attached[0].uuid) is not None
+    current = await records.get(Connection, connection.uuid)
+    return current is not None and current.changes() == connection.changes()
 
 
 def read_content(records: Repository, invitation: Invitation) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class Rotation:
 
     def begin(self, tenant: Tenant, connection: Connection) -> Effect:
         """Announces a new DID of ours: received under at once, and sent from when the other side has acknowledged. One
-        that was announced and has not been answered is announced again: the other side may use it already.
+        that was announced and has not been answered is announced again, on the same thread: the other side may use it
+        already, and then answers the first announcement alone.
 
         Raises:
             Problem: 409 if the connection is not completed, or, in DIDComm v2, the other side has not written yet.
@@ -90,14 +91,15 @@ class Rotation:
             return self._begin_2(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed, vouched=True)
-        changed.next_thid = self._new_id()
+        message_id = self._new_id()
         if not changed.next_keys:
+            changed.next_thid = message_id
             keys = KeyPairs.generate()
             mine = pairwise(self._services, keys)
             changed.next_did, changed.next_document = mine.id, dict(mine.raw)
             changed.next_keys = tenant.records.seal(keys.serialise(), changed.key)
             effect.keys = tuple(keys.by_kid(mine))
-        effect.replies.append(rfc.rotate(message_id=changed.next_thid, to_did=changed.next_did))
+        effect.replies.append(rfc.rotate(message_id=message_id, thid=changed.next_thid, to_did=changed.next_did))
         return effect
 
     def _begin_2(self, tenant: Tenant, connection: Connection) -> Effect:

@@ -38,10 +38,11 @@ class ActionRoutes:
             raise Problem(400, "type-unsupported", 'type has to be "DIDCOMM".')
         message = _message(body)
         connection = await connection_between(call, body)
-        thread = self._actions.begin(connection, _reference(body, message))
+        thread = self._actions.begin(connection, _reference(body, message), call.random)
         if message is None:
             return answer(_view(await self._actions.create(call.tenant, thread), call), 201)
-        return answer(_sent(await self._actions.send(call.tenant, thread, message), call), 201)
+        sent = await self._actions.send(call.tenant, thread, message, random=call.random)
+        return answer(_sent(sent, call), 201)
 
     async def command(self, call: Call) -> Response:
         """`{command: "message", data: {message}}`: sends on the thread of an action."""
@@ -55,7 +56,8 @@ class ActionRoutes:
         connection = await _by_uuid(call, action.connection_uuid)
         if connection is None:
             raise Problem(404, "connection-unknown", "The connection of this action was deleted.")
-        return answer(_sent(await self._actions.send(call.tenant, Thread(connection, action), message), call))
+        thread = Thread(connection, action)
+        return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
     async def list_(self, call: Call) -> Response:
         where, parameters = filters(

@@ -133,7 +133,7 @@ class Steps:
         if invitation is not None:
             return await self._invite(call, body, invitation, protocol, role, step, format_name)
         connection = await connection_between(call, body)
-        thread = self._actions.begin(connection, text(body.get("referenceID"), "referenceID") or None)
+        thread = self._actions.begin(connection, text(body.get("referenceID"), "referenceID") or None, call.random)
         prefix = _prefix(body, protocol, connection.version)
         run = self.exchanges.begin(call.tenant, connection, thread.action, prefix, role, format_name)
         return await self.go_on(call, run, step, thread=thread)

@@ -11,6 +11,7 @@ import orjson
 
 from tntcore.errors import Problem
 from tntcore.jsonio import JsonError, read_json
+from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
 from tntcore.tenants import Tenant
 
@@ -80,6 +81,24 @@ def problem(error: Problem, trace_id: str) -> Response:
     return Response(error.status, orjson.dumps(body), PROBLEM_JSON, headers)
 
 
+class Chance:
+    """What a call with an idempotency key takes for random: the same each time that it is tried, so that what an
+    earlier try made, whose answer nobody got, is found and not made again.
+
+    Args:
+        seed: of the key. at: milliseconds since 1970, of the first try.
+    """
+
+    def __init__(self, seed: bytes, at: int) -> None:
+        self._seed = seed
+        self._taken = 0
+        self.uuid7 = UuidFactory(lambda: at, self.random)
+
+    def random(self, size: int) -> bytes:
+        self._taken += 1
+        return hashlib.shake_256(self._seed + self._taken.to_bytes(8, "big")).digest(size)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, let in. `arguments` are the variable parts of its path; `caller` is None where no key is asked."""
@@ -88,6 +107,16 @@ class Call:
     request: Request
     arguments: Mapping[str, str]
     caller: Tenant | None
+    chance: Chance | None = None
+
+    @property
+    def random(self) -> Callable[[int], bytes]:
+        """For identifiers. Not for secrets."""
+        return self.chance.random if self.chance is not None else self.services.random
+
+    @property
+    def uuid7(self) -> UuidFactory:
+        return self.chance.uuid7 if self.chance is not None else self.services.uuid7
 
     @property
     def tenant(self) -> Tenant:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 import orjson
 
-from tntcore.api.http import Call, Handler, Response
+from tntcore.api.http import Call, Chance, Handler, Response
 from tntcore.errors import Problem
 from tntcore.records import short_hash
 from tntcore.storage.commit import Changed, Exists, Unit
@@ -35,10 +36,8 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
     stored = await call.services.storage.records.get(tenant.uuid, row)
     unit = Unit()
-    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False}
-    if stored is None:
-        unit.create(row, {"digest": digest, "at": now})
-    else:
+    seed, begun = call.services.random(16), now
+    if stored is not None:
         before = stored.values
         finished = before.get("finished", False)
         if now - before["at"] < (_DAY if finished else _STUCK):
@@ -49,17 +48,29 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
             sealed = before.get("answer") or await records.stored_body(row)
             saved = orjson.loads(records.open(sealed, row))
             return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
+        if not finished and before["digest"] == digest and "seed" in before:
+            seed, begun = before["seed"], before["begun"]
+    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "seed": seed}
+    values["begun"] = begun
+    if stored is None:
+        unit.create(row, values)
+    else:
         unit.merge(row, values, stored.etag)
     try:
         await records.commit(unit)
     except (Exists, Changed):
         raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2) from None
+    release = Unit()
     try:
-        response = await handler(call)
-    except BaseException:
-        # The outcome is known to the caller, or to nobody: either way the key may be used again.
-        release = Unit()
+        response = await handler(replace(call, chance=Chance(seed, begun)))
+    except Problem:
+        # Nothing was done, and the caller is told why.
         release.delete(row)
+        await records.commit(release)
+        raise
+    except BaseException:
+        # Something may have been done. Who tries again, which may be at once, finds it by the same seed.
+        release.merge(row, {"at": 0})
         await records.commit(release)
         raise
     saved = {

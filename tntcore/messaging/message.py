@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
+
 from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.types import canonical, parse
 
@@ -23,6 +25,8 @@ MAX_KEYS = 256
 MAX_ATTACHMENTS = 100
 
 _V2_HEADERS = frozenset({"id", "type", "typ", "from", "to", "thid", "pthid", "created_time", "expires_time", "body"})
+# What a message says of its way, which may change between one sending of it and the next.
+_V2_OF_THE_WAY = frozenset({"from", "to", "pthid", "created_time", "from_prior"})
 _NOTHING: Mapping[str, Any] = {}
 # Where v1 has what v2 has in `attachments` (RFC 0434, RFC 0453, RFC 0454).
 _V1_ATTACHMENTS: Mapping[tuple[str, str], str] = {
@@ -117,6 +121,25 @@ class Message:
 def _identifier(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return value if isinstance(value, str) and len(value) <= MAX_IDENTIFIER else ""
+
+
+def what_it_says(message: Message) -> bytes:
+    """What all copies of a message have in common, by which one that is sent again is told from another under the same
+    id: not how its members are ordered, nor what a sender adds as long as it has not been heard: `~service` and the
+    parent thread in v1; `from_prior`, the parent thread, the DIDs and the time of sending in v2. Without an id, it is
+    all of it."""
+    if not message.id:
+        return message.raw
+    if message.version == "v2":
+        said = {name: value for name, value in message.fields.items() if name not in _V2_OF_THE_WAY}
+    else:
+        said = {name: value for name, value in message.fields.items() if name != "~service"}
+        if isinstance(thread := said.get("~thread"), dict):
+            said["~thread"] = {name: value for name, value in thread.items() if name != "pthid"}
+    try:
+        return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONEncodeError, RecursionError):
+        return message.raw
 
 
 def decorator_keys(message: Message) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
 from tntcore.first_contact import FirstContact
 from tntcore.handshake import Effect, Handshake
-from tntcore.messaging.message import Message
+from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
@@ -275,6 +275,9 @@ class Inbound:
             if not last:
                 raise NotYet("a document cannot be had now") from error
             effect = Effect(error=error.code)
+        if effect is not None and effect.error and await self._was_received(tenant, recipient, message):
+            self._services.meter.count("inbound.duplicate")
+            return
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         settled = opened.sender and (effect is None or not effect.of_handshake)
         dedup_scope = recipient.scope if settled else f"{recipient.scope}/{opened.kid or 'anonymous'}"
@@ -303,6 +306,15 @@ class Inbound:
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         if await self._commit(tenant, recipient, receipt):
             await self._publish(tenant, recipient, receipt)
+
+    async def _was_received(self, tenant: Tenant, recipient: Recipient, message: Message) -> bool:
+        """Whether a message that the connection refuses is one by which it came about: who sends that again, not
+        knowing that it arrived, may send it to where it now leads."""
+        if recipient.connection is None or not message.id:
+            return False
+        name = entry_id(action_uuid(recipient.connection.uuid, message.thid), "in", message.id)
+        before = await tenant.records.get(Entry, name)
+        return before is not None and before.digest == tenant.records.fingerprint(what_it_says(message))
 
     async def _effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str, last: bool
@@ -335,7 +347,7 @@ class Inbound:
         dedup_scope: str,
     ) -> Receipt:
         """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
-        now, digest = self._services.now(), tenant.records.fingerprint(opened.plaintext)
+        now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
         scope = connection.uuid if connection else dedup_scope
         action = Action(
             uuid=action_uuid(scope, message.thid or digest),

@@ -22,6 +22,7 @@ from tntcore.egress import EgressError
 from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
+from tntcore.messaging.ids import time_of
 from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.lanes import Lanes
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
@@ -120,7 +121,7 @@ class Outbound:
             return Attempted.failed_for_good("message-erased")
         try:
             theirs = peer.previous if item.get("previous") and peer.previous else peer.theirs
-            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, now)
+            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item["u"]))
         except EnvelopeError as error:
             return Attempted.failed_for_good(error.code)
         except DidError as error:
@@ -145,9 +146,14 @@ class Outbound:
         return await tenant.records.body(message) if message else b""
 
     async def _pack(
-        self, peer: Recipient, connection: Connection, theirs: DidDocument, plaintext: bytes, now: int
+        self, peer: Recipient, connection: Connection, theirs: DidDocument, plaintext: bytes, created: int
     ) -> tuple[str, bytes]:
-        """Where to send, and what. Raises `DidError` or `EnvelopeError`."""
+        """Where to send, and what: the same at each attempt, for the connection as it then is. Raises `DidError` or
+        `EnvelopeError`.
+
+        Args:
+            created: milliseconds since 1970.
+        """
         if connection.version == "v1":
             endpoint = didcomm_endpoint(theirs, "v1")
             if connection.introduction:
@@ -169,7 +175,7 @@ class Outbound:
             return endpoint.uri, packed
         endpoint = didcomm_endpoint(theirs, "v2")
         converted = to_v2(
-            orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=now // 1000
+            orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000
         )
         message: dict[str, Any] = {**connection.introduction, **converted}
         sender = (peer.document, peer.secrets)

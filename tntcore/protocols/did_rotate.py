@@ -30,8 +30,10 @@ def kind_of(message: Message) -> Kind | None:
     return _KINDS.get(canonical(message.type)) if message.version == "v1" else None
 
 
-def rotate(*, message_id: str, to_did: str) -> dict[str, Any]:
-    return {"@type": f"{PREFIX}/rotate", "@id": message_id, "~thread": {"thid": message_id}, "to_did": to_did}
+def rotate(*, message_id: str, to_did: str, thid: str | None = None) -> dict[str, Any]:
+    """`thid`: of the first announcement of the same DID, if this is not it."""
+    thread = {"thid": thid or message_id}
+    return {"@type": f"{PREFIX}/rotate", "@id": message_id, "~thread": thread, "to_did": to_did}
 
 
 def ack(message: Message, *, message_id: str) -> dict[str, Any]:

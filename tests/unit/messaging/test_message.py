@@ -6,7 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tntcore.messaging.message import MAX_ATTACHMENTS, MAX_KEYS, Message, attachments, decode_base64, decorator_keys
+from tntcore.messaging.message import (
+    MAX_ATTACHMENTS,
+    MAX_KEYS,
+    Message,
+    attachments,
+    decode_base64,
+    decorator_keys,
+    what_it_says,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
@@ -260,3 +268,35 @@ def test_any_bytes_are_a_message(raw: bytes) -> None:
     assert message.raw == raw
     attachments(message)
     decorator_keys(message)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"@id": "1", "a": 1, "b": 2}, {"b": 2, "a": 1, "@id": "1"}, True),
+        (
+            {"@id": "1", "~service": {"x": 1}, "~thread": {"thid": "t", "pthid": "p"}},
+            {"@id": "1", "~thread": {"thid": "t"}},
+            True,
+        ),
+        ({"@id": "1", "~thread": {"thid": "t"}}, {"@id": "1", "~thread": {"thid": "u"}}, False),
+        ({"@id": "1", "a": 1}, {"@id": "1", "a": 2}, False),
+        (
+            {"id": "1", "body": {}, "created_time": 1, "from_prior": "x", "pthid": "p"},
+            {"id": "1", "body": {}, "created_time": 2},
+            True,
+        ),
+        ({"id": "1", "body": {}}, {"id": "1", "body": {"a": 1}}, False),
+        ({"id": "1", "body": {}}, {"id": "1", "body": {}, "attachments": []}, False),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, False),
+    ],
+)
+def test_copies_of_a_message_say_the_same(one: dict[str, object], other: dict[str, object], same: bool) -> None:
+    said = [what_it_says(Message.read(orjson.dumps(message))) for message in (one, other)]
+    assert (said[0] == said[1]) is same
+
+
+def test_what_cannot_be_written_again_says_what_it_says() -> None:
+    number, surrogate = b'{"@id": "1", "n": 123456789012345678901234567890}', b'{"@id": "1", "s": "\\ud800"}'
+    for raw in (b"no json", b"[]", number, surrogate):
+        assert what_it_says(Message.read(raw))

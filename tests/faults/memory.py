@@ -1,0 +1,296 @@
+"""Table, Queue and Blob Storage in memory, as the service uses them, so that a process can die at each call.
+
+`Durable` is what outlives processes. Each process has a `MemoryStorage` of its own over it, and every call of it is a
+point where a fault can be injected (`Point`). `test_memory.py` holds it against the storage emulator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from tntcore.storage.blobs import Blobs
+from tntcore.storage.commit import Committer
+from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
+from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
+from tntcore.storage.tables import Page, Row, Table
+from tntcore.storage.transactions import MAX_OPERATIONS, Operation, TransactionError, Value
+from tntcore.telemetry import Meter
+
+T = TypeVar("T")
+_MAX_TEXT, _MAX_BINARY = 32_768, 65_536  # what one property of a row holds
+
+
+class Point(Protocol):
+    """Where a call leaves the process. Answers what `effect` answers, unless a fault comes between."""
+
+    async def __call__(self, name: str, effect: Callable[[], T], *, writes: bool) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queue message. `visible` in milliseconds; `count`: how often it was given out."""
+
+    id: int
+    queue: str
+    body: bytes
+    visible: int
+    count: int = 0
+
+
+@dataclass
+class Durable:
+    """What is stored. `now` in milliseconds."""
+
+    now: int
+    tables: dict[str, dict[tuple[str, str], Row]] = field(default_factory=dict)
+    blobs: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    queue: dict[int, Waiting] = field(default_factory=dict)
+    number: int = 0
+
+    def copy(self) -> Durable:
+        """Rows, blobs and queue messages never change in place."""
+        tables = {name: dict(rows) for name, rows in self.tables.items()}
+        blobs = {name: dict(found) for name, found in self.blobs.items()}
+        return Durable(self.now, tables, blobs, dict(self.queue), self.number)
+
+    def next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def put(self, queue: str, body: bytes, delay: int = 0) -> None:
+        number = self.next()
+        self.queue[number] = Waiting(number, queue, body, self.now + delay * 1000)
+
+
+class MemoryTable(Table):
+    def __init__(self, durable: Durable, name: str, point: Point) -> None:
+        self.name = name
+        self._durable = durable
+        self._rows = durable.tables.setdefault(name, {})
+        self._point = point
+
+    async def get(self, partition: str, key: str) -> Row | None:
+        return await self._point(f"{self.name}.get", lambda: self._rows.get((partition, key)), writes=False)
+
+    async def scan(
+        self,
+        partition: str,
+        start: str,
+        end: str,
+        *,
+        limit: int,
+        where: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Page:
+        fits = condition(where, parameters or {})
+
+        def effect() -> Page:
+            keys = sorted(key for owner, key in self._rows if owner == partition and start <= key < end)
+            rows = [row for row in (self._rows[partition, key] for key in keys) if fits(row.values)]
+            return Page(rows[:limit], rows[limit].key if len(rows) > limit else None)
+
+        return await self._point(f"{self.name}.scan", effect, writes=False)
+
+    async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
+        await self._point(f"{self.name}.put", lambda: self._set(partition, key, values), writes=True)
+
+    async def create(self, partition: str, key: str, values: Mapping[str, Value]) -> bool:
+        def effect() -> bool:
+            if (partition, key) in self._rows:
+                return False
+            self._set(partition, key, values)
+            return True
+
+        return await self._point(f"{self.name}.create", effect, writes=True)
+
+    async def delete(self, partition: str, key: str, etag: str | None = None) -> bool:
+        def effect() -> bool:
+            row = self._rows.get((partition, key))
+            if row is not None and etag not in (None, row.etag):
+                return False
+            self._rows.pop((partition, key), None)
+            return True
+
+        return await self._point(f"{self.name}.delete", effect, writes=True)
+
+    async def transact(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        return await self._point(f"{self.name}.transact", lambda: self._apply(partition, operations), writes=True)
+
+    def _apply(self, partition: str, operations: Sequence[Operation]) -> list[str]:
+        if len({operation.row for operation in operations}) < len(operations) or len(operations) > MAX_OPERATIONS:
+            raise TransactionError(400, -1, "InvalidInput")
+        for index, operation in enumerate(operations):
+            for value in operation.values.values():
+                limit = _MAX_TEXT if isinstance(value, str) else _MAX_BINARY
+                if isinstance(value, str | bytes) and len(value) > limit:
+                    raise TransactionError(400, index, "PropertyValueTooLarge")
+            row = self._rows.get((partition, operation.row))
+            if operation.kind == "create" and row is not None:
+                raise TransactionError(409, index, "EntityAlreadyExists")
+            if operation.kind in ("merge", "delete"):
+                if row is None:
+                    raise TransactionError(404, index, "ResourceNotFound")
+                if operation.etag not in ("*", row.etag):
+                    raise TransactionError(412, index, "UpdateConditionNotSatisfied")
+        etags = []
+        for operation in operations:
+            if operation.kind == "delete":
+                del self._rows[partition, operation.row]
+                etags.append("")
+                continue
+            before = self._rows.get((partition, operation.row))
+            etags.append(self._set(partition, operation.row, operation.values, before))
+        return etags
+
+    def _set(self, partition: str, key: str, values: Mapping[str, Value], before: Row | None = None) -> str:
+        given = {name: value for name, value in values.items() if value is not None}
+        merged = {**(before.values if before else {}), **given}
+        etag = f"{self._durable.next()}"
+        self._rows[partition, key] = Row(partition, key, merged, etag)
+        return etag
+
+    async def ensure(self) -> None:
+        return None
+
+
+class MemoryQueue(Queue):
+    def __init__(self, durable: Durable, name: str, point: Point) -> None:
+        self.name = name
+        self._durable = durable
+        self._point = point
+
+    async def put(self, body: bytes, *, delay: int = 0) -> None:
+        if len(body) > MAX_MESSAGE:
+            raise ValueError(f"a queue message of {len(body)} bytes")
+        await self._point(f"{self.name}.put", lambda: self._durable.put(self.name, body, delay), writes=True)
+
+    async def ensure(self) -> None:
+        return None
+
+
+class MemoryBlobs(Blobs):
+    def __init__(self, durable: Durable, name: str, point: Point) -> None:
+        self._name = name
+        self._blobs = durable.blobs.setdefault(name, {})
+        self._point = point
+
+    async def put(self, name: str, data: bytes) -> None:
+        await self._point(f"{self._name}.put", lambda: self._blobs.__setitem__(name, data), writes=True)
+
+    async def get(self, name: str) -> bytes | None:
+        return await self._point(f"{self._name}.get", lambda: self._blobs.get(name), writes=False)
+
+    async def size(self, name: str) -> int:
+        return await self._point(f"{self._name}.size", lambda: len(self._blobs.get(name, b"")), writes=False)
+
+    async def size_under(self, prefix: str) -> int:
+        def effect() -> int:
+            return sum(len(data) for name, data in self._blobs.items() if name.startswith(prefix))
+
+        return await self._point(f"{self._name}.list", effect, writes=False)
+
+    async def delete(self, name: str) -> None:
+        await self._point(f"{self._name}.delete", lambda: self._blobs.pop(name, None), writes=True)
+
+    async def ensure(self) -> None:
+        return None
+
+
+class MemoryStorage(Storage):
+    """What one process sees of `durable`."""
+
+    def __init__(self, durable: Durable, point: Point) -> None:
+        self.meter = Meter()
+        self.records = MemoryTable(durable, "records", point)
+        self.lookups = MemoryTable(durable, "lookups", point)
+        self.due = MemoryTable(durable, "due", point)
+        self.poisoned = MemoryTable(durable, "poisoned", point)
+        self.committer = Committer(self.records)
+        queues = {name: MemoryQueue(durable, name, point) for name in (INBOUND, OUTBOUND, RELAY)}
+        self.queues = dict(queues)
+        self.inbound = ListQueue(queues[INBOUND].put)
+        self.outbound = ListQueue(queues[OUTBOUND].put)
+        self.relay = ListQueue(queues[RELAY].put)
+        self.bodies = MemoryBlobs(durable, "bodies", point)
+        self.envelopes = MemoryBlobs(durable, "envelopes", point)
+
+    async def ensure(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+_TOKENS = re.compile(r"\s*(\(|\)|'(?:[^']|'')*'|@?\w+)")
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "ge": lambda a, b: a >= b,
+    "gt": lambda a, b: a > b,
+    "le": lambda a, b: a <= b,
+    "lt": lambda a, b: a < b,
+}
+
+
+def condition(where: str, parameters: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+    """The OData filter, of comparisons with `and`, `or`, `not` and brackets. A row without the column fits none."""
+    if not where:
+        return lambda row: True
+    tokens = [token for token in _TOKENS.findall(where) if token]
+    position = 0
+
+    def take() -> str:
+        nonlocal position
+        position += 1
+        found: str = tokens[position - 1]
+        return found
+
+    def peek() -> str:
+        return str(tokens[position]) if position < len(tokens) else ""
+
+    def alternatives() -> Callable[[Mapping[str, Any]], bool]:
+        parts = [conjunction()]
+        while peek() == "or":
+            take()
+            parts.append(conjunction())
+        return lambda row: any(part(row) for part in parts)
+
+    def conjunction() -> Callable[[Mapping[str, Any]], bool]:
+        parts = [term()]
+        while peek() == "and":
+            take()
+            parts.append(term())
+        return lambda row: all(part(row) for part in parts)
+
+    def term() -> Callable[[Mapping[str, Any]], bool]:
+        if peek() == "(":
+            take()
+            inner = alternatives()
+            assert take() == ")", where
+            return inner
+        if peek() == "not":
+            take()
+            negated = term()
+            return lambda row: not negated(row)
+        column, compare, wanted = take(), _COMPARE[take()], _literal(take(), parameters)
+        return lambda row: column in row and compare(row[column], wanted)
+
+    found = alternatives()
+    assert position == len(tokens), where
+    return found
+
+
+def _literal(token: str, parameters: Mapping[str, Any]) -> Any:
+    if token.startswith("@"):
+        return parameters[token[1:]]
+    if token.startswith("'"):
+        return token[1:-1].replace("''", "'")
+    return {"true": True, "false": False}[token] if token in ("true", "false") else int(token)
+
+
+def given_out(message: Waiting, until: int) -> Waiting:
+    return replace(message, visible=until, count=message.count + 1)

@@ -1,0 +1,57 @@
+"""The process dies before each of its calls that change something, one at a time, and each call fails in each way that
+it can: whatever happens, nothing is lost and nothing has its effect twice, as seen by receivers that dedupe.
+
+Why these are all the points at which it can die: see `world`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.faults.flows import FLOWS, Flow
+from tests.faults.world import Kind, World, run
+
+
+@pytest.mark.parametrize("kind", ["kill", "fail", "lost", "twice"])
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.__name__)
+def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Kind, tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path)
+        case = flow(world)
+        await case.prepare()
+        await world.settle()
+        world.keep()
+        for number in itertools.count(1):
+            try:
+                if not await one(world, case, kind, number):
+                    break
+            except (AssertionError, TimeoutError, LookupError, ValueError) as error:
+                error.add_note(f"{kind} at call {number} of its sort; the calls: {world.trace}")
+                raise
+        assert number > 5
+
+    run(work)
+
+
+async def one(world: World, case: Flow, kind: Kind, number: int) -> bool:
+    """A run with a fault at one call; whether there was such a call. One that only reads can do no more than fail."""
+    met = 0
+
+    def plan(name: str, writes: bool) -> Kind | None:
+        nonlocal met
+        met += writes or kind == "fail"
+        return kind if met == number and (writes or kind == "fail") else None
+
+    world.rewind()
+    world.plan = plan
+    await case.act()
+    await world.settle()
+    world.plan = lambda name, writes: None
+    # Of memory, nothing may be needed.
+    world.restart()
+    await case.check()
+    await world.assert_at_rest(*case.clients, failed=case.failed, orphans=case.orphans)
+    return met >= number
