@@ -15,9 +15,6 @@ SECONDS ?= 60
 TARGETS ?= envelope header sealed message invitation document
 DATA ?=
 
-# What the app runs on where it is deployed.
-PACKAGE_PYTHON ?= 3.13
-
 # Interpreters: found by devtools/find-python where none is given.
 PYTHON ?=
 PYTHON313 ?=
@@ -31,7 +28,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
 
-.PHONY: help run test interop fuzz lint format bench install package lock requirements check-requirements clean
+.PHONY: help run test interop fuzz lint format bench soak install lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -71,11 +68,11 @@ format: .venv/.installed ## Put the code into the format that `make lint` asks f
 bench: install ## Messages per second, latency, CPU and storage calls per message
 	@$(IN_VENV) devtools.bench $(ARGS)
 
+soak: install ## 20,000 messages with faults all along: is any lost or doubled, does memory grow? Takes minutes
+	@$(IN_VENV) devtools.soak $(ARGS)
+
 install: .venv/.installed ## Only install, as the other targets do where it is needed
 	@$(IN_VENV) devtools.azurite --install-only
-
-package: .venv/.installed ## What is deployed, in dist/: the service and its packages for PACKAGE_PYTHON on Linux
-	@$(IN_VENV) devtools.package --python $(PACKAGE_PYTHON)
 
 lock: .venv/.installed ## Bring uv.lock and requirements.txt up to pyproject.toml; ARGS=--upgrade takes newer releases
 	@$(UV) lock $(ARGS)
@@ -89,7 +86,7 @@ check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is s
 	@$(IN_VENV) devtools.requirements --check
 
 clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
-	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv313 .local devtools/node_modules devtools/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
 .venv/bin/uv:

@@ -94,6 +94,7 @@ async def main() -> None:
         os.environ[STORAGE_SETTING],
         port=int(os.environ["BENCH_PORT"]),
         master_key=os.environ["BENCH_MASTER_KEY"],
+        lease=float(os.environ.get("BENCH_LEASE", "600")),
     )
     await host.start()
     if os.environ.get("BENCH_WAKE", "true") == "true":

@@ -42,6 +42,21 @@ class Service:
     def pid(self) -> int:
         return self._process.pid
 
+    async def stop(self) -> None:
+        """Lets what runs finish, for a while."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 20)
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """Ends it as a crash does."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Gives a command; see `devtools.bench.service`."""
         assert self._process.stdin is not None
@@ -121,43 +136,54 @@ def _document(keys: KeyPairs, endpoint: str) -> dict[str, Any]:
 @asynccontextmanager
 async def running(*, wake: bool) -> AsyncIterator[Stack]:
     """Starts it all, in memory and on free ports."""
-    port = free_ports(1)[0]
-    url = f"http://127.0.0.1:{port}"
     with TemporaryDirectory() as folder, Azurite() as azurite:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "devtools.bench.service",
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "AzureWebJobsStorage": azurite.connection_string,
-                "TNT_PUBLIC_URL": url,
-                "TNT_MASTER_KEY_FILE": str(Path(folder) / "master-keys.json"),
-                "TNT_EGRESS_ALLOW": "127.0.0.0/8",
-                "TNT_ALLOW_HTTP": "true",
-                "BENCH_MASTER_KEY": _MASTER_KEY,
-                "BENCH_PORT": str(port),
-                "BENCH_WAKE": "true" if wake else "false",
-            },
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
-            # A session of its own: Ctrl-C reaches the benchmark alone, which then stops things in order.
-            start_new_session=True,
-        )
+        port = free_ports(1)[0]
+        service = await start(azurite, Path(folder), port, f"http://127.0.0.1:{port}", wake=wake)
         try:
-            service = Service(process, url)
-            await service.answer()
             yield Stack(azurite, service)
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), 20)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await service.stop()
+
+
+async def start(
+    azurite: Azurite, folder: Path, port: int, public_url: str, *, wake: bool = True, lease: float = 600
+) -> Service:
+    """Starts a process of the service, and waits until it can be asked.
+
+    Args:
+        folder: of the master keys. public_url: the service's, whichever process answers there.
+        lease: seconds until another process gets what this one had when it was killed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "devtools.bench.service",
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "AzureWebJobsStorage": azurite.connection_string,
+            "TNT_PUBLIC_URL": public_url,
+            "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
+            "TNT_EGRESS_ALLOW": "127.0.0.0/8",
+            "TNT_ALLOW_HTTP": "true",
+            "BENCH_MASTER_KEY": _MASTER_KEY,
+            "BENCH_PORT": str(port),
+            "BENCH_WAKE": "true" if wake else "false",
+            "BENCH_LEASE": str(lease),
+        },
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_MAX_LINE,
+        # A session of its own: Ctrl-C reaches the benchmark alone, which then stops things in order.
+        start_new_session=True,
+    )
+    service = Service(process, f"http://127.0.0.1:{port}")
+    try:
+        await service.answer()
+    except BaseException:
+        await service.kill()
+        raise
+    return service
 
 
 def read_usage(pid: int) -> Usage | None:
