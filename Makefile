@@ -15,6 +15,9 @@ SECONDS ?= 60
 TARGETS ?= envelope header sealed message invitation document
 DATA ?=
 
+# What the app runs on where it is deployed.
+PACKAGE_PYTHON ?= 3.13
+
 # Interpreters: found by devtools/find-python where none is given.
 PYTHON ?=
 PYTHON313 ?=
@@ -28,7 +31,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
 
-.PHONY: help run test interop fuzz lint format bench soak install lock requirements check-requirements clean
+.PHONY: help run test interop fuzz lint format bench soak install package lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -74,6 +77,9 @@ soak: install ## 20,000 messages with faults all along: is any lost or doubled, 
 install: .venv/.installed ## Only install, as the other targets do where it is needed
 	@$(IN_VENV) devtools.azurite --install-only
 
+package: .venv/.installed ## What is deployed, in dist/: the service and its packages for PACKAGE_PYTHON on Linux
+	@$(IN_VENV) devtools.package --python $(PACKAGE_PYTHON)
+
 lock: .venv/.installed ## Bring uv.lock and requirements.txt up to pyproject.toml; ARGS=--upgrade takes newer releases
 	@$(UV) lock $(ARGS)
 	@$(IN_VENV) devtools.requirements
@@ -86,7 +92,7 @@ check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is s
 	@$(IN_VENV) devtools.requirements --check
 
 clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
-	rm -rf .venv .venv313 .local devtools/node_modules devtools/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
 .venv/bin/uv:

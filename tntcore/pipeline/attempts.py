@@ -246,6 +246,9 @@ class Attempts:
         if status != "PENDING" and self._also:
             self._also(unit, item, status, now)
         tasks = []
+        if status == "FAILED":
+            # infra/app/alerts.bicep looks for these words.
+            log.warning("a delivery of queue %s failed for good", self._queue)
         if status == "FAILED" and "k" not in item:
             task = {"type": "delivery", "uuid": item["d"], "status": status, "error": attempted.error}
             tasks = await task_deliveries(tenant, {**task, "messageUuid": item.get("u")}, source=item["d"], now=now)

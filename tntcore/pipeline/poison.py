@@ -85,6 +85,7 @@ class Poison:
         Args:
             message_id: the queue's own id of it, so that a second delivery overwrites the first.
         """
+        # infra/app/alerts.bicep looks for these words.
         log.error("a message of queue %s was given up after too many attempts", queue)
         self._services.meter.count(f"poison.{queue}")
         await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
