@@ -39,7 +39,8 @@ _HANG = 20.0  # seconds, longer than the service waits for a webhook
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Shares are of messages; `*_every` are seconds."""
+    """Shares are of messages; `*_every` are seconds. `restart_after`: seconds, until storage is ended and started again
+    with what it kept; 0 for never, and then it keeps things in memory."""
 
     messages: int
     under_way: int
@@ -50,6 +51,7 @@ class Options:
     kill_every: float = 15.0
     pause_every: float = 25.0
     pause: float = 3.0
+    restart_after: float = 0
 
 
 @dataclass
@@ -119,13 +121,14 @@ class Soak:
         self._count = Count()
         self._receiver = Receiver(options, self._count)
         self._over = False
+        self._at_storage = asyncio.Lock()
 
     async def run(self) -> tuple[Count, float]:
         """What was counted, and the seconds that sending took."""
         await self._receiver.start()
         ports = free_ports(2)
         url = f"http://127.0.0.1:{ports[0]}"
-        with TemporaryDirectory() as folder, Azurite() as azurite:
+        with TemporaryDirectory() as folder, self._storage(Path(folder)) as azurite:
             self._azurite, self._folder = azurite, Path(folder)
             self._steady = await start(azurite, self._folder, ports[0], url, lease=_LEASE)
             self._other: Service | None = None
@@ -141,9 +144,18 @@ class Soak:
                     await self._other.kill()
                 await self._receiver.stop()
 
+    def _storage(self, folder: Path) -> Azurite:
+        if not self._options.restart_after:
+            return Azurite()
+        blobs, queues, tables = free_ports(3)
+        return Azurite(location=folder / "storage", blob_port=blobs, queue_port=queues, table_port=tables)
+
     async def _run(self, targets: Sequence[tuple[PrivateKey, str]], ports: Sequence[int], url: str) -> float:
         began = time.monotonic()
-        around = [asyncio.create_task(work) for work in (self._kill(ports[1], url), self._pause(), self._watch(began))]
+        around = [
+            asyncio.create_task(work)
+            for work in (self._kill(ports[1], url), self._pause(), self._restart(), self._watch(began))
+        ]
         numbers = iter(range(self._options.messages))
         try:
             async with ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(_ANSWER)) as session:
@@ -205,13 +217,25 @@ class Soak:
     async def _pause(self) -> None:
         while not self._over:
             await asyncio.sleep(self._options.pause_every * random.uniform(0.5, 1.5))
-            if not self._over:
-                self._count.done["times that storage stood still"] += 1
+            if self._over:
+                return
+            self._count.done["times that storage stood still"] += 1
+            async with self._at_storage:
                 os.kill(self._azurite.pid, signal.SIGSTOP)
                 try:
                     await asyncio.sleep(self._options.pause)
                 finally:
                     os.kill(self._azurite.pid, signal.SIGCONT)
+
+    async def _restart(self) -> None:
+        if not self._options.restart_after:
+            return
+        await asyncio.sleep(self._options.restart_after)
+        async with self._at_storage:
+            self._count.done["times that storage was ended"] += 1
+            await asyncio.to_thread(self._azurite.stop)
+            await asyncio.sleep(self._options.pause)
+            await asyncio.to_thread(self._azurite.start)
 
     async def _watch(self, began: float) -> None:
         """Writes down the memory of the process that is not killed, and says how far things are."""
