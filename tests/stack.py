@@ -16,6 +16,7 @@ import function_app
 from devtools.host.host import Host
 from devtools.host.settings import read_json
 from devtools.ports import free_ports
+from tests.contract.described import Described
 from tntcore.app import App
 from tntcore.connections import connect_tenants
 from tntcore.envelope.results import Version
@@ -175,6 +176,7 @@ class Stack:
         function_app.service.on_put = self.host.wake
         self.app: App = function_app.service.app()
         await self.app.services.storage.ensure()
+        self.described = Described(self.app.routes, self.url)
         self.session = ClientSession()
 
     async def stop(self) -> None:
@@ -191,7 +193,9 @@ class Stack:
         if data is not None:
             given.setdefault("content-type", "application/json")
         async with self.session.request(method, f"{self.url}/api/{path}", data=data, headers=given) as response:
-            return Answer(response.status, dict(response.headers), await response.read())
+            answer = Answer(response.status, dict(response.headers), await response.read())
+        self.described.check(method, path, data, answer.status, response.content_type, answer.body)
+        return answer
 
     async def deliver(self, packed: bytes, media_type: str = "application/didcomm-envelope-enc") -> Answer:
         """As an external agent does."""

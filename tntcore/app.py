@@ -22,6 +22,7 @@ from tntcore.api.didcomm import Door
 from tntcore.api.exchanges import ExchangeRoutes, Steps
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitations import InvitationRoutes
+from tntcore.api.openapi import DocsRoutes
 from tntcore.api.poison import PoisonRoutes
 from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
@@ -75,7 +76,7 @@ class App:
         invitations = Invitations(services, outbox, handshake)
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)
-        self.routes: Sequence[Route] = [
+        routes = [
             *Door(services).routes,
             *(route for module in _MODULES for route in module.ROUTES),
             *ActionRoutes(actions).routes,
@@ -89,6 +90,7 @@ class App:
             *SchemaRoutes(anoncreds.issuer).routes,
             *PoisonRoutes(self.poison).routes,
         ]
+        self.routes: Sequence[Route] = [*routes, *DocsRoutes(routes, services.config.public_url).routes]
         self._router = Router(services, self.routes, services.uuid7)
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
@@ -10,7 +10,7 @@ from tntcore.actions import Actions, Sent, Thread
 from tntcore.api.contacts import find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.api.views import Entity, JsonObject, Page, Sides, Uuid, entity, filters, found, listing, text
 from tntcore.connections import COMPLETED, connection_uuid
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
@@ -19,16 +19,127 @@ from tntcore.records import Action, Connection, Entry
 from tntcore.storage.repository import Repository
 
 _TYPE_VERSION = "1.0"
+_UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
+_HELLO = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "Hello"}
+
+CONNECTION_ERRORS = ("404 identity-unknown", "404 contact-unknown", "409 not-connected")
+_SENDING_ERRORS = (
+    "400 message-invalid",
+    "400 command-unsupported",
+    "400 thread-mismatch",
+    "404 connection-unknown",
+    "409 connection-ended",
+    "409 message-id-used",
+    "413 message-too-large",
+)
+
+
+class MessageData(TypedDict):
+    """`message`: in the shape of either version of DIDComm; `@id` and `~thread` are filled in."""
+
+    message: JsonObject
+
+
+class ActionConfig(TypedDict):
+    contactUuid: NotRequired[Annotated[Uuid, "in place of `to`"]]
+
+
+Between = TypedDict(
+    "Between",
+    {
+        "from": Annotated[str, "uuid or DID of an identity; by default the default one"],
+        "to": Annotated[str, "uuid or DID of a contact"],
+        "config": ActionConfig,
+    },
+    total=False,
+)
+
+
+class NewAction(Between):
+    type: Annotated[str, "`DIDCOMM`, in any case"]
+    command: NotRequired[Annotated[str, "`message`"]]
+    data: NotRequired[MessageData | None]
+    referenceID: NotRequired[Annotated[str, "the DIDComm thread id; by default the action's uuid"]]
+
+
+class Command(TypedDict):
+    command: NotRequired[Annotated[str, "`message`"]]
+    data: MessageData
+
+
+class _ShownConfig(TypedDict):
+    contactUuid: Uuid | None
+    error: NotRequired[Annotated[Any, "the problem report that ended it"]]
+
+
+class ActionView(Entity, Sides):
+    """A thread of messages with one contact."""
+
+    status: Literal["ACTIVE", "ERROR"]
+    principalUuid: Uuid
+    type: Literal["DIDCOMM"]
+    typeVersion: str
+    direction: Annotated[Literal["IN", "OUT"], "of its first message"]
+    referenceID: Annotated[str, "the DIDComm thread id"]
+    connectionUuid: Uuid | None
+    config: _ShownConfig
+    typeStatus: Literal["HELD", "SENDING", "SENT", "FAILED"] | None
+    data: MessageData | None
+    messages: NotRequired[Annotated[list[Uuid], "in order of time"]]
 
 
 class ActionRoutes:
     def __init__(self, actions: Actions) -> None:
         self._actions = actions
         self.routes = [
-            Route("POST", "action", self.create, creates=True),
-            Route("GET", "action", self.list_),
-            Route("GET", "action/{uuid}", self.read),
-            Route("POST", "action/{uuid}", self.command, creates=True),
+            Route(
+                "POST",
+                "action",
+                self.create,
+                creates=True,
+                summary="Begin a thread, and send on it",
+                request=NewAction,
+                answers={201: ActionView},
+                errors=("400 type-unsupported", "400 contact-uuid-invalid", *CONNECTION_ERRORS, *_SENDING_ERRORS),
+                example={"type": "DIDCOMM", "from": _UUID, "to": _UUID, "data": {"message": _HELLO}},
+            ),
+            Route(
+                "GET",
+                "action",
+                self.list_,
+                summary="Threads",
+                answers={200: Page[ActionView]},
+                query={
+                    "contact": "uuid of the contact",
+                    "connection": "uuid of the connection",
+                    "status": "ACTIVE or ERROR",
+                    "referenceID": "the DIDComm thread id",
+                },
+            ),
+            Route(
+                "GET",
+                "action/{uuid}",
+                self.read,
+                summary="A thread, with its messages",
+                answers={200: ActionView},
+                errors=("404 action-unknown",),
+            ),
+            Route(
+                "POST",
+                "action/{uuid}",
+                self.command,
+                creates=True,
+                summary="Send on a thread",
+                request=Command,
+                answers={200: ActionView},
+                errors=(
+                    "400 message-missing",
+                    "404 action-unknown",
+                    "409 action-without-contact",
+                    *_SENDING_ERRORS,
+                ),
+                example={"command": "message", "data": {"message": _HELLO}},
+            ),
         ]
 
     async def create(self, call: Call) -> Response:

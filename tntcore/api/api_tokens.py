@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal, NotRequired, TypedDict
+
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
-from tntcore.api.principals import create_token
-from tntcore.api.views import entity, found, listing, text
+from tntcore.api.principals import KeyHeader, create_token
+from tntcore.api.views import Entity, Name, Page, Uuid, entity, found, listing, text
 from tntcore.records import ApiToken
 from tntcore.storage.commit import Unit
+
+
+class NewToken(TypedDict):
+    name: NotRequired[Name]
+
+
+class TokenMade(TypedDict):
+    """A key, shown this once, as the header that takes it."""
+
+    account: str
+    principalUuid: Uuid
+    headers: KeyHeader
+
+
+class ApiTokenView(Entity):
+    """A subscription key; its text is kept nowhere."""
+
+    status: Literal["ACTIVE", "REVOKED"]
+    name: str
 
 
 async def create(call: Call) -> Response:
@@ -42,7 +63,22 @@ def _view(token: ApiToken) -> dict[str, object]:
 
 
 ROUTES = [
-    Route("POST", "api-token", create, creates=True),
-    Route("GET", "api-token", list_),
-    Route("DELETE", "api-token/{uuid}", revoke),
+    Route(
+        "POST",
+        "api-token",
+        create,
+        creates=True,
+        summary="Make a key",
+        request=NewToken,
+        answers={201: TokenMade},
+    ),
+    Route("GET", "api-token", list_, summary="The keys", answers={200: Page[ApiTokenView]}),
+    Route(
+        "DELETE",
+        "api-token/{uuid}",
+        revoke,
+        summary="Revoke a key",
+        answers={204: None},
+        errors=("404 api-token-unknown",),
+    ),
 ]

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, filters, found, listing
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, listing
 from tntcore.invitations import Invitations
+from tntcore.protocols.did_exchange import State
 from tntcore.records import Connection
 from tntcore.rotation import Rotation
+
+
+class ConnectionView(Entity):
+    """An identity joined to a contact."""
+
+    status: Literal["ACTIVE"]
+    identityUuid: Uuid
+    identityDid: Did
+    contactUuid: Uuid
+    contactDid: Did | None
+    myDid: Annotated[Did | None, "the identity's on this connection"]
+    theirDid: Did | None
+    protocol: Annotated[str | None, Words(examples=["https://didcomm.org/didexchange/1.1"])]
+    role: str | None
+    state: Annotated[State, "of its DID exchange, in RFC 0023's words"]
+    version: Annotated[Literal["v1", "v2"], "of DIDComm"]
+
+
+_UNKNOWN = "404 connection-unknown"
+_DECIDING = (_UNKNOWN, "409 nothing-to-decide", "409 connection-changed")
+_MOVING = (_UNKNOWN, "409 not-rotatable", "409 connection-changed")
 
 
 class ConnectionRoutes:
@@ -16,12 +39,59 @@ class ConnectionRoutes:
         self._invitations = invitations
         self._rotation = rotation
         self.routes = [
-            Route("GET", "connection", list_),
-            Route("GET", "connection/{uuid}", read),
-            Route("POST", "connection/{uuid}/accept", self.accept),
-            Route("POST", "connection/{uuid}/reject", self.reject),
-            Route("POST", "connection/{uuid}/rotate", self.rotate),
-            Route("POST", "connection/{uuid}/hangup", self.hang_up),
+            Route(
+                "GET",
+                "connection",
+                list_,
+                summary="Connections",
+                answers={200: Page[ConnectionView]},
+                query={
+                    "identityDid": "DID of the identity",
+                    "contactDid": "DID of the contact",
+                    "contactUuid": "uuid of the contact",
+                    "state": "of the DID exchange",
+                },
+            ),
+            Route(
+                "GET",
+                "connection/{uuid}",
+                read,
+                summary="A connection",
+                answers={200: ConnectionView},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "POST",
+                "connection/{uuid}/accept",
+                self.accept,
+                summary="Accept a request, or an invitation",
+                answers={200: ConnectionView},
+                errors=_DECIDING,
+            ),
+            Route(
+                "POST",
+                "connection/{uuid}/reject",
+                self.reject,
+                summary="Reject a request, or give up",
+                answers={200: ConnectionView},
+                errors=_DECIDING,
+            ),
+            Route(
+                "POST",
+                "connection/{uuid}/rotate",
+                self.rotate,
+                summary="Take a new DID",
+                answers={200: ConnectionView},
+                errors=_MOVING,
+            ),
+            Route(
+                "POST",
+                "connection/{uuid}/hangup",
+                self.hang_up,
+                summary="End a connection",
+                answers={200: ConnectionView},
+                errors=_MOVING,
+            ),
         ]
 
     async def accept(self, call: Call) -> Response:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.invitations import invitation_view
-from tntcore.api.views import entity, filters, found, listing, not_found, text
+from tntcore.api.invitations import INVITATION_ERRORS, Qr, invitation_view
+from tntcore.api.json_schema import Words
+from tntcore.api.views import (
+    Did,
+    Entity,
+    JsonObject,
+    Name,
+    Page,
+    Uuid,
+    entity,
+    filters,
+    found,
+    listing,
+    not_found,
+    text,
+)
 from tntcore.connections import connection_uuid, start
 from tntcore.errors import DidError, Problem
 from tntcore.invitations import Invitations, Wanted
@@ -19,16 +33,105 @@ from tntcore.records import Connection, Contact, Identity
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
+Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])]
+
+
+class ContactGiven(TypedDict, total=False):
+    did: Did
+    email: Email
+    displayName: Name
+    internalRef: Annotated[str, Words(maxLength=200, examples=["4711"])]
+
+
+class NewContact(TypedDict, total=False):
+    contact: ContactGiven
+    identityId: Annotated[str, "uuid or DID of the identity; by default the default one"]
+    invitationId: Annotated[Uuid, "of an invitation of another tenant"]
+    invitation: Annotated[JsonObject, "anybody's invitation"]
+    invitationUrl: Annotated[str, "anybody's invitation"]
+
+
+class ContactChange(ContactGiven):
+    contact: NotRequired[ContactGiven]
+
+
+class ContactView(Entity):
+    """A business partner. REQUESTED until its connection is completed."""
+
+    status: Literal["REQUESTED", "ACCEPTED", "REJECTED"]
+    did: Did | None
+    email: str | None
+    displayName: str
+    internalRef: str | None
+
+
+class ContactMade(ContactView):
+    """`reused`: the invitation came from a contact that there is. `unreachable`: why the DID could not be asked."""
+
+    connectionUuid: Uuid
+    reused: NotRequired[bool]
+    unreachable: NotRequired[str | None]
+    invitationId: NotRequired[Uuid]
+    invitation: NotRequired[JsonObject]
+    invitationUrl: NotRequired[str]
+    qr: NotRequired[Qr]
+
 
 class ContactRoutes:
     def __init__(self, invitations: Invitations) -> None:
         self._invitations = invitations
         self.routes = [
-            Route("POST", "contact", self.create, creates=True),
-            Route("GET", "contact", list_),
-            Route("GET", "contact/{id}", read),
-            Route("PUT", "contact/{id}", change),
-            Route("DELETE", "contact/{id}", delete),
+            Route(
+                "POST",
+                "contact",
+                self.create,
+                creates=True,
+                summary="Invite a partner, or accept an invitation",
+                request=NewContact,
+                answers={201: ContactMade, 200: ContactMade},
+                errors=(
+                    "400 contact-invalid",
+                    "404 identity-unknown",
+                    "404 invitation-unknown",
+                    "409 contact-exists",
+                    *INVITATION_ERRORS,
+                ),
+                example={"contact": {"did": "did:web:partner.example", "displayName": "Partner"}},
+            ),
+            Route(
+                "GET",
+                "contact",
+                list_,
+                summary="Contacts",
+                answers={200: Page[ContactView]},
+                query={"did": "its DID", "email": "its address", "status": "REQUESTED, ACCEPTED or REJECTED"},
+            ),
+            Route(
+                "GET",
+                "contact/{id}",
+                read,
+                summary="A contact",
+                answers={200: ContactView},
+                errors=("404 contact-unknown",),
+            ),
+            Route(
+                "PUT",
+                "contact/{id}",
+                change,
+                summary="Change a contact",
+                request=ContactChange,
+                answers={200: ContactView},
+                errors=("400 contact-invalid", "400 did-immutable", "404 contact-unknown"),
+                example={"contact": {"displayName": "Partner", "internalRef": "4711"}},
+            ),
+            Route(
+                "DELETE",
+                "contact/{id}",
+                delete,
+                summary="Forget a contact",
+                answers={204: None},
+                errors=("404 contact-unknown",),
+            ),
         ]
 
     async def create(self, call: Call) -> Response:

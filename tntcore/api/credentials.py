@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
-from tntcore.api.exchanges import Steps, as_problems, data_of, members_of
+from tntcore.api.exchanges import (
+    BEGIN_ERRORS,
+    STEP_ERRORS,
+    Beginning,
+    ExchangeView,
+    Steps,
+    as_problems,
+    data_of,
+    members_of,
+)
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, filters, found, iso, listing, text
+from tntcore.api.invitations import InvitationView
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filters, found, iso, listing, text
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance
@@ -19,16 +30,120 @@ _COMMANDS = ("offer", "propose", "request", "issue")
 _DEFAULT = "ld-proof"
 
 
+class NewCredential(Beginning, total=False):
+    command: Annotated[str, "`offer` (the default), `propose`, `request` or `issue`"]
+
+
+class CheckView(TypedDict):
+    """One thing that was tried. `passed`: null where it could not be made."""
+
+    name: Annotated[str, Words(examples=["signature"])]
+    passed: bool | None
+    detail: str
+    subject: Annotated[str, "which part; empty: the whole"]
+
+
+class CredentialView(Entity):
+    """A credential that was received, or issued. `verified`: every check that its format asks for was made, and
+    passed."""
+
+    status: Literal["HELD", "RECEIVED", "REJECTED", "ISSUED", "REVOKED"]
+    role: Literal["issuer", "holder"]
+    format: str
+    exchangeUuid: Uuid
+    identityUuid: Uuid
+    connectionUuid: Uuid
+    contactUuid: Uuid
+    messageUuid: Uuid
+    verified: bool
+    checks: list[CheckView]
+    summary: JsonObject
+    expiresAt: Time | None
+
+
+class CredentialDetails(CredentialView):
+    """A credential, and the credential itself as it came."""
+
+    credential: Any
+
+
+_UNKNOWN = "404 credential-unknown"
+_OFFER = {
+    "command": "offer",
+    "to": "did:web:partner.example",
+    "format": "ld-proof",
+    "data": {
+        "credential": {
+            "@context": ["https://www.w3.org/2018/credentials/v1", "https://w3id.org/citizenship/v1"],
+            "type": ["VerifiableCredential", "PermanentResident"],
+            "credentialSubject": {"type": "PermanentResident", "givenName": "Alice"},
+        }
+    },
+}
+
+
 class CredentialRoutes:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self.routes = [
-            Route("POST", "credential", self.begin, creates=True),
-            Route("GET", "credential", list_),
-            Route("GET", "credential/{uuid}", read),
-            Route("DELETE", "credential/{uuid}", delete),
-            Route("POST", "credential/{uuid}/verify", self.verify),
-            Route("POST", "credential/{uuid}/revoke", self.revoke),
+            Route(
+                "POST",
+                "credential",
+                self.begin,
+                creates=True,
+                summary="Offer, propose, request or issue a credential",
+                request=NewCredential,
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                errors=BEGIN_ERRORS,
+                example=_OFFER,
+            ),
+            Route(
+                "GET",
+                "credential",
+                list_,
+                summary="Credentials",
+                answers={200: Page[CredentialView]},
+                query={
+                    "status": "such as HELD",
+                    "role": "`issuer` or `holder`",
+                    "format": "such as `ld-proof`",
+                    "contact": "uuid of the contact",
+                    "connection": "uuid of the connection",
+                    "exchange": "uuid of the exchange",
+                },
+            ),
+            Route(
+                "GET",
+                "credential/{uuid}",
+                read,
+                summary="A credential",
+                answers={200: CredentialDetails},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "DELETE",
+                "credential/{uuid}",
+                delete,
+                summary="Delete a credential",
+                answers={204: None},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "POST",
+                "credential/{uuid}/verify",
+                self.verify,
+                summary="Make the checks again",
+                answers={200: CredentialView},
+                errors=(_UNKNOWN, *STEP_ERRORS),
+            ),
+            Route(
+                "POST",
+                "credential/{uuid}/revoke",
+                self.revoke,
+                summary="Revoke a credential that was issued",
+                answers={200: CredentialView},
+                errors=(_UNKNOWN, "404 credential-not-revocable", "409 not-issued-here", *STEP_ERRORS),
+            ),
         ]
 
     async def begin(self, call: Call) -> Response:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.json_schema import Words
 from tntcore.api.messages import shown
-from tntcore.api.views import entity, filters, found, iso, listing, since, text, until
+from tntcore.api.views import (
+    Entity,
+    Page,
+    Time,
+    Uuid,
+    entity,
+    filters,
+    found,
+    iso,
+    listing,
+    since,
+    text,
+    until,
+)
 from tntcore.errors import Problem
 from tntcore.pipeline.replay import BY_DEFAULT, STATUSES, Replays
 from tntcore.records import Attempt, Delivery, Replay
@@ -20,15 +34,132 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+Status = Literal["HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD"]
+
+
+class DeliveryView(Entity):
+    """A webhook call, or a message, on its way."""
+
+    status: Status
+    kind: Literal["webhook", "task", "didcomm", "test"]
+    type: Annotated[str, "of the message, or of the event"]
+    messageUuid: Uuid | None
+    actionUuid: Uuid | None
+    connectionUuid: Uuid | None
+    contactUuid: Uuid | None
+    webhookId: Annotated[str | None, "of the entry in the setting"]
+    attempts: int
+    responseStatus: int | None
+    duration: Annotated[int | None, "of the latest attempt, in milliseconds"]
+    error: str | None
+    nextAttemptAt: Time | None
+    replayedAt: Time | None
+
+
+class AttemptView(TypedDict):
+    number: int
+    at: Time
+    responseStatus: int | None
+    duration: Annotated[int, "milliseconds"]
+    error: str | None
+    answer: Annotated[Any, "the beginning of what was answered"]
+
+
+class DeliveryDetails(DeliveryView):
+    """A delivery, with each attempt at it."""
+
+    log: list[AttemptView]
+
+
+class NewReplay(TypedDict):
+    since: Annotated[str, "a time, or a `sequence`", Words(examples=["2026-01-31T12:00:00Z"])]
+    until: NotRequired[Annotated[str | None, "likewise", Words(examples=["2026-02-01T12:00:00Z"])]]
+    status: NotRequired[Status | list[Status] | None]
+    webhookId: NotRequired[str]
+
+
+class ReplayView(Entity):
+    """How far a replay is."""
+
+    status: Literal["ACTIVE", "DONE"]
+    deliveryStatus: list[Status]
+    webhookId: str | None
+    replayed: int
+    skipped: int
+
+
+_UNKNOWN = "404 delivery-unknown"
+_NOT_AGAIN = (
+    _UNKNOWN,
+    "409 connection-ended",
+    "409 delivery-not-replayable",
+    "409 delivery-pending",
+    "409 message-erased",
+    "409 webhook-disabled",
+    "409 webhook-removed",
+)
+_FILTERS = {
+    "status": "such as FAILED",
+    "action": "uuid of the action",
+    "message": "uuid of the message",
+    "contact": "uuid of the contact",
+    "connection": "uuid of the connection",
+    "kind": "`webhook`, `task`, `didcomm` or `test`",
+    "webhookId": "of the entry in the setting",
+    "since": "a time, or a `sequence`",
+    "until": "likewise",
+}
+
+
 class DeliveryRoutes:
     def __init__(self, replays: Replays) -> None:
         self._replays = replays
         self.routes = [
-            Route("GET", "delivery", list_),
-            Route("GET", "delivery/{uuid}", read),
-            Route("POST", "delivery/{uuid}/replay", self.replay, creates=True),
-            Route("POST", "delivery/replay", self.replay_all, creates=True),
-            Route("GET", "delivery/replay/{uuid}", read_replay),
+            Route(
+                "GET",
+                "delivery",
+                list_,
+                summary="Deliveries",
+                answers={200: Page[DeliveryView]},
+                query=_FILTERS,
+                errors=("400 since-invalid", "400 until-invalid"),
+            ),
+            Route(
+                "GET",
+                "delivery/{uuid}",
+                read,
+                summary="A delivery",
+                answers={200: DeliveryDetails},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "POST",
+                "delivery/{uuid}/replay",
+                self.replay,
+                creates=True,
+                summary="Send a delivery again",
+                answers={200: DeliveryDetails},
+                errors=_NOT_AGAIN,
+            ),
+            Route(
+                "POST",
+                "delivery/replay",
+                self.replay_all,
+                creates=True,
+                summary="Send again what failed since a time",
+                request=NewReplay,
+                answers={202: ReplayView},
+                errors=("400 since-invalid", "400 until-invalid", "400 status-invalid"),
+                example={"since": "2026-01-31T12:00:00Z"},
+            ),
+            Route(
+                "GET",
+                "delivery/replay/{uuid}",
+                read_replay,
+                summary="How far a replay is",
+                answers={200: ReplayView},
+                errors=("404 replay-unknown",),
+            ),
         ]
 
     async def replay(self, call: Call) -> Response:

@@ -18,7 +18,7 @@ import orjson
 
 from tntcore import envelope
 from tntcore.allowance import Pace
-from tntcore.api.http import JSON, Call, Response, Route
+from tntcore.api.http import JSON, Call, Content, Response, Route
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.services import Services
@@ -38,6 +38,7 @@ _MEDIA_TYPES = frozenset(
 _ACCEPTED = Response(202, content_type="")
 # What a sender may know of why an envelope was not taken: its outer form, which it can see itself.
 _STATUS = {"too-large": 413}
+_REFUSED = ("malformed", "not-json", "not-an-envelope", "too-deep", "too-many-recipients", "unsupported")
 MAX_IN_HAND = 64 * 1024 * 1024
 """Bytes of messages that wait, at one moment and in one process, for being queued."""
 _REQUEST = 10_000  # what a request takes in memory beside its body, or more
@@ -58,7 +59,29 @@ class Door:
         self._keys = Pace(now)
         self._addresses = Pace(now)
         self._in_hand = 0
-        self.routes = [Route("POST", "didcomm", self.receive, "public")]
+        self.routes = [
+            Route(
+                "POST",
+                "didcomm",
+                self.receive,
+                "public",
+                summary="Deliver a packed message",
+                request=Content("application/didcomm-encrypted+json", dict[str, Any]),
+                answers={202: None},
+                errors=(
+                    *(f"400 message-{code}" for code in _REFUSED),
+                    "400 message-not-encrypted",
+                    "400 target-invalid",
+                    "404 recipient-unknown",
+                    "413 message-too-large",
+                    "415 unsupported-media-type",
+                    "429 too-many-messages",
+                    "503 busy",
+                    "507 recipient-full",
+                ),
+                example={"protected": "eyJ...", "recipients": [], "iv": "...", "ciphertext": "...", "tag": "..."},
+            )
+        ]
 
     async def receive(self, call: Call) -> Response:
         """Takes a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""

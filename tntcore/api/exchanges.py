@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.actions import Actions, Thread
-from tntcore.api.actions import connection_between
+from tntcore.api.actions import CONNECTION_ERRORS, Between, connection_between
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.invitations import invitation_view, wanted_of
-from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.api.invitations import WANTED_ERRORS, InvitationWanted, invitation_view, wanted_of
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Entity, JsonObject, Page, Uuid, entity, filters, found, listing, text
 from tntcore.credentials.formats import Attribute, FormatError, SigningError
 from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import DidError, Problem
@@ -30,15 +31,230 @@ _VERSIONS = ("1.0", "2.0", "3.0")
 Step = Callable[[Run], Awaitable[None]]
 
 
+class Preview(TypedDict):
+    name: str
+    value: str | int
+    mimeType: NotRequired[str]
+
+
+class Members(TypedDict, total=False):
+    """What a message of a credential protocol may say, beside what it carries."""
+
+    comment: str
+    goalCode: str
+    replacementId: str
+    multipleAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
+    moreAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
+    willConfirm: bool
+    presentMultiple: bool
+    lastPresentation: bool
+    attributes: dict[str, str | int] | list[Preview]
+
+
+class Beginning(Members, Between, total=False):
+    """With `to` it begins an exchange, with `exchangeUuid` it goes on with one, with `invitation` it invites."""
+
+    format: str
+    data: JsonObject | None
+    protocol: Annotated[str, "such as `issue-credential/2.0`; by default the newest that the connection speaks"]
+    exchangeUuid: Uuid
+    invitation: InvitationWanted | None
+    referenceID: Annotated[str, "the DIDComm thread id"]
+
+
+class Acceptance(Members):
+    """`data`: of the next message, where it is not to be what follows by itself."""
+
+    data: NotRequired[JsonObject | None]
+    credentials: NotRequired[Annotated[JsonObject | None, "of a presentation: what to show, by the candidates' names"]]
+
+
+class Refusal(TypedDict):
+    reason: NotRequired[str | None]
+
+
+class ExchangeView(Entity):
+    """A run of issue-credential or present-proof. WAITING: for the tenant's word. Its uuid is its action's."""
+
+    status: Literal["ACTIVE", "WAITING", "DONE", "ABANDONED"]
+    actionUuid: Uuid
+    protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
+    role: Literal["issuer", "holder", "verifier", "prover"]
+    state: Annotated[str, "in the RFC's words", Words(examples=["offer-sent"])]
+    thid: str
+    format: str | None
+    identityUuid: Uuid
+    connectionUuid: str
+    contactUuid: str
+    messages: Annotated[dict[str, str], "uuid of the latest message of each step"]
+    credentialUuids: list[Uuid]
+    presentationUuids: list[Uuid]
+    error: Annotated[str | None, "why it waits, or what ended it"]
+
+
+class Candidate(TypedDict):
+    name: str
+    required: bool
+    credentials: list[Uuid]
+
+
+class Candidates(TypedDict):
+    candidates: list[Candidate]
+
+
+_UNKNOWN = "404 exchange-unknown"
+# What may be wrong with an attachment, of whichever side; the codes of `FormatError`.
+_FORMAT_ERRORS = (
+    "409 attachment-invalid",
+    "409 attachment-missing",
+    "409 created-unsupported",
+    "409 credential-definition-invalid",
+    "409 credential-invalid",
+    "409 credential-too-large",
+    "409 definition-invalid",
+    "409 definition-mismatch",
+    "409 definition-too-large",
+    "409 definition-unreachable",
+    "409 detail-invalid",
+    "409 format-unknown",
+    "409 identifier-unsupported",
+    "409 issuer-differs",
+    "409 issuer-mismatch",
+    "409 jwt-invalid",
+    "409 malformed",
+    "409 not-published",
+    "409 not-signable",
+    "409 offer-invalid",
+    "409 presentation-invalid",
+    "409 preview-invalid",
+    "409 proposal-invalid",
+    "409 request-differs",
+    "409 request-invalid",
+    "409 request-mismatch",
+    "409 revocation-registry-invalid",
+    "409 revocation-registry-mismatch",
+    "409 schema-invalid",
+    "409 schema-mismatch",
+    "409 status-list-invalid",
+    "409 status-list-unknown",
+    "409 status-unsupported",
+    "409 tails-mismatch",
+    "409 too-expensive",
+)
+# Likewise those of `DidError`.
+_DID_ERRORS = (
+    "409 did-bad-key",
+    "409 did-bad-service",
+    "409 did-document-mismatch",
+    "409 did-document-too-large",
+    "409 did-malformed-did",
+    "409 did-malformed-document",
+    "409 did-no-endpoint",
+    "409 did-not-found",
+    "409 did-unresolvable",
+    "409 did-unsupported-method",
+)
+WORKING_ERRORS = (*_FORMAT_ERRORS, *_DID_ERRORS, "502 signing-failed", "503 busy", "409 exchange-changed")
+STEP_ERRORS = (
+    _UNKNOWN,
+    "400 attachment-invalid",
+    "400 attachment-missing",
+    "400 attributes-invalid",
+    "400 attributes-mismatch",
+    "400 choice-invalid",
+    "400 content-invalid",
+    "400 credential-definition-missing",
+    "400 credential-invalid",
+    "400 credentials-invalid",
+    "400 data-invalid",
+    "400 flag-invalid",
+    "400 format-unsupported",
+    "400 number-invalid",
+    "400 options-invalid",
+    "400 proposal-invalid",
+    "404 action-unknown",
+    "404 credential-definition-unknown",
+    "404 credential-unknown",
+    "404 identity-not-found",
+    "409 connection-ended",
+    "409 identity-gone",
+    "409 message-id-used",
+    "409 nothing-to-present",
+    "409 out-of-turn",
+    "409 revocation-registry-full",
+    "413 message-too-large",
+    "503 schema-unreachable",
+    *WORKING_ERRORS,
+)
+BEGIN_ERRORS = (
+    "400 command-unsupported",
+    "400 credentials-missing",
+    "400 data-missing",
+    "400 invitation-invalid",
+    "400 protocol-unsupported",
+    *CONNECTION_ERRORS,
+    *WANTED_ERRORS,
+    *STEP_ERRORS,
+)
+
+
 class ExchangeRoutes:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self.routes = [
-            Route("GET", "exchange", list_),
-            Route("GET", "exchange/{uuid}", read),
-            Route("GET", "exchange/{uuid}/candidates", self.candidates),
-            Route("POST", "exchange/{uuid}/accept", self.accept),
-            Route("POST", "exchange/{uuid}/reject", self.reject),
+            Route(
+                "GET",
+                "exchange",
+                list_,
+                summary="Exchanges",
+                answers={200: Page[ExchangeView]},
+                query={
+                    "status": "such as WAITING",
+                    "state": "in the RFC's words",
+                    "role": "`issuer`, `holder`, `verifier` or `prover`",
+                    "protocol": "its URI",
+                    "contact": "uuid of the contact",
+                    "connection": "uuid of the connection",
+                },
+            ),
+            Route(
+                "GET",
+                "exchange/{uuid}",
+                read,
+                summary="An exchange",
+                answers={200: ExchangeView},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "GET",
+                "exchange/{uuid}/candidates",
+                self.candidates,
+                summary="Which credentials would do",
+                answers={200: Candidates},
+                errors=(_UNKNOWN, "409 out-of-turn", *WORKING_ERRORS),
+            ),
+            Route(
+                "POST",
+                "exchange/{uuid}/accept",
+                self.accept,
+                summary="Take the next step",
+                request=Acceptance,
+                bodiless=True,
+                answers={200: ExchangeView},
+                errors=STEP_ERRORS,
+                example={},
+            ),
+            Route(
+                "POST",
+                "exchange/{uuid}/reject",
+                self.reject,
+                summary="End an exchange",
+                request=Refusal,
+                bodiless=True,
+                answers={200: ExchangeView},
+                errors=STEP_ERRORS,
+                example={"reason": "We do not issue this."},
+            ),
         ]
 
     async def accept(self, call: Call) -> Response:

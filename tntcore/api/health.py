@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypedDict
+
 from tntcore.api.http import Call, Response, Route, answer
+
+
+class Health(TypedDict):
+    status: Literal["ok", "degraded"]
+    storage: dict[str, bool]
 
 
 async def read(call: Call) -> Response:
@@ -12,4 +19,6 @@ async def read(call: Call) -> Response:
     return answer({"status": "ok" if well else "degraded", "storage": storage}, 200 if well else 503)
 
 
-ROUTES = [Route("GET", "health", read, "public")]
+ROUTES = [
+    Route("GET", "health", read, "public", summary="Is it well?", answers={200: Health, 503: Health}),
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,12 +129,30 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """An answer's body that is not `application/json`; `type` describes it where it is JSON all the same."""
+
+    media_type: str
+    type: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """A path such as `action/{uuid}` and what answers it.
+    """A path such as `action/{uuid}`, what answers it, and how the API's description (`openapi.py`) shows it.
+
+    Types are those that `json_schema.schema_of` takes. What every route of its kind has (the key, the parts of its
+    path, the pages of a list, `Idempotency-Key`, and the errors of these) needs no word here. The handler's docstring
+    is shown.
 
     Attributes:
         access: `tenant` asks for a subscription key, `operator` is let in by the host's admin key, `public` by nobody.
         creates: a POST that takes an `Idempotency-Key`.
+        summary: what it does, in a few words.
+        request: the type of the body, or a `Content`; None for none. `bodiless`: it may be left out.
+        answers: the type of the body by status, a `Content`, or None for none.
+        query: the parameters of the query, each with what it means.
+        errors: each as its status and code, such as `409 not-connected`.
+        example: of a request's body; by default one made of the examples in `request`.
     """
 
     method: str
@@ -142,6 +160,13 @@ class Route:
     handler: Handler
     access: Access = "tenant"
     creates: bool = False
+    summary: str = ""
+    request: Any = None
+    bodiless: bool = False
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    errors: Sequence[str] = ()
+    example: Any = None
 
 
 def hash_key(key: str) -> str:

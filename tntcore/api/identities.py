@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
-from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, listing, not_found, text
+from tntcore.api.http import Call, Content, Response, Route, answer
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Did, Entity, JsonObject, Name, Page, entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import METHODS, bind_did, create_identity
 from tntcore.records import Identity, StatusList
@@ -15,6 +16,28 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
 _MAX_DID = 2_000  # characters; a did:web has a few, a did:peer with keys and endpoint a few hundred
+
+
+class NewIdentity(TypedDict, total=False):
+    method: Annotated[str, "`did:web` (the default) or `did:key`", Words(examples=["did:web"])]
+    displayName: Name
+
+
+class IdentityChange(TypedDict):
+    displayName: NotRequired[Name]
+    did: NotRequired[Annotated[Did, Words(maxLength=_MAX_DID)]]
+
+
+class IdentityView(Entity):
+    """A DID that the principal acts as."""
+
+    status: Literal["DRAFT", "ACTIVE"]
+    did: Did
+    ownDid: Annotated[Did, "the one that was made here"]
+    external: Annotated[bool, "whether the keys of `did` are elsewhere"]
+    method: str
+    displayName: str
+    isDefault: bool
 
 
 async def create(call: Call) -> Response:
@@ -104,10 +127,57 @@ def _view(identity: Identity) -> dict[str, Any]:
 
 
 ROUTES = [
-    Route("POST", "identity", create, creates=True),
-    Route("GET", "identity", list_),
-    Route("GET", "identity/{uuid}/did.json", document, "public"),
-    Route("GET", "identity/{uuid}/status-list/{number}", status_list, "public"),
-    Route("GET", "identity/{id}", read),
-    Route("PUT", "identity/{id}", change),
+    Route(
+        "POST",
+        "identity",
+        create,
+        creates=True,
+        summary="Make an identity",
+        request=NewIdentity,
+        answers={201: IdentityView},
+        errors=("400 method-unsupported",),
+    ),
+    Route("GET", "identity", list_, summary="Identities", answers={200: Page[IdentityView]}),
+    Route(
+        "GET",
+        "identity/{uuid}/did.json",
+        document,
+        "public",
+        summary="The document of a did:web",
+        answers={200: Content("application/did+json", JsonObject)},
+        errors=("404 identity-unknown",),
+    ),
+    Route(
+        "GET",
+        "identity/{uuid}/status-list/{number}",
+        status_list,
+        "public",
+        summary="Which credentials are revoked",
+        answers={200: Content("application/vc", JsonObject)},
+        errors=("404 status-list-unknown",),
+    ),
+    Route(
+        "GET",
+        "identity/{id}",
+        read,
+        summary="An identity",
+        answers={200: IdentityView},
+        errors=("404 identity-unknown",),
+    ),
+    Route(
+        "PUT",
+        "identity/{id}",
+        change,
+        summary="Rename an identity, or give it a DID of your own",
+        request=IdentityChange,
+        answers={200: IdentityView},
+        errors=(
+            "400 did-unusable",
+            "404 identity-unknown",
+            "409 did-bound",
+            "409 identity-changed",
+            "502 did-unresolvable",
+        ),
+        example={"displayName": "Acme"},
+    ),
 ]

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
-from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.views import entity, found, iso, listing, text
+from tntcore.api.views import (
+    Entity,
+    JsonObject,
+    Name,
+    Page,
+    Time,
+    Url,
+    Uuid,
+    entity,
+    found,
+    iso,
+    listing,
+    text,
+)
 from tntcore.errors import Problem
 from tntcore.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
@@ -18,16 +31,120 @@ from tntcore.records import Identity, Invitation
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
 
+# What can be wrong with an invitation that is made, or accepted.
+INVITATION_ERRORS = (
+    "400 invitation-malformed",
+    "400 invitation-incomplete",
+    "400 invitation-request",
+    "400 invitation-service",
+    "400 invitation-too-large",
+    "400 invitation-type",
+    "400 invitation-unsupported",
+    "400 invitation-expired",
+    "400 invitation-unreachable",
+    "400 public-did-unreachable",
+    "400 identity-unsuitable",
+    "400 handshake-required",
+    "409 invitation-gone",
+    "413 invitation-too-large",
+)
+WANTED_ERRORS = (
+    "400 form-unsupported",
+    "400 handshake-protocols-invalid",
+    "400 requests-invalid",
+    "400 flag-invalid",
+    "400 time-invalid",
+    *INVITATION_ERRORS,
+)
+Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
+
+
+class InvitationWanted(TypedDict, total=False):
+    form: Annotated[Form, "by default `out-of-band/1`"]
+    label: Name
+    goal: str | None
+    goalCode: str | None
+    handshakeProtocols: Annotated[list[str] | None, "in order of preference; none: `requests` are answered without"]
+    multiUse: bool
+    expiresAt: Time | None
+    publicDid: Annotated[bool, "whether the identity's own DID is named"]
+    requests: Annotated[list[JsonObject], "messages for who is invited"]
+
+
+class NewInvitation(InvitationWanted, total=False):
+    identityId: Annotated[str, "uuid or DID; by default the default one"]
+
+
+class Qr(TypedDict):
+    svg: Url
+    png: Url
+
+
+class InvitationView(Entity):
+    """An out-of-band message that invites, as JSON, as a URL and as a QR code."""
+
+    status: Literal["ACTIVE", "USED", "REVOKED"]
+    invitationId: Uuid
+    form: Form
+    identityUuid: Uuid
+    multiUse: bool
+    expiresAt: Time | None
+    invitation: JsonObject
+    invitationUrl: str
+    qr: Qr
+
+
+_UNKNOWN = "404 invitation-unknown"
+
+
 class InvitationRoutes:
     def __init__(self, invitations: Invitations) -> None:
         self._invitations = invitations
         self.routes = [
-            Route("POST", "invitation", self.create, creates=True),
-            Route("GET", "invitation", self.list_),
-            Route("GET", "invitation/{uuid}", self.read),
-            Route("DELETE", "invitation/{uuid}", self.revoke),
-            Route("GET", "invitation/{uuid}/qr.svg", self.svg),
-            Route("GET", "invitation/{uuid}/qr.png", self.png),
+            Route(
+                "POST",
+                "invitation",
+                self.create,
+                creates=True,
+                summary="Invite",
+                request=NewInvitation,
+                answers={201: InvitationView},
+                errors=("404 identity-unknown", *WANTED_ERRORS),
+                example={"label": "Acme", "multiUse": False},
+            ),
+            Route("GET", "invitation", self.list_, summary="Invitations", answers={200: Page[InvitationView]}),
+            Route(
+                "GET",
+                "invitation/{uuid}",
+                self.read,
+                summary="An invitation",
+                answers={200: InvitationView},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "DELETE",
+                "invitation/{uuid}",
+                self.revoke,
+                summary="Revoke an invitation",
+                answers={204: None},
+                errors=(_UNKNOWN, "409 invitation-gone"),
+            ),
+            Route(
+                "GET",
+                "invitation/{uuid}/qr.svg",
+                self.svg,
+                summary="An invitation as a picture",
+                answers={200: Content("image/svg+xml")},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "GET",
+                "invitation/{uuid}/qr.png",
+                self.png,
+                summary="An invitation as a picture",
+                answers={200: Content("image/png")},
+                errors=(_UNKNOWN,),
+            ),
         ]
 
     async def create(self, call: Call) -> Response:

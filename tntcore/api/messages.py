@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, filters, found, listing, since
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
 from tntcore.custody import CustodyError
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
@@ -16,6 +17,37 @@ from tntcore.messaging.types import prefixes
 from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
+
+
+class MessageView(Entity, Sides):
+    """A DIDComm message. `message` is the plaintext: text where it is not JSON, `{base64}` where it is not even text;
+    `envelope` stands in its place where it could not be opened."""
+
+    status: Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "SENT"]
+    direction: Literal["IN", "OUT"]
+    type: Annotated[str, Words(examples=["https://didcomm.org/basicmessage/1.0/message"])]
+    messageId: Annotated[str | None, "its `@id` or `id`"]
+    actionUuid: Uuid | None
+    contactUuid: Uuid | None
+    connectionUuid: Uuid | None
+    authenticated: Annotated[bool, "whether the sender proved itself"]
+    assetDataUuids: list[Uuid]
+    sequence: Annotated[str, "sorts, as text, in order of receipt"]
+    error: str | None
+    message: NotRequired[Any]
+    envelope: NotRequired[Any]
+
+
+class AssetDataView(Entity):
+    """What was attached to a message. `value`: JSON, else `{base64}` or `{links}`."""
+
+    status: Literal["ACTIVE"]
+    messageUuid: Uuid
+    actionUuid: Uuid
+    name: Annotated[str, Words(examples=["ack~attach"])]
+    format: str | None
+    mimeType: str | None
+    value: Any
 
 
 async def list_(call: Call) -> Response:
@@ -152,10 +184,44 @@ def shown(body: bytes) -> Any:
         return {"base64": base64.b64encode(body).decode()}
 
 
+_UNKNOWN = "404 message-unknown"
+_FILTERS = {
+    "action": "uuid of the action",
+    "actionUuid": "the same",
+    "contact": "uuid of the contact",
+    "connection": "uuid of the connection",
+    "direction": "IN or OUT",
+    "status": "such as RECEIVED",
+    "type": "how it begins, in either spelling",
+    "since": "a time, or a `sequence`",
+}
 ROUTES = [
-    Route("GET", "message", list_),
-    Route("GET", "message/{uuid}", read),
-    Route("DELETE", "message/{uuid}", erase),
-    Route("GET", "asset", list_),
-    Route("GET", "asset-data/{uuid}", read_asset_data),
+    Route(
+        "GET",
+        "message",
+        list_,
+        summary="Messages",
+        answers={200: Page[MessageView]},
+        query=_FILTERS,
+        errors=("400 since-invalid",),
+    ),
+    Route("GET", "message/{uuid}", read, summary="A message", answers={200: MessageView}, errors=(_UNKNOWN,)),
+    Route("DELETE", "message/{uuid}", erase, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
+    Route(
+        "GET",
+        "asset",
+        list_,
+        summary="Messages, under the name that older clients know",
+        answers={200: Page[MessageView]},
+        query={**_FILTERS, "type": "`DIDCOMM`, or how it begins"},
+        errors=("400 since-invalid",),
+    ),
+    Route(
+        "GET",
+        "asset-data/{uuid}",
+        read_asset_data,
+        summary="What was attached to a message",
+        answers={200: AssetDataView},
+        errors=("404 asset-data-unknown",),
+    ),
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import iso, limit_of, text
+from tntcore.api.views import Time, Uuid, iso, limit_of, text
 from tntcore.errors import Problem
 from tntcore.pipeline.poison import QUEUES, Given, Poison
 
@@ -15,14 +15,87 @@ _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
 _MAX_REPLAY = 1_000
 
 
+class PoisonItem(TypedDict):
+    principalUuid: Uuid
+    uuid: str | None
+
+
+class PoisonView(TypedDict):
+    """A message that a queue gave up."""
+
+    queue: Literal["inbound", "outbound", "relay"]
+    id: str
+    at: Time
+    bytes: int
+    replayable: bool
+    items: list[PoisonItem]
+
+
+class PoisonPage(TypedDict):
+    """As `Page`, without a total."""
+
+    hits: list[PoisonView]
+    next: str | None
+
+
+class Replay(TypedDict, total=False):
+    queue: str
+    id: Annotated[str, "of one message; by default all"]
+    principalUuid: Annotated[Uuid, "what has any of this tenant's"]
+
+
+class Replayed(TypedDict):
+    replayed: int
+    senseless: Annotated[int, "of which the queue makes no sense; they stay"]
+    more: bool
+
+
+_UNKNOWN = ("400 queue-invalid", "404 poison-unknown")
+
+
 class PoisonRoutes:
     def __init__(self, poison: Poison) -> None:
         self._poison = poison
         self.routes = [
-            Route("GET", "poison", self.list_, "operator"),
-            Route("GET", "poison/{queue}/{id}", self.read, "operator"),
-            Route("DELETE", "poison/{queue}/{id}", self.discard, "operator"),
-            Route("POST", "poison/replay", self.replay, "operator"),
+            Route(
+                "GET",
+                "poison",
+                self.list_,
+                "operator",
+                summary="What the queues gave up",
+                answers={200: PoisonPage},
+                query={"queue": "`inbound`, `outbound` or `relay`", "limit": "how many", "next": "of the page before"},
+                errors=("400 queue-invalid", "400 limit-invalid"),
+            ),
+            Route(
+                "GET",
+                "poison/{queue}/{id}",
+                self.read,
+                "operator",
+                summary="A message that a queue gave up",
+                answers={200: PoisonView},
+                errors=_UNKNOWN,
+            ),
+            Route(
+                "DELETE",
+                "poison/{queue}/{id}",
+                self.discard,
+                "operator",
+                summary="Throw it away",
+                answers={204: None},
+                errors=_UNKNOWN,
+            ),
+            Route(
+                "POST",
+                "poison/replay",
+                self.replay,
+                "operator",
+                summary="Have it handled again",
+                request=Replay,
+                answers={200: Replayed},
+                errors=_UNKNOWN,
+                example={"queue": "relay"},
+            ),
         ]
 
     async def list_(self, call: Call) -> Response:

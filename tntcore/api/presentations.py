@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tntcore.api.exchanges import Steps, as_problems, data_of, members_of, object_of, view
+from tntcore.api.credentials import CheckView
+from tntcore.api.exchanges import (
+    BEGIN_ERRORS,
+    STEP_ERRORS,
+    Beginning,
+    ExchangeView,
+    Steps,
+    as_problems,
+    data_of,
+    members_of,
+    object_of,
+    view,
+)
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, filters, found, listing, text
+from tntcore.api.invitations import InvitationView
+from tntcore.api.views import Entity, JsonObject, Page, Uuid, entity, filters, found, listing, text
 from tntcore.credentials.wallet import open_details
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
@@ -19,16 +32,116 @@ _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
 
 
+class NewPresentation(Beginning, total=False):
+    command: Annotated[str, "`present` (the default) or `propose`"]
+    credentials: Annotated[JsonObject, "what to show, by the candidates' names"]
+
+
+class PresentationView(Entity):
+    """A presentation that was received, or sent. `verified`: each check that its format asks for was made and passed.
+    UNDECIDED: one could not be made."""
+
+    status: Literal["VERIFIED", "REJECTED", "UNDECIDED", "ACCEPTED", "SENT"]
+    role: Literal["verifier", "prover"]
+    format: str
+    exchangeUuid: Uuid
+    identityUuid: Uuid
+    connectionUuid: Uuid
+    contactUuid: Uuid
+    messageUuid: Uuid
+    verified: bool
+    checks: list[CheckView]
+    summary: JsonObject
+
+
+_UNKNOWN = "404 presentation-unknown"
+_DEFINITION = {
+    "input_descriptors": [
+        {
+            "id": "residence",
+            "schema": [{"uri": "https://w3id.org/citizenship#PermanentResident"}],
+            "constraints": {"fields": [{"path": ["$.credentialSubject.givenName"]}]},
+        }
+    ]
+}
+_UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
+
+
 class PresentationRoutes:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self.routes = [
-            Route("POST", "proof-request", self.ask, creates=True),
-            Route("GET", "proof-request", requests),
-            Route("POST", "presentation", self.show, creates=True),
-            Route("GET", "presentation", list_),
-            Route("GET", "presentation/{uuid}", read),
-            Route("POST", "presentation/{uuid}/verify", self.verify),
+            Route(
+                "POST",
+                "proof-request",
+                self.ask,
+                creates=True,
+                summary="Ask for proof",
+                request=Beginning,
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                errors=BEGIN_ERRORS,
+                example={
+                    "to": "did:web:partner.example",
+                    "format": "dif",
+                    "data": {"presentation_definition": _DEFINITION},
+                },
+            ),
+            Route(
+                "GET",
+                "proof-request",
+                requests,
+                summary="Exchanges of proof",
+                answers={200: Page[ExchangeView]},
+                query={
+                    "status": "such as WAITING",
+                    "state": "in the RFC's words",
+                    "role": "`verifier` or `prover`",
+                    "contact": "uuid of the contact",
+                    "connection": "uuid of the connection",
+                },
+            ),
+            Route(
+                "POST",
+                "presentation",
+                self.show,
+                creates=True,
+                summary="Give proof, or propose what to show",
+                request=NewPresentation,
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                errors=BEGIN_ERRORS,
+                example={"command": "present", "exchangeUuid": _UUID, "credentials": {"residence": _UUID}},
+            ),
+            Route(
+                "GET",
+                "presentation",
+                list_,
+                summary="Presentations",
+                answers={200: Page[PresentationView]},
+                query={
+                    "status": "such as VERIFIED",
+                    "role": "`verifier` or `prover`",
+                    "format": "such as `dif`",
+                    "contact": "uuid of the contact",
+                    "connection": "uuid of the connection",
+                    "exchange": "uuid of the exchange",
+                },
+            ),
+            Route(
+                "GET",
+                "presentation/{uuid}",
+                read,
+                summary="A presentation",
+                answers={200: PresentationView},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "POST",
+                "presentation/{uuid}/verify",
+                self.verify,
+                summary="Make the checks again",
+                answers={200: PresentationView},
+                errors=(_UNKNOWN, "409 own-presentation", *STEP_ERRORS),
+            ),
         ]
 
     async def ask(self, call: Call) -> Response:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
 from tntcore import rotation_of_keys
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
-from tntcore.api.views import entity, not_found, text
+from tntcore.api.views import Did, Entity, Name, Uuid, entity, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import create_identity
 from tntcore.records import ApiToken, Identity, Principal
@@ -19,7 +19,58 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
 from tntcore.tenants import PRINCIPALS, Tenant
 
+KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 _LIMITS = ("storedBytes", "messagesPerMinute")
+
+
+class NewPrincipal(TypedDict):
+    displayName: Name
+
+
+class Limits(TypedDict, total=False):
+    """0 is no limit; what is left out, or null, is as the service is set."""
+
+    storedBytes: int | None
+    messagesPerMinute: int | None
+
+
+class PrincipalChange(TypedDict):
+    displayName: NotRequired[Name]
+    limits: NotRequired[Limits]
+
+
+class PrincipalView(Entity):
+    """A tenant: one company."""
+
+    status: Literal["ACTIVE", "DELETED"]
+    displayName: str
+    limits: Limits
+    storedBytes: Annotated[int, "what it keeps"]
+
+
+class Rewrap(TypedDict):
+    start: NotRequired[Annotated[str, "`next` of the call before"]]
+
+
+class RewrappedView(TypedDict):
+    rewrapped: int
+    unchanged: int
+    failed: Annotated[dict[str, str], "what was wrong, by the tenant's uuid"]
+    next: str | None
+
+
+class _FirstIdentity(TypedDict):
+    uuid: Uuid
+    did: Did
+
+
+class PrincipalMade(PrincipalView):
+    """A tenant with its first key, shown this once, as the header that takes it."""
+
+    identity: _FirstIdentity
+    account: str
+    principalUuid: Uuid
+    headers: KeyHeader
 
 
 async def create(call: Call) -> Response:
@@ -170,11 +221,64 @@ def _view(principal: Principal) -> dict[str, object]:
     )
 
 
+_UNKNOWN = "404 principal-unknown"
 ROUTES = [
-    Route("POST", "principal", create, "operator"),
-    Route("GET", "principal/{uuid}", read, "operator"),
-    Route("PUT", "principal/{uuid}", change, "operator"),
-    Route("POST", "principal/{uuid}/recount", recount, "operator"),
-    Route("POST", "principal/rewrap", rewrap, "operator"),
-    Route("DELETE", "principal/{uuid}", delete, "operator"),
+    Route(
+        "POST",
+        "principal",
+        create,
+        "operator",
+        summary="Register a tenant",
+        request=NewPrincipal,
+        answers={201: PrincipalMade},
+    ),
+    Route(
+        "GET",
+        "principal/{uuid}",
+        read,
+        "operator",
+        summary="A tenant",
+        answers={200: PrincipalView},
+        errors=(_UNKNOWN,),
+    ),
+    Route(
+        "PUT",
+        "principal/{uuid}",
+        change,
+        "operator",
+        summary="Rename a tenant, or limit it",
+        request=PrincipalChange,
+        answers={200: PrincipalView},
+        errors=("400 limits-invalid", _UNKNOWN),
+        example={"limits": {"storedBytes": 1_000_000_000}},
+    ),
+    Route(
+        "POST",
+        "principal/{uuid}/recount",
+        recount,
+        "operator",
+        summary="Count anew what a tenant keeps",
+        answers={200: PrincipalView},
+        errors=(_UNKNOWN,),
+    ),
+    Route(
+        "POST",
+        "principal/rewrap",
+        rewrap,
+        "operator",
+        summary="Wrap tenants' data keys under the current master key",
+        request=Rewrap,
+        bodiless=True,
+        answers={200: RewrappedView},
+        example={},
+    ),
+    Route(
+        "DELETE",
+        "principal/{uuid}",
+        delete,
+        "operator",
+        summary="Delete a tenant and all it has",
+        answers={204: None},
+        errors=(_UNKNOWN, "409 principal-changed"),
+    ),
 ]

@@ -4,11 +4,12 @@ such a credential, what is published under an identifier."""
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.views import entity, found, listing, text
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Did, Entity, JsonObject, Page, Uuid, entity, found, listing, text
 from tntcore.credentials.anoncreds_issuer import (
     DEFAULT_CREDENTIALS,
     MAX_CREDENTIALS,
@@ -26,19 +27,130 @@ _TIME = re.compile("[0-9]{1,10}")
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 
+Resource = Annotated[str, Words(examples=["did:web:acme.example/resources/5f0e..."])]
+Label = Annotated[str, Words(minLength=1, maxLength=200, examples=["1.0"])]
+IdentityId = Annotated[str, "uuid or DID of the issuer; by default the default identity"]
+
+
+class NewSchema(TypedDict):
+    name: Label
+    version: Label
+    attributes: list[Annotated[str, Words(minLength=1, maxLength=256, examples=["name"])]]
+    identityId: NotRequired[IdentityId]
+
+
+class SchemaView(Entity):
+    """An AnonCreds schema that was published."""
+
+    status: Literal["ACTIVE"]
+    schemaId: Resource
+    issuerId: Did
+    identityUuid: Uuid
+    name: str
+    version: str
+    attributes: list[str]
+
+
+class NewCredentialDefinition(TypedDict):
+    schemaId: Annotated[str, "the uuid of one of yours, or the identifier of anybody's"]
+    tag: NotRequired[Label | None]
+    supportRevocation: NotRequired[bool]
+    maxCredentials: NotRequired[Annotated[int | None, Words(minimum=1, maximum=MAX_CREDENTIALS)]]
+    identityId: NotRequired[IdentityId]
+
+
+class CredentialDefinitionView(Entity):
+    """What AnonCreds are issued by."""
+
+    status: Literal["ACTIVE"]
+    credentialDefinitionId: Resource
+    schemaId: Resource
+    issuerId: Did
+    identityUuid: Uuid
+    tag: str
+    attributes: list[str]
+    supportRevocation: bool
+    maxCredentials: int | None
+    issuedCredentials: int | None
+    revocationRegistryId: str | None
+
+
 class SchemaRoutes:
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self._busy: set[str] = set()
         self.routes = [
-            Route("POST", "schema", self.create_schema, creates=True),
-            Route("GET", "schema", list_schemas),
-            Route("GET", "schema/{uuid}", read_schema),
-            Route("POST", "credential-definition", self.create_definition, creates=True),
-            Route("GET", "credential-definition", list_definitions),
-            Route("GET", "credential-definition/{uuid}", read_definition),
-            Route("GET", "identity/{uuid}/resources/{digest}", resource, "public"),
-            Route("GET", "identity/{uuid}/resources/{digest}/status/{time}", status, "public"),
+            Route(
+                "POST",
+                "schema",
+                self.create_schema,
+                creates=True,
+                summary="Publish a schema",
+                request=NewSchema,
+                answers={201: SchemaView},
+                errors=("400 attributes-invalid", "404 identity-unknown", "409 schema-exists"),
+            ),
+            Route("GET", "schema", list_schemas, summary="Schemas", answers={200: Page[SchemaView]}),
+            Route(
+                "GET",
+                "schema/{uuid}",
+                read_schema,
+                summary="A schema",
+                answers={200: SchemaView},
+                errors=("404 schema-unknown",),
+            ),
+            Route(
+                "POST",
+                "credential-definition",
+                self.create_definition,
+                creates=True,
+                summary="Publish a credential definition",
+                request=NewCredentialDefinition,
+                answers={201: CredentialDefinitionView},
+                errors=(
+                    "400 max-credentials-invalid",
+                    "400 schema-unusable",
+                    "400 support-revocation-invalid",
+                    "404 identity-unknown",
+                    "429 definition-under-way",
+                    "503 computation-too-long",
+                    "503 schema-unreachable",
+                ),
+                example={"schemaId": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"},
+            ),
+            Route(
+                "GET",
+                "credential-definition",
+                list_definitions,
+                summary="Credential definitions",
+                answers={200: Page[CredentialDefinitionView]},
+            ),
+            Route(
+                "GET",
+                "credential-definition/{uuid}",
+                read_definition,
+                summary="A credential definition",
+                answers={200: CredentialDefinitionView},
+                errors=("404 credential-definition-unknown",),
+            ),
+            Route(
+                "GET",
+                "identity/{uuid}/resources/{digest}",
+                resource,
+                "public",
+                summary="What is published under an identifier",
+                answers={200: Content("*/*")},
+                errors=("404 resource-unknown",),
+            ),
+            Route(
+                "GET",
+                "identity/{uuid}/resources/{digest}/status/{time}",
+                status,
+                "public",
+                summary="The status list of a revocation registry",
+                answers={200: JsonObject},
+                errors=("404 status-unknown",),
+            ),
         ]
 
     async def create_schema(self, call: Call) -> Response:

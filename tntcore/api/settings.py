@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import orjson
 
-from tntcore.api.deliveries import shown_delivery
+from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import entity, found, iso
+from tntcore.api.json_schema import Words
+from tntcore.api.views import JsonObject, Time, Url, entity, found, iso
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message
 from tntcore.pipeline.calls import call_entry
@@ -34,6 +35,56 @@ TEST: Final = "urn:tnt:webhook-test"
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
 _MAX_RACES = 5
+
+
+class WebhookGiven(TypedDict):
+    """Who is called for which messages or events."""
+
+    url: Url
+    method: NotRequired[Annotated[str | None, "POST, PUT or PATCH; by default POST"]]
+    match: NotRequired[Annotated[str | None, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
+    headers: NotRequired[Annotated[dict[str, str] | None, "sent in addition"]]
+    id: NotRequired[Annotated[str | None, "of an entry that there is"]]
+
+
+class NewSetting(TypedDict):
+    setting: list[WebhookGiven] | JsonObject
+
+
+class WebhookView(TypedDict):
+    id: str
+    url: Url
+    method: Literal["POST", "PUT", "PATCH"]
+    match: str
+    headers: dict[str, str]
+    publicKey: Annotated[str | None, "whose key it is that signs, `whpk_...`"]
+    status: Literal["ACTIVE", "DISABLED"]
+    failingSince: Time | None
+    disabledAt: Time | None
+    disabledBy: str | None
+
+
+class RotatedView(TypedDict):
+    """New keys of an entry; `secret` is shown this once. The former ones sign as well until `formerValidUntil`."""
+
+    key: str
+    entry: str
+    secret: str
+    publicKey: str | None
+    formerValidUntil: Time
+
+
+class SettingView(TypedDict):
+    """`setting`: a list of webhook entries, or the object of `PRINCIPAL_SETTINGS`. `secrets`: of new entries by their
+    ids, shown this once."""
+
+    uuid: str
+    status: str
+    createdAt: Time
+    updatedAt: Time
+    key: str
+    setting: list[WebhookView] | JsonObject
+    secrets: NotRequired[dict[str, str]]
 
 
 async def read(call: Call) -> Response:
@@ -261,12 +312,63 @@ def _health(health: Health | None) -> dict[str, Any]:
     }
 
 
+_UNKNOWN = "404 setting-unknown"
+_SAVING = (
+    "400 setting-invalid",
+    "400 setting-match-invalid",
+    _UNKNOWN,
+    "409 setting-changed",
+    "413 setting-too-large",
+)
+_ENTRY = (_UNKNOWN, "404 entry-unknown", "409 setting-changed", "413 setting-too-large")
+_EXAMPLE = {"setting": [{"url": "https://erp.example.com/didcomm", "match": "basicmessage|ack~attach"}]}
 ROUTES = [
-    Route("GET", "settings/{key}", read),
-    Route("POST", "settings/{key}", save),
-    Route("PUT", "settings/{key}", save),
-    Route("DELETE", "settings/{key}", delete),
-    Route("POST", "settings/{key}/{entry}/rotate-secret", rotate_secret, creates=True),
-    Route("POST", "settings/{key}/{entry}/enable", enable),
-    Route("POST", "settings/{key}/{entry}/test", test, creates=True),
+    Route("GET", "settings/{key}", read, summary="A setting", answers={200: SettingView}, errors=(_UNKNOWN,)),
+    Route(
+        "POST",
+        "settings/{key}",
+        save,
+        summary="Save a setting",
+        request=NewSetting,
+        answers={200: SettingView},
+        errors=_SAVING,
+        example=_EXAMPLE,
+    ),
+    Route(
+        "PUT",
+        "settings/{key}",
+        save,
+        summary="Save a setting",
+        request=NewSetting,
+        answers={200: SettingView},
+        errors=_SAVING,
+        example=_EXAMPLE,
+    ),
+    Route("DELETE", "settings/{key}", delete, summary="Delete a setting", answers={204: None}, errors=(_UNKNOWN,)),
+    Route(
+        "POST",
+        "settings/{key}/{entry}/rotate-secret",
+        rotate_secret,
+        creates=True,
+        summary="Give a webhook new keys",
+        answers={200: RotatedView},
+        errors=_ENTRY,
+    ),
+    Route(
+        "POST",
+        "settings/{key}/{entry}/enable",
+        enable,
+        summary="Have a webhook called again",
+        answers={200: SettingView},
+        errors=_ENTRY,
+    ),
+    Route(
+        "POST",
+        "settings/{key}/{entry}/test",
+        test,
+        creates=True,
+        summary="Call a webhook once",
+        answers={200: DeliveryDetails},
+        errors=_ENTRY,
+    ),
 ]

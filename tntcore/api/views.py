@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import orjson
 
 from tntcore.api.http import Call, Response, answer
+from tntcore.api.json_schema import Words
 from tntcore.errors import Problem
 from tntcore.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
@@ -20,6 +21,42 @@ R = TypeVar("R", bound=Record)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _PAGE_BYTES = 4_000_000
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
+
+Uuid = Annotated[str, Words(format="uuid", examples=["019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"])]
+Time = Annotated[str, Words(format="date-time", examples=["2026-01-31T12:00:00.000Z"])]
+Did = Annotated[str, Words(examples=["did:web:partner.example"])]
+Name = Annotated[str, Words(maxLength=200, examples=["Acme"])]
+Url = Annotated[str, Words(format="uri", examples=["https://erp.example.com/didcomm"])]
+JsonObject = dict[str, Any]
+
+
+class Entity(TypedDict):
+    """What every entity carries, beside its `status`."""
+
+    uuid: Uuid
+    createdAt: Time
+    updatedAt: Time
+
+
+Sides = TypedDict("Sides", {"from": Did | None, "to": Did | None})
+
+
+class Total(TypedDict):
+    """How many there are, counted no further than 1,000."""
+
+    value: Annotated[int, Words(minimum=0)]
+    relation: Annotated[Literal["eq", "gte"], "`gte`: there may be more"]
+
+
+V = TypeVar("V")
+
+
+class Page(TypedDict, Generic[V]):
+    """One page of a list. `next` is the parameter that asks for the one behind it; null: this is the last."""
+
+    total: Total
+    hits: list[V]
+    next: str | None
 
 
 def iso(milliseconds: int) -> str:
@@ -111,7 +148,7 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
     if not isinstance(value, str) or (required and not value) or len(value) > maximum:
         raise Problem(
             400,
-            f"{_CAPITALS.sub('-', name).lower()}-invalid",
+            code_of(name),
             f"{name} has to be a text of at most {maximum} characters.",
         )
     return value
@@ -146,6 +183,12 @@ def _first_uuid(milliseconds: int) -> str:
     """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
     hexadecimal = f"{milliseconds:012x}"
     return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
+
+
+def code_of(name: str) -> str:
+    """The code of the error that a member of this name is not what it has to be: `displayName` ->
+    `display-name-invalid`."""
+    return f"{_CAPITALS.sub('-', name).lower()}-invalid"
 
 
 def filters(call: Call, columns: Mapping[str, str]) -> tuple[str, dict[str, str]]:

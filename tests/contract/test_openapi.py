@@ -1,0 +1,129 @@
+"""The description of the API: complete, and true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.stack import Stack
+from tntcore.errors import PROBLEM_BASE
+
+SOURCE = Path(__file__).parents[2] / "tntcore"
+
+
+def test_every_route_says_what_it_does(stack: Stack) -> None:
+    for route in stack.app.routes:
+        assert route.summary, f"{route.method} {route.path} has no summary"
+        assert route.answers, f"{route.method} {route.path} does not say what it answers"
+        assert route.request is not None or route.method not in ("PUT",), f"{route.method} {route.path} has no body"
+
+
+def test_no_two_operations_have_one_id(stack: Stack) -> None:
+    ids = [operation["operationId"] for _, operation in operations(stack.described.document)]
+    assert len(set(ids)) == len(ids) == len(stack.app.routes)
+
+
+def operations(document: Any) -> Iterator[tuple[str, Any]]:
+    for path, by_method in document["paths"].items():
+        for method, operation in by_method.items():
+            yield f"{method} {path}", operation
+
+
+def test_examples_are_as_their_schemas_say(stack: Stack) -> None:
+    document = stack.described.document
+    checked = 0
+    called = ((name, hook["post"]) for name, hook in document["webhooks"].items())
+    for name, operation in (*operations(document), *called):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for body in (*bodies, *operation["responses"].values()):
+            for media in body.get("content", {}).values():
+                if "example" in media:
+                    checked += 1
+                    schema = {**media["schema"], "components": document["components"]}
+                    errors = [error.message for error in Draft202012Validator(schema).iter_errors(media["example"])]
+                    assert not errors, f"{name}: {errors}"
+    assert checked > 80
+
+
+def literal_codes() -> Iterator[tuple[str, str]]:
+    """`409 not-connected` of each `Problem` that is made in the code with a code that is written there."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            values = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
+            if node.func.id == "Problem" and len(values) == 2:
+                yield f"{values[0]!s} {values[1]!s}", f"{path.name}:{node.lineno}"
+            if node.func.id == "FormatError" and values:
+                yield f"409 {values[0]!s}", f"{path.name}:{node.lineno}"
+
+
+def test_every_error_is_in_the_document(stack: Stack) -> None:
+    known = {"404 no-such-path", "405 method-not-allowed"}
+    for _, operation in operations(stack.described.document):
+        for status, response in operation["responses"].items():
+            media = response.get("content", {}).get("application/problem+json")
+            if media:
+                codes = media["schema"]["properties"]["type"]["enum"]
+                known |= {f"{status} {code.removeprefix(PROBLEM_BASE)}" for code in codes}
+    found = dict(literal_codes())
+    assert len(found) > 100
+    assert {code: where for code, where in found.items() if code not in known} == {}
+
+
+def test_errors_are_written_as_a_status_and_a_code(stack: Stack) -> None:
+    for route in stack.app.routes:
+        for error in route.errors:
+            assert re.fullmatch(r"[45]\d\d [a-z0-9]+(-[a-z0-9]+)*", error), (route.path, error)
+
+
+async def test_the_document_is_served(stack: Stack) -> None:
+    answer = await stack.call("GET", "openapi.json")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    document = answer.json()
+    assert document == orjson.loads(orjson.dumps(stack.described.document))
+    assert document["openapi"].startswith("3.1.")
+    assert document["servers"] == [{"url": f"{stack.url}/api"}]
+    assert {"DIDCOMM_WEBHOOK", "TASK_WEBHOOK connection"} <= document["webhooks"].keys()
+
+
+@pytest.mark.parametrize("path", ["docs", "docs/"])
+async def test_the_page_needs_nobody_else(stack: Stack, path: str) -> None:
+    answer = await stack.call("GET", path)
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    text = answer.body.decode()
+    assert '<base href="/api/">' in text
+    for link in re.findall(r'(?:src|href)="([^"]+)"', text):
+        if link not in ("/api/", "data:,"):
+            asset = await stack.call("GET", link)
+            assert asset.status == 200, link
+            assert len(asset.body) > 100
+            assert asset.headers["Content-Encoding"] == "gzip"
+            plain = await stack.call("GET", link, accept_encoding="identity")
+            assert plain.body == asset.body
+            assert "Content-Encoding" not in plain.headers
+    assert (await stack.call("GET", "docs/index.html")).status == 404
+    assert (await stack.call("GET", "docs/..%2fhttp.py")).status == 404
+
+
+def test_a_route_that_is_not_described_is_noticed(stack: Stack) -> None:
+    """The check itself can fail."""
+    described = stack.described
+    described.check("GET", "health", None, 200, "application/json", b'{"status": "ok", "storage": {"a": true}}')
+    with pytest.raises(AssertionError, match="storage"):
+        described.check("GET", "health", None, 200, "application/json", b'{"status": "ok"}')
+    with pytest.raises(AssertionError, match="more"):
+        described.check("GET", "health", None, 200, "application/json", b'{"status": "ok", "storage": {}, "more": 1}')
+    with pytest.raises(AssertionError, match="not described"):
+        described.check("GET", "health", None, 418, "application/json", b"{}")
+    with pytest.raises(AssertionError, match="not described"):
+        described.check("GET", "nothing", None, 200, "application/json", b"{}")

@@ -1,0 +1,46 @@
+"""The API called as its description says, and as it does not: no server error, and no answer that it does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.stack import Stack
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+SECONDS = 60
+
+
+async def test_whatever_it_is_called_with(stack: Stack, tmp_path: Path) -> None:
+    client = await stack.register("Fuzzed")
+    running = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{stack.url}/api/openapi.json",
+        *("--header", f"tnt-subscription-key: {client.key}", "--header", "x-functions-key: operator"),
+        *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "10"),
+        *("--max-time", str(SECONDS), "--request-timeout", "30", "--seed", "7391", "--no-shrink"),
+        *("--generation-database", "none", "--warnings", "off", "--no-color"),
+        # Keys of nobody, or a paused clock of the machine's, are no failure of the service.
+        *("--suppress-health-check", "all"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(SECONDS + 60):
+            said, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    text = said.decode()
+    assert running.returncode == 0, text[-20_000:]
+    assert "No issues found" in text, text[-20_000:]

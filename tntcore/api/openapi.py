@@ -1,0 +1,297 @@
+"""`/openapi.json`: the API as OpenAPI 3.1 describes it, made of the routes themselves; `/docs`: a page to try it."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, get_origin
+from urllib.parse import urlsplit
+
+import orjson
+
+from tntcore.api import webhook_types
+from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route
+from tntcore.api.json_schema import Schema, example_of, schema_of
+from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
+from tntcore.errors import PROBLEM_BASE, Problem
+
+_ABOUT = """A company registers once, and from then on speaks plain JSON: the service holds its DIDs and keys, encrypts
+what it sends, decrypts what it receives, keeps every message and relays each one by webhook.
+
+Lists are pages; the parameter `next` asks for the one behind. Errors are problems after RFC 9457: `type` is stable,
+`detail` says what to change. What names an identity or a contact is its uuid or its DID."""
+
+_ERRORS: Mapping[str, Sequence[str]] = {
+    "any": ("500 internal",),
+    "tenant": ("401 key-missing", "401 key-unknown"),
+    "argument": ("404 no-such-path",),
+    "page": ("400 limit-invalid",),
+    "body": ("400 body-not-json", "400 body-not-an-object", "413 body-too-large", "415 unsupported-media-type"),
+    "creates": (
+        "400 idempotency-key-invalid",
+        "409 idempotency-in-progress",
+        "422 idempotency-key-reused",
+        "507 quota-exceeded",
+    ),
+    "changes": ("409 changed-meanwhile",),
+}
+ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
+"""What is answered where there is no route."""
+
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "properties": {
+        "type": {"type": "string", "description": f"Stable: `{PROBLEM_BASE}` and a code."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What to change."},
+        "traceId": {"type": "string", "description": "What to name when asking the operator."},
+    },
+    "required": ["type", "title", "status", "detail", "traceId"],
+}
+_SECURITY: Mapping[str, Schema] = {
+    "tenant": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "A subscription key."},
+    "operator": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The host's admin key."},
+}
+_ARGUMENTS: Mapping[str, Schema] = {
+    "id": {"type": "string", "description": "A uuid or a DID."},
+    "key": {"type": "string", "enum": ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK", "PRINCIPAL_SETTINGS"]},
+}
+
+
+def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the routes.
+
+    Raises:
+        TypeError: a type of theirs cannot be described.
+    """
+    named: dict[str, Schema] = {"Problem": _PROBLEM}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route, named)
+    called = {name: {"post": _webhook(hook, named)} for name, hook in webhook_types.WEBHOOKS.items()}
+    return {
+        "openapi": "3.1.1",
+        "info": {"title": "tntcore", "version": "0.1.0", "description": _ABOUT, "license": _LICENSE},
+        "servers": [{"url": f"{public_url}/api"}],
+        "paths": paths,
+        "webhooks": called,
+        "components": {
+            "schemas": {
+                name: {word: value for word, value in schema.items() if word != "x-type"}
+                for name, schema in sorted(named.items())
+            },
+            "securitySchemes": dict(_SECURITY),
+        },
+    }
+
+
+_LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+
+
+def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+    arguments = re.findall(r"\{(\w+)\}", route.path)
+    paged = any(get_origin(answer) is Page for answer in route.answers.values())
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _ARGUMENTS.get(name, {"type": "string"})}
+        for name in arguments
+    ]
+    query = [(name, about, {"type": "string"}) for name, about in route.query.items()]
+    if paged:
+        number: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+        query += [("limit", "how many", number), ("next", "of the page before", {"type": "string"})]
+    parameters += [{"name": name, "in": "query", "description": about, "schema": of} for name, about, of in query]
+    errors = [*_ERRORS["any"], *route.errors]
+    for kind, applies in {
+        "tenant": route.access == "tenant",
+        "argument": arguments,
+        "page": paged,
+        "body": route.request is not None and not isinstance(route.request, Content),
+        "creates": route.creates,
+        "changes": route.access != "public" and route.method != "GET",
+    }.items():
+        errors += _ERRORS[kind] if applies else ()
+    if route.creates:
+        about = "The same call, sent again with the same key within 24 hours, is answered as the first time."
+        text = {"type": "string", "minLength": 1, "maxLength": 255}
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
+    operation: dict[str, Any] = {
+        "operationId": operation_id(route),
+        "tags": [route.path.partition("/")[0]],
+        "summary": route.summary,
+        "description": inspect.getdoc(route.handler) or "",
+        "parameters": parameters,
+        "responses": {},
+    }
+    if route.request is not None:
+        content = _content(route.request, named)
+        media = next(iter(content.values()))
+        if route.example is not None:
+            media["example"] = route.example
+        operation["requestBody"] = {"required": not route.bodiless, "content": content}
+        errors += [f"400 {code_of(member)}" for member in _texts(media["schema"], named)]
+    for status, answer in route.answers.items():
+        shown = {} if answer is None else {"content": _content(answer, named)}
+        operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
+    for refused, codes in _by_status(errors).items():
+        operation["responses"][refused] = _refusal(codes)
+    if route.access != "public":
+        operation["security"] = [{route.access: []}]
+    if route.access == "operator":
+        operation["responses"]["401"] = {"description": "The host's admin key is missing or wrong."}
+    return operation
+
+
+_STATUS = {200: "Done.", 201: "Made.", 202: "Taken.", 204: "Done.", 503: "Not well."}
+
+
+def operation_id(route: Route) -> str:
+    """`GET settings/{key}` -> `get-settings-key`."""
+    return "-".join([route.method.lower(), *re.findall(r"[\w.-]+", route.path)])
+
+
+def _content(of: Any, named: dict[str, Schema]) -> dict[str, Any]:
+    if isinstance(of, Content):
+        if of.type is None:
+            return {of.media_type: {"schema": {"type": "string", "format": "binary"}}}
+        schema = schema_of(of.type, named)
+        return {of.media_type: {"schema": schema, "example": example_of(schema, named)}}
+    schema = schema_of(of, named)
+    return {JSON: {"schema": schema, "example": example_of(schema, named)}}
+
+
+def _texts(schema: Schema, named: Mapping[str, Schema]) -> Iterable[str]:
+    """The names of the texts in a request's body, each of which has an error of its own."""
+    if "$ref" in schema:
+        yield from _texts(named[schema["$ref"].rpartition("/")[2]], named)
+    for choice in schema.get("anyOf", ()):
+        yield from _texts(choice, named)
+    for name, of in schema.get("properties", {}).items():
+        if of.get("type") == "string":
+            yield name
+        else:
+            yield from _texts(of, named)
+
+
+def _by_status(errors: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for error in sorted(set(errors)):
+        status, _, code = error.partition(" ")
+        found.setdefault(status, []).append(code)
+    return found
+
+
+def _refusal(codes: Sequence[str]) -> dict[str, Any]:
+    status_of = {"type": {"enum": [PROBLEM_BASE + code for code in codes]}}
+    schema = {"$ref": "#/components/schemas/Problem", "properties": status_of}
+    return {"description": ", ".join(f"`{code}`" for code in codes), "content": {PROBLEM_JSON: {"schema": schema}}}
+
+
+def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
+    schema = schema_of(hook.body, named)
+    media = {"schema": schema, "example": hook.example or example_of(schema, named)}
+    about = "of Standard Webhooks 1.0.0"
+    signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "operationId": hook.body.__name__,
+        "summary": hook.summary,
+        "description": inspect.cleandoc(hook.about),
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "description": about, "schema": {"type": "string"}}
+            for name in signed
+        ],
+        "requestBody": {"required": True, "content": {JSON: media}},
+        "responses": {"200": _content_of_answer(hook, named)},
+    }
+
+
+def _content_of_answer(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
+    if hook.answer is None:
+        return {"description": "Any 2xx: it was received. Anything else is tried again."}
+    return {"description": "Done.", "content": _content(hook.answer, named)}
+
+
+_FILES: Mapping[str, str] = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "start.js": "text/javascript",
+}
+_DAY = {"cache-control": "public, max-age=86400"}
+
+
+class DocsRoutes:
+    """What describes the routes given, and itself."""
+
+    def __init__(self, routes: Sequence[Route], public_url: str) -> None:
+        self._written: bytes | None = None
+        self._public_url = public_url
+        url = urlsplit(public_url)
+        self._base, self._origin = f"{url.path}/api/", f"{url.scheme}://{url.netloc}"
+        self.routes = [
+            Route(
+                "GET",
+                "openapi.json",
+                self.read,
+                "public",
+                summary="This description, in OpenAPI 3.1",
+                answers={200: JsonObject},
+            ),
+            Route(
+                "GET",
+                "docs",
+                self.page,
+                "public",
+                summary="A page to read and try the API",
+                answers={200: Content("text/html")},
+            ),
+            Route(
+                "GET",
+                "docs/{file}",
+                asset,
+                "public",
+                summary="What the page is made of",
+                answers={200: Content("*/*")},
+            ),
+        ]
+        self._all = [*routes, *self.routes]
+
+    async def read(self, call: Call) -> Response:
+        if self._written is None:
+            self._written = orjson.dumps(document(self._all, self._public_url))
+        return Response(200, self._written)
+
+    async def page(self, call: Call) -> Response:
+        """Everything it needs is served here. A key that is typed into it is kept nowhere."""
+        headers = {
+            # Swagger UI writes styles and images into its own page.
+            "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+            f"img-src 'self' data:; connect-src 'self' {self._origin}; base-uri 'self'; form-action 'none'; "
+            "frame-ancestors 'none'",
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+        }
+        return Response(200, _file("index.html").replace(b"{base}", self._base.encode()), "text/html", headers)
+
+
+async def asset(call: Call) -> Response:
+    name = call.arguments["file"]
+    if name not in _FILES:
+        raise Problem(404, "no-such-path", "There is nothing at this path.")
+    headers = {**_DAY, "x-content-type-options": "nosniff"}
+    if "gzip" in call.request.headers.get("accept-encoding", ""):
+        return Response(200, _compressed(name), _FILES[name], {**headers, "content-encoding": "gzip"})
+    return Response(200, _file(name), _FILES[name], headers)
+
+
+def _file(name: str) -> bytes:
+    return resources.files("tntcore.api").joinpath("viewer", name).read_bytes()
+
+
+@cache
+def _compressed(name: str) -> bytes:
+    return gzip.compress(_file(name), mtime=0)

@@ -1,0 +1,186 @@
+"""What the service calls: a tenant's webhooks and its signer, as `openapi.py` describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
+
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Did, Sides, Uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One kind of call. `answer` is the type of what has to be answered, None where only the status counts."""
+
+    summary: str
+    about: str
+    body: Any
+    example: Any = None
+    answer: Any = None
+
+
+class ReceivedMessage(Sides):
+    """A DIDComm message that was received. `message` is the plaintext exactly as it came: text where it is not JSON,
+    `{base64}` where it is not even text."""
+
+    message: Any
+    type: str
+    actionUuid: Uuid | None
+    eventUuid: Annotated[Uuid, "of this call: the same at every attempt"]
+    assetUuid: Annotated[Uuid | None, "of the stored message; null in a test"]
+    assetDataUuids: list[Uuid]
+    contactUuid: Uuid | None
+    connectionUuid: Uuid | None
+    sequence: Annotated[str, "sorts, as text, in order of receipt"]
+    authenticated: Annotated[bool, "whether the sender proved itself"]
+
+
+class ConnectionEvent(TypedDict):
+    """A connection has come to a state, which is its `status`, in RFC 0023's words."""
+
+    type: Literal["connection"]
+    uuid: Uuid
+    status: str
+    role: str
+    connectionUuid: Uuid
+    contactUuid: Uuid
+    identityUuid: Uuid
+    invitationUuid: Uuid | None
+
+
+class _OfExchange(TypedDict):
+    uuid: Uuid
+    status: str
+    exchangeUuid: Uuid
+    connectionUuid: str
+    contactUuid: str
+    role: str
+    protocol: str
+
+
+class ExchangeEvent(_OfExchange):
+    """An exchange has moved to a state, which is its `status`. `waiting`: for the tenant's word."""
+
+    type: Literal["exchange"]
+    waiting: bool
+    error: str | None
+
+
+class CredentialEvent(_OfExchange):
+    """There is a credential or a presentation."""
+
+    type: Literal["credential", "presentation"]
+    verified: bool
+
+
+class InvitationEvent(TypedDict):
+    """Who got an invitation has a problem with it."""
+
+    type: Literal["invitation"]
+    uuid: Uuid
+    status: Literal["problem-reported"]
+    messageUuid: Uuid
+    contactUuid: Uuid | None
+    identityUuid: Uuid
+
+
+class DeliveryEvent(TypedDict):
+    """A webhook call or an outgoing message has failed for good."""
+
+    type: Literal["delivery"]
+    uuid: Uuid
+    status: Literal["FAILED"]
+    error: str
+    messageUuid: Uuid | None
+
+
+class WebhookEvent(TypedDict):
+    """An entry of a setting, whose id is `uuid`, was disabled: too many calls of it failed."""
+
+    type: Literal["webhook"]
+    uuid: str
+    status: Literal["DISABLED"]
+    key: Literal["DIDCOMM_WEBHOOK", "TASK_WEBHOOK"]
+    error: Annotated[str, "why"]
+
+
+class TestEvent(TypedDict):
+    type: Literal["urn:tnt:webhook-test"]
+    uuid: Uuid
+    status: Literal["TEST"]
+
+
+class SignatureWanted(TypedDict):
+    """`message` is what to sign, in base64url without padding."""
+
+    did: Did
+    message: str
+    verificationMethod: Annotated[str, Words(examples=["did:web:acme.example#key-1"])]
+    kid: Annotated[str, Words(examples=["did:web:acme.example#key-1"])]
+    algorithm: Literal["EdDSA"]
+
+
+class Signature(TypedDict):
+    """64 bytes (Ed25519, RFC 8032) in base64url or base64."""
+
+    signature: str
+
+
+_SIGNED = """Signed after Standard Webhooks 1.0.0, with the secret that was shown when the entry was saved. An answer
+other than 2xx within 15 seconds is tried again, ten times over three days; a call may arrive twice."""
+
+WEBHOOKS: Mapping[str, Webhook] = {
+    "DIDCOMM_WEBHOOK": Webhook(
+        "A message was received",
+        f"Each entry of the setting `DIDCOMM_WEBHOOK` whose `match` is found is called once. {_SIGNED}",
+        ReceivedMessage,
+        {
+            "message": {"@type": "https://didcomm.org/basicmessage/1.0/message", "@id": "1", "content": "Hello"},
+            "from": "did:web:partner.example",
+            "to": "did:web:acme.example",
+            "type": "https://didcomm.org/basicmessage/1.0/message",
+            "actionUuid": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b",
+            "eventUuid": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1c",
+            "assetUuid": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1d",
+            "assetDataUuids": [],
+            "contactUuid": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1e",
+            "connectionUuid": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1f",
+            "sequence": "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1d",
+            "authenticated": True,
+        },
+    ),
+    "TASK_WEBHOOK connection": Webhook(
+        "A connection has come to a state", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ConnectionEvent
+    ),
+    "TASK_WEBHOOK exchange": Webhook(
+        "An exchange has moved", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ExchangeEvent
+    ),
+    "TASK_WEBHOOK credential": Webhook(
+        "There is a credential or a presentation",
+        f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}",
+        CredentialEvent,
+    ),
+    "TASK_WEBHOOK invitation": Webhook(
+        "An invitation was answered by a problem report",
+        f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}",
+        InvitationEvent,
+    ),
+    "TASK_WEBHOOK webhook": Webhook(
+        "A webhook was disabled", f"Other entries of `TASK_WEBHOOK` are called. {_SIGNED}", WebhookEvent
+    ),
+    "TASK_WEBHOOK urn:tnt:webhook-test": Webhook(
+        "A test of an entry of `TASK_WEBHOOK`", "What the call `test` of a setting's entry causes.", TestEvent
+    ),
+    "TASK_WEBHOOK delivery": Webhook(
+        "A delivery has failed for good", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", DeliveryEvent
+    ),
+    "externalSigningUrl": Webhook(
+        "A signature is wanted",
+        "What `PRINCIPAL_SETTINGS.externalSigningUrl` is called with, for an identity whose keys are not here. Signed "
+        "as the others, and not tried again; 10 seconds are given.",
+        SignatureWanted,
+        answer=Signature,
+    ),
+}
