@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ from jsonschema import Draft202012Validator
 from tests.stack import Stack
 from tntcore.errors import PROBLEM_BASE
 
+VIEWER = {
+    "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
+    "swagger-ui.css": "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
+}
 SOURCE = Path(__file__).parents[2] / "tntcore"
 
 
@@ -82,6 +87,11 @@ def test_errors_are_written_as_a_status_and_a_code(stack: Stack) -> None:
     for route in stack.app.routes:
         for error in route.errors:
             assert re.fullmatch(r"[45]\d\d [a-z0-9]+(-[a-z0-9]+)*", error), (route.path, error)
+
+
+def test_the_viewer_is_as_it_was_published() -> None:
+    for name, digest in VIEWER.items():
+        assert hashlib.sha256((SOURCE / "api" / "viewer" / name).read_bytes()).hexdigest() == digest
 
 
 async def test_the_document_is_served(stack: Stack) -> None:

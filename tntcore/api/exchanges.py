@@ -140,6 +140,7 @@ _FORMAT_ERRORS = (
     "409 status-unsupported",
     "409 tails-mismatch",
     "409 too-expensive",
+    "409 too-many",
 )
 # Likewise those of `DidError`.
 _DID_ERRORS = (

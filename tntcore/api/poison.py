@@ -38,13 +38,13 @@ class PoisonPage(TypedDict):
     next: str | None
 
 
-class Replay(TypedDict, total=False):
+class PoisonWanted(TypedDict, total=False):
     queue: str
     id: Annotated[str, "of one message; by default all"]
     principalUuid: Annotated[Uuid, "what has any of this tenant's"]
 
 
-class Replayed(TypedDict):
+class PoisonReplayed(TypedDict):
     replayed: int
     senseless: Annotated[int, "of which the queue makes no sense; they stay"]
     more: bool
@@ -91,8 +91,8 @@ class PoisonRoutes:
                 self.replay,
                 "operator",
                 summary="Have it handled again",
-                request=Replay,
-                answers={200: Replayed},
+                request=PoisonWanted,
+                answers={200: PoisonReplayed},
                 errors=_UNKNOWN,
                 example={"queue": "relay"},
             ),

@@ -1,7 +1,8 @@
 window.ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#ui",
-  docExpansion: "none",
+  deepLinking: true,
+  docExpansion: "list",
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   persistAuthorization: false,
