@@ -38,13 +38,18 @@ _MAX_RACES = 5
 
 
 class WebhookGiven(TypedDict):
-    """Who is called for which messages or events."""
+    """Who is called for which messages or events. What else was shown of an entry may be given back, and is not read."""
 
     url: Url
     method: NotRequired[Annotated[str | None, "POST, PUT or PATCH; by default POST"]]
     match: NotRequired[Annotated[str | None, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
     headers: NotRequired[Annotated[dict[str, str] | None, "sent in addition"]]
     id: NotRequired[Annotated[str | None, "of an entry that there is"]]
+    publicKey: NotRequired[Any]
+    status: NotRequired[Any]
+    failingSince: NotRequired[Any]
+    disabledAt: NotRequired[Any]
+    disabledBy: NotRequired[Any]
 
 
 class NewSetting(TypedDict):
