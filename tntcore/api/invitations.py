@@ -51,6 +51,7 @@ INVITATION_ERRORS = (
 WANTED_ERRORS = (
     "400 form-unsupported",
     "400 handshake-protocols-invalid",
+    "400 message-invalid",
     "400 requests-invalid",
     "400 flag-invalid",
     "400 time-invalid",

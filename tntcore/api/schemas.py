@@ -88,7 +88,12 @@ class SchemaRoutes:
                 summary="Publish a schema",
                 request=NewSchema,
                 answers={201: SchemaView},
-                errors=("400 attributes-invalid", "404 identity-unknown", "409 schema-exists"),
+                errors=(
+                    "400 attributes-invalid",
+                    "400 identity-unsuitable",
+                    "404 identity-unknown",
+                    "409 schema-exists",
+                ),
             ),
             Route("GET", "schema", list_schemas, summary="Schemas", answers={200: Page[SchemaView]}),
             Route(
@@ -108,7 +113,9 @@ class SchemaRoutes:
                 request=NewCredentialDefinition,
                 answers={201: CredentialDefinitionView},
                 errors=(
+                    "400 identity-unsuitable",
                     "400 max-credentials-invalid",
+                    "400 revocation-unsupported",
                     "400 schema-unusable",
                     "400 support-revocation-invalid",
                     "404 identity-unknown",

@@ -38,7 +38,7 @@ _MAX_RACES = 5
 
 
 class WebhookGiven(TypedDict):
-    """Who is called for which messages or events. What else was shown of an entry may be given back, and is not read."""
+    """Who is called for which messages or events. What else was shown of an entry may be given back."""
 
     url: Url
     method: NotRequired[Annotated[str | None, "POST, PUT or PATCH; by default POST"]]
