@@ -31,7 +31,7 @@ class ConnectionView(Entity):
 
 _UNKNOWN = "404 connection-unknown"
 _DECIDING = (_UNKNOWN, "409 nothing-to-decide", "409 connection-changed")
-_MOVING = (_UNKNOWN, "409 not-rotatable", "409 connection-changed")
+_MOVING = (_UNKNOWN, "409 not-connected", "409 not-rotatable", "409 connection-changed")
 
 
 class ConnectionRoutes:

@@ -168,6 +168,7 @@ STEP_ERRORS = (
     "400 credential-invalid",
     "400 credentials-invalid",
     "400 data-invalid",
+    "400 definition-invalid",
     "400 flag-invalid",
     "400 format-unsupported",
     "400 number-invalid",
