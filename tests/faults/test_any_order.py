@@ -232,7 +232,7 @@ def test_any_order() -> None:
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=30,
+            max_examples=60,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
