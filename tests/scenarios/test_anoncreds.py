@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.scenarios.common import assert_problem
 from tests.scenarios.test_exchanges import connected, state
 from tests.stack import Client, Stack
 from tntcore.envelope.results import Version
@@ -41,6 +42,8 @@ async def test_issued_shown_and_verified(stack: Stack, version: Version, minor: 
     assert (credential["status"], credential["verified"], credential["format"]) == ("HELD", True, "anoncreds")
     assert credential["summary"]["claims"] == VALUES
     assert (await holder.post(f"credential/{credential['uuid']}/verify", None, 200))["verified"]
+    [issued] = (await issuer.get("credential"))["hits"]
+    assert_problem(await issuer.call("POST", f"credential/{issued['uuid']}/verify"), 409, "own-credential")
 
     restrictions = [{"cred_def_id": definition["credentialDefinitionId"]}]
     asked = {

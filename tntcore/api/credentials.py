@@ -134,7 +134,7 @@ class CredentialRoutes:
                 self.verify,
                 summary="Make the checks again",
                 answers={200: CredentialView},
-                errors=(_UNKNOWN, *STEP_ERRORS),
+                errors=(_UNKNOWN, "409 own-credential", *STEP_ERRORS),
             ),
             Route(
                 "POST",

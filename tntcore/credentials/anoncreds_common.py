@@ -81,7 +81,11 @@ class Kept:
 
     @staticmethod
     def read(held: Held) -> Kept:
-        return Kept(*orjson.loads(held.secret))
+        """Raises `ValueError` where the credential is its issuer's own."""
+        members = orjson.loads(held.secret)
+        if not isinstance(members, list):
+            raise ValueError("not a holder's credential")  # noqa: TRY004
+        return Kept(*members)
 
 
 def encode(raw: str) -> str:

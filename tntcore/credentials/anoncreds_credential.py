@@ -175,7 +175,10 @@ class AnonCreds:
         return Received(held, _verification([asked, *checks], number is not None, {("request", "")}))
 
     async def verify(self, held: Held) -> Verification:
-        kept = Kept.read(held)
+        try:
+            kept = Kept.read(held)
+        except ValueError:
+            raise Problem(409, "own-credential", "Only its holder can verify an AnonCreds credential.") from None
         credential = self._attachment("issue", held.value)
         _, checks, _, _ = await self._examine(credential, kept.metadata, kept.link_secret)
         return _verification(checks, revocation_of(credential) is not None, set())
