@@ -18,7 +18,7 @@ from devtools.host.settings import read_json
 from devtools.ports import free_ports
 from tests.contract.described import Described
 from tntcore.app import App
-from tntcore.connections import connect_tenants
+from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
 from tntcore.records import Connection, Identity
 from tntcore.tenants import Tenant

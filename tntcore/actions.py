@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from tntcore.connections import COMPLETED
+from tntcore.connections.connection import COMPLETED
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
 from tntcore.exchanges.exchanges import Exchanges

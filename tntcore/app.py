@@ -28,11 +28,12 @@ from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
 from tntcore.api.schemas import SchemaRoutes
 from tntcore.config import Config
-from tntcore.credentials.anoncreds_setup import open_anoncreds
+from tntcore.connections.handshake import Handshake
+from tntcore.connections.invitations import Invitations
+from tntcore.connections.rotation import Rotation
+from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.catalogue import open_formats
 from tntcore.exchanges.exchanges import Exchanges
-from tntcore.handshake import Handshake
-from tntcore.invitations import Invitations
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox
@@ -40,7 +41,6 @@ from tntcore.pipeline.poison import Poison
 from tntcore.pipeline.relay import Relay
 from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.sweep import Sweep
-from tntcore.rotation import Rotation
 from tntcore.services import Services, open_services
 
 _MODULES = (

@@ -26,7 +26,7 @@ from devtools.bench import ROOT
 from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
 from tntcore.app import App
-from tntcore.connections import complete, pairwise, start
+from tntcore.connections.connection import complete, pairwise, start
 from tntcore.records import Contact, Identity
 from tntcore.storage.commit import Unit
 from tntcore.tenants import KeyPairs, Tenant

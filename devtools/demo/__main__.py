@@ -28,7 +28,7 @@ from devtools.host.host import Host, print_now
 from devtools.host.settings import read_json
 from devtools.ports import PortTaken, free_ports, is_free
 from tntcore.api.http import Access
-from tntcore.connections import connect_tenants
+from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
 from tntcore.records import Identity
 from tntcore.tenants import Tenant

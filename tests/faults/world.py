@@ -26,7 +26,7 @@ from tntcore.api.http import KEY_HEADER, Request, Response
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, Limits
-from tntcore.connections import complete, connect_tenants, pairwise, start
+from tntcore.connections.connection import complete, connect_tenants, pairwise, start
 from tntcore.credentials.workers import Workers
 from tntcore.custody import Custody, LocalMasterKeys
 from tntcore.dids import peer

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.credentials.anoncreds_registry import Json, is_unqualified
+from tntcore.credentials.anoncreds.registry import Json, is_unqualified
 from tntcore.credentials.formats import FormatError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.stack import Client, Stack
 from tests.unit.envelope.samples import BOB, BOBS_SECRETS, SEEDS, load
-from tntcore.connections import complete, pairwise, start
+from tntcore.connections.connection import complete, pairwise, start
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, pack_v1, pack_v2

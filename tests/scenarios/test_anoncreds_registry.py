@@ -13,10 +13,10 @@ import pytest
 
 from tests.stack import Client, Stack
 from tests.unit.credentials.anoncreds_world import NoSigner
-from tntcore.credentials.anoncreds_credential import preview_of
-from tntcore.credentials.anoncreds_issuer import revocation_of
-from tntcore.credentials.anoncreds_registry import resource_url, tails_size
-from tntcore.credentials.anoncreds_setup import AnonCredsParts, open_anoncreds
+from tntcore.credentials.anoncreds.credential import preview_of
+from tntcore.credentials.anoncreds.issuer import revocation_of
+from tntcore.credentials.anoncreds.registry import resource_url, tails_size
+from tntcore.credentials.anoncreds.setup import AnonCredsParts, open_anoncreds
 from tntcore.credentials.formats import Issuing, Party
 
 ATTRIBUTES = ["name", "age"]

@@ -18,7 +18,7 @@ from tests.scenarios.test_redelivery import overdue
 from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.connections import complete, pairwise
+from tntcore.connections.connection import complete, pairwise
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.pipeline.outbox import GRACE

@@ -12,7 +12,7 @@ from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
 from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Stack
-from tntcore.handshake import Effect
+from tntcore.connections.handshake import Effect
 from tntcore.records import Connection, Contact, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
@@ -193,7 +193,7 @@ async def test_what_ends_a_connection_has_what_is_held_for_it_looked_at(
     async def note(services: Services, principal: str, connection: str) -> None:
         drained.append(connection)
 
-    monkeypatch.setattr("tntcore.invitations.drain", note)
+    monkeypatch.setattr("tntcore.connections.invitations.drain", note)
     ended = await acme.post(f"connection/{uuid}/{word}", {}, 200)
     assert ended["state"] == "abandoned"
     assert drained == [uuid]

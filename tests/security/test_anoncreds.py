@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tests.stack import Client, Stack
 from tests.unit.credentials.anoncreds_world import NoSigner
-from tntcore.credentials.anoncreds_registry import (
+from tntcore.credentials.anoncreds.registry import (
     MAX_CREDENTIALS,
     Registries,
     TailsFiles,
@@ -27,7 +27,7 @@ from tntcore.credentials.anoncreds_registry import (
     resource_url,
     tails_size,
 )
-from tntcore.credentials.anoncreds_setup import open_anoncreds
+from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.formats import FormatError, Issuing, Party
 from tntcore.egress import Egress
 from tntcore.errors import UNRESOLVABLE, DidError

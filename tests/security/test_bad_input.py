@@ -17,7 +17,7 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign, connect_vectors
 from tests.stack import Client, Stack
 from tests.unit.envelope.samples import ATTACKS
-from tntcore.connections import pairwise
+from tntcore.connections.connection import pairwise
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope import MAX_WIRE, PrivateKey, pack_v1, pack_v2

@@ -11,7 +11,7 @@ from tntcore.api.contacts import find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.views import Entity, JsonObject, Page, Sides, Uuid, entity, filters, found, listing, text
-from tntcore.connections import COMPLETED, connection_uuid
+from tntcore.connections.connection import COMPLETED, connection_uuid
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext

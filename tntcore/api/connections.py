@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, listing
-from tntcore.invitations import Invitations
+from tntcore.connections.invitations import Invitations
+from tntcore.connections.rotation import Rotation
 from tntcore.protocols.did_exchange import State
 from tntcore.records import Connection
-from tntcore.rotation import Rotation
 
 
 class ConnectionView(Entity):

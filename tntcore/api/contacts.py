@@ -23,9 +23,9 @@ from tntcore.api.views import (
     not_found,
     text,
 )
-from tntcore.connections import connection_uuid, start
+from tntcore.connections.connection import connection_uuid, start
+from tntcore.connections.invitations import Invitations, Wanted
 from tntcore.errors import DidError, Problem
-from tntcore.invitations import Invitations, Wanted
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.pipeline.outbound import drain

@@ -14,13 +14,13 @@ from tntcore.api.identities import find_identity
 from tntcore.api.invitations import WANTED_ERRORS, InvitationWanted, invitation_view, wanted_of
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, JsonObject, Page, Uuid, entity, filters, found, listing, text
+from tntcore.connections.invitations import Invitations
 from tntcore.credentials.formats import Attribute, FormatError, SigningError
 from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.exchanges import Exchanges, rules_of
 from tntcore.exchanges.run import Run
-from tntcore.invitations import Invitations
 from tntcore.messaging.types import DIDCOMM_ORG
 from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn

@@ -22,8 +22,8 @@ from tntcore.api.views import (
     listing,
     text,
 )
+from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.errors import Problem
-from tntcore.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.records import Identity, Invitation

@@ -10,7 +10,7 @@ from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Page, Uuid, entity, found, listing, text
-from tntcore.credentials.anoncreds_issuer import (
+from tntcore.credentials.anoncreds.issuer import (
     DEFAULT_CREDENTIALS,
     MAX_CREDENTIALS,
     Issuer,

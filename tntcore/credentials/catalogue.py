@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tntcore.credentials.anoncreds_setup import AnonCredsParts
+from tntcore.credentials.anoncreds.setup import AnonCredsParts
 from tntcore.credentials.formats import CredentialFormat, ProofFormat
 from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof

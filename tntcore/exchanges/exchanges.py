@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from tntcore.connections.invitations import read_content
 from tntcore.credentials.formats import FormatError
 from tntcore.credentials.registry import Formats
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
-from tntcore.invitations import read_content
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid

@@ -22,13 +22,15 @@ import orjson
 
 from tntcore.allowance import Allowance, Pace
 from tntcore.caching import SharedCache
-from tntcore.connectionless import Connectionless
-from tntcore.connections import COMPLETED
+from tntcore.connections.connection import COMPLETED
+from tntcore.connections.connectionless import Connectionless
+from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.handshake import Effect, Handshake
+from tntcore.connections.reuse import Reuse
+from tntcore.connections.rotation import Rotation
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
-from tntcore.first_contact import FirstContact
-from tntcore.handshake import Effect, Handshake
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet, Opened, Opener
@@ -43,8 +45,6 @@ from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
 from tntcore.records import Action, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.records import Message as StoredMessage
-from tntcore.reuse import Reuse
-from tntcore.rotation import Rotation
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tntcore import envelope
-from tntcore.connectionless import Connectionless
+from tntcore.connections.connectionless import Connectionless
+from tntcore.connections.first_contact import FirstContact
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
-from tntcore.first_contact import FirstContact
 from tntcore.services import Services
 from tntcore.tenants import Recipient, Tenant
 

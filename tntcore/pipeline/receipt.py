@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tntcore.connections.handshake import Effect
 from tntcore.exchanges.outcome import Outcome
-from tntcore.handshake import Effect
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.outbox import delivery_uuid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tntcore.connections import COMPLETED
+from tntcore.connections.connection import COMPLETED
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.pipeline.redeliver import redeliver

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tntcore.credentials.anoncreds_common import Tools
-from tntcore.credentials.anoncreds_credential import AnonCreds, preview_of
-from tntcore.credentials.anoncreds_issuer import Issuer, newest_status, published_resource
-from tntcore.credentials.anoncreds_proof import AnonCredsProof
-from tntcore.credentials.anoncreds_registry import Json, Registries, TailsFiles, WebRegistry, is_unqualified
+from tntcore.credentials.anoncreds.common import Tools
+from tntcore.credentials.anoncreds.credential import AnonCreds, preview_of
+from tntcore.credentials.anoncreds.issuer import Issuer, newest_status, published_resource
+from tntcore.credentials.anoncreds.proof import AnonCredsProof
+from tntcore.credentials.anoncreds.registry import Json, Registries, TailsFiles, WebRegistry, is_unqualified
 from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Received, Verified
 from tntcore.credentials.workers import Workers
 from tntcore.custody import DataKey

@@ -12,11 +12,11 @@ import pytest
 
 from devtools.azurite import Azurite
 from tests.unit.credentials.anoncreds_world import Tenant, World, failed
-from tntcore.credentials import anoncreds_work as work
-from tntcore.credentials.anoncreds_common import encode
-from tntcore.credentials.anoncreds_credential import preview_of
-from tntcore.credentials.anoncreds_issuer import revocation_of
-from tntcore.credentials.anoncreds_registry import resource_url
+from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds.common import encode
+from tntcore.credentials.anoncreds.credential import preview_of
+from tntcore.credentials.anoncreds.issuer import revocation_of
+from tntcore.credentials.anoncreds.registry import resource_url
 from tntcore.credentials.formats import Attribute, FormatError, Held, Issuing
 from tntcore.credentials.workers import Workers
 from tntcore.errors import Problem

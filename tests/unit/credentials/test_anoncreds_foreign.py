@@ -10,12 +10,12 @@ import anoncreds
 import orjson
 import pytest
 
-from tntcore.credentials.anoncreds_common import encode
-from tntcore.credentials.anoncreds_credential import AnonCreds
-from tntcore.credentials.anoncreds_proof import AnonCredsProof
-from tntcore.credentials.anoncreds_registry import is_unqualified
-from tntcore.credentials.anoncreds_request import Interval, read_request, request_of_preview
-from tntcore.credentials.anoncreds_shown import read_presentation, summary_of, wrong_numbers
+from tntcore.credentials.anoncreds.common import encode
+from tntcore.credentials.anoncreds.credential import AnonCreds
+from tntcore.credentials.anoncreds.proof import AnonCredsProof
+from tntcore.credentials.anoncreds.registry import is_unqualified
+from tntcore.credentials.anoncreds.request import Interval, read_request, request_of_preview
+from tntcore.credentials.anoncreds.shown import read_presentation, summary_of, wrong_numbers
 from tntcore.credentials.formats import CredentialStep, FormatError, ProofStep
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "credentials" / "acapy-1.2.7-anoncreds.json"

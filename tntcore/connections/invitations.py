@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from tntcore.connectionless import Connectionless, inline_document
-from tntcore.connections import COMPLETED, pairwise, start
+from tntcore.connections.connection import COMPLETED, pairwise, start
+from tntcore.connections.connectionless import Connectionless, inline_document
+from tntcore.connections.first_contact import FORM as FORM_2
+from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem
-from tntcore.first_contact import FORM as FORM_2
-from tntcore.first_contact import FirstContact
-from tntcore.handshake import MAX_DOCUMENT, Effect, Handshake
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
 from tntcore.messaging.invitations import Invitation as Content

@@ -1,5 +1,5 @@
 """AnonCreds presentations (AnonCreds Specification 1.0; attachments: Aries RFC 0592 and RFC 0771, and in present-proof
-1.0, RFC 0037, libindy's). Identifiers are chosen as `anoncreds_credential` has it."""
+1.0, RFC 0037, libindy's). Identifiers are chosen as `credential` has it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from tntcore.credentials import anoncreds_work as work
-from tntcore.credentials.anoncreds_common import Kept, Tools, object_with, tags_of
-from tntcore.credentials.anoncreds_registry import Json, is_revoked, is_unqualified, same_name
-from tntcore.credentials.anoncreds_request import (
+from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds.common import Kept, Tools, object_with, tags_of
+from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
+from tntcore.credentials.anoncreds.request import (
     Interval,
     Request,
     Wanted,
@@ -21,7 +21,7 @@ from tntcore.credentials.anoncreds_request import (
     read_request,
     request_of_preview,
 )
-from tntcore.credentials.anoncreds_shown import (
+from tntcore.credentials.anoncreds.shown import (
     Shown,
     Source,
     compare,

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from tntcore.credentials import anoncreds_work as work
-from tntcore.credentials.anoncreds_registry import (
+from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds.registry import (
     MAX_ATTRIBUTES,
     Publisher,
     Registry,

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tntcore.credentials.anoncreds_common import encode, object_with
-from tntcore.credentials.anoncreds_registry import Json, is_number, same_name
-from tntcore.credentials.anoncreds_request import PREDICATES, Interval, Request, Wanted, lets_in
+from tntcore.credentials.anoncreds.common import encode, object_with
+from tntcore.credentials.anoncreds.registry import Json, is_number, same_name
+from tntcore.credentials.anoncreds.request import PREDICATES, Interval, Request, Wanted, lets_in
 from tntcore.credentials.formats import FormatError
 
 

@@ -21,13 +21,13 @@ from typing import Any, Final
 
 import orjson
 
-from tntcore.connections import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Refused, find_invitation, kept
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
-from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, find_invitation, kept
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report

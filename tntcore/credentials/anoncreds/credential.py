@@ -15,10 +15,10 @@ from typing import Any, Final
 import base58
 import orjson
 
-from tntcore.credentials import anoncreds_work as work
-from tntcore.credentials.anoncreds_common import Kept, Tools, encode, object_with, tags_of
-from tntcore.credentials.anoncreds_issuer import Issuer, revocation_of
-from tntcore.credentials.anoncreds_registry import Json, is_revoked, is_unqualified, same_name
+from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_with, tags_of
+from tntcore.credentials.anoncreds.issuer import Issuer, revocation_of
+from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
 from tntcore.credentials.formats import (
     Attribute,
     Check,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tntcore.credentials.anoncreds_common import Tools
-from tntcore.credentials.anoncreds_credential import AnonCreds
-from tntcore.credentials.anoncreds_issuer import Issuer
-from tntcore.credentials.anoncreds_proof import AnonCredsProof
-from tntcore.credentials.anoncreds_registry import (
+from tntcore.credentials.anoncreds.common import Tools
+from tntcore.credentials.anoncreds.credential import AnonCreds
+from tntcore.credentials.anoncreds.issuer import Issuer
+from tntcore.credentials.anoncreds.proof import AnonCredsProof
+from tntcore.credentials.anoncreds.registry import (
     Publisher,
     Registries,
     TailsFiles,

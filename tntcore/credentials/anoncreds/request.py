@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tntcore.credentials.anoncreds_registry import is_number, same_name
+from tntcore.credentials.anoncreds.registry import is_number, same_name
 from tntcore.credentials.formats import FormatError
 
 MAX_REFERENTS = 100

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.connections import COMPLETED, connection_uuid, start
+from tntcore.connections.connection import COMPLETED, connection_uuid, start
 from tntcore.dids import peer, sov
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint

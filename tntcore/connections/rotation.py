@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tntcore.connections import COMPLETED, pairwise
+from tntcore.connections.connection import COMPLETED, pairwise
+from tntcore.connections.first_contact import EMPTY
+from tntcore.connections.handshake import Effect, checked, kept, resolvable
 from tntcore.dids.document import DidDocument
 from tntcore.envelope import from_prior
 from tntcore.errors import DidError, Problem
-from tntcore.first_contact import EMPTY
-from tntcore.handshake import Effect, checked, kept, resolvable
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_rotate as rfc

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from tntcore.credentials import anoncreds_work as work
-from tntcore.credentials.anoncreds_registry import Json, Registry, TailsFiles
+from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds.registry import Json, Registry, TailsFiles
 from tntcore.credentials.formats import FormatError, Held
 from tntcore.credentials.workers import Workers
 from tntcore.records import LinkSecret

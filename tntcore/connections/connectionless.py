@@ -15,13 +15,13 @@ from typing import Any
 
 import orjson
 
-from tntcore.connections import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Refused, is_good
 from tntcore.dids import key as did_key
 from tntcore.dids.document import Service
 from tntcore.envelope import Authcrypt, Unpacked
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError
-from tntcore.handshake import MAX_DOCUMENT, Effect, Refused, is_good
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_service
 from tntcore.messaging.message import Message
