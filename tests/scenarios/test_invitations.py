@@ -12,7 +12,7 @@ from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
 from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Stack
-from tntcore.connections.handshake import Effect
+from tntcore.connections.effect import Effect
 from tntcore.records import Connection, Contact, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit

@@ -9,7 +9,7 @@ import pytest
 from tests.security.agents import DIALECTS, Agent, Json, new_id, verkey_of
 from tests.stack import Client, Receiver, Stack
 from tntcore.connections.connection import pairwise, start
-from tntcore.connections.handshake import kept
+from tntcore.connections.documents import kept
 from tntcore.dids.web import identity_document
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1
 from tntcore.records import Connection, Contact, Identity, Message

@@ -22,7 +22,7 @@ from tntcore.credentials.wallet import Details, open_details, open_held, seal_de
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance
 from tntcore.exchanges.run import Run
-from tntcore.records import Credential, Exchange
+from tntcore.records import Credential, Exchange, Presentation
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
 
@@ -67,6 +67,14 @@ class CredentialDetails(CredentialView):
     credential: Any
 
 
+OUTCOME_FILTERS = {
+    "status": "status",
+    "role": "role",
+    "format": "format",
+    "contact": "contactUuid",
+    "connection": "connectionUuid",
+    "exchange": "exchangeUuid",
+}
 _UNKNOWN = "404 credential-unknown"
 _OFFER = {
     "command": "offer",
@@ -208,17 +216,7 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(
-        call,
-        {
-            "status": "status",
-            "role": "role",
-            "format": "format",
-            "contact": "contactUuid",
-            "connection": "connectionUuid",
-            "exchange": "exchangeUuid",
-        },
-    )
+    where, parameters = filters(call, OUTCOME_FILTERS)
     records = call.tenant.records
     return await listing(call, Credential, lambda one: _view(records, one), where=where, parameters=parameters)
 
@@ -242,18 +240,25 @@ async def delete(call: Call) -> Response:
 
 
 def _view(records: Repository, credential: Credential) -> dict[str, Any]:
-    details = open_details(records, credential)
+    return {
+        **outcome_view(records, credential),
+        "expiresAt": iso(credential.expires_at) if credential.expires_at else None,
+    }
+
+
+def outcome_view(records: Repository, outcome: Credential | Presentation) -> dict[str, Any]:
+    """What credentials and presentations show alike."""
+    details = open_details(records, outcome)
     return entity(
-        credential,
-        role=credential.role,
-        format=credential.format,
-        exchangeUuid=credential.exchange_uuid,
-        identityUuid=credential.identity_uuid,
-        connectionUuid=credential.connection_uuid,
-        contactUuid=credential.contact_uuid,
-        messageUuid=credential.message_uuid,
-        verified=credential.verified,
+        outcome,
+        role=outcome.role,
+        format=outcome.format,
+        exchangeUuid=outcome.exchange_uuid,
+        identityUuid=outcome.identity_uuid,
+        connectionUuid=outcome.connection_uuid,
+        contactUuid=outcome.contact_uuid,
+        messageUuid=outcome.message_uuid,
+        verified=outcome.verified,
         checks=details.checks,
         summary=details.summary,
-        expiresAt=iso(credential.expires_at) if credential.expires_at else None,
     )

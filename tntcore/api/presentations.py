@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from tntcore.api.credentials import CheckView
+from tntcore.api.credentials import OUTCOME_FILTERS, CheckView, outcome_view
 from tntcore.api.exchanges import (
     BEGIN_ERRORS,
     STEP_ERRORS,
@@ -19,14 +19,12 @@ from tntcore.api.exchanges import (
 )
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
-from tntcore.api.views import Entity, JsonObject, Page, Uuid, entity, filters, found, listing, text
-from tntcore.credentials.wallet import open_details
+from tntcore.api.views import Entity, JsonObject, Page, Uuid, filters, found, listing, text
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
 from tntcore.exchanges.run import Run
 from tntcore.records import Exchange, Presentation
 from tntcore.storage.commit import Unit
-from tntcore.storage.repository import Repository
 
 _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
@@ -190,7 +188,7 @@ class PresentationRoutes:
         unit = Unit()
         unit.merge(presentation.key, presentation.changes(), presentation.etag)
         await records.commit(unit)
-        return answer(_view(records, presentation))
+        return answer(outcome_view(records, presentation))
 
 
 async def requests(call: Call) -> Response:
@@ -211,38 +209,11 @@ async def requests(call: Call) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(
-        call,
-        {
-            "status": "status",
-            "role": "role",
-            "format": "format",
-            "contact": "contactUuid",
-            "connection": "connectionUuid",
-            "exchange": "exchangeUuid",
-        },
-    )
+    where, parameters = filters(call, OUTCOME_FILTERS)
     records = call.tenant.records
-    return await listing(call, Presentation, lambda one: _view(records, one), where=where, parameters=parameters)
+    return await listing(call, Presentation, lambda one: outcome_view(records, one), where=where, parameters=parameters)
 
 
 async def read(call: Call) -> Response:
     records = call.tenant.records
-    return answer(_view(records, await found(records, Presentation, call.arguments["uuid"])))
-
-
-def _view(records: Repository, presentation: Presentation) -> dict[str, Any]:
-    details = open_details(records, presentation)
-    return entity(
-        presentation,
-        role=presentation.role,
-        format=presentation.format,
-        exchangeUuid=presentation.exchange_uuid,
-        identityUuid=presentation.identity_uuid,
-        connectionUuid=presentation.connection_uuid,
-        contactUuid=presentation.contact_uuid,
-        messageUuid=presentation.message_uuid,
-        verified=presentation.verified,
-        checks=details.checks,
-        summary=details.summary,
-    )
+    return answer(outcome_view(records, await found(records, Presentation, call.arguments["uuid"])))

@@ -16,7 +16,9 @@ from typing import Any
 import orjson
 
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
-from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Refused, is_good
+from tntcore.connections.documents import MAX_DOCUMENT
+from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.handshake import is_good
 from tntcore.dids import key as did_key
 from tntcore.dids.document import Service
 from tntcore.envelope import Authcrypt, Unpacked

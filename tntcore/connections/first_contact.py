@@ -22,7 +22,9 @@ from typing import Any, Final
 import orjson
 
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
-from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Refused, find_invitation, kept
+from tntcore.connections.documents import MAX_DOCUMENT, kept
+from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.handshake import find_invitation
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint

@@ -12,20 +12,20 @@ learns nothing. Of a request whose document cannot be had, there is no place to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from tntcore.connections.connection import COMPLETED, connection_uuid, start
+from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
+from tntcore.connections.effect import Effect, Refused
 from tntcore.dids import peer, sov
 from tntcore.dids.document import DidDocument
-from tntcore.dids.endpoint import didcomm_endpoint
-from tntcore.dids.parse import parse_document, qualify
+from tntcore.dids.parse import parse_document
 from tntcore.envelope.signatures import sign_attachment, sign_field, verify_attachment, verify_field
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
-from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
 from tntcore.messaging.threads import action_uuid
@@ -34,102 +34,12 @@ from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Attached, Connection, Contact, Identity, Invitation, Sent, sent_id
+from tntcore.records import Connection, Contact, Identity, Invitation, Sent, sent_id
 from tntcore.services import Services
-from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
-from tntcore.storage.transactions import Value
 from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
 
 _MAX_CONTACTS = 10  # that one sender becomes by one invitation
-MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a column holds 32,768
-
-
-class Refused(Exception):
-    """A message of the exchange that must not move it.
-
-    Args:
-        code: for the tenant, in kebab-case.
-    """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-
-
-@dataclass(slots=True)
-class Effect:
-    """What a message does beside being stored.
-
-    Attributes:
-        connection: whose message it is, as it will be; None for one that is refused.
-        vouched: whether its sender proved to be the connection's.
-        error: why it is refused.
-        contact: to create. invitation: to mark as used.
-        replies: complete messages to send on the connection.
-        keys: our new kids, to be found at the door.
-        to_previous: the replies go to the DID that the other side had before.
-        rejects: the contact is not wanted.
-        attached: what came with the invitation and is to be handled once the connection is completed.
-        ordinary: the message is one of an established connection, whose sender is known whatever the message does.
-        refusal: a problem report about the message, which is refused: on the connection that it came on, or to
-            `stranger`. stranger: the document of a sender with whom there is no connection.
-        reopens: the contact, which was decided upon before, waits again.
-        task: what the tenant's system is told, beside what the connection has come to.
-    """
-
-    connection: Connection | None = None
-    vouched: bool = False
-    error: str = ""
-    contact: Contact | None = None
-    invitation: Invitation | None = None
-    replies: list[dict[str, Any]] = field(default_factory=list)
-    keys: Sequence[str] = ()
-    ordinary: bool = False
-    attached: list[Attached] = field(default_factory=list)
-    to_previous: bool = False
-    rejects: bool = False
-    refusal: dict[str, Any] | None = None
-    stranger: dict[str, Any] | None = None
-    reopens: bool = False
-    task: dict[str, Any] | None = None
-
-    @property
-    def completed(self) -> bool:
-        return self.connection is not None and self.connection.state == COMPLETED
-
-    def tells(self, before: Connection | None) -> bool:
-        """Whether the tenant's system is told: the connection now waits for its word, or has come to an end."""
-        state = self.connection.state if self.connection else ""
-        return state in ("request-received", COMPLETED, "abandoned") and (before is None or before.state != state)
-
-    @property
-    def of_handshake(self) -> bool:
-        """Whether the message is one of those that establish the connection."""
-        return not self.ordinary
-
-    def add_to(self, unit: Unit) -> None:
-        """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
-        connection = self.connection
-        if connection is None:
-            return
-        change: dict[str, Value]
-        if self.invitation is not None:
-            change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
-            unit.merge(self.invitation.key, change, self.invitation.etag)
-        if connection.etag:
-            unit.merge(connection.key, connection.changes(), connection.etag)
-        else:
-            unit.create(connection.key, connection.values())
-        for attached in self.attached:
-            unit.upsert(attached.key, attached.values())
-        if self.contact is not None:
-            unit.create(self.contact.key, self.contact.values())
-        elif connection.state == COMPLETED or self.rejects or self.reopens:
-            status = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
-            change = {"status": status, "updatedAt": connection.updated_at}
-            unit.upsert(Contact.row_key(connection.contact_uuid), change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,14 +314,14 @@ class Handshake:
     async def _their_document(self, message: Message, step: Step) -> DidDocument:
         """The requester's document, not `checked`. Raises `DidError`, `EnvelopeError` or `Refused`."""
         if step.protocol == CONNECTIONS_1_0:
-            return _legacy(message.fields.get("connection"))
+            return legacy(message.fields.get("connection"))
         did = message.fields.get("did")
         if not isinstance(did, str):
             raise Refused("request-not-accepted", "the request has no did")
         if resolvable(did):
             return await self._services.resolver.resolve(did)
-        verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
-        document = _attached(verified.payload, did)
+        verified = verify_attachment(object_in(message.fields.get("did_doc~attach")))
+        document = attached(verified.payload, did)
         if not set(verified.signers) & verkeys(document):
             raise Refused("request-not-accepted", "the attached document is signed by a key that is not in it")
         return document
@@ -421,22 +331,22 @@ class Handshake:
     ) -> DidDocument:
         """The responder's document, vouched for by a key of the invitation. Raises as `_their_document`."""
         if step.protocol == CONNECTIONS_1_0:
-            value, signer, _ = verify_field(_object(message.fields.get("connection~sig")))
+            value, signer, _ = verify_field(object_in(message.fields.get("connection~sig")))
             _require(inviters, (signer,))
-            return _legacy(value)
+            return legacy(value)
         did = message.fields.get("did")
         if not isinstance(did, str):
             raise Refused("response-not-accepted", "the response has no did")
         rotate = message.fields.get("did_rotate~attach")
         if rotate is not None:
-            verified = verify_attachment(_object(rotate))
+            verified = verify_attachment(object_in(rotate))
             _require(inviters, verified.signers)
             if verified.payload.decode("utf-8", "replace") != did:
                 raise Refused("response-not-accepted", "another DID is signed than the one that is given")
         if not resolvable(did):
-            verified = verify_attachment(_object(message.fields.get("did_doc~attach")))
+            verified = verify_attachment(object_in(message.fields.get("did_doc~attach")))
             _require(inviters, verified.signers)
-            return _attached(verified.payload, did)
+            return attached(verified.payload, did)
         if rotate is None:
             # Nothing is signed: then the envelope has to be the invitation's key's own.
             _require(inviters, (sender,))
@@ -480,55 +390,6 @@ def _require_usable(theirs: DidDocument, *, known: bool, withdrawn: bool) -> Non
     if withdrawn:
         raise Refused("connection-abandoned", "the request was withdrawn")
     checked(theirs)
-
-
-def resolvable(did: str) -> bool:
-    """Whether the DID is of a method whose documents are looked up, and never taken from a message."""
-    return did.startswith(("did:peer:0", "did:peer:2", "did:peer:4", "did:key:", "did:web:"))
-
-
-def _legacy(value: Any) -> DidDocument:
-    """Of `{DID, DIDDoc}` (RFC 0160)."""
-    connection = _object(value)
-    did, raw = connection.get("DID"), connection.get("DIDDoc")
-    if not isinstance(did, str) or not isinstance(raw, dict):
-        raise Refused("request-not-accepted", "connection has to be {DID, DIDDoc}")
-    return _named(raw, did)
-
-
-def _attached(payload: bytes, did: str) -> DidDocument:
-    try:
-        raw = read_json(payload)
-    except JsonError as error:
-        raise Refused("document-malformed", str(error)) from None
-    return _named(_object(raw), did)
-
-
-def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
-    if did.startswith("did:peer:1"):
-        return peer.check_1(did, raw)
-    if did.startswith("did:") and not did.startswith("did:sov:"):
-        raise Refused("did-unsupported", "a document may be attached only for a DID that cannot be resolved")
-    return parse_document(raw, qualify(did))
-
-
-def checked(document: DidDocument) -> DidDocument:
-    """A document that a message can be sent to, and that a connection can keep."""
-    didcomm_endpoint(document, "v1")
-    if len(orjson.dumps(kept(document))) > MAX_DOCUMENT:
-        raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
-    return document
-
-
-def kept(document: DidDocument) -> dict[str, Any]:
-    """What a connection keeps of a document."""
-    return {**document.raw, "id": document.id}
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise Refused("message-malformed", "an object is missing")
-    return value
 
 
 def _label(message: Message) -> str:

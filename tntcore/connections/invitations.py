@@ -11,9 +11,11 @@ import orjson
 
 from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.connections.connectionless import Connectionless, inline_document
+from tntcore.connections.documents import MAX_DOCUMENT
+from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.first_contact import FirstContact
-from tntcore.connections.handshake import MAX_DOCUMENT, Effect, Handshake
+from tntcore.connections.handshake import Handshake
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem

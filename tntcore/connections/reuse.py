@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tntcore.connections.handshake import Effect, find_invitation, is_good
+from tntcore.connections.effect import Effect
+from tntcore.connections.handshake import find_invitation, is_good
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import out_of_band as rfc

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tntcore.connections.connection import COMPLETED, pairwise
+from tntcore.connections.documents import checked, kept, resolvable
+from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import EMPTY
-from tntcore.connections.handshake import Effect, checked, kept, resolvable
 from tntcore.dids.document import DidDocument
 from tntcore.envelope import from_prior
 from tntcore.errors import DidError, Problem

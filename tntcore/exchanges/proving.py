@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tntcore.credentials.formats import Candidate, FormatError, ProofFormat, SigningError, Verification
+from tntcore.credentials.formats import Candidate, FormatError, Held, ProofFormat, SigningError, Verification
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
 from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import Problem
@@ -157,6 +157,6 @@ def _format(run: Run) -> ProofFormat:
     return run.formats.proofs.named(run.exchange.format)
 
 
-async def _wallet(run: Run) -> list[Any]:
+async def _wallet(run: Run) -> list[Held]:
     names = frozenset(run.formats.presented.get(run.exchange.format, ()))
     return await held_credentials(run.tenant.records, names)

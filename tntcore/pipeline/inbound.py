@@ -24,8 +24,9 @@ from tntcore.allowance import Allowance, Pace
 from tntcore.caching import SharedCache
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.connectionless import Connectionless
+from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FirstContact
-from tntcore.connections.handshake import Effect, Handshake
+from tntcore.connections.handshake import Handshake
 from tntcore.connections.reuse import Reuse
 from tntcore.connections.rotation import Rotation
 from tntcore.errors import DidError, EnvelopeError

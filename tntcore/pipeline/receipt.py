@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tntcore.connections.handshake import Effect
+from tntcore.connections.effect import Effect
 from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext

@@ -1,0 +1,99 @@
+"""What a message does to a connection, beside being stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tntcore.connections.connection import COMPLETED
+from tntcore.records import Attached, Connection, Contact, Invitation
+from tntcore.storage.commit import Unit
+from tntcore.storage.transactions import Value
+
+
+class Refused(Exception):
+    """A message of the exchange that must not move it.
+
+    Args:
+        code: for the tenant, in kebab-case.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a message does beside being stored.
+
+    Attributes:
+        connection: whose message it is, as it will be; None for one that is refused.
+        vouched: whether its sender proved to be the connection's.
+        error: why it is refused.
+        contact: to create. invitation: to mark as used.
+        replies: complete messages to send on the connection.
+        keys: our new kids, to be found at the door.
+        to_previous: the replies go to the DID that the other side had before.
+        rejects: the contact is not wanted.
+        attached: what came with the invitation and is to be handled once the connection is completed.
+        ordinary: the message is one of an established connection, whose sender is known whatever the message does.
+        refusal: a problem report about the message, which is refused: on the connection that it came on, or to
+            `stranger`. stranger: the document of a sender with whom there is no connection.
+        reopens: the contact, which was decided upon before, waits again.
+        task: what the tenant's system is told, beside what the connection has come to.
+    """
+
+    connection: Connection | None = None
+    vouched: bool = False
+    error: str = ""
+    contact: Contact | None = None
+    invitation: Invitation | None = None
+    replies: list[dict[str, Any]] = field(default_factory=list)
+    keys: Sequence[str] = ()
+    ordinary: bool = False
+    attached: list[Attached] = field(default_factory=list)
+    to_previous: bool = False
+    rejects: bool = False
+    refusal: dict[str, Any] | None = None
+    stranger: dict[str, Any] | None = None
+    reopens: bool = False
+    task: dict[str, Any] | None = None
+
+    @property
+    def completed(self) -> bool:
+        return self.connection is not None and self.connection.state == COMPLETED
+
+    def tells(self, before: Connection | None) -> bool:
+        """Whether the tenant's system is told: the connection now waits for its word, or has come to an end."""
+        state = self.connection.state if self.connection else ""
+        return state in ("request-received", COMPLETED, "abandoned") and (before is None or before.state != state)
+
+    @property
+    def of_handshake(self) -> bool:
+        """Whether the message is one of those that establish the connection."""
+        return not self.ordinary
+
+    def add_to(self, unit: Unit) -> None:
+        """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
+        connection = self.connection
+        if connection is None:
+            return
+        change: dict[str, Value]
+        if self.invitation is not None:
+            change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
+            unit.merge(self.invitation.key, change, self.invitation.etag)
+        if connection.etag:
+            unit.merge(connection.key, connection.changes(), connection.etag)
+        else:
+            unit.create(connection.key, connection.values())
+        for attached in self.attached:
+            unit.upsert(attached.key, attached.values())
+        if self.contact is not None:
+            unit.create(self.contact.key, self.contact.values())
+        elif connection.state == COMPLETED or self.rejects or self.reopens:
+            status = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
+            change = {"status": status, "updatedAt": connection.updated_at}
+            unit.upsert(Contact.row_key(connection.contact_uuid), change)
