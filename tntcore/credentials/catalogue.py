@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tntcore.credentials.anoncreds.setup import AnonCredsParts
 from tntcore.credentials.formats import CredentialFormat, ProofFormat
 from tntcore.credentials.jwt_vc import JwtVc
@@ -9,6 +11,7 @@ from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.plain import PlainCredential, PlainProof
 from tntcore.credentials.presentation_exchange import PresentationExchange
+from tntcore.credentials.presentations import Presentations
 from tntcore.credentials.registry import Formats, Registry
 from tntcore.credentials.status import StatusLists
 from tntcore.pipeline.outgoing import random_uuid
@@ -26,14 +29,15 @@ def open_formats(services: Services, anoncreds: AnonCredsParts) -> Formats:
         lists=StatusLists(linked_data, f"{services.config.public_url}/api/identity", services.now),
     )
     jwt_vc = JwtVc(workers, resolve, fetch, services.now, ld_proof.read_list)
+    new_uuid = partial(random_uuid, services.random)
     dif = PresentationExchange(
         workers,
-        resolve,
+        Presentations(resolve, linked_data, services.now, new_uuid),
         linked_data,
         ld_proof.verify_credential,
         jwt_vc,
         services.now,
-        lambda: random_uuid(services.random),
+        new_uuid,
     )
     return Formats(
         credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, anoncreds.credentials, PlainCredential()]),

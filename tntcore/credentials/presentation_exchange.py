@@ -1,5 +1,5 @@
 """Presentations by DIF Presentation Exchange (RFC 0510): what is asked for is a definition, what is shown a verifiable
-presentation with a `presentation_submission`, as JSON-LD with a proof or as a JWT (VC Data Model 1.1, section 6.3.1).
+presentation with a `presentation_submission`.
 
 Decisions where the specifications leave one:
 
@@ -25,25 +25,21 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
-from openvc.errors import OpenvcError
-from openvc.keys import verify_signature
 
 from tntcore.credentials import jwt_vc, ld_proof
 from tntcore.credentials.checking import (
     SECONDS,
     TooLongError,
-    check_time,
     dids_of,
     identifier,
     listed,
-    resolve_signer,
     subjects,
     summary,
 )
-from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, jwk, read_token, sign_token
+from tntcore.credentials.compact import read_token
 from tntcore.credentials.definitions import (
     Definition,
     DefinitionError,
@@ -63,12 +59,12 @@ from tntcore.credentials.formats import (
     Held,
     Party,
     ProofStep,
-    Resolve,
     Signer,
     Verification,
     Verified,
 )
 from tntcore.credentials.linked_data import LinkedData
+from tntcore.credentials.presentations import TYPES, Opened, Presentations
 from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
 from tntcore.credentials.workers import Workers, WorkTimeout
 from tntcore.dids import key
@@ -77,31 +73,11 @@ from tntcore.errors import Problem
 
 DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
 SUBMISSION: Final = "dif/presentation-exchange/submission@v1.0"
-CREDENTIALS_V1: Final = "https://www.w3.org/2018/credentials/v1"
-SUBMISSION_V1: Final = "https://identity.foundation/presentation-exchange/submission/v1"
-MAX_SHOWN: Final = 32  # credentials in a presentation
 MAX_MAP: Final = 500  # ACA-Py repeats its entries
 
-_TYPES: Final = frozenset({"vp+jwt"})
 _DEFINED: Final = ("name", "purpose", "format", "submission_requirements")
 # Read, not evaluated: a path of the prover's has nothing else to point at.
 _PLACE: Final = re.compile(r"\$(\.vp)?\.(verifiableCredential|verifiable_credential)(\.?\[(\d{1,3})\])?")
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A presentation whose own proof was looked at.
-
-    Attributes:
-        holder: the DID that signed; "" if nobody did.
-        form: as definitions name it.
-    """
-
-    form: str
-    checks: list[Check]
-    holder: str
-    credentials: list[Any]
-    submission: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +114,7 @@ class PresentationExchange:
     def __init__(
         self,
         workers: Workers,
-        resolve: Resolve,
+        presentations: Presentations,
         linked_data: LinkedData,
         verify_document: Callable[[Any, str], Awaitable[Verification]],
         jwt: jwt_vc.JwtVc,
@@ -146,7 +122,7 @@ class PresentationExchange:
         new_uuid: Callable[[], str],
     ) -> None:
         self._workers = workers
-        self._resolve = resolve
+        self._presentations = presentations
         self._linked_data = linked_data
         self._verify_document = verify_document
         self._jwt_vc = jwt
@@ -156,7 +132,7 @@ class PresentationExchange:
     def reads(self, step: ProofStep, value: Any) -> bool:
         if step == "present" and isinstance(value, str):
             try:
-                return "vp" in read_token(value, _TYPES).claims
+                return "vp" in read_token(value, TYPES).claims
             except FormatError:
                 return False
         member = {"propose": "input_descriptors", "request": "presentation_definition"}
@@ -212,31 +188,15 @@ class PresentationExchange:
         submission = self._submission(definition, shown, values)
         kind = _kind(definition, values)
         if kind == "jwt_vp":
-            return await self._jwt(signer, holder, values, submission, challenge, domain)
-        document = {
-            "@context": [CREDENTIALS_V1, SUBMISSION_V1],
-            "type": ["VerifiablePresentation", "PresentationSubmission"],
-            "verifiableCredential": values,
-            "presentation_submission": submission,
-        }
+            token = await self._presentations.sign_token(values, submission, signer, holder, challenge, domain)
+            return Draft(token, SUBMISSION, "application/jwt")
         suite = _suite(definition, values)
-        signed = await self._linked_data.sign(
-            document,
-            signer,
-            suite=suite,
-            purpose="authentication",
-            created_ms=self._now(),
-            challenge=challenge,
-            domain=domain,
-        )
-        return Draft(signed, SUBMISSION)
+        document = await self._presentations.sign_document(values, submission, signer, suite, challenge, domain)
+        return Draft(document, SUBMISSION)
 
     async def verify(self, party: Party, request: Any, presentation: Any) -> Verified:
         definition, challenge, domain = await self._read(request)
-        if isinstance(presentation, str):
-            opened = await self._open_jwt(presentation, challenge, domain)
-        else:
-            opened = await self._open_document(presentation, challenge, domain)
+        opened = await self._presentations.open(presentation, challenge, domain)
         checks = list(opened.checks)
         required = {(name, "") for name in ("signature", "holder-binding", "challenge", "request")}
         required |= {("domain", "")} if domain is not None else set()
@@ -343,87 +303,6 @@ class PresentationExchange:
         ]
         submission = {"id": self._new_uuid(), "definition_id": definition.id, "descriptor_map": entries}
         return submission if definition.id else {**submission, "definition_id": self._new_uuid()}
-
-    async def _jwt(
-        self,
-        signer: Signer,
-        holder: str,
-        values: list[Any],
-        submission: Mapping[str, Any],
-        challenge: str,
-        domain: str | None,
-    ) -> Draft:
-        now = self._now() // 1000
-        claims: dict[str, Any] = {
-            "iss": holder,
-            "jti": f"urn:uuid:{self._new_uuid()}",
-            "nbf": now,
-            "iat": now,
-            "nonce": challenge,
-            "vp": {
-                "@context": [CREDENTIALS_V1, SUBMISSION_V1],
-                "type": ["VerifiablePresentation", "PresentationSubmission"],
-                "holder": holder,
-                "verifiableCredential": values,
-                "presentation_submission": submission,
-            },
-        }
-        if domain is not None:
-            claims["aud"] = domain
-        return Draft(await sign_token(claims, signer, signer.kid), SUBMISSION, "application/jwt")
-
-    async def _open_document(self, value: Any, challenge: str, domain: str | None) -> _Opened:
-        if not isinstance(value, dict) or "VerifiablePresentation" not in listed(value.get("type")):
-            raise FormatError("presentation-invalid", "It is no verifiable presentation.")
-        credentials = _inside(value)
-        proof = value.get("proof")
-        if not isinstance(proof, dict):
-            missing = Check("signature", False, "There is no proof, or not one.")
-            return _Opened("ldp_vp", [missing], "", credentials, None)
-        found = await self._linked_data.check_proof(value, purpose="authentication", challenge=challenge)
-        checks = [*found.checks, *_check_domain(domain, proof.get("domain"), found.checks)]
-        holder = found.signer or ""
-        if "holder" in value and identifier(value["holder"]) != holder:
-            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
-        return _Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"))
-
-    async def _open_jwt(self, value: str, challenge: str, domain: str | None) -> _Opened:
-        token = read_token(value, _TYPES)
-        vp = token.claims.get("vp")
-        if not isinstance(vp, dict) or "vc" in token.claims:
-            raise FormatError("presentation-invalid", "The JWT is no verifiable presentation.")
-        same = token.claims.get("nonce") == challenge
-        checks = [
-            await self._signature(token),
-            Check("challenge", same, "" if same else "The presentation has another nonce, or none."),
-            check_time(token.claims, {}, self._now(), ""),
-        ]
-        checks += _check_domain(domain, token.claims.get("aud"), checks)
-        holder = token.claims.get("iss")
-        if "holder" in vp and identifier(vp["holder"]) != holder:
-            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
-        signed = checks[0].passed and isinstance(holder, str)
-        submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
-        return _Opened("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission)
-
-    async def _signature(self, token: Token) -> Check:
-        document = await resolve_signer(self._resolve, token.claims.get("iss"))
-        if isinstance(document, str):
-            return Check("signature", False, document)
-        method = choose_method(document, token.kid, document.authentication)
-        algorithm = token.header.get("alg")
-        if method is None or algorithm not in ALGORITHMS[method.key.curve]:
-            return Check("signature", False, "The holder has no such key to authenticate with.")
-        try:
-            passed = verify_signature(
-                alg=cast(str, algorithm),
-                public_jwk=jwk(method.key),
-                signing_input=token.signed,
-                signature=token.signature,
-            )
-        except OpenvcError as error:
-            return Check("signature", False, str(error)[:300])
-        return Check("signature", passed, "" if passed else "The signature is not one of the holder's key.")
 
     async def _inner(self, value: Any, subject: str, *, in_token: bool) -> tuple[Verification, Shown | None]:
         failed = Check("signature", False, "", subject)
@@ -566,13 +445,6 @@ def _suite(definition: Definition, values: Sequence[Any]) -> Suite:
     return allowed[0]
 
 
-def _inside(presentation: Mapping[str, Any]) -> list[Any]:
-    credentials = listed(presentation.get("verifiableCredential"))
-    if not 1 <= len(credentials) <= MAX_SHOWN:
-        raise FormatError("presentation-invalid", f"A presentation has 1 to {MAX_SHOWN} credentials.")
-    return credentials
-
-
 def _place(entry: Any) -> int | None:
     """Which credential an entry of a descriptor map points at."""
     if not isinstance(entry, dict):
@@ -584,23 +456,9 @@ def _place(entry: Any) -> int | None:
     return int(match[4] or 0) if match else None
 
 
-def _why_not_form(definition: Definition, opened: _Opened) -> str:
+def _why_not_form(definition: Definition, opened: Opened) -> str:
     forms = [name for name in definition.formats if name.endswith("_vp")]
     return "" if not forms or opened.form in forms else "The presentation is not in a form that was asked for."
-
-
-def _check_domain(asked: str | None, named: Any, checks: Collection[Check]) -> list[Check]:
-    if asked is None:
-        return (
-            []
-            if named is None
-            else [Check("domain", False, "The presentation is for a domain that was not asked for.")]
-        )
-    if named is None:
-        fresh = any(check.name == "challenge" and check.passed for check in checks)
-        return [Check("domain", fresh, "The presentation names no domain; its challenge is of this request alone.")]
-    same = named == asked or named == [asked]
-    return [Check("domain", same, "" if same else "The presentation is for another domain.")]
 
 
 def _why_no_choice(name: str, choice: Any, fitting: Mapping[str, Collection[str]]) -> str:

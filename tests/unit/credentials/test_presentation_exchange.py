@@ -16,6 +16,7 @@ from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.presentation_exchange import PresentationExchange
+from tntcore.credentials.presentations import Presentations
 from tntcore.credentials.proof_suites import Suite
 from tntcore.credentials.workers import Workers
 from tntcore.dids.document import DidDocument
@@ -47,7 +48,7 @@ class World:
         self.jwt_vc = JwtVc(workers, dids.resolve, fetch, lambda: now)
         self.dif = PresentationExchange(
             workers,
-            dids.resolve,
+            Presentations(dids.resolve, self.linked_data, lambda: now, lambda: str(uuid.uuid4())),
             self.linked_data,
             self.ld_proof.verify_credential,
             self.jwt_vc,
