@@ -224,6 +224,11 @@ What became of the first action, and what Bolt has stored:
 
 {curl(f"{host.url}/message", bolt)}
 
+What the calls in docs/ are made with:
+
+export URL={host.url} OPERATOR={host.keys.master}
+export ACME={acme.key} BOLT={bolt.key} CONTACT={contact}
+
 Ctrl-C ends everything.""")
 
 

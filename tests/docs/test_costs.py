@@ -1,0 +1,47 @@
+"""The costs in docs/operating.md are its quantities times its prices, and the quantities what the README shows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+
+
+def table(heading: str) -> dict[str, list[float]]:
+    """The numbers of the table whose header begins like this, by the first word of each row."""
+    lines = PAGE.split(f"\n{heading}", 1)[1].splitlines()[2:]
+    rows = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        name, *cells = (cell.strip(" *").replace(",", "") for cell in line.strip("|").split("|"))
+        name = re.split("[(:]", name)[0].strip()
+        rows[name if name.endswith("these") else name.rstrip("s")] = [float(cell) for cell in cells]
+    return rows
+
+
+def test_dollars_are_quantities_times_prices() -> None:
+    prices = {name: price / per for name, (price, per) in table("| unit").items()}
+    quantities = table("Quantities for each message:\n\n| | now and then")
+    dollars = table("Dollars for a million messages:\n\n| | now and then")
+    totals = dollars.pop("all of these")
+    assert quantities.keys() == prices.keys() == dollars.keys()
+    for column, total in enumerate(totals):
+        costs = {name: quantities[name][column] * prices[name] * 1_000_000 for name in prices}
+        for name, cost in costs.items():
+            assert dollars[name][column] == pytest.approx(cost, rel=0.05, abs=0.006), (name, column)
+        assert total == pytest.approx(sum(costs.values()), rel=0.05), column
+
+
+def test_seconds_are_those_of_the_benchmark() -> None:
+    """Three instances of 2 GB, for as long as one process needs for a message."""
+    bench = (ROOT / "README.md").read_text().split("<!-- bench -->")[1]
+    relayed = [float(number) for number in re.findall(r"^\| (?!connections|---)[^|]+\| (\d+) \|", bench, re.MULTILINE)]
+    assert len(relayed) == 5
+    shown = table("Quantities for each message:\n\n| | now and then")["GB-second"][1:]
+    for seconds, rate in zip(shown, [relayed[0], *relayed[2:]], strict=True):
+        assert seconds == pytest.approx(3 * 2 / rate, rel=0.05)
