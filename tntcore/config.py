@@ -1,4 +1,4 @@
-"""The service's configuration, read once from the environment. README lists every setting."""
+"""The service's configuration, read once from the environment. docs/operating.md lists every setting."""
 
 from __future__ import annotations
 

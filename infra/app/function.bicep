@@ -97,7 +97,7 @@ resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01'
   properties: { allow: false }
 }
 
-// An empty setting is the service's own default: README lists them.
+// An empty setting is the service's own default: docs/operating.md lists them.
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'

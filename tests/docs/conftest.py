@@ -62,18 +62,7 @@ def shell(shown: str, tmp_path: Path) -> dict[str, str]:
     """
     (tmp_path / ".curlrc").write_text("fail-with-body\nmax-time = 60\n")
     (tmp_path / "tmp").mkdir()
-    kept = (
-        "PATH",
-        "HOME",
-        "LANG",
-        "LC_ALL",
-        "USER",
-        "UV_CACHE_DIR",
-        "PIP_INDEX_URL",
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX_URL",
-    )
-    environment = {key: os.environ[key] for key in kept if key in os.environ}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TNT_", "Azure", "MAKE"))}
     environment |= {
         "PATH": f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}",
         "CURL_HOME": str(tmp_path),

@@ -1,6 +1,6 @@
 """The project's pages, and the convention by which what they show is run.
 
-- A block marked `sh` is run by bash, in the order of its page, with the variables and functions that the blocks before it
+- A block marked `sh` is run by bash, in the order of its page, with the variables and functions that those before it
   left. A page begins with what `make run` prints: URL, OPERATOR, ACME, BOLT, CONTACT.
 - A block marked `json` directly below an `sh` block is its answer: the same members, of the same types. A member named
   `...` stands for others; words in capitals, such as a status, are meant literally.
