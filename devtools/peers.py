@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DONE = ".installed"
+LOCK = "package-lock.json"
 
 
 class PeerError(RuntimeError):
@@ -26,11 +27,17 @@ class PeerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Peer:
-    """`folder` is its environment's name; `requirements` are pip's, or npm's where `pythons` is empty."""
+    """`folder` is its environment's name; `requirements` are pip's, or npm's where `pythons` is empty.
+
+    With `lock`, a folder of this project, npm installs what is locked there, `compiled` are those of it that have to be
+    compiled here, and `requirements` are Python packages, for the sake of the shared libraries that are in them.
+    """
 
     folder: str
     requirements: tuple[str, ...]
     pythons: tuple[str, ...] = ()
+    lock: str = ""
+    compiled: tuple[str, ...] = ()
 
 
 PEERS: Mapping[str, Peer] = {
@@ -39,6 +46,14 @@ PEERS: Mapping[str, Peer] = {
     # With its own pins of 2022, other than in this project.
     "didcomm": Peer("venv-didcomm", ("didcomm==0.3.2", "authlib<2"), ("3.12", "3.11")),
     "didcomm-node": Peer("didcomm-node", ("didcomm-node@0.4.1",)),
+    # Its packages would fetch the two libraries when they are installed, from where few networks let them. These are
+    # the releases that they name.
+    "credo": Peer(
+        "credo",
+        ("aries-askar==0.4.6", "anoncreds==0.2.3"),
+        lock="tests/interop/credo",
+        compiled=("@2060.io/ffi-napi", "@2060.io/ref-napi"),
+    ),
 }
 
 
@@ -67,16 +82,19 @@ def install(name: str) -> Path:
         return folder
     with _alone():
         if not installed(name):
-            print(f"Installing {' '.join(peer.requirements)} into {folder}, once ...", flush=True)
+            print(f"Installing {name} ({' '.join(peer.requirements)}) into {folder}, once ...", flush=True)
             shutil.rmtree(folder, ignore_errors=True)
-            (_install_with_python if peer.pythons else _install_with_npm)(name, peer, folder)
+            (_install_locked if peer.lock else _install_with_python if peer.pythons else _install_with_npm)(
+                name, peer, folder
+            )
             # Written last: without it an installation was cut short.
             (folder / DONE).write_text(_wanted(peer))
     return folder
 
 
 def _wanted(peer: Peer) -> str:
-    return "\n".join(peer.requirements) + "\n"
+    locked = (ROOT / peer.lock / LOCK).read_text() if peer.lock else ""
+    return "\n".join(peer.requirements) + "\n" + locked
 
 
 @contextlib.contextmanager
@@ -92,15 +110,18 @@ def _alone() -> Iterator[None]:
 
 
 def _install_with_python(name: str, peer: Peer, folder: Path) -> None:
-    python, inside = _find_python(name, peer.pythons), str(folder / "bin" / "python")
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
+    python, inside, uv = _find_python(name, peer.pythons), str(folder / "bin" / "python"), _find_uv()
     if uv is not None:
         _run(name, [uv, "venv", "--quiet", "--python", python, str(folder)])
         _run(name, [uv, "pip", "install", "--python", inside, *peer.requirements])
     else:
         _run(name, [python, "-m", "venv", str(folder)])
         _run(name, [inside, "-m", "pip", "install", "--disable-pip-version-check", *peer.requirements])
+
+
+def _find_uv() -> str | None:
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.exists() else shutil.which("uv")
 
 
 def _find_python(name: str, versions: tuple[str, ...]) -> str:
@@ -119,12 +140,27 @@ def _find_python(name: str, versions: tuple[str, ...]) -> str:
 
 
 def _install_with_npm(name: str, peer: Peer, folder: Path) -> None:
+    folder.mkdir()
+    _npm(name, folder, "install", "--ignore-scripts", *peer.requirements)
+
+
+def _install_locked(name: str, peer: Peer, folder: Path) -> None:
+    folder.mkdir()
+    for file in ("package.json", LOCK):
+        shutil.copy(ROOT / peer.lock / file, folder)
+    _npm(name, folder, "ci", "--ignore-scripts")
+    _npm(name, folder, "rebuild", *peer.compiled)
+    uv = _find_uv()
+    pip = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+    _run(name, [*pip, "--no-deps", "--target", str(folder / "lib"), *peer.requirements])
+
+
+def _npm(name: str, folder: Path, command: str, *arguments: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise PeerError(f"{name} is installed with npm, which is not on the PATH: install Node.js with npm")
-    folder.mkdir()
-    command = [npm, "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
-    _run(name, [*command, "--loglevel=error", *peer.requirements])
+    options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
+    _run(name, [npm, command, *options, *arguments])
 
 
 def _run(name: str, command: list[str]) -> None:

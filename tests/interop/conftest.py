@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.interop.acapy import Acapy, AcapyVersion
+from tests.interop.credo import Credo
 from tests.stack import Client, Stack
 
 
@@ -56,12 +57,25 @@ async def agents(acapy_pool: Pool) -> Agents:
     return Agents(acapy_pool)
 
 
+@pytest.fixture(scope="session")
+async def credo_agent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Credo]:
+    async with Credo("credo", tmp_path_factory.mktemp("credo")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def credo(credo_agent: Credo) -> Credo:
+    credo_agent.since = credo_agent.log.stat().st_size
+    return credo_agent
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    used = item.funcargs.get("agents") if isinstance(item, pytest.Function) else None
-    if report.failed and isinstance(used, Agents):
-        report.sections += used.sections()
+    arguments = item.funcargs.values() if report.failed and isinstance(item, pytest.Function) else ()
+    for used in arguments:
+        if isinstance(used, Agents | Credo):
+            report.sections += used.sections()
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.interop.acapy import Acapy
+from tests.interop.credo import Credo
 from tests.stack import Client
 
 Entity = dict[str, Any]
@@ -99,10 +100,11 @@ async def heard(tenant: Client, type_: str, **members: Any) -> Entity:
         raise AssertionError(f"the webhook was not called with {type_} {members}; {await stored(tenant)}") from None
 
 
-async def talk(tenant: Client, connection: Entity, agent: Acapy, theirs: str) -> None:
+async def talk(tenant: Client, connection: Entity, agent: Acapy | Credo, theirs: str) -> None:
     """A basic message each way over the connection, which is `theirs` at the agent."""
     text = f"to {agent.name} by {connection['uuid']}"
-    await send(tenant, connection["contactUuid"], BASIC, content=text)
+    # Credo refuses a basic message without a time.
+    await send(tenant, connection["contactUuid"], BASIC, content=text, sent_time="2026-01-01T00:00:00Z")
     await agent.wait_message(theirs, text)
     text = f"from {agent.name} by {theirs}"
     await agent.send_message(theirs, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,6 +60,34 @@ def test_another_version_is_installed_anew(home: Path, monkeypatch: pytest.Monke
     peers.install("left")
     assert peers.installed("left")
     assert calls(home) == 2
+
+
+def test_what_is_locked_is_installed_and_anew_with_another_lock(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / "package.json").write_text("{}")
+    (tmp_path / "locked" / peers.LOCK).write_text("one")
+    wheel = tmp_path / "native-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("native/libnative.so", "machine code")
+        archive.writestr("native-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: native\nVersion: 1\n")
+        archive.writestr("native-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("native-1.dist-info/RECORD", "")
+    peer = Peer("both", (str(wheel),), lock="locked", compiled=("addon",))
+    monkeypatch.setattr(peers, "PEERS", {"both": peer})
+    folder = peers.install("both")
+    assert (folder / "lib" / "native" / "libnative.so").read_text() == "machine code"
+    assert (folder / peers.LOCK).read_text() == "one"
+    clean_install, rebuild = (home / "calls").read_text().splitlines()
+    assert clean_install.startswith("ci ")
+    assert "--ignore-scripts" in clean_install
+    assert rebuild.startswith("rebuild ")
+    assert rebuild.endswith(" addon")
+    assert peers.installed("both")
+    (tmp_path / "locked" / peers.LOCK).write_text("two")
+    assert not peers.installed("both")
 
 
 def test_a_failed_installation_is_no_installation(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
