@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +13,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _TRIES = 3
+
+
+def _end_silently() -> None:
+    # A terminal's Ctrl-C reaches these processes, too. It is for the service to say that it ends.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class WorkTimeout(Exception):
@@ -56,7 +62,9 @@ class Workers:
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # A fork of a process with threads and sockets may hang.
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_end_silently
+            )
         return self._pool
 
     def _abandon(self, pool: ProcessPoolExecutor) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import signal
 import time
 
 import pytest
@@ -43,3 +44,14 @@ async def test_a_task_whose_process_died_is_done_again(tmp_path: object) -> None
         assert await workers.run(_die_the_first_time, f"{tmp_path}/marker") == "alive"
     finally:
         await workers.close()
+
+
+async def test_ctrl_c_ends_a_process_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    """A terminal tells all processes of it at once; the one that they work for decides what follows."""
+    workers = Workers(processes=1)
+    try:
+        os.kill(await workers.run(os.getpid), signal.SIGINT)
+        assert await workers.run(abs, -1) == 1
+    finally:
+        await workers.close()
+    assert capfd.readouterr().err == ""
