@@ -5,11 +5,7 @@ As a library `with Azurite() as storage: storage.connection_string`; as a comman
 
 import argparse
 import contextlib
-import fcntl
-import json
 import os
-import re
-import shutil
 import signal
 import ssl
 import subprocess
@@ -18,16 +14,15 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from devtools import npm
 from devtools.ports import PortTaken, free_ports, is_free
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
-OLDEST_NODE = 20
 ACCOUNT = "devstoreaccount1"
 # The emulator's well-known account key: public, the same in every installation, of no use anywhere else.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -55,53 +50,20 @@ def expand_connection_string(value: str) -> str:
     return value
 
 
-def find_node() -> str:
-    """Path of a Node.js of version 20 or later; raises `AzuriteError` when there is none."""
-    node = shutil.which("node")
-    if node is None:
-        raise AzuriteError(f"Azurite needs Node.js {OLDEST_NODE} or later, and no `node` is on the PATH: install it")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    major = re.match(r"v(\d+)\.", version)
-    if major is None or int(major[1]) < OLDEST_NODE:
-        raise AzuriteError(f"Azurite needs Node.js {OLDEST_NODE} or later, and {node} is {version or 'broken'}")
-    return node
-
-
-def installed() -> bool:
-    """Whether the version that package.json pins is completely there."""
-    # npm writes this file last: without it an installation was cut short.
-    if not (SCRIPT.exists() and (HERE / "node_modules" / ".package-lock.json").exists()):
-        return False
-    pinned = json.loads((HERE / "package.json").read_text())["dependencies"]["azurite"]
-    found = json.loads((HERE / "node_modules" / "azurite" / "package.json").read_text())["version"]
-    return bool(pinned == found)
-
-
 def install() -> None:
-    """Install the pinned Azurite with npm, its progress visible; does nothing when it is there already."""
-    if installed():
-        return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise AzuriteError("Azurite is installed with npm, which is not on the PATH: install Node.js with npm")
-    with _installing():
-        if installed():
-            return
-        print(
-            "Installing Azurite (the storage emulator) with npm, once; this takes about half a minute ...", flush=True
-        )
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        if subprocess.run(command, cwd=HERE, check=False).returncode != 0 or not installed():
-            raise AzuriteError(f"`npm ci` failed in {HERE}: its own message is above")
+    """Install the pinned Azurite with npm; does nothing when it is there already. Raises `AzuriteError`."""
+    try:
+        npm.install(HERE, "Azurite (the storage emulator)")
+    except npm.NpmError as error:
+        raise AzuriteError(str(error)) from None
 
 
-@contextlib.contextmanager
-def _installing() -> Iterator[None]:
-    # `npm ci` begins by deleting node_modules: two at once would pull it from under each other.
-    (HERE / ".local").mkdir(exist_ok=True)
-    with (HERE / ".local" / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def find_node() -> str:
+    """Path of the Node.js that it runs on. Raises `AzuriteError`."""
+    try:
+        return npm.find_node("Azurite")
+    except npm.NpmError as error:
+        raise AzuriteError(str(error)) from None
 
 
 class Azurite:

@@ -111,14 +111,13 @@ async def test_the_page_needs_nobody_else(stack: Stack, path: str) -> None:
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     text = answer.body.decode()
-    assert '<base href="/api/">' in text
     for link in re.findall(r'(?:src|href)="([^"]+)"', text):
-        if link not in ("/api/", "data:,"):
-            asset = await stack.call("GET", link)
+        if link != "data:,":
+            asset = await stack.call("GET", link.removeprefix("/api/"))
             assert asset.status == 200, link
             assert len(asset.body) > 100
             assert asset.headers["Content-Encoding"] == "gzip"
-            plain = await stack.call("GET", link, accept_encoding="identity")
+            plain = await stack.call("GET", link.removeprefix("/api/"), accept_encoding="identity")
             assert plain.body == asset.body
             assert "Content-Encoding" not in plain.headers
     assert (await stack.call("GET", "docs/index.html")).status == 404

@@ -270,7 +270,7 @@ class DocsRoutes:
         headers = {
             # Swagger UI writes styles and images into its own page.
             "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-            f"img-src 'self' data:; connect-src 'self' {self._origin}; base-uri 'self'; form-action 'none'; "
+            f"img-src 'self' data:; connect-src 'self' {self._origin}; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'",
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",

@@ -1,5 +1,5 @@
 window.ui = SwaggerUIBundle({
-  url: "openapi.json",
+  url: document.currentScript.dataset.document,
   dom_id: "#ui",
   deepLinking: true,
   docExpansion: "list",
