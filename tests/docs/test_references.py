@@ -11,7 +11,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, name, prose
 from tests.stack import Stack
 
-LANGUAGES = {"", "sh", "json", "python", "js", "mermaid"}
+LANGUAGES = {"", "sh", "json", "python", "js", "yaml", "mermaid"}
 _SETTING = r"(TNT_[A-Z_]+|AzureWebJobsStorage\w*)"
 TEXTS = {page: page.read_text() for page in PAGES}
 READ = set(re.findall(f'"{_SETTING}"', (ROOT / "tntcore" / "config.py").read_text()))
