@@ -16,7 +16,7 @@ from tests.docs.pages import ROOT
 _READY = "Ctrl-C ends everything."
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What `make run` prints while it goes on running. It is stopped as by Ctrl-C and leaves nothing."""
     folder = tmp_path_factory.mktemp("run")
