@@ -1,0 +1,71 @@
+"""The figures in the pages are the code's."""
+
+from __future__ import annotations
+
+import re
+
+from tests.docs.pages import ROOT
+from tntcore.api import didcomm, http, idempotency, settings, views
+from tntcore.config import Limits
+from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
+from tntcore.jsonio import MAX_DEPTH
+from tntcore.pipeline import calls, outbound
+from tntcore.pipeline.retry import SEND_LADDER, WEBHOOK_LADDER
+from tntcore.storage.repository import COUNT_CAP
+from tntcore.webhooks import MAX_ENTRIES, MAX_MATCH, MAX_TASK_ENTRIES
+
+_MIB, _DAY = 1024 * 1024, 24 * 3600
+
+
+def page(name: str) -> str:
+    """With each run of white space as one space."""
+    return " ".join((ROOT / "docs" / f"{name}.md").read_text().split())
+
+
+def test_limits() -> None:
+    text = page("operating")
+    kept = f"{calls._MAX_ANSWER // 1000} kB are kept"
+    entries = f"{MAX_ENTRIES} entries (`TASK_WEBHOOK`: {MAX_TASK_ENTRIES})"
+    hits = f"{views.DEFAULT_LIMIT} hits a page, at most {views.MAX_LIMIT}"
+    hours = idempotency._DAY // 3_600_000
+    sizes = f"{MAX_PLAINTEXT // _MIB} MiB unpacked, {MAX_WIRE / _MIB} MiB packed"
+    for shown in (
+        f"| a message | {sizes}, nested {MAX_DEPTH} deep, {MAX_RECIPIENTS} recipients |",
+        f"| a request's JSON body | {http.MAX_JSON // _MIB} MiB |",
+        f"| webhook setting | {entries}, {settings._MAX_SEALED // 1000} kB; `match` {MAX_MATCH:,} characters |",
+        f"| a webhook's answer | {calls._TIMEOUT:.0f} s; {len(WEBHOOK_LADDER)} attempts over three days; {kept} |",
+        f"| an outgoing message's answer | {outbound._TIMEOUT:.0f} s; {len(SEND_LADDER)} attempts over two days |",
+        f"| waiting at the door | {didcomm.MAX_IN_HAND // _MIB} MiB in each process, then 503 |",
+        f"| lists | {hits}; totals are counted up to {COUNT_CAP:,} |",
+        f"| `Idempotency-Key` | {idempotency._MAX_KEY} characters, remembered for {hours} hours |",
+    ):
+        assert shown in text
+    assert 3 * _DAY < sum(WEBHOOK_LADDER) < 4 * _DAY
+    assert 1.5 * _DAY < sum(SEND_LADDER) < 2.5 * _DAY
+
+
+def test_when_a_webhook_is_tried_again() -> None:
+    [told] = re.findall(r"tried again after (.+?), each up to a fifth later", page("webhooks"))
+    seconds, minutes, hours = re.fullmatch(r"(\d+) seconds, (.+?) minutes, (.+?) hours", told).groups()  # type: ignore[union-attr]
+    numbers = [
+        int(number) * unit
+        for text, unit in ((seconds, 1), (minutes, 60), (hours, 3600))
+        for number in re.findall(r"\d+", text)
+    ]
+    assert (0, *numbers) == WEBHOOK_LADDER
+
+
+def test_defaults_of_settings() -> None:
+    rows = dict(
+        re.findall(r"^\| `(TNT_[A-Z_]+)` \| (\d+) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    )
+    limits = Limits()
+    shown = {
+        "TNT_KEY_RATE": limits.key,
+        "TNT_ADDRESS_RATE": limits.address,
+        "TNT_SENDER_RATE": limits.sender,
+        "TNT_TENANT_RATE": limits.tenant,
+        "TNT_TENANT_BYTES": limits.stored,
+        "TNT_FORWARDED_HOPS": limits.forwarded_hops,
+    }
+    assert rows.items() >= {name: str(value) for name, value in shown.items()}.items()
