@@ -295,7 +295,7 @@ class Delivery(Record):
 
     Status HELD (its connection is not completed), PENDING, DELIVERED, FAILED (no attempt is made any more) or WITHHELD
     (its webhook is disabled). `answer` is that of the attempt that succeeded, sealed. `replayed_from` attempts were
-    made before it was sent again by hand, at `replayed_at`.
+    made before it was sent again by hand, at `replayed_at`. `to_previous`: to the DID that the other side had before.
     """
 
     KIND: ClassVar[str] = "delivery"
@@ -316,6 +316,7 @@ class Delivery(Record):
     answer: bytes | None = None
     replayed_from: int | None = None
     replayed_at: int | None = None
+    to_previous: bool | None = None
 
 
 @dataclass(kw_only=True, slots=True)

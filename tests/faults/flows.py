@@ -320,6 +320,29 @@ class HungUp(Rotated):
         assert told == ["abandoned"]
 
 
+class RotatedByPartner(Received):
+    """A partner takes a new DID, by RFC 0794: who acknowledges that, at whatever attempt, does so to the old one."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.moved = self.world.moved(self.partner)
+
+    async def act(self) -> None:
+        rotate = {"@id": "rotate", "@type": "https://didcomm.org/did-rotate/1.0/rotate"}
+        await self.partner.send({**rotate, "to_did": self.moved.document.id})
+        await self.world.settle()
+        await self.acme.act(self.partner.connection.contact_uuid, basic("after"))
+        await self.world.settle()
+        for delivery in (await self.acme.get("delivery?kind=didcomm"))["hits"]:
+            if delivery["type"].endswith("/ack"):
+                await self.acme.post(f"delivery/{delivery['uuid']}/replay", {})
+
+    async def check(self) -> None:
+        assert [message["@type"].rpartition("/")[2] for message in self.partner.messages.values()] == ["ack"]
+        assert [message.get("content") for message in self.moved.messages.values()] == ["after"]
+        await self.stored(self.acme, ("IN", "rotate", "RECEIVED"), ("OUT", "ack", "SENT"), ("OUT", "message", "SENT"))
+
+
 class Issued(Between):
     """A credential of a format that passes through, from offer to acknowledgement."""
 
@@ -383,6 +406,7 @@ FLOWS: tuple[type[Flow], ...] = (
     ConnectedV2,
     Asked,
     Rotated,
+    RotatedByPartner,
     HungUp,
     Issued,
     IssuedV2,

@@ -519,17 +519,8 @@ class World:
 
     async def partner(self, client: Client, version: Version = "v1") -> Partner:
         services = self.process.app.services
-        found = Partner(world=self, version=version)
-        host = f"{self.name('partner')}.example"
-        self.sites[host] = found
-        keys = found.keys
-        found.document = peer.resolve(
-            peer.create_2(
-                [("E", keys.x25519.public), ("V", keys.ed25519.public)],
-                didcomm_services(f"https://{host}/inbox", "#key-2"),
-            )
-        )
-        ours = KeyPairs.generate()
+        found = self._agent(version)
+        keys, ours = found.keys, KeyPairs.generate()
         found.ours, found.verkey = pairwise(services, ours), ours.verkey
         tenant, identity = await self._side(client)
         now = services.now()
@@ -547,6 +538,25 @@ class World:
             mine=found.ours,
             theirs=found.document.raw,
             version=version,
+        )
+        return found
+
+    def moved(self, partner: Partner) -> Partner:
+        """The same with another DID and endpoint, of which nobody has been told."""
+        found = self._agent(partner.version)
+        found.ours, found.verkey, found.connection = partner.ours, partner.verkey, partner.connection
+        return found
+
+    def _agent(self, version: Version) -> Partner:
+        found = Partner(world=self, version=version)
+        host = f"{self.name('partner')}.example"
+        self.sites[host] = found
+        keys = found.keys
+        found.document = peer.resolve(
+            peer.create_2(
+                [("E", keys.x25519.public), ("V", keys.ed25519.public)],
+                didcomm_services(f"https://{host}/inbox", "#key-2"),
+            )
         )
         return found
 

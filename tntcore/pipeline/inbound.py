@@ -276,8 +276,10 @@ class Inbound:
             if not last:
                 raise NotYet("a document cannot be had now") from error
             effect = Effect(error=error.code)
-        if effect is not None and effect.error and await self._was_received(tenant, recipient, message):
+        if effect is not None and effect.error and (before := await self._was_received(tenant, recipient, message)):
             self._services.meter.count("inbound.duplicate")
+            if before.message_uuid == uuid:
+                await self._publish_again(tenant, recipient, before)
             return
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         settled = opened.sender and (effect is None or not effect.of_handshake)
@@ -308,14 +310,15 @@ class Inbound:
         if await self._commit(tenant, recipient, receipt):
             await self._publish(tenant, recipient, receipt)
 
-    async def _was_received(self, tenant: Tenant, recipient: Recipient, message: Message) -> bool:
-        """Whether a message that the connection refuses is one by which it came about: who sends that again, not
-        knowing that it arrived, may send it to where it now leads."""
+    async def _was_received(self, tenant: Tenant, recipient: Recipient, message: Message) -> Entry | None:
+        """That a message, which the connection refuses, is one by which it came about, if it is: who sends that again,
+        not knowing that it arrived, may send it to where it now leads."""
         if recipient.connection is None or not message.id:
-            return False
+            return None
         name = entry_id(action_uuid(recipient.connection.uuid, message.thid), "in", message.id)
         before = await tenant.records.get(Entry, name)
-        return before is not None and before.digest == tenant.records.fingerprint(what_it_says(message))
+        same = before is not None and before.digest == tenant.records.fingerprint(what_it_says(message))
+        return before if same else None
 
     async def _effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str, last: bool
@@ -433,6 +436,7 @@ class Inbound:
                     orjson.dumps(reply.message),
                     message_uuid=reply.message_uuid,
                     now=now,
+                    to_previous=effect is not None and effect.to_previous,
                 )
                 for reply in answers
             ]
@@ -510,14 +514,13 @@ class Inbound:
         if effect is not None and effect.connection is not None:
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, recipient.scope)
-        way = {"previous": True} if effect is not None and effect.to_previous else {}
         await asyncio.gather(
             *(
                 self._outbox.relay(relay_item(tenant.uuid, delivery, receipt.stored, receipt.sealed))
                 for delivery in receipt.deliveries
             ),
             *(self._outbox.relay(task_item(tenant.uuid, task)) for task in receipt.tasks),
-            *(self._outbox.outbound({**answer.item(tenant.uuid), **way}) for answer in receipt.answers),
+            *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
         )
         if effect is not None and effect.connection is not None and effect.connection.state in _SETTLED:
             await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)

@@ -52,7 +52,8 @@ def relay_item(principal: str, delivery: Delivery, message: Message, sealed: byt
 
 
 def outbound_item(principal: str, delivery: Delivery, sealed: bytes) -> Item:
-    """What the sender needs: `{p, d, u, a, n, b?}`: delivery, message, action, connection."""
+    """What the sender needs: `{p, d, u, a, n, previous?, b?}`: delivery, message, action, connection; whether it goes to
+    the DID that the other side had before."""
     item: Item = {
         "p": principal,
         "d": delivery.uuid,
@@ -60,6 +61,8 @@ def outbound_item(principal: str, delivery: Delivery, sealed: bytes) -> Item:
         "a": delivery.action_uuid,
         "n": delivery.connection_uuid,
     }
+    if delivery.to_previous:
+        item["previous"] = True
     return _with_body(item, sealed)
 
 

@@ -69,12 +69,14 @@ async def write(
     message_uuid: str,
     now: int,
     held: bool = False,
+    to_previous: bool = False,
 ) -> Outgoing:
     """The rows of a message on a connection; its body, where it is large, is in a blob when this answers.
 
     Args:
         plaintext: complete, with its id and thread.
         held: it waits until the connection is completed.
+        to_previous: it goes to the DID that the other side had before.
     """
     read = Plaintext.read(plaintext)
     sealed = records.seal_body(message_uuid, plaintext)
@@ -105,6 +107,7 @@ async def write(
         contact_uuid=connection.contact_uuid,
         type=read.type,
         next_attempt_at=now,
+        to_previous=to_previous or None,
         created_at=now,
         updated_at=now,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tntcore.pipeline.outbox import Item, Outbox
+from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.tasks import task_item
 from tntcore.records import Delivery
 from tntcore.tenants import Tenant
@@ -16,10 +16,10 @@ async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overd
             attempted only if no attempt is scheduled.
     """
     again: Item = {"again": True, "t": delivery.attempts if overdue else 0}
-    item: Item = {"p": tenant.uuid, "d": delivery.uuid, "u": delivery.message_uuid, **again}
     if delivery.kind == "task":
         await outbox.relay({**task_item(tenant.uuid, delivery), **again})
     elif delivery.kind == "webhook":
-        await outbox.relay({**item, "e": delivery.entry_id})
+        call = {"p": tenant.uuid, "d": delivery.uuid, "e": delivery.entry_id, "u": delivery.message_uuid}
+        await outbox.relay({**call, **again})
     else:
-        await outbox.outbound({**item, "a": delivery.action_uuid, "n": delivery.connection_uuid})
+        await outbox.outbound({**outbound_item(tenant.uuid, delivery, b""), **again})
