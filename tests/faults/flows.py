@@ -189,6 +189,87 @@ class SentAgain(Sent):
         self.partner.answers = [500, 503, 500]
 
 
+class GivenUp(Received):
+    """No process survives the handling of a queue's messages, until the operator has them handled again."""
+
+    queue: ClassVar[str] = "inbound"
+
+    async def act(self) -> None:
+        self.world.given_up.add(self.queue)
+        await self.begin()
+        await self.world.settle()
+        assert not self.contents_arrived
+        assert await self.statuses() == {"FAILED"}
+        self.world.given_up.clear()
+        await self.world.replay()
+        await self.world.settle()
+
+    async def begin(self) -> None:
+        await super().act()
+
+    async def statuses(self) -> set[str]:
+        """What the tenant sees meanwhile."""
+        return {hit["status"] for hit in (await self.acme.get("message"))["hits"]}
+
+    @property
+    def contents_arrived(self) -> list[Any]:
+        return self.acme.contents()
+
+
+class GivenUpLarge(GivenUp):
+    orphans = 1
+    contents: ClassVar = [LARGE, "small"]
+
+
+class GivenUpOnce(Received):
+    """Of two queue messages with the same item, as a repeated put leaves them, one is given up, before or after the
+    other one is handled."""
+
+    orphans = 1
+    contents: ClassVar = [LARGE, "small"]
+    first: ClassVar[bool] = True
+
+    async def act(self) -> None:
+        await super().act()
+        durable = self.world.durable
+        for message in list(durable.queue.values()):
+            if message.queue == "inbound":
+                durable.put("inbound" if self.first else "inbound-poison", message.body, delay=60)
+                if self.first:
+                    self.world.give_up(message)
+        await self.world.settle()
+        await self.world.replay()
+        await self.world.settle()
+
+
+class GivenUpAfterwards(GivenUpOnce):
+    first = False
+
+
+class GivenUpRelay(GivenUp):
+    queue = "relay"
+    contents: ClassVar = ["one", LARGE]
+    orphans = 1
+
+    async def statuses(self) -> set[str]:
+        return {hit["status"] for hit in (await self.acme.get("delivery"))["hits"]}
+
+
+class GivenUpOutbound(Sent, GivenUp):
+    queue = "outbound"
+    contents: ClassVar = ["one", LARGE]
+
+    async def act(self) -> None:
+        await GivenUp.act(self)
+
+    async def begin(self) -> None:
+        await Sent.act(self)
+
+    @property
+    def contents_arrived(self) -> list[Any]:
+        return list(self.partner.messages)
+
+
 class Between(Flow):
     """From one tenant to another."""
 
@@ -400,6 +481,12 @@ FLOWS: tuple[type[Flow], ...] = (
     SentV2,
     SentLarge,
     SentAgain,
+    GivenUp,
+    GivenUpLarge,
+    GivenUpOnce,
+    GivenUpAfterwards,
+    GivenUpRelay,
+    GivenUpOutbound,
     Between,
     Connected,
     ConnectedOld,

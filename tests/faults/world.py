@@ -317,6 +317,7 @@ class World:
     Attributes:
         trace: names of the calls since `rewind`, in the order of their effects.
         choose: which of the visible queue messages is given out next.
+        given_up: queues whose messages come to their poison queues, as the host puts those which no process survives.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -329,6 +330,7 @@ class World:
         self.trace: list[str] = []
         self.plan: Callable[[str, bool], Kind | None] = lambda name, writes: None
         self.choose: Callable[[list[Waiting]], Waiting] = lambda visible: visible[0]
+        self.given_up: set[str] = set()
         self.deaths = 0
         self._names = itertools.count()
         self._kept: Durable | None = None
@@ -353,6 +355,7 @@ class World:
         for site in self.sites.values():
             site.clear()
         self.deaths = 0
+        self.given_up.clear()
         # The same run each time, but with other identifiers than those that were kept.
         self.random.seed(1)
         self.trace.clear()
@@ -391,7 +394,7 @@ class World:
         path, _, query = path.partition("?")
         pairs = dict(pair.split("=", 1) for pair in query.split("&")) if query else {}
         request = Request(method, path, pairs, dict(headers), body)
-        operator = path.startswith("principal")
+        operator = path.startswith(("principal", "poison"))
         try:
             return await process.app.http(request, ["operator"] if operator else ["public", "tenant"])
         except BaseException:
@@ -439,6 +442,9 @@ class World:
 
     async def give_out(self, message: Waiting) -> None:
         process, durable = self.process, self.durable
+        if message.queue in self.given_up:
+            self.give_up(message)
+            return
         leased = durable.queue[message.id] = given_out(message, durable.now + LEASE)
         try:
             await self._handle(process, leased)
@@ -473,12 +479,25 @@ class World:
         if message.id not in self.durable.queue:
             return
         if message.count >= MAX_DEQUEUE and not message.queue.endswith("-poison"):
-            del self.durable.queue[message.id]
-            self.durable.put(f"{message.queue}-poison", message.body)
+            self.give_up(message)
         else:
             self.durable.queue[message.id] = Waiting(
                 message.id, message.queue, message.body, self.durable.now + AGAIN, message.count
             )
+
+    def give_up(self, message: Waiting) -> None:
+        del self.durable.queue[message.id]
+        self.durable.put(f"{message.queue}-poison", message.body)
+
+    async def replay(self) -> None:
+        """The operator has all handled again that was given up."""
+        while True:
+            answer = await self.call("POST", "poison/replay", {}, {})
+            assert answer.status == 200, answer.body
+            done = orjson.loads(answer.body)
+            assert done["senseless"] == 0
+            if not done["more"]:
+                return
 
     async def sweep(self) -> None:
         process = self.process
@@ -520,7 +539,7 @@ class World:
     async def partner(self, client: Client, version: Version = "v1") -> Partner:
         services = self.process.app.services
         found = self._agent(version)
-        keys, ours = found.keys, KeyPairs.generate()
+        ours = KeyPairs.generate()
         found.ours, found.verkey = pairwise(services, ours), ours.verkey
         tenant, identity = await self._side(client)
         now = services.now()

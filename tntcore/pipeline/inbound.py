@@ -34,6 +34,7 @@ from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline import given_up
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import Outbox, attached_item, delivery_uuid, relay_item
@@ -174,7 +175,7 @@ class Inbound:
                 self._services.tenants.forget_recipient(tenant, item["u"])
         else:
             raise TimeoutError("the connection changes too fast")
-        if "e" not in item:
+        if "e" not in item and "r" not in item:
             await self._storage.envelopes.delete(item["id"])
 
     async def _handle(self, tenant: Tenant, item: Item, *, last: bool) -> None:
@@ -255,7 +256,9 @@ class Inbound:
         unit.create(message.key, message.values())
         try:
             await records.commit(unit)
-        except Exists:
+        except Exists as exists:
+            if exists.row == message.key and await given_up.take_back(records, uuid):
+                raise Changed(exists.row) from None
             self._services.meter.count("inbound.duplicate")
             before = await records.get(Entry, entry.uuid)
             if before is not None and before.message_uuid != uuid and not message.body:
@@ -478,6 +481,8 @@ class Inbound:
                     opens = False
                     continue
                 if exists.row == stored.key:
+                    if await given_up.take_back(records, stored.uuid):
+                        continue
                     # This very item was stored before, when its sender was not yet, or no longer, vouched for.
                     return False
                 if exists.row != dedup.key:

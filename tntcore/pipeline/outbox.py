@@ -52,8 +52,8 @@ def relay_item(principal: str, delivery: Delivery, message: Message, sealed: byt
 
 
 def outbound_item(principal: str, delivery: Delivery, sealed: bytes) -> Item:
-    """What the sender needs: `{p, d, u, a, n, previous?, b?}`: delivery, message, action, connection; whether it goes to
-    the DID that the other side had before."""
+    """What the sender needs: `{p, d, u, a, n, previous?, b?}`: delivery, message, action, connection, and whether it
+    goes to the DID that the other side had before."""
     item: Item = {
         "p": principal,
         "d": delivery.uuid,

@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
+from tntcore.pipeline import given_up
 from tntcore.pipeline.outbound import write_outcome
 from tntcore.pipeline.outbox import Item, without_body
-from tntcore.records import Action, Delivery, Entry, Message, entry_id
+from tntcore.records import Action, Delivery, Message
 from tntcore.services import Services
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
 from tntcore.tenants import Tenant
@@ -26,7 +27,7 @@ from tntcore.tenants import Tenant
 log = logging.getLogger(__name__)
 
 QUEUES = (INBOUND, OUTBOUND, RELAY)
-FAILED = "handling-failed"
+FAILED = given_up.ERROR
 _MAX_COLUMN = 64 * 1024  # bytes: a queue message has no more
 
 
@@ -132,72 +133,45 @@ class Poison:
         if tenant is None:
             return
         now = self._services.now()
-        unit = Unit()
         if queue == INBOUND:
-            raw = item["e"].encode() if "e" in item else await self._services.storage.envelopes.get(item["id"]) or b""
-            message = Message(
-                uuid=item["id"],
-                status="FAILED",
-                direction="IN",
-                error=FAILED,
-                body=await tenant.records.put_body(item["id"], tenant.records.seal_body(item["id"], raw)),
-                created_at=now,
-                updated_at=now,
-            )
-            entry = _entry(item)
-            unit.create(entry.key, entry.values())
-            unit.create(message.key, message.values())
-        else:
-            delivery = await tenant.records.get(Delivery, item["d"])
-            if delivery is None or delivery.status != "PENDING":
-                # Its neighbours in the list were the trouble: this one has come to its end.
+            if not await given_up.show(tenant.records, item, now):
                 self._services.meter.count(f"poison.{queue}.known")
-                return
-            unit.merge(delivery.key, {"status": "FAILED", "error": FAILED, "updatedAt": now}, delivery.etag)
-            if queue == OUTBOUND:
-                write_outcome(unit, item, "FAILED", now)
+            return
+        delivery = await tenant.records.get(Delivery, item["d"])
+        if delivery is None or delivery.status != "PENDING":
+            # Its neighbours in the list were the trouble: this one has come to its end.
+            self._services.meter.count(f"poison.{queue}.known")
+            return
+        unit = Unit()
+        unit.merge(delivery.key, {"status": "FAILED", "error": FAILED, "updatedAt": now}, delivery.etag)
+        if queue == OUTBOUND:
+            write_outcome(unit, item, "FAILED", now)
         try:
             await tenant.records.commit(unit)
-        except (Exists, Changed):
+        except Changed:
             self._services.meter.count(f"poison.{queue}.known")
 
     async def _revive(self, queue: str, tenant: Tenant, item: Item) -> bool:
         """Takes back what `_show` wrote. Whether there is anything left to do."""
         records, now = tenant.records, self._services.now()
-        unit = Unit()
-        message = None
         if queue == INBOUND:
-            message = await records.get(Message, item["id"])
-            if message is None:
-                # Not shown, or taken back already; unless the tenant erased it.
-                return await records.get(Entry, _entry(item).uuid) is None
-            if (message.status, message.error) != ("FAILED", FAILED):
-                return False
-            unit.delete(_entry(item).key)
-            unit.delete(message.key, message.etag)
-        else:
-            delivery = await records.get(Delivery, item["d"])
-            if delivery is None or (delivery.status, delivery.error) not in (("FAILED", FAILED), ("PENDING", "")):
-                return False
-            if delivery.status == "PENDING":
-                return True
-            unit.merge(
-                delivery.key, {"status": "PENDING", "error": "", "nextAttemptAt": now, "updatedAt": now}, delivery.etag
-            )
-            if queue == OUTBOUND:
-                unit.merge(Message.row_key(item["u"]), {"status": "SENDING", "updatedAt": now})
-                if item["a"]:
-                    unit.upsert(Action.row_key(item["a"]), {"typeStatus": "SENDING", "updatedAt": now})
+            return not await given_up.was_erased(records, item["id"]) and await given_up.take_back(records, item["id"])
+        delivery = await records.get(Delivery, item["d"])
+        if delivery is None or (delivery.status, delivery.error) not in (("FAILED", FAILED), ("PENDING", "")):
+            return False
+        if delivery.status == "PENDING":
+            return True
+        unit = Unit()
+        unit.merge(
+            delivery.key, {"status": "PENDING", "error": "", "nextAttemptAt": now, "updatedAt": now}, delivery.etag
+        )
+        if queue == OUTBOUND:
+            unit.merge(Message.row_key(item["u"]), {"status": "SENDING", "updatedAt": now})
+            if item["a"]:
+                unit.upsert(Action.row_key(item["a"]), {"typeStatus": "SENDING", "updatedAt": now})
         try:
             await records.commit(unit)
         except Changed:
             # Another replay has just done it, or the tenant has erased the message.
             self._services.meter.count(f"poison.{queue}.known")
-        else:
-            if message is not None and not message.body:
-                await records.delete_body(message.uuid)
         return True
-
-
-def _entry(item: Item) -> Entry:
-    return Entry(uuid=entry_id("failed", "in", item["id"]), message_uuid=item["id"])

@@ -1,0 +1,71 @@
+"""Inbound items that were given up, as their tenant sees them: a message, FAILED, until the item is handled after all.
+
+An item may be on its way in more than one queue message, so that one of them is given up although another one is, or
+was, handled: what comes of the handling then takes the place of what was shown, and is never replaced by it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tntcore.records import Entry, Message, entry_id
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.repository import MAX_INLINE, Repository
+
+ERROR = "handling-failed"
+
+
+async def show(records: Repository, item: dict[str, Any], now: int) -> bool:
+    """Has the tenant see the item as FAILED; False if it is known already, however it ended.
+
+    The envelope goes with it where it fits in the row. The message's blob is left alone: it may be that of the message
+    which the item has become.
+    """
+    raw = item["e"].encode() if "e" in item else b""
+    sealed = records.seal_body(item["id"], raw) if raw else b""
+    message = Message(
+        uuid=item["id"],
+        status="FAILED",
+        direction="IN",
+        error=ERROR,
+        body=sealed if len(sealed) <= MAX_INLINE else b"",
+        created_at=now,
+        updated_at=now,
+    )
+    entry = _entry(item["id"])
+    unit = Unit()
+    unit.create(entry.key, entry.values())
+    unit.create(message.key, message.values())
+    try:
+        await records.commit(unit)
+    except Exists:
+        return False
+    return True
+
+
+async def take_back(records: Repository, uuid: str) -> bool:
+    """Undoes `show` for the item of this uuid. False if there is a message that something else has become of."""
+    message = await records.get(Message, uuid)
+    if message is None:
+        return True
+    if (message.status, message.error) != ("FAILED", ERROR):
+        return False
+    unit = Unit()
+    unit.delete(_entry(uuid).key)
+    unit.delete(message.key, message.etag)
+    try:
+        await records.commit(unit)
+    except Changed:
+        # Somebody else has just done it, or the tenant has erased the message.
+        return await take_back(records, uuid)
+    return True
+
+
+async def was_erased(records: Repository, uuid: str) -> bool:
+    """Whether the tenant saw the item as FAILED, and erased it."""
+    shown = await records.get(Entry, _entry(uuid).uuid) is not None
+    return shown and await records.get(Message, uuid) is None
+
+
+def _entry(uuid: str) -> Entry:
+    return Entry(uuid=entry_id("failed", "in", uuid), message_uuid=uuid)
