@@ -19,7 +19,7 @@ from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.compose import prefill_v1, to_v2
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
-from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.outbox import Outbox, delivery_uuid
 from tntcore.pipeline.outgoing import random_uuid, write
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.records import Action, Connection, Delivery, Entry
@@ -163,9 +163,7 @@ class Actions:
                         "message-id-used",
                         "A message with this @id was sent on this thread before; use another @id.",
                     ) from None
-                for delivery in await records.many(Delivery, before.deliveries):
-                    if delivery.status == "PENDING":
-                        await self._queued(redeliver(self._outbox, tenant, delivery))
+                await self.see_to(tenant, before.message_uuid)
                 return Sent(action, before.message_uuid, plaintext)
             except Changed as changed:
                 if outcome is not None and changed.row in outcome.rows:
@@ -180,6 +178,12 @@ class Actions:
                 await self._queued(self._outbox.outbound(outgoing.item(tenant.uuid)))
             return Sent(action, message_uuid, plaintext)
         raise Problem(503, "busy", "The connection changes too fast. Try again.", retry_after=1)
+
+    async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
+        """Has a message that was sent, should its queue message have been lost, go on its way."""
+        delivery = await tenant.records.get(Delivery, delivery_uuid(message_uuid, "didcomm"))
+        if delivery is not None and delivery.status == "PENDING":
+            await self._queued(redeliver(self._outbox, tenant, delivery))
 
     async def _queued(self, put: Awaitable[None]) -> None:
         """Waits for the put of a queue message, and does without: the delivery's row, which is written, is what counts,

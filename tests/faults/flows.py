@@ -424,50 +424,6 @@ class RotatedByPartner(Received):
         await self.stored(self.acme, ("IN", "rotate", "RECEIVED"), ("OUT", "ack", "SENT"), ("OUT", "message", "SENT"))
 
 
-class Issued(Between):
-    """A credential of a format that passes through, from offer to acknowledgement."""
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        automatic = {"autoRequest": True, "autoIssue": True, "autoStore": True}
-        for client in self.clients:
-            await client.post("settings/PRINCIPAL_SETTINGS", {"setting": automatic})
-
-    async def act(self) -> None:
-        offer = {"command": "offer", "to": self.contact, "format": "plain", "data": {"attachment": {"grade": "A"}}}
-        await self.acme.post("credential", offer)
-        await self.world.settle()
-        await self.accept(self.bolt, "offer-received", {"data": {"attachment": {"wish": 1}}})
-        await self.accept(self.acme, "request-received", {"data": {"attachment": {"diploma": True}}})
-        await self.accept(self.bolt, "credential-received", {})
-
-    async def accept(self, client: Client, state: str, body: Any) -> None:
-        """The client's word on an exchange, if it has not been given."""
-        await self.world.settle()
-        for exchange in (await client.get("exchange"))["hits"]:
-            if exchange["state"] == state:
-                answer = await client.call("POST", f"exchange/{exchange['uuid']}/accept", body)
-                # A word that was given, but whose answer was lost, is out of turn the second time.
-                assert answer.status in (200, 409), answer.body
-        await self.world.settle()
-
-    async def check(self) -> None:
-        for client, status in ((self.acme, "ISSUED"), (self.bolt, "HELD")):
-            [exchange] = (await client.get("exchange"))["hits"]
-            assert exchange["state"] == "done"
-            [credential] = (await client.get("credential"))["hits"]
-            assert credential["status"] == status
-            for message in (await client.get("message"))["hits"]:
-                assert message["status"] in ("SENT", "RECEIVED")
-            assert len((await client.get("message"))["hits"]) == 4
-            ended = [event for event in client.tasks.events.values() if event["type"] == "credential"]
-            assert len(ended) <= 1
-
-
-class IssuedV2(Issued):
-    version = "v2"
-
-
 FLOWS: tuple[type[Flow], ...] = (
     Received,
     ReceivedV2,
@@ -495,6 +451,4 @@ FLOWS: tuple[type[Flow], ...] = (
     Rotated,
     RotatedByPartner,
     HungUp,
-    Issued,
-    IssuedV2,
 )

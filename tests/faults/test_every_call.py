@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.exchanges import EXCHANGES, LONG
 from tests.faults.flows import FLOWS, Flow
 from tests.faults.world import Kind, World, run
 
+KINDS: tuple[Kind, ...] = ("kill", "fail", "lost", "twice")
+CASES = [*itertools.product((*FLOWS, *EXCHANGES[:1]), KINDS), *itertools.product((*EXCHANGES[1:], *LONG), KINDS[:1])]
 
-@pytest.mark.parametrize("kind", ["kill", "fail", "lost", "twice"])
-@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.__name__)
+
+@pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Kind, tmp_path: Path) -> None:
     async def work() -> None:
         world = World(tmp_path)

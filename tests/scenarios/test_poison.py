@@ -177,10 +177,11 @@ async def test_what_makes_no_sense_stays_until_it_is_discarded(stack: Stack) -> 
     assert_problem(await operate(stack, "DELETE", "poison/relay/senseless"), 404, "poison-unknown")
 
 
-async def test_a_drain(stack: Stack) -> None:
-    given = orjson.dumps({"drain": {"p": "00000000-0000-0000-0000-000000000000", "n": "x"}})
-    await stack.app.poison.handle("outbound", "a-drain", given)
-    answer = await operate(stack, "POST", "poison/replay", {"queue": "outbound", "id": "a-drain"})
+@pytest.mark.parametrize(("queue", "name"), [("outbound", "drain"), ("relay", "replay")])
+async def test_what_has_no_items(stack: Stack, queue: str, name: str) -> None:
+    given = orjson.dumps({name: {"p": "00000000-0000-0000-0000-000000000000", "n": "x", "r": "x", "at": "x"}})
+    await stack.app.poison.handle(queue, f"a-{name}", given)
+    answer = await operate(stack, "POST", "poison/replay", {"queue": queue, "id": f"a-{name}"})
     assert answer.json()["replayed"] == 1
 
 

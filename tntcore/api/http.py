@@ -86,10 +86,12 @@ class Chance:
     earlier try made, whose answer nobody got, is found and not made again.
 
     Args:
-        seed: of the key. at: milliseconds since 1970, of the first try.
+        seed: of the key. at: milliseconds since 1970, of the first try. again: this is not the first one.
     """
 
-    def __init__(self, seed: bytes, at: int) -> None:
+    def __init__(self, seed: bytes, at: int, *, again: bool) -> None:
+        self.at = at
+        self.again = again
         self._seed = seed
         self._taken = 0
         self.uuid7 = UuidFactory(lambda: at, self.random)

@@ -36,7 +36,7 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
     stored = await call.services.storage.records.get(tenant.uuid, row)
     unit = Unit()
-    seed, begun = call.services.random(16), now
+    seed, begun, again = call.services.random(16), now, False
     if stored is not None:
         before = stored.values
         finished = before.get("finished", False)
@@ -49,7 +49,7 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
             saved = orjson.loads(records.open(sealed, row))
             return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
         if not finished and before["digest"] == digest and "seed" in before:
-            seed, begun = before["seed"], before["begun"]
+            seed, begun, again = before["seed"], before["begun"], True
     values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "seed": seed}
     values["begun"] = begun
     if stored is None:
@@ -62,7 +62,7 @@ async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
         raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2) from None
     release = Unit()
     try:
-        response = await handler(replace(call, chance=Chance(seed, begun)))
+        response = await handler(replace(call, chance=Chance(seed, begun, again=again)))
     except Problem:
         # Nothing was done, and the caller is told why.
         release.delete(row)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -52,7 +51,7 @@ class Given:
     @property
     def replayable(self) -> bool:
         """Whether it makes any sense to its queue."""
-        return bool(self.items) or (self.queue == OUTBOUND and _drain(self.body) is not None)
+        return bool(self.items) or _is_part(self.queue, self.body)
 
     @staticmethod
     def read(row: Row) -> Given:
@@ -67,12 +66,13 @@ def _items(body: bytes) -> list[Item]:
         return []
 
 
-def _drain(body: bytes) -> dict[str, Any] | None:
+def _is_part(queue: str, body: bytes) -> bool:
+    """Whether it is a drain, or a part of a replay: it has no items, and doing it again does nothing twice."""
+    name = {OUTBOUND: "drain", RELAY: "replay"}.get(queue)
     try:
-        drain = orjson.loads(body)["drain"]
+        return isinstance(orjson.loads(body)[name], dict)
     except (ValueError, TypeError, KeyError):
-        return None
-    return drain if isinstance(drain, dict) else None
+        return False
 
 
 class Poison:
@@ -108,8 +108,7 @@ class Poison:
         if not given.replayable:
             return False
         queue = self._services.storage.queues[given.queue]
-        drain = _drain(given.body)
-        if drain is not None:
+        if _is_part(given.queue, given.body):
             await queue.put(given.body)
         for item in given.items:
             tenant = await self._services.tenants.get(item["p"])
