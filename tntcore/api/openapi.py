@@ -27,6 +27,7 @@ Lists are pages; the parameter `next` asks for the one behind. Errors are proble
 
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
+    "keeps": ("503 storage-unavailable",),
     "tenant": ("401 key-missing", "401 key-unknown"),
     "argument": ("404 no-such-path",),
     "page": ("400 limit-invalid",),
@@ -108,6 +109,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     parameters += [{"name": name, "in": "query", "description": about, "schema": of} for name, about, of in query]
     errors = [*_ERRORS["any"], *route.errors]
     for kind, applies in {
+        "keeps": 503 not in route.answers,
         "tenant": route.access == "tenant",
         "argument": arguments,
         "page": paged,

@@ -10,6 +10,7 @@ from tntcore.api.idempotency import once
 from tntcore.errors import Problem
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists
+from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Router:
     def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
         self._services = services
         self._new_trace_id = new_trace_id
+        self._outage = Outage()
         self._routes: dict[int, list[tuple[list[str], Route]]] = {}
         for route in routes:
             segments = route.path.split("/")
@@ -49,8 +51,12 @@ class Router:
                 Problem(409, "changed-meanwhile", "It was changed meanwhile. Read it and try again."),
                 self._new_trace_id(),
             )
-        except Exception:
+        except Exception as error:
             trace_id = self._new_trace_id()
+            if is_away(error):
+                self._services.meter.count("api.storage-unavailable")
+                self._outage.saw(error)
+                return problem(_away(), trace_id)
             log.exception("a request failed, trace %s: %s %s", trace_id, request.method, request.path)
             return problem(Problem(500, "internal", "Something went wrong here. Try again later."), trace_id)
 
@@ -94,6 +100,11 @@ class Router:
         if tenant is None:
             raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
         return tenant
+
+
+def _away() -> Problem:
+    detail = f"What this service keeps things in does not answer now. Send the same again in {AGAIN} s."
+    return Problem(503, "storage-unavailable", detail, retry_after=AGAIN)
 
 
 def _match(segments: Sequence[str], path: Sequence[str]) -> dict[str, str] | None:
