@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from devtools.azurite import Azurite
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
+from tests.contract.described import WRONG_CALLS
 from tests.log_watch import WATCH, install
 from tests.stack import Client, Stack
 from tntcore.cloud import Cloud
@@ -25,6 +26,14 @@ def nothing_secret_is_logged() -> Iterator[None]:
     """Looked at when all tests are over."""
     yield
     assert WATCH.found() == [], "something secret was logged at these places"
+
+
+@pytest.fixture(autouse=True)
+def webhooks_are_described() -> Iterator[None]:
+    """Every call that came while the test ran; what a test before began may still come."""
+    WRONG_CALLS.clear()
+    yield
+    assert WRONG_CALLS == [], "webhooks were called with what the API's description does not have"
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import function_app
 from devtools.host.host import Host
 from devtools.host.settings import read_json
 from devtools.ports import free_ports
-from tests.contract.described import Described
+from tests.contract.described import Described, note_webhook
 from tntcore.app import App
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
@@ -62,6 +62,7 @@ class Receiver:
     async def start(self) -> None:
         async def handle(request: web.BaseRequest) -> web.Response:
             hook = Hook(request.method, request.path, dict(request.headers), await request.read())
+            note_webhook(hook.headers, hook.body)
             async with self._changed:
                 self.got.append(hook)
                 self._changed.notify_all()

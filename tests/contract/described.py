@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -67,11 +68,15 @@ class Described:
         finally:
             self._checks_requests = True
 
-    def check_webhook(self, name: str, body: bytes) -> None:
-        """What a webhook was called with."""
-        if name == "TASK_WEBHOOK":
-            kind = orjson.loads(body)["type"]
+    def check_webhook(self, body: bytes) -> None:
+        """What a tenant's own system was called with."""
+        called = orjson.loads(body)
+        if "message" not in called:
+            kind = called["type"]
             name = f"TASK_WEBHOOK {'credential' if kind == 'presentation' else kind}"
+        else:
+            name = "externalSigningUrl" if "algorithm" in called else "DIDCOMM_WEBHOOK"
+        assert name in self._closed["webhooks"], f"{name} is not described: {body[:300]!r}"
         media = self._closed["webhooks"][name]["post"]["requestBody"]["content"]["application/json"]
         self._validate(media["schema"], body, name)
 
@@ -102,6 +107,25 @@ class Described:
             validator = self._validators[id(schema)] = Draft202012Validator(whole)
         errors = [f"{error.json_path}: {error.message[:500]}" for error in validator.iter_errors(orjson.loads(body))]
         assert not errors, f"{where}: {errors}"
+
+
+WRONG_CALLS: list[str] = []
+"""What tenants' systems were called with and is not described, since the test began."""
+
+
+def note_webhook(headers: Mapping[str, str], body: bytes) -> None:
+    """A request that anybody's system got, which may be a call of a webhook: there is no telling the service so."""
+    if "webhook-id" not in {name.lower() for name in headers}:
+        return
+    try:
+        _webhooks().check_webhook(body)
+    except AssertionError as error:
+        WRONG_CALLS.append(str(error))
+
+
+@cache
+def _webhooks() -> Described:
+    return Described([], "https://tnt.example")
 
 
 def closed(value: Any) -> Any:

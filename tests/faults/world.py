@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
+from tests.contract.described import note_webhook
 from tests.faults.memory import Durable, MemoryStorage, Waiting, given_out
 from tntcore.api.http import KEY_HEADER, Request, Response
 from tntcore.app import App
@@ -218,6 +219,7 @@ class Hooks(Site):
     def take(self, headers: Mapping[str, str], body: bytes) -> int:
         status = super().take(headers, body)
         if status < 300:
+            note_webhook(headers, body)
             name, event = headers["webhook-id"], orjson.loads(body)
             if self.events.setdefault(name, event) != event:
                 self.changed.append(name)

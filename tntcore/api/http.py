@@ -73,12 +73,17 @@ def problem(error: Problem, trace_id: str) -> Response:
         headers["allow"] = error.allow
     body = {
         "type": error.type,
-        "title": error.code.replace("-", " "),
+        "title": title_of(error.code),
         "status": error.status,
         "detail": error.detail,
         "traceId": trace_id,
     }
     return Response(error.status, orjson.dumps(body), PROBLEM_JSON, headers)
+
+
+def title_of(code: str) -> str:
+    """A problem's title: its code, in words."""
+    return code.replace("-", " ")
 
 
 class Chance:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tntcore.api import webhook_types
-from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route
+from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route, title_of
 from tntcore.api.json_schema import Schema, example_of, schema_of
 from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
 from tntcore.errors import PROBLEM_BASE, Problem
@@ -59,10 +59,42 @@ _SECURITY: Mapping[str, Schema] = {
     "tenant": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "A subscription key."},
     "operator": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The host's admin key."},
 }
-_ARGUMENTS: Mapping[str, Schema] = {
-    "id": {"type": "string", "description": "A uuid or a DID."},
-    "key": {"type": "string", "enum": ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK", "PRINCIPAL_SETTINGS"]},
+_ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
+    "id": ("A uuid or a DID.", {"type": "string"}),
+    "key": ("Which setting.", {"type": "string", "enum": ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK", "PRINCIPAL_SETTINGS"]}),
+    "entry": ("The id of an entry of the setting, or `externalSigningUrl`.", {"type": "string"}),
+    "queue": ("Which queue gave it up.", {"type": "string", "enum": ["inbound", "outbound", "relay"]}),
+    "number": ("Which of the identity's status lists, from 0.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "digest": ("SHA-256 of the resource, in hexadecimal.", {"type": "string"}),
+    "time": ("Seconds since 1970.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "file": ("Its name.", {"type": "string"}),
 }
+_TAGS: Mapping[str, str] = {
+    "action": "Threads of messages with one contact: send here",
+    "message": "What was sent and received",
+    "asset": "The same, as older clients ask for it",
+    "asset-data": "Values found in the attachments of messages",
+    "contact": "Partners",
+    "invitation": "How a partner is reached",
+    "connection": "What joins one of your identities to a contact",
+    "identity": "Your DIDs",
+    "settings": "Your webhooks and preferences",
+    "delivery": "Calls of webhooks and outgoing messages: every attempt, and doing it again",
+    "credential": "Offered, requested, issued and held",
+    "proof-request": "Asking for proof",
+    "presentation": "Giving proof, and checking it",
+    "exchange": "The runs of the credential protocols, and what waits for your word",
+    "schema": "Of AnonCreds",
+    "credential-definition": "Of AnonCreds",
+    "api-token": "Your subscription keys",
+    "didcomm": "For agents: where packed messages are delivered",
+    "health": "Liveness",
+    "openapi.json": "This description",
+    "docs": "This page",
+    "principal": "For the operator: tenants",
+    "poison": "For the operator: what the queues gave up",
+}
+"""In the order in which they are shown. What is not here would not be described."""
 
 
 def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
@@ -80,6 +112,7 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
         "openapi": "3.1.1",
         "info": {"title": "tntcore", "version": "0.1.0", "description": _ABOUT, "license": _LICENSE},
         "servers": [{"url": f"{public_url}/api"}],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "webhooks": called,
         "components": {
@@ -99,8 +132,9 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     arguments = re.findall(r"\{(\w+)\}", route.path)
     paged = any(get_origin(answer) is Page for answer in route.answers.values())
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _ARGUMENTS.get(name, {"type": "string"})}
+        {"name": name, "in": "path", "required": True, "description": about, "schema": of}
         for name in arguments
+        for about, of in (_ARGUMENTS.get(name) or _uuid_of(route),)
     ]
     query = [(name, about, {"type": "string"}) for name, about in route.query.items()]
     if paged:
@@ -141,12 +175,17 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         shown = {} if answer is None else {"content": _content(answer, named)}
         operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
     for refused, codes in _by_status(errors).items():
-        operation["responses"][refused] = _refusal(codes)
+        operation["responses"][refused] = _refusal(refused, codes)
     if route.access != "public":
         operation["security"] = [{route.access: []}]
     if route.access == "operator":
         operation["responses"]["401"] = {"description": "The host's admin key is missing or wrong."}
     return operation
+
+
+def _uuid_of(route: Route) -> tuple[str, Schema]:
+    noun = re.findall(r"([\w-]+)/\{uuid\}", route.path)[0]
+    return f"The uuid of the {noun}.", {"type": "string", "format": "uuid"}
 
 
 _STATUS = {200: "Done.", 201: "Made.", 202: "Taken.", 204: "Done.", 503: "Not well."}
@@ -188,10 +227,20 @@ def _by_status(errors: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _refusal(codes: Sequence[str]) -> dict[str, Any]:
+def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
     status_of = {"type": {"enum": [PROBLEM_BASE + code for code in codes]}}
     schema = {"$ref": "#/components/schemas/Problem", "properties": status_of}
-    return {"description": ", ".join(f"`{code}`" for code in codes), "content": {PROBLEM_JSON: {"schema": schema}}}
+    example = {
+        "type": PROBLEM_BASE + codes[0],
+        "title": title_of(codes[0]),
+        "status": int(status),
+        "detail": "A sentence that says what to change.",
+        "traceId": "00000000000000000000000000000000",
+    }
+    return {
+        "description": ", ".join(f"`{code}`" for code in codes),
+        "content": {PROBLEM_JSON: {"schema": schema, "example": example}},
+    }
 
 
 def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:

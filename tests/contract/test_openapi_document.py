@@ -1,0 +1,27 @@
+"""The description of the API is OpenAPI 3.1, as a validator has it that had no part in making it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
+from tests.stack import Stack
+
+
+def written(stack: Stack) -> Any:
+    return orjson.loads(orjson.dumps(stack.described.document))
+
+
+def test_the_document_is_openapi(stack: Stack) -> None:
+    OpenAPIV31SpecValidator(written(stack)).validate()
+
+
+def test_what_is_not_is_noticed(stack: Stack) -> None:
+    document = written(stack)
+    document["paths"]["/action/{uuid}"]["get"]["parameters"] = []
+    with pytest.raises(OpenAPIValidationError, match="uuid"):
+        OpenAPIV31SpecValidator(document).validate()
