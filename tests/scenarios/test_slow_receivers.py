@@ -158,11 +158,16 @@ async def test_a_call_whose_process_ended_is_made_again(
     assert await status(foreign) == [("PENDING", 0)]
     silent.go_on.set()
     other = App.open(Config.read(stack.environment))
+
+    async def over() -> bool:
+        return await status(foreign) == [("DELIVERED", 1)]
+
     try:
         await other.relay.handle(body(again), 1)
+        # Where the machine is busy, this one may be let go, too, and end by itself.
+        await stack.eventually(over)
     finally:
         await other.close()
-    assert await status(foreign) == [("DELIVERED", 1)]
     assert silent.got == [again["d"]] * 2
 
 
