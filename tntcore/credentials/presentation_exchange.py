@@ -7,6 +7,7 @@ Decisions where the specifications leave one:
   who signed, does not pass `holder-binding`: nothing shows that it was given to who shows it.
 - `challenge` is a UUID, made here for every request: ACA-Py reads no other, and one that the prover proposes would let
   it show the same presentation again.
+- A proposal is a whole definition: Credo reads none without an `id`, which RFC 0510 leaves out.
 - `domain`: a presentation for another domain than was asked for fails, as does one for a domain where none was asked
   for. One that names none passes if its challenge is right: RFC 0510 leaves both out to the wallet's discretion, ACA-Py
   leaves the domain out, and the challenge already belongs to this request of this verifier alone. A domain adds
@@ -142,7 +143,7 @@ class PresentationExchange:
         definition = content.get("presentation_definition", content)
         await self._own(definition)
         proposed = {name: definition[name] for name in ("input_descriptors", *_DEFINED) if name in definition}
-        return Draft(proposed, DEFINITION)
+        return Draft({"id": definition.get("id") or self._new_uuid(), **proposed}, DEFINITION)
 
     async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
         options: Any = {}

@@ -34,6 +34,7 @@ class Credo:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self.ledger = folder / "ledger.json"  # as file_ledger.py has it
         self.since = 0  # what its log had when the test began
         self._process: Process | None = None
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -47,7 +48,7 @@ class Credo:
         self.endpoint = f"http://127.0.0.1:{port}"
         files = orjson.loads((CONTEXTS / "index.json").read_bytes())
         contexts = {name: orjson.loads((CONTEXTS / file).read_bytes()) for name, file in files.items()}
-        options = {"label": self.name, "port": port, "contexts": contexts}
+        options = {"label": self.name, "port": port, "contexts": contexts, "ledger": str(self.ledger)}
         libraries = {
             "LIB_ASKAR_PATH": str(folder / "lib" / "aries_askar"),
             "LIB_ANONCREDS_PATH": str(folder / "lib" / "anoncreds"),
@@ -224,6 +225,29 @@ class Credo:
             "ConnectionDidRotated", lambda said: said["connectionRecord"]["id"] == connection and side in said
         )
         return dict(found[side])
+
+    # Credentials and proofs, by versions "v1" and "v2" of their protocols.
+
+    async def did_key(self) -> str:
+        """A new did:key, to issue with or to hold for."""
+        options = {"method": "key", "options": {"createKey": {"type": {"kty": "OKP", "crv": "Ed25519"}}}}
+        return str((await self.ask("call", "dids.create", options))["didState"]["did"])
+
+    async def wait_credential(self, thread: str, state: str) -> str:
+        """Until the exchange of a thread is in a state, in the words of the agent; its id there."""
+        found = await self.event(
+            "DidCommCredentialStateChanged", lambda said: _came_to(said["credentialExchangeRecord"], thread, state)
+        )
+        return str(found["credentialExchangeRecord"]["id"])
+
+    async def wait_proof(self, thread: str, state: str) -> Record:
+        """Likewise a proof's; the agent's record of it, with `isVerified` where it is the verifier's."""
+        found = await self.event("DidCommProofStateChanged", lambda said: _came_to(said["proofRecord"], thread, state))
+        return dict(found["proofRecord"])
+
+
+def _came_to(record: Record, thread: str, state: str) -> bool:
+    return bool(record["threadId"] == thread and record["state"] == state)
 
 
 def _family(protocol: str) -> str:

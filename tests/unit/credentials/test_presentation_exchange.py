@@ -149,6 +149,15 @@ async def test_presentations_of_acapy_verify_against_its_requests(world: World, 
     assert verified.summary["claims"]["citizenship_input_1"]["familyName"] == "SMITH"
 
 
+async def test_a_proposal_has_an_id(world: World) -> None:
+    proposals = [
+        (await world.dif.propose(party(HOLDER), {**named, "input_descriptors": [descriptor()]})).value
+        for named in ({}, {"id": "mine"})
+    ]
+    assert uuid.UUID(proposals[0]["id"]).version == 4
+    assert proposals[1]["id"] == "mine"
+
+
 async def test_a_proposal_of_acapy_becomes_a_request_with_a_challenge_of_ours(world: World) -> None:
     proposal = {**ACAPY["proposal"]["proposal"], "options": {"challenge": "chosen-by-the-prover", "domain": "its"}}
     request = (await world.dif.request(party(VERIFIER), proposal, None)).value
