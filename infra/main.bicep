@@ -109,6 +109,7 @@ module vault 'app/vault.bicep' = {
     tags: tags
     sku: vaultSku
     private: privateNetwork
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 

@@ -85,6 +85,8 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for rule 
       ]
     }
     autoMitigate: true
+    // A new workspace has no table yet of what was never said, and the rule would be refused.
+    skipQueryValidation: true
     actions: {
       actionGroups: empty(email) ? [] : [told.id]
     }

@@ -5,6 +5,7 @@ param location string
 param tags object
 param sku string
 param private bool
+param workspaceId string
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: name
@@ -36,6 +37,21 @@ resource key 'Microsoft.KeyVault/vaults/keys@2023-07-01' = {
     kty: sku == 'premium' ? 'RSA-HSM' : 'RSA'
     keySize: 3072
     keyOps: ['wrapKey', 'unwrapKey']
+  }
+}
+
+// Who wrapped, unwrapped and changed what: kept where the app's identity cannot write.
+resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'audit'
+  scope: vault
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        categoryGroup: 'audit'
+        enabled: true
+      }
+    ]
   }
 }
 

@@ -98,7 +98,9 @@ def test_versions_of_the_api_are_dates_and_the_same_everywhere() -> None:
     seen: dict[str, set[str]] = {}
     for file in FILES.values():
         for resource in file.resources.values():
-            assert re.fullmatch(r"20(2[0-9])-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", resource["api_version"]), resource
+            # Diagnostic settings have had no version but previews since 2016.
+            version = resource["api_version"].removesuffix("-preview" if "diagnostic" in resource["type"] else "")
+            assert re.fullmatch(r"20(2[0-9])-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", version), resource
             seen.setdefault(resource["type"].partition("/")[0] + resource["type"].rpartition("/")[2], set()).add(
                 resource["api_version"]
             )
@@ -240,6 +242,28 @@ def test_alerts_look_for_what_the_service_says() -> None:
     assert {name for name in functions if name.endswith("_poison")}
     http = {function.name for function in load(function_app.app) if function.kind == "httpTrigger"}
     assert set(re.findall(r'"(\w+)"', rules["http"]["query"])) == http
+
+
+def test_nothing_that_an_alert_looks_at_is_left_out_by_chance() -> None:
+    """One message that was given up is one line of the log: sampling would leave it out under load, when it matters."""
+    logging = json.loads((ROOT / "host.json").read_text())["logging"]
+    file = FILES["app/alerts.bicep"]
+    looked_at = {rule["query"].partition(" ")[0] for rule in file.variables["rules"]["value"]}
+    kept = logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
+    assert looked_at == {f"App{kind}s" for kind in kept}
+    # Unsampled, so not two lines for each run of a function, but each warning; requests come from Host.Results.
+    levels = logging["logLevel"]
+    assert levels.pop("Host.Results") == "Information"
+    assert levels.pop("default") == "Warning"
+    assert not [name for name in levels if name.startswith("Function")]
+    [rules] = file.of_type("Microsoft.Insights/scheduledQueryRules")
+    assert rules["properties"]["skipQueryValidation"] is True
+
+
+def test_what_is_done_with_the_master_key_is_written_down() -> None:
+    [audit] = FILES["app/vault.bicep"].of_type("Microsoft.Insights/diagnosticSettings")
+    assert audit["scope"] == "vault"
+    assert audit["properties"]["logs"] == [{"categoryGroup": "audit", "enabled": True}]
 
 
 def test_azd_deploys_the_package_as_it_is() -> None:
