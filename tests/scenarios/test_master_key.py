@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -14,6 +16,7 @@ from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config
 from tntcore.custody import Custody, LocalMasterKeys, WrappedKey
+from tntcore.key_vault import VaultMasterKeys
 from tntcore.records import Principal
 from tntcore.rotation_of_keys import rewrap
 from tntcore.services import open_services
@@ -160,3 +163,97 @@ async def test_the_service_with_its_master_key_in_a_vault(
         assert set(endpoint.given) == {vault.url.replace("127.0.0.1", "0.0.1")}
         await call("DELETE", f"principal/{uuid}")
         await app.close()
+
+
+class Vaulted:
+    """A process of its own, its master key in the vault: tenants are made and used all the while, and it forgets what
+    it has unwrapped each time, as after five minutes."""
+
+    def __init__(self, config: Config, certificate: Certificate) -> None:
+        services = open_services(config, lambda queue: None, cloud=Cloud(config.identity, certificate.trust))
+        self.app = App(services)
+        self.made: dict[str, dict[str, str]] = {}
+        self.rounds = 0
+        self._task = asyncio.create_task(self._work())
+
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        data = b"" if body is None else orjson.dumps(body)
+        answer = await self.app.http(Request(method, path, {}, headers, data), ["public", "tenant", "operator"])
+        assert answer.status < 300, answer.body
+        return orjson.loads(answer.body or b"{}")
+
+    async def _work(self) -> None:
+        while True:
+            made = await self.call("POST", "principal", {"displayName": "Vaulted"})
+            self.made[made["uuid"]] = made["headers"]
+            for uuid, key in list(self.made.items()):
+                self.app.services.tenants._tenants.drop(uuid)
+                assert len((await self.call("GET", "identity", **key))["hits"]) == 1
+            self.rounds += 1
+
+    def learn_the_latest(self) -> None:
+        master = self.app.services.custody._master
+        assert isinstance(master, VaultMasterKeys)
+        master._latest.drop("")
+
+    async def go_on(self, rounds: int = 2) -> None:
+        """Waits until it has made and opened tenants that many times more. Raises what it was answered instead."""
+        wanted = self.rounds + rounds
+        async with asyncio.timeout(60):
+            while self.rounds < wanted:
+                if self._task.done():
+                    self._task.result()
+                await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        await self.app.close()
+
+
+async def test_two_processes_go_on_while_the_key_in_the_vault_is_rotated(
+    stack: Stack, certificate: Certificate, endpoint: IdentityEndpoint
+) -> None:
+    async with KeyVault(certificate) as vault:
+        environment = {name: value for name, value in stack.environment.items() if name != "TNT_MASTER_KEY_FILE"}
+        identity = {"AzureWebJobsStorage__credential": "managedidentity", "AzureWebJobsStorage__clientId": CLIENT_ID}
+        config = Config.read({**environment, **identity, "TNT_KEY_VAULT_KEY": vault.key})
+        processes = one, other = Vaulted(config, certificate), Vaulted(config, certificate)
+
+        async def all_go_on() -> None:
+            await asyncio.gather(*(process.go_on() for process in processes))
+
+        async def rewrap_by(process: Vaulted) -> int:
+            # Tenants' uuids sort by when they were made: those before are under the key of the tests.
+            rewrapped, body = 0, {"start": min([*one.made, *other.made])}
+            while True:
+                page = await process.call("POST", "principal/rewrap", body)
+                assert page["failed"] == {}
+                rewrapped += page["rewrapped"]
+                if page["next"] is None:
+                    return rewrapped
+                body = {"start": page["next"]}
+
+        try:
+            await all_go_on()
+            old = list(vault.versions)[-1]
+            new = vault.rotate()
+            # One wraps under the new version while the other, for five minutes, does so under the old one.
+            other.learn_the_latest()
+            await all_go_on()
+            storage = stack.app.services.storage
+            assert {await version_of(storage, uuid) for uuid in other.made} == {old, new}
+            one.learn_the_latest()
+            await all_go_on()
+            assert sum(await asyncio.gather(rewrap_by(one), rewrap_by(other))) >= 4
+            assert await rewrap_by(one) == 0
+            vault.disabled.add(old)
+            await all_go_on()
+            made = [*one.made, *other.made]
+            assert {await version_of(storage, uuid) for uuid in made} == {new}
+        finally:
+            for process in processes:
+                await process.stop()
+        for uuid in made:
+            await stack.call("DELETE", f"principal/{uuid}", x_functions_key="operator")
