@@ -226,11 +226,12 @@ async def test_two_processes_go_on_while_the_key_in_the_vault_is_rotated(
 
         async def rewrap_by(process: Vaulted) -> int:
             # Tenants' uuids sort by when they were made: those before are under the key of the tests.
-            rewrapped, body = 0, {"start": min([*one.made, *other.made])}
+            rewrapped = 0
+            body: dict[str, str] = {"start": min([*one.made, *other.made])}
             while True:
                 page = await process.call("POST", "principal/rewrap", body)
                 assert page["failed"] == {}
-                rewrapped += page["rewrapped"]
+                rewrapped += int(page["rewrapped"])
                 if page["next"] is None:
                     return rewrapped
                 body = {"start": page["next"]}
