@@ -11,6 +11,7 @@ import azure.functions as func
 from tntcore.api.http import Access, Request
 from tntcore.app import App
 from tntcore.config import Config
+from tntcore.telemetry import logs
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 STORAGE = "AzureWebJobsStorage"
@@ -27,7 +28,10 @@ class Service:
     def app(self) -> App:
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
-            self._opened = loop, App.open(Config.read(os.environ), lambda queue: self.on_put(queue))
+            config = Config.read(os.environ)
+            if config.telemetry.json_logs:
+                logs.install()
+            self._opened = loop, App.open(config, lambda queue: self.on_put(queue))
         return self._opened[1]
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Sees every secret that is made while tests run, and every word that is logged: none of the one may be in the other.
+"""Sees every secret that is made while tests run, and every word that is logged, traced or counted: none of the one
+may be in the other.
 
 Secrets are known where they come from: random bytes long enough to be a key, private keys, and what tests put into
 plaintexts as a `marker`. Whoever imported the original functions by name is not seen.
@@ -18,6 +19,8 @@ from typing import Any
 import base58
 
 from tntcore.envelope.keys import PrivateKey
+from tntcore.telemetry import Meter, Step
+from tntcore.telemetry.meter import DURATIONS, SUMS
 
 _KEY = 32  # random bytes from which on they count as a key
 _TOKEN = re.compile(r"[A-Za-z0-9+/_=-]{16,}")
@@ -25,6 +28,10 @@ _NEEDLE = 16  # characters: 64 bits at the least
 
 # What the service's own loggers and those of its libraries are set to: as much as a deployment shows, or more.
 LEVELS = {"tntcore": logging.DEBUG, "devtools": logging.DEBUG, "azure": logging.INFO, "aiohttp": logging.DEBUG}
+
+
+# What every record has.
+_USUAL = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime"}
 
 
 class LogWatch(logging.Handler):
@@ -36,13 +43,40 @@ class LogWatch(logging.Handler):
         self.keys: set[bytes] = set()
         self.texts: set[str] = set()
         self.records = 0
+        self.steps = 0
         self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records += 1
-        for word in _TOKEN.findall(self._formatter.format(record)):
-            if word not in self.words:
-                self.words[word] = f"{record.name}, {record.pathname}:{record.lineno}"
+        where = f"{record.name}, {record.pathname}:{record.lineno}"
+        self._saw(self._formatter.format(record), where)
+        for name in record.__dict__.keys() - _USUAL:
+            self._saw(str(record.__dict__[name]), where)
+
+    def step(self, step: Step) -> None:
+        """For `Tracing.sinks`."""
+        self.steps += 1
+        self._saw(f"{step.name} {step.error} {step.tenant}", f"a step {step.name}")
+        for name, value in step.attributes.items():
+            # An attribute is a code, a number or an identifier: never a text of somebody's.
+            self._saw(f"{name} {value}", f"a step {step.name}: {name}")
+        for mark, _ in step.marks:
+            self._saw(mark, f"a step {step.name}: a mark")
+
+    def counted(self, meter: Meter) -> None:
+        """Looks at all labels and names of a meter."""
+        for metric in SUMS:
+            for labels in meter.sum(metric):
+                self._saw(" ".join(labels), f"metric {metric.name}")
+        for metric in DURATIONS:
+            for labels in meter.labels(metric):
+                self._saw(" ".join(labels), f"metric {metric.name}")
+        for name in meter.counts.copy():
+            self._saw(name, "a count")
+
+    def _saw(self, text: str, where: str) -> None:
+        for word in _TOKEN.findall(text):
+            self.words.setdefault(word, where)
 
     def found(self) -> list[str]:
         """Where something secret was logged, not what."""

@@ -17,6 +17,7 @@ from devtools.host.host import Host
 from devtools.host.settings import read_json
 from devtools.ports import free_ports
 from tests.contract.described import Described, note_webhook
+from tests.log_watch import WATCH
 from tntcore.app import App
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
@@ -176,6 +177,8 @@ class Stack:
         await self.host.start()
         function_app.service.on_put = self.host.wake
         self.app: App = function_app.service.app()
+        # Everything is traced, as it may be where it runs, and looked at when the tests are over.
+        self.app.services.tracing.sinks.append(WATCH.step)
         await self.app.services.storage.ensure()
         self.described = Described(self.app.routes, self.url)
         self.session = ClientSession()
@@ -184,6 +187,7 @@ class Stack:
         for client in self._clients:
             for receiver in client.receivers:
                 await receiver.stop()
+        WATCH.counted(self.app.services.meter)
         await self.session.close()
         await self.host.stop()
         await function_app.service.close()

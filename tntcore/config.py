@@ -48,6 +48,50 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What an operator wants to know.
+
+    Attributes:
+        traces, metrics: where they go: `otlp`, `azure`, `console`. How they get there OpenTelemetry's exporters read
+            from the environment themselves.
+        ratio: of the traces that begin here, those that are kept: 0 to 1.
+        tenants: how many are told apart in metrics.
+        json_logs: whether log lines are JSON.
+        service: its name there.
+    """
+
+    traces: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    ratio: float = 1.0
+    tenants: int = 100
+    json_logs: bool = False
+    service: str = "tntcore"
+
+    @staticmethod
+    def read(environment: Mapping[str, str]) -> Telemetry:
+        """Raises `ConfigError`."""
+        tenants = environment.get("TNT_METRIC_TENANTS") or "100"
+        if not (tenants.isascii() and tenants.isdigit() and len(tenants) <= 5):
+            raise ConfigError(f"TNT_METRIC_TENANTS has to be a whole number up to 99999, not {tenants!r}")
+        logs = environment.get("TNT_LOG_FORMAT") or "text"
+        if logs not in ("text", "json"):
+            raise ConfigError(f"TNT_LOG_FORMAT has to be text or json, not {logs!r}")
+        on = environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
+        return Telemetry(
+            _exporters(environment, "TRACES") if on else (),
+            _exporters(environment, "METRICS") if on else (),
+            _ratio(environment),
+            int(tenants),
+            logs == "json",
+            environment.get("OTEL_SERVICE_NAME") or environment.get("WEBSITE_SITE_NAME") or "tntcore",
+        )
+
+    def sample(self, trace_id: int) -> bool:
+        """As OpenTelemetry's `TraceIdRatioBased` does."""
+        return trace_id & (1 << 64) - 1 < round(self.ratio * (1 << 64))
+
+
+@dataclass(frozen=True, slots=True)
 class StorageAccount:
     """The URLs of a storage account's services, where the app's identity opens them."""
 
@@ -91,6 +135,7 @@ class Config:
     anoncreds_registries: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     identity: CloudIdentity = CloudIdentity()
+    telemetry: Telemetry = Telemetry()
 
     @property
     def endpoint(self) -> str:
@@ -128,6 +173,7 @@ class Config:
             registries,
             Limits.read(environment),
             _identity(environment),
+            Telemetry.read(environment),
         )
 
 
@@ -183,6 +229,40 @@ def _master_keys(environment: Mapping[str, str]) -> str | Path:
 def _is_https(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme == "https" and bool(parts.hostname) and not parts.query and not parts.fragment
+
+
+def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
+    chosen = environment.get(f"OTEL_{signal}_EXPORTER", "").strip().lower()
+    if chosen == "none":
+        return ()
+    if chosen not in ("", "otlp", "console"):
+        raise ConfigError(f"OTEL_{signal}_EXPORTER has to be otlp, console or none, or not there, not {chosen!r}")
+    if chosen:
+        found = [chosen]
+    else:
+        names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        found = ["otlp"] if any(environment.get(name) for name in names) else []
+    if environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING"):
+        found.append("azure")
+    return tuple(found)
+
+
+def _ratio(environment: Mapping[str, str]) -> float:
+    sampler = environment.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+    kinds = {"always_on": 1.0, "always_off": 0.0, "traceidratio": -1.0}
+    ratio = kinds.get(sampler.removeprefix("parentbased_"))
+    if ratio is None:
+        raise ConfigError(f"OTEL_TRACES_SAMPLER has to be one of {', '.join(kinds)}, not {sampler!r}")
+    if ratio >= 0:
+        return ratio
+    text = environment.get("OTEL_TRACES_SAMPLER_ARG") or "1"
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG has to be a number from 0 to 1, not {text!r}")
+    return ratio
 
 
 def _flag(environment: Mapping[str, str], name: str) -> bool:

@@ -296,6 +296,7 @@ class Delivery(Record):
     Status HELD (its connection is not completed), PENDING, DELIVERED, FAILED (no attempt is made any more) or WITHHELD
     (its webhook is disabled). `answer` is that of the attempt that succeeded, sealed. `replayed_from` attempts were
     made before it was sent again by hand, at `replayed_at`. `to_previous`: to the DID that the other side had before.
+    `trace` is the `traceparent` of the step that made it.
     """
 
     KIND: ClassVar[str] = "delivery"
@@ -317,6 +318,7 @@ class Delivery(Record):
     replayed_from: int | None = None
     replayed_at: int | None = None
     to_previous: bool | None = None
+    trace: str = ""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tntcore.cloud import Cloud
@@ -18,7 +19,8 @@ from tntcore.key_vault import VaultMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
-from tntcore.telemetry import Meter
+from tntcore.telemetry import Meter, Tracing
+from tntcore.telemetry.export import Exporter
 from tntcore.tenants import Tenants, stored_data_key
 from tntcore.usage import Usage
 
@@ -31,6 +33,7 @@ class Services:
         random: so many random bytes.
         workers: for what answers somebody who waits. slow_workers: one process, for what may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
+        exporter: who gets what was traced and counted, if the operator wants it.
     """
 
     config: Config
@@ -48,6 +51,8 @@ class Services:
     now: Callable[[], int]
     random: Callable[[int], bytes]
     uuid7: UuidFactory
+    tracing: Tracing = field(default_factory=Tracing)
+    exporter: Exporter | None = None
 
     async def close(self) -> None:
         await self.workers.close()
@@ -56,6 +61,8 @@ class Services:
         await self.egress.close()
         await self.storage.close()
         await self.cloud.close()
+        if self.exporter is not None:
+            await asyncio.to_thread(self.exporter.stop)
 
 
 def now_ms() -> int:
@@ -66,7 +73,14 @@ def open_services(
     config: Config, on_put: Callable[[str], None], egress: Egress | None = None, cloud: Cloud | None = None
 ) -> Services:
     """Opens all of it, inside a running event loop. `on_put` is told the name of each queue that was put to."""
-    meter = Meter()
+    meter = Meter(config.telemetry.tenants)
+    exported = bool(config.telemetry.traces or config.telemetry.metrics)
+    tracing = Tracing(secrets.token_bytes, config.telemetry.sample, watched=exported or config.telemetry.json_logs)
+    exporter = None
+    if exported:
+        exporter = Exporter(config.telemetry, meter)
+        if config.telemetry.traces:
+            tracing.sinks.append(exporter)
     cloud = cloud or Cloud(config.identity)
     storage = Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
@@ -90,6 +104,8 @@ def open_services(
         now=now_ms,
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),
+        tracing=tracing,
+        exporter=exporter,
     )
 
 

@@ -27,7 +27,7 @@ var rules = [
     description: 'A queue message was given up after all its attempts. GET /api/poison shows it, POST /api/poison/replay has it handled again.'
     severity: 1
     threshold: 0
-    query: 'AppTraces | where Message startswith "a message of queue" and Message has "was given up"'
+    query: 'AppTraces | where Message has "a message of queue" and Message has "was given up"'
   }
   {
     name: 'poison-functions'
@@ -41,7 +41,7 @@ var rules = [
     description: 'More deliveries than usual failed for good in a quarter of an hour: a network is out of reach, or an endpoint of many.'
     severity: 2
     threshold: 50
-    query: 'AppTraces | where Message startswith "a delivery of queue" and Message has "failed for good"'
+    query: 'AppTraces | where Message has "a delivery of queue" and Message has "failed for good"'
   }
   {
     name: 'sweep'

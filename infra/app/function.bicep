@@ -121,6 +121,13 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
     TNT_TENANT_RATE: ''
     TNT_TENANT_BYTES: ''
     TNT_FORWARDED_HOPS: ''
+    TNT_METRIC_TENANTS: ''
+    // The app's own traces and metrics go where the connection string above says, beside the host's.
+    TNT_LOG_FORMAT: 'json'
+    OTEL_TRACES_SAMPLER: 'parentbased_traceidratio'
+    OTEL_TRACES_SAMPLER_ARG: '0.05'
+    APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+    APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
   }, settings)
 }
 

@@ -13,7 +13,7 @@ import yaml
 import function_app
 from devtools.host.functions import load
 from tests.infra.bicep import BUILT_IN, INFRA, File, body, files, parse
-from tntcore.config import CloudIdentity, Config, Limits, StorageAccount
+from tntcore.config import CloudIdentity, Config, Limits, StorageAccount, Telemetry
 
 ROOT = INFRA.parent
 FILES = files()
@@ -24,6 +24,13 @@ READ = set(SETTING.findall((ROOT / "tntcore" / "config.py").read_text()))
 FOR_DEVELOPMENT = {"AzureWebJobsStorage", "TNT_MASTER_KEY_FILE"}
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 OF_THE_HOST = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"}
+# https://learn.microsoft.com/python/api/overview/azure/monitor-opentelemetry-exporter-readme
+OF_OPENTELEMETRY = {
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+}
 
 
 @pytest.fixture(params=sorted(FILES))
@@ -109,7 +116,7 @@ def test_versions_of_the_api_are_dates_and_the_same_everywhere() -> None:
 
 def test_each_setting_that_is_read_is_set_and_each_that_is_set_is_read() -> None:
     assert READ > FOR_DEVELOPMENT
-    assert settings().keys() == (READ - FOR_DEVELOPMENT) | OF_THE_HOST
+    assert settings().keys() == (READ - FOR_DEVELOPMENT) | OF_THE_HOST | OF_OPENTELEMETRY
 
 
 def test_the_settings_make_a_configuration() -> None:
@@ -133,6 +140,7 @@ def test_the_settings_make_a_configuration() -> None:
         public_url="https://func-x.azurewebsites.net",
         master_keys="https://kv-x.vault.azure.net/keys/master",
         identity=CloudIdentity(managed=True, client_id="id"),
+        telemetry=Telemetry((), (), ratio=0.05, json_logs=True),
     )
     assert config.limits == Limits()
 
@@ -232,7 +240,7 @@ def test_alerts_look_for_what_the_service_says() -> None:
     source = "".join(path.read_text() for path in (ROOT / "tntcore" / "pipeline").glob("*.py"))
     said = re.findall(r'log\.\w+\("([^"]+)"', source)
     for name in ("poison", "deliveries"):
-        found = re.search(r'startswith "([^"]+)" and Message has "([^"]+)"', rules[name]["query"])
+        found = re.search(r'Message has "([^"]+)" and Message has "([^"]+)"', rules[name]["query"])
         assert found
         assert any(text.startswith(found[1]) and found[2] in text for text in said), rules[name]
     functions = {function.name for function in load(function_app.app)}

@@ -20,6 +20,8 @@ from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Stack
 from tntcore.envelope import PrivateKey
+from tntcore.telemetry import Meter, Step
+from tntcore.telemetry.meter import REFUSALS
 
 
 def test_the_watch_sees_what_it_is_told_of() -> None:
@@ -44,10 +46,41 @@ def test_the_watch_sees_what_it_is_told_of() -> None:
             again.keys, again.texts = watch.keys, watch.texts
             again.emit(logging.makeLogRecord({"msg": "x", "exc_info": (ValueError, error, error.__traceback__)}))
             assert again.found()
+        for put in (_in_a_field, _in_a_step, _in_a_name, _in_a_label, _in_a_count):
+            other = LogWatch()
+            other.keys, other.texts = watch.keys, watch.texts
+            put(other, leak)
+            assert other.found(), put
     harmless = LogWatch()
     harmless.keys = {key.raw}
     harmless.emit(logging.makeLogRecord({"msg": str(key) + base58.b58encode(key.public.raw).decode()}))
     assert harmless.found() == []
+
+
+def _in_a_field(watch: LogWatch, leak: str) -> None:
+    watch.emit(logging.makeLogRecord({"msg": "x", "code": leak}))
+
+
+def _in_a_step(watch: LogWatch, leak: str) -> None:
+    step = Step("process inbound", "consumer", None)
+    step.attributes["tnt.protocol"] = leak
+    watch.step(step)
+
+
+def _in_a_name(watch: LogWatch, leak: str) -> None:
+    watch.step(Step(leak, "consumer", None))
+
+
+def _in_a_label(watch: LogWatch, leak: str) -> None:
+    meter = Meter()
+    meter.add(REFUSALS, leak, "code")
+    watch.counted(meter)
+
+
+def _in_a_count(watch: LogWatch, leak: str) -> None:
+    meter = Meter()
+    meter.count(f"refused.{leak}")
+    watch.counted(meter)
 
 
 async def test_what_goes_wrong_with_a_message_is_told_without_its_words(
@@ -59,7 +92,7 @@ async def test_what_goes_wrong_with_a_message_is_told_without_its_words(
     foreign = await connect_foreign(stack, client)
     hook.answer = lambda got: (500, {})
     hook.text = marker("what the receiver answers")
-    records = WATCH.records
+    records, steps = WATCH.records, WATCH.steps
     await stack.app.inbound.handle(body(item(foreign, marker("in"))), 1)
     await client.act(foreign.connection.contact_uuid, basic(marker("out")))
     await hook.until(lambda got: True)
@@ -83,4 +116,6 @@ async def test_what_goes_wrong_with_a_message_is_told_without_its_words(
         assert (await client.call("PUT", "settings/DIDCOMM_WEBHOOK", content)).status == 400
     assert (await client.call("GET", f"message?tnt-subscription-key={marker('query')}")).status == 200
     assert WATCH.records > records
+    assert WATCH.steps > steps
+    WATCH.counted(stack.app.services.meter)
     assert WATCH.found() == []

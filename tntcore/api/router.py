@@ -11,16 +11,20 @@ from tntcore.errors import Problem
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
+from tntcore.telemetry import QUIET, Step
+from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
 class Router:
     """Finds the route of a request, lets the caller in, and turns problems into answers.
 
     Args:
-        new_trace_id: a fresh identifier, which the answer shows and the log has.
+        new_trace_id: a fresh identifier, which the answer shows and the log has, where the request is not traced.
     """
 
     def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
@@ -34,9 +38,28 @@ class Router:
 
     async def handle(self, request: Request, access: Sequence[Access]) -> Response:
         """Answers the request; `access` says which routes this door leads to."""
+        # Whoever calls may say anything: a trace begins here. What a tenant calls its own trace is a link, see below.
+        with self._services.tracing.begin("HTTP") as step:
+            response = await self._answer(request, access, step)
+            step.attributes["http.response.status_code"] = response.status
+            step.attributes["http.request.method"] = request.method if request.method in _METHODS else "_OTHER"
+        if step is not QUIET:
+            meter, told = self._services.meter, step.attributes
+            route = str(told.get("http.route", ""))
+            meter.record(REQUEST_SECONDS, step.seconds, str(told["http.request.method"]), route, str(response.status))
+            if step.error:
+                meter.add(REFUSALS, route, step.error)
+        return response
+
+    async def _answer(self, request: Request, access: Sequence[Access], step: Step) -> Response:
         try:
             route, arguments = self._find(request, access)
+            step.name = f"{route.method} /api/{route.path}"
+            step.attributes["http.route"] = f"/api/{route.path}"
             caller = await self._let_in(request) if route.access == "tenant" else None
+            if caller is not None:
+                step.tenant = caller.uuid
+                step.link(request.headers.get("traceparent"))
             call = Call(self._services, request, arguments, caller)
             if route.creates and caller is not None:
                 self._check_room(caller)
@@ -44,21 +67,31 @@ class Router:
                 return await once(call, caller, route.handler)
             return await route.handler(call)
         except Problem as error:
-            return problem(error, self._new_trace_id())
+            return self._problem(error, step)
         except (Changed, Exists):
             # Two calls changed, or deleted, one thing at the same moment: one of them did.
-            return problem(
-                Problem(409, "changed-meanwhile", "It was changed meanwhile. Read it and try again."),
-                self._new_trace_id(),
+            return self._problem(
+                Problem(409, "changed-meanwhile", "It was changed meanwhile. Read it and try again."), step
             )
         except Exception as error:
-            trace_id = self._new_trace_id()
             if is_away(error):
                 self._services.meter.count("api.storage-unavailable")
                 self._outage.saw(error)
-                return problem(_away(), trace_id)
-            log.exception("a request failed, trace %s: %s %s", trace_id, request.method, request.path)
+                return self._problem(_away(), step)
+            trace_id = step.trace or self._new_trace_id()
+            log.exception(
+                "a request failed, trace %s: %s %s",
+                trace_id,
+                request.method,
+                request.path,
+                extra={"traceId": trace_id, "code": "internal"},
+            )
+            step.error = "internal"
             return problem(Problem(500, "internal", "Something went wrong here. Try again later."), trace_id)
+
+    def _problem(self, error: Problem, step: Step) -> Response:
+        step.error = error.code
+        return problem(error, step.trace or self._new_trace_id())
 
     def _find(self, request: Request, access: Sequence[Access]) -> tuple[Route, dict[str, str]]:
         path = request.path.split("/")

@@ -37,6 +37,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import INBOUND
+from tntcore.telemetry import carried
 from tntcore.tenants import KeyPairs, Tenant
 
 log = logging.getLogger(__name__)
@@ -400,7 +401,7 @@ class Invitations:
             for outgoing in sent:
                 await self._outbox.outbound(outgoing.item(tenant.uuid))
             for item in received:
-                await services.storage.inbound.add(orjson.dumps(item))
+                await services.storage.inbound.add(orjson.dumps(carried(item)))
             if connection.state in (COMPLETED, "abandoned"):
                 await drain(services, tenant.uuid, connection.uuid)
         except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused

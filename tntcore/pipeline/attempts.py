@@ -15,11 +15,13 @@ from tntcore.pipeline.lanes import INSURANCE, PATIENCE, Lanes, by_endpoint
 from tntcore.pipeline.outbox import GRACE, Item, Outbox
 from tntcore.pipeline.retry import read_retry_after
 from tntcore.pipeline.tasks import task_deliveries, task_item
+from tntcore.pipeline.watched import attempting
 from tntcore.records import Attempt, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
+from tntcore.telemetry import Step
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -213,6 +215,10 @@ class Attempts:
         Args:
             before: attempts that do not count on the ladder: those before it was sent again by hand.
         """
+        with attempting(self._services, item, self._queue, number) as step:
+            return await self._once(tenant, item, call, number, before, step)
+
+    async def _once(self, tenant: Tenant, item: Item, call: Call, number: int, before: int, step: Step) -> int | None:
         try:
             attempted = await call(tenant, item, self._services.now())
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
@@ -224,8 +230,12 @@ class Attempts:
         if attempted.slow:
             self._lanes.mark_slow(item)
         delay = self._next(number - before, attempted)
-        await self._record(tenant, item, attempted, number, delay)
+        if attempted.status:
+            step.attributes["http.response.status_code"] = attempted.status
+        step.error = attempted.error
         outcome = "withheld" if attempted.withheld else "failed" if attempted.error else "delivered"
+        step.attributes["tnt.outcome"] = "retry" if delay is not None else outcome
+        await self._record(tenant, item, attempted, number, delay)
         self._services.meter.count(f"{self._queue}.{outcome}")
         return delay
 
@@ -248,7 +258,7 @@ class Attempts:
         tasks = []
         if status == "FAILED":
             # infra/app/alerts.bicep looks for these words.
-            log.warning("a delivery of queue %s failed for good", self._queue)
+            log.warning("a delivery of queue %s failed for good", self._queue, extra={"code": attempted.error})
         if status == "FAILED" and "k" not in item:
             task = {"type": "delivery", "uuid": item["d"], "status": status, "error": attempted.error}
             tasks = await task_deliveries(tenant, {**task, "messageUuid": item.get("u")}, source=item["d"], now=now)

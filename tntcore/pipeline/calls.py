@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,6 +16,7 @@ from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.records import Delivery, Setting
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.telemetry import tell, traceparent
 from tntcore.tenants import Tenant, Webhooks
 from tntcore.webhooks import Health, WebhookEntry, after_failure
 
@@ -32,12 +34,18 @@ async def call_entry(
         delivery: uuid, which is the `webhook-id`.
         now: milliseconds since 1970, of this attempt.
     """
+    # The host alone: what comes after it may be a secret of the tenant's.
+    tell("server.address", urlsplit(entry.url).hostname or "")
+    # It is the tenant's own system, and it is told of its own message; whoever sets the header means another trace.
+    follows = {"traceparent": traceparent()} if traceparent() else {}
+    if any(name.lower() == "traceparent" for name in entry.headers):
+        follows = {}
     signature = webhooks.sign(setting.secrets[entry.id].valid(now), delivery, now // 1000, body)
     try:
         answer = await services.egress.request(
             entry.method,
             entry.url,
-            headers={**entry.headers, "content-type": "application/json", **signature},
+            headers={**entry.headers, **follows, "content-type": "application/json", **signature},
             body=body,
             max_answer=_MAX_ANSWER,
             timeout=_TIMEOUT,

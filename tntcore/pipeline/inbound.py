@@ -43,6 +43,7 @@ from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.pipeline.strangers import write_to
 from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
+from tntcore.pipeline.watched import protocol_of, receiving
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
 from tntcore.records import Action, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
@@ -53,6 +54,7 @@ from tntcore.storage.lookups import Found
 from tntcore.storage.queues import MAX_DELAY, MAX_MESSAGE, fit
 from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
+from tntcore.telemetry import came_to, carried, mark, tell, traceparent
 from tntcore.tenants import DIDCOMM_WEBHOOK, Recipient, Tenant
 from tntcore.webhooks import select
 
@@ -62,6 +64,7 @@ Item = dict[str, Any]
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 _SETTLED = (COMPLETED, "abandoned")
+_OUTCOMES = {"RECEIVED": "stored", "REJECTED": "rejected", "CONFLICT": "conflict"}
 _STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
@@ -71,6 +74,8 @@ _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, ide
 
 class TooSoon(Exception):
     """There were too many of late: the item's turn is in so many `seconds`."""
+
+    outcome = "put-off"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"in {seconds:.1f} s")
@@ -116,7 +121,8 @@ class Inbound:
         elif dequeue_count > 1:
             await self._put_back(items)
         else:
-            results = await asyncio.gather(*(self._item(item, last=False) for item in items), return_exceptions=True)
+            handled = (self._item(item, last=False, among=len(items)) for item in items)
+            results = await asyncio.gather(*handled, return_exceptions=True)
             failed: list[Item] = []
             early: list[tuple[float, Item]] = []
             for item, result in zip(items, results, strict=True):
@@ -161,10 +167,15 @@ class Inbound:
         queue = self._storage.queues[INBOUND]
         await asyncio.gather(*(queue.put(orjson.dumps({"items": [item]})) for item in items))
 
-    async def _item(self, item: Item, *, last: bool) -> None:
+    async def _item(self, item: Item, *, last: bool, among: int = 1) -> None:
+        with receiving(self._services, item, among):
+            await self._try(item, last=last)
+
+    async def _try(self, item: Item, *, last: bool) -> None:
         tenant = await self._services.tenants.get(item["p"])
         if tenant is None:
             self._services.meter.count("inbound.gone")
+            came_to("gone")
             return
         for _ in range(_MAX_RACES):
             try:
@@ -234,6 +245,7 @@ class Inbound:
     async def _refuse(self, tenant: Tenant, recipient: Recipient | None, uuid: str, raw: bytes, code: str) -> None:
         """Keeps an envelope that cannot be opened, for the tenant to see why; the sender is told nothing."""
         self._services.meter.count(f"inbound.refused.{code}")
+        came_to("refused", code)
         records = tenant.records
         digest = hashlib.sha256(raw).hexdigest()
         now = self._services.now()
@@ -273,6 +285,8 @@ class Inbound:
             proven: somebody authenticated the message itself: else it may be read, but does nothing.
         """
         message = Message.read(opened.plaintext, opened.version)
+        mark("opened")
+        tell("tnt.protocol", protocol_of(message.type))
         try:
             effect = await self._effect(tenant, recipient, message, opened, uuid, last) if proven else None
         except DidError as error:
@@ -281,6 +295,7 @@ class Inbound:
             effect = Effect(error=error.code)
         if effect is not None and effect.error and (before := await self._was_received(tenant, recipient, message)):
             self._services.meter.count("inbound.duplicate")
+            came_to("duplicate")
             if before.message_uuid == uuid:
                 await self._publish_again(tenant, recipient, before)
             return
@@ -310,7 +325,10 @@ class Inbound:
         if effect is not None and effect.connection is not None:
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
+        came_to("duplicate")
         if await self._commit(tenant, recipient, receipt):
+            mark("committed")
+            came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
             await self._publish(tenant, recipient, receipt)
 
     async def _was_received(self, tenant: Tenant, recipient: Recipient, message: Message) -> Entry | None:
@@ -543,7 +561,7 @@ class Inbound:
         await self._outbound.drain(tenant.uuid, connection)
         for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
             item = attached_item(tenant.uuid, attached, delivery_uuid(message_uuid, attached.uuid))
-            await self._storage.inbound.add(orjson.dumps(item))
+            await self._storage.inbound.add(orjson.dumps(carried(item)))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: Item) -> None:
         """A message that came inside an invitation. Who made the invitation proved to have its key, not to have written
@@ -572,6 +590,7 @@ class Inbound:
                 contact_uuid=stored.contact_uuid,
                 entry_id=entry.id,
                 type=message.type,
+                trace=traceparent(),
                 next_attempt_at=now,
                 created_at=now,
                 updated_at=now,

@@ -38,6 +38,8 @@ class Opened:
 class NotYet(Exception):
     """What the item is for is not there yet, or no longer: the queue gives it out again."""
 
+    outcome = "not-yet"
+
 
 class Opener:
     def __init__(self, services: Services, first_contact: FirstContact) -> None:

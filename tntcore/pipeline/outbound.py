@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -32,6 +33,7 @@ from tntcore.records import Action, Connection, Delivery, Held, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.storage import OUTBOUND
+from tntcore.telemetry import mark, tell
 from tntcore.tenants import Recipient, Tenant
 
 _TIMEOUT = 20.0
@@ -86,7 +88,7 @@ class Outbound:
                     if ended:
                         continue
                     return
-                item = {**outbound_item(principal, delivery, b""), "held": message.uuid}
+                item = {**outbound_item(principal, delivery, b""), "held": message.uuid, "tp": delivery.trace}
                 call = _ended if ended else self._send
                 delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
                 if delay is not None:
@@ -126,7 +128,10 @@ class Outbound:
             return Attempted.failed_for_good(error.code)
         except DidError as error:
             return Attempted(error=error.code)
+        tell("server.address", urlsplit(uri).hostname or "")
+        mark("packed")
         try:
+            # No `traceparent`: it is none of theirs.
             answer = await self._services.egress.request(
                 "POST",
                 uri,

@@ -21,6 +21,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.records import Attached, Delivery, Message
 from tntcore.services import Services
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
+from tntcore.telemetry import carried
 
 BUCKET = 600_000  # milliseconds of receipt that share a row of the due table
 GRACE = 600_000  # milliseconds that a delivery may be late before its queue message counts as lost
@@ -115,6 +116,7 @@ class Outbox:
         await self._put(self._services.storage.outbound, item)
 
     async def _put(self, queue: ListQueue, item: Item) -> None:
+        item = carried(item)
         data = orjson.dumps(item)
         if len(data) > queue.room:
             data = orjson.dumps(without_body(item))

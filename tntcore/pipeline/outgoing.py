@@ -11,6 +11,7 @@ from tntcore.pipeline.outbox import Item, delivery_uuid, outbound_item
 from tntcore.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
+from tntcore.telemetry import traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ async def write(
         connection_uuid=connection.uuid,
         contact_uuid=connection.contact_uuid,
         type=read.type,
+        trace=traceparent(),
         next_attempt_at=now,
         to_previous=to_previous or None,
         created_at=now,

@@ -21,6 +21,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
+from tntcore.telemetry.meter import POISON
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -87,11 +88,14 @@ class Poison:
             message_id: the queue's own id of it, so that a second delivery overwrites the first.
         """
         # infra/app/alerts.bicep looks for these words.
-        log.error("a message of queue %s was given up after too many attempts", queue)
+        log.error("a message of queue %s was given up after too many attempts", queue, extra={"code": FAILED})
         self._services.meter.count(f"poison.{queue}")
+        self._services.meter.add(POISON, queue)
         await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
         for item in _items(body):
-            await self._show(queue, item)
+            with self._services.tracing.follow(f"give up {queue}", item, f"{queue}-poison") as step:
+                step.attributes["tnt.outcome"], step.error = "failed", FAILED
+                await self._show(queue, item)
 
     async def list(self, queue: str, *, limit: int, start: str) -> tuple[Sequence[Given], str | None]:
         """One page of what `queue` gave up, in the order of its ids, and where the next page starts."""

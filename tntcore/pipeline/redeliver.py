@@ -8,14 +8,19 @@ from tntcore.records import Delivery
 from tntcore.tenants import Tenant
 
 
-async def redeliver(outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False) -> None:
+async def redeliver(
+    outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False, replayed: bool = False
+) -> None:
     """Answers when it is queued.
 
     Args:
         overdue: the queue message of its next attempt counts as lost; this one takes its place. Otherwise it is
             attempted only if no attempt is scheduled.
+        replayed: somebody asked for it: it belongs to what is done now, and points to where it first came from.
     """
     again: Item = {"again": True, "t": delivery.attempts if overdue else 0}
+    if delivery.trace:
+        again["tl" if replayed else "tp"] = delivery.trace
     if delivery.kind == "task":
         await outbox.relay({**task_item(tenant.uuid, delivery), **again})
     elif delivery.kind == "webhook":

@@ -76,6 +76,11 @@ class Replays:
     async def step(self, principal: str, uuid: str, position: str) -> None:
         """Does the part of a replay that begins at `position`, unless that was done. Should its queue message have come
         again although the next one is lost, the sweeper goes on."""
+        with self._services.tracing.begin("process relay", "consumer") as step:
+            step.tenant = principal
+            await self._step(principal, uuid, position)
+
+    async def _step(self, principal: str, uuid: str, position: str) -> None:
         tenant = await self._services.tenants.get(principal)
         replay = await tenant.records.get(Replay, uuid) if tenant else None
         if tenant is None or replay is None or replay.status != "ACTIVE":
@@ -167,7 +172,7 @@ class Replays:
             if changed.row != delivery.key:
                 raise Problem(409, "message-erased", "The message was erased, so it cannot be sent.") from None
             return False
-        await redeliver(self._outbox, tenant, delivery, overdue=True)
+        await redeliver(self._outbox, tenant, delivery, overdue=True, replayed=True)
         return True
 
     async def _check(self, tenant: Tenant, delivery: Delivery) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import Item, delivery_uuid
 from tntcore.records import Connection, Delivery
+from tntcore.telemetry import traceparent
 from tntcore.tenants import TASK_WEBHOOK, Tenant
 
 
@@ -35,6 +36,7 @@ async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, 
             next_attempt_at=now,
             created_at=now,
             updated_at=now,
+            trace=traceparent(),
         )
         for entry in webhooks.entries
         if entry.matches(event)

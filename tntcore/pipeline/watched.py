@@ -1,0 +1,90 @@
+"""What is told of each queue item that is handled: its step, and what is counted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from typing import Any
+
+from tntcore.messaging.ids import time_of
+from tntcore.messaging.types import DIDCOMM_ORG, canonical
+from tntcore.protocols.registry import PROTOCOLS
+from tntcore.services import Services
+from tntcore.storage.storage import INBOUND, RELAY
+from tntcore.telemetry import QUIET, Step
+from tntcore.telemetry.meter import (
+    AGE_SECONDS,
+    ATTEMPT_SECONDS,
+    ATTEMPTS,
+    MESSAGES,
+    OTHER,
+    PROCESS_SECONDS,
+    TENANT_ATTEMPTS,
+    TENANT_MESSAGES,
+)
+
+Item = dict[str, Any]
+
+
+def receiving(services: Services, item: Item, among: int) -> AbstractContextManager[Step]:
+    """The handling of an item of queue `inbound`, which came with `among` in one queue message."""
+    step = services.tracing.follow("process inbound", item, INBOUND)
+    return step if step is QUIET else _receiving(services, item, among, step)
+
+
+@contextmanager
+def _receiving(services: Services, item: Item, among: int, step: Step) -> Iterator[Step]:
+    meter, first = services.meter, "n" not in item and "l" not in item
+    step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item["id"]
+    step.attributes["messaging.batch.message_count"] = among
+    if first:
+        meter.record(AGE_SECONDS, _age(services, item["id"]), INBOUND)
+    try:
+        with step:
+            yield step
+    finally:
+        outcome = step.outcome
+        meter.add(MESSAGES, str(step.attributes.get("tnt.protocol", "")), outcome, step.error)
+        meter.add(TENANT_MESSAGES, step.tenant, outcome)
+        meter.record(PROCESS_SECONDS, step.seconds, INBOUND, outcome)
+
+
+def attempting(services: Services, item: Item, queue: str, number: int) -> AbstractContextManager[Step]:
+    """Attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
+    step = services.tracing.follow(f"process {queue}", item, queue)
+    return step if step is QUIET else _attempting(services, item, queue, number, step)
+
+
+@contextmanager
+def _attempting(services: Services, item: Item, queue: str, number: int, step: Step) -> Iterator[Step]:
+    meter = services.meter
+    kind = "task" if "k" in item else "webhook" if queue == RELAY else "didcomm"
+    if "u" in item:
+        step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item["u"]
+    step.attributes["tnt.delivery"] = item["d"]
+    step.attributes["tnt.delivery.kind"] = kind
+    step.attributes["tnt.attempt"] = number
+    if number == 1 and "again" not in item and "held" not in item:
+        meter.record(AGE_SECONDS, _age(services, item["d"]), queue)
+    try:
+        with step:
+            yield step
+    finally:
+        outcome = step.outcome
+        # A receiver may answer any status.
+        error = f"http-{step.error[5]}xx" if step.error.startswith("http-") else step.error
+        meter.add(ATTEMPTS, kind, outcome, error)
+        meter.add(TENANT_ATTEMPTS, step.tenant, kind, outcome)
+        meter.record(ATTEMPT_SECONDS, step.seconds, kind, outcome)
+
+
+def _age(services: Services, uuid: str) -> float:
+    return max(services.now() - time_of(uuid), 0) / 1000
+
+
+@lru_cache(1024)
+def protocol_of(message_type: str) -> str:
+    """`issue-credential/2.0`; `other` for what the service does not know, whatever senders call it."""
+    protocol = canonical(message_type).rpartition("/")[0]
+    return protocol.removeprefix(DIDCOMM_ORG) if protocol in PROTOCOLS else OTHER

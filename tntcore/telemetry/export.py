@@ -1,0 +1,225 @@
+"""Steps and counts on their way to whoever keeps them: a collector by OTLP, Application Insights, or the terminal.
+
+Set by OpenTelemetry's own variables of the environment. Where none is set, nothing of this is made. What is sent goes
+where the operator says, not where a tenant or a stranger does, so not through `egress`, which would refuse a collector
+inside. Everything that takes long (to import OpenTelemetry, to encode, to send) is done in threads of their own, and
+whatever goes wrong there is logged and costs steps, never a message.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tntcore.config import Telemetry
+from tntcore.telemetry.meter import DURATIONS, EVENTS, GAUGES, STORAGE_CALLS, SUMS, Labels, Meter, Metric
+from tntcore.telemetry.steps import Context, Step
+
+log = logging.getLogger(__name__)
+
+SCOPE = "tntcore"
+MAX_WAITING = 8_192  # steps that wait for being sent; what comes beyond is dropped, and counted
+_BATCH = 512
+_SECONDS = 5.0  # between two batches, where they are not full
+CLOSE_SECONDS = 5.0  # that the process waits, when it stops, for what is left to be sent
+
+
+class Exporter:
+    """Call it with each step that has ended, from the event loop: it keeps the step, and returns.
+
+    Args:
+        seconds: between two batches of steps that are not full.
+    """
+
+    def __init__(self, settings: Telemetry, meter: Meter, seconds: float = _SECONDS) -> None:
+        self._settings = settings
+        self._meter = meter
+        self._seconds = seconds
+        self._steps: deque[Step] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self._thread.start()
+        # Where the process ends without anybody closing the service.
+        atexit.register(self.stop)
+
+    def __call__(self, step: Step) -> None:
+        if len(self._steps) >= MAX_WAITING:
+            self._meter.count("telemetry.dropped")
+            return
+        self._steps.append(step)
+        if len(self._steps) == _BATCH:
+            self._wake.set()
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Sends what is left, and waits until that is done, but for `seconds` at most, `CLOSE_SECONDS` by default."""
+        atexit.unregister(self.stop)
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(CLOSE_SECONDS if seconds is None else seconds)
+
+    def _run(self) -> None:
+        try:
+            sdk = _Sdk(self._settings, self._meter)
+        except Exception:
+            log.exception("telemetry cannot be exported")
+            return
+        while not self._stopping:
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+            self._send(sdk)
+        self._send(sdk)
+        sdk.close()
+
+    def _send(self, sdk: _Sdk) -> None:
+        while self._steps:
+            batch = [self._steps.popleft() for _ in range(min(_BATCH, len(self._steps)))]
+            try:
+                sdk.send(batch)
+            except Exception:
+                log.exception("%s steps could not be exported", len(batch))
+                self._meter.count("telemetry.failed", len(batch))
+
+
+class _Sdk:
+    """OpenTelemetry's SDK, made without any of its global state."""
+
+    def __init__(self, settings: Telemetry, meter: Meter) -> None:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+        self._resource = Resource.create({"service.name": settings.service, "service.instance.id": str(uuid.uuid4())})
+        self._scope = InstrumentationScope(SCOPE)
+        self._exporters = [_span_exporter(name, self._resource) for name in settings.traces]
+        # By which Application Insights counts one request for so many.
+        self._more = {"_MS.sampleRate": settings.ratio * 100} if "azure" in settings.traces else {}
+        self._metrics = self._meters(settings.metrics, meter) if settings.metrics else None
+
+    def send(self, steps: Sequence[Step]) -> None:
+        spans = [self._span(step) for step in steps]
+        for exporter in self._exporters:
+            exporter.export(spans)
+
+    def close(self) -> None:
+        for exporter in self._exporters:
+            exporter.shutdown()
+        if self._metrics is not None:
+            self._metrics.shutdown(timeout_millis=CLOSE_SECONDS * 1000)
+
+    def _span(self, step: Step) -> Any:
+        from opentelemetry.sdk.trace import Event, ReadableSpan
+        from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+        def context(of: Context, *, remote: bool) -> Any:
+            trace_id, span_id, sampled = of
+            return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(int(sampled)))
+
+        attributes = {**step.attributes, **self._more}
+        if step.tenant:
+            attributes["tnt.tenant"] = step.tenant
+        if step.error:
+            # Application Insights leaves out what is of the semantic conventions and has no field of its own there.
+            attributes["error.type"] = attributes["tnt.error"] = step.error
+        return ReadableSpan(
+            step.name,
+            context=context((step.trace_id, step.span_id, step.sampled), remote=False),
+            parent=context((step.trace_id, step.parent_id, True), remote=True) if step.parent_id else None,
+            resource=self._resource,
+            attributes=attributes,
+            events=[Event(name, timestamp=when) for name, when in step.marks],
+            links=[Link(context(link, remote=True)) for link in step.links],
+            kind=SpanKind[step.kind.upper()],
+            status=Status(StatusCode.ERROR if step.failed else StatusCode.UNSET),
+            start_time=step.began,
+            end_time=step.ended,
+            instrumentation_scope=self._scope,
+        )
+
+    def _meters(self, exporters: Sequence[str], meter: Meter) -> Any:
+        from opentelemetry.metrics import CallbackOptions, Observation
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+        readers = [PeriodicExportingMetricReader(_metric_exporter(name)) for name in exporters]
+        provider = MeterProvider(readers, self._resource, shutdown_on_exit=False)
+        made = provider.get_meter(SCOPE)
+
+        def observe(values: Callable[[], Mapping[Labels, int]], metric: Metric) -> Callable[..., Iterable[Any]]:
+            def observed(options: CallbackOptions) -> Iterable[Any]:
+                return [Observation(v, dict(zip(metric.labels, key, strict=True))) for key, v in values().items()]
+
+            return observed
+
+        for metric in (*SUMS, STORAGE_CALLS, EVENTS):
+            made.create_observable_counter(
+                metric.name, [observe(partial(meter.sum, metric), metric)], metric.unit, metric.description
+            )
+        for metric in GAUGES:
+            made.create_observable_gauge(
+                metric.name, [observe(partial(meter.level, metric), metric)], metric.unit, metric.description
+            )
+        histograms = {
+            metric: made.create_histogram(
+                metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=_BUCKETS
+            )
+            for metric in DURATIONS
+        }
+        meter.recorder = lambda metric, seconds, labels: histograms[metric].record(
+            seconds, dict(zip(metric.labels, labels, strict=True))
+        )
+        return provider
+
+
+# Seconds, as the semantic conventions have them for HTTP, and on to what a message may wait for.
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300, 3_600, 86_400)
+
+
+def _span_exporter(name: str, resource: Any) -> Any:
+    if name == "otlp":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter()
+    if name == "azure":
+        from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
+        from opentelemetry.sdk.trace import TracerProvider
+
+        # It asks the provider for the resource, and else logs an error with each batch.
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        return AzureMonitorTraceExporter(disable_offline_storage=True, tracer_provider=provider)
+    return _Console()
+
+
+def _metric_exporter(name: str) -> Any:
+    if name == "otlp":
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter()
+    if name == "azure":
+        from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
+
+        return AzureMonitorMetricExporter(disable_offline_storage=True)
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+    return ConsoleMetricExporter(out=sys.stderr)
+
+
+class _Console:
+    """A line for each step."""
+
+    def export(self, spans: Sequence[Any]) -> None:
+        for span in spans:
+            took = (span.end_time - span.start_time) / 1e6
+            told = " ".join(f"{name}={value}" for name, value in span.attributes.items())
+            parent = f"{span.parent.span_id:016x}" if span.parent else "-" * 16
+            ids = f"{span.context.trace_id:032x} {parent} > {span.context.span_id:016x}"
+            print(f"{ids} {took:8.1f} ms  {span.name}  {told}", file=sys.stderr, flush=True)
+
+    def shutdown(self) -> None:
+        return None

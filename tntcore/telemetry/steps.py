@@ -1,0 +1,247 @@
+"""One step of a message's way, or one request: what a trace consists of (W3C Trace Context, OpenTelemetry's spans).
+
+A step knows which one it follows by a `traceparent`: of the queue item, `tp`, or of the row that it is about. Never by
+that of a stranger. The current step is the task's own, so that whatever is queued or logged below it belongs to it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+Kind = Literal["server", "consumer", "producer"]
+Value = str | int | bool
+Context = tuple[int, int, bool]  # trace id, span id, whether it is sampled
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_current: ContextVar[Step | None] = ContextVar("step", default=None)
+
+
+class Step:
+    """Made by `Tracing`. Begins and ends as a `with` block does.
+
+    Attributes:
+        trace_id, span_id, parent_id: 0 where nothing is traced, or nothing is before it.
+        tenant: uuid, "" where it is nobody's or not known.
+        attributes: as OpenTelemetry's semantic conventions have them, or under `tnt.`.
+        error: a stable code, or the name of an exception's type; "" if it went well.
+        marks: how far it had come, and when.
+        began, ended: nanoseconds since 1970.
+    """
+
+    __slots__ = (
+        "_sink", "_token", "attributes", "began", "ended", "error", "kind", "links", "marks",
+        "name", "parent_id", "sampled",
+        "span_id", "tenant", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, name: str, kind: Kind, sink: Callable[[Step], None] | None) -> None:
+        self._sink = sink
+        self._token: Token[Step | None] | None = None
+        self.name = name
+        self.kind = kind
+        self.attributes: dict[str, Value] = {}
+        self.links: Sequence[Context] = ()
+        self.trace_id = self.span_id = self.parent_id = 0
+        self.sampled = False
+        self.tenant = self.error = ""
+        self.marks: list[tuple[str, int]] = []
+        self.began = self.ended = 0
+
+    @property
+    def traceparent(self) -> str:
+        """ "" where nothing is traced."""
+        if not self.trace_id:
+            return ""
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
+
+    @property
+    def trace(self) -> str:
+        """The trace's id, "" where nothing is traced."""
+        return f"{self.trace_id:032x}" if self.trace_id else ""
+
+    def link(self, to: object) -> None:
+        """Notes that it has to do with the step of a `traceparent`, if that is one; nothing else follows from it."""
+        if self.trace_id and (found := read_traceparent(to)) is not None:
+            self.links = (*self.links, found)
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended - self.began) / 1e9
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a fault here: a request is not, by which somebody was told what to change."""
+        if self.kind == "server":
+            return int(self.attributes.get("http.response.status_code", 500)) >= 500
+        return self.outcome in ("failed", "retry")
+
+    @property
+    def outcome(self) -> str:
+        return str(self.attributes.get("tnt.outcome") or ("failed" if self.error else "handled"))
+
+    def __enter__(self) -> Self:
+        self.began = time.time_ns()
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.ended = time.time_ns()
+        if self._token is not None:
+            _current.reset(self._token)
+        if error is not None:
+            # What only has to wait says so; of anything else the name is told, for its words may quote the message.
+            outcome = getattr(error, "outcome", None)
+            self.attributes["tnt.outcome"] = outcome or "failed"
+            self.error = self.error or ("" if outcome else type(error).__name__)
+        if self._sink is not None:
+            self._sink(self)
+
+
+class _Nothing(dict[str, Value]):
+    """Takes what is told, and forgets it."""
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        return None
+
+
+class _Quiet(Step):
+    """The step where nobody wants to know: one for all, and never the current one."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("", "server", None)
+        object.__setattr__(self, "attributes", _Nothing())
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not hasattr(self, name):
+            super().__setattr__(name, value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        return None
+
+
+class Tracing:
+    """
+    Args:
+        random: so many random bytes.
+        sample: whether a trace is exported, by its id. What follows a step does as that one did.
+        watched: whether steps are made although nothing is traced: for what is counted of them, and for log lines.
+
+    Attributes:
+        sinks: who gets each sampled step when it has ended, and neither waits nor raises. Without any, nothing is
+            traced.
+    """
+
+    def __init__(
+        self,
+        random: Callable[[int], bytes] = lambda size: b"",
+        sample: Callable[[int], bool] = lambda trace_id: True,
+        *,
+        watched: bool = False,
+    ) -> None:
+        self.sinks: list[Callable[[Step], None]] = []
+        self.watched = watched
+        self._random = random
+        self._sample = sample
+
+    def begin(self, name: str, kind: Kind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Step:
+        """A step, which begins when it is entered.
+
+        Args:
+            parent: the `traceparent` of the step that it follows. Without one, or with nonsense, a trace begins.
+            links: `traceparent`s of what it has to do with.
+        """
+        if not self.sinks:
+            return Step(name, kind, None) if self.watched else QUIET
+        before = read_traceparent(parent)
+        if before is None:
+            ids = self._random(24)
+            trace_id, span_id = int.from_bytes(ids[:16], "big") or 1, int.from_bytes(ids[16:], "big") or 1
+            sampled, parent_id = self._sample(trace_id), 0
+        else:
+            trace_id, parent_id, sampled = before
+            span_id = int.from_bytes(self._random(8), "big") or 1
+        step = Step(name, kind, self._ended if sampled else None)
+        step.trace_id, step.span_id, step.parent_id, step.sampled = trace_id, span_id, parent_id, sampled
+        for link in links:
+            step.link(link)
+        return step
+
+    def follow(self, name: str, item: Mapping[str, Any], queue: str) -> Step:
+        """The step of a queue item: `tp` is what it follows, `tl` what it has to do with."""
+        step = self.begin(name, "consumer", parent=item.get("tp"), links=(item["tl"],) if "tl" in item else ())
+        if step is QUIET:
+            return step
+        step.tenant = item["p"]
+        step.attributes = {
+            "messaging.system": "azure_queue_storage",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": queue,
+        }
+        return step
+
+    def _ended(self, step: Step) -> None:
+        for sink in self.sinks:
+            sink(step)
+
+
+QUIET: Final[Step] = _Quiet()
+
+
+def read_traceparent(text: object) -> Context | None:
+    """Of version 00, None for anything else (W3C Trace Context, section 3.2.2)."""
+    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    trace_id, span_id = int(found[1], 16), int(found[2], 16)
+    return (trace_id, span_id, bool(int(found[3], 16) & 1)) if trace_id and span_id else None
+
+
+def current() -> Step | None:
+    """The step that this task is in."""
+    return _current.get()
+
+
+def tell(name: str, value: Value) -> None:
+    """Sets an attribute of the current step, if there is one."""
+    step = _current.get()
+    if step is not None:
+        step.attributes[name] = value
+
+
+def came_to(outcome: str, error: str = "") -> None:
+    """Says how the current step went; `error` is a stable code."""
+    step = _current.get()
+    if step is not None:
+        step.attributes["tnt.outcome"], step.error = outcome, error
+
+
+def mark(name: str) -> None:
+    """Notes that the current step has come that far."""
+    step = _current.get()
+    if step is not None and step.sampled:
+        step.marks.append((name, time.time_ns()))
+
+
+def traceparent() -> str:
+    """Of the current step; "" if there is none, or nothing is traced."""
+    step = _current.get()
+    return step.traceparent if step is not None else ""
+
+
+def carried(item: dict[str, Any]) -> dict[str, Any]:
+    """The queue item with what it follows, the current step, unless it has that already."""
+    if "tp" not in item and (parent := traceparent()):
+        return {**item, "tp": parent}
+    return item
