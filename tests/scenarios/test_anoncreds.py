@@ -73,6 +73,61 @@ def _in(name: str, minor: str) -> dict[str, Any]:
     return {"protocol": f"https://didcomm.org/{protocol}/{minor}"}
 
 
+async def test_an_answer_is_of_the_family_of_formats_that_it_answers(stack: Stack) -> None:
+    """`hlindy/*` (RFC 0592) here, for what would be `anoncreds/*` (RFC 0771) if we began."""
+    issuer, holder, _, theirs = await connected(stack, "v1")
+    schema = await issuer.post("schema", {"name": "id", "version": "1.0", "attributes": list(VALUES)})
+    definition = await issuer.post("credential-definition", {"schemaId": schema["uuid"]})
+    identifier = definition["credentialDefinitionId"]
+    preview = {
+        "@type": "https://didcomm.org/issue-credential/2.0/credential-preview",
+        "attributes": [{"name": name, "value": value} for name, value in VALUES.items()],
+    }
+    begun = await holder.act(
+        theirs.contact_uuid,
+        {
+            "@type": "https://didcomm.org/issue-credential/2.0/propose-credential",
+            "credential_preview": preview,
+            "formats": [{"attach_id": "1", "format": "hlindy/cred-filter@v2.0"}],
+            "filters~attach": [{"@id": "1", "data": {"json": {"cred_def_id": identifier}}}],
+        },
+    )
+    proposed = await one_in(stack, issuer, "proposal-received")
+    await issuer.post(f"exchange/{proposed['uuid']}/accept", {}, 200)
+    await state(stack, holder, begun["uuid"], "offer-received")
+    await holder.post(f"exchange/{begun['uuid']}/accept", {}, 200)
+    done = await state(stack, holder, begun["uuid"], "done")
+    assert (await holder.get(f"credential/{done['credentialUuids'][0]}"))["status"] == "HELD"
+    assert await formats(holder, begun["uuid"]) == [
+        *("hlindy/cred-filter@v2.0", "hlindy/cred-abstract@v2.0", "hlindy/cred-req@v2.0", "hlindy/cred@v2.0")
+    ]
+
+    wanted = {"who": {"name": "name", "restrictions": [{"cred_def_id": identifier}]}}
+    asked = {"name": "proof", "version": "1.0", "requested_attributes": wanted, "requested_predicates": {}}
+    begun = await holder.act(
+        theirs.contact_uuid,
+        {
+            "@type": "https://didcomm.org/present-proof/2.0/propose-presentation",
+            "formats": [{"attach_id": "1", "format": "hlindy/proof-req@v2.0"}],
+            "proposals~attach": [{"@id": "1", "data": {"json": asked}}],
+        },
+    )
+    proposed = await one_in(stack, issuer, "proposal-received")
+    await issuer.post(f"exchange/{proposed['uuid']}/accept", {}, 200)
+    await state(stack, holder, begun["uuid"], "request-received")
+    await holder.post(f"exchange/{begun['uuid']}/accept", {}, 200)
+    await state(stack, issuer, proposed["uuid"], "done")
+    assert await formats(holder, begun["uuid"]) == [
+        *("hlindy/proof-req@v2.0", "hlindy/proof-req@v2.0", "hlindy/proof@v2.0")
+    ]
+
+
+async def formats(client: Client, action: str) -> list[str]:
+    """Of the attachments of a thread's messages, in their order."""
+    messages = [await client.get(f"message/{uuid}") for uuid in (await client.get(f"action/{action}"))["messages"]]
+    return [one["format"] for message in messages for one in message["message"].get("formats", ())]
+
+
 async def test_a_proposal_in_1_0_becomes_an_offer_and_a_request(stack: Stack) -> None:
     issuer, holder, _, theirs = await connected(stack, "v1")
     schema = await issuer.post("schema", {"name": "id", "version": "1.0", "attributes": list(VALUES)})

@@ -79,6 +79,8 @@ async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
         members["preview"] = proposed.preview if proposed is not None else ()
     issuing = await _issuing(run, members["preview"])
     draft = await _format(run).offer(await run.party(), issuing, content)
+    if content is None:
+        draft = await run.answering("offer", draft, "propose", _format(run))
     members["preview"] = members["preview"] or draft.preview
     await run.say("offer", [draft], **members)
 
@@ -87,6 +89,7 @@ async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -
     """The holder's request: of what was offered, or `content`. Raises `Problem`, `FormatError`, `OutOfTurn`."""
     members.pop("preview", None)
     draft = await _format(run).request(await run.party(), await _issuing(run), content)
+    draft = await run.answering("request", draft, "offer", _format(run))
     await run.say("request", [draft], **members)
 
 
@@ -94,6 +97,7 @@ async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
     """The credential. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
     members.pop("preview", None)
     draft = await _format(run).issue(await run.party(), await _issuing(run), content)
+    draft = await run.answering("issue", draft, "request", _format(run))
     run.exchange.more = int(members.get("more_available") or 0)
     await run.say("issue", [draft], **members)
     held = Held("", draft.format, draft.value, draft.secret)

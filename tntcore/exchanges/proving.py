@@ -57,6 +57,8 @@ async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -
     """The verifier's request: of `content`, or what was proposed. Raises `Problem`, `FormatError`, `OutOfTurn`."""
     proposal = await run.value("propose", run.formats.proofs)
     draft = await _format(run).request(await run.party(), proposal, content)
+    if content is None:
+        draft = await run.answering("request", draft, "propose", _format(run))
     await run.say("request", [draft], **members)
 
 
@@ -70,6 +72,7 @@ async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) ->
     """The presentation. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
     asked = await run.value("request", run.formats.proofs)
     draft = await _format(run).present(await run.party(), asked, await _wallet(run), chosen)
+    draft = await run.answering("present", draft, "request", _format(run))
     await run.say("present", [draft], **members)
     _keep(run, Details({}, Verification((), frozenset())), status="SENT", message=run.name("present"))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 from tntcore.credentials.formats import Draft, FormatError, Party, Signer, SigningError
-from tntcore.credentials.registry import F, Formats, Registry
+from tntcore.credentials.registry import F, Format, Formats, Registry
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
 from tntcore.exchanges.outcome import Outcome, Reply
@@ -109,6 +109,16 @@ class Run:
         except FormatError:
             # What was proposed in one format may have been answered in another.
             return None
+
+    async def answering(self, step: str, draft: Draft, answered: str, format_: Format) -> Draft:
+        """The draft under the identifier that stands where the one does that it answers: some formats have several
+        families of them, and an agent looks for its own."""
+        content = await self.content(answered)
+        theirs, ours = format_.identifiers.get(answered, ()), format_.identifiers.get(step, ())
+        for attached in content.attachments if content is not None else ():
+            if attached.format in theirs[: len(ours)]:
+                return replace(draft, format=ours[theirs.index(attached.format)])
+        return draft
 
     async def party(self) -> Party:
         """Raises `Problem` 409 if the identity is gone."""

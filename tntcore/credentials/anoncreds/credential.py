@@ -2,7 +2,8 @@
 1.0, RFC 0036, libindy's, which have the same members).
 
 The identifiers of the two families stand in the same order at every step: an answer takes the one at the place of the
-other side's. Which of them a draft says follows from the identifiers inside: `hlindy/*` knows those of Indy ledgers.
+other side's. Which of them a first message says follows from the identifiers inside: `hlindy/*` knows those of Indy
+ledgers.
 """
 
 from __future__ import annotations
