@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ import pytest
 from tests.scenarios.common import BASIC, assert_problem, basic, messages_of, settled
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.api.views import since
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.records import AssetData
 
@@ -336,3 +338,33 @@ async def test_wrong_methods(stack: Stack, method: str, path: str, allowed: str 
 
 async def test_names_of_paths_in_any_case(busy: Foreign) -> None:
     assert (await busy.client.get("MESSAGE"))["total"]["value"] == 15
+
+
+async def test_what_was_meant_otherwise_is_not_passed_over(pair: tuple[Client, Client]) -> None:
+    """What a first attempt at a call gets wrong: the answer says what to change."""
+    acme, bolt = pair
+    to_bolt, _ = await acme.stack.connect(acme, bolt)
+    action = {"type": "DIDCOMM", "to": to_bolt.contact_uuid}
+    with acme.stack.described.whatever_is_asked():
+        outside = await acme.call("POST", "action", {**action, "message": basic()})
+        assert "data" in assert_problem(outside, 400, "message-invalid")["detail"]
+        untyped = await acme.call("POST", "action", {"to": to_bolt.contact_uuid})
+        assert assert_problem(untyped, 400, "type-invalid")["detail"].startswith("type is missing.")
+        url = await acme.call("POST", "contact", {"invitation": "https://acme.example?oob=e30"})
+        assert "invitationUrl" in assert_problem(url, 400, "contact-invalid")["detail"]
+        nothing = await acme.call("POST", "contact", {"url": "https://acme.example?oob=e30"})
+        assert "invitationUrl" in assert_problem(nothing, 400, "contact-invalid")["detail"]
+    assert_problem(await acme.call("GET", "message?direction=in"), 400, "direction-invalid")
+    unset = assert_problem(await acme.call("GET", "settings/TASK_WEBHOOK"), 404, "setting-unknown")
+    assert unset["detail"] == "TASK_WEBHOOK is not set."
+    assert (await acme.get("message"))["hits"] == []
+
+
+def test_a_time_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert since("2026-01-31T12:00:00") == since("2026-01-31T12:00:00Z") == since("2026-01-31T13:00:00+01:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()

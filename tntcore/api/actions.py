@@ -203,6 +203,8 @@ def _message(body: dict[str, Any]) -> dict[str, Any] | None:
         raise Problem(400, "command-unsupported", 'command has to be "message".')
     data = body.get("data")
     if data is None:
+        if "message" in body:
+            raise Problem(400, "message-invalid", "Send the message in data: {data: {message: {...}}}.")
         return None
     message = data.get("message") if isinstance(data, dict) else None
     if not isinstance(message, dict):

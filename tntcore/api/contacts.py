@@ -171,7 +171,10 @@ class ContactRoutes:
                 raise _invalid("did has to be a DID.")
             return await self._implicit(call, identity, await self._known(call, identity, contact))
         if not contact.email:
-            raise _invalid("contact has to have a did or an email, or else send an invitation to accept.")
+            raise _invalid(
+                "contact has to have a did or an email. To accept an invitation, send invitationUrl, invitation or "
+                "invitationId."
+            )
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
         invitation = await self._invitations.create(call.tenant, identity, wanted)
@@ -214,7 +217,7 @@ class ContactRoutes:
         if content is None:
             return None
         if not isinstance(content, dict):
-            raise _invalid("invitation has to be a JSON object.")
+            raise _invalid("invitation has to be a JSON object; send its URL as invitationUrl.")
         return read_invitation(content)
 
 

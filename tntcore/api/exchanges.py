@@ -533,5 +533,7 @@ def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
     """Raises `Problem` 400."""
     data = object_of(body, name)
     if data is None:
-        raise Problem(400, f"{name}-missing", f"{name} has to be an object: what the format is to work with.")
+        raise Problem(
+            400, f"{name}-missing", f"{name} is missing. It has to be an object, such as {{credential: {{...}}}}."
+        )
     return data

@@ -11,6 +11,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
 from tntcore.custody import CustodyError
+from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes
@@ -64,6 +65,8 @@ async def list_(call: Call) -> Response:
             "status": "status",
         },
     )
+    if parameters.get("direction", "IN") not in ("IN", "OUT"):
+        raise Problem(400, "direction-invalid", "direction has to be IN or OUT.")
     prefix = call.request.query.get("type", "")
     if prefix and prefix != "DIDCOMM":
         # The client finds the names of parameters between blanks.
@@ -203,7 +206,7 @@ ROUTES = [
         summary="Messages",
         answers={200: Page[MessageView]},
         query=_FILTERS,
-        errors=("400 since-invalid",),
+        errors=("400 since-invalid", "400 direction-invalid"),
     ),
     Route("GET", "message/{uuid}", read, summary="A message", answers={200: MessageView}, errors=(_UNKNOWN,)),
     Route("DELETE", "message/{uuid}", erase, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
@@ -214,7 +217,7 @@ ROUTES = [
         summary="Messages, under the name that older clients know",
         answers={200: Page[MessageView]},
         query={**_FILTERS, "type": "`DIDCOMM`, or how it begins"},
-        errors=("400 since-invalid",),
+        errors=("400 since-invalid", "400 direction-invalid"),
     ),
     Route(
         "GET",

@@ -95,7 +95,9 @@ class SettingView(TypedDict):
 async def read(call: Call) -> Response:
     """`{key, setting}`; webhook secrets are not shown again."""
     key = _key(call)
-    record = await found(call.tenant.records, Setting, key)
+    record = await call.tenant.records.get(Setting, key)
+    if record is None:
+        raise Problem(404, "setting-unknown", f"{key} is not set.")
     return answer(_view(record, call.tenant.opened(record)))
 
 

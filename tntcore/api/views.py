@@ -146,11 +146,8 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not value) or len(value) > maximum:
-        raise Problem(
-            400,
-            code_of(name),
-            f"{name} has to be a text of at most {maximum} characters.",
-        )
+        missing = f"{name} is missing. It" if value in (None, "") else name
+        raise Problem(400, code_of(name), f"{missing} has to be a text of at most {maximum} characters.")
     return value
 
 
@@ -172,7 +169,10 @@ def _moment(value: Any, name: str) -> int:
     with suppress(ValueError, AttributeError, TypeError):
         return uuid.UUID(value).int >> 80
     try:
-        return max(round(datetime.fromisoformat(value).timestamp() * 1000), 0)
+        moment = datetime.fromisoformat(value)
+        # A time without a zone is not one of the machine's that happens to read it.
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return max(round(moment.timestamp() * 1000), 0)
     except (ValueError, TypeError, OverflowError):
         raise Problem(
             400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
