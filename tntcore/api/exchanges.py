@@ -533,7 +533,5 @@ def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
     """Raises `Problem` 400."""
     data = object_of(body, name)
     if data is None:
-        raise Problem(
-            400, f"{name}-missing", f"{name} is missing. It has to be an object, such as {{credential: {{...}}}}."
-        )
+        raise Problem(400, f"{name}-missing", f"{name} is missing. It has to be an object, as /api/docs shows.")
     return data
