@@ -25,6 +25,8 @@ NO_WHEEL = "varint"
 PACKAGES = Path(".python_packages", "lib", "site-packages")
 # Of the project: what runs, and no more.
 SOURCES = ("function_app.py", "host.json", "tntcore")
+# Of these, the command line: it runs elsewhere, on packages that are not deployed.
+APART = {Path("tntcore", "cli"), Path("tntcore", "__main__.py")}
 # Of the packages: what only compilers, installers and type checkers read.
 SUFFIXES = {".pyc", ".pyi", ".pyx", ".pxd", ".c", ".h", ".cpp", ".hpp", ".pxi"}
 NAMES = {"py.typed", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
@@ -61,7 +63,9 @@ def build(root: Path, python: str, folder: Path) -> None:
     for name in SOURCES:
         source = root / name
         for file in [source] if source.is_file() else _needed(source):
-            _copy(file, folder / file.relative_to(root))
+            relative = file.relative_to(root)
+            if not APART & {relative, *relative.parents}:
+                _copy(file, folder / relative)
     (folder / "requirements.txt").write_text("# Nothing is to be installed: it is all in .python_packages.\n")
 
 

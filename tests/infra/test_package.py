@@ -74,7 +74,9 @@ def test_it_has_what_runs_and_nothing_else(archive: Path) -> None:
         names = [Path(name) for name in packed.namelist()]
     own = {str(name) for name in names if not name.is_relative_to(PACKAGES)}
     sources = {str(file.relative_to(ROOT)) for file in (ROOT / "tntcore").rglob("*") if file.is_file()}
-    assert {name for name in sources if "__pycache__" not in name} < own
+    apart = {name for name in sources if name.startswith("tntcore/cli/")} | {"tntcore/__main__.py"}
+    assert {name for name in sources if "__pycache__" not in name} - apart < own
+    assert not own & apart, "the command line is not deployed"
     assert {name.partition("/")[0] for name in own} == {"function_app.py", "host.json", "requirements.txt", "tntcore"}
     installed = {name.parts[3] for name in names if name.is_relative_to(PACKAGES)}
     assert {"azure", "aiohttp", "nacl", "didcomm", "anoncreds"} <= installed

@@ -25,6 +25,7 @@ class ConnectionView(Entity):
     theirDid: Did | None
     protocol: Annotated[str | None, Words(examples=["https://didcomm.org/didexchange/1.1"])]
     role: str | None
+    invitationUuid: Annotated[Uuid | None, "of an invitation of the principal's, by which it began"]
     state: Annotated[State, "of its DID exchange, in RFC 0023's words"]
     version: Annotated[Literal["v1", "v2"], "of DIDComm"]
 
@@ -50,6 +51,7 @@ class ConnectionRoutes:
                     "contactDid": "DID of the contact",
                     "contactUuid": "uuid of the contact",
                     "state": "of the DID exchange",
+                    "invitation": "uuid of the invitation by which it began",
                 },
             ),
             Route(
@@ -123,7 +125,14 @@ class ConnectionRoutes:
 
 async def list_(call: Call) -> Response:
     where, parameters = filters(
-        call, {"identityDid": "identityDid", "contactDid": "contactDid", "state": "state", "contactUuid": "contactUuid"}
+        call,
+        {
+            "identityDid": "identityDid",
+            "contactDid": "contactDid",
+            "state": "state",
+            "contactUuid": "contactUuid",
+            "invitation": "invitationUuid",
+        },
     )
     return await listing(call, Connection, _view, where=where, parameters=parameters)
 
@@ -143,6 +152,7 @@ def _view(connection: Connection) -> dict[str, Any]:
         theirDid=connection.their_did or None,
         protocol=connection.protocol or None,
         role=connection.role or None,
+        invitationUuid=connection.invitation_uuid or None,
         state=connection.state,
         version=connection.version,
     )

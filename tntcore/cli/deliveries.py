@@ -1,0 +1,163 @@
+"""Webhook calls and outgoing messages on their way, and sending them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tntcore.cli import show
+from tntcore.cli.base import Command, Group, Session, bar, contact_uuid, once, paged, pass_session
+from tntcore.cli.errors import Wrong
+from tntcore.cli.follow import patiently
+from tntcore.cli.service import part
+from tntcore.cli.show import field
+
+_STATUSES = ("HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD")
+_AGAIN = ("FAILED", "WITHHELD", "DELIVERED")
+_KINDS = ("webhook", "task", "didcomm", "test")
+
+
+@click.group("deliveries", cls=Group)
+def deliveries() -> None:
+    """Webhook calls and outgoing messages: list, show."""
+
+
+@deliveries.command("list")
+@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False))
+@click.option("--kind", type=click.Choice(_KINDS, case_sensitive=False))
+@click.option("--contact", metavar="CONTACT", help="uuid, DID or name.")
+@click.option("--message", metavar="UUID")
+@click.option("--action", metavar="UUID")
+@click.option("--webhook", metavar="ID", help="Of the webhook's entry.")
+@click.option("--since", metavar="TIME", help="A time, or so long: 10m, 2h, 3d.")
+@click.option("--until", metavar="TIME")
+@paged
+@pass_session
+def list_deliveries(
+    session: Session,
+    status: str | None,
+    kind: str | None,
+    contact: str | None,
+    message: str | None,
+    action: str | None,
+    webhook: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+) -> None:
+    """What became of webhook calls and outgoing messages, oldest first."""
+    service = session.tenant
+    query = {
+        "status": status,
+        "kind": kind,
+        "contact": contact_uuid(service, contact) if contact else None,
+        "message": message,
+        "action": action,
+        "webhookId": webhook,
+        "since": show.since(since, service.now) if since else None,
+        "until": show.since(until, service.now) if until else None,
+    }
+    columns = [
+        field("TIME", "createdAt", show.moment),
+        field("KIND", "kind"),
+        field("STATUS", "status", show.status),
+        field("TRIES", "attempts"),
+        field("ANSWER", "responseStatus"),
+        field("ERROR", "error", cut=True),
+        field("NEXT TRY", "nextAttemptAt", show.moment),
+        field("TYPE", "type", show.short_type, cut=True),
+        field("UUID", "uuid"),
+    ]
+    session.hits(service.pages("delivery", query), columns, "deliveries", limit)
+
+
+@deliveries.command("show")
+@click.argument("uuid")
+@pass_session
+def show_delivery(session: Session, uuid: str) -> None:
+    """One delivery, with every attempt at it."""
+    found = session.tenant.get(f"delivery/{part(uuid)}")
+    session.answer(found, lambda: _delivery(found))
+
+
+def _delivery(found: dict[str, Any]) -> list[str]:
+    columns = [
+        field("TRY", "number"),
+        field("AT", "at", show.moment),
+        field("TOOK", "duration", lambda value: f"{show.safe(value)} ms"),
+        field("ANSWER", "responseStatus"),
+        field("ERROR", "error", cut=True),
+        field(
+            "ANSWERED WITH",
+            "answer",
+            lambda value: show.safe(value) if isinstance(value, str) else _json(value),
+            cut=True,
+        ),
+    ]
+    rest = {name: value for name, value in found.items() if name != "log"}
+    log = show.table(found["log"], columns, show.terminal_width()) if found["log"] else ["not tried yet"]
+    return [*show.members(rest), "", *log]
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else show.written(value, None)
+
+
+@click.command("replay", cls=Command)
+@click.argument("uuid", required=False)
+@click.option("--since", metavar="TIME", help="All since a time, or so long: 10m, 2h, 3d.")
+@click.option("--until", metavar="TIME")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(_AGAIN, case_sensitive=False),
+    multiple=True,
+    help="By default FAILED and WITHHELD.",
+)
+@click.option("--webhook", metavar="ID", help="Of this webhook's entry alone.")
+@once
+@pass_session
+def replay(
+    session: Session,
+    uuid: str | None,
+    since: str | None,
+    until: str | None,
+    statuses: tuple[str, ...],
+    webhook: str | None,
+    key: str,
+) -> None:
+    """Send a delivery again, or all since a time. What is on its way, or was sent again a minute ago, is left alone."""
+    service = session.tenant
+    if (uuid is None) is (since is None):
+        raise Wrong("Give either the UUID of a delivery or --since.")
+    if uuid is not None:
+        if until or statuses or webhook:
+            raise Wrong("--until, --status and --webhook go with --since.")
+        done = service.post(f"delivery/{part(uuid)}/replay", None, key=key)
+        session.answer(done, lambda: _delivery(done))
+        return
+    begin = show.since(str(since), service.now)
+    end = show.since(until, service.now) if until else None
+    chosen = statuses or _AGAIN[:2]
+    expected = _count(session, {"since": begin, "until": end, "webhookId": webhook}, chosen)
+    body = {"since": begin, "until": end, "status": list(chosen), "webhookId": webhook}
+    at = service.post("delivery/replay", {name: value for name, value in body.items() if value}, key=key)
+    path = f"delivery/replay/{part(at['uuid'])}"
+    with bar(session, expected, "sending again") as moved:
+        done_before = 0
+        while True:
+            done_now = at["replayed"] + at["skipped"]
+            moved(done_now - done_before)
+            done_before = done_now
+            if at["status"] == "DONE":
+                break
+            session.sleep(0.5)
+            at = patiently(lambda: service.get(path), session.sleep, session.note)
+    session.answer(at, lambda: [f"{at['replayed']} on their way again, {at['skipped']} left alone"])
+
+
+def _count(session: Session, query: dict[str, Any], statuses: tuple[str, ...]) -> int | None:
+    """How many there are, None where the service counts no further."""
+    totals = [session.tenant.get("delivery", {**query, "status": status, "limit": 1})["total"] for status in statuses]
+    return sum(total["value"] for total in totals) if all(total["relation"] == "eq" for total in totals) else None

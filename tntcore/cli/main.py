@@ -1,0 +1,130 @@
+"""The commands together, and how each ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from click.shell_completion import shell_complete
+
+from tntcore.cli import completion, show
+from tntcore.cli.base import Group, Session
+from tntcore.cli.deliveries import deliveries, replay
+from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
+from tntcore.cli.messages import messages, reply, send
+from tntcore.cli.partners import accept, connections, contacts, identities, invitations, invite
+from tntcore.cli.poison import poison
+from tntcore.cli.tenants import health, keys, profile_commands, register, rotate, settings, webhooks
+
+OK, PROBLEM, USAGE, UNREACHABLE, NOT_YET, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_PARTS = {
+    "Tenants": (register, keys, profile_commands),
+    "Partners": (invite, accept, contacts, connections, identities, invitations),
+    "Messages": (send, reply, messages, deliveries, replay),
+    "Settings": (webhooks, settings, rotate),
+    "Service": (health, poison),
+}
+
+
+class Root(Group):
+    """All commands, told apart by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in {**_PARTS, "Shell": (complete,)}.items():
+            with formatter.section(title):
+                formatter.write_dl([(each.name or "", each.get_short_help_str(60)) for each in commands])
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """The command line of the DIDComm service, for its operators and tenants.
+
+    Where the service is, and the keys, come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_ADMIN_KEY, or from a profile
+    (`profiles save`). Every command takes --json and --help. Exit codes: 0 done, 1 a problem, 2 a wrong command, 3 the
+    service is out of reach, 4 what was waited for did not come.
+    """
+
+
+@cli.command("completion", cls=click.Command)
+@click.argument("shell", type=click.Choice(list(completion.SHELLS)))
+def complete(shell: str) -> None:
+    """A script that defines `tnt`, with completion.
+
+    \b
+    bash, in ~/.bashrc:  eval "$(python -m tntcore completion bash)"
+    zsh, in ~/.zshrc:    eval "$(python -m tntcore completion zsh)"
+    fish, in ~/.config/fish/config.fish:  python -m tntcore completion fish | source
+
+    with the project's Python, in its folder. From then on `tnt` is the command line, in any folder.
+    """
+    click.echo(completion.script(shell, sys.executable, str(Path(__file__).parents[2])), nl=False)
+
+
+for _commands in _PARTS.values():
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command: its exit code. Errors are told on standard error, as JSON where --json was given."""
+    session = Session(os.environ)
+    if instruction := os.environ.get(completion.VARIABLE):
+        return shell_complete(cli, {}, completion.COMMAND, completion.VARIABLE, instruction)
+    colour = False if os.environ.get("NO_COLOR") else None
+    try:
+        code = cli.main(arguments, "python -m tntcore", standalone_mode=False, obj=session, color=colour)
+        sys.stdout.flush()
+    except Refused as refused:
+        _tell(session, dict(refused.problem), _problem(refused))
+        return PROBLEM
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) and not isinstance(error, Wrong) else None
+        more = [click.style(f"See {context.command_path} --help.", dim=True)] if context is not None else []
+        first, *rest = error.format_message().splitlines()
+        _tell(session, {"title": "usage", "detail": error.format_message()}, [first, *rest, *more])
+        return USAGE
+    except Unreachable as error:
+        detail = f"{session.service.profile.url}: {error}."
+        problem = {"title": "unreachable", "detail": detail}
+        if error.again:
+            problem["idempotencyKey"] = error.again
+            again = f"Perhaps it was done. The same command with --idempotency-key {error.again} does not do it twice."
+            _tell(session, problem, [detail, again])
+        else:
+            _tell(session, problem, [detail])
+        return UNREACHABLE
+    except NotYet as error:
+        _tell(session, {"title": "not yet", "detail": f"{error}."}, [f"{error}."])
+        return NOT_YET
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read it has enough. What Python would flush at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code if isinstance(code, int) else OK
+
+
+def _problem(refused: Refused) -> list[str]:
+    problem = refused.problem
+    known = [("code", show.safe(refused.code)), ("trace", show.safe(problem.get("traceId")))]
+    named = ", ".join(f"{name} {value}" for name, value in known if value)
+    return [
+        f"{show.safe(problem['title'])} ({show.safe(problem['status'])})",
+        *(line for line in (show.safe(problem["detail"]), click.style(named, dim=True) if named else "") if line),
+    ]
+
+
+def _tell(session: Session, problem: Mapping[str, object], lines: list[str]) -> None:
+    if session.as_json:
+        click.echo(show.written(problem, None), err=True)
+        return
+    first, *rest = lines
+    click.echo(f"{click.style('error:', fg='red')} {first}", err=True)
+    for line in rest:
+        click.echo(f"  {line}", err=True)

@@ -1,0 +1,81 @@
+"""What the queues gave up (operator)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tntcore.cli import show
+from tntcore.cli.base import Group, Session, bar, paged, pass_session
+from tntcore.cli.service import part
+from tntcore.cli.show import Column, field
+
+_QUEUES = ("inbound", "outbound", "relay")
+
+
+@click.group("poison", cls=Group)
+def poison() -> None:
+    """What the queues gave up: list, replay, forget (operator)."""
+
+
+@poison.command("list")
+@click.option("--queue", type=click.Choice(_QUEUES))
+@paged
+@pass_session
+def list_poison(session: Session, queue: str | None, limit: int | None) -> None:
+    """What was given up. Contents are not shown: the tenant sees the message or delivery, FAILED."""
+    columns = [
+        field("SINCE", "at", show.moment),
+        field("QUEUE", "queue"),
+        Column("HAS", lambda row: f"{len(row['items'])} of {_tenants(row)} tenant(s)" if row["items"] else ""),
+        field("BYTES", "bytes"),
+        field("REPLAYABLE", "replayable", lambda value: "yes" if value else "no"),
+        field("ID", "id"),
+    ]
+    session.hits(session.service.pages("poison", {"queue": queue}, operator=True), columns, "poison", limit)
+
+
+def _tenants(row: Any) -> int:
+    return len({item["principalUuid"] for item in row["items"]})
+
+
+@poison.command("replay")
+@click.argument("queue", type=click.Choice(_QUEUES), required=False)
+@click.argument("id_", metavar="[ID]", required=False)
+@click.option("--tenant", metavar="UUID", help="What has any of this tenant's.")
+@pass_session
+def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: str | None) -> None:
+    """Have it handled again: all, all of QUEUE, or one. Nothing is done twice by it."""
+    given = {"queue": queue, "id": id_, "principalUuid": tenant}
+    body = {name: value for name, value in given.items() if value}
+    total = {"replayed": 0, "senseless": 0}
+    with bar(session, None, "replaying") as moved:
+        while True:
+            page = session.service.post("poison/replay", body, operator=True)
+            moved(page["replayed"])
+            # Those that make no sense are met again on each page.
+            total = {"replayed": total["replayed"] + page["replayed"], "senseless": page["senseless"]}
+            if not (page["more"] and page["replayed"]):
+                break
+    total["more"] = page["more"]
+    session.answer(
+        total,
+        lambda: [
+            f"{total['replayed']} back on their queues"
+            + (f", {total['senseless']} make no sense there and stay" if total["senseless"] else "")
+        ],
+    )
+
+
+@poison.command("forget")
+@click.argument("queue", type=click.Choice(_QUEUES))
+@click.argument("id_", metavar="ID")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def forget_poison(session: Session, queue: str, id_: str, yes: bool) -> None:
+    """Throw it away: what is in it will never be handled."""
+    if not yes:
+        click.confirm(f"Throw away {show.safe(id_)} of {queue}, for good?", abort=True, err=True)
+    session.service.delete(f"poison/{part(queue)}/{part(id_)}", operator=True)
+    session.answer({"queue": queue, "id": id_}, lambda: ["forgotten"])

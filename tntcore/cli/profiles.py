@@ -1,0 +1,147 @@
+"""Where the service is and what keys open it: from the environment, or from a file that only its owner can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from tntcore.cli.errors import Wrong
+
+DEFAULT_URL = "http://127.0.0.1:7071"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`url` without a slash, or `/api`, at its end; "" is none, as for the keys, which are not shown by `repr`."""
+
+    url: str = ""
+    subscription_key: str = field(default="", repr=False)
+    admin_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """All that the file has. `default`: the name of the one that is used where none is named."""
+
+    default: str = ""
+    named: Mapping[str, Profile] = field(default_factory=dict)
+
+
+def surroundings(environ: Mapping[str, str]) -> Profile:
+    """What the environment says. Raises `Wrong`."""
+    return Profile(
+        clean_url(environ["TNT_URL"]) if environ.get("TNT_URL") else "",
+        clean_key(environ.get("TNT_SUBSCRIPTION_KEY", ""), "TNT_SUBSCRIPTION_KEY"),
+        clean_key(environ.get("TNT_ADMIN_KEY", ""), "TNT_ADMIN_KEY"),
+    )
+
+
+def chosen(
+    environ: Mapping[str, str], profiles: Profiles, *, name: str | None = None, url: str | None = None
+) -> Profile:
+    """Which service is called, with which keys. `name` and `url` are the options of a command.
+
+    A profile that is named goes before the environment, which goes before the default profile. Keys are not taken from
+    a place that names another service.
+
+    Raises:
+        Wrong: there is no profile of that name, or something has a form that it cannot have.
+    """
+    sources = [surroundings(environ)]
+    if asked := name or environ.get("TNT_PROFILE"):
+        if asked not in profiles.named:
+            raise Wrong(f"There is no profile {asked!r}. See `profiles list`.")
+        sources.insert(0 if name else 1, profiles.named[asked])
+    elif profiles.default in profiles.named:
+        sources.append(profiles.named[profiles.default])
+    found = clean_url(url) if url else next((each.url for each in sources if each.url), DEFAULT_URL)
+    fitting = [each for each in sources if each.url in ("", found)]
+    return Profile(
+        found,
+        next((each.subscription_key for each in fitting if each.subscription_key), ""),
+        next((each.admin_key for each in fitting if each.admin_key), ""),
+    )
+
+
+def clean_url(text: str) -> str:
+    """Raises `Wrong`."""
+    url = text.strip().rstrip("/").removesuffix("/api")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises where it is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise Wrong("The URL of the service has to be like https://didcomm.example.com.")
+    if parts.username is not None:
+        raise Wrong("The URL of the service takes no user name and password.")
+    return url
+
+
+def clean_key(text: str, name: str) -> str:
+    """Raises `Wrong`, which does not show the key."""
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise Wrong(f"{name} is not a key: it has blanks or other characters that no key has.")
+    return key
+
+
+def path_of(environ: Mapping[str, str]) -> Path:
+    """The file, in the platform's folder for settings."""
+    given = environ.get("TNT_PROFILES")
+    return Path(given) if given else Path(click.get_app_dir("tntcore")) / "profiles.json"
+
+
+def load(path: Path) -> Profiles:
+    """Raises `Wrong` where others could read it, or where it is not what `save` writes."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read()
+    except FileNotFoundError:
+        return Profiles()
+    if os.name == "posix" and mode & 0o077:
+        raise Wrong(f"Others may read the keys in {path}: chmod 600 it, and think of replacing them.")
+    try:
+        given: dict[str, Any] = json.loads(content)
+        return Profiles(given["default"], {name: Profile(**each) for name, each in given["profiles"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Wrong(f"{path} cannot be read as profiles: mend it, or remove it.") from None
+
+
+def save(path: Path, profiles: Profiles) -> None:
+    """Replaces the file, which at no time has another mode than 0600 or only a part of its content."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = {"default": profiles.default, "profiles": {name: asdict(each) for name, each in profiles.named.items()}}
+    # mkstemp makes it 0600.
+    handle, scratch = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file, indent=2)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def added(profiles: Profiles, name: str, profile: Profile) -> Profiles:
+    """With that one, which is the default if there is none yet."""
+    return Profiles(profiles.default or name, {**profiles.named, name: profile})
+
+
+def removed(profiles: Profiles, name: str) -> Profiles:
+    rest = {each: profile for each, profile in profiles.named.items() if each != name}
+    return replace(profiles, named=rest, default="" if profiles.default == name else profiles.default)
+
+
+def is_local(url: str) -> bool:
+    """Whether what is sent there stays on this machine."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")

@@ -1,0 +1,197 @@
+"""The HTTP API as the commands call it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tntcore.cli.errors import Refused, Unreachable, Wrong
+from tntcore.cli.profiles import Profile
+
+if TYPE_CHECKING:
+    import requests
+
+_TIMEOUT = (5, 60)  # seconds: to connect, and for an answer to begin
+_TRIES = 4
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
+_PAGE = 200  # hits, as many as the service answers at once
+_AWAY = (502, 503, 504)
+
+
+class Service:
+    """Calls the service at `profile.url`. What can be sent twice without harm is, when the answer got lost.
+
+    Args:
+        sleep: takes seconds.
+    """
+
+    def __init__(self, profile: Profile, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.profile = profile
+        self._sleep = sleep
+        self._session: requests.Session | None = None
+        self._ahead: float | None = None
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970 by the service's clock, which is asked for where nothing was asked yet."""
+        if self._ahead is None:
+            self.get("health")
+        return time.time() + (self._ahead or 0.0)
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, *, operator: bool = False) -> Any:
+        return self._call("GET", path, query=query, operator=operator)
+
+    def post(self, path: str, body: Any, *, key: str | None = None, operator: bool = False) -> Any:
+        """As the same call whenever it has the same `key`, if the service knows `Idempotency-Key` there; see `once`."""
+        return self._call("POST", path, body, key=key, operator=operator)
+
+    def delete(self, path: str, *, operator: bool = False) -> None:
+        self._call("DELETE", path, operator=operator)
+
+    def pages(
+        self, path: str, query: Mapping[str, Any], limit: int | None = None, *, operator: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """The hits of a list, `limit` at the most, page by page as they are asked for."""
+        return islice(self._hits(path, dict(query), limit, operator), limit)
+
+    def _hits(self, path: str, query: dict[str, Any], limit: int | None, operator: bool) -> Iterator[dict[str, Any]]:
+        query["limit"] = min(limit or _PAGE, _PAGE)
+        while True:
+            page = self.get(path, query, operator=operator)
+            yield from page["hits"]
+            if page["next"] is None:
+                return
+            query["next"] = page["next"]
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        operator: bool = False,
+    ) -> Any:
+        headers = self._headers(operator)
+        if key is not None:
+            headers["idempotency-key"] = key
+        harmless = method == "GET" or key is not None
+        wait = _FIRST_WAIT
+        for left in reversed(range(_TRIES if harmless else 1)):
+            try:
+                return self._once(method, path, body, query, headers)
+            except _Later as later:
+                if not left:
+                    if isinstance(later.error, Unreachable):
+                        later.error.again = key
+                    raise later.error from None
+                self._sleep(min(later.seconds or wait, _LONGEST_WAIT))
+                wait *= 2
+        raise AssertionError
+
+    def _headers(self, operator: bool) -> dict[str, str]:
+        """Raises `Wrong` where the key that is needed is not there."""
+        if operator:
+            if not self.profile.admin_key:
+                raise Wrong(
+                    "This is for the operator: put the admin key into TNT_ADMIN_KEY or a profile (`profiles save`)."
+                )
+            return {"x-functions-key": self.profile.admin_key}
+        return {"tnt-subscription-key": self.profile.subscription_key} if self.profile.subscription_key else {}
+
+    def _once(
+        self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> Any:
+        """Raises `_Later`, `Refused`, `Unreachable`. No error has a word of the request, which has the keys."""
+        import requests  # takes a fifth of a second, which completion and help need not wait for
+
+        if self._session is None:
+            self._session = requests.Session()
+            # Nobody's password from ~/.netrc is meant for this.
+            self._session.auth = lambda request: request
+        given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        try:
+            answer = self._session.request(
+                method,
+                f"{self.profile.url}/api/{path}",
+                params=given,
+                json=body,
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            )
+        except requests.Timeout:
+            raise _Later(Unreachable("there was no answer in time")) from None
+        except requests.exceptions.SSLError:
+            raise Unreachable("its certificate is not trusted, or it does not speak TLS") from None
+        except requests.ConnectionError:
+            raise _Later(Unreachable("nobody answers there, or the connection broke")) from None
+        except requests.RequestException as error:
+            raise Unreachable(f"the call failed ({type(error).__name__})") from None
+        self._look_at_clock(answer.headers.get("date"))
+        return _read(answer, path)
+
+    def _look_at_clock(self, date: str | None) -> None:
+        try:
+            self._ahead = parsedate_to_datetime(date).timestamp() + 0.5 - time.time() if date else 0.0
+        except (ValueError, TypeError):
+            self._ahead = 0.0
+
+
+class _Later(Exception):
+    """What may be well the next time, in so many seconds if the service said so."""
+
+    def __init__(self, error: Exception, seconds: float | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.seconds = seconds
+
+
+def _read(answer: requests.Response, path: str) -> Any:
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        content = answer.json() if media_type.endswith("json") and answer.content else None
+    except ValueError:
+        content = None
+    status = answer.status_code
+    after = answer.headers.get("retry-after", "")
+    seconds = float(after) if after.isascii() and after.isdigit() else None
+    if media_type == "application/problem+json" and isinstance(content, dict):
+        refused = Refused({"title": "problem", "status": status, "detail": "", **content})
+        if status in (429, *_AWAY) or refused.code == "idempotency-in-progress":
+            raise _Later(refused, seconds)
+        raise refused
+    if path == "health" and status == 503 and isinstance(content, dict):
+        return content
+    if status in (429, *_AWAY):
+        raise _Later(Unreachable(f"it is not there at the moment ({status})"), seconds)
+    if status in (401, 403):
+        raise Refused({"title": "not let in", "status": status, "detail": "The host did not take the admin key."})
+    if status == 204:
+        return None
+    if not 200 <= status < 300 or content is None:
+        raise Unreachable(f"what answers there is not this service ({status})")
+    return content
+
+
+def new_key() -> str:
+    """An `Idempotency-Key` of its own."""
+    return str(uuid.uuid4())
+
+
+def part(text: str) -> str:
+    """As one part of a path."""
+    return quote(text, safe=":")
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

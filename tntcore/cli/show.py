@@ -1,0 +1,221 @@
+"""What is printed: tables, details, JSON. What others wrote reaches the terminal only through `safe` or `written`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from tntcore.cli.errors import Wrong
+
+# What moves a cursor, colours, renames the window, turns the direction of writing or is not seen at all: C0 and C1
+# controls, format characters (but for the joiners, which emoji need), separators of lines, and halves of characters.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+_SPACE = re.compile(r"\s+")
+_REST = 120  # columns of what has no text to show
+_PREFIXES = ("https://didcomm.org/", "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/")
+_COLOURS = {
+    "green": ("ACTIVE", "ACCEPTED", "DELIVERED", "SENT", "RECEIVED", "DONE", "ok", "completed"),
+    "red": ("FAILED", "REJECTED", "REVOKED", "ERROR", "CONFLICT", "DISABLED", "DELETED", "degraded", "abandoned"),
+    "yellow": ("PENDING", "HELD", "SENDING", "REQUESTED", "WITHHELD", "DRAFT"),
+}
+_COLOUR_OF = {word: colour for colour, words in _COLOURS.items() for word in words}
+
+
+def safe(value: object) -> str:
+    """A text on one line, without anything that a terminal acts on: that is spelled out, as in `\\u001b`."""
+    return _UNSAFE.sub(_spelled, _SPACE.sub(" ", "" if value is None else str(value)))
+
+
+def written(value: Any, indent: int | None = 2) -> str:
+    """JSON that means the same and has no character that a terminal acts on."""
+    lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    return "\n".join(_UNSAFE.sub(_spelled, line) for line in lines)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    high, low = divmod(number - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def status(word: object) -> str:
+    """In the colour of what it means."""
+    return click.style(safe(word), fg=_COLOUR_OF.get(str(word)))
+
+
+def moment(value: object) -> str:
+    """An ISO 8601 time as the clock on the wall shows it; "" for none."""
+    try:
+        return datetime.fromisoformat(str(value)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return safe(value) if value else ""
+
+
+def short_type(value: object) -> str:
+    """A message type without what all of them begin with."""
+    text = safe(value)
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    return text
+
+
+def short_did(value: object) -> str:
+    """The ends of a DID: that of a peer has hundreds of characters."""
+    text = safe(value)
+    return text if len(text) <= 48 else f"{text[:30]}…{text[-12:]}"
+
+
+def preview(view: Mapping[str, Any]) -> str:
+    """What a message says, in one line."""
+    if "message" not in view:
+        return safe(f"(could not be opened: {view.get('error')})")
+    message = view["message"]
+    if not isinstance(message, dict):
+        return safe(message)
+    body = message["body"] if isinstance(message.get("body"), dict) else message
+    for name in ("content", "comment"):
+        if isinstance(body.get(name), str):
+            return safe(body[name])
+    rest = {key: value for key, value in body.items() if key not in ("@id", "@type", "~thread", "id", "type", "marker")}
+    return fitted(safe(written(rest, None)), _REST) if rest else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`value` answers what is printed, which is safe. `cut`: this column gives way where the terminal is narrow."""
+
+    title: str
+    value: Callable[[Mapping[str, Any]], str]
+    cut: bool = False
+
+
+def field(title: str, name: str, form: Callable[[object], str] = safe, *, cut: bool = False) -> Column:
+    """A column of one member."""
+    return Column(title, lambda row: form(row.get(name)), cut)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int | None = None) -> list[str]:
+    """The lines of a table. A column without any value is left out.
+
+    Args:
+        width: of the terminal; None where there is none, and nothing is cut.
+    """
+    cells = [[column.value(row) for row in rows] for column in columns]
+    shown = [(column, texts) for column, texts in zip(columns, cells, strict=True) if any(texts)]
+    widths = [max(measure(text) for text in (column.title, *texts)) for column, texts in shown]
+    over = sum(widths) + 2 * (len(widths) - 1) - (width or 10**9)
+    for index, (column, _) in reversed(list(enumerate(shown))):
+        if column.cut and over > 0:
+            less = min(over, max(widths[index] - 12, 0))
+            widths[index] -= less
+            over -= less
+    lines = ["  ".join(_padded(_title(column.title), width) for (column, _), width in zip(shown, widths, strict=True))]
+    for row in zip(*(texts for _, texts in shown), strict=True):
+        lines.append("  ".join(_padded(_cut(text, size), size) for text, size in zip(row, widths, strict=True)))
+    return [line.rstrip() for line in lines]
+
+
+def _title(text: str) -> str:
+    return click.style(text, dim=True) if text else ""
+
+
+def details(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Names and values below each other, those without a value left out."""
+    given = [(name, value) for name, value in pairs if value]
+    size = max((len(name) for name, _ in given), default=0)
+    return [f"{_title(name.ljust(size))}  {value}" for name, value in given]
+
+
+def measure(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    plain = click.unstyle(text)
+    if plain.isascii():
+        return len(plain)
+    return sum(
+        0 if unicodedata.combining(c) or c in "\u200c\u200d" else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in plain
+    )
+
+
+def _padded(text: str, size: int) -> str:
+    return text + " " * (size - measure(text))
+
+
+def _cut(text: str, size: int) -> str:
+    if measure(text) <= size:
+        return text
+    plain, taken, used = click.unstyle(text), "", 0
+    for character in plain:
+        used += measure(character)
+        if used > size - 1:
+            break
+        taken += character
+    return taken + "…"
+
+
+def fitted(text: str, size: int | None) -> str:
+    """Cut to so many columns."""
+    return text if size is None else _cut(text, size)
+
+
+def terminal_width() -> int | None:
+    """Columns, or None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def since(text: str, now: float) -> str:
+    """A time as the service takes it, of a time, a `sequence`, or how long ago: `90s`, `10m`, `2h`, `3d`, `1w`.
+
+    Args:
+        now: seconds since 1970.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    return iso(now - int(ago[1]) * _SECONDS[ago[2]]) if ago else text.strip()
+
+
+def iso(seconds: float) -> str:
+    """Of seconds since 1970: ISO 8601 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(max(seconds, 0), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(text: str) -> float:
+    """Of a length of time such as `30m` or `7d`. Raises `Wrong`."""
+    found = _AGO.fullmatch(text.strip())
+    if found is None:
+        raise Wrong(f"{safe(text)!r} is no length of time: 30m, 12h or 7d is one.")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def members(value: Mapping[str, Any]) -> list[str]:
+    """All of an object, its names and values below each other."""
+    return details((safe(name), _member(name, each)) for name, each in value.items())
+
+
+def _member(name: str, value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ""
+    if name in ("status", "state"):
+        return status(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict | list):
+        return written(value, None)
+    return moment(value) if name.endswith("At") else safe(value)
