@@ -37,6 +37,7 @@ def partition() -> str:
 async def test_values_come_back_as_they_were_written(storage: Storage, partition: str) -> None:
     values: dict[str, Value] = {
         "text": "snö\r\n--x",
+        "lines": "one\u2028two\u2029three",
         "empty": "",
         "flag": False,
         "count": 2**53,
