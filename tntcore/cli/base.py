@@ -116,7 +116,8 @@ class Group(click.Group):
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        bare = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        # Completion asks with no words what could come first.
+        bare = args[0].startswith("-") and args[0] not in ctx.help_option_names if args else not ctx.resilient_parsing
         return super().parse_args(ctx, ["list", *args] if bare and "list" in self.commands else args)
 
 

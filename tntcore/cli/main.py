@@ -77,7 +77,6 @@ def main(arguments: list[str] | None = None) -> int:
     colour = False if os.environ.get("NO_COLOR") else None
     try:
         code = cli.main(arguments, "python -m tntcore", standalone_mode=False, obj=session, color=colour)
-        sys.stdout.flush()
     except Refused as refused:
         _tell(session, dict(refused.problem), _problem(refused))
         return PROBLEM
@@ -103,10 +102,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read it has enough. What Python would flush at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     return code if isinstance(code, int) else OK
 
 
