@@ -23,11 +23,11 @@ class Flow:
     """
     Attributes:
         failed: how many deliveries of each tenant are to fail.
-        orphans: blobs that a process may leave behind which dies before anything names them.
+        large: whether envelopes are too large for a queue message.
     """
 
     failed: ClassVar[int] = 0
-    orphans: ClassVar[int] = 0
+    large: ClassVar[bool] = False
     acme: Client
     bolt: Client
 
@@ -84,7 +84,7 @@ class ReceivedV2(Received):
 class ReceivedLarge(Received):
     """In a blob where it is too large for a queue message."""
 
-    orphans = 1
+    large = True
     contents: ClassVar = [LARGE, "small"]
 
 
@@ -217,15 +217,39 @@ class GivenUp(Received):
 
 
 class GivenUpLarge(GivenUp):
-    orphans = 1
+    large = True
     contents: ClassVar = [LARGE, "small"]
+
+    async def statuses(self) -> set[str]:
+        """The envelopes stay as long as the operator takes, and are not given up again and again."""
+        durable = self.world.durable
+        blobs, rows = {name: dict(durable.blobs[name]) for name in durable.blobs}, len(durable.tables["poisoned"])
+        for _ in range(10):
+            await self.world.pass_days(1)
+            await self.world.settle()
+        assert durable.blobs == blobs
+        # One that was never queued is given up by now, too.
+        assert len(durable.tables["poisoned"]) <= rows + 1
+        return await super().statuses()
+
+
+class LeftWaiting(ReceivedLarge):
+    """Nobody handles the queue for long, and the timer goes on."""
+
+    async def act(self) -> None:
+        await super().act()
+        blobs = dict(self.world.durable.blobs["envelopes"])
+        await self.world.pass_days(10)
+        assert self.world.durable.blobs["envelopes"] == blobs
+        # What was queued, the faulty call's one, and of each blob one in three days.
+        assert len(self.world.durable.queue) <= len(self.contents) + 1 + len(blobs) * 10 // 3
 
 
 class GivenUpOnce(Received):
     """Of two queue messages with the same item, as a repeated put leaves them, one is given up, before or after the
     other one is handled."""
 
-    orphans = 1
+    large = True
     contents: ClassVar = [LARGE, "small"]
     first: ClassVar[bool] = True
 
@@ -249,7 +273,7 @@ class GivenUpAfterwards(GivenUpOnce):
 class GivenUpRelay(GivenUp):
     queue = "relay"
     contents: ClassVar = ["one", LARGE]
-    orphans = 1
+    large = True
 
     async def statuses(self) -> set[str]:
         return {hit["status"] for hit in (await self.acme.get("delivery"))["hits"]}
@@ -428,6 +452,7 @@ FLOWS: tuple[type[Flow], ...] = (
     Received,
     ReceivedV2,
     ReceivedLarge,
+    LeftWaiting,
     ReceivedTogether,
     Answered,
     AnsweredV2,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from tntcore.storage.blobs import Blobs
+from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
@@ -49,12 +49,14 @@ class Durable:
     blobs: dict[str, dict[str, bytes]] = field(default_factory=dict)
     queue: dict[int, Waiting] = field(default_factory=dict)
     number: int = 0
+    listed: dict[str, dict[str, Blob]] = field(default_factory=dict)
 
     def copy(self) -> Durable:
         """Rows, blobs and queue messages never change in place."""
         tables = {name: dict(rows) for name, rows in self.tables.items()}
         blobs = {name: dict(found) for name, found in self.blobs.items()}
-        return Durable(self.now, tables, blobs, dict(self.queue), self.number)
+        listed = {name: dict(found) for name, found in self.listed.items()}
+        return Durable(self.now, tables, blobs, dict(self.queue), self.number, listed)
 
     def next(self) -> int:
         self.number += 1
@@ -175,11 +177,34 @@ class MemoryQueue(Queue):
 class MemoryBlobs(Blobs):
     def __init__(self, durable: Durable, name: str, point: Point) -> None:
         self._name = name
+        self._durable = durable
         self._blobs = durable.blobs.setdefault(name, {})
+        self._listed = durable.listed.setdefault(name, {})
         self._point = point
 
-    async def put(self, name: str, data: bytes) -> None:
-        await self._point(f"{self._name}.put", lambda: self._blobs.__setitem__(name, data), writes=True)
+    async def put(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        def effect() -> None:
+            self._blobs[name] = data
+            self._listed[name] = Blob(name, metadata or {}, self._durable.now)
+
+        await self._point(f"{self._name}.put", effect, writes=True)
+
+    async def touch(self, name: str, metadata: Mapping[str, str]) -> bool:
+        def effect() -> bool:
+            if name in self._blobs:
+                self._listed[name] = Blob(name, metadata, self._durable.now)
+            return name in self._blobs
+
+        return await self._point(f"{self._name}.touch", effect, writes=True)
+
+    async def page(self, start: str | None, limit: int) -> BlobPage:
+        def effect() -> BlobPage:
+            names = sorted(name for name in self._blobs if name >= (start or ""))
+            return BlobPage(
+                [self._listed[name] for name in names[:limit]], names[limit] if len(names) > limit else None
+            )
+
+        return await self._point(f"{self._name}.page", effect, writes=False)
 
     async def get(self, name: str) -> bytes | None:
         return await self._point(f"{self._name}.get", lambda: self._blobs.get(name), writes=False)

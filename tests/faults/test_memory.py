@@ -86,13 +86,25 @@ async def test_tables(both: list[Storage]) -> None:
 
 
 async def test_blobs(both: list[Storage]) -> None:
-    said = []
+    said: list[list[Any]] = []
     for storage in both:
-        blobs, name = storage.bodies, f"{uuid.uuid4().hex}/x"
+        blobs, name = storage.envelopes, f"{uuid.uuid4().hex}/x"
         said.append([await blobs.get(name), await blobs.size(name)])
         await blobs.put(name, b"one")
         await blobs.put(name, b"four")
         said[-1] += [await blobs.get(name), await blobs.size(name), await blobs.size_under(name[:-1])]
+        said[-1] += [await blobs.touch(name, {"p": "q"}), await blobs.touch(f"{name}x", {"p": "q"})]
+        await blobs.put(f"{name}x", b"two", {"a": "b"})
+        listed, start = [], None
+        while True:
+            page = await blobs.page(start, 1)
+            assert len(page.blobs) <= 1
+            listed += [(one.name[-2:], one.metadata) for one in page.blobs]
+            start = page.next
+            if start is None:
+                break
+        said[-1].append(listed)
+        await blobs.delete(f"{name}x")
         await blobs.delete(name)
         await blobs.delete(name)
         said[-1].append(await blobs.get(name))

@@ -172,7 +172,7 @@ class Door:
         item = carried(item)
         data = orjson.dumps(item)
         if len(data) > storage.inbound.room - _SLACK:
-            await storage.envelopes.put(item["id"], raw)
+            await storage.envelopes.put(item["id"], raw, {name: item[name] for name in ("p", "o", "u")})
             del item["e"]
             data = orjson.dumps(item)
         await storage.inbound.add(data)

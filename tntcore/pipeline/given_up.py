@@ -48,7 +48,7 @@ async def take_back(records: Repository, uuid: str) -> bool:
     message = await records.get(Message, uuid)
     if message is None:
         return True
-    if (message.status, message.error) != ("FAILED", ERROR):
+    if not _is_shown(message):
         return False
     unit = Unit()
     unit.delete(_entry(uuid).key)
@@ -61,10 +61,20 @@ async def take_back(records: Repository, uuid: str) -> bool:
     return True
 
 
+async def is_shown(records: Repository, uuid: str) -> bool:
+    """Whether the item of this uuid is one that was given up, and not yet handled after all."""
+    message = await records.get(Message, uuid)
+    return message is not None and _is_shown(message)
+
+
 async def was_erased(records: Repository, uuid: str) -> bool:
     """Whether the tenant saw the item as FAILED, and erased it."""
     shown = await records.get(Entry, _entry(uuid).uuid) is not None
     return shown and await records.get(Message, uuid) is None
+
+
+def _is_shown(message: Message) -> bool:
+    return (message.status, message.error) == ("FAILED", ERROR)
 
 
 def _entry(uuid: str) -> Entry:

@@ -176,6 +176,7 @@ class Inbound:
         if tenant is None:
             self._services.meter.count("inbound.gone")
             came_to("gone")
+            await self._forget(item)
             return
         for _ in range(_MAX_RACES):
             try:
@@ -186,6 +187,10 @@ class Inbound:
                 self._services.tenants.forget_recipient(tenant, item["u"])
         else:
             raise TimeoutError("the connection changes too fast")
+        await self._forget(item)
+
+    async def _forget(self, item: Item) -> None:
+        """Deletes the envelope, where it is in a blob: the last thing of all."""
         if "e" not in item and "r" not in item:
             await self._storage.envelopes.delete(item["id"])
 

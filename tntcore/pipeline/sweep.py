@@ -1,10 +1,12 @@
-"""The timer: finds deliveries, and replays, whose queue message was lost, and puts them on their way again."""
+"""The timer: finds deliveries, replays and large envelopes whose queue message was lost, and puts them on their way
+again."""
 
 from __future__ import annotations
 
 import logging
 
 from tntcore.connections.connection import COMPLETED
+from tntcore.pipeline.orphans import Orphans
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.pipeline.redeliver import redeliver
@@ -27,6 +29,7 @@ class Sweep:
         self._outbox = outbox
         self._outbound = outbound
         self._replays = replays
+        self._orphans = Orphans(services)
 
     async def run(self) -> int:
         """Goes through everything that is due; how many deliveries were put on their way again.
@@ -48,11 +51,12 @@ class Sweep:
                     # One principal's trouble is not the others'.
                     log.exception("the sweeper could not go through row %s", row.key)
                     errors.append(error)
-        try:
-            await self._replays.sweep()
-        except Exception as error:
-            log.exception("the sweeper could not go through the replays")
-            errors.append(error)
+        for name, sweep in (("replays", self._replays.sweep), ("envelopes", self._orphans.sweep)):
+            try:
+                await sweep()
+            except Exception as error:
+                log.exception("the sweeper could not go through the %s", name)
+                errors.append(error)
         if errors:
             raise ExceptionGroup(f"{len(errors)} rows could not be swept", errors)
         return found

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from tntcore.telemetry import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob as it is listed. `modified`: milliseconds since 1970."""
+
+    name: str
+    metadata: Mapping[str, str]
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPage:
+    """Blobs in the order of their names; `next` is where the following page starts, None at the end."""
+
+    blobs: Sequence[Blob]
+    next: str | None
 
 
 class Blobs:
@@ -17,14 +36,39 @@ class Blobs:
         self._client: ContainerClient = service.get_container_client(container)
         self._meter = meter
 
-    async def put(self, name: str, data: bytes) -> None:
+    async def put(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         """Writes the blob, replacing what was there."""
         self._meter.count("blob.put")
+        kept = dict(metadata) if metadata else None
         try:
-            await self._client.upload_blob(name, data, overwrite=True)
+            await self._client.upload_blob(name, data, overwrite=True, metadata=kept)
         except ResourceNotFoundError:
             await self.ensure()
-            await self._client.upload_blob(name, data, overwrite=True)
+            await self._client.upload_blob(name, data, overwrite=True, metadata=kept)
+
+    async def touch(self, name: str, metadata: Mapping[str, str]) -> bool:
+        """Has the blob, with this metadata, be modified now; False if it is not there."""
+        self._meter.count("blob.touch")
+        try:
+            await self._client.get_blob_client(name).set_blob_metadata(dict(metadata))
+        except ResourceNotFoundError:
+            return False
+        return True
+
+    async def page(self, start: str | None, limit: int) -> BlobPage:
+        """Some of the blobs. `start`: `next` of the page before, None for the first."""
+        self._meter.count("blob.list")
+        pages = self._client.list_blobs(include=["metadata"], results_per_page=limit).by_page(start)
+        try:
+            async for page in pages:
+                blobs = [
+                    Blob(blob.name, blob.metadata or {}, int(blob.last_modified.timestamp() * 1000))
+                    async for blob in page
+                ]
+                return BlobPage(blobs, pages.continuation_token or None)  # type: ignore[attr-defined]
+        except ResourceNotFoundError:
+            pass
+        return BlobPage([], None)
 
     async def get(self, name: str) -> bytes | None:
         """The blob's bytes, or None."""
