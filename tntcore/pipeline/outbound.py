@@ -8,6 +8,7 @@ ended instead, they fail.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,7 @@ from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
 from tntcore.pipeline.attempts import Attempted, Attempts
-from tntcore.pipeline.lanes import Lanes
+from tntcore.pipeline.lanes import INSURANCE, Lanes
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
 from tntcore.pipeline.strangers import peer_of
@@ -58,7 +59,7 @@ class Outbound:
         """Handles a queue message. See `Inbound.handle`."""
         message = orjson.loads(body)
         if "drain" in message:
-            await self._drain(message["drain"]["p"], message["drain"]["n"])
+            await self._drain_patiently(message["drain"]["p"], message["drain"]["n"])
         else:
             await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
 
@@ -68,7 +69,26 @@ class Outbound:
     async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
         await drain(self._services, principal, connection, delay=delay)
 
-    async def _drain(self, principal: str, connection: str) -> None:
+    async def _drain_patiently(self, principal: str, connection: str) -> None:
+        """Waits for an agent as long as other queue messages may have to wait for this one. The send that is then under
+        way goes on, and other queue messages are put: for what comes after it, and for the case that its process ends.
+        """
+        item, leave = {"p": principal, "n": connection}, asyncio.Event()
+        task = asyncio.create_task(self._drain(principal, connection, leave))
+        try:
+            done, _ = await asyncio.wait([task], timeout=self._lanes.patience([item]))
+            if not done and self._lanes.may_let_go():
+                await self.drain(principal, connection, delay=INSURANCE)
+                leave.set()
+                self._lanes.let_go(task, item)
+                return
+            await task
+        except BaseException:
+            task.cancel()
+            raise
+
+    async def _drain(self, principal: str, connection: str, leave: asyncio.Event) -> None:
+        """`leave`: that what follows the present send is left to another queue message."""
         tenant = await self._services.tenants.get(principal)
         if tenant is None:
             return
@@ -91,8 +111,8 @@ class Outbound:
                 item = {**outbound_item(principal, delivery, b""), "held": message.uuid, "tp": delivery.trace}
                 call = _ended if ended else self._send
                 delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
-                if delay is not None:
-                    await self.drain(principal, connection, delay=delay)
+                if delay is not None or leave.is_set():
+                    await self.drain(principal, connection, delay=delay or 0)
                     return
 
     async def _claim(self, tenant: Tenant, delivery: Delivery, *, whenever: bool) -> bool:

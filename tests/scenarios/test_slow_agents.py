@@ -1,0 +1,119 @@
+"""Agents that are slow to take what was held for them: nobody else's messages wait for that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from aiohttp import web
+
+from tests.scenarios.common import basic, contact_out_of_reach
+from tests.stack import Client, Stack
+from tntcore.connections.connection import complete, pairwise
+from tntcore.dids import peer
+from tntcore.dids.build import didcomm_services
+from tntcore.envelope import Authcrypt, base64url, unpack
+from tntcore.pipeline import lanes
+from tntcore.records import Connection
+from tntcore.tenants import KeyPairs
+
+
+class Agent:
+    """One endpoint for many DIDs; it answers nothing before it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.go_on = asyncio.Event()
+        self.keys: list[KeyPairs] = []
+
+    async def start(self) -> None:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            self.got.append(await request.read())
+            await self.go_on.wait()
+            return web.Response()
+
+        self._runner = web.ServerRunner(web.Server(handle))
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        self.go_on.set()
+        await self._runner.cleanup()
+
+    def contents(self, keys: KeyPairs) -> list[str]:
+        """What came for these keys, in its order."""
+        found = []
+        for packed in self.got:
+            recipient = orjson.loads(packed)["protected"]
+            if keys.verkey in text_of(recipient):
+                unpacked = unpack(packed, {keys.verkey: keys.ed25519}, {})
+                assert isinstance(unpacked, Authcrypt)
+                found.append(orjson.loads(unpacked.plaintext)["content"])
+        return found
+
+
+def text_of(protected: str) -> str:
+    return base64url.decode(protected).decode()
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Agent]:
+    agent = Agent()
+    await agent.start()
+    yield agent
+    await agent.stop()
+
+
+async def connection_with(stack: Stack, client: Client, agent: Agent, held: list[str]) -> KeyPairs:
+    """A new connection, for which these messages were held until it was completed; the agent's keys for it."""
+    keys, ours = KeyPairs.generate(), KeyPairs.generate()
+    did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(agent.url, "#key-2"))
+    contact = await contact_out_of_reach(client, did)
+    for content in held:
+        await client.act(contact["uuid"], basic(content))
+    tenant = await client.tenant()
+    connection = await tenant.records.get(Connection, contact["connectionUuid"])
+    assert connection is not None
+    services = stack.app.services
+    await complete(
+        services,
+        stack.app.outbound,
+        tenant,
+        connection,
+        keys=ours,
+        mine=pairwise(services, ours),
+        theirs=peer.resolve(did).raw,
+        version="v1",
+    )
+    return keys
+
+
+async def test_nobody_waits_for_agents_for_which_messages_were_held(
+    stack: Stack, pair: tuple[Client, Client], agent: Agent
+) -> None:
+    """More of them than the host handles queue messages at a time."""
+    acme, bolt = pair
+    slow = await stack.register("Slow")
+    contents = ["first", "second", "third"]
+    keys = [await connection_with(stack, slow, agent, contents) for _ in range(30)]
+    mine, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    begun = time.monotonic()
+    await acme.act(mine.contact_uuid, basic("x"))
+    await hook.until(lambda got: True, 30)
+    took = time.monotonic() - begun
+    print(f"another tenant's message took {took:.2f} s")
+    assert took < 2 * lanes.PATIENCE + 1
+    agent.go_on.set()
+
+    async def all_sent() -> bool:
+        hits = (await slow.get("delivery?status=DELIVERED&limit=200"))["hits"]
+        return len(hits) == len(keys) * len(contents)
+
+    await stack.eventually(all_sent, 40)
+    # In their order, and each once.
+    assert [agent.contents(one) for one in keys] == [contents] * len(keys)
