@@ -41,7 +41,7 @@ class Exporter:
     def __init__(self, settings: Telemetry, meter: Meter, seconds: float = _SECONDS) -> None:
         self._settings = settings
         self._meter = meter
-        self._seconds = seconds
+        self._seconds = 0.2 if "console" in settings.traces else seconds  # somebody looks on
         self._steps: deque[Step] = deque()
         self._wake = threading.Event()
         self._stopping = False
