@@ -149,23 +149,30 @@ def _install_locked(name: str, peer: Peer, folder: Path) -> None:
     for file in ("package.json", LOCK):
         shutil.copy(ROOT / peer.lock / file, folder)
     _npm(name, folder, "ci", "--ignore-scripts")
-    _npm(name, folder, "rebuild", *peer.compiled)
+    _npm(name, folder, "rebuild", *peer.compiled, env=_headers())
     uv = _find_uv()
     pip = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     _run(name, [*pip, "--no-deps", "--target", str(folder / "lib"), *peer.requirements])
 
 
-def _npm(name: str, folder: Path, command: str, *arguments: str) -> None:
+def _headers() -> Mapping[str, str]:
+    """Node's own headers, where it came with them: others are fetched, from where few networks let them."""
+    node = shutil.which("node")
+    prefix = Path(node).resolve().parents[1] if node else Path()
+    return {"npm_config_nodedir": str(prefix)} if (prefix / "include" / "node" / "node.h").exists() else {}
+
+
+def _npm(name: str, folder: Path, command: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise PeerError(f"{name} is installed with npm, which is not on the PATH: install Node.js with npm")
     options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
-    _run(name, [npm, command, *options, *arguments])
+    _run(name, [npm, command, *options, *arguments], env)
 
 
-def _run(name: str, command: list[str]) -> None:
+def _run(name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
     # Not in this project's folder, whose pyproject.toml uv would read: the peers' dependencies are not ours.
-    if subprocess.run(command, cwd=home(), check=False).returncode != 0:
+    if subprocess.run(command, cwd=home(), env={**os.environ, **(env or {})}, check=False).returncode != 0:
         raise PeerError(f"{name} cannot be installed: `{' '.join(command)}` failed, its own message is above")
 
 
