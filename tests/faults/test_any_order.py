@@ -110,11 +110,13 @@ class AnyOrder(RuleBasedStateMachine):
         await invited.act(contact["uuid"], basic(content))
 
     @precondition(lambda self: self.offered < _MOST)
-    @rule(side=SIDES)
-    def offer(self, side: int) -> None:
+    @rule(side=SIDES, what=st.sampled_from(["credential", "proof-request"]), minor=st.sampled_from(["1.0", "2.0"]))
+    def offer(self, side: int, what: str, minor: str) -> None:
+        """A credential, or a request for a proof."""
         self.offered += 1
-        wanted = {"to": self.contacts[side], "format": "plain", "data": {"attachment": {"grade": "A"}}}
-        self.run(self.clients[side].post("credential", {"command": "offer", **wanted}))
+        name = "issue-credential" if what == "credential" else "present-proof"
+        wanted = {"to": self.contacts[side], "format": "plain", "protocol": f"{name}/{minor}"}
+        self.run(self.clients[side].post(what, {**wanted, "data": {"attachment": {"grade": "A"}}}))
 
     @rule(side=SIDES)
     def accept(self, side: int) -> None:
@@ -123,7 +125,7 @@ class AnyOrder(RuleBasedStateMachine):
     async def _accept(self, client: Client) -> None:
         """Everything that waits for the client's word."""
         for exchange in (await client.get("exchange"))["hits"]:
-            if exchange["state"] in ("offer-received", "request-received", "credential-received"):
+            if exchange["status"] == "WAITING":
                 body = {"data": {"attachment": {"x": 1}}}
                 answer = await client.call("POST", f"exchange/{exchange['uuid']}/accept", body)
                 assert answer.status in (200, 409), answer.body
@@ -147,6 +149,13 @@ class AnyOrder(RuleBasedStateMachine):
         for place in places:
             self.world.choose = functools.partial(_at, place)
             self.run(self.world.step())
+
+    @rule(place=st.integers(0, 9))
+    def give_up(self, place: int) -> None:
+        """As after too many attempts; to be replayed in the end."""
+        queued = [one for one in self.world.durable.queue.values() if not one.queue.endswith("-poison")]
+        if queued:
+            self.world.give_up(_at(place, queued))
 
     @rule(kind=st.sampled_from(["kill", "fail", "lost", "twice"]), after=st.integers(1, 12))
     def fault(self, kind: Kind, after: int) -> None:
@@ -174,6 +183,8 @@ class AnyOrder(RuleBasedStateMachine):
         world = self.world
         world.choose = lambda visible: visible[0]
         for _ in range(4):
+            await world.settle()
+            await world.replay()
             await world.settle()
             for client in self.clients:
                 await self._accept(client)
