@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from tests.scenarios.common import assert_problem, basic, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Stack
+from tntcore.pipeline.orphans import LONG, Orphans
 
 
 @pytest.fixture
@@ -87,6 +89,19 @@ async def test_a_large_message(stack: Stack, foreign: Foreign) -> None:
         await stack.eventually(gone)
     statuses = {hit["uuid"]: hit["status"] for hit in (await foreign.client.get("message"))["hits"]}
     assert statuses == {given[0]["id"]: "RECEIVED", given[1]["id"]: "FAILED"}
+
+
+async def test_a_large_message_that_was_erased_does_not_come_back(stack: Stack, foreign: Foreign) -> None:
+    services, given = stack.app.services, item(foreign, "x" * 100_000)
+    envelope = given.pop("e").encode()
+    await services.storage.envelopes.put(given["id"], envelope, {name: given[name] for name in ("p", "o", "u")})
+    await stack.app.poison.handle("inbound", f"large-{given['id']}", body(given))
+    assert (await foreign.client.call("DELETE", f"message/{given['id']}")).status == 204
+    late = replace(services, now=lambda: services.now() + LONG + 60_000)
+    await Orphans(late).sweep()
+    assert await services.storage.envelopes.get(given["id"]) is None
+    await asyncio.sleep(0.3)
+    assert (await foreign.client.get("message"))["hits"] == []
 
 
 async def test_a_crash_in_the_middle_of_a_replay(

@@ -1,8 +1,9 @@
 """Large envelopes that nobody came for: a process may die after it wrote one and before it queued it, or after it
 handled it and before it deleted it.
 
-Whether its queue message is still somewhere, nobody can tell. So none is deleted here: what has lain for long is queued
-once more, and deleted by whoever handles it, as any other. To handle one twice does nothing twice.
+Whether its queue message is still somewhere, nobody can tell. So none is deleted here, but for what its tenant has
+erased: what has lain for long is queued once more, and deleted by whoever handles it, as any other. To handle one twice
+does nothing twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 import orjson
 
 from tntcore.messaging.ids import time_of
-from tntcore.pipeline.given_up import is_shown
+from tntcore.pipeline.given_up import is_shown, was_erased
 from tntcore.services import Services
 from tntcore.storage.storage import INBOUND
 
@@ -43,6 +44,9 @@ class Orphans:
                 continue  # touched when it was queued last
             tenant = await self._services.tenants.get(blob.metadata["p"])
             if tenant is not None and await is_shown(tenant.records, blob.name):
+                continue
+            if tenant is not None and await was_erased(tenant.records, blob.name):
+                await envelopes.delete(blob.name)
                 continue
             if await envelopes.touch(blob.name, blob.metadata):
                 item = {"id": blob.name, **{name: blob.metadata[name] for name in ("p", "o", "u")}}
