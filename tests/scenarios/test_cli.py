@@ -364,6 +364,28 @@ async def test_keys(acme: Tool) -> None:
         assert "TNT_SUBSCRIPTION_KEY is not a key" in done.errors
 
 
+async def test_a_key_that_cannot_be_saved_is_not_made(operator: Tool, acme: Tool) -> None:
+    """Nobody would ever see it."""
+    nowhere = acme.folder / "nowhere"
+    nowhere.symlink_to("missing/deeper")
+    there = str(nowhere / "profiles.json")
+    done = await acme.run("keys", "new", "lost", "--save", "lost", code=2, TNT_PROFILES=there)
+    assert str(nowhere) in done.errors
+    assert [one["name"] for one in await acme.json("keys")] == ["first"]
+    done = await operator.run("register", "Lost", "--save", "lost", code=2, TNT_PROFILES=there)
+    assert str(nowhere) in done.errors
+
+
+async def test_files_that_are_not_there(acme: Tool) -> None:
+    assert "no-such.json: No such file" in (await acme.run("accept", "no-such.json", code=2)).errors
+    made = await acme.run("invite", "--qr", "no-such/code.svg", code=2)
+    assert "no-such/code.svg: No such file" in made.errors
+    assert "?oob=" in made.output, "the invitation was made"
+    long = await acme.run("invite", "--goal", "ä" * 1000, "--qr", "code.svg", code=2)
+    assert "code.svg was not saved" in long.errors
+    assert "?oob=" in long.output
+
+
 async def test_an_answer_that_is_lost_does_nothing_twice(wire: Wire, pair: tuple[Tool, Tool]) -> None:
     acme, _ = pair
     [contact] = await acme.json("contacts")
@@ -383,6 +405,17 @@ async def test_an_answer_that_is_lost_does_nothing_twice(wire: Wire, pair: tuple
     sent = await acme.json("messages", "--direction", "OUT", "--type", "https://didcomm.org/basicmessage")
     assert [one["message"]["content"] for one in sent] == ["once", "twice", "again"]
     assert [one["name"] for one in await acme.json("keys")] == ["first", "kept"]
+
+
+async def test_what_is_waited_for_is_not_waited_for_longer_where_the_service_is_away(acme: Tool, wire: Wire) -> None:
+    acme.url = wire.url
+    waiting = await acme.start("invite", "--wait", "--timeout", "3")
+    assert waiting.stdout is not None
+    await asyncio.wait_for(waiting.stdout.readline(), 20)
+    await wire.cut()
+    _, errors = await asyncio.wait_for(waiting.communicate(), 20)
+    assert waiting.returncode == 4, errors
+    assert "the service is away" in errors.decode()
 
 
 async def test_out_of_reach(acme: Tool, wire: Wire, receiver: Receiver) -> None:

@@ -107,6 +107,12 @@ async def test_a_terminal_that_is_too_narrow_for_it(tool: Tool) -> None:
     assert "?oob=" in shown
 
 
+async def test_an_invitation_that_no_qr_code_holds(tool: Tool) -> None:
+    shown = await at_terminal(tool, "invite", "--goal", "ä" * 1000)
+    assert "too long for a QR code" in shown
+    assert "?oob=" in shown
+
+
 async def test_tables_fit_where_they_can(stack: Stack, client: Client, tool: Tool) -> None:
     await client.post("contact", {"contact": {"email": "someone@partner.example", "displayName": "東京 " + "x" * 190}})
     shown = await at_terminal(tool, "contacts", columns=110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -93,12 +94,18 @@ class Session:
             self.note(f"there are more than these {limit}: -n 0 shows all")
 
     def wait(self, ask: Callable[[], Any], done: Callable[[Any], bool], seconds: float | None, what: str) -> Any:
-        """What `ask` answers once that is `done`, asking each second. Raises `NotYet` after so many seconds."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while not done(answer := patiently(ask, self.sleep, self.note)):
-            if end is not None and time.monotonic() >= end:
+        """What `ask` answers once that is `done`, asking each second. Raises `NotYet` after so many seconds, also where
+        the service is away."""
+        end = math.inf if seconds is None else time.monotonic() + seconds
+
+        def pause(length: float) -> None:
+            left = end - time.monotonic()
+            if left <= 0:
                 raise NotYet(f"{what} did not come about within {seconds:g} s")
-            self.sleep(1)
+            self.sleep(min(length, left))
+
+        while not done(answer := patiently(ask, pause, self.note)):
+            pause(1)
         return answer
 
 

@@ -99,6 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
     except NotYet as error:
         _tell(session, {"title": "not yet", "detail": f"{error}."}, [f"{error}."])
         return NOT_YET
+    except OSError as error:
+        detail = f"{show.safe(error.filename or 'a file')}: {show.safe(error.strerror)}."
+        _tell(session, {"title": "file", "detail": detail}, [detail])
+        return USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
         return INTERRUPTED

@@ -77,14 +77,18 @@ def invite(
         made = service.post("contact", {**chosen, "contact": contact}, key=key)
     else:
         made = service.post("invitation", chosen, key=key)
-    url = str(made["invitationUrl"])
-    if picture is not None:
-        qr.save(url, picture)
-    if not wait:
+    if wait:
+        session.say(*_invited(made))
+        session.line(made)
+    else:
         session.answer(made, lambda: _invited(made))
+    if picture is not None:
+        try:
+            qr.save(str(made["invitationUrl"]), picture)
+        except ValueError as error:
+            raise Wrong(f"{picture} was not saved, the invitation is good: {error}.") from None
+    if not wait:
         return
-    session.say(*_invited(made))
-    session.line(made)
     session.note("waiting for the partner; Ctrl-C stops waiting, the invitation stays good")
     query = {"invitation": made["invitationId"]}
     _completed(session, lambda: list(service.pages("connection", query)), timeout)
@@ -95,12 +99,19 @@ def _invited(made: dict[str, Any]) -> list[str]:
     url, width = show.safe(made["invitationUrl"]), show.terminal_width()
     picture: list[str] = []
     if width is not None:
-        drawn = qr.lines(qr.matrix(url), colour=click.get_current_context().color is not False)
-        needed = show.measure(drawn[0])
-        hint = f"(The QR code takes {needed} columns: make the terminal wider, or save it by --qr code.svg.)"
-        picture = [*(drawn if needed <= width else [hint]), ""]
+        picture = [*_drawn(url, width), ""]
     told = [("invitation", show.safe(made["invitationId"])), ("expires", show.moment(made.get("expiresAt")))]
     return [*picture, url, "", *show.details(told)]
+
+
+def _drawn(url: str, width: int) -> list[str]:
+    try:
+        drawn = qr.lines(qr.matrix(url), colour=click.get_current_context().color is not False)
+    except ValueError:
+        return ["(The URL is too long for a QR code.)"]
+    needed = show.measure(drawn[0])
+    hint = f"(The QR code takes {needed} columns: make the terminal wider, or save it by --qr code.svg.)"
+    return drawn if needed <= width else [hint]
 
 
 def _completed(session: Session, ask: Any, timeout: float | None) -> None:

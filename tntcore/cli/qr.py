@@ -11,7 +11,7 @@ _HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (Fal
 
 
 def matrix(text: str) -> list[list[bool]]:
-    """Rows of modules, border included; True is dark."""
+    """Rows of modules, border included; True is dark. Raises `ValueError` for more than a QR code holds."""
     import segno  # takes a tenth of a second
 
     made = segno.make_qr(text, error="l", boost_error=False)
@@ -29,7 +29,8 @@ def lines(modules: Sequence[Sequence[bool]], *, colour: bool) -> list[str]:
 
 
 def save(text: str, file: Path) -> None:
-    """As a picture, of the kind that the name ends with. Raises `ValueError` for one that there is not."""
+    """As a picture, of the kind that the name ends with. Raises `ValueError` for one that there is not, and
+    for more than a QR code holds."""
     import segno
 
     segno.make_qr(text, error="l").save(str(file), scale=4)

@@ -27,7 +27,7 @@ SETTINGS = (*WEBHOOKS, "PRINCIPAL_SETTINGS")
 @pass_session
 def register(session: Session, name: str, save: str | None) -> None:
     """Register a tenant (operator). Its first key is shown this once."""
-    known = profiles.load(session.file)
+    known = _profiles(session, save)
     service = session.service
     made = service.post("principal", {"displayName": name}, operator=True)
     key = made["headers"][_KEY_HEADER]
@@ -46,6 +46,14 @@ def register(session: Session, name: str, save: str | None) -> None:
             ]
         ),
     )
+
+
+def _profiles(session: Session, save: str | None) -> Profiles:
+    """Those that there are. That one cannot be saved is to be known before there is a key that would be lost."""
+    known = profiles.load(session.file)
+    if save is not None:
+        profiles.save(session.file, known)
+    return known
 
 
 @click.group("keys", cls=Group)
@@ -69,7 +77,7 @@ def list_keys(session: Session, limit: int | None) -> None:
 @pass_session
 def new_key(session: Session, name: str, save: str | None, key: str) -> None:
     """Make a key, which is shown this once."""
-    known = profiles.load(session.file)
+    known = _profiles(session, save)
     service = session.tenant
     made = service.post("api-token", {"name": name}, key=key)
     text = made["headers"][_KEY_HEADER]
@@ -236,7 +244,13 @@ def list_webhooks(session: Session) -> None:
 @webhooks.command("add")
 @click.argument("address", metavar="URL")
 @click.option("--match", default=".*", show_default=True, help="RE2: which types, decorators and attachments.")
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent in addition.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE",
+    help="Sent in addition. Others on this machine may see it: see `settings set`.",
+)
 @click.option("--task", is_flag=True, help="For what finishes, instead of for messages.")
 @pass_session
 def add_webhook(session: Session, address: str, match: str, headers: Sequence[str], task: bool) -> None:
