@@ -17,10 +17,11 @@ from tntcore.errors import Problem
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.compose import prefill_v1, to_v2
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
-from tntcore.pipeline.outbox import Outbox, delivery_uuid
-from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.pipeline.outbox import Outbox
+from tntcore.pipeline.outgoing import write
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.records import Action, Connection, Delivery, Entry
 from tntcore.services import Services

@@ -14,6 +14,7 @@ import orjson
 from tntcore.api.http import Call, Response, answer
 from tntcore.api.json_schema import Words
 from tntcore.errors import Problem
+from tntcore.messaging.ids import first_uuid
 from tntcore.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
@@ -157,12 +158,12 @@ _OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the 
 def since(value: Any, name: str = "since") -> str:
     """Where a list begins that has everything since a time, or since a `sequence` (a uuid of version 7); "" where none
     is given. It overlaps by a few seconds, so that nothing is missed. Raises `Problem` 400."""
-    return _first_uuid(max(_moment(value, name) - _OVERLAP, 0)) if value else ""
+    return first_uuid(max(_moment(value, name) - _OVERLAP, 0)) if value else ""
 
 
 def until(value: Any, name: str = "until") -> str:
     """Where a list ends that has everything before a time, or a `sequence`; "" where none is given."""
-    return _first_uuid(_moment(value, name)) if value else ""
+    return first_uuid(_moment(value, name)) if value else ""
 
 
 def _moment(value: Any, name: str) -> int:
@@ -177,12 +178,6 @@ def _moment(value: Any, name: str) -> int:
         raise Problem(
             400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
         ) from None
-
-
-def _first_uuid(milliseconds: int) -> str:
-    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
-    hexadecimal = f"{milliseconds:012x}"
-    return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
 
 
 def code_of(name: str) -> str:

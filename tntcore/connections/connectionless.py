@@ -24,12 +24,11 @@ from tntcore.dids.document import Service
 from tntcore.envelope import Authcrypt, Unpacked
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_service
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
-from tntcore.pipeline.outbox import delivery_uuid
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.records import Connection, Contact, Identity, Invitation, short_hash

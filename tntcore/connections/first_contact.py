@@ -30,11 +30,10 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
-from tntcore.pipeline.outbox import delivery_uuid
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.records import Connection, Contact, Identity, Invitation
 from tntcore.services import Services

@@ -26,11 +26,10 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.signatures import sign_attachment, sign_field, verify_attachment, verify_field
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
 from tntcore.messaging.threads import action_uuid
-from tntcore.pipeline.outbox import delivery_uuid
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
 from tntcore.protocols.transition import OutOfTurn

@@ -21,12 +21,13 @@ from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
+from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbound import drain
 from tntcore.pipeline.outbox import Outbox, attached_item
-from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
+from tntcore.pipeline.outgoing import Outgoing, write
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tntcore.connections.effect import Effect
 from tntcore.connections.handshake import find_invitation, is_good
+from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import out_of_band as rfc
 from tntcore.records import Connection
 from tntcore.services import Services

@@ -16,8 +16,8 @@ from tntcore.connections.first_contact import EMPTY
 from tntcore.dids.document import DidDocument
 from tntcore.envelope import from_prior
 from tntcore.errors import DidError, Problem
+from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import did_rotate as rfc
 from tntcore.records import Connection
 from tntcore.services import Services

@@ -14,7 +14,7 @@ from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.presentations import Presentations
 from tntcore.credentials.registry import Formats, Registry
 from tntcore.credentials.status import StatusLists
-from tntcore.pipeline.outgoing import random_uuid
+from tntcore.messaging.ids import random_uuid
 from tntcore.services import Services
 
 

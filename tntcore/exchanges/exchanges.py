@@ -25,12 +25,12 @@ from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet
-from tntcore.pipeline.outbox import delivery_uuid
-from tntcore.pipeline.outgoing import random_uuid, write
+from tntcore.pipeline.outgoing import write
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id

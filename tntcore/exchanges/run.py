@@ -12,8 +12,8 @@ from tntcore.credentials.registry import F, Format, Formats, Registry
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
 from tntcore.exchanges.outcome import Outcome, Reply
+from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
-from tntcore.pipeline.outgoing import random_uuid
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.records import Connection, Exchange, Identity
 from tntcore.records import Message as StoredMessage

@@ -1,7 +1,9 @@
-"""Identifiers that sort by the time at which they were made: UUID version 7 (RFC 9562, section 5.7)."""
+"""Identifiers: those that sort by the time at which they were made, UUID version 7 (RFC 9562, section 5.7), and others
+made of them or at random."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -54,3 +56,22 @@ def time_of(uuid7: str) -> int:
     if value.version != 7:
         raise ValueError("not a UUID of version 7")
     return value.int >> 80
+
+
+def first_uuid(milliseconds: int) -> str:
+    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
+    hexadecimal = f"{milliseconds:012x}"
+    return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
+
+
+def delivery_uuid(message_uuid: str, name: str) -> str:
+    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7
+    of the message's millisecond, so that deliveries sort as their messages do."""
+    digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
+    high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
+    return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+def random_uuid(random: Callable[[int], bytes]) -> str:
+    """A UUID of version 4, for a message's `@id`."""
+    return str(uuid.UUID(bytes=random(16), version=4))

@@ -32,13 +32,14 @@ from tntcore.connections.rotation import Rotation
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
+from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import Outbox, attached_item, delivery_uuid, relay_item
-from tntcore.pipeline.outgoing import Outgoing, random_uuid, write
+from tntcore.pipeline.outbox import Outbox, attached_item, relay_item
+from tntcore.pipeline.outgoing import Outgoing, write
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.pipeline.strangers import write_to

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,14 +27,6 @@ _MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes 
 DUE = "due"
 
 Item = dict[str, Any]
-
-
-def delivery_uuid(message_uuid: str, name: str) -> str:
-    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7
-    of the message's millisecond, so that deliveries sort as their messages do."""
-    digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
-    high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
-    return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
 
 
 def due_key(bucket: int, principal: str) -> str:

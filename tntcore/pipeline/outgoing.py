@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.outbox import Item, delivery_uuid, outbound_item
+from tntcore.pipeline.outbox import Item, outbound_item
 from tntcore.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
@@ -114,8 +113,3 @@ async def write(
         updated_at=now,
     )
     return Outgoing(connection, message, delivery, records.fingerprint(plaintext), sealed)
-
-
-def random_uuid(random: Callable[[int], bytes]) -> str:
-    """A UUID of version 4, for a message's `@id`."""
-    return str(uuid.UUID(bytes=random(16), version=4))

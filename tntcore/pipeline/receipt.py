@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from tntcore.connections.effect import Effect
 from tntcore.exchanges.outcome import Outcome
+from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.outbox import delivery_uuid
 from tntcore.pipeline.outgoing import Outgoing
 from tntcore.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.commit import Unit

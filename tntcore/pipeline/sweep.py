@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 
 from tntcore.connections.connection import COMPLETED
+from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline.orphans import Orphans
 from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
@@ -73,8 +74,8 @@ class Sweep:
         """How many deliveries of the bucket were put on their way again, and whether any is not yet over."""
         again, waiting = 0, False
         now = self._services.now()
-        start: str | None = _first_uuid(bucket * BUCKET)
-        end = _first_uuid((bucket + 1) * BUCKET)
+        start: str | None = first_uuid(bucket * BUCKET)
+        end = first_uuid((bucket + 1) * BUCKET)
         while start is not None:
             hits = await tenant.records.list(
                 Delivery, limit=_PAGE, start=start, end=end, where="status eq 'PENDING' or status eq 'HELD'"
@@ -116,9 +117,3 @@ class Sweep:
         except Changed:
             return False
         return True
-
-
-def _first_uuid(milliseconds: int) -> str:
-    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
-    text = f"{milliseconds:012x}"
-    return f"{text[:8]}-{text[8:]}-"
