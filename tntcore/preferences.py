@@ -18,7 +18,9 @@ AUTOMATIC: Final = (
     "autoVerify",
 )
 EXTERNAL_SIGNING_URL: Final = "externalSigningUrl"
+RETENTION_DAYS: Final = "retentionDays"
 _MAX_URL: Final = 2_048
+_MAX_DAYS: Final = 36_500
 
 
 def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
               request by the credential), `autoStore` (a credential is kept, and acknowledged), `autoPresent` (a request
               for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged):
               true or false;
+            - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 
             All others are the tenant's own.
@@ -45,6 +48,9 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
     for name in AUTOMATIC:
         if name in value and not isinstance(value[name], bool):
             raise _invalid(f"{name} has to be true or false; leave it out for the default.")
+    days = value.get(RETENTION_DAYS, 1)
+    if type(days) is not int or not 1 <= days <= _MAX_DAYS:
+        raise _invalid(f"{RETENTION_DAYS} has to be a whole number from 1 to {_MAX_DAYS}; leave it out to keep all.")
     if EXTERNAL_SIGNING_URL in value:
         url = value[EXTERNAL_SIGNING_URL]
         if not isinstance(url, str) or len(url) > _MAX_URL or not (url.isascii() and url.isprintable()):

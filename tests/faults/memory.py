@@ -197,9 +197,9 @@ class MemoryBlobs(Blobs):
 
         return await self._point(f"{self._name}.touch", effect, writes=True)
 
-    async def page(self, start: str | None, limit: int) -> BlobPage:
+    async def page(self, start: str | None, limit: int, under: str = "") -> BlobPage:
         def effect() -> BlobPage:
-            names = sorted(name for name in self._blobs if name >= (start or ""))
+            names = sorted(name for name in self._blobs if name >= (start or "") and name.startswith(under))
             return BlobPage(
                 [self._listed[name] for name in names[:limit]], names[limit] if len(names) > limit else None
             )

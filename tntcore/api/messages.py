@@ -11,12 +11,12 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
 from tntcore.custody import CustodyError
+from tntcore.erasure import erase
 from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes
-from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
-from tntcore.storage.commit import Unit
+from tntcore.records import AssetData, Message
 from tntcore.storage.repository import Repository
 
 
@@ -88,37 +88,10 @@ async def read(call: Call) -> Response:
     return answer(await message_view(records, await found(records, Message, call.arguments["uuid"])))
 
 
-async def erase(call: Call) -> Response:
-    """Deletes the message, its body, its deliveries and its attachments' records. What is under way is not recalled.
-
-    That there was a message of this `@id` stays known: the same one, sent again, is still a duplicate.
-    """
+async def delete(call: Call) -> Response:
+    """Erases the message, see `erase`."""
     records = call.tenant.records
-    message = await found(records, Message, call.arguments["uuid"])
-    where, parameters = "messageUuid eq @message", {"message": message.uuid}
-    deliveries = (
-        await records.list(Delivery, limit=100, under=message.uuid[:13], where=where, parameters=parameters)
-    ).records
-    entries = (
-        await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where, parameters=parameters)
-    ).records
-    unit = Unit()
-    unit.delete(message.key)
-    for asset in await records.many(AssetData, message.asset_data):
-        unit.delete(asset.key)
-    for delivery in deliveries:
-        unit.delete(delivery.key)
-    for entry in entries:
-        unit.merge(entry.key, {"messageUuid": ""})
-    await records.commit(unit)
-    records.erased(message)
-    await records.delete_body(message.uuid)
-    for delivery in deliveries:
-        failures = Unit()
-        for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
-            failures.delete(attempt.key)
-        if failures.operations:
-            await records.commit(failures)
+    await erase(records, await found(records, Message, call.arguments["uuid"]))
     return Response(204, content_type="")
 
 
@@ -209,7 +182,7 @@ ROUTES = [
         errors=("400 since-invalid", "400 direction-invalid"),
     ),
     Route("GET", "message/{uuid}", read, summary="A message", answers={200: MessageView}, errors=(_UNKNOWN,)),
-    Route("DELETE", "message/{uuid}", erase, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
+    Route("DELETE", "message/{uuid}", delete, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
     Route(
         "GET",
         "asset",

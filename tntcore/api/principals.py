@@ -13,6 +13,7 @@ from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.views import Did, Entity, Name, Uuid, entity, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import create_identity
+from tntcore.pipeline.retention import GONE, remember
 from tntcore.records import ApiToken, Identity, Principal
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -160,10 +161,12 @@ async def recount(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Deletes a tenant: its data key is destroyed first, and all that was sealed under it with it."""
+    """Deletes a tenant: its data key is destroyed first, and all that was sealed under it with it. The sweeper deletes
+    its rows and bodies."""
     services = call.services
     principal = await _principal(call)
     tenant = await services.tenants.get(principal.uuid)
+    await remember(services, GONE, principal.uuid)
     unit = Unit()
     unit.merge(
         principal.key,

@@ -14,7 +14,8 @@ from tntcore.api.views import JsonObject, Time, Url, entity, found, iso
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message
 from tntcore.pipeline.calls import call_entry
-from tntcore.preferences import EXTERNAL_SIGNING_URL, read_preferences
+from tntcore.pipeline.retention import KEEPS, remember
+from tntcore.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.records import Delivery, Setting
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
@@ -117,6 +118,8 @@ async def save(call: Call) -> Response:
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
     if key == PRINCIPAL_SETTINGS:
         given = read_preferences(given, call.services.egress.check)
+        if RETENTION_DAYS in given:
+            await remember(call.services, KEEPS, call.tenant.uuid)
     before = await call.tenant.records.get(Setting, key)
     shown: dict[str, str] = {}
     for _ in range(_MAX_RACES):

@@ -1,5 +1,5 @@
 """The timer: finds deliveries, replays and large envelopes whose queue message was lost, and puts them on their way
-again."""
+again; and deletes what is to be kept no longer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tntcore.pipeline.outbound import Outbound
 from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.pipeline.replay import Replays
+from tntcore.pipeline.retention import Retention
 from tntcore.records import Connection, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -31,6 +32,7 @@ class Sweep:
         self._outbound = outbound
         self._replays = replays
         self._orphans = Orphans(services)
+        self._retention = Retention(services)
 
     async def run(self) -> int:
         """Goes through everything that is due; how many deliveries were put on their way again.
@@ -52,7 +54,12 @@ class Sweep:
                     # One principal's trouble is not the others'.
                     log.exception("the sweeper could not go through row %s", row.key)
                     errors.append(error)
-        for name, sweep in (("replays", self._replays.sweep), ("envelopes", self._orphans.sweep)):
+        others = {
+            "replays": self._replays.sweep,
+            "envelopes": self._orphans.sweep,
+            "old messages": self._retention.sweep,
+        }
+        for name, sweep in others.items():
             try:
                 await sweep()
             except Exception as error:

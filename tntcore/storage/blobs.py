@@ -55,10 +55,11 @@ class Blobs:
             return False
         return True
 
-    async def page(self, start: str | None, limit: int) -> BlobPage:
-        """Some of the blobs. `start`: `next` of the page before, None for the first."""
+    async def page(self, start: str | None, limit: int, under: str = "") -> BlobPage:
+        """Some of the blobs whose names begin with `under`. `start`: `next` of the page before, None for the first."""
         self._meter.count("blob.list")
-        pages = self._client.list_blobs(include=["metadata"], results_per_page=limit).by_page(start)
+        listed = self._client.list_blobs(under or None, include=["metadata"], results_per_page=limit)
+        pages = listed.by_page(start)
         try:
             async for page in pages:
                 blobs = [

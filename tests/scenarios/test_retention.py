@@ -1,0 +1,195 @@
+"""What is deleted by itself: messages older than their tenant keeps them, and what a deleted tenant leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.scenarios.clock import DAY, HOUR
+from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
+from tests.scenarios.test_credentials import offer
+from tests.scenarios.test_exchanges import connected, only
+from tests.stack import Client, Receiver, Stack
+from tntcore.pipeline.retention import GONE, KEEPS, Retention
+from tntcore.records import Delivery, Entry, Principal
+from tntcore.tenants import Tenant
+
+LARGE = "x" * 100_000
+
+
+async def sweep(stack: Stack, days: float = 0) -> None:
+    """As the timer does it so many days from now."""
+    real = stack.app.services
+    await Retention(replace(real, now=lambda: real.now() + round(days * DAY))).sweep()
+
+
+async def keep(client: Client, days: int) -> None:
+    await client.post("settings/PRINCIPAL_SETTINGS", {"setting": {"retentionDays": days}}, 200)
+
+
+async def watched(stack: Stack, partition: str, client: Client) -> bool:
+    return await stack.app.services.storage.due.get(partition, client.uuid) is not None
+
+
+@pytest.fixture
+async def talking(stack: Stack, pair: tuple[Client, Client]) -> tuple[Client, Client, Receiver]:
+    """Two tenants, of whom one has sent the other a small message and a large one, and the webhook that has them."""
+    acme, bolt = pair
+    mine, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    for content in ("small", LARGE):
+        await acme.act(mine.contact_uuid, basic(content))
+    await hook.count(2)
+
+    async def over() -> bool:
+        kept = [*(await acme.get("message"))["hits"], *(await bolt.get("delivery"))["hits"]]
+        return len(kept) == 4 and {one["status"] for one in kept} <= {"SENT", "DELIVERED"}
+
+    await stack.eventually(over)
+    return acme, bolt, hook
+
+
+async def contents(client: Client) -> list[str]:
+    return sorted(hit["message"]["content"][:5] for hit in (await client.get("message"))["hits"])
+
+
+async def bodies(tenant: Tenant) -> int:
+    page = await tenant.records._storage.bodies.page(None, 100, under=f"{tenant.uuid}/")
+    return len(page.blobs)
+
+
+async def test_old_messages_are_erased_for_who_wants_that(
+    stack: Stack, talking: tuple[Client, Client, Receiver]
+) -> None:
+    acme, bolt, _ = talking
+    tenant = await bolt.tenant()
+    await keep(bolt, 30)
+    await sweep(stack, 29.9)
+    assert await contents(bolt) == ["small", "xxxxx"]
+    assert await bodies(tenant) == 1
+    await sweep(stack, 30.1)
+    assert await contents(bolt) == []
+    assert (await bolt.get("delivery"))["hits"] == []
+    assert await bodies(tenant) == 0
+    assert await contents(acme) == ["small", "xxxxx"]
+    # The thread is known, and so is that the messages were there: the same ones are still duplicates.
+    assert len((await bolt.get("action"))["hits"]) == 2
+    entries = (await tenant.records.list(Entry, limit=10)).records
+    assert [entry.message_uuid for entry in entries] == ["", ""]
+
+
+async def test_what_has_not_arrived_is_kept(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    mine, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    hook.answer = lambda _: (500, {})
+    await acme.act(mine.contact_uuid, basic("refused"))
+    await hook.count(1)
+    held = await contact_out_of_reach(acme, "did:web:out.of.reach.example")
+    await acme.act(held["uuid"], basic("held"))
+    for client in pair:
+        await keep(client, 1)
+    await sweep(stack, 2)
+    assert await contents(bolt) == ["refus"]
+    assert "held" in await contents(acme)
+    tenant = await bolt.tenant()
+    [delivery] = (await tenant.records.list(Delivery, limit=10)).records
+    assert delivery.status == "PENDING"
+
+
+async def test_an_exchange_that_is_not_over_keeps_its_messages(stack: Stack) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    await holder.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoRequest": False, "retentionDays": 1}}, 200)
+    await issuer.post("credential", offer("jwt-vc", mine.contact_uuid))
+    received = await only(stack, holder, "offer-received")
+    await sweep(stack, 2)
+    assert len((await holder.get("message"))["hits"]) == 1
+    await holder.post(f"exchange/{received['uuid']}/accept", {}, 200)
+
+    async def over() -> bool:
+        exchange = await holder.get(f"exchange/{received['uuid']}")
+        return bool(exchange["state"] == "done")
+
+    await stack.eventually(over)
+
+    async def settled() -> bool:
+        return all(one["status"] != "SENDING" for one in (await holder.get("message"))["hits"])
+
+    await stack.eventually(settled)
+    await sweep(stack, 2)
+    assert (await holder.get("message"))["hits"] == []
+    [credential] = (await holder.get("credential"))["hits"]
+    assert (await holder.post(f"credential/{credential['uuid']}/verify", None, 200))["verified"]
+
+
+async def test_who_keeps_all_again_is_looked_at_no_longer(
+    stack: Stack, talking: tuple[Client, Client, Receiver]
+) -> None:
+    _, bolt, _ = talking
+    await keep(bolt, 1)
+    assert (await bolt.call("DELETE", "settings/PRINCIPAL_SETTINGS")).status == 204
+    await sweep(stack)
+    # A setting may be about to be saved.
+    assert await watched(stack, KEEPS, bolt)
+    await sweep(stack, 2)
+    assert not await watched(stack, KEEPS, bolt)
+    assert await contents(bolt) == ["small", "xxxxx"]
+
+
+async def rows(client: Client) -> list[str]:
+    storage: Any = client.stack.app.services.storage
+    page = await storage.records.scan(client.uuid, "", "~~~", limit=1000, columns=())
+    return [row.key for row in page.rows]
+
+
+async def test_what_a_deleted_tenant_leaves_is_deleted(stack: Stack, talking: tuple[Client, Client, Receiver]) -> None:
+    acme, bolt, _ = talking
+    tenant = await bolt.tenant()
+    before = await rows(acme)
+    assert (await stack.call("DELETE", f"principal/{bolt.uuid}", x_functions_key="operator")).status == 204
+    await sweep(stack)
+    assert await rows(bolt) == [Principal.row_key(bolt.uuid)]
+    assert await bodies(tenant) == 0
+    assert await rows(acme) == before
+    shown = (await stack.call("GET", f"principal/{bolt.uuid}", x_functions_key="operator")).json()
+    assert (shown["status"], shown["displayName"]) == ("DELETED", "Bolt")
+    # What a process that does not know yet writes goes, too.
+    await stack.app.services.storage.records.put(bolt.uuid, "message~late", {"status": "RECEIVED"})
+    await sweep(stack)
+    assert await rows(bolt) == [Principal.row_key(bolt.uuid)]
+    assert await watched(stack, GONE, bolt)
+    await sweep(stack, 2 * HOUR / DAY)
+    assert not await watched(stack, GONE, bolt)
+
+
+async def test_a_tenant_that_was_not_deleted_after_all_loses_nothing(
+    stack: Stack, talking: tuple[Client, Client, Receiver]
+) -> None:
+    """As if the process had died between writing down that it goes, and deleting it."""
+    _, bolt, _ = talking
+    services = stack.app.services
+    await services.storage.due.put(GONE, bolt.uuid, {"markedAt": services.now()})
+    before = await rows(bolt)
+    await sweep(stack)
+    await sweep(stack, 1)
+    assert await rows(bolt) == before
+    assert not await watched(stack, GONE, bolt)
+    assert_problem(await bolt.call("GET", "message/nothing"), 404, "message-unknown")
+
+
+async def test_one_tenant_that_cannot_be_seen_to_holds_back_no_other(
+    stack: Stack, talking: tuple[Client, Client, Receiver]
+) -> None:
+    acme, bolt, _ = talking
+    for client in (acme, bolt):
+        await keep(client, 1)
+    first, second = sorted((acme, bolt), key=lambda client: client.uuid)
+    storage = stack.app.services.storage
+    await storage.records.put(first.uuid, "setting~PRINCIPAL_SETTINGS", {"value": b"not sealed"})
+    with pytest.raises(ExceptionGroup):
+        await sweep(stack, 2)
+    assert await contents(second) == []
+    assert await contents(first) == ["small", "xxxxx"]
+    await first.call("DELETE", "settings/PRINCIPAL_SETTINGS")

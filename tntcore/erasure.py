@@ -1,0 +1,45 @@
+"""Erasing a stored message, and all that is kept of it."""
+
+from __future__ import annotations
+
+from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
+
+
+async def erase(records: Repository, message: Message, *, under_way: bool = True) -> bool:
+    """Deletes the message, its body, its deliveries and its attachments' records; whether it did. What is under way is
+    not recalled.
+
+    That there was a message of this `@id` stays known: the same one, sent again, is still a duplicate.
+
+    Args:
+        under_way: even a message that has yet to be delivered.
+    """
+    where, parameters = "messageUuid eq @message", {"message": message.uuid}
+    deliveries = (
+        await records.list(Delivery, limit=100, under=message.uuid[:13], where=where, parameters=parameters)
+    ).records
+    if not under_way and any(delivery.status in ("PENDING", "HELD") for delivery in deliveries):
+        return False
+    entries = (
+        await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where, parameters=parameters)
+    ).records
+    unit = Unit()
+    unit.delete(message.key)
+    for asset in await records.many(AssetData, message.asset_data):
+        unit.delete(asset.key)
+    for delivery in deliveries:
+        unit.delete(delivery.key)
+    for entry in entries:
+        unit.merge(entry.key, {"messageUuid": ""})
+    await records.commit(unit)
+    records.erased(message)
+    await records.delete_body(message.uuid)
+    for delivery in deliveries:
+        failures = Unit()
+        for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
+            failures.delete(attempt.key)
+        if failures.operations:
+            await records.commit(failures)
+    return True

@@ -1,0 +1,126 @@
+"""What is deleted by itself: messages that are older than their tenant wants to keep them, and what a tenant leaves
+behind that was deleted.
+
+Whose messages to look at, and who left, is written down in the `due` table before it is said in the tenant's own rows,
+so that nobody is forgotten; a row that turns out to be about nothing is removed when it is old enough that whoever
+wrote it must be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tntcore.erasure import erase
+from tntcore.messaging.ids import first_uuid
+from tntcore.preferences import RETENTION_DAYS
+from tntcore.records import Exchange, Message, Principal
+from tntcore.services import Services
+from tntcore.storage.commit import Changed
+from tntcore.storage.tables import Row
+from tntcore.storage.transactions import MAX_OPERATIONS, Operation
+from tntcore.tenants import PRINCIPAL_SETTINGS, Tenant
+
+KEEPS, GONE = "retention", "gone"
+"""Partitions of the `due` table; the row's key is the principal."""
+MOST: Final = 1_000
+"""Messages of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
+_SETTLES = 3_600_000  # milliseconds from writing a row of ours to the end of what it was written for
+_DAY = 24 * 3_600_000
+_PAGE = 500
+_AT_ONCE = 8
+_PROTOCOLS = ("/issue-credential/", "/present-proof/")
+
+
+class Retention:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # Where the next run goes on, of a tenant whose oldest messages are still needed.
+        self._next: dict[str, str] = {}
+
+    async def sweep(self) -> None:
+        """Deletes the next part of what is to go.
+
+        Raises:
+            ExceptionGroup: what went wrong with some principals, after all others were seen to.
+        """
+        errors: list[Exception] = []
+        for partition, see_to in ((KEEPS, self._old), (GONE, self._left)):
+            start: str | None = ""
+            while start is not None:
+                page = await self._services.storage.due.scan(partition, start, "~", limit=_PAGE)
+                start = page.next
+                for row in page.rows:
+                    try:
+                        await see_to(row)
+                    except Exception as error:  # noqa: BLE001 - raised below, with the others
+                        errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"what {len(errors)} principals leave could not be deleted", errors)
+
+    async def _old(self, row: Row) -> None:
+        tenant = await self._services.tenants.get(row.key)
+        stored = await tenant.setting(PRINCIPAL_SETTINGS) if tenant is not None else None
+        days = stored["setting"].get(RETENTION_DAYS) if stored is not None else None
+        if tenant is None or days is None:
+            self._next.pop(row.key, None)
+            await self._remove(KEEPS, row)
+            return
+        end = first_uuid(self._services.now() - days * _DAY)
+        # What is on its way is not even looked at.
+        where = "status ne 'SENDING' and status ne 'HELD'"
+        start = self._next.get(row.key, "")
+        hits = await tenant.records.list(Message, limit=MOST, start=start, end=end, where=where)
+        self._next.pop(row.key, None)
+        if hits.next is not None:
+            self._next[row.key] = hits.next
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def erased(message: Message) -> bool:
+            async with gate:
+                try:
+                    return not await _is_needed(tenant, message) and await erase(
+                        tenant.records, message, under_way=False
+                    )
+                except Changed:
+                    return False  # somebody else has just erased it
+
+        count = sum(await asyncio.gather(*(erased(message) for message in hits.records)))
+        self._services.meter.count("sweep.erased", count)
+
+    async def _left(self, row: Row) -> None:
+        """Deletes what is left of a principal, but for the row that says that it was there."""
+        storage, principal = self._services.storage, row.key
+        own = await storage.records.get(principal, Principal.row_key(principal))
+        if own is None or Principal.read(own).status != "DELETED":
+            await self._remove(GONE, row)
+            return
+        page = await storage.records.scan(principal, "", "~~~", limit=MOST, columns=())
+        keys = [one.key for one in page.rows if one.key != own.key]
+        for begin in range(0, len(keys), MAX_OPERATIONS):
+            part = keys[begin : begin + MAX_OPERATIONS]
+            await storage.records.transact(principal, [Operation("delete", key, {}, "*") for key in part])
+        blobs = await storage.bodies.page(None, MOST, under=f"{principal}/")
+        for blob in blobs.blobs:
+            await storage.bodies.delete(blob.name)
+        self._services.meter.count("sweep.left", len(keys) + len(blobs.blobs))
+        if not keys and not blobs.blobs:
+            await self._remove(GONE, row)
+
+    async def _remove(self, partition: str, row: Row) -> None:
+        """Not at once: another process may not know yet that a tenant is gone, or be about to save a setting."""
+        if row.values["markedAt"] + _SETTLES < self._services.now():
+            await self._services.storage.due.delete(partition, row.key, row.etag)
+
+
+async def remember(services: Services, partition: str, principal: str) -> None:
+    """Has the sweeper look at the principal. Called before what it is to find is written."""
+    await services.storage.due.put(partition, principal, {"markedAt": services.now()})
+
+
+async def _is_needed(tenant: Tenant, message: Message) -> bool:
+    """Whether an exchange that is not over goes by what the message said."""
+    if not any(protocol in message.type for protocol in _PROTOCOLS):
+        return False
+    exchange = await tenant.records.get(Exchange, message.action_uuid)
+    return exchange is not None and exchange.status in ("ACTIVE", "WAITING")
