@@ -68,10 +68,10 @@ async def agent() -> AsyncIterator[Agent]:
     await agent.stop()
 
 
-async def connection_with(stack: Stack, client: Client, agent: Agent, held: list[str]) -> KeyPairs:
-    """A new connection, for which these messages were held until it was completed; the agent's keys for it."""
+async def connection_with(stack: Stack, client: Client, endpoint: str, held: list[str]) -> KeyPairs:
+    """A new connection, for which these messages were held until it was completed; the keys of the agent there."""
     keys, ours = KeyPairs.generate(), KeyPairs.generate()
-    did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(agent.url, "#key-2"))
+    did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(endpoint, "#key-2"))
     contact = await contact_out_of_reach(client, did)
     for content in held:
         await client.act(contact["uuid"], basic(content))
@@ -99,7 +99,7 @@ async def test_nobody_waits_for_agents_for_which_messages_were_held(
     acme, bolt = pair
     slow = await stack.register("Slow")
     contents = ["first", "second", "third"]
-    keys = [await connection_with(stack, slow, agent, contents) for _ in range(30)]
+    keys = [await connection_with(stack, slow, agent.url, contents) for _ in range(30)]
     mine, _ = await stack.connect(acme, bolt)
     hook = await bolt.webhook()
     begun = time.monotonic()

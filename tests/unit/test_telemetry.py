@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack import ROOT
 from tntcore.config import ConfigError, Telemetry
-from tntcore.pipeline.watched import protocol_of
+from tntcore.pipeline.watched import calling, protocol_of
 from tntcore.telemetry import QUIET, Meter, Step, Tracing, came_to, carried, current, tell, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (
@@ -95,6 +95,24 @@ def test_a_tenth_of_all_traces() -> None:
         with traces.begin("one"):
             pass
     assert 140 <= len(ended) <= 260
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://erp.example/a?key=secret", "erp.example"),
+        ("https://[::1]:8443/", "::1"),
+        ("https://[", None),
+        ("https://a\x1b]0;b", None),
+        ("https://a\x1bb.example/", "other"),
+        (f"https://{'a' * 254}/", "other"),
+    ],
+)
+def test_whom_a_step_calls(url: str, host: str | None) -> None:
+    with tracing([]).begin("calls") as step:
+        calling(url)
+    assert step.attributes.get("server.address") == host
+    calling(url)
 
 
 def test_without_a_sink_there_is_nothing_to_carry() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -13,10 +12,11 @@ from tntcore.egress import EgressError
 from tntcore.pipeline.attempts import Attempted
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.tasks import task_deliveries, task_item
+from tntcore.pipeline.watched import calling
 from tntcore.records import Delivery, Setting
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
-from tntcore.telemetry import tell, traceparent
+from tntcore.telemetry import traceparent
 from tntcore.tenants import Tenant, Webhooks
 from tntcore.webhooks import Health, WebhookEntry, after_failure
 
@@ -34,8 +34,7 @@ async def call_entry(
         delivery: uuid, which is the `webhook-id`.
         now: milliseconds since 1970, of this attempt.
     """
-    # The host alone: what comes after it may be a secret of the tenant's.
-    tell("server.address", urlsplit(entry.url).hostname or "")
+    calling(entry.url)
     # It is the tenant's own system, and it is told of its own message; whoever sets the header means another trace.
     follows = {"traceparent": traceparent()} if traceparent() else {}
     if any(name.lower() == "traceparent" for name in entry.headers):

@@ -12,7 +12,6 @@ import asyncio
 import base64
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -30,11 +29,12 @@ from tntcore.pipeline.lanes import INSURANCE, Lanes
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
 from tntcore.pipeline.strangers import peer_of
+from tntcore.pipeline.watched import calling
 from tntcore.records import Action, Connection, Delivery, Held, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.storage import OUTBOUND
-from tntcore.telemetry import mark, tell
+from tntcore.telemetry import mark
 from tntcore.tenants import Recipient, Tenant
 
 _TIMEOUT = 20.0
@@ -148,7 +148,7 @@ class Outbound:
             return Attempted.failed_for_good(error.code)
         except DidError as error:
             return Attempted(error=error.code)
-        tell("server.address", urlsplit(uri).hostname or "")
+        calling(uri)
         mark("packed")
         try:
             # No `traceparent`: it is none of theirs.

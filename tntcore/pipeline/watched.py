@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from tntcore.messaging.ids import time_of
 from tntcore.messaging.types import DIDCOMM_ORG, canonical
 from tntcore.protocols.registry import PROTOCOLS
 from tntcore.services import Services
 from tntcore.storage.storage import INBOUND, RELAY
-from tntcore.telemetry import QUIET, Step
+from tntcore.telemetry import QUIET, Step, current, tell
 from tntcore.telemetry.meter import (
     AGE_SECONDS,
     ATTEMPT_SECONDS,
@@ -25,6 +26,7 @@ from tntcore.telemetry.meter import (
 )
 
 Item = dict[str, Any]
+_MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
 def receiving(services: Services, item: Item, among: int) -> AbstractContextManager[Step]:
@@ -77,6 +79,16 @@ def _attempting(services: Services, item: Item, queue: str, number: int, step: S
         meter.add(ATTEMPTS, kind, outcome, error)
         meter.add(TENANT_ATTEMPTS, step.tenant, kind, outcome)
         meter.record(ATTEMPT_SECONDS, step.seconds, kind, outcome)
+
+
+def calling(url: str) -> None:
+    """Notes whom the current step calls: the host alone, as what comes after it may be a secret. Partners name URLs as
+    they like, so it may be none."""
+    if current() is None:
+        return
+    with suppress(ValueError):
+        host = urlsplit(url).hostname or ""
+        tell("server.address", host if len(host) <= _MAX_HOST and host.isprintable() else OTHER)
 
 
 def _age(services: Services, uuid: str) -> float:
