@@ -142,6 +142,21 @@ async def test_what_was_handled_or_erased_meanwhile_is_left_alone(stack: Stack, 
     assert (message["uuid"], message["status"]) == (handled["id"], "RECEIVED")
 
 
+async def test_what_came_again_otherwise_is_not_shown_as_failed_once_it_is_handled(
+    stack: Stack, foreign: Foreign
+) -> None:
+    """The sender sent the same twice, and the first of them was given up."""
+    first = item(foreign, "same")
+    broken = {**item(foreign, "broken"), "e": first["e"].replace('"tag":"', '"tag":"A')}
+    for one, status in ((first, "RECEIVED"), (broken, "REJECTED")):
+        other = {**one, "id": stack.app.services.uuid7()}
+        await stack.app.inbound.handle(body(other), 1)
+        await stack.app.poison.handle("inbound", f"twice-{one['id']}", body(one))
+        await stack.app.inbound.handle(body(one), 1)
+        hits = (await foreign.client.get("message"))["hits"]
+        assert [hit["status"] for hit in hits if hit["uuid"] in (one["id"], other["id"])] == [status]
+
+
 async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = await stack.register("Sends"), await stack.register("Receives")
     connection, _ = await stack.connect(one, other)

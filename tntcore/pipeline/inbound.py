@@ -279,8 +279,10 @@ class Inbound:
                 raise Changed(exists.row) from None
             self._services.meter.count("inbound.duplicate")
             before = await records.get(Entry, entry.uuid)
-            if before is not None and before.message_uuid != uuid and not message.body:
-                await records.delete_body(uuid)
+            if before is not None and before.message_uuid != uuid:
+                await given_up.take_back(records, uuid)
+                if not message.body:
+                    await records.delete_body(uuid)
 
     async def _store(
         self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, last: bool, proven: bool = True
@@ -520,6 +522,7 @@ class Inbound:
                     return False
                 if before.digest == dedup.digest:
                     self._services.meter.count("inbound.duplicate")
+                    await given_up.take_back(records, stored.uuid)
                     if not stored.body:
                         await records.delete_body(stored.uuid)
                     return False
