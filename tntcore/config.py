@@ -80,7 +80,7 @@ class Telemetry:
         return Telemetry(
             _exporters(environment, "TRACES") if on else (),
             _exporters(environment, "METRICS") if on else (),
-            _ratio(environment),
+            _ratio(environment) if on else 1.0,
             int(tenants),
             logs == "json",
             environment.get("OTEL_SERVICE_NAME") or environment.get("WEBSITE_SITE_NAME") or "tntcore",

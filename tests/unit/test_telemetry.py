@@ -272,6 +272,8 @@ def test_the_environment_says_where_it_goes() -> None:
         found = Telemetry.read(environment)
         assert (found.traces, found.metrics) == (traces, metrics), environment
     assert Telemetry.read({"OTEL_TRACES_SAMPLER": "always_off"}).ratio == 0
+    # What is off is not looked at.
+    assert Telemetry.read({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_SAMPLER": "somebody's own"}) == Telemetry()
     tenth = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
     assert Telemetry.read(tenth).ratio == 0.1
     assert Telemetry.read({"TNT_METRIC_TENANTS": "7", "TNT_LOG_FORMAT": "json"}) == Telemetry(tenants=7, json_logs=True)
