@@ -9,8 +9,10 @@ import pytest
 
 from tests.scenarios.clock import DAY, HOUR
 from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
+from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_credentials import offer
 from tests.scenarios.test_exchanges import connected, only
+from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.pipeline.retention import GONE, KEEPS, Retention
 from tntcore.records import Delivery, Entry, Principal
@@ -97,6 +99,22 @@ async def test_what_has_not_arrived_is_kept(stack: Stack, pair: tuple[Client, Cl
     tenant = await bolt.tenant()
     [delivery] = (await tenant.records.list(Delivery, limit=10)).records
     assert delivery.status == "PENDING"
+
+
+async def test_what_was_given_up_is_kept_until_it_is_replayed(stack: Stack) -> None:
+    foreign = await connect_foreign(stack, await stack.register("Given up"))
+    client, given = foreign.client, item(foreign, "late")
+    await stack.app.poison.handle("inbound", f"old-{given['id']}", body(given))
+    await keep(client, 1)
+    await sweep(stack, 2)
+    named = {"queue": "inbound", "id": f"old-{given['id']}"}
+    answer = await stack.call("POST", "poison/replay", named, x_functions_key="operator")
+    assert answer.json()["replayed"] == 1
+
+    async def handled() -> bool:
+        return [hit["status"] for hit in (await client.get("message"))["hits"]] == ["RECEIVED"]
+
+    await stack.eventually(handled)
 
 
 async def test_an_exchange_that_is_not_over_keeps_its_messages(stack: Stack) -> None:

@@ -171,6 +171,11 @@ def test_tenants_beyond_the_bound_are_counted_together() -> None:
     }
     assert {labels[0] for labels in meter.sum(TENANT_ATTEMPTS)} == {"tenant 0", "tenant 1", "tenant 2", OTHER}
     none = Meter(tenants=0)
+    many = Meter(tenants=1_000)
+    for number in range(1_000):
+        for outcome in ("stored", "refused"):
+            many.add(TENANT_MESSAGES, f"tenant {number}", outcome)
+    assert len(many.sum(TENANT_MESSAGES)) == 2_000
     none.add(TENANT_MESSAGES, "tenant", "stored")
     assert none.sum(TENANT_MESSAGES) == {(OTHER, "stored"): 1}
 

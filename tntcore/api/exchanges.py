@@ -353,19 +353,21 @@ class Steps:
         connection = await connection_between(call, body)
         thread = self._actions.begin(connection, text(body.get("referenceID"), "referenceID") or None, call.random)
         prefix = _prefix(body, protocol, connection.version)
-        begun = await self._begun_before(call, thread)
+        begun = await self._begun_before(call, thread, prefix, role)
         if begun is not None:
             return answer(view(begun), 201)
         run = self.exchanges.begin(call.tenant, connection, thread.action, prefix, role, format_name)
         return await self.go_on(call, run, step, thread=thread)
 
-    async def _begun_before(self, call: Call, thread: Thread) -> Exchange | None:
+    async def _begun_before(self, call: Call, thread: Thread, prefix: str, role: str) -> Exchange | None:
         """The exchange that an earlier try of this call has begun: what it sent, with signatures and nonces, would not
         be the same again. It is seen to that it is on its way."""
         if call.chance is None or not call.chance.again:
             return None
         exchange = await call.tenant.records.get(Exchange, thread.action.uuid)
         if exchange is None or exchange.created_at < call.chance.at:
+            return None
+        if (exchange.protocol, exchange.role) != (prefix, role):
             return None
         for message_uuid in exchange.messages.values():
             await self._actions.see_to(call.tenant, message_uuid)

@@ -136,7 +136,10 @@ class Router:
 
 
 def _away() -> Problem:
-    detail = f"What this service keeps things in does not answer now. Send the same again in {AGAIN} s."
+    detail = (
+        f"What this service keeps things in does not answer now. Send the same again in {AGAIN} s. What creates "
+        "something may have been done: only with an Idempotency-Key is it not done twice."
+    )
     return Problem(503, "storage-unavailable", detail, retry_after=AGAIN)
 
 

@@ -48,7 +48,7 @@ async def take_back(records: Repository, uuid: str) -> bool:
     message = await records.get(Message, uuid)
     if message is None:
         return True
-    if not _is_shown(message):
+    if not shows(message):
         return False
     unit = Unit()
     unit.delete(_entry(uuid).key)
@@ -64,7 +64,7 @@ async def take_back(records: Repository, uuid: str) -> bool:
 async def is_shown(records: Repository, uuid: str) -> bool:
     """Whether the item of this uuid is one that was given up, and not yet handled after all."""
     message = await records.get(Message, uuid)
-    return message is not None and _is_shown(message)
+    return message is not None and shows(message)
 
 
 async def was_erased(records: Repository, uuid: str) -> bool:
@@ -73,7 +73,8 @@ async def was_erased(records: Repository, uuid: str) -> bool:
     return shown and await records.get(Message, uuid) is None
 
 
-def _is_shown(message: Message) -> bool:
+def shows(message: Message) -> bool:
+    """Whether the message is what `show` has written."""
     return (message.status, message.error) == ("FAILED", ERROR)
 
 

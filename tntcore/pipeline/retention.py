@@ -13,6 +13,7 @@ from typing import Final
 
 from tntcore.erasure import erase
 from tntcore.messaging.ids import first_uuid
+from tntcore.pipeline import given_up
 from tntcore.preferences import RETENTION_DAYS
 from tntcore.records import Exchange, Message, Principal
 from tntcore.services import Services
@@ -119,7 +120,9 @@ async def remember(services: Services, partition: str, principal: str) -> None:
 
 
 async def _is_needed(tenant: Tenant, message: Message) -> bool:
-    """Whether an exchange that is not over goes by what the message said."""
+    """Whether the message has yet to be handled, or an exchange that is not over goes by what it said."""
+    if given_up.shows(message):
+        return True
     if not any(protocol in message.type for protocol in _PROTOCOLS):
         return False
     exchange = await tenant.records.get(Exchange, message.action_uuid)

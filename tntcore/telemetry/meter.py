@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 OTHER = "other"
-_BOUND = 1_000  # combinations of labels that one metric may have
+_BOUND = (
+    1_000  # combinations of labels that one metric may have; of those by tenant, the tenants are bounded
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +120,7 @@ class Meter:
         sums = self._sums[metric]
         if metric in _OF_TENANTS and labels[0] not in self._tenants:
             labels = (self._tenant(labels[0]), *labels[1:])
-        if labels not in sums and len(sums) >= _BOUND:
+        if labels not in sums and len(sums) >= _BOUND and metric not in _OF_TENANTS:
             labels = (OTHER,) * len(labels)
         sums[labels] = sums.get(labels, 0) + 1
 
