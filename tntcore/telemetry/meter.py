@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 OTHER = "other"
-_BOUND = (
-    1_000  # combinations of labels that one metric may have; of those by tenant, the tenants are bounded
-)
+_BOUND = 1_000  # combinations of labels that one metric may have; of those by tenant, the tenants are bounded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
