@@ -116,7 +116,7 @@ async def test_more_than_can_be_queued_is_refused_before_memory_grows(
         await gate.wait()
         await put(content)
 
-    async def keep(name: str, content: bytes) -> None:
+    async def keep(name: str, content: bytes, metadata: Mapping[str, str]) -> None:
         nonlocal peak
         held.append(len(content))
         peak = max(peak, sum(held))
