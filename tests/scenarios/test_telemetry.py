@@ -284,6 +284,12 @@ async def test_what_is_counted(stack: Stack, collector: Collector, monkeypatch: 
     fresh = Meter()
     for name in ("_sums", "_durations", "_tenants"):
         monkeypatch.setattr(stack.app.services.meter, name, getattr(fresh, name))
+
+    async def listening() -> bool:
+        return stack.app.services.meter.recorder is not None
+
+    # What is said while OpenTelemetry is still imported has no duration.
+    await stack.eventually(listening)
     client = await stack.register("Counted")
     hook = await client.webhook()
     foreign = await connect_foreign(stack, client)
