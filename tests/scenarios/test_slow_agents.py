@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -11,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.scenarios.common import basic, contact_out_of_reach
+from tests.scenarios.silent import Silent
 from tests.stack import Client, Stack
 from tntcore.connections.connection import complete, pairwise
 from tntcore.dids import peer
@@ -21,28 +21,16 @@ from tntcore.records import Connection
 from tntcore.tenants import KeyPairs
 
 
-class Agent:
-    """One endpoint for many DIDs; it answers nothing before it is told to."""
+class Agent(Silent):
+    """One endpoint for many DIDs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.got: list[bytes] = []
-        self.go_on = asyncio.Event()
         self.keys: list[KeyPairs] = []
 
-    async def start(self) -> None:
-        async def handle(request: web.BaseRequest) -> web.Response:
-            self.got.append(await request.read())
-            await self.go_on.wait()
-            return web.Response()
-
-        self._runner = web.ServerRunner(web.Server(handle))
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def stop(self) -> None:
-        self.go_on.set()
-        await self._runner.cleanup()
+    async def take(self, request: web.BaseRequest) -> None:
+        self.got.append(await request.read())
 
     def contents(self, keys: KeyPairs) -> list[str]:
         """What came for these keys, in its order."""

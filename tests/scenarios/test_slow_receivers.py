@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.silent import Silent
 from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
@@ -22,32 +23,18 @@ from tntcore.pipeline import calls, lanes, outbound
 SETTING = "settings/DIDCOMM_WEBHOOK"
 
 
-class Silent:
-    """A receiver that takes requests and answers none before it is told to."""
-
+class SilentReceiver(Silent):
     def __init__(self) -> None:
+        super().__init__()
         self.got: list[str] = []
-        self.go_on = asyncio.Event()
 
-    async def start(self) -> None:
-        async def handle(request: web.BaseRequest) -> web.Response:
-            self.got.append(request.headers["webhook-id"])
-            await self.go_on.wait()
-            return web.Response()
-
-        self._runner = web.ServerRunner(web.Server(handle))
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def stop(self) -> None:
-        self.go_on.set()
-        await self._runner.cleanup()
+    async def take(self, request: web.BaseRequest) -> None:
+        self.got.append(request.headers["webhook-id"])
 
 
 @pytest.fixture
-async def silent() -> AsyncIterator[Silent]:
-    receiver = Silent()
+async def silent() -> AsyncIterator[SilentReceiver]:
+    receiver = SilentReceiver()
     await receiver.start()
     yield receiver
     await receiver.stop()
@@ -72,7 +59,9 @@ async def deliver(foreign: Foreign, content: str) -> None:
     assert (await foreign.stack.deliver(packed)).status == 202
 
 
-async def test_nobody_waits_for_a_receiver_that_never_answers(stack: Stack, silent: Silent, fast: Receiver) -> None:
+async def test_nobody_waits_for_a_receiver_that_never_answers(
+    stack: Stack, silent: SilentReceiver, fast: Receiver
+) -> None:
     """More calls than the host handles queue messages at a time go unanswered; other webhooks, of the same tenant and
     of another one, are called all the same."""
     hung = await foreigner(stack, "Hung", silent.url, fast.url + "/same-tenant")
@@ -120,7 +109,9 @@ async def status(foreign: Foreign) -> list[tuple[str, int]]:
     return [(hit["status"], hit["attempts"]) for hit in (await foreign.client.get("delivery"))["hits"]]
 
 
-async def let_go(stack: Stack, foreign: Foreign, silent: Silent, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+async def let_go(
+    stack: Stack, foreign: Foreign, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
     """A call that was let go, and the item by which it is made up for."""
     monkeypatch.setattr(lanes, "PATIENCE", 0.1)
     with kept_back(stack, "relay") as items:
@@ -135,7 +126,7 @@ async def let_go(stack: Stack, foreign: Foreign, silent: Silent, monkeypatch: py
 
 
 async def test_a_call_that_was_let_go_is_not_made_twice(
-    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = await foreigner(stack, "Let go", silent.url)
     again = await let_go(stack, foreign, silent, monkeypatch)
@@ -150,7 +141,7 @@ async def test_a_call_that_was_let_go_is_not_made_twice(
 
 
 async def test_a_call_whose_process_ended_is_made_again(
-    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = await foreigner(stack, "Ended", silent.url)
     again = await let_go(stack, foreign, silent, monkeypatch)
@@ -172,7 +163,7 @@ async def test_a_call_whose_process_ended_is_made_again(
 
 
 async def test_a_receiver_with_many_calls_under_way_gets_no_more(
-    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lanes, "_MAX_OF_ONE", 1)
     foreign = await foreigner(stack, "Busy", silent.url)
@@ -196,7 +187,7 @@ async def _idle(stack: Stack) -> bool:
 
 
 async def test_a_host_that_stops_takes_its_calls_back(
-    stack: Stack, silent: Silent, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = await foreigner(stack, "Stopped", silent.url)
     with kept_back(stack, "relay") as items:
@@ -213,7 +204,7 @@ async def test_a_host_that_stops_takes_its_calls_back(
     assert await status(foreign) == [("DELIVERED", 1)]
 
 
-async def _got(silent: Silent) -> bool:
+async def _got(silent: SilentReceiver) -> bool:
     return bool(silent.got)
 
 
