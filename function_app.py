@@ -15,6 +15,8 @@ from tntcore.telemetry import logs
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 STORAGE = "AzureWebJobsStorage"
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""Of every HTTP function, so that the service itself answers what it does not take: the host's 404 says nothing."""
 
 
 class Service:
@@ -58,23 +60,27 @@ async def answer(req: func.HttpRequest, path: str, access: Sequence[Access]) -> 
     )
 
 
-@app.route("didcomm", methods=["POST"])
+# The host sorts the functions by name, without case, and calls the first whose route and method match: a longer route
+# wins nothing. So the one that takes every path comes last by its name; tests/contract/test_routes.py holds that.
+
+
+@app.route("didcomm", methods=METHODS)
 async def didcomm(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, "didcomm", ["public"])
 
 
-@app.route("principal/{*rest}", methods=["GET", "POST", "PUT", "DELETE"], auth_level=func.AuthLevel.ADMIN)
+@app.route("principal/{*rest}", methods=METHODS, auth_level=func.AuthLevel.ADMIN)
 async def principal(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, f"principal/{req.route_params.get('rest') or ''}", ["operator"])
 
 
-@app.route("poison/{*rest}", methods=["GET", "POST", "DELETE"], auth_level=func.AuthLevel.ADMIN)
+@app.route("poison/{*rest}", methods=METHODS, auth_level=func.AuthLevel.ADMIN)
 async def poison(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, f"poison/{req.route_params.get('rest') or ''}", ["operator"])
 
 
-@app.route("{*rest}", methods=["GET", "POST", "PUT", "DELETE"])
-async def api(req: func.HttpRequest) -> func.HttpResponse:
+@app.route("{*rest}", methods=METHODS)
+async def web_api(req: func.HttpRequest) -> func.HttpResponse:
     return await answer(req, req.route_params.get("rest") or "", ["public", "tenant"])
 
 

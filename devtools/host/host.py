@@ -102,6 +102,7 @@ class Host:
                 level = str(trigger.auth_level.value if trigger.auth_level else "function").lower()
                 routes.append(
                     compile_route(
+                        function.name,
                         f"{self.options.route_prefix}/{trigger.route}",
                         [str(getattr(method, "value", method)) for method in trigger.methods or ()],
                         HttpFunction(function, level),

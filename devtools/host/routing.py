@@ -22,25 +22,21 @@ _PARAMETER = re.compile(r"\{(?P<stars>\*{0,2})(?P<name>[A-Za-z_]\w*)(?::(?P<cons
 
 @dataclass(frozen=True)
 class Route(Generic[Target]):
-    """One template: `methods` upper case, empty for all; `precedence` sorts the more specific first."""
+    """The template of one function; `methods` are in upper case, empty for all."""
 
+    name: str
     template: str
     methods: frozenset[str]
     target: Target
     pattern: re.Pattern[str]
-    precedence: tuple[int, ...]
-
-    @property
-    def is_literal(self) -> bool:
-        return "{" not in self.template
 
 
-def compile_route(template: str, methods: Iterable[str], target: Target) -> Route[Target]:
-    """A route from a template such as `api/contact/{id:int?}` or `files/{*rest}`.
+def compile_route(name: str, template: str, methods: Iterable[str], target: Target) -> Route[Target]:
+    """A route of the function `name` from a template such as `api/contact/{id:int?}` or `files/{*rest}`.
 
     Raises `SettingsError` for syntax and constraints that are not among those understood here.
     """
-    pattern, precedence = "", []
+    pattern = ""
     segments = [segment for segment in template.split("/") if segment]
     for index, segment in enumerate(segments):
         whole = _PARAMETER.fullmatch(segment)
@@ -48,21 +44,18 @@ def compile_route(template: str, methods: Iterable[str], target: Target) -> Rout
             if index != len(segments) - 1:
                 raise SettingsError(f"route {template}: {segment} takes all the rest, so it must be the last")
             pattern += f"(?:/(?P<{whole['name']}>.*))?"
-            precedence.append(5)
         elif whole and whole["optional"]:
             if index != len(segments) - 1:
                 raise SettingsError(f"route {template}: only the last segment may be optional")
             pattern += f"(?:/{_parameter(whole, template)})?"
-            precedence.append(2 if whole["constraint"] else 3)
         else:
             pattern += "/" + _segment(segment, template)
-            precedence.append(1 if "{" not in segment else 2 if not whole or whole["constraint"] else 3)
     return Route(
+        name=name,
         template="/".join(segments),
         methods=frozenset(method.upper() for method in methods),
         target=target,
         pattern=re.compile(pattern, re.IGNORECASE | re.DOTALL),
-        precedence=tuple(precedence),
     )
 
 
@@ -92,30 +85,20 @@ def _parameter(found: re.Match[str], template: str) -> str:
 
 
 class RouteTable(Generic[Target]):
-    """All routes of an app. Literal ones are found by one lookup."""
+    """All routes of an app, in the order in which the host tries them: by the functions' names, without case.
+
+    Nothing else counts: `{*rest}` of the function `a` hides the literal route of the function `b`.
+    """
 
     def __init__(self, routes: Iterable[Route[Target]]) -> None:
-        self._literal: dict[str, list[Route[Target]]] = {}
-        self._patterns: list[Route[Target]] = []
-        for route in routes:
-            if route.is_literal:
-                self._literal.setdefault("/" + route.template.lower(), []).append(route)
-            else:
-                self._patterns.append(route)
-        self._patterns.sort(key=lambda route: route.precedence)
+        self._routes = sorted(routes, key=lambda route: route.name.upper())
 
     def find(self, method: str, raw_path: str) -> tuple[Target, Mapping[str, str]] | None:
-        """The target of the most specific route for this method and undecoded path, with its parameters; else None.
-
-        The real host makes the method part of the match: a known path with another method is unknown, too.
-        """
+        """The target of the first route that has this method and undecoded path, with its parameters; else None."""
         path = decode_path(raw_path)
         if len(path) > 1 and path[-1] == "/":
             path = path[:-1]
-        for route in self._literal.get(path.lower(), ()):
-            if not route.methods or method in route.methods:
-                return route.target, {}
-        for route in self._patterns:
+        for route in self._routes:
             if route.methods and method not in route.methods:
                 continue
             found = route.pattern.fullmatch(path)

@@ -55,7 +55,7 @@ var rules = [
     description: 'Callers are answered 5xx. Storage or key vault may be out of reach: look at /api/health.'
     severity: 1
     threshold: 20
-    query: 'AppRequests | where Name in ("api", "didcomm", "principal", "poison") and toint(ResultCode) >= 500'
+    query: 'AppRequests | where Name in ("didcomm", "poison", "principal", "web_api") and toint(ResultCode) >= 500'
   }
 ]
 
