@@ -40,7 +40,16 @@ _MEDIA_TYPES = frozenset(
 _ACCEPTED = Response(202, content_type="")
 # What a sender may know of why an envelope was not taken: its outer form, which it can see itself.
 _STATUS = {"too-large": 413}
-_REFUSED = ("malformed", "not-json", "not-an-envelope", "too-deep", "too-many-recipients", "unsupported", "zip-refused")
+_REFUSED = (
+    "malformed",
+    "not-json",
+    "not-an-envelope",
+    "too-deep",
+    "too-many-recipients",
+    "too-many-values",
+    "unsupported",
+    "zip-refused",
+)
 MAX_IN_HAND = 64 * 1024 * 1024
 """Bytes of messages that wait, at one moment and in one process, for being queued."""
 _REQUEST = 10_000  # what a request takes in memory beside its body, or more

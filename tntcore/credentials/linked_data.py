@@ -361,7 +361,11 @@ def _check_size(document: Mapping[str, Any]) -> None:
         raise _Refused("the document has a number or a text that JSON cannot have, or is too deep") from None
     if len(data) > MAX_BYTES:
         raise _Refused(f"the document has more than {MAX_BYTES} bytes")
-    if is_deep(data, document, MAX_DEPTH):
+    try:
+        deep = is_deep(data, MAX_DEPTH)
+    except JsonError as error:
+        raise _Refused(f"the document has {error}") from None
+    if deep:
         raise _Refused(f"the document is nested deeper than {MAX_DEPTH}")
 
 

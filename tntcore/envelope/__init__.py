@@ -2,8 +2,8 @@
 
 What can go wrong is an `EnvelopeError` with one of these codes. None of them is for the sender's eyes.
 
-- size and shape: `too-large`, `not-json`, `too-deep`, `not-an-envelope`, `malformed`, `too-many-recipients`,
-  `unsupported`, `zip-refused`, `nesting`
+- size and shape: `too-large`, `not-json`, `too-deep`, `too-many-values`, `not-an-envelope`, `malformed`,
+  `too-many-recipients`, `unsupported`, `zip-refused`, `nesting`
 - keys: `wrong-key` (no recipient is ours), `bad-key`, `low-order-epk`, `unknown-sender-key`, `unknown-signer-key` (the
   document does not have that key for that purpose), `needs-document`
 - cryptography: `cannot-decrypt`, `tampered`, `bad-signature`
@@ -61,8 +61,8 @@ def peek(raw: bytes) -> Header:
     """What a packed message says of itself, without cryptography: cheap enough for every message at the door.
 
     Raises:
-        EnvelopeError: `too-large`, `not-json`, `too-deep`, `not-an-envelope`, `malformed`, `too-many-recipients`,
-            `unsupported`, `zip-refused`.
+        EnvelopeError: `too-large`, `not-json`, `too-deep`, `too-many-values`, `not-an-envelope`, `malformed`,
+            `too-many-recipients`, `unsupported`, `zip-refused`.
     """
     return read(raw).header
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tntcore.errors import EnvelopeError
-from tntcore.jsonio import MAX_DEPTH, PARSER_DEPTH, JsonError, JsonTooDeepError, is_deep, read_json
+from tntcore.jsonio import (
+    MAX_DEPTH,
+    PARSER_DEPTH,
+    JsonError,
+    JsonTooDeepError,
+    JsonTooManyError,
+    is_deep,
+    read_json,
+)
 
 MAX_RECIPIENTS: Final = 32
 """Recipients of one envelope. Each costs a lookup; an honest sender has one per key of one DID."""
@@ -18,15 +26,17 @@ MAX_WIRE: Final = 9_961_472
 
 
 def parse_json(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
-    """JSON text as Python values: no deeper than `max_depth`, UTF-8, no NaN.
+    """JSON text as Python values: no deeper than `max_depth`, bounded in what it consists of, UTF-8, no NaN.
 
     Raises:
-        EnvelopeError: `not-json`, `too-deep`.
+        EnvelopeError: `not-json`, `too-deep`, `too-many-values`.
     """
     try:
         return read_json(raw, max_depth)
     except JsonTooDeepError as error:
         raise EnvelopeError("too-deep", f"JSON is {error}") from None
+    except JsonTooManyError as error:
+        raise EnvelopeError("too-many-values", f"JSON has {error}") from None
     except JsonError:
         raise EnvelopeError("not-json", "not JSON in UTF-8") from None
 
@@ -36,9 +46,13 @@ def load_json(raw: bytes) -> Any:
     return parse_json(raw, PARSER_DEPTH)
 
 
-def check_depth(raw: bytes, value: Any) -> None:
-    """Raises `EnvelopeError` `too-deep` if `value`, which is `raw` parsed, is deeper than `MAX_DEPTH`."""
-    if is_deep(raw, value):
+def check_depth(raw: bytes) -> None:
+    """Raises `EnvelopeError` `too-deep` or `too-many-values` if `raw`, which is JSON, is to be parsed no further."""
+    try:
+        deep = is_deep(raw)
+    except JsonTooManyError as error:
+        raise EnvelopeError("too-many-values", f"JSON has {error}") from None
+    if deep:
         raise EnvelopeError("too-deep", f"JSON is nested deeper than {MAX_DEPTH}")
 
 
@@ -46,7 +60,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """As `load_json`, for a text that must be an object.
 
     Raises:
-        EnvelopeError: `not-json`, `too-deep`, `malformed` if it is another JSON value.
+        EnvelopeError: as `load_json`, `malformed` if it is another JSON value.
     """
     value = load_json(raw)
     if type(value) is not dict:

@@ -119,8 +119,9 @@ def pack(
         protect_sender: hides the sender's key id in an anoncrypt around the authcrypt.
 
     Raises:
-        EnvelopeError: `not-json`, `too-deep`, `too-large`, `too-many-recipients`, `bad-key`, `no-common-curve`,
-            `nothing-to-do` for a message neither signed nor encrypted, and `addressing-...` as for unpacking.
+        EnvelopeError: `not-json`, `too-deep`, `too-many-values`, `too-large`, `too-many-recipients`, `bad-key`,
+            `no-common-curve`, `nothing-to-do` for a message neither signed nor encrypted, and `addressing-...` as for
+            unpacking.
     """
     content = _plain(message)
     sign_kid = sign_with[0] if sign_with else None
@@ -344,7 +345,7 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     except TypeError:
         raise EnvelopeError("not-json", "the message is not JSON") from None
     check_plaintext_size(plaintext)
-    check_depth(plaintext, content)
+    check_depth(plaintext)
     return content
 
 

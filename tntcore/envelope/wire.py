@@ -65,8 +65,8 @@ def read(raw: bytes) -> Wire:
     """Parses a packed message and checks its shape; no cryptography.
 
     Raises:
-        EnvelopeError: `too-large`, `not-json`, `too-deep`, `not-an-envelope`, `malformed`, `too-many-recipients`,
-            `unsupported`, `zip-refused`.
+        EnvelopeError: `too-large`, `not-json`, `too-deep`, `too-many-values`, `not-an-envelope`, `malformed`,
+            `too-many-recipients`, `unsupported`, `zip-refused`.
     """
     check_wire_size(raw)
     signed = read_v1_signed(raw)
@@ -85,7 +85,7 @@ def read(raw: bytes) -> Wire:
     if "payload" in body and ("signatures" in body or "signature" in body):
         return _read_v2_signed(body)
     check_plaintext_size(raw)
-    check_depth(raw, body)
+    check_depth(raw)
     if type(body.get("@type")) is str:
         return Wire(Header("v1", "plaintext", (), None, None, None), body, {})
     if is_v2_message(body):
