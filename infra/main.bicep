@@ -26,8 +26,8 @@ param privateNetwork bool = false
 @description('Instances of each function that scales by itself.')
 param maximumInstances int = 40
 
-@allowed([512, 2048, 4096])
-@description('MB; 2048 is one vCPU.')
+@allowed([2048, 4096])
+@description('MB; 2048 is one vCPU. 512 would not hold the host, the worker and one large body.')
 param instanceMemory int = 2048
 
 @minValue(0)

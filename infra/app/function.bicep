@@ -77,8 +77,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           }
         ]
         triggers: {
-          // As host.json: HTTP calls that one instance takes at once.
-          http: { perInstanceConcurrency: 200 }
+          // As host.json: HTTP calls that one instance takes at once, each with the largest body.
+          http: { perInstanceConcurrency: 24 }
         }
       }
     }
@@ -109,6 +109,9 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
     AzureWebJobsStorage__tableServiceUri: storage.properties.primaryEndpoints.table
     APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+    // Bytes of a body that the host takes: the largest packed message. It holds each one several times.
+    FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '9961472'
+    AzureWebJobsDisableHomepage: 'true'
     TNT_PUBLIC_URL: publicUrl
     TNT_KEY_VAULT_KEY: keyUri
     TNT_EGRESS_ALLOW: ''

@@ -14,6 +14,7 @@ import function_app
 from devtools.host.functions import load
 from tests.infra.bicep import BUILT_IN, INFRA, File, body, files, parse
 from tntcore.config import CloudIdentity, Config, Limits, StorageAccount, Telemetry
+from tntcore.envelope import MAX_WIRE
 
 ROOT = INFRA.parent
 FILES = files()
@@ -23,6 +24,8 @@ READ = set(SETTING.findall((ROOT / "tntcore" / "config.py").read_text()))
 # Read, and left out on purpose: with the account's key, or with keys in a file, the cloud's would not be used.
 FOR_DEVELOPMENT = {"AzureWebJobsStorage", "TNT_MASTER_KEY_FILE"}
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings
+# The host's, here, on Kubernetes and on a developer's machine alike.
+HOST_LIMITS = {"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": str(MAX_WIRE), "AzureWebJobsDisableHomepage": "true"}
 OF_THE_HOST = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"}
 # https://learn.microsoft.com/python/api/overview/azure/monitor-opentelemetry-exporter-readme
 OF_OPENTELEMETRY = {
@@ -116,7 +119,7 @@ def test_versions_of_the_api_are_dates_and_the_same_everywhere() -> None:
 
 def test_each_setting_that_is_read_is_set_and_each_that_is_set_is_read() -> None:
     assert READ > FOR_DEVELOPMENT
-    assert settings().keys() == (READ - FOR_DEVELOPMENT) | OF_THE_HOST | OF_OPENTELEMETRY
+    assert settings().keys() == (READ - FOR_DEVELOPMENT) | OF_THE_HOST | HOST_LIMITS.keys() | OF_OPENTELEMETRY
 
 
 def test_the_settings_make_a_configuration() -> None:
@@ -130,7 +133,7 @@ def test_the_settings_make_a_configuration() -> None:
     }
     text = (INFRA / "app" / "function.bicep").read_text()
     environment = {}
-    for name in settings().keys() - OF_THE_HOST:
+    for name in settings().keys() - OF_THE_HOST - HOST_LIMITS.keys():
         [value] = re.findall(rf"^ *{name}: (.+)$", text, re.MULTILINE)
         literal = re.fullmatch(r"'(.*)'", value)
         environment[name] = literal[1] if literal else known[value.removeprefix("storage.properties.")]
@@ -147,7 +150,8 @@ def test_the_settings_make_a_configuration() -> None:
 
 def test_the_sample_settings_are_read_too() -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
-    assert sample.keys() <= READ | {"FUNCTIONS_WORKER_RUNTIME"}
+    assert sample.keys() <= READ | {"FUNCTIONS_WORKER_RUNTIME"} | HOST_LIMITS.keys()
+    assert sample.items() >= HOST_LIMITS.items()
     Config.read(sample)
 
 
@@ -220,6 +224,8 @@ def test_the_app_runs_on_flex_consumption_with_its_identity() -> None:
     host = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]
     concurrency = config["scaleAndConcurrency"]["triggers"]["http"]["perInstanceConcurrency"]
     assert concurrency == host["maxConcurrentRequests"]
+    for name, value in HOST_LIMITS.items():
+        assert settings()[name] == value
     policies = file.of_type("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
     assert [(each["name"], each["properties"]) for each in policies] == [
         ("scm", {"allow": False}),

@@ -11,7 +11,7 @@ import yaml
 import function_app
 from devtools.host.functions import load
 from devtools.requirements import ROOT
-from tests.infra.test_bicep import FOR_DEVELOPMENT, READ
+from tests.infra.test_bicep import FOR_DEVELOPMENT, HOST_LIMITS, READ
 from tntcore.config import Config
 
 OBJECTS = list(yaml.safe_load_all((ROOT / "infra" / "kubernetes.yaml").read_text()))
@@ -47,7 +47,8 @@ def test_every_function_runs_in_one_deployment() -> None:
 
 def test_its_settings_are_the_services() -> None:
     data = one("ConfigMap", "tntcore")["data"]
-    assert data.keys() - READ == {"FUNCTIONS_WORKER_RUNTIME"}
+    assert data.keys() - READ == {"FUNCTIONS_WORKER_RUNTIME"} | HOST_LIMITS.keys()
+    assert data.items() >= HOST_LIMITS.items()
     assert not data.keys() & FOR_DEVELOPMENT
     assert all(isinstance(value, str) for value in data.values())
     config = Config.read(data)

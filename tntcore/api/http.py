@@ -18,7 +18,6 @@ from tntcore.tenants import Tenant
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 KEY_HEADER = "tnt-subscription-key"
-MAX_BODY = 10 * 1024 * 1024 - 512 * 1024  # bytes, as a packed message of the largest plaintext is
 MAX_JSON = 6 * 1024 * 1024
 
 Access = Literal["tenant", "public", "operator"]
