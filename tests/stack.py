@@ -21,7 +21,7 @@ from tests.log_watch import WATCH
 from tntcore.app import App
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
-from tntcore.records import Connection, Identity
+from tntcore.storage.records import Connection, Identity
 from tntcore.tenants import Tenant
 
 ROOT = Path(__file__).parent.parent

@@ -23,9 +23,9 @@ from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.outgoing import write
 from tntcore.pipeline.redeliver import redeliver
-from tntcore.records import Action, Connection, Delivery, Entry
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import Action, Connection, Delivery, Entry
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from tntcore.dids import web
 from tntcore.dids.document import DidDocument, VerificationMethod
 from tntcore.dids.parse import check_did, parse_document
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
-from tntcore.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
 from tntcore.tenants import KeyPairs, Tenant
 
 METHODS: Final = ("did:web", "did:key")

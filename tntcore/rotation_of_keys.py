@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tntcore.custody import Custody, CustodyError
-from tntcore.records import END, Principal
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import END, Principal
 from tntcore.storage.storage import Storage
 from tntcore.tenants import PRINCIPALS, wrapped_key
 

@@ -25,8 +25,8 @@ from tntcore.errors import DidError, EnvelopeError
 from tntcore.identities import signing_method
 from tntcore.jsonio import JsonError, read_json
 from tntcore.preferences import EXTERNAL_SIGNING_URL
-from tntcore.records import Identity
 from tntcore.services import Services
+from tntcore.storage.records import Identity
 from tntcore.tenants import Tenant
 
 TIMEOUT: Final = 10.0  # seconds

@@ -19,7 +19,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
 from tntcore.errors import DidError
 from tntcore.preferences import EXTERNAL_SIGNING_URL
-from tntcore.records import Connection, Identity, Invitation, Principal, Setting
+from tntcore.storage.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row

@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from tntcore.records import Principal
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Principal
 from tntcore.storage.repository import row_bytes
 from tntcore.storage.storage import Storage
 

@@ -24,12 +24,12 @@ from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.outbox import relay_item
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context
-from tntcore.records import Action, Delivery, Entry, Principal, entry_id
-from tntcore.records import Message as StoredMessage
 from tntcore.services import now_ms
 from tntcore.storage import transactions
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
+from tntcore.storage.records import Action, Delivery, Entry, Principal, entry_id
+from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row, Table

@@ -27,8 +27,8 @@ from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
 from tntcore.app import App
 from tntcore.connections.connection import complete, pairwise, start
-from tntcore.records import Contact, Identity
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Contact, Identity
 from tntcore.tenants import KeyPairs, Tenant
 
 _MAX_LINE = 1 << 24

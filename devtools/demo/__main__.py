@@ -30,7 +30,7 @@ from devtools.ports import PortTaken, free_ports, is_free
 from tntcore.api.http import Access
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
-from tntcore.records import Identity
+from tntcore.storage.records import Identity
 from tntcore.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -38,10 +38,10 @@ from tntcore.egress import Answer, Egress, EgressError
 from tntcore.envelope import Authcrypt, pack_v1, pack_v2, unpack
 from tntcore.envelope.results import Version
 from tntcore.messaging.ids import UuidFactory
-from tntcore.records import Connection, Contact, Identity
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
+from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenants import KeyPairs, Tenant, Tenants, stored_data_key
 from tntcore.usage import Usage
 

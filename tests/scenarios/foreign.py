@@ -15,8 +15,8 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, pack_v1, pack_v2
 from tntcore.envelope.results import Version
-from tntcore.records import Connection, Contact, Identity
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenants import KeyPairs
 
 BOBS_KEYS = {

@@ -16,8 +16,8 @@ from tests.scenarios.cli import Tool, Wire
 from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
-from tntcore.records import Contact
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Contact
 
 _KEY = re.compile(r"tnt_[\w-]{43}")
 # What is never to reach a terminal as it came.

@@ -23,8 +23,8 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.pipeline.outbox import GRACE
 from tntcore.pipeline.outgoing import write
-from tntcore.records import Connection, Held
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Held
 from tntcore.tenants import KeyPairs
 
 

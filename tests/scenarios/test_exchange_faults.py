@@ -14,8 +14,8 @@ from tests.security.test_exchanges import DETAIL, ISSUE, PROVE, comes, item, req
 from tests.stack import Client, Stack
 from tntcore.credentials.formats import Check, Verification
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
-from tntcore.records import Credential
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Credential
 
 LD = "ld-proof/Ed25519Signature2020"
 

@@ -21,7 +21,7 @@ from tntcore.dids import peer
 from tntcore.dids.document import PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import pack_v1, pack_v2
-from tntcore.records import Identity
+from tntcore.storage.records import Identity
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Stack
 from tntcore.connections.effect import Effect
-from tntcore.records import Connection, Contact, Invitation
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.queues import ListQueue
+from tntcore.storage.records import Connection, Contact, Invitation
 from tntcore.storage.repository import Repository
 
 

@@ -16,7 +16,7 @@ from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api.views import since
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
-from tntcore.records import AssetData
+from tntcore.storage.records import AssetData
 
 ACK = "https://didcomm.org/notification/1.0/ack"
 

@@ -18,8 +18,8 @@ from tntcore.dids.build import didcomm_services
 from tntcore.envelope import NeedsDocument, pack_v1
 from tntcore.errors import DidError
 from tntcore.protocols import did_rotate
-from tntcore.records import Attached, Message
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Attached, Message
 from tntcore.tenants import KeyPairs
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.scenarios.common import basic, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
-from tntcore.records import Delivery
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Delivery
 
 
 @pytest.fixture

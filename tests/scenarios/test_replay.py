@@ -20,8 +20,8 @@ from tntcore.dids.build import didcomm_services
 from tntcore.envelope import unpack
 from tntcore.pipeline import replay as replaying
 from tntcore.pipeline.outbox import GRACE
-from tntcore.records import Attempt, Connection, Delivery, Replay
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Attempt, Connection, Delivery, Replay
 from tntcore.tenants import KeyPairs
 
 SETTING = "settings/DIDCOMM_WEBHOOK"

@@ -15,7 +15,7 @@ from tests.scenarios.test_exchanges import connected, only
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.pipeline.retention import GONE, KEEPS, Retention
-from tntcore.records import Delivery, Entry, Principal
+from tntcore.storage.records import Delivery, Entry, Principal
 from tntcore.tenants import Tenant
 
 LARGE = "x" * 100_000

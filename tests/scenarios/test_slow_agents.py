@@ -17,7 +17,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import Authcrypt, base64url, unpack
 from tntcore.pipeline import lanes
-from tntcore.records import Connection
+from tntcore.storage.records import Connection
 from tntcore.tenants import KeyPairs
 
 

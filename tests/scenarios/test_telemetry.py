@@ -26,7 +26,7 @@ from tntcore.app import App
 from tntcore.config import Config, Telemetry
 from tntcore.envelope import pack_v1
 from tntcore.pipeline.redeliver import redeliver
-from tntcore.records import Delivery
+from tntcore.storage.records import Delivery
 from tntcore.telemetry import Meter, logs
 from tntcore.telemetry import export as exporting
 from tntcore.telemetry.export import Exporter

@@ -17,8 +17,8 @@ from tntcore.dids.document import DidDocument
 from tntcore.envelope import from_prior
 from tntcore.envelope.keys import PrivateKey
 from tntcore.messaging.invitations import read_invitation_url
-from tntcore.records import Connection, Invitation
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Invitation
 
 FORM = {"form": "out-of-band/2"}
 

@@ -16,8 +16,8 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.signer import external_signer
 from tests.stack import Client, Hook, Receiver, Stack
-from tntcore.records import Setting
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Setting
 from tntcore.webhooks import OVERLAP
 
 SETTING = "settings/DIDCOMM_WEBHOOK"

@@ -12,9 +12,9 @@ from tntcore.connections.connection import pairwise, start
 from tntcore.connections.documents import kept
 from tntcore.dids.web import identity_document
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1
-from tntcore.records import Connection, Contact, Identity, Message
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.records import Connection, Contact, Identity, Message
 from tntcore.tenants import KeyPairs
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"

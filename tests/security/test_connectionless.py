@@ -25,7 +25,7 @@ from tests.stack import Client
 from tntcore.dids import peer
 from tntcore.dids.key import verkey_to_did_key
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
-from tntcore.records import Connection, Contact, Message
+from tntcore.storage.records import Connection, Contact, Message
 from tntcore.tenants import verkeys
 
 OFFER = "https://example.org/trade/1.0/offer"

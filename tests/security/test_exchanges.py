@@ -15,8 +15,8 @@ from tests.scenarios.test_credentials import DIPLOMA, offer
 from tests.scenarios.test_exchanges import only
 from tests.stack import Client, Receiver, Stack
 from tntcore import signing
-from tntcore.records import Attached, Exchange
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Attached, Exchange
 
 ISSUE, PROVE = "https://didcomm.org/issue-credential/2.0", "https://didcomm.org/present-proof/2.0"
 KEYS = {

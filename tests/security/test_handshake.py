@@ -34,7 +34,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.envelope.signatures import sign_field
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
-from tntcore.records import Identity
+from tntcore.storage.records import Identity
 from tntcore.tenants import verkeys
 
 # Responses that the inviter did not make.

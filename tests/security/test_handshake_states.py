@@ -24,7 +24,7 @@ from tests.security.handshakes import (
 from tests.stack import Client, Receiver, Stack
 from tests.unit.protocols.test_did_exchange import CELLS
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Role, State
-from tntcore.records import Connection, Message
+from tntcore.storage.records import Connection, Message
 
 KINDS = ("request", "response", "complete", "ping", "report", "last report")
 

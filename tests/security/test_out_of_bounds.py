@@ -25,7 +25,7 @@ from tests.security.handshakes import (
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
-from tntcore.records import Message
+from tntcore.storage.records import Message
 
 
 def services(number: int) -> list[Json]:

@@ -29,7 +29,7 @@ from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.pipeline.inbound import _REFUSALS
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
-from tntcore.records import Connection, Contact, Delivery, Identity, Message
+from tntcore.storage.records import Connection, Contact, Delivery, Identity, Message
 
 
 async def public_key(tenant: Client) -> str:

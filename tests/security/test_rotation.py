@@ -24,7 +24,7 @@ from tests.security.handshakes import (
 from tests.stack import Client, Stack
 from tntcore.dids import peer
 from tntcore.protocols.did_exchange import DID_EXCHANGE_1_1
-from tntcore.records import Connection
+from tntcore.storage.records import Connection
 from tntcore.tenants import verkeys
 
 

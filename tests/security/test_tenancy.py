@@ -16,7 +16,7 @@ from tests.stack import Client, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.custody import CustodyError
-from tntcore.records import Message, Principal
+from tntcore.storage.records import Message, Principal
 
 
 @dataclass

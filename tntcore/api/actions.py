@@ -15,7 +15,7 @@ from tntcore.connections.connection import COMPLETED, connection_uuid
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.records import Action, Connection, Entry
+from tntcore.storage.records import Action, Connection, Entry
 from tntcore.storage.repository import Repository
 
 _TYPE_VERSION = "1.0"

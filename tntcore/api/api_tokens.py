@@ -7,8 +7,8 @@ from typing import Literal, NotRequired, TypedDict
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
 from tntcore.api.views import Entity, Name, Page, Uuid, entity, found, listing, text
-from tntcore.records import ApiToken
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import ApiToken
 
 
 class NewToken(TypedDict):

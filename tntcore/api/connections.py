@@ -10,7 +10,7 @@ from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, l
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
 from tntcore.protocols.did_exchange import State
-from tntcore.records import Connection
+from tntcore.storage.records import Connection
 
 
 class ConnectionView(Entity):

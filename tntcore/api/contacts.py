@@ -29,8 +29,8 @@ from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.pipeline.outbound import drain
-from tntcore.records import Connection, Contact, Identity
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
 
 Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])]

@@ -22,8 +22,8 @@ from tntcore.credentials.wallet import Details, open_details, open_held, seal_de
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance
 from tntcore.exchanges.run import Run
-from tntcore.records import Credential, Exchange, Presentation
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
 
 _COMMANDS = ("offer", "propose", "request", "issue")

@@ -23,7 +23,7 @@ from tntcore.api.views import (
 )
 from tntcore.errors import Problem
 from tntcore.pipeline.replay import BY_DEFAULT, STATUSES, Replays
-from tntcore.records import Attempt, Delivery, Replay
+from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 
 _MAX_ATTEMPTS = 500

@@ -24,7 +24,7 @@ from tntcore.exchanges.run import Run
 from tntcore.messaging.types import DIDCOMM_ORG
 from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Action, Exchange
+from tntcore.storage.records import Action, Exchange
 
 MAX_ATTRIBUTES = 500
 _VERSIONS = ("1.0", "2.0", "3.0")

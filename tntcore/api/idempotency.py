@@ -10,8 +10,8 @@ import orjson
 
 from tntcore.api.http import Call, Chance, Handler, Response
 from tntcore.errors import Problem
-from tntcore.records import short_hash
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import short_hash
 from tntcore.storage.transactions import Value
 from tntcore.tenants import Tenant
 

@@ -11,8 +11,8 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Name, Page, entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import METHODS, bind_did, create_identity
-from tntcore.records import Identity, StatusList
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 
 _MAX_DID = 2_000  # characters; a did:web has a few, a did:peer with keys and endpoint a few hundred

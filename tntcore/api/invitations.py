@@ -26,7 +26,7 @@ from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.errors import Problem
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
-from tntcore.records import Identity, Invitation
+from tntcore.storage.records import Identity, Invitation
 
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 

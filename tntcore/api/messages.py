@@ -11,12 +11,12 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
 from tntcore.custody import CustodyError
-from tntcore.erasure import erase
 from tntcore.errors import Problem
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes
-from tntcore.records import AssetData, Message
+from tntcore.storage.erasure import erase
+from tntcore.storage.records import AssetData, Message
 from tntcore.storage.repository import Repository
 
 

@@ -23,8 +23,8 @@ from tntcore.api.views import Entity, JsonObject, Page, Uuid, filters, found, li
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
 from tntcore.exchanges.run import Run
-from tntcore.records import Exchange, Presentation
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Exchange, Presentation
 
 _DEFAULT = "dif"
 _PROTOCOL = "present-proof"

@@ -14,10 +14,10 @@ from tntcore.api.views import Did, Entity, Name, Uuid, entity, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import create_identity
 from tntcore.pipeline.retention import GONE, remember
-from tntcore.records import ApiToken, Identity, Principal
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.records import ApiToken, Identity, Principal
 from tntcore.tenants import PRINCIPALS, Tenant
 
 KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})

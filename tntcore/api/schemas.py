@@ -18,7 +18,7 @@ from tntcore.credentials.anoncreds.issuer import (
     published_resource,
 )
 from tntcore.errors import Problem
-from tntcore.records import CredentialDefinition, Schema
+from tntcore.storage.records import CredentialDefinition, Schema
 from tntcore.storage.repository import Repository
 
 _DIGEST = re.compile("[0-9a-f]{64}")

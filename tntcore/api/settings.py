@@ -16,8 +16,8 @@ from tntcore.messaging.message import Message
 from tntcore.pipeline.calls import call_entry
 from tntcore.pipeline.retention import KEEPS, remember
 from tntcore.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
-from tntcore.records import Delivery, Setting
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import Delivery, Setting
 from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
 from tntcore.webhooks import (
     MAX_ENTRIES,

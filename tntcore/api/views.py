@@ -15,7 +15,7 @@ from tntcore.api.http import Call, Response, answer
 from tntcore.api.json_schema import Words
 from tntcore.errors import Problem
 from tntcore.messaging.ids import first_uuid
-from tntcore.records import Record
+from tntcore.storage.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)

@@ -12,10 +12,10 @@ from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
 from tntcore.envelope.results import Version
 from tntcore.pipeline.outbound import Outbound
-from tntcore.records import Connection, Contact, Identity
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenants import KeyPairs, Tenant
 
 COMPLETED = "completed"

@@ -31,8 +31,8 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
 from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
-from tntcore.records import Connection, Contact, Identity, Invitation, short_hash
 from tntcore.services import Services
+from tntcore.storage.records import Connection, Contact, Identity, Invitation, short_hash
 from tntcore.tenants import KeyPairs, Recipient, Tenant
 
 

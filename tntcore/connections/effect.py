@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tntcore.connections.connection import COMPLETED
-from tntcore.records import Attached, Connection, Contact, Invitation
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Attached, Connection, Contact, Invitation
 from tntcore.storage.transactions import Value
 
 

@@ -35,8 +35,8 @@ from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Connection, Contact, Identity, Invitation
 from tntcore.services import Services
+from tntcore.storage.records import Connection, Contact, Identity, Invitation
 from tntcore.tenants import KeyPairs, Recipient, Tenant, dids_of
 
 OUT_OF_BAND_2: Final = "https://didcomm.org/out-of-band/2.0"

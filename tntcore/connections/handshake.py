@@ -33,9 +33,9 @@ from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Connection, Contact, Identity, Invitation, Sent, sent_id
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
+from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
 from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
 
 _MAX_CONTACTS = 10  # that one sender becomes by one invitation

@@ -32,10 +32,10 @@ from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Action, Attached, Connection, Contact, Identity, Invitation, Message, short_hash
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.records import Action, Attached, Connection, Contact, Identity, Invitation, Message, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import INBOUND
 from tntcore.telemetry import carried

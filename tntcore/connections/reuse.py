@@ -9,8 +9,8 @@ from tntcore.connections.handshake import find_invitation, is_good
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
-from tntcore.records import Connection
 from tntcore.services import Services
+from tntcore.storage.records import Connection
 from tntcore.tenants import Tenant
 
 

@@ -19,8 +19,8 @@ from tntcore.errors import DidError, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
-from tntcore.records import Connection
 from tntcore.services import Services
+from tntcore.storage.records import Connection
 from tntcore.tenants import KeyPairs, Recipient, Tenant, document_of, verkeys
 
 

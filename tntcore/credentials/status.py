@@ -23,8 +23,8 @@ from tntcore.credentials.checking import iso
 from tntcore.credentials.formats import Party
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.errors import Problem
-from tntcore.records import Identity, StatusList
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 
 ListType = Literal["BitstringStatusListEntry", "StatusList2021Entry"]

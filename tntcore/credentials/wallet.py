@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tntcore.credentials.formats import Check, FormatError, Held, Verification
-from tntcore.records import Credential, Presentation
+from tntcore.storage.records import Credential, Presentation
 from tntcore.storage.repository import Repository
 
 MAX_CREDENTIAL = 1024 * 1024  # bytes of JSON

@@ -33,9 +33,9 @@ from tntcore.pipeline.opening import NotYet
 from tntcore.pipeline.outgoing import write
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
 from tntcore.tenants import Tenant
 
 log = logging.getLogger(__name__)

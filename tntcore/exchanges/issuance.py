@@ -18,7 +18,7 @@ from tntcore.credentials.wallet import Details, seal_details, seal_held
 from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
-from tntcore.records import Credential
+from tntcore.storage.records import Credential
 
 _MAX_TAKEN = 20  # credentials of one exchange that are stored together
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tntcore.records import Credential, Exchange, Presentation, Record
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Credential, Exchange, Presentation, Record
 
 
 class Reply(NamedTuple):

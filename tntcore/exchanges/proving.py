@@ -11,7 +11,7 @@ from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
-from tntcore.records import Presentation
+from tntcore.storage.records import Presentation
 
 
 async def received(run: Run, kind: str, *, trusted: bool) -> None:

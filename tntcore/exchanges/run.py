@@ -15,10 +15,10 @@ from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
 from tntcore.protocols import issue_credential, present_proof
-from tntcore.records import Connection, Exchange, Identity
-from tntcore.records import Message as StoredMessage
 from tntcore.services import Services
 from tntcore.signing import signer_for
+from tntcore.storage.records import Connection, Exchange, Identity
+from tntcore.storage.records import Message as StoredMessage
 from tntcore.tenants import Tenant
 
 MAX_ERROR = 1000  # characters

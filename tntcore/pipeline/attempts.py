@@ -16,9 +16,9 @@ from tntcore.pipeline.outbox import GRACE, Item, Outbox
 from tntcore.pipeline.retry import read_retry_after
 from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.pipeline.watched import attempting
-from tntcore.records import Attempt, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Attempt, Delivery
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import Step

@@ -13,9 +13,9 @@ from tntcore.pipeline.attempts import Attempted
 from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.pipeline.watched import calling
-from tntcore.records import Delivery, Setting
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Delivery, Setting
 from tntcore.telemetry import traceparent
 from tntcore.tenants import Tenant, Webhooks
 from tntcore.webhooks import Health, WebhookEntry, after_failure

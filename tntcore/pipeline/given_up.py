@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tntcore.records import Entry, Message, entry_id
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import Entry, Message, entry_id
 from tntcore.storage.repository import MAX_INLINE, Repository
 
 ERROR = "handling-failed"

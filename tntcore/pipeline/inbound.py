@@ -47,12 +47,12 @@ from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.pipeline.watched import protocol_of, receiving
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
-from tntcore.records import Action, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
-from tntcore.records import Message as StoredMessage
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.queues import MAX_DELAY, MAX_MESSAGE, fit
+from tntcore.storage.records import Action, Attached, Connection, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import came_to, carried, mark, tell, traceparent

@@ -30,9 +30,9 @@ from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.retry import send_delay
 from tntcore.pipeline.strangers import peer_of
 from tntcore.pipeline.watched import calling
-from tntcore.records import Action, Connection, Delivery, Held, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Action, Connection, Delivery, Held, Message
 from tntcore.storage.storage import OUTBOUND
 from tntcore.telemetry import mark
 from tntcore.tenants import Recipient, Tenant

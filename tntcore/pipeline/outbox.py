@@ -16,9 +16,9 @@ import orjson
 
 from tntcore.caching import SharedCache
 from tntcore.messaging.ids import time_of
-from tntcore.records import Attached, Delivery, Message
 from tntcore.services import Services
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
+from tntcore.storage.records import Attached, Delivery, Message
 from tntcore.telemetry import carried
 
 BUCKET = 600_000  # milliseconds of receipt that share a row of the due table

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.outbox import Item, outbound_item
-from tntcore.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.repository import Repository
 from tntcore.telemetry import traceparent
 

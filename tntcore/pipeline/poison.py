@@ -16,9 +16,9 @@ import orjson
 from tntcore.pipeline import given_up
 from tntcore.pipeline.outbound import write_outcome
 from tntcore.pipeline.outbox import Item, without_body
-from tntcore.records import Action, Delivery, Message
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Action, Delivery, Message
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
 from tntcore.telemetry.meter import POISON

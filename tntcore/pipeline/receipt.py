@@ -11,8 +11,8 @@ from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.outgoing import Outgoing
-from tntcore.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.transactions import Value
 
 

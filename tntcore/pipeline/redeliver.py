@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tntcore.pipeline.outbox import Item, Outbox, outbound_item
 from tntcore.pipeline.tasks import task_item
-from tntcore.records import Delivery
+from tntcore.storage.records import Delivery
 from tntcore.tenants import Tenant
 
 

@@ -22,8 +22,8 @@ from tntcore.pipeline.lanes import Lanes
 from tntcore.pipeline.outbox import Item, Outbox
 from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.retry import retry_delay
-from tntcore.records import Message
 from tntcore.services import Services
+from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
 from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant

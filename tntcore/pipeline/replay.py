@@ -18,9 +18,9 @@ from tntcore.errors import Problem
 from tntcore.pipeline.attempts import attempt_of
 from tntcore.pipeline.outbox import GRACE, Outbox
 from tntcore.pipeline.redeliver import redeliver
-from tntcore.records import Delivery, Message, Replay
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.storage import RELAY
 from tntcore.storage.transactions import Value
 from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from tntcore.erasure import erase
 from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline import given_up
 from tntcore.preferences import RETENTION_DAYS
-from tntcore.records import Exchange, Message, Principal
 from tntcore.services import Services
 from tntcore.storage.commit import Changed
+from tntcore.storage.erasure import erase
+from tntcore.storage.records import Exchange, Message, Principal
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
 from tntcore.tenants import PRINCIPAL_SETTINGS, Tenant

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tntcore.pipeline.outgoing import Outgoing, write
-from tntcore.records import Action, Connection, Delivery
+from tntcore.storage.records import Action, Connection, Delivery
 from tntcore.tenants import Recipient, Tenant, Tenants, document_of
 
 

@@ -13,9 +13,9 @@ from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.pipeline.redeliver import redeliver
 from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.retention import Retention
-from tntcore.records import Connection, Delivery
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.tables import Row
 from tntcore.tenants import Tenant
 

@@ -10,7 +10,7 @@ from typing import Any
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
 from tntcore.pipeline.outbox import Item
-from tntcore.records import Connection, Delivery
+from tntcore.storage.records import Connection, Delivery
 from tntcore.telemetry import traceparent
 from tntcore.tenants import TASK_WEBHOOK, Tenant
 

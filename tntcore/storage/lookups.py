@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tntcore.caching import SharedCache
-from tntcore.records import short_hash
+from tntcore.storage.records import short_hash
 from tntcore.storage.tables import Table
 
 Kind = Literal["key", "token", "identity", "invitation", "invitation-id"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tntcore.custody import DataKey
-from tntcore.records import END, Message, Record
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import END, Message, Record
 from tntcore.storage.storage import Storage
 
 R = TypeVar("R", bound=Record)

@@ -32,7 +32,7 @@ _QUEUES_AND_BLOBS: dict[str, Any] = {
 class Storage:
     """
     Attributes:
-        records: everything of a principal, in the partition of its uuid (`tntcore.records`).
+        records: everything of a principal, in the partition of its uuid (`tntcore.storage.records`).
         lookups: what must be found from outside a partition: recipient keys, api tokens, public identities.
         due: which principals had something to deliver, by time: what the sweeper reads.
         poisoned: queue messages that were given up, by queue.

@@ -16,7 +16,7 @@ from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Recei
 from tntcore.credentials.workers import Workers
 from tntcore.custody import DataKey
 from tntcore.dids.document import PublicKey
-from tntcore.records import CredentialDefinition, Identity, Schema
+from tntcore.storage.records import CredentialDefinition, Identity, Schema
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 

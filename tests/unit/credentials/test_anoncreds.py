@@ -20,7 +20,7 @@ from tntcore.credentials.anoncreds.registry import resource_url
 from tntcore.credentials.formats import Attribute, FormatError, Held, Issuing
 from tntcore.credentials.workers import Workers
 from tntcore.errors import Problem
-from tntcore.records import CredentialDefinition, LinkSecret, Schema
+from tntcore.storage.records import CredentialDefinition, LinkSecret, Schema
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
 

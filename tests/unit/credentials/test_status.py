@@ -20,8 +20,8 @@ from tntcore.credentials.status import StatusLists
 from tntcore.credentials.workers import Workers
 from tntcore.custody import DataKey
 from tntcore.errors import Problem
-from tntcore.records import Identity, StatusList
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter

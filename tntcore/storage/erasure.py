@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tntcore.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.commit import Unit
+from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.repository import Repository
 
 

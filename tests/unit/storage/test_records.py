@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tntcore.records import MAX_TEXT, Action, Connection, Message
+from tntcore.storage.records import MAX_TEXT, Action, Connection, Message
 from tntcore.storage.tables import Row
 
 
