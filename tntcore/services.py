@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tntcore.cloud import Cloud
 from tntcore.config import Config
-from tntcore.credentials.workers import Workers
 from tntcore.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
@@ -23,6 +22,7 @@ from tntcore.telemetry import Meter, Tracing
 from tntcore.telemetry.export import Exporter
 from tntcore.tenants import Tenants, stored_data_key
 from tntcore.usage import Usage
+from tntcore.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)

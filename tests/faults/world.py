@@ -28,7 +28,6 @@ from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, Limits
 from tntcore.connections.connection import complete, connect_tenants, pairwise, start
-from tntcore.credentials.workers import Workers
 from tntcore.custody import Custody, LocalMasterKeys
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
@@ -44,6 +43,7 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenants import KeyPairs, Tenant, Tenants, stored_data_key
 from tntcore.usage import Usage
+from tntcore.workers import Workers
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from tntcore.credentials.formats import Issuing, Party
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.status import StatusLists
-from tntcore.credentials.workers import Workers
 from tntcore.signing import signer_for
 from tntcore.storage.records import Identity
+from tntcore.workers import Workers
 
 
 async def test_issued_verified_and_revoked_over_http(stack: Stack, pair: tuple[Client, Client]) -> None:

@@ -16,7 +16,6 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, JsonObject, Page, Uuid, entity, filters, found, listing, text
 from tntcore.connections.invitations import Invitations
 from tntcore.credentials.formats import Attribute, FormatError, SigningError
-from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.exchanges import Exchanges, rules_of
@@ -25,6 +24,7 @@ from tntcore.messaging.types import DIDCOMM_ORG
 from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage.records import Action, Exchange
+from tntcore.workers import WorkTimeout
 
 MAX_ATTRIBUTES = 500
 _VERSIONS = ("1.0", "2.0", "3.0")

@@ -17,12 +17,12 @@ from openvc.schema import SchemaError, SchemaValidationError, parse_credential_s
 from openvc.status import check_credential_status, parse_status_entries
 
 from tntcore.credentials.formats import Check, FormatError, Party, Resolve, Verification
-from tntcore.credentials.workers import Workers, WorkTimeout
 from tntcore.dids import key
 from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.jsonio import JsonError, read_json
+from tntcore.workers import Workers, WorkTimeout
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """The body at a URL that a stranger named, with all the bounds of egress. Raises `EgressError`."""

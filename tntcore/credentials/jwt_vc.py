@@ -53,8 +53,8 @@ from tntcore.credentials.formats import (
     Resolve,
     Verification,
 )
-from tntcore.credentials.workers import Workers
 from tntcore.errors import Problem
+from tntcore.workers import Workers
 
 DETAIL: Final = "aries/jwt-vc-detail@v1.0"
 ISSUED: Final = "aries/jwt-vc@v1.0"

@@ -33,11 +33,11 @@ from tntcore.credentials.proof_suites import (
     with_context,
     with_signature,
 )
-from tntcore.credentials.workers import Workers, WorkTimeout
 from tntcore.dids.document import PublicKey
 from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.jsonio import JsonError, is_deep, read_json
+from tntcore.workers import Workers, WorkTimeout
 
 Purpose = Literal["assertionMethod", "authentication"]
 SECONDS: Final = 5.0  # of a processor, for one proof

@@ -67,10 +67,10 @@ from tntcore.credentials.formats import (
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.presentations import TYPES, Opened, Presentations
 from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
-from tntcore.credentials.workers import Workers, WorkTimeout
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
+from tntcore.workers import Workers, WorkTimeout
 
 DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
 SUBMISSION: Final = "dif/presentation-exchange/submission@v1.0"

@@ -15,10 +15,10 @@ from tntcore.credentials.formats import (
     Verification,
 )
 from tntcore.credentials.wallet import Details, seal_details, seal_held
-from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.storage.records import Credential
+from tntcore.workers import WorkTimeout
 
 _MAX_TAKEN = 20  # credentials of one exchange that are stored together
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from tntcore.credentials.formats import Candidate, FormatError, Held, ProofFormat, SigningError, Verification
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
-from tntcore.credentials.workers import WorkTimeout
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
 from tntcore.storage.records import Presentation
+from tntcore.workers import WorkTimeout
 
 
 async def received(run: Run, kind: str, *, trusted: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tntcore.credentials.workers import Workers
+from tntcore.workers import Workers
 
 
 @pytest.fixture(scope="session")

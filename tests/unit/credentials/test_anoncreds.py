@@ -18,11 +18,11 @@ from tntcore.credentials.anoncreds.credential import preview_of
 from tntcore.credentials.anoncreds.issuer import revocation_of
 from tntcore.credentials.anoncreds.registry import resource_url
 from tntcore.credentials.formats import Attribute, FormatError, Held, Issuing
-from tntcore.credentials.workers import Workers
 from tntcore.errors import Problem
 from tntcore.storage.records import CredentialDefinition, LinkSecret, Schema
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
+from tntcore.workers import Workers
 
 VALUES = {"name": "Alice Smith", "age": "24", "degree": "Maths"}
 

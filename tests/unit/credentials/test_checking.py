@@ -11,8 +11,8 @@ from openvc.status import build_status_list_credential, build_status_list_entry,
 
 from tntcore.credentials.checking import TooLongError, check_dates, check_schema, check_status, within
 from tntcore.credentials.formats import Check, Verification
-from tntcore.credentials.workers import Workers
 from tntcore.egress import EgressError
+from tntcore.workers import Workers
 
 NOW = 1_800_000_000_000
 URL = "https://issuer.example/list"

@@ -20,12 +20,12 @@ from tntcore.credentials.checking import iso
 from tntcore.credentials.compact import jwk, sign_token
 from tntcore.credentials.formats import Check, FormatError, Held, Issuing, Party, SigningError, Verification
 from tntcore.credentials.jwt_vc import JwtVc
-from tntcore.credentials.workers import Workers
 from tntcore.dids import key as did_key
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.egress import EgressError
 from tntcore.errors import DidError, Problem
 from tntcore.storage.repository import Repository
+from tntcore.workers import Workers
 
 # The library reads the clock itself where a token has dates.
 NOW = int(time.time()) * 1000

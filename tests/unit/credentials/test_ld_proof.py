@@ -15,10 +15,10 @@ from tests.unit.credentials.ld import CITIZENSHIP, NOW, V1, V2, Dids, Key, crede
 from tntcore.credentials.formats import Check, FormatError, Held, Issuing, Party, Received, Verification
 from tntcore.credentials.ld_proof import DETAIL, ISSUED, LdProof
 from tntcore.credentials.linked_data import LinkedData
-from tntcore.credentials.workers import Workers
 from tntcore.egress import EgressError
 from tntcore.errors import DidError, Problem
 from tntcore.storage.repository import Repository
+from tntcore.workers import Workers
 
 NO_RECORDS = cast(Repository, None)
 SUITES = ["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]

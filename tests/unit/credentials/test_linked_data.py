@@ -31,10 +31,10 @@ from tntcore.credentials import proof_suites
 from tntcore.credentials.formats import Check, FormatError, SigningError
 from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import SUITES, Suite
-from tntcore.credentials.workers import Workers
 from tntcore.dids.document import PublicKey, VerificationMethod
 from tntcore.egress import EgressError
 from tntcore.errors import DidError
+from tntcore.workers import Workers
 
 W3C = vectors("vc-di-eddsa.json")
 ACAPY = vectors("acapy-1.7.0.json")

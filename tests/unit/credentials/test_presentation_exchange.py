@@ -18,11 +18,11 @@ from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.presentations import Presentations
 from tntcore.credentials.proof_suites import Suite
-from tntcore.credentials.workers import Workers
 from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
 from tntcore.errors import DidError, Problem
 from tntcore.storage.repository import Repository
+from tntcore.workers import Workers
 
 ACAPY = vectors("acapy-1.7.0-dif.json")
 NOW = int(time.time()) * 1000

@@ -17,7 +17,6 @@ from tntcore.credentials.formats import Issuing, Party
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.status import StatusLists
-from tntcore.credentials.workers import Workers
 from tntcore.custody import DataKey
 from tntcore.errors import Problem
 from tntcore.storage.commit import Unit
@@ -25,6 +24,7 @@ from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
+from tntcore.workers import Workers
 
 URL = "https://service.example/api/identity"
 

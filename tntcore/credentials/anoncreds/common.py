@@ -13,10 +13,10 @@ import orjson
 from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.registry import Json, Registry, TailsFiles
 from tntcore.credentials.formats import FormatError, Held
-from tntcore.credentials.workers import Workers
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import LinkSecret
 from tntcore.storage.repository import Repository
+from tntcore.workers import Workers
 
 _INT32 = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 

@@ -21,11 +21,11 @@ from tntcore.credentials.anoncreds.registry import (
     split_resource,
 )
 from tntcore.credentials.formats import FormatError
-from tntcore.credentials.workers import Workers, WorkTimeout
 from tntcore.errors import DidError, Problem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import CredentialDefinition, Identity, RevocationStatus, Schema
 from tntcore.storage.repository import Repository
+from tntcore.workers import Workers, WorkTimeout
 
 DEFAULT_CREDENTIALS, MAX_CREDENTIALS = 1_000, 5_000  # of a revocation registry; 0.8 ms and 256 bytes each
 _TRIES = 8

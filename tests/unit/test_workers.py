@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tntcore.credentials.workers import Workers, WorkTimeout
+from tntcore.workers import Workers, WorkTimeout
 
 
 def _die_the_first_time(marker: str) -> str:
