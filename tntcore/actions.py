@@ -12,6 +12,9 @@ from weakref import WeakValueDictionary
 import orjson
 
 from tntcore.connections.connection import COMPLETED
+from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.outgoing import write
+from tntcore.delivery.redeliver import redeliver
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
 from tntcore.exchanges.exchanges import Exchanges
@@ -20,9 +23,6 @@ from tntcore.messaging.compose import prefill_v1, to_v2
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
-from tntcore.pipeline.outbox import Outbox
-from tntcore.pipeline.outgoing import write
-from tntcore.pipeline.redeliver import redeliver
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry

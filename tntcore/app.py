@@ -33,13 +33,13 @@ from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
 from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.catalogue import open_formats
+from tntcore.delivery.outbound import Outbound
+from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.relay import Relay
+from tntcore.delivery.replay import Replays
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline.inbound import Inbound
-from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import Outbox
 from tntcore.pipeline.poison import Poison
-from tntcore.pipeline.relay import Relay
-from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.sweep import Sweep
 from tntcore.services import Services, open_services
 

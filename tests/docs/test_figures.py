@@ -7,10 +7,11 @@ import re
 from tests.docs.pages import ROOT
 from tntcore.api import didcomm, http, idempotency, settings, views
 from tntcore.config import Limits
+from tntcore.delivery import outbound
+from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
 from tntcore.jsonio import MAX_DEPTH
-from tntcore.pipeline import calls, outbound
-from tntcore.pipeline.retry import SEND_LADDER, WEBHOOK_LADDER
+from tntcore.pipeline import calls
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.webhooks import MAX_ENTRIES, MAX_MATCH, MAX_TASK_ENTRIES
 

@@ -19,10 +19,10 @@ from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.connections.connection import complete, pairwise
+from tntcore.delivery.outbox import GRACE
+from tntcore.delivery.outgoing import write
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
-from tntcore.pipeline.outbox import GRACE
-from tntcore.pipeline.outgoing import write
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Held
 from tntcore.tenants import KeyPairs

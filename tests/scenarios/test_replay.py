@@ -15,11 +15,11 @@ from tests.scenarios.common import assert_problem, basic, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_deliveries import abandon, kept_back, received
 from tests.stack import Client, Hook, Receiver, Stack
+from tntcore.delivery import replay as replaying
+from tntcore.delivery.outbox import GRACE
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import unpack
-from tntcore.pipeline import replay as replaying
-from tntcore.pipeline.outbox import GRACE
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Connection, Delivery, Replay
 from tntcore.tenants import KeyPairs

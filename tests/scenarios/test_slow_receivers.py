@@ -18,7 +18,8 @@ from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.pipeline import calls, lanes, outbound
+from tntcore.delivery import outbound
+from tntcore.pipeline import calls, lanes
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
 

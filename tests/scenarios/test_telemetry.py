@@ -24,8 +24,8 @@ from tests.scenarios.test_replay import fail, until
 from tests.stack import ROOT, Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config, Telemetry
+from tntcore.delivery.redeliver import redeliver
 from tntcore.envelope import pack_v1
-from tntcore.pipeline.redeliver import redeliver
 from tntcore.storage.records import Delivery
 from tntcore.telemetry import Meter, logs
 from tntcore.telemetry import export as exporting

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tntcore import webhooks
+from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER, read_retry_after, retry_delay, send_delay
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
-from tntcore.pipeline.retry import SEND_LADDER, WEBHOOK_LADDER, read_retry_after, retry_delay, send_delay
 from tntcore.webhooks import (
     OVERLAP,
     Health,

@@ -25,10 +25,10 @@ from tntcore.api.views import (
 )
 from tntcore.connections.connection import connection_uuid, start
 from tntcore.connections.invitations import Invitations, Wanted
+from tntcore.delivery.outbound import drain
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
-from tntcore.pipeline.outbound import drain
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository

@@ -21,8 +21,8 @@ from tntcore.api.views import (
     text,
     until,
 )
+from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
 from tntcore.errors import Problem
-from tntcore.pipeline.replay import BY_DEFAULT, STATUSES, Replays
 from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 

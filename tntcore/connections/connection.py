@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from tntcore.delivery.outbound import Outbound
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
 from tntcore.envelope.results import Version
-from tntcore.pipeline.outbound import Outbound
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found

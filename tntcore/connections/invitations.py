@@ -16,6 +16,9 @@ from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
+from tntcore.delivery.outbound import drain
+from tntcore.delivery.outbox import Outbox, attached_item
+from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem
@@ -25,9 +28,6 @@ from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
-from tntcore.pipeline.outbound import drain
-from tntcore.pipeline.outbox import Outbox, attached_item
-from tntcore.pipeline.outgoing import Outgoing, write
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED

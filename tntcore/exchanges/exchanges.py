@@ -21,6 +21,7 @@ import orjson
 from tntcore.connections.invitations import read_content
 from tntcore.credentials.formats import FormatError
 from tntcore.credentials.registry import Formats
+from tntcore.delivery.outgoing import write
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.outcome import Outcome
@@ -30,7 +31,6 @@ from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.opening import NotYet
-from tntcore.pipeline.outgoing import write
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services

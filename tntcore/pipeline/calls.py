@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 
 from tntcore import webhooks
+from tntcore.delivery.attempts import Attempted
+from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import EgressError
-from tntcore.pipeline.attempts import Attempted
-from tntcore.pipeline.outbox import Outbox
-from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.pipeline.watched import calling
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit

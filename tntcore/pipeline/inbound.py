@@ -29,6 +29,12 @@ from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.reuse import Reuse
 from tntcore.connections.rotation import Rotation
+from tntcore.delivery.outbound import Outbound
+from tntcore.delivery.outbox import Outbox, attached_item, relay_item
+from tntcore.delivery.outgoing import Outgoing, write
+from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.strangers import write_to
+from tntcore.delivery.tasks import connection_task, task_deliveries, task_item
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
@@ -37,13 +43,7 @@ from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
 from tntcore.pipeline.opening import NotYet, Opened, Opener
-from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import Outbox, attached_item, relay_item
-from tntcore.pipeline.outgoing import Outgoing, write
 from tntcore.pipeline.receipt import Receipt, assets_of
-from tntcore.pipeline.redeliver import redeliver
-from tntcore.pipeline.strangers import write_to
-from tntcore.pipeline.tasks import connection_task, task_deliveries, task_item
 from tntcore.pipeline.watched import protocol_of, receiving
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition

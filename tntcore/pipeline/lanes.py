@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from tntcore.caching import SharedCache
-from tntcore.pipeline.outbox import Item
+from tntcore.delivery.outbox import Item
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from tntcore.delivery.outbound import write_outcome
+from tntcore.delivery.outbox import Item, without_body
 from tntcore.pipeline import given_up
-from tntcore.pipeline.outbound import write_outcome
-from tntcore.pipeline.outbox import Item, without_body
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Delivery, Message

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tntcore.connections.effect import Effect
+from tntcore.delivery.outgoing import Outgoing
 from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.outgoing import Outgoing
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.transactions import Value

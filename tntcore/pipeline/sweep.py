@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 
 from tntcore.connections.connection import COMPLETED
+from tntcore.delivery.outbound import Outbound
+from tntcore.delivery.outbox import BUCKET, DUE, GRACE, Outbox
+from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.replay import Replays
 from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline.orphans import Orphans
-from tntcore.pipeline.outbound import Outbound
-from tntcore.pipeline.outbox import BUCKET, DUE, GRACE, Outbox
-from tntcore.pipeline.redeliver import redeliver
-from tntcore.pipeline.replay import Replays
 from tntcore.pipeline.retention import Retention
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 
 from tntcore import webhooks
+from tntcore.delivery.attempts import Attempted, Attempts
+from tntcore.delivery.outbox import Item, Outbox
+from tntcore.delivery.replay import Replays
+from tntcore.delivery.retry import retry_delay
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.calls import Watch, call_entry
 from tntcore.pipeline.lanes import Lanes
-from tntcore.pipeline.outbox import Item, Outbox
-from tntcore.pipeline.replay import Replays
-from tntcore.pipeline.retry import retry_delay
 from tntcore.services import Services
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY

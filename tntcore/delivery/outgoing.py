@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tntcore.delivery.outbox import Item, outbound_item
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.outbox import Item, outbound_item
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.repository import Repository

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tntcore.delivery.outbox import GRACE, Item, Outbox
+from tntcore.delivery.retry import read_retry_after
+from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import Answer, EgressError
 from tntcore.messaging.ids import time_of
 from tntcore.pipeline.lanes import INSURANCE, PATIENCE, Lanes, by_endpoint
-from tntcore.pipeline.outbox import GRACE, Item, Outbox
-from tntcore.pipeline.retry import read_retry_after
-from tntcore.pipeline.tasks import task_deliveries, task_item
 from tntcore.pipeline.watched import attempting
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tntcore.pipeline.outbox import Item, Outbox, outbound_item
-from tntcore.pipeline.tasks import task_item
+from tntcore.delivery.outbox import Item, Outbox, outbound_item
+from tntcore.delivery.tasks import task_item
 from tntcore.storage.records import Delivery
 from tntcore.tenants import Tenant
 

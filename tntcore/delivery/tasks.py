@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tntcore.delivery.outbox import Item
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
-from tntcore.pipeline.outbox import Item
 from tntcore.storage.records import Connection, Delivery
 from tntcore.telemetry import traceparent
 from tntcore.tenants import TASK_WEBHOOK, Tenant

@@ -14,10 +14,10 @@ from typing import Final
 
 import orjson
 
+from tntcore.delivery.attempts import attempt_of
+from tntcore.delivery.outbox import GRACE, Outbox
+from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
-from tntcore.pipeline.attempts import attempt_of
-from tntcore.pipeline.outbox import GRACE, Outbox
-from tntcore.pipeline.redeliver import redeliver
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Message, Replay

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.pipeline.outgoing import Outgoing, write
+from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.storage.records import Action, Connection, Delivery
 from tntcore.tenants import Recipient, Tenant, Tenants, document_of
 

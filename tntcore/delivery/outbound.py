@@ -16,6 +16,10 @@ from typing import Any
 import orjson
 
 from tntcore import envelope
+from tntcore.delivery.attempts import Attempted, Attempts
+from tntcore.delivery.outbox import Item, Outbox, outbound_item
+from tntcore.delivery.retry import send_delay
+from tntcore.delivery.strangers import peer_of
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.multiformats import encode_verkey
@@ -24,11 +28,7 @@ from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
-from tntcore.pipeline.attempts import Attempted, Attempts
 from tntcore.pipeline.lanes import INSURANCE, Lanes
-from tntcore.pipeline.outbox import Item, Outbox, outbound_item
-from tntcore.pipeline.retry import send_delay
-from tntcore.pipeline.strangers import peer_of
 from tntcore.pipeline.watched import calling
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
