@@ -7,11 +7,10 @@ import re
 from tests.docs.pages import ROOT
 from tntcore.api import didcomm, http, idempotency, settings, views
 from tntcore.config import Limits
-from tntcore.delivery import outbound
+from tntcore.delivery import outbound, webhook_calls
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
 from tntcore.jsonio import MAX_DEPTH
-from tntcore.pipeline import calls
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.webhooks import MAX_ENTRIES, MAX_MATCH, MAX_TASK_ENTRIES
 
@@ -25,7 +24,7 @@ def page(name: str) -> str:
 
 def test_limits() -> None:
     text = page("operating")
-    kept = f"{calls._MAX_ANSWER // 1000} kB are kept"
+    kept = f"{webhook_calls._MAX_ANSWER // 1000} kB are kept"
     entries = f"{MAX_ENTRIES} entries (`TASK_WEBHOOK`: {MAX_TASK_ENTRIES})"
     hits = f"{views.DEFAULT_LIMIT} hits a page, at most {views.MAX_LIMIT}"
     hours = idempotency._DAY // 3_600_000
@@ -34,7 +33,8 @@ def test_limits() -> None:
         f"| a message | {sizes}, nested {MAX_DEPTH} deep, {MAX_RECIPIENTS} recipients |",
         f"| a request's JSON body | {http.MAX_JSON // _MIB} MiB |",
         f"| webhook setting | {entries}, {settings._MAX_SEALED // 1000} kB; `match` {MAX_MATCH:,} characters |",
-        f"| a webhook's answer | {calls._TIMEOUT:.0f} s; {len(WEBHOOK_LADDER)} attempts over three days; {kept} |",
+        f"| a webhook's answer | {webhook_calls._TIMEOUT:.0f} s; "
+        f"{len(WEBHOOK_LADDER)} attempts over three days; {kept} |",
         f"| an outgoing message's answer | {outbound._TIMEOUT:.0f} s; {len(SEND_LADDER)} attempts over two days |",
         f"| waiting at the door | {didcomm.MAX_IN_HAND // _MIB} MiB in each process, then 503 |",
         f"| lists | {hits}; totals are counted up to {COUNT_CAP:,} |",

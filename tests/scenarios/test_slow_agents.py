@@ -13,10 +13,10 @@ from tests.scenarios.common import basic, contact_out_of_reach
 from tests.scenarios.silent import Silent
 from tests.stack import Client, Stack
 from tntcore.connections.connection import complete, pairwise
+from tntcore.delivery import slow_receivers
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import Authcrypt, base64url, unpack
-from tntcore.pipeline import lanes
 from tntcore.storage.records import Connection
 from tntcore.tenants import KeyPairs
 
@@ -95,7 +95,7 @@ async def test_nobody_waits_for_agents_for_which_messages_were_held(
     await hook.until(lambda got: True, 30)
     took = time.monotonic() - begun
     print(f"another tenant's message took {took:.2f} s")
-    assert took < 2 * lanes.PATIENCE + 1
+    assert took < 2 * slow_receivers.PATIENCE + 1
     agent.go_on.set()
 
     async def all_sent() -> bool:

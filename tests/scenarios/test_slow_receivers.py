@@ -18,8 +18,7 @@ from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.delivery import outbound
-from tntcore.pipeline import calls, lanes
+from tntcore.delivery import outbound, slow_receivers, webhook_calls
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
 
@@ -83,9 +82,9 @@ async def test_nobody_waits_for_a_receiver_that_never_answers(
     await fast.count(number + 3, 5)
     later = time.monotonic() - begun
     print(f"other tenant {other_tenant:.2f} s, same tenant {same_tenant:.2f} s, later {later:.2f} s")
-    assert max(other_tenant, same_tenant) < 2 * lanes.PATIENCE + 1
-    assert later < lanes.PATIENCE
-    assert len(silent.got) <= lanes._MAX_OF_ONE + number
+    assert max(other_tenant, same_tenant) < 2 * slow_receivers.PATIENCE + 1
+    assert later < slow_receivers.PATIENCE
+    assert len(silent.got) <= slow_receivers._MAX_OF_ONE + number
     silent.go_on.set()
 
     async def over() -> bool:
@@ -114,13 +113,13 @@ async def let_go(
     stack: Stack, foreign: Foreign, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     """A call that was let go, and the item by which it is made up for."""
-    monkeypatch.setattr(lanes, "PATIENCE", 0.1)
+    monkeypatch.setattr(slow_receivers, "PATIENCE", 0.1)
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "x"), 1)
     put = queue_of(stack, monkeypatch)
     await stack.app.relay.handle(body(*items), 1)
     [(delay, [again])] = put
-    assert (delay, again["d"], again["again"]) == (lanes.INSURANCE, items[0]["d"], True)
+    assert (delay, again["d"], again["again"]) == (slow_receivers.INSURANCE, items[0]["d"], True)
     assert set(await status(foreign)) == {("PENDING", 0)}
     assert silent.got == [again["d"]]
     return again
@@ -166,7 +165,7 @@ async def test_a_call_whose_process_ended_is_made_again(
 async def test_a_receiver_with_many_calls_under_way_gets_no_more(
     stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "_MAX_OF_ONE", 1)
+    monkeypatch.setattr(slow_receivers, "_MAX_OF_ONE", 1)
     foreign = await foreigner(stack, "Busy", silent.url)
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "y"), 1)
@@ -174,7 +173,7 @@ async def test_a_receiver_with_many_calls_under_way_gets_no_more(
     put = queue_of(stack, monkeypatch)
     await stack.app.relay.handle(body(*items), 1)
     [(delay, [later])] = put
-    assert lanes._BUSY <= delay <= 2 * lanes._BUSY
+    assert slow_receivers._BUSY <= delay <= 2 * slow_receivers._BUSY
     assert later["d"] == items[0]["d"]
     assert len(silent.got) == 1
     silent.go_on.set()
@@ -210,4 +209,4 @@ async def _got(silent: SilentReceiver) -> bool:
 
 
 async def test_the_insurance_comes_after_the_longest_call() -> None:
-    assert max(calls._TIMEOUT, outbound._TIMEOUT) + lanes.PATIENCE < lanes.INSURANCE
+    assert max(webhook_calls._TIMEOUT, outbound._TIMEOUT) + slow_receivers.PATIENCE < slow_receivers.INSURANCE

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack import ROOT
 from tntcore.config import ConfigError, Telemetry
-from tntcore.pipeline.watched import calling, protocol_of
+from tntcore.delivery.spans import calling, protocol_of
 from tntcore.telemetry import QUIET, Meter, Step, Tracing, came_to, carried, current, tell, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (

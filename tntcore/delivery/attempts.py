@@ -11,11 +11,11 @@ from typing import Protocol
 
 from tntcore.delivery.outbox import GRACE, Item, Outbox
 from tntcore.delivery.retry import read_retry_after
+from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, Lanes, by_endpoint
+from tntcore.delivery.spans import attempting
 from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import Answer, EgressError
 from tntcore.messaging.ids import time_of
-from tntcore.pipeline.lanes import INSURANCE, PATIENCE, Lanes, by_endpoint
-from tntcore.pipeline.watched import attempting
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Attempt, Delivery

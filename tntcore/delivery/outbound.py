@@ -19,6 +19,8 @@ from tntcore import envelope
 from tntcore.delivery.attempts import Attempted, Attempts
 from tntcore.delivery.outbox import Item, Outbox, outbound_item
 from tntcore.delivery.retry import send_delay
+from tntcore.delivery.slow_receivers import INSURANCE, Lanes
+from tntcore.delivery.spans import calling
 from tntcore.delivery.strangers import peer_of
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
@@ -28,8 +30,6 @@ from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
-from tntcore.pipeline.lanes import INSURANCE, Lanes
-from tntcore.pipeline.watched import calling
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message

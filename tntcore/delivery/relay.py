@@ -19,9 +19,9 @@ from tntcore.delivery.attempts import Attempted, Attempts
 from tntcore.delivery.outbox import Item, Outbox
 from tntcore.delivery.replay import Replays
 from tntcore.delivery.retry import retry_delay
+from tntcore.delivery.slow_receivers import Lanes
+from tntcore.delivery.webhook_calls import Watch, call_entry
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.calls import Watch, call_entry
-from tntcore.pipeline.lanes import Lanes
 from tntcore.services import Services
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY

@@ -33,6 +33,7 @@ from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox, attached_item, relay_item
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.spans import protocol_of, receiving
 from tntcore.delivery.strangers import write_to
 from tntcore.delivery.tasks import connection_task, task_deliveries, task_item
 from tntcore.errors import DidError, EnvelopeError
@@ -44,7 +45,6 @@ from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
 from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.receipt import Receipt, assets_of
-from tntcore.pipeline.watched import protocol_of, receiving
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
 from tntcore.services import Services

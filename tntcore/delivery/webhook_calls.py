@@ -10,9 +10,9 @@ import orjson
 from tntcore import webhooks
 from tntcore.delivery.attempts import Attempted
 from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.spans import calling
 from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import EgressError
-from tntcore.pipeline.watched import calling
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Setting
