@@ -38,9 +38,9 @@ from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.relay import Relay
 from tntcore.delivery.replay import Replays
 from tntcore.exchanges.exchanges import Exchanges
+from tntcore.maintenance.poison import Poison
+from tntcore.maintenance.sweep import Sweep
 from tntcore.pipeline.inbound import Inbound
-from tntcore.pipeline.poison import Poison
-from tntcore.pipeline.sweep import Sweep
 from tntcore.services import Services, open_services
 
 _MODULES = (

@@ -17,7 +17,7 @@ from tntcore.cloud import Cloud
 from tntcore.config import Config
 from tntcore.custody import Custody, LocalMasterKeys, WrappedKey
 from tntcore.key_vault import VaultMasterKeys
-from tntcore.rotation_of_keys import rewrap
+from tntcore.maintenance.key_rotation import rewrap
 from tntcore.services import open_services
 from tntcore.storage.records import Principal
 from tntcore.storage.storage import Storage

@@ -13,7 +13,7 @@ from tests.scenarios.common import assert_problem, basic, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Stack
-from tntcore.pipeline.orphans import LONG, Orphans
+from tntcore.maintenance.orphans import LONG, Orphans
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.scenarios.test_credentials import offer
 from tests.scenarios.test_exchanges import connected, only
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
-from tntcore.pipeline.retention import GONE, KEEPS, Retention
+from tntcore.maintenance.retention import GONE, KEEPS, Retention
 from tntcore.storage.records import Delivery, Entry, Principal
 from tntcore.tenants import Tenant
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import Time, Uuid, iso, limit_of, text
 from tntcore.errors import Problem
-from tntcore.pipeline.poison import QUEUES, Given, Poison
+from tntcore.maintenance.poison import QUEUES, Given, Poison
 
 _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
 _MAX_REPLAY = 1_000

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
-from tntcore import rotation_of_keys
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.views import Did, Entity, Name, Uuid, entity, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities import create_identity
-from tntcore.pipeline.retention import GONE, remember
+from tntcore.maintenance import key_rotation
+from tntcore.maintenance.retention import GONE, remember
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
@@ -192,7 +192,7 @@ async def rewrap(call: Call) -> Response:
     `{rewrapped, unchanged, failed: {uuid: code}, next}`; `next` is the `start` of the next call, null at the end."""
     start = text(call.request.object().get("start"), "start", maximum=200) if call.request.body else ""
     services = call.services
-    return answer(asdict(await rotation_of_keys.rewrap(services.storage, services.custody, start)))
+    return answer(asdict(await key_rotation.rewrap(services.storage, services.custody, start)))
 
 
 async def create_token(services: Services, tenant: Tenant, name: str) -> str:

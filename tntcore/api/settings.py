@@ -13,8 +13,8 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import JsonObject, Time, Url, entity, found, iso
 from tntcore.delivery.webhook_calls import call_entry
 from tntcore.errors import Problem
+from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging.message import Message
-from tntcore.pipeline.retention import KEEPS, remember
 from tntcore.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting

@@ -10,9 +10,9 @@ from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import BUCKET, DUE, GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.delivery.replay import Replays
+from tntcore.maintenance.orphans import Orphans
+from tntcore.maintenance.retention import Retention
 from tntcore.messaging.ids import first_uuid
-from tntcore.pipeline.orphans import Orphans
-from tntcore.pipeline.retention import Retention
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Connection, Delivery
