@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tntcore.cloud import Cloud
 from tntcore.config import Config
-from tntcore.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
-from tntcore.key_vault import VaultMasterKeys
+from tntcore.keys.custody import Custody, LocalMasterKeys, MasterKeys
+from tntcore.keys.vault import VaultMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage

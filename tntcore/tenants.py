@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 
 from tntcore.caching import SharedCache
-from tntcore.custody import Custody, WrappedKey
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
 from tntcore.errors import DidError
+from tntcore.keys.custody import Custody, WrappedKey
 from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.storage.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository

@@ -15,10 +15,10 @@ import orjson
 
 from devtools.bench.load import plaintext
 from devtools.bench_envelope import microseconds, v1_calls, v2_calls
-from tntcore.custody import DataKey
 from tntcore.delivery.outbox import relay_item
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import PrivateKey, pack_v1, peek, unpack
+from tntcore.keys.custody import DataKey
 from tntcore.messaging.ids import UuidFactory, delivery_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid

@@ -115,5 +115,5 @@ async def main() -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     # Its warning about a local key file is for whoever runs a service.
-    logging.getLogger("tntcore.custody").setLevel(logging.ERROR)
+    logging.getLogger("tntcore.keys.custody").setLevel(logging.ERROR)
     asyncio.run(main())

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tntcore.custody import CustodyError, MasterKeys, WrappedKey
+from tntcore.keys.custody import CustodyError, MasterKeys, WrappedKey
 
 
 class MasterKeysContract(ABC):

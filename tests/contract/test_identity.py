@@ -17,8 +17,8 @@ from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint, KeyVa
 from tests.contract.master_keys import MasterKeysContract
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity, Config
-from tntcore.custody import Custody, CustodyError, MasterKeys, WrappedKey
-from tntcore.key_vault import LATEST_SECONDS, VaultMasterKeys
+from tntcore.keys.custody import Custody, CustodyError, MasterKeys, WrappedKey
+from tntcore.keys.vault import LATEST_SECONDS, VaultMasterKeys
 from tntcore.storage.storage import Storage
 from tntcore.storage.transactions import Operation
 from tntcore.telemetry import Meter

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.master_keys import MasterKeysContract
-from tntcore.custody import LocalMasterKeys, MasterKeys
+from tntcore.keys.custody import LocalMasterKeys, MasterKeys
 
 
 class TestLocalMasterKeys(MasterKeysContract):

@@ -28,7 +28,6 @@ from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, Limits
 from tntcore.connections.connection import complete, connect_tenants, pairwise, start
-from tntcore.custody import Custody, LocalMasterKeys
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
@@ -36,6 +35,7 @@ from tntcore.dids.resolver import Resolver
 from tntcore.egress import Answer, Egress, EgressError
 from tntcore.envelope import Authcrypt, pack_v1, pack_v2, unpack
 from tntcore.envelope.results import Version
+from tntcore.keys.custody import Custody, LocalMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
 from tntcore.storage.commit import Unit

@@ -15,8 +15,8 @@ from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config
-from tntcore.custody import Custody, LocalMasterKeys, WrappedKey
-from tntcore.key_vault import VaultMasterKeys
+from tntcore.keys.custody import Custody, LocalMasterKeys, WrappedKey
+from tntcore.keys.vault import VaultMasterKeys
 from tntcore.maintenance.key_rotation import rewrap
 from tntcore.services import open_services
 from tntcore.storage.records import Principal

@@ -15,7 +15,7 @@ from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
-from tntcore.custody import CustodyError
+from tntcore.keys.custody import CustodyError
 from tntcore.storage.records import Message, Principal
 
 

@@ -10,8 +10,8 @@ import orjson
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
-from tntcore.custody import CustodyError
 from tntcore.errors import Problem
+from tntcore.keys.custody import CustodyError
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes

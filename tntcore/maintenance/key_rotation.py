@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tntcore.custody import Custody, CustodyError
+from tntcore.keys.custody import Custody, CustodyError
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import END, Principal
 from tntcore.storage.storage import Storage

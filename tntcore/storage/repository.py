@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tntcore.custody import DataKey
+from tntcore.keys.custody import DataKey
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import END, Message, Record
 from tntcore.storage.storage import Storage

@@ -13,8 +13,8 @@ from tntcore.credentials.anoncreds.issuer import Issuer, newest_status, publishe
 from tntcore.credentials.anoncreds.proof import AnonCredsProof
 from tntcore.credentials.anoncreds.registry import Json, Registries, TailsFiles, WebRegistry, is_unqualified
 from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Received, Verified
-from tntcore.custody import DataKey
 from tntcore.dids.document import PublicKey
+from tntcore.keys.custody import DataKey
 from tntcore.storage.records import CredentialDefinition, Identity, Schema
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage

@@ -17,8 +17,8 @@ from tntcore.credentials.formats import Issuing, Party
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.status import StatusLists
-from tntcore.custody import DataKey
 from tntcore.errors import Problem
+from tntcore.keys.custody import DataKey
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository

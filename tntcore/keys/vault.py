@@ -22,7 +22,7 @@ from azure.keyvault.keys.crypto.aio import CryptographyClient
 
 from tntcore.caching import SharedCache
 from tntcore.cloud import Cloud
-from tntcore.custody import KEY_BYTES, CustodyError, WrappedKey
+from tntcore.keys.custody import KEY_BYTES, CustodyError, WrappedKey
 
 _ALGORITHM: Final = KeyWrapAlgorithm.rsa_oaep_256
 # A wrapped key comes from storage: what is no version of a vault's is not put into a URL.

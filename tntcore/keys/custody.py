@@ -2,7 +2,7 @@
 
 Each principal has one data key; whatever is kept of the principal (private keys, message bodies) is sealed under it, so
 that destroying the data key destroys them all. A data key is stored only wrapped by a master key, which a `MasterKeys`
-holds: a local file in development, a key vault in production (`tntcore.key_vault`).
+holds: a local file in development, a key vault in production (`tntcore.keys.vault`).
 
 Sealing is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03). Its nonce of 24 bytes may be chosen at random for every
 value under one key for ever; 12 bytes may not. What a value belongs to is associated data, so that a value moved to

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tntcore.custody import Custody, CustodyError, DataKey, LocalMasterKeys, MasterKeys, WrappedKey
+from tntcore.keys.custody import Custody, CustodyError, DataKey, LocalMasterKeys, MasterKeys, WrappedKey
 
 KEY = DataKey(bytes(range(32)))
 

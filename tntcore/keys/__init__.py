@@ -1,0 +1,1 @@
+"""Keys at rest: data keys wrapped by a master key, which a file or a key vault holds."""
