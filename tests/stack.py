@@ -22,7 +22,7 @@ from tntcore.app import App
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
 from tntcore.storage.records import Connection, Identity
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).parent.parent
 

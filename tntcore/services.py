@@ -20,8 +20,8 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, Tracing
 from tntcore.telemetry.export import Exporter
-from tntcore.tenants import Tenants, stored_data_key
-from tntcore.usage import Usage
+from tntcore.tenancy.tenants import Tenants, stored_data_key
+from tntcore.tenancy.usage import Usage
 from tntcore.workers import Workers
 
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import orjson
 
-from tntcore import webhooks
 from tntcore.credentials.formats import Signer, SigningError
 from tntcore.dids.document import PublicKey
 from tntcore.egress import EgressError
@@ -24,10 +23,11 @@ from tntcore.envelope.signatures import check_bytes, sign_bytes
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.identities import signing_method
 from tntcore.jsonio import JsonError, read_json
-from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.services import Services
 from tntcore.storage.records import Identity
-from tntcore.tenants import Tenant
+from tntcore.tenancy import webhooks
+from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
+from tntcore.tenancy.tenants import Tenant
 
 TIMEOUT: Final = 10.0  # seconds
 _MAX_ANSWER: Final = 4_096

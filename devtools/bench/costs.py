@@ -33,8 +33,8 @@ from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row, Table
-from tntcore.tenants import DIDCOMM_WEBHOOK, Tenant, Webhooks
-from tntcore.webhooks import Secrets, delivery_body, new_secrets, read_entries, select, sign
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant, Webhooks
+from tntcore.tenancy.webhooks import Secrets, delivery_body, new_secrets, read_entries, select, sign
 
 Call = Callable[[], object]
 _URL = "http://127.0.0.1:10002/devstoreaccount1"

@@ -29,7 +29,7 @@ from tntcore.app import App
 from tntcore.connections.connection import complete, pairwise, start
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Identity
-from tntcore.tenants import KeyPairs, Tenant
+from tntcore.tenancy.tenants import KeyPairs, Tenant
 
 _MAX_LINE = 1 << 24
 

@@ -31,7 +31,7 @@ from tntcore.api.http import Access
 from tntcore.connections.connection import connect_tenants
 from tntcore.envelope.results import Version
 from tntcore.storage.records import Identity
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[2]
 BASIC_MESSAGE = "https://didcomm.org/basicmessage/1.0/message"

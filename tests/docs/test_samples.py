@@ -22,7 +22,7 @@ from devtools.ports import free_ports
 from tests.docs.pages import ROOT, blocks, difference
 from tests.scenarios.common import basic
 from tests.stack import Client, Hook, Stack
-from tntcore.webhooks import new_secrets, public_key, sign
+from tntcore.tenancy.webhooks import new_secrets, public_key, sign
 
 BASIC = "https://didcomm.org/basicmessage/1.0/message"
 PAGE = ROOT / "docs" / "webhooks.md"

@@ -41,8 +41,8 @@ from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenants import KeyPairs, Tenant, Tenants, stored_data_key
-from tntcore.usage import Usage
+from tntcore.tenancy.tenants import KeyPairs, Tenant, Tenants, stored_data_key
+from tntcore.tenancy.usage import Usage
 from tntcore.workers import Workers
 
 T = TypeVar("T")

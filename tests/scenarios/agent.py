@@ -16,7 +16,7 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.multiformats import encode_multikey
 from tntcore.envelope import Anoncrypt, Authcrypt, from_prior, pack_v2, peek, unpack
 from tntcore.envelope.results import Version
-from tntcore.tenants import KeyPairs
+from tntcore.tenancy.tenants import KeyPairs
 
 MEDIA_TYPE = "application/didcomm-encrypted+json"
 PING = "https://didcomm.org/trust-ping/2.0/ping"

@@ -25,7 +25,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Held
-from tntcore.tenants import KeyPairs
+from tntcore.tenancy.tenants import KeyPairs
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import requests
 
 from devtools.demo.receiver import is_genuine
 from devtools.ports import free_ports, is_free
-from tntcore.webhooks import new_secret, sign
+from tntcore.tenancy.webhooks import new_secret, sign
 
 ROOT = Path(__file__).parents[2]
 READY = "Ctrl-C ends everything."

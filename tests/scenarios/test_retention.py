@@ -16,7 +16,7 @@ from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.maintenance.retention import GONE, KEEPS, Retention
 from tntcore.storage.records import Delivery, Entry, Principal
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 LARGE = "x" * 100_000
 

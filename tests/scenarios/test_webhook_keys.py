@@ -18,7 +18,7 @@ from tests.scenarios.signer import external_signer
 from tests.stack import Client, Hook, Receiver, Stack
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Setting
-from tntcore.webhooks import OVERLAP
+from tntcore.tenancy.webhooks import OVERLAP
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
 TEST = "urn:tnt:webhook-test"

@@ -13,7 +13,7 @@ from tntcore.errors import Problem
 from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"

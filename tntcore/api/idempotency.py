@@ -13,7 +13,7 @@ from tntcore.errors import Problem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import short_hash
 from tntcore.storage.transactions import Value
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 _DAY = 24 * 3600 * 1000
 _STUCK = 120_000  # milliseconds after which a call that never finished may be tried again

@@ -18,7 +18,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import ApiToken, Identity, Principal
-from tntcore.tenants import PRINCIPALS, Tenant
+from tntcore.tenancy.tenants import PRINCIPALS, Tenant
 
 KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 _LIMITS = ("storedBytes", "messagesPerMinute")

@@ -13,7 +13,7 @@ from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.telemetry import QUIET, Step
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from tntcore.delivery.webhook_calls import call_entry
 from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging.message import Message
-from tntcore.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
-from tntcore.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
-from tntcore.webhooks import (
+from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
+from tntcore.tenancy.webhooks import (
     MAX_ENTRIES,
     MAX_TASK_ENTRIES,
     OVERLAP,

@@ -16,7 +16,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenants import KeyPairs, Tenant
+from tntcore.tenancy.tenants import KeyPairs, Tenant
 
 COMPLETED = "completed"
 

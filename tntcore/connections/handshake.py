@@ -36,7 +36,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
-from tntcore.tenants import KeyPairs, Recipient, Tenant, verkeys
+from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant, verkeys
 
 _MAX_CONTACTS = 10  # that one sender becomes by one invitation
 

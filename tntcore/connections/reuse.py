@@ -11,7 +11,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 
 class Reuse:

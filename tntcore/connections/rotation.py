@@ -21,7 +21,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
-from tntcore.tenants import KeyPairs, Recipient, Tenant, document_of, verkeys
+from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant, document_of, verkeys
 
 
 class Rotation:

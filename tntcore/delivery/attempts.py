@@ -22,7 +22,7 @@ from tntcore.storage.records import Attempt, Delivery
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import Step
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

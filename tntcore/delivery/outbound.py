@@ -35,7 +35,7 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message
 from tntcore.storage.storage import OUTBOUND
 from tntcore.telemetry import mark
-from tntcore.tenants import Recipient, Tenant
+from tntcore.tenancy.tenants import Recipient, Tenant
 
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tntcore.delivery.outbox import Item, Outbox, outbound_item
 from tntcore.delivery.tasks import task_item
 from tntcore.storage.records import Delivery
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 
 async def redeliver(

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from tntcore import webhooks
 from tntcore.delivery.attempts import Attempted, Attempts
 from tntcore.delivery.outbox import Item, Outbox
 from tntcore.delivery.replay import Replays
@@ -26,7 +25,8 @@ from tntcore.services import Services
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
-from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
+from tntcore.tenancy import webhooks
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 
 class Relay:

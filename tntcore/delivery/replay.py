@@ -23,7 +23,7 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.storage import RELAY
 from tntcore.storage.transactions import Value
-from tntcore.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
 BY_DEFAULT: Final = ("FAILED", "WITHHELD")

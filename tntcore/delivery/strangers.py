@@ -13,7 +13,7 @@ import orjson
 
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.storage.records import Action, Connection, Delivery
-from tntcore.tenants import Recipient, Tenant, Tenants, document_of
+from tntcore.tenancy.tenants import Recipient, Tenant, Tenants, document_of
 
 
 async def write_to(

@@ -12,7 +12,7 @@ from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
 from tntcore.storage.records import Connection, Delivery
 from tntcore.telemetry import traceparent
-from tntcore.tenants import TASK_WEBHOOK, Tenant
+from tntcore.tenancy.tenants import TASK_WEBHOOK, Tenant
 
 
 async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, now: int) -> list[Delivery]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from tntcore import webhooks
 from tntcore.delivery.attempts import Attempted
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.spans import calling
@@ -17,8 +16,9 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Setting
 from tntcore.telemetry import traceparent
-from tntcore.tenants import Tenant, Webhooks
-from tntcore.webhooks import Health, WebhookEntry, after_failure
+from tntcore.tenancy import webhooks
+from tntcore.tenancy.tenants import Tenant, Webhooks
+from tntcore.tenancy.webhooks import Health, WebhookEntry, after_failure
 
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
 _MAX_ANSWER = 20_000  # bytes kept of an answer

@@ -36,7 +36,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

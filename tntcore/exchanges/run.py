@@ -19,7 +19,7 @@ from tntcore.services import Services
 from tntcore.signing import signer_for
 from tntcore.storage.records import Connection, Exchange, Identity
 from tntcore.storage.records import Message as StoredMessage
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 MAX_ERROR = 1000  # characters
 MAX_KEPT = 500  # credentials, or presentations, of one exchange: their uuids are in one column

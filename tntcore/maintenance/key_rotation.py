@@ -15,7 +15,7 @@ from tntcore.keys.custody import Custody, CustodyError
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import END, Principal
 from tntcore.storage.storage import Storage
-from tntcore.tenants import PRINCIPALS, wrapped_key
+from tntcore.tenancy.tenants import PRINCIPALS, wrapped_key
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from tntcore.storage.records import Action, Delivery, Message
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
 from tntcore.telemetry.meter import POISON
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

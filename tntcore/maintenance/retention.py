@@ -13,14 +13,14 @@ from typing import Final
 
 from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline import given_up
-from tntcore.preferences import RETENTION_DAYS
 from tntcore.services import Services
 from tntcore.storage.commit import Changed
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import Exchange, Message, Principal
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
-from tntcore.tenants import PRINCIPAL_SETTINGS, Tenant
+from tntcore.tenancy.preferences import RETENTION_DAYS
+from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS, Tenant
 
 KEEPS, GONE = "retention", "gone"
 """Partitions of the `due` table; the row's key is the principal."""

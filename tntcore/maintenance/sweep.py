@@ -17,7 +17,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.tables import Row
-from tntcore.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.envelope.results import Version
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.services import Services
-from tntcore.tenants import Recipient, Tenant
+from tntcore.tenancy.tenants import Recipient, Tenant
 
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
 

@@ -18,12 +18,12 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, WrappedKey
-from tntcore.preferences import EXTERNAL_SIGNING_URL
 from tntcore.storage.records import Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
-from tntcore.webhooks import Health, Secrets, WebhookEntry, read_entries
+from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
+from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # how long another process may go on with what this one changed
 _MAX_TENANTS = 5_000

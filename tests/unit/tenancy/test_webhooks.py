@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tntcore import webhooks
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER, read_retry_after, retry_delay, send_delay
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
-from tntcore.webhooks import (
+from tntcore.tenancy import webhooks
+from tntcore.tenancy.webhooks import (
     OVERLAP,
     Health,
     Secrets,
