@@ -15,7 +15,7 @@ from tntcore.credentials.formats import Signer
 from tntcore.dids import key as did_key
 from tntcore.dids import web
 from tntcore.dids.document import PublicKey
-from tntcore.signing import signer_for
+from tntcore.identities.signing import signer_for
 from tntcore.storage.records import Identity
 
 

@@ -10,7 +10,7 @@ from tntcore.credentials.formats import Issuing, Party
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.status import StatusLists
-from tntcore.signing import signer_for
+from tntcore.identities.signing import signer_for
 from tntcore.storage.records import Identity
 from tntcore.workers import Workers
 

@@ -14,7 +14,7 @@ from tests.scenarios.signer import bind, external_signer
 from tests.scenarios.test_credentials import DIPLOMA, offer
 from tests.scenarios.test_exchanges import only
 from tests.stack import Client, Receiver, Stack
-from tntcore import signing
+from tntcore.identities import signing
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attached, Exchange
 

@@ -16,8 +16,8 @@ from nacl.signing import SigningKey
 from tests.scenarios.common import assert_problem
 from tests.scenarios.signer import ExternalSigner, bind, external_signer, signer_of
 from tests.stack import Client, Stack
-from tntcore import signing
 from tntcore.credentials.formats import SigningError
+from tntcore.identities import signing
 
 MESSAGE = b"what is to be signed, and nobody else's business"
 

@@ -10,7 +10,7 @@ from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Name, Page, entity, listing, not_found, text
 from tntcore.errors import Problem
-from tntcore.identities import METHODS, bind_did, create_identity
+from tntcore.identities.identities import METHODS, bind_did, create_identity
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository

@@ -11,7 +11,7 @@ import orjson
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.views import Did, Entity, Name, Uuid, entity, not_found, text
 from tntcore.errors import Problem
-from tntcore.identities import create_identity
+from tntcore.identities.identities import create_identity
 from tntcore.maintenance import key_rotation
 from tntcore.maintenance.retention import GONE, remember
 from tntcore.services import Services

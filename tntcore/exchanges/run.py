@@ -12,11 +12,11 @@ from tntcore.credentials.registry import F, Format, Formats, Registry
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
 from tntcore.exchanges.outcome import Outcome, Reply
+from tntcore.identities.signing import signer_for
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.services import Services
-from tntcore.signing import signer_for
 from tntcore.storage.records import Connection, Exchange, Identity
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.tenancy.tenants import Tenant

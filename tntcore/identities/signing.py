@@ -21,7 +21,7 @@ from tntcore.envelope import base64url
 from tntcore.envelope.keys import PrivateKey
 from tntcore.envelope.signatures import check_bytes, sign_bytes
 from tntcore.errors import DidError, EnvelopeError
-from tntcore.identities import signing_method
+from tntcore.identities.identities import signing_method
 from tntcore.jsonio import JsonError, read_json
 from tntcore.services import Services
 from tntcore.storage.records import Identity
