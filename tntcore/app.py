@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tntcore.actions import Actions
 from tntcore.api import (
     api_tokens,
     health,
@@ -41,6 +40,7 @@ from tntcore.exchanges.exchanges import Exchanges
 from tntcore.maintenance.poison import Poison
 from tntcore.maintenance.sweep import Sweep
 from tntcore.pipeline.inbound import Inbound
+from tntcore.pipeline.sending import Actions
 from tntcore.services import Services, open_services
 
 _MODULES = (

@@ -10,8 +10,8 @@ from tntcore.config import Limits
 from tntcore.delivery import outbound, webhook_calls
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
-from tntcore.jsonio import MAX_DEPTH
 from tntcore.storage.repository import COUNT_CAP
+from tntcore.strict_json import MAX_DEPTH
 from tntcore.tenancy.webhooks import MAX_ENTRIES, MAX_MATCH, MAX_TASK_ENTRIES
 
 _MIB, _DAY = 1024 * 1024, 24 * 3600

@@ -392,7 +392,7 @@ async def test_a_connection_that_ends_while_a_message_is_sent(stack: Stack, monk
         await abandon(client, connection)
         return outgoing
 
-    monkeypatch.setattr("tntcore.actions.write", ends)
+    monkeypatch.setattr("tntcore.pipeline.sending.write", ends)
     payload = {"type": "DIDCOMM", "to": contact["uuid"], "data": {"message": basic("x")}}
     assert_problem(await client.call("POST", "action", payload), 409, "connection-ended")
     assert await deliveries(client) == []

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
-from tntcore.actions import Actions, Sent, Thread
 from tntcore.api.contacts import find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
@@ -15,6 +14,7 @@ from tntcore.connections.connection import COMPLETED, connection_uuid
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
+from tntcore.pipeline.sending import Actions, Sent, Thread
 from tntcore.storage.records import Action, Connection, Entry
 from tntcore.storage.repository import Repository
 

@@ -17,10 +17,10 @@ from typing import Any
 import orjson
 
 from tntcore import envelope
-from tntcore.allowance import Pace
 from tntcore.api.http import JSON, Call, Content, Response, Route
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
+from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.batching import Full
 from tntcore.storage.lookups import Found

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from tntcore.actions import Actions, Thread
 from tntcore.api.actions import CONNECTION_ERRORS, Between, connection_between
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
@@ -21,6 +20,7 @@ from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.exchanges import Exchanges, rules_of
 from tntcore.exchanges.run import Run
 from tntcore.messaging.types import DIDCOMM_ORG
+from tntcore.pipeline.sending import Actions, Thread
 from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage.records import Action, Exchange

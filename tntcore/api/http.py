@@ -10,9 +10,9 @@ from typing import Any, Literal
 import orjson
 
 from tntcore.errors import Problem
-from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
+from tntcore.strict_json import JsonError, read_json
 from tntcore.tenancy.tenants import Tenant
 
 JSON = "application/json"

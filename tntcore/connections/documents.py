@@ -13,7 +13,7 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.parse import parse_document, qualify
 from tntcore.errors import DidError
-from tntcore.jsonio import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json
 
 MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a column holds 32,768
 

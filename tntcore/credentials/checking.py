@@ -21,7 +21,7 @@ from tntcore.dids import key
 from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
-from tntcore.jsonio import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json
 from tntcore.workers import Workers, WorkTimeout
 
 Fetch = Callable[[str], Awaitable[bytes]]

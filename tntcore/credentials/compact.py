@@ -12,7 +12,7 @@ from tntcore.credentials.formats import FormatError, Signer
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.envelope import base64url
 from tntcore.errors import EnvelopeError
-from tntcore.jsonio import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json
 
 MAX_TOKEN: Final = 512 * 1024  # characters
 ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {

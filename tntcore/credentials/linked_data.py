@@ -36,7 +36,7 @@ from tntcore.credentials.proof_suites import (
 from tntcore.dids.document import PublicKey
 from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
-from tntcore.jsonio import JsonError, is_deep, read_json
+from tntcore.strict_json import JsonError, is_deep, read_json
 from tntcore.workers import Workers, WorkTimeout
 
 Purpose = Literal["assertionMethod", "authentication"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tntcore.errors import EnvelopeError
-from tntcore.jsonio import (
+from tntcore.strict_json import (
     MAX_DEPTH,
     PARSER_DEPTH,
     JsonError,

@@ -35,7 +35,7 @@ from tntcore.envelope.limits import (
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, read_v1_signed
 from tntcore.errors import DidError, EnvelopeError
-from tntcore.jsonio import MAX_DEPTH
+from tntcore.strict_json import MAX_DEPTH
 
 FORWARD: Final = "https://didcomm.org/routing/1.0/forward"
 

@@ -22,9 +22,9 @@ from tntcore.envelope.keys import PrivateKey
 from tntcore.envelope.signatures import check_bytes, sign_bytes
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.identities.identities import signing_method
-from tntcore.jsonio import JsonError, read_json
 from tntcore.services import Services
 from tntcore.storage.records import Identity
+from tntcore.strict_json import JsonError, read_json
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.tenants import Tenant

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from tntcore.jsonio import JsonError, read_json
 from tntcore.messaging.types import canonical, parse
+from tntcore.strict_json import JsonError, read_json
 
 if TYPE_CHECKING:
     # Only the name of a type: what a message is must not need the code that decrypts one.

@@ -20,7 +20,6 @@ from typing import Any
 
 import orjson
 
-from tntcore.allowance import Allowance, Pace
 from tntcore.caching import SharedCache
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.connectionless import Connectionless
@@ -47,6 +46,7 @@ from tntcore.pipeline.opening import NotYet, Opened, Opener
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
+from tntcore.rate_limits import Allowance, Pace
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found

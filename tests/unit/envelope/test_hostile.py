@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.envelope.samples import BOBS_SECRETS, DOCUMENTS, SEEDS, VERKEYS, b64, v1_vectors, v2_vectors
 from tntcore.envelope import MAX_WIRE, EnvelopeError, parse_json, peek, unpack
-from tntcore.jsonio import MAX_DEPTH
+from tntcore.strict_json import MAX_DEPTH
 
 GOOD = [vector["packed"].encode() for _, vector in (*v1_vectors(), *v2_vectors())]
 SECRETS = {**BOBS_SECRETS, **{VERKEYS[name]: SEEDS[name] for name in VERKEYS}}

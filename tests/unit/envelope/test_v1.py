@@ -28,7 +28,7 @@ from tntcore.envelope import (
     unpack,
     verkey_to_did_key,
 )
-from tntcore.jsonio import MAX_DEPTH
+from tntcore.strict_json import MAX_DEPTH
 
 ALICE, BOB, CAROL = SEEDS["alice"], SEEDS["bob"], SEEDS["carol"]
 BOBS = {VERKEYS["bob"]: BOB}

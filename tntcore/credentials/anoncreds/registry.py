@@ -26,7 +26,7 @@ from tntcore.credentials.formats import FormatError
 from tntcore.dids.web import document_url
 from tntcore.egress import Egress, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
-from tntcore.jsonio import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json
 
 T = TypeVar("T")
 Json = Mapping[str, Any]

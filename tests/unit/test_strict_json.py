@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tntcore.jsonio import (
+from tntcore.strict_json import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_STRINGS,

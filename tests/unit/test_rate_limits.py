@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tntcore.allowance import Allowance, Pace
+from tntcore.rate_limits import Allowance, Pace
 
 
 def test_a_burst_and_then_one_at_a_time() -> None:
