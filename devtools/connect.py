@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from tntcore.delivery.outbound import Outbound
-from tntcore.dids import peer
-from tntcore.dids.build import didcomm_services
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.delivery.outbound import Outbound
 from tntcore.dids.document import DidDocument, Version
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit

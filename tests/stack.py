@@ -13,14 +13,14 @@ import orjson
 from aiohttp import ClientSession, web
 
 import function_app
+from devtools.connect import connect_tenants
 from devtools.host.host import Host
 from devtools.host.settings import read_json
 from devtools.ports import free_ports
 from tests.contract.described import Described, note_webhook
 from tests.log_watch import WATCH
 from tntcore.app import App
-from tntcore.connections.connection import connect_tenants
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 from tntcore.storage.records import Connection, Identity
 from tntcore.tenancy.tenants import Tenant
 

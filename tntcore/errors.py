@@ -60,3 +60,9 @@ class DidError(Exception):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+
+class NotYet(Exception):
+    """What a queue item is for is not there yet, or no longer: the queue gives the item out again."""
+
+    outcome = "not-yet"

@@ -23,10 +23,11 @@ import orjson
 
 import function_app
 from devtools.bench import ROOT
+from devtools.connect import complete
 from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
 from tntcore.app import App
-from tntcore.connections.connection import complete, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Identity
 from tntcore.tenancy.tenants import KeyPairs, Tenant

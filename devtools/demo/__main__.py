@@ -23,13 +23,13 @@ from aiohttp import ClientSession
 
 import function_app
 from devtools.azurite import Azurite, AzuriteError
+from devtools.connect import connect_tenants
 from devtools.demo.receiver import Receiver, clock
 from devtools.host.host import Host, print_now
 from devtools.host.settings import read_json
 from devtools.ports import PortTaken, free_ports, is_free
 from tntcore.api.http import Access
-from tntcore.connections.connection import connect_tenants
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 from tntcore.storage.records import Identity
 from tntcore.tenancy.tenants import Tenant
 

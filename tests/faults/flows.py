@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import orjson
 
 from tests.faults.world import Client, Partner, World
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"
 PING_2 = "https://didcomm.org/trust-ping/2.0/ping"

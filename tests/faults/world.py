@@ -21,20 +21,20 @@ from typing import Any, Literal, TypeVar
 import orjson
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
+from devtools.connect import complete, connect_tenants
 from tests.contract.described import note_webhook
 from tests.faults.memory import Durable, MemoryStorage, Waiting, given_out
 from tntcore.api.http import KEY_HEADER, Request, Response
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, Limits
-from tntcore.connections.connection import complete, connect_tenants, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
-from tntcore.dids.document import DidDocument
+from tntcore.dids.document import DidDocument, Version
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Answer, Egress, EgressError
 from tntcore.envelope import Authcrypt, pack_v1, pack_v2, unpack
-from tntcore.envelope.results import Version
 from tntcore.keys.custody import Custody, LocalMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services

@@ -12,10 +12,9 @@ from tests.stack import Answer, Receiver, Stack
 from tntcore.dids import key as did_key
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
-from tntcore.dids.document import DidDocument
+from tntcore.dids.document import DidDocument, Version
 from tntcore.dids.multiformats import encode_multikey
 from tntcore.envelope import Anoncrypt, Authcrypt, from_prior, pack_v2, peek, unpack
-from tntcore.envelope.results import Version
 from tntcore.tenancy.tenants import KeyPairs
 
 MEDIA_TYPE = "application/didcomm-encrypted+json"

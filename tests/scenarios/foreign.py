@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from devtools.connect import complete
 from tests.stack import Client, Stack
 from tests.unit.envelope.samples import BOB, BOBS_SECRETS, SEEDS, load
-from tntcore.connections.connection import complete, pairwise, start
-from tntcore.dids.document import DidDocument
+from tntcore.connections.connection import pairwise, start
+from tntcore.dids.document import DidDocument, Version
 from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, pack_v1, pack_v2
-from tntcore.envelope.results import Version
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.tenants import KeyPairs

@@ -9,7 +9,7 @@ import pytest
 from tests.scenarios.common import assert_problem
 from tests.scenarios.test_exchanges import connected, state
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 VALUES = {"name": "Alice", "age": "24"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.scenarios.test_exchanges import connected, only, state
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 DIPLOMA = {
     "@context": ["https://www.w3.org/2018/credentials/v1", "https://w3id.org/citizenship/v1"],

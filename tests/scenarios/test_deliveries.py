@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 import pytest
 
+from devtools.connect import complete
 from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import overdue
 from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.connections.connection import complete, pairwise
+from tntcore.connections.connection import pairwise
 from tntcore.delivery.outbox import GRACE
 from tntcore.delivery.outgoing import write
 from tntcore.dids import peer

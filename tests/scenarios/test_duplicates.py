@@ -11,8 +11,8 @@ import pytest
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.dids.document import Version
 from tntcore.envelope import pack_v1
-from tntcore.envelope.results import Version
 
 
 async def foreign_of(stack: Stack, version: Version) -> Foreign:

@@ -11,7 +11,7 @@ import pytest
 from tests.scenarios.common import basic, settled
 from tests.scenarios.foreign import connect_foreign
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 ACK = "https://didcomm.org/notification/1.0/ack"
 REPORT = "https://didcomm.org/report-problem/1.0/problem-report"

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 from tntcore.messaging.message import Message
 from tntcore.protocols import issue_credential
 

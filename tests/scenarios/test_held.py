@@ -8,7 +8,7 @@ import pytest
 
 from tests.scenarios.common import basic, contact_out_of_reach, messages_of, settled
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

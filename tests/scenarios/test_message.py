@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stack import Client, Stack
-from tntcore.envelope.results import Version
+from tntcore.dids.document import Version
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -12,8 +12,8 @@ import pytest
 from tests.scenarios.common import BASIC, assert_problem, basic, settled
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.dids.document import Version
 from tntcore.envelope import MAX_PLAINTEXT
-from tntcore.envelope.results import Version
 
 UNICODE = "Grüße, 你好, 🙂, \u0000\u2028\ufffe, \\ \" ' </script>"
 TYPES = [

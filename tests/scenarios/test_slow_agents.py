@@ -9,10 +9,11 @@ import orjson
 import pytest
 from aiohttp import web
 
+from devtools.connect import complete
 from tests.scenarios.common import basic, contact_out_of_reach
 from tests.scenarios.silent import Silent
 from tests.stack import Client, Stack
-from tntcore.connections.connection import complete, pairwise
+from tntcore.connections.connection import pairwise
 from tntcore.delivery import slow_receivers
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services

@@ -9,6 +9,7 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, listing
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
+from tntcore.dids.document import Version
 from tntcore.protocols.did_exchange import State
 from tntcore.storage.records import Connection
 
@@ -27,7 +28,7 @@ class ConnectionView(Entity):
     role: str | None
     invitationUuid: Annotated[Uuid | None, "of an invitation of the principal's, by which it began"]
     state: Annotated[State, "of its DID exchange, in RFC 0023's words"]
-    version: Annotated[Literal["v1", "v2"], "of DIDComm"]
+    version: Annotated[Version, "of DIDComm"]
 
 
 _UNKNOWN = "404 connection-unknown"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from tntcore.dids.document import PublicKey
+from tntcore.dids.document import PublicKey, Version
 from tntcore.dids.endpoint import V1_PROFILES, V2_PROFILES
 from tntcore.dids.multiformats import encode_multikey
-
-if TYPE_CHECKING:
-    from tntcore.envelope.results import Version
 
 CONTEXTS: Final = (
     "https://www.w3.org/ns/did/v1",

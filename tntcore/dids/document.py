@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+Version = Literal["v1", "v2"]
+"""Of DIDComm."""
+
 Curve = Literal["Ed25519", "X25519", "P-256", "P-384", "P-521", "secp256k1"]
 
 MAX_DOCUMENT_BYTES: Final = 128 * 1024

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tntcore.dids.document import DidDocument, Service
+from tntcore.dids.document import DidDocument, Service, Version
 from tntcore.dids.key import did_key_to_verkey
 from tntcore.dids.multiformats import decode_verkey, encode_verkey
 from tntcore.dids.parse import absolute_id
 from tntcore.errors import DidError
-
-if TYPE_CHECKING:
-    from tntcore.envelope.results import Version
 
 V1_PROFILES: Final = ("didcomm/aip1", "didcomm/aip2;env=rfc19")
 V2_PROFILES: Final = ("didcomm/v2",)

@@ -11,19 +11,16 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from tntcore.dids import key as did_key
 from tntcore.dids.build import BOTH, document_body
-from tntcore.dids.document import MAX_DID_CHARACTERS, MAX_METHODS, MAX_SERVICES, DidDocument, PublicKey
+from tntcore.dids.document import MAX_DID_CHARACTERS, MAX_METHODS, MAX_SERVICES, DidDocument, PublicKey, Version
 from tntcore.dids.multiformats import encode_base58, encode_multikey
 from tntcore.dids.parse import absolute_id, decode_base64url, parse_document
 from tntcore.errors import DidError
-
-if TYPE_CHECKING:
-    from tntcore.envelope.results import Version
 
 Purpose = Literal["A", "E", "V", "I", "D"]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from tntcore.dids.build import BOTH, document_body
-from tntcore.dids.document import PublicKey
+from tntcore.dids.document import PublicKey, Version
 from tntcore.errors import DidError
-
-if TYPE_CHECKING:
-    from tntcore.envelope.results import Version
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1")
 # The last label begins with a letter: no address in any of its spellings.

@@ -4,9 +4,8 @@ has to ask for one."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Version = Literal["v1", "v2"]
+from tntcore.dids.document import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
+from tntcore.dids.document import Version
 from tntcore.dids.multiformats import decode_verkey
 from tntcore.envelope import base64url
 from tntcore.envelope.keys import normalise_verkey
@@ -20,7 +21,6 @@ from tntcore.envelope.limits import (
     load_json,
     load_object,
 )
-from tntcore.envelope.results import Version
 from tntcore.errors import DidError, EnvelopeError
 
 Kind = Literal["encrypted", "signed", "plaintext"]

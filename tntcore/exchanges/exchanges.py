@@ -22,7 +22,7 @@ from tntcore.connections.invitations import read_content
 from tntcore.credentials.formats import FormatError
 from tntcore.credentials.registry import Formats
 from tntcore.delivery.outgoing import write
-from tntcore.errors import UNRESOLVABLE, DidError, Problem
+from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
@@ -30,7 +30,6 @@ from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
 from tntcore.messaging.threads import action_uuid
-from tntcore.pipeline.opening import NotYet
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services

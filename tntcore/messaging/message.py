@@ -8,16 +8,13 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 
+from tntcore.dids.document import Version
 from tntcore.messaging.types import canonical, parse
 from tntcore.strict_json import JsonError, read_json
-
-if TYPE_CHECKING:
-    # Only the name of a type: what a message is must not need the code that decrypts one.
-    from tntcore.envelope.results import Version
 
 # Longer than any identifier in use, and short enough to be stored and matched without a further thought.
 MAX_IDENTIFIER = 1024

@@ -35,14 +35,14 @@ from tntcore.delivery.redeliver import redeliver
 from tntcore.delivery.spans import protocol_of, receiving
 from tntcore.delivery.strangers import write_to
 from tntcore.delivery.tasks import connection_task, task_deliveries, task_item
-from tntcore.errors import DidError, EnvelopeError
+from tntcore.errors import DidError, EnvelopeError, NotYet
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
-from tntcore.pipeline.opening import NotYet, Opened, Opener
+from tntcore.pipeline.opening import Opened, Opener
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition

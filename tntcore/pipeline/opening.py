@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tntcore import envelope
 from tntcore.connections.connectionless import Connectionless
 from tntcore.connections.first_contact import FirstContact
+from tntcore.dids.document import Version
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
-from tntcore.envelope.results import Version
-from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
+from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError, NotYet
 from tntcore.services import Services
 from tntcore.tenancy.tenants import Recipient, Tenant
 
@@ -33,12 +33,6 @@ class Opened:
     sender: bool
     error: str = ""
     parent_id: str = ""
-
-
-class NotYet(Exception):
-    """What the item is for is not there yet, or no longer: the queue gives it out again."""
-
-    outcome = "not-yet"
 
 
 class Opener:

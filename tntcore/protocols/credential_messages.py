@@ -19,12 +19,12 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import orjson
 
 from tntcore.credentials.formats import Attribute, Draft, FormatError
+from tntcore.dids.document import Version
 from tntcore.messaging.message import Attachment, Message, attachments
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 from tntcore.strict_json import JsonError, JsonTooDeepError, read_json
 
 Dialect = Literal["1.0", "2.0", "3.0"]
-Version = Literal["v1", "v2"]
 _DIALECTS: Final[Mapping[int, Dialect]] = {1: "1.0", 2: "2.0", 3: "3.0"}
 
 MAX_ATTACHED: Final = 20

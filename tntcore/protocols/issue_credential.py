@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from tntcore.credentials.formats import Attribute, CredentialStep, Draft
+from tntcore.dids.document import Version
 from tntcore.messaging.message import Message
 from tntcore.protocols import credential_messages
 from tntcore.protocols.credential_messages import (
     Content,
-    Version,
     attached,
     attributes,
     common,
