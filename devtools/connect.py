@@ -12,7 +12,8 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenancy.tenants import KeyPairs, Tenant
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant
 
 
 async def complete(

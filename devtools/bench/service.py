@@ -30,7 +30,8 @@ from tntcore.app import App
 from tntcore.connections.connection import pairwise, start
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Identity
-from tntcore.tenancy.tenants import KeyPairs, Tenant
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant
 
 _MAX_LINE = 1 << 24
 

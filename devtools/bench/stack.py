@@ -25,7 +25,8 @@ from devtools.ports import free_ports
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import PrivateKey
-from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK
 
 _MASTER_KEY = "operator"
 _MAX_LINE = 1 << 24

@@ -41,7 +41,8 @@ from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenancy.tenants import KeyPairs, Tenant, Tenants, stored_data_key
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant, Tenants, stored_data_key
 from tntcore.tenancy.usage import Usage
 from tntcore.workers import Workers
 

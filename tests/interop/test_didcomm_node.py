@@ -22,7 +22,7 @@ from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.envelope import base64url, peek
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 pytestmark = pytest.mark.interop
 

@@ -15,7 +15,7 @@ from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument, Version
 from tntcore.dids.multiformats import encode_multikey
 from tntcore.envelope import Anoncrypt, Authcrypt, from_prior, pack_v2, peek, unpack
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 MEDIA_TYPE = "application/didcomm-encrypted+json"
 PING = "https://didcomm.org/trust-ping/2.0/ping"

@@ -17,7 +17,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, pack_v1, pack_v2
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 BOBS_KEYS = {
     "v1": KeyPairs(SEEDS["bob"], PrivateKey.generate("X25519")),

@@ -26,7 +26,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Held
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 
 @pytest.fixture

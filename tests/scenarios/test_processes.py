@@ -20,7 +20,7 @@ from tntcore.errors import DidError
 from tntcore.protocols import did_rotate
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attached, Message
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tntcore.egress import Egress
 from tntcore.envelope import pack_v1, unpack
 from tntcore.envelope.signatures import sign_attachment
 from tntcore.services import open_services
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 HOST = "partner.example"
 

@@ -22,7 +22,7 @@ from tntcore.dids.build import didcomm_services
 from tntcore.envelope import unpack
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Connection, Delivery, Replay
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
 

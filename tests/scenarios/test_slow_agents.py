@@ -19,7 +19,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.envelope import Authcrypt, base64url, unpack
 from tntcore.storage.records import Connection
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 
 class Agent(Silent):

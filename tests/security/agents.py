@@ -21,7 +21,7 @@ from tntcore.envelope import Authcrypt, EnvelopeError, PrivateKey
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.envelope.signatures import sign_attachment, sign_field
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity, Message
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"
 ROTATE = "https://didcomm.org/did-rotate/1.0/"

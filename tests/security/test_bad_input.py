@@ -23,7 +23,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope import MAX_WIRE, PrivateKey, pack_v1, pack_v2
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.storage.records import Identity
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 MARKER = "plaintext-marker-7391"
 ENVELOPE = "application/didcomm-envelope-enc"

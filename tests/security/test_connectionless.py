@@ -26,7 +26,7 @@ from tntcore.dids import peer
 from tntcore.dids.key import verkey_to_did_key
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.records import Connection, Contact, Message
-from tntcore.tenancy.tenants import verkeys
+from tntcore.tenancy.recipients import verkeys
 
 OFFER = "https://example.org/trade/1.0/offer"
 ANSWER = "https://example.org/trade/1.0/answer"

@@ -35,7 +35,7 @@ from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.envelope.signatures import sign_field
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.records import Identity
-from tntcore.tenancy.tenants import verkeys
+from tntcore.tenancy.recipients import verkeys
 
 # Responses that the inviter did not make.
 

@@ -22,7 +22,7 @@ from tntcore.config import Limits
 from tntcore.envelope import MAX_WIRE, pack_v1
 from tntcore.storage.batching import Full
 from tntcore.storage.queues import MAX_MESSAGE
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.stack import Client, Stack
 from tntcore.dids import peer
 from tntcore.protocols.did_exchange import DID_EXCHANGE_1_1
 from tntcore.storage.records import Connection
-from tntcore.tenancy.tenants import verkeys
+from tntcore.tenancy.recipients import verkeys
 
 
 async def test_a_did_is_changed_by_its_owner_alone(tenant: Client, agent: Agent, mallory: Agent) -> None:

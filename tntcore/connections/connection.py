@@ -10,7 +10,7 @@ from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.tenancy.tenants import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs
 
 COMPLETED = "completed"
 

@@ -33,7 +33,8 @@ from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, short_hash
-from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant
+from tntcore.tenancy.recipients import KeyPairs, Recipient
+from tntcore.tenancy.tenants import Tenant
 
 
 class Connectionless:

@@ -37,7 +37,8 @@ from tntcore.messaging.problems import is_problem_report
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
-from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant, dids_of
+from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of
+from tntcore.tenancy.tenants import Tenant
 
 OUT_OF_BAND_2: Final = "https://didcomm.org/out-of-band/2.0"
 FORM: Final = "out-of-band/2"

@@ -36,7 +36,8 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
-from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant, verkeys
+from tntcore.tenancy.recipients import KeyPairs, Recipient, verkeys
+from tntcore.tenancy.tenants import Tenant
 
 _MAX_CONTACTS = 10  # that one sender becomes by one invitation
 

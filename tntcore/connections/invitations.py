@@ -39,7 +39,8 @@ from tntcore.storage.records import Action, Attached, Connection, Contact, Ident
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import INBOUND
 from tntcore.telemetry import carried
-from tntcore.tenancy.tenants import KeyPairs, Tenant
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
-from tntcore.tenancy.tenants import KeyPairs, Recipient, Tenant, document_of, verkeys
+from tntcore.tenancy.recipients import KeyPairs, Recipient, document_of, verkeys
+from tntcore.tenancy.tenants import Tenant
 
 
 class Rotation:

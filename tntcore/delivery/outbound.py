@@ -35,7 +35,8 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message
 from tntcore.storage.storage import OUTBOUND
 from tntcore.telemetry import mark
-from tntcore.tenancy.tenants import Recipient, Tenant
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import Tenant
 
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000

@@ -13,7 +13,8 @@ import orjson
 
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.storage.records import Action, Connection, Delivery
-from tntcore.tenancy.tenants import Recipient, Tenant, Tenants, document_of
+from tntcore.tenancy.recipients import Recipient, document_of
+from tntcore.tenancy.tenants import Tenant, Tenants
 
 
 async def write_to(

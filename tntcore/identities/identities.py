@@ -15,7 +15,8 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
-from tntcore.tenancy.tenants import KeyPairs, Tenant
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant
 
 METHODS: Final = ("did:web", "did:key")
 _PAGE: Final = 500

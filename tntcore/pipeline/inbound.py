@@ -56,7 +56,8 @@ from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import came_to, carried, mark, tell, traceparent
-from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Recipient, Tenant
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
 from tntcore.tenancy.webhooks import select
 
 log = logging.getLogger(__name__)

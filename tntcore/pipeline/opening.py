@@ -11,7 +11,8 @@ from tntcore.dids.document import Version
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError, NotYet
 from tntcore.services import Services
-from tntcore.tenancy.tenants import Recipient, Tenant
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import Tenant
 
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
 

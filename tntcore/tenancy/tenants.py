@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from tntcore.caching import SharedCache
-from tntcore.dids import peer
-from tntcore.dids.document import DidDocument, PublicKey
-from tntcore.dids.multiformats import encode_verkey
-from tntcore.dids.parse import parse_document
-from tntcore.envelope.keys import PrivateKey
+from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, WrappedKey
 from tntcore.storage.records import Connection, Identity, Invitation, Principal, Setting
@@ -23,6 +17,7 @@ from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
+from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_of, verkeys
 from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # how long another process may go on with what this one changed
@@ -35,74 +30,6 @@ PRINCIPAL_SETTINGS = "PRINCIPAL_SETTINGS"
 
 # Partition of the lookups in which every principal has a row, by its uuid.
 PRINCIPALS = "principals"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPairs:
-    """The private keys of one DID of ours: Ed25519 to sign and for v1 envelopes, X25519 for v2 envelopes."""
-
-    ed25519: PrivateKey
-    x25519: PrivateKey
-
-    @staticmethod
-    def generate() -> KeyPairs:
-        return KeyPairs(PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"))
-
-    def serialise(self) -> bytes:
-        """For sealing."""
-        return orjson.dumps({key.curve: base64.b64encode(key.raw).decode() for key in (self.ed25519, self.x25519)})
-
-    @staticmethod
-    def deserialise(data: bytes) -> KeyPairs:
-        keys = {curve: PrivateKey(curve, base64.b64decode(raw)) for curve, raw in orjson.loads(data).items()}
-        return KeyPairs(keys["Ed25519"], keys["X25519"])
-
-    @property
-    def verkey(self) -> str:
-        return encode_verkey(self.ed25519.public)
-
-    def by_kid(self, document: DidDocument) -> dict[str, PrivateKey]:
-        """The keys under each name that an envelope may call them by: the verkey, and their ids in our document."""
-        public: dict[PublicKey, PrivateKey] = {key.public: key for key in (self.ed25519, self.x25519)}
-        named = {kid: public[method.key] for kid, method in document.methods.items() if method.key in public}
-        old = {alias: named[kid] for alias, kid in document.aliases.items() if kid in named}
-        return {self.verkey: self.ed25519, **named, **old}
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """Whose key a message came to: an identity's own, an invitation's, or the one made for a connection.
-
-    Attributes:
-        scope: uuid of the connection, invitation or identity: what thread ids are relative to.
-        secrets: our private keys by kid.
-        document: ours. theirs: the contact's; None for an identity or invitation.
-        previous: the one that the contact had before.
-        signer: our present Ed25519 key.
-        at_invitation: of a connection: the message came to the invitation, or the identity's public DID, by which the
-            connection was made, or in v2 to our DID before the present one.
-        their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
-    """
-
-    scope: str
-    identity_uuid: str
-    identity_did: str
-    connection: Connection | None
-    invitation: Invitation | None
-    document: DidDocument
-    secrets: Mapping[str, PrivateKey]
-    theirs: DidDocument | None
-    previous: DidDocument | None
-    signer: PrivateKey
-    their_verkeys: frozenset[str]
-    their_dids: frozenset[str]
-    at_invitation: bool = False
-
-    @property
-    def documents(self) -> dict[str, DidDocument]:
-        """What is known of the other side, by each DID that stands for it."""
-        known = [document for document in (self.previous, self.theirs) if document]
-        return {did: document for document in known for did in dids_of(document)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,37 +245,6 @@ class Tenants:
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
         """After the connection, invitation or identity was changed or deleted."""
         self._recipients.drop(f"{tenant.uuid}/{uuid}")
-
-
-def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:
-    """The document of one side of a connection: from the DID where that contains it, so that the key ids of older
-    implementations are understood too, else as it was kept."""
-    if did.startswith(("did:peer:2", "did:peer:4")):
-        # The short form of a did:peer:4 does not contain it.
-        with suppress(DidError):
-            return peer.resolve(did)
-    return parse_document(kept)
-
-
-def verkeys(document: DidDocument | None) -> frozenset[str]:
-    """What may authenticate a v1 message of the document's subject: every Ed25519 key in it."""
-    methods = document.methods.values() if document else ()
-    return frozenset(encode_verkey(method.key) for method in methods if method.key.curve == "Ed25519")
-
-
-def dids_of(document: DidDocument | None) -> frozenset[str]:
-    """The DID, and the other form of a did:peer:4: all else that a document claims to be also known as is unproven."""
-    if document is None:
-        return frozenset()
-    return frozenset(
-        {document.id}
-        | {
-            other
-            for other in document.also_known_as
-            if other.startswith("did:peer:4")
-            and (document.id.startswith(other + ":") or other.startswith(document.id + ":"))
-        }
-    )
 
 
 def wrapped_key(row: Row) -> WrappedKey | None:
