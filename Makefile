@@ -60,10 +60,11 @@ fuzz: install ## Strangers' bytes, mutated until something breaks; SECONDS=60 fo
 	done; \
 	if [ -n "$$(ls tests/fuzz/found 2>/dev/null)" ]; then echo "Found:" && ls tests/fuzz/found && exit 1; fi
 
-lint: .venv/.installed ## Style, format and types
+lint: .venv/.installed ## Style, format, types, and who may import whom
 	@$(IN_VENV) ruff check .
 	@$(IN_VENV) ruff format --check .
 	@$(IN_VENV) mypy
+	@.venv/bin/lint-imports --no-logo
 
 format: .venv/.installed ## Put the code into the format that `make lint` asks for
 	@$(IN_VENV) ruff check --fix .
@@ -93,7 +94,7 @@ check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is s
 	@$(IN_VENV) devtools.requirements --check
 
 clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
-	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 
 # uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
 .venv/bin/uv:

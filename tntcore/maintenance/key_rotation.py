@@ -1,7 +1,7 @@
 """After a rotation of the master key: every tenant's data key wrapped anew, while the service runs.
 
 Data keys stay what they are, so nothing that is sealed changes and no process notices. Until all of them are rewrapped,
-and for `key_vault.LATEST_SECONDS` after, the older versions of the master key have to stay.
+and for `vault.LATEST_SECONDS` after, the older versions of the master key have to stay.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Message:
         version: by shape: `@type` or `@id` make a message v1, else `type` or `id` make it v2. "v1" for the rest.
         fields: the whole JSON object; empty when the payload is none.
         body: where the protocol's own members are: `body` (v2; empty when it is no object), or the whole object (v1).
-        is_json: the payload is JSON (of any kind), nested no deeper than `jsonio.MAX_DEPTH`.
+        is_json: the payload is JSON (of any kind), nested no deeper than `strict_json.MAX_DEPTH`.
 
     An identifier that is no text, is empty, or has more than 1,024 characters, counts as absent.
     """
@@ -203,7 +203,7 @@ class Attachment:
         """The attachment as JSON, inline or in base64.
 
         Raises:
-            ValueError: it has neither, or the bytes are not JSON (`jsonio.JsonError`).
+            ValueError: it has neither, or the bytes are not JSON (`strict_json.JsonError`).
         """
         if self.kind == "json":
             return self.data
