@@ -243,7 +243,7 @@ def test_the_app_runs_on_flex_consumption_with_its_identity() -> None:
 
 def test_alerts_look_for_what_the_service_says() -> None:
     rules = {rule["name"]: rule for rule in FILES["app/alerts.bicep"].variables["rules"]["value"]}
-    source = "".join(path.read_text() for path in (ROOT / "tntcore" / "pipeline").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "tntcore").rglob("*.py"))
     said = re.findall(r'log\.\w+\("([^"]+)"', source)
     for name in ("poison", "deliveries"):
         found = re.search(r'Message has "([^"]+)" and Message has "([^"]+)"', rules[name]["query"])
