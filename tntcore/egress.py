@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
+
+from tntcore.shares import Busy, Shares, current_budget, party
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -38,6 +41,7 @@ ErrorCode = Literal[
     "protocol",  # answered with something that is not HTTP, or with headers beyond all bounds
     "too-large",  # `fetch` only
     "status",  # `fetch` only: not 200
+    "busy",  # nothing was sent: as many requests for this tenant, or to this host, are under way as may be
 ]
 
 MAX_URL = 4_096
@@ -46,6 +50,8 @@ FETCH_TIMEOUT = 10.0
 USER_AGENT = "tnt-egress/1"
 
 _MAX_HEADER = 8_190
+_NAMES = 16  # names that are looked up at once
+_PATIENCE = 30.0  # seconds to wait for a place
 # Under the five seconds after which many servers close an idle connection: a POST should not meet one just closing.
 _KEEP_ALIVE = 4.0
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -186,6 +192,7 @@ class Egress:
         lookup: name -> addresses, as text; raises OSError. Default: the system's resolver.
         tls: default: the system's trust store.
         now: seconds, for `Answer.duration`.
+        places: requests under way at once.
     """
 
     def __init__(
@@ -196,6 +203,7 @@ class Egress:
         lookup: Lookup | None = None,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], float] = time.monotonic,
+        places: int = 512,
     ) -> None:
         self._gates = {"https": _Gate(allow, public=True), "http": _Gate(allow, public=allow_http)}
         self._http = allow_http or bool(allow)
@@ -203,7 +211,9 @@ class Egress:
         self._tls = tls
         self._now = now
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        # Threads of its own: names that are never answered must not hold up anybody else's work.
+        # Who has many requests under way, or asks for names that are never answered, must not hold up anybody else.
+        self._places = Shares(places)
+        self._names = Shares(_NAMES)
         self._pool: ThreadPoolExecutor | None = None
 
     async def close(self) -> None:
@@ -227,6 +237,9 @@ class Egress:
     ) -> Answer:
         """Sends one request and reads the answer, once.
 
+        It takes a place in the share of the tenant on whose behalf it is sent (`shares.party`) and of the host; waiting
+        for that is not part of `timeout`. The message that causes it may have less time left (`shares.Budget`).
+
         Args:
             url: https; http only to `allow`ed networks (or with `allow_http`).
             headers: `Host`, `Content-Length`, `Transfer-Encoding`, `Connection`, `Accept-Encoding` and `Expect` are
@@ -239,10 +252,13 @@ class Egress:
         """
         target = self._target(url)
         sent = _headers(method, headers or {})
-        started = self._now()
         try:
-            async with asyncio.timeout(timeout):
-                return await self._exchange(method, target, sent, body, max_answer, started)
+            async with self._places.place(f"tenant {party().tenant}", f"host {target.host}", patience=_PATIENCE):
+                with current_budget().spending() as left:
+                    async with asyncio.timeout(min(timeout, left)):
+                        return await self._exchange(method, target, sent, body, max_answer, self._now())
+        except Busy:
+            raise EgressError("busy", "too many requests for this tenant, or to this host, are under way") from None
         except TimeoutError:
             raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -319,8 +335,7 @@ class Egress:
                 resolver=_CheckedResolver(self._lookup, gate),
                 socket_factory=gate.open,
                 ssl=self._tls or True,
-                limit=512,
-                limit_per_host=64,
+                limit=0,
                 keepalive_timeout=_KEEP_ALIVE,
                 ttl_dns_cache=10,
             )
@@ -337,13 +352,26 @@ class Egress:
 
     async def _system_lookup(self, host: str) -> Sequence[str]:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(16, thread_name_prefix="egress-dns")
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._pool,
+            self._pool = ThreadPoolExecutor(_NAMES, thread_name_prefix="egress-dns")
+        tenant, loop = party().tenant, asyncio.get_running_loop()
+        try:
+            await self._names.acquire(tenant, patience=_PATIENCE)
+        except Busy:
+            raise OSError("too many names are being looked up") from None
+        looking = self._pool.submit(
             # As bytes: a text would be encoded once more, with errors of its own.
-            lambda: socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),
+            lambda: socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         )
+        # The thread goes on when nobody waits for it any more: only then is its place free.
+        looking.add_done_callback(lambda _: _tell(loop, self._names.give_back, tenant))
+        found = await asyncio.wrap_future(looking)
         return [str(info[4][0]) for info in found]
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[str], None], tenant: str) -> None:
+    # A thread may outlive the loop.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, tenant)
 
 
 def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:

@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from tntcore.shares import Shares, current_budget, party
+
 T = TypeVar("T")
 _TRIES = 3
 
@@ -21,61 +23,76 @@ def _end_silently() -> None:
 
 
 class WorkTimeout(Exception):
-    """A computation took longer than it may."""
+    """A computation took longer than it may, or the message that it is for had used up its time."""
 
 
 class Workers:
-    """A pool that starts with its first task.
+    """A pool of processes, each started when it is first needed. A task that takes too long costs its own process only.
+
+    Whoever works on behalf of somebody (`shares.party`) has a share of the processes and waits for its turn.
 
     Args:
-        processes: how many; one for each processor by default.
-        seconds: how long a task may take.
+        processes: how many; one for each processor by default, but two at least, so that one is left for others.
+        seconds: how long a task may take, from when a process has it.
+        patience: seconds that a task may wait for a process; None: as long as it takes.
     """
 
-    def __init__(self, processes: int | None = None, seconds: float = 20.0) -> None:
-        self._processes = processes or os.cpu_count() or 1
+    def __init__(self, processes: int | None = None, seconds: float = 20.0, patience: float | None = None) -> None:
+        places = processes or max(os.cpu_count() or 1, 2)
         self._seconds = seconds
-        self._pool: ProcessPoolExecutor | None = None
-        # A task that waits for a process is not counted as taking long.
-        self._free = asyncio.Semaphore(self._processes)
+        self._patience = patience
+        self._places = Shares(places)
+        self._processes: set[ProcessPoolExecutor] = set()
+        self._idle: list[ProcessPoolExecutor] = []
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """What a function of a module answers or raises in another process.
+        """Returns or raises what a function of a module does in another process.
 
         Raises:
             WorkTimeout: it took longer than it may, or its process died again and again.
+            Busy: no process was free in time.
         """
+        who = party()
         for _ in range(_TRIES):
-            async with self._free:
-                pool = self._start()
+            async with self._places.place(who.tenant, f"{who.tenant}/{who.sender}", patience=self._patience):
                 try:
-                    async with asyncio.timeout(self._seconds):
-                        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
-                except TimeoutError:
-                    self._abandon(pool)
-                    raise WorkTimeout(f"a computation took more than {self._seconds:.0f} seconds") from None
+                    return await self._run(function, *args)
                 except BrokenProcessPool:
-                    # Another task's process was ended, or ran out of memory, and all of them with it.
-                    self._abandon(pool)
+                    # It was ended from outside, or ran out of memory.
+                    continue
         raise WorkTimeout("the process that computed something died, again and again")
 
-    def _start(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # A fork of a process with threads and sockets may hang.
-            self._pool = ProcessPoolExecutor(
-                self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_end_silently
-            )
-        return self._pool
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        process = self._idle.pop() if self._idle else self._start()
+        with current_budget().spending() as left:
+            running = asyncio.get_running_loop().run_in_executor(process, function, *args)
+            try:
+                await asyncio.wait([running], timeout=min(self._seconds, left))
+            finally:
+                if running.done() and not isinstance(running.exception(), BrokenProcessPool):
+                    self._idle.append(process)
+                else:
+                    self._end(process)
+        if not running.done():
+            running.cancel()
+            raise WorkTimeout("a computation took longer than it may")
+        return running.result()
 
-    def _abandon(self, pool: ProcessPoolExecutor) -> None:
-        """Ends the pool's processes: a task that runs cannot be told to stop."""
-        if self._pool is pool:
-            self._pool = None
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
+    def _start(self) -> ProcessPoolExecutor:
+        # A fork of a process with threads and sockets may hang.
+        context = multiprocessing.get_context("spawn")
+        process = ProcessPoolExecutor(1, mp_context=context, initializer=_end_silently)
+        self._processes.add(process)
+        return process
+
+    def _end(self, process: ProcessPoolExecutor) -> None:
+        """Kills it: a task that runs cannot be told to stop."""
+        self._processes.discard(process)
+        for child in list((process._processes or {}).values()):
+            child.kill()
+        process.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        processes, self._processes, self._idle = self._processes, set(), []
+        for process in processes:
+            await asyncio.to_thread(process.shutdown, cancel_futures=True)

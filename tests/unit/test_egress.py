@@ -5,6 +5,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tntcore.egress import MAX_DOCUMENT, Egress, EgressError, is_public
+from tntcore.shares import on_behalf_of, within_budget
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -611,3 +613,83 @@ async def test_a_document() -> None:
 
     async with serving(handler) as server, opened(Egress(LOOPBACK)) as egress:
         assert await egress.fetch(f"http://127.0.0.1:{server.port}/did.json") == b"x" * MAX_DOCUMENT
+
+
+async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> None:
+    never = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=8)) as egress:
+        with on_behalf_of("greedy"):
+            hanging = [
+                asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
+                for n in range(20)
+            ]
+            hanging += [asyncio.create_task(egress.request("GET", slow.make_url("/").human_repr(), timeout=60))]
+        await asyncio.sleep(0.1)
+        with on_behalf_of("modest"):
+            for _ in range(3):
+                answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=1), 2)
+                assert answer.status == 202
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        never.set()
+
+
+async def test_waiting_for_a_place_is_not_part_of_the_receivers_time() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    async with serving(slow) as server, opened(Egress(LOOPBACK, places=2)) as egress:
+        url = f"http://127.0.0.1:{server.port}/"
+        answers = await asyncio.gather(*(egress.request("GET", url, timeout=0.8) for _ in range(5)))
+    assert [answer.status for answer in answers] == [200] * 5
+    assert max(answer.duration for answer in answers) < 0.8
+
+
+async def test_names_that_are_never_answered_leave_threads_for_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, hurry = threading.Semaphore(0), threading.Event()
+
+    def look_up(host: bytes, *args: object, **more: object) -> list[tuple[object, ...]]:
+        if host.startswith(b"never"):
+            asked.release()
+            hurry.wait(30)
+            raise OSError
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with serving(echo) as server, opened(Egress(LOOPBACK)) as egress:
+        with on_behalf_of("greedy"):
+            hanging = [
+                asyncio.create_task(egress.request("GET", f"http://never{n}.example:{server.port}/", timeout=0.2))
+                for n in range(40)
+            ]
+        await asyncio.to_thread(asked.acquire)
+        await asyncio.gather(*hanging, return_exceptions=True)
+        # Nobody waits for those names any more, but the threads do.
+        with on_behalf_of("modest"):
+            answer = await egress.request("GET", f"http://other.example:{server.port}/", timeout=5)
+        assert answer.status == 202
+        hurry.set()
+
+
+async def test_a_message_has_one_budget_for_all_that_it_has_fetched() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response()
+
+    async with serving(slow) as server, opened(Egress(LOOPBACK)) as egress:
+        with within_budget(0.5):
+            codes = []
+            for _ in range(4):
+                try:
+                    await egress.request("GET", f"http://127.0.0.1:{server.port}/")
+                except EgressError as error:
+                    codes.append(error.code)
+    assert codes == ["timeout"] * len(codes)
+    assert 2 <= len(codes) <= 3

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tntcore.shares import Busy, on_behalf_of, within_budget
 from tntcore.workers import Workers, WorkTimeout
 
 
@@ -55,3 +56,51 @@ async def test_ctrl_c_ends_a_process_without_a_word(capfd: pytest.CaptureFixture
     finally:
         await workers.close()
     assert capfd.readouterr().err == ""
+
+
+async def test_one_that_takes_too_long_costs_only_its_own_process() -> None:
+    workers = Workers(4, seconds=3)
+    try:
+        with on_behalf_of("honest"):
+            before = await workers.run(os.getpid)
+            with on_behalf_of("greedy"):
+                stuck = asyncio.create_task(workers.run(time.sleep, 60))
+            working = [asyncio.create_task(workers.run(_sleep, 0.1)) for _ in range(40)]
+            with pytest.raises(WorkTimeout):
+                await stuck
+            assert len(set(await asyncio.gather(*working)) | {before}) <= 3
+    finally:
+        await workers.close()
+
+
+def _sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+async def test_one_tenant_leaves_a_process_for_others() -> None:
+    workers = Workers(2, patience=0.2)
+    try:
+        with on_behalf_of("greedy"):
+            flood = [asyncio.create_task(workers.run(_sleep, 0.5)) for _ in range(8)]
+        await asyncio.sleep(0.1)
+        with on_behalf_of("honest"):
+            assert await workers.run(_sleep, 0.0)
+        done = await asyncio.gather(*flood, return_exceptions=True)
+        assert any(isinstance(one, Busy) for one in done)
+    finally:
+        await workers.close()
+
+
+async def test_all_that_one_message_causes_has_one_budget() -> None:
+    workers = Workers(2)
+    try:
+        with within_budget(2.5):
+            done = [await asyncio.gather(workers.run(_sleep, 0.6), return_exceptions=True) for _ in range(5)]
+            assert isinstance(done[0][0], int)
+            assert isinstance(done[-1][0], WorkTimeout)
+            with pytest.raises(WorkTimeout):
+                await workers.run(abs, -1)
+        assert await workers.run(abs, -1) == 1
+    finally:
+        await workers.close()

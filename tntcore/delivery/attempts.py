@@ -17,6 +17,7 @@ from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import Answer, EgressError
 from tntcore.messaging.ids import time_of
 from tntcore.services import Services
+from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Attempt, Delivery
 from tntcore.storage.repository import Repository
@@ -215,7 +216,7 @@ class Attempts:
         Args:
             before: attempts that do not count on the ladder: those before it was sent again by hand.
         """
-        with attempting(self._services, item, self._queue, number) as step:
+        with on_behalf_of(tenant.uuid), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
 
     async def _once(self, tenant: Tenant, item: Item, call: Call, number: int, before: int, step: Step) -> int | None:

@@ -1,0 +1,178 @@
+"""Places that are shared fairly among those on whose behalf work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """On whose behalf work is done.
+
+    Attributes:
+        tenant: uuid; "" for the service itself.
+        sender: names the connection, or the kind of stranger, whose message causes the work; "" for the tenant's own.
+    """
+
+    tenant: str = ""
+    sender: str = ""
+
+
+_PARTY: ContextVar[Party | None] = ContextVar("party", default=None)
+
+
+def party() -> Party:
+    """Returns on whose behalf the current task works."""
+    return _PARTY.get() or Party()
+
+
+@contextmanager
+def on_behalf_of(tenant: str, sender: str = "") -> Iterator[None]:
+    """What the block does, tasks that it starts included, is on behalf of these."""
+    token = _PARTY.set(Party(tenant, sender))
+    try:
+        yield
+    finally:
+        _PARTY.reset(token)
+
+
+class Budget:
+    """Seconds of work that one message, or one call, may cause: computing and waiting for others' answers, but not
+    waiting for its turn."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._left = seconds
+
+    @contextmanager
+    def spending(self) -> Iterator[float]:
+        """Counts the time that the block takes; gives it the seconds that are left."""
+        started = time.monotonic()
+        try:
+            yield self._left
+        finally:
+            self._left = max(self._left - (time.monotonic() - started), 0.0)
+
+
+_BUDGET: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def current_budget() -> Budget:
+    """Returns what is left for what the current task works on; without end where nothing was set."""
+    return _BUDGET.get() or Budget()
+
+
+@contextmanager
+def within_budget(seconds: float) -> Iterator[None]:
+    """What the block does, tasks that it starts included, takes no more than these `seconds` of work in all."""
+    token = _BUDGET.set(Budget(seconds))
+    try:
+        yield
+    finally:
+        _BUDGET.reset(token)
+
+
+class Busy(Exception):
+    """No place became free in time."""
+
+
+class Shares:
+    """At most `places` are held at once. A holder gets one more only while it holds fewer than are free (the "dynamic
+    threshold" of shared packet buffers: Choudhury and Hahne, 1998): alone it may hold half of them, beside another
+    greedy one a third, and whoever comes new finds a free place.
+
+    A place may have several holders at once, such as a tenant and a host: each has to be within its share. For one
+    event loop.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.free = places
+        self._held: Counter[str] = Counter()
+        # Those who wait, by their holders; the group that was served last stands last.
+        self._waiting: OrderedDict[tuple[str, ...], deque[asyncio.Future[None]]] = OrderedDict()
+
+    def held(self, holder: str) -> int:
+        return self._held[holder]
+
+    def may_take(self, *holders: str) -> bool:
+        """Whether each of these holders is still within its share."""
+        return all(self._held[holder] < self.free for holder in holders) and self.free > 0
+
+    def take(self, *holders: str) -> None:
+        """Takes a place, within their share or not."""
+        self.free -= 1
+        self._held.update(holders)
+
+    def give_back(self, *holders: str) -> None:
+        self.free += 1
+        for holder in holders:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
+        self._admit()
+
+    @asynccontextmanager
+    async def place(self, *holders: str, patience: float | None = None) -> AsyncIterator[None]:
+        """Holds a place while the block runs. Holders take turns: one that wants many waits behind one that wants few.
+
+        Args:
+            patience: seconds to wait at most.
+
+        Raises:
+            Busy: there was no place in time.
+        """
+        await self.acquire(*holders, patience=patience)
+        try:
+            yield
+        finally:
+            self.give_back(*holders)
+
+    async def acquire(self, *holders: str, patience: float | None = None) -> None:
+        """As `place`, until `give_back`."""
+        if holders not in self._waiting and self.may_take(*holders):
+            self.take(*holders)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(holders, deque()).append(turn)
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # The place was given in the same moment.
+                self.give_back(*holders)
+            else:
+                self._leave(holders, turn)
+            if isinstance(error, TimeoutError):
+                raise Busy from None
+            raise
+
+    def _leave(self, holders: tuple[str, ...], turn: asyncio.Future[None]) -> None:
+        group = self._waiting[holders]
+        group.remove(turn)
+        if not group:
+            del self._waiting[holders]
+
+    def _admit(self) -> None:
+        """Gives what is free to those who wait and are within their share, one for each group before a second one."""
+        admitted = True
+        while admitted and self.free > 0:
+            admitted = False
+            for holders in list(self._waiting):
+                if not self.may_take(*holders):
+                    continue
+                group = self._waiting[holders]
+                turn = group.popleft()
+                if group:
+                    self._waiting.move_to_end(holders)
+                else:
+                    del self._waiting[holders]
+                self.take(*holders)
+                turn.set_result(None)
+                admitted = True
