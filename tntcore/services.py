@@ -98,7 +98,7 @@ def open_services(
         tenants=tenants,
         resolver=resolver,
         egress=egress,
-        workers=Workers(),
+        workers=Workers(patience=20),
         slow_workers=Workers(1, seconds=120),
         usage=usage,
         now=now_ms,

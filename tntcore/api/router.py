@@ -9,6 +9,7 @@ from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route,
 from tntcore.api.idempotency import once
 from tntcore.errors import Problem
 from tntcore.services import Services
+from tntcore.shares import Busy, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.telemetry import QUIET, Step
@@ -63,11 +64,14 @@ class Router:
             call = Call(self._services, request, arguments, caller)
             if route.creates and caller is not None:
                 self._check_room(caller)
-            if route.creates and "idempotency-key" in request.headers and caller is not None:
-                return await once(call, caller, route.handler)
-            return await route.handler(call)
+            with on_behalf_of(caller.uuid if caller else ""):
+                if route.creates and "idempotency-key" in request.headers and caller is not None:
+                    return await once(call, caller, route.handler)
+                return await route.handler(call)
         except Problem as error:
             return self._problem(error, step)
+        except Busy:
+            return self._problem(_too_much_work(), step)
         except (Changed, Exists):
             # Two calls changed, or deleted, one thing at the same moment: one of them did.
             return self._problem(
@@ -133,6 +137,11 @@ class Router:
         if tenant is None:
             raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
         return tenant
+
+
+def _too_much_work() -> Problem:
+    detail = "Others of your calls and messages are being computed. Send this one again in 10 s, and fewer at once."
+    return Problem(429, "too-much-work", detail, retry_after=10)
 
 
 def _away() -> Problem:
