@@ -28,7 +28,7 @@ Lists are pages; the parameter `next` asks for the one behind. Errors are proble
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
     "keeps": ("503 storage-unavailable",),
-    "tenant": ("401 key-missing", "401 key-unknown"),
+    "tenant": ("401 key-missing", "401 key-unknown", "429 too-much-work"),
     "argument": ("404 no-such-path",),
     "page": ("400 limit-invalid",),
     "body": ("400 body-not-json", "400 body-not-an-object", "413 body-too-large", "415 unsupported-media-type"),
