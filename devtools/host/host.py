@@ -19,6 +19,7 @@ from devtools.host.functions import Invoker, load
 from devtools.host.http import HttpDoor, HttpFunction, Keys
 from devtools.host.queues import QueueListener
 from devtools.host.routing import Route, RouteTable, compile_route
+from devtools.host.server import Server
 from devtools.host.settings import SettingsError, parse_host_json, resolve
 from devtools.host.timers import Schedule, Timer
 from devtools.ports import PortTaken, is_free
@@ -26,7 +27,6 @@ from devtools.ports import PortTaken, is_free
 log = logging.getLogger("devtools.host")
 
 STORAGE_SETTING = "AzureWebJobsStorage"
-MAX_BODY = 100 * 1024 * 1024
 
 Hook = Callable[["Host"], Awaitable[None]]
 
@@ -38,7 +38,8 @@ class Host:
     the queue triggers (their `connection` must be AzureWebJobsStorage). `port` 0 takes a free one. Keys that are not
     given are made up. `lease` in seconds is how long a killed host's messages stay invisible. `grace` in seconds is
     how long `stop` waits for running functions. `on_start` is awaited before anything is received, `on_stop` after the
-    last function has ended. `environment` resolves `%NAME%` in bindings.
+    last function has ended. `environment` has the app settings: it resolves
+    `%NAME%` in bindings, and bounds bodies (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT).
     Raises `SettingsError` for an app this host cannot run.
     """
 
@@ -54,20 +55,18 @@ class Host:
         master_key: str | None = None,
         check_keys: bool = True,
         lease: float = 600.0,
-        max_body: int = MAX_BODY,
         grace: float = 10.0,
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self.functions = load(app)
-        self.options = parse_host_json(host_json, lease)
+        self.options = parse_host_json(host_json, lease, environment=environment)
         self.keys = Keys(function_key or secrets.token_urlsafe(32), master_key or secrets.token_urlsafe(32), check_keys)
         self.operations: Counter[str] = Counter()
         self.port = port
         self._address = address
         self._connection_string = expand_connection_string(connection_string)
-        self._max_body = max_body
         self._grace = grace
         self._on_start = on_start
         self._on_stop = on_stop
@@ -155,21 +154,14 @@ class Host:
         self._started = True
         if self._on_start:
             await self._on_start(self)
-        await self._listen(HttpDoor(RouteTable(self.routes), invoke, self.keys, self._max_body))
+        await self._listen(HttpDoor(RouteTable(self.routes), invoke, self.keys, self.options.http))
         for listener in self._listeners:
             listener.start()
         for timer in self._timers:
             timer.start()
 
     async def _listen(self, door: HttpDoor) -> None:
-        loop = asyncio.get_running_loop()
-
-        def make_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body)
-
-        # A compressed body reaches the function as it is, as in the real host.
-        server = web.Server(door.handle, request_factory=make_request, access_log=None, auto_decompress=False)
-        self._runner = web.ServerRunner(server, shutdown_timeout=self._grace)
+        self._runner = web.ServerRunner(Server(door.handle), shutdown_timeout=self._grace)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._address, self.port)
         try:

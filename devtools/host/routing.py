@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import unquote
 
 from devtools.host.settings import SettingsError
 
@@ -93,9 +92,10 @@ class RouteTable(Generic[Target]):
     def __init__(self, routes: Iterable[Route[Target]]) -> None:
         self._routes = sorted(routes, key=lambda route: route.name.upper())
 
-    def find(self, method: str, raw_path: str) -> tuple[Target, Mapping[str, str]] | None:
-        """The target of the first route that has this method and undecoded path, with its parameters; else None."""
-        path = decode_path(raw_path)
+    def find(self, method: str, path: str) -> tuple[Target, Mapping[str, str]] | None:
+        """The target of the first route that has this method and path (see `server_path`), with its parameters."""
+        if "//" in path:
+            return None
         if len(path) > 1 and path[-1] == "/":
             path = path[:-1]
         for route in self._routes:
@@ -107,8 +107,47 @@ class RouteTable(Generic[Target]):
         return None
 
 
-def decode_path(raw_path: str) -> str:
-    """A path percent-decoded once, but for `%2F`: as the real host's server hands it on, it separates nothing."""
-    if "%" not in raw_path:
-        return raw_path
-    return "%2F".join(unquote(piece) for piece in re.split("%2[fF]", raw_path))
+class BadTarget(ValueError):
+    """A request target that the real host's server answers 400."""
+
+
+def server_path(target: str) -> str:
+    """The path of a request target, as the real host's server hands it on.
+
+    It is percent-decoded once, but for `%2F` and for bytes that are no UTF-8; then dot segments are removed. An
+    absolute target's scheme and host are cut off. Raises `BadTarget` for NUL.
+    """
+    path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?]*", "", target).partition("?")[0] or "/"
+    if "%" in path:
+        path = re.sub(r"(?:%(?!2[fF])[0-9A-Fa-f]{2})+", lambda run: _decode(run[0]), path)
+    if "\0" in path:
+        raise BadTarget("the path has a NUL")
+    return _without_dots(path) if "/." in path else path
+
+
+def _decode(quoted: str) -> str:
+    """A run of `%xx`, decoded where it is UTF-8."""
+    raw, decoded, start = bytes.fromhex(quoted.replace("%", "")), "", 0
+    while start < len(raw):
+        try:
+            return decoded + raw[start:].decode()
+        except UnicodeDecodeError as error:
+            valid, end = start + error.start, start + error.end
+            decoded += raw[start:valid].decode() + quoted[3 * valid : 3 * end]
+            start = end
+    return decoded
+
+
+def _without_dots(path: str) -> str:
+    """RFC 3986, section 5.2.4."""
+    kept: list[str] = []
+    *segments, last = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if last == "..":
+        del kept[-1:]
+    kept.append("" if last in (".", "..") else last)
+    return "/" + "/".join(kept)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -33,21 +34,43 @@ class QueueOptions:
 
 
 @dataclass(frozen=True)
+class HttpOptions:
+    """`extensions.http` of host.json, and what app settings say of HTTP.
+
+    `max_outstanding` calls are taken at once, of which `max_concurrent` run; -1 is no bound. `max_body` in bytes is the
+    app setting FUNCTIONS_REQUEST_BODY_SIZE_LIMIT, `homepage` is there unless AzureWebJobsDisableHomepage is true.
+    """
+
+    max_outstanding: int = -1
+    max_concurrent: int = -1
+    max_body: int = 100 * 1024 * 1024
+    homepage: bool = True
+
+
+@dataclass(frozen=True)
 class HostOptions:
-    """What host.json says."""
+    """What host.json and the app settings of the host say."""
 
     route_prefix: str = "api"
+    http: HttpOptions = HttpOptions()
     queues: QueueOptions = QueueOptions()
 
 
-def parse_host_json(document: Mapping[str, Any], lease: float = 600.0, processors: int | None = None) -> HostOptions:
+def parse_host_json(
+    document: Mapping[str, Any],
+    lease: float = 600.0,
+    processors: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> HostOptions:
     """The options in a host.json that was read as JSON; raises `SettingsError` for a value the real host refuses.
 
     `processors` is what the default of newBatchThreshold is multiplied by; by default those of this machine.
+    `environment` has the app settings.
     """
     extensions = document.get("extensions", {})
+    http = extensions.get("http", {})
     queues = extensions.get("queues", {})
-    batch_size = _integer(queues, "batchSize", 16, 1, 32)
+    batch_size = _integer(queues, "queues.batchSize", 16, 1, 32)
     processors = processors or os.cpu_count() or 1
     encoding = str(queues.get("messageEncoding", "base64")).lower()
     if encoding not in ("base64", "none"):
@@ -55,11 +78,17 @@ def parse_host_json(document: Mapping[str, Any], lease: float = 600.0, processor
     if lease < 1:
         raise SettingsError("the queue lease is counted in whole seconds: use 1 or more")
     return HostOptions(
-        route_prefix=str(extensions.get("http", {}).get("routePrefix", "api")).strip("/"),
+        route_prefix=str(http.get("routePrefix", "api")).strip("/"),
+        http=HttpOptions(
+            max_outstanding=_integer(http, "http.maxOutstandingRequests", -1, -1, 100_000),
+            max_concurrent=_integer(http, "http.maxConcurrentRequests", -1, -1, 100_000),
+            max_body=_max_body(environment),
+            homepage=environment.get("AzureWebJobsDisableHomepage", "").lower() != "true",
+        ),
         queues=QueueOptions(
             batch_size=batch_size,
-            new_batch_threshold=_integer(queues, "newBatchThreshold", batch_size // 2 * processors, 0, 10_000),
-            max_dequeue_count=_integer(queues, "maxDequeueCount", 5, 1, 100_000),
+            new_batch_threshold=_integer(queues, "queues.newBatchThreshold", batch_size // 2 * processors, 0, 10_000),
+            max_dequeue_count=_integer(queues, "queues.maxDequeueCount", 5, 1, 100_000),
             visibility_timeout=_time_span(queues.get("visibilityTimeout", "00:00:00"), "visibilityTimeout"),
             max_polling_interval=max(
                 0.1, _time_span(queues.get("maxPollingInterval", "00:01:00"), "maxPollingInterval")
@@ -71,10 +100,16 @@ def parse_host_json(document: Mapping[str, Any], lease: float = 600.0, processor
 
 
 def _integer(section: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
-    value = section.get(name, default)
+    value = section.get(name.partition(".")[2], default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise SettingsError(f"host.json: extensions.queues.{name} is {value!r}: use a number from {least} to {most}")
+        raise SettingsError(f"host.json: extensions.{name} is {value!r}: use a number from {least} to {most}")
     return value
+
+
+def _max_body(environment: Mapping[str, str]) -> int:
+    text = environment.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "")
+    # The real host ignores what is no number.
+    return int(text) if text.isdigit() else HttpOptions.max_body
 
 
 def _time_span(value: object, name: str) -> float:

@@ -28,11 +28,20 @@ class Running(Protocol):
 
 @pytest.fixture
 def running(storage: Azurite) -> Running:
-    """`async with running(app, {"batchSize": 1}, lease=2) as host`, on a free port, stopped at the end."""
+    """`async with running(app, {"batchSize": 1}, lease=2) as host`, on a free port, stopped at the end.
+
+    `http` is that section of host.json.
+    """
 
     @asynccontextmanager
-    async def run(app: func.FunctionApp, queues: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Host]:
-        host_json = {"extensions": {"queues": {"maxPollingInterval": "00:00:00.200"} | (queues or {})}}
+    async def run(
+        app: func.FunctionApp,
+        queues: dict[str, Any] | None = None,
+        http: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Host]:
+        sections = {"queues": {"maxPollingInterval": "00:00:00.200"} | (queues or {}), "http": http or {}}
+        host_json = {"extensions": sections}
         host = Host(app, host_json, storage.connection_string, **({"port": 0, "grace": 3.0} | options))
         await host.start()
         try:

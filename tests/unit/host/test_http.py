@@ -38,6 +38,10 @@ def make_app() -> func.FunctionApp:
     async def size(req: func.HttpRequest) -> func.HttpResponse:
         return func.HttpResponse(str(len(req.get_body())))
 
+    @app.route(route="empty")
+    async def empty(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse(status_code=202)
+
     @app.route(route="fail")
     async def fail(req: func.HttpRequest) -> func.HttpResponse:
         raise RuntimeError("a secret detail")
@@ -57,9 +61,12 @@ def make_app() -> func.FunctionApp:
     return app
 
 
+SETTINGS = {"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000"}
+
+
 @pytest.fixture
 async def host(running: Running) -> AsyncIterator[Host]:
-    async with running(make_app(), function_key="f-key", master_key="m-key", max_body=1000) as started:
+    async with running(make_app(), function_key="f-key", master_key="m-key", environment=SETTINGS) as started:
         yield started
 
 
@@ -96,7 +103,15 @@ async def test_text_has_a_charset_and_threads_serve_plain_functions(host: Host, 
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "unknown"), ("DELETE", "show"), ("GET", "show/x"), ("GET", "../plain")]
+    ("method", "path"),
+    [
+        ("GET", "unknown"),
+        ("DELETE", "show"),
+        ("GET", "show/x"),
+        ("GET", "../plain"),
+        ("GET", "/plain"),
+        ("FOO", "plain"),
+    ],
 )
 async def test_not_found(host: Host, web: aiohttp.ClientSession, method: str, path: str) -> None:
     async with web.request(method, f"{host.url}/{path}") as answer:
@@ -143,16 +158,116 @@ async def test_keys_can_be_left_unchecked(running: Running, web: aiohttp.ClientS
 
 
 async def test_the_largest_body(host: Host, web: aiohttp.ClientSession) -> None:
-    async def chunks(size: int) -> AsyncIterator[bytes]:
-        for _ in range(size // 100):
-            yield b"x" * 100
-        yield b"x" * (size % 100)
-
-    for size, status in ((1000, 200), (1001, 413)):
+    for size, status in ((1000, 200), (1001, 500)):
         async with web.put(f"{host.url}/bytes", data=b"x" * size) as answer:
-            assert answer.status == status
-        async with web.put(f"{host.url}/bytes", data=chunks(size)) as answer:
-            assert answer.status == status
+            assert (answer.status, await answer.read()) == (status, b"1000" if status == 200 else b"")
+
+
+async def test_a_chunked_body_arrives_empty(host: Host, web: aiohttp.ClientSession) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 100
+
+    # Twice, in one connection: what was not read is no part of the next request.
+    for _ in range(2):
+        async with web.put(f"{host.url}/bytes", data=chunks()) as answer:
+            assert (answer.status, await answer.text()) == (200, "0")
+
+
+async def test_nothing_has_no_type(host: Host, web: aiohttp.ClientSession) -> None:
+    async with web.get(f"{host.url}/empty") as answer:
+        assert (answer.status, answer.headers.get("Content-Type")) == (202, None)
+
+
+async def test_so_many_calls_run_at_once_so_many_wait_and_the_next_is_refused(
+    running: Running, web: aiohttp.ClientSession
+) -> None:
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+    began, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    @app.route(route="wait")
+    async def wait(req: func.HttpRequest) -> func.HttpResponse:
+        began.release()
+        await go_on.wait()
+        return func.HttpResponse("done")
+
+    async with running(app, http={"maxConcurrentRequests": 2, "maxOutstandingRequests": 3}) as host:
+        calls = [asyncio.create_task(web.get(f"{host.url}/wait")) for _ in range(2)]
+        await began.acquire()
+        await began.acquire()
+        more = [asyncio.create_task(web.get(f"{host.url}/wait")) for _ in range(2)]
+        [refused], [waits] = await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+        answer = await refused
+        assert (answer.status, await answer.read()) == (429, b"")
+        assert began.locked()
+        go_on.set()
+        assert [(await call).status for call in (*calls, waits)] == [200, 200, 200]
+
+
+async def raw(host: Host, request: bytes) -> bytes:
+    """The whole answer to these bytes; the connection is closed then."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+    try:
+        writer.write(request)
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_methods_in_lower_case_in_one_connection(host: Host) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+    for _ in range(3):
+        writer.write(b"put /api/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nget ")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"4"
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\n", 201),
+        (b"GET /api/plain?" + b"a" * 8200 + b" HTTP/1.1\r\nHost: x\r\n", 414),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000 + b"\r\n", 201),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 33_000 + b"\r\n", 431),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\n" + (b"A: " + b"a" * 17_000 + b"\r\n") * 2, 431),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 120, 431),
+        (b"GET /api/plain HTTP/1.1\r\n", 400),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\nA: \xe9\r\n", 400),
+        (b"GET /api/plain HTTP/1.1\r\nHost: x\r\nA: \xc3\xa9\r\n", 201),
+        (b"GET /api/plain/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n", 400),
+        (b"GET /api/plain/%00 HTTP/1.1\r\nHost: x\r\n", 400),
+        (b"GET http://x/api/plain HTTP/1.1\r\nHost: x\r\n", 201),
+        (b"PUT /api/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n", 400),
+        (b"GET /api/y/../plain HTTP/1.1\r\nHost: x\r\n", 201),
+        (b"GET /admin/host/status HTTP/1.1\r\nHost: x\r\n", 401),
+        (b"GET /administrator HTTP/1.1\r\nHost: x\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", 200),
+    ],
+    ids=lambda value: value[:60].decode("latin1") if isinstance(value, bytes) else str(value),
+)
+async def test_what_the_server_takes(host: Host, lines: bytes, status: int) -> None:
+    answer = await raw(host, lines + b"Connection: close\r\n\r\n")
+    assert int(answer.split(b" ")[1]) == status
+    if status >= 400:
+        assert answer.endswith(b"\r\n\r\n")
+        assert b"content-type" not in answer.lower()
+
+
+async def test_a_length_beside_transfer_encoding_is_ignored(host: Host) -> None:
+    head = b"PUT /api/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n"
+    answer = await raw(host, head + b"Connection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n0")
+
+
+async def test_the_platforms_page_can_be_turned_off(running: Running, web: aiohttp.ClientSession) -> None:
+    async with (
+        running(make_app(), environment={"AzureWebJobsDisableHomepage": "true"}) as host,
+        web.get(f"http://127.0.0.1:{host.port}/") as answer,
+    ):
+        assert (answer.status, await answer.read()) == (204, b"")
 
 
 async def test_a_request_under_way_is_finished_by_a_stop_and_no_more_come(

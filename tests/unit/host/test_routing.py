@@ -1,6 +1,6 @@
 import pytest
 
-from devtools.host.routing import RouteTable, compile_route
+from devtools.host.routing import BadTarget, RouteTable, compile_route, server_path
 from devtools.host.settings import SettingsError
 
 
@@ -27,7 +27,35 @@ def table(**templates: str) -> RouteTable[str]:
     ],
 )
 def test_a_route_matches_and_reads_its_parameters(path: str, template: str, params: dict[str, str]) -> None:
-    assert table(one=template).find("GET", path) == ("one", params)
+    assert table(one=template).find("GET", server_path(path)) == ("one", params)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/api/contact?limit=1", "/api/contact"),
+        ("http://127.0.0.1:7071/api/contact?x=/y", "/api/contact"),
+        ("http://127.0.0.1", "/"),
+        ("/a/../b/./c", "/b/c"),
+        ("/a/%2e%2E/b", "/b"),
+        ("/a/b/..", "/a/"),
+        ("/../../a", "/a"),
+        ("/a/.b/..c", "/a/.b/..c"),
+        ("/a//b", "/a//b"),
+        ("/%61%2F%2f%C3%A9", "/a%2F%2fé"),
+        ("/%ffx%C3%A9%e2%82", "/%ffxé%e2%82"),
+        ("/%2561", "/%61"),
+        ("/%zz%", "/%zz%"),
+        ("/" + "%ff" * 3000, "/" + "%ff" * 3000),
+    ],
+)
+def test_the_path_that_is_matched(target: str, path: str) -> None:
+    assert server_path(target) == path
+
+
+def test_a_path_with_a_nul_is_refused() -> None:
+    with pytest.raises(BadTarget):
+        server_path("/a%00")
 
 
 def test_the_first_function_by_name_wins_however_general_its_route() -> None:

@@ -2,20 +2,28 @@ from pathlib import Path
 
 import pytest
 
-from devtools.host.settings import QueueOptions, SettingsError, apply_local_settings, parse_host_json, resolve
+from devtools.host.settings import (
+    HttpOptions,
+    QueueOptions,
+    SettingsError,
+    apply_local_settings,
+    parse_host_json,
+    resolve,
+)
 
 
 def test_defaults_are_those_of_the_real_host() -> None:
     options = parse_host_json({}, processors=2)
     assert options.route_prefix == "api"
     assert options.queues == QueueOptions(16, 16, 5, 0.0, 60.0, True, 600.0)
+    assert options.http == HttpOptions(-1, -1, 104_857_600, True)
 
 
 def test_values_are_read() -> None:
     options = parse_host_json(
         {
             "extensions": {
-                "http": {"routePrefix": "v1/"},
+                "http": {"routePrefix": "v1/", "maxOutstandingRequests": 9, "maxConcurrentRequests": 3},
                 "queues": {
                     "batchSize": 4,
                     "newBatchThreshold": 3,
@@ -27,8 +35,10 @@ def test_values_are_read() -> None:
             }
         },
         lease=5,
+        environment={"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000", "AzureWebJobsDisableHomepage": "True"},
     )
     assert options.route_prefix == "v1"
+    assert options.http == HttpOptions(9, 3, 1000, False)
     assert options.queues == QueueOptions(4, 3, 2, 90.0, 2.0, False, 5)
 
 
@@ -48,6 +58,11 @@ def test_values_are_read() -> None:
 def test_bad_values_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=name):
         parse_host_json({"extensions": {"queues": {name: value}}})
+
+
+def test_bad_http_values_are_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"http\.maxConcurrentRequests"):
+        parse_host_json({"extensions": {"http": {"maxConcurrentRequests": "24"}}})
 
 
 def test_a_lease_under_a_second_is_refused() -> None:
