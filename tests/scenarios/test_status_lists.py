@@ -23,7 +23,7 @@ async def test_issued_verified_and_revoked_over_http(stack: Stack, pair: tuple[C
     party = Party(identity.did, await signer_for(services, tenant, identity), tenant.records)
     workers = Workers(1)
     try:
-        data = LinkedData(workers, services.resolver.resolve, services.egress.fetch, services.now)
+        data = LinkedData(workers, services.resolver.resolve, services.now)
         lists = StatusLists(data, f"{stack.url}/api/identity", services.now)
         format_ = LdProof(data, services.egress.fetch, lists=lists)
         credential = {

@@ -53,7 +53,7 @@ async def ask(holder: Client, issuer: Foreign, credential: dict[str, Any]) -> An
 
 async def sign(stack: Stack, credential: dict[str, Any], key: Key) -> dict[str, Any]:
     services = stack.app.services
-    linked_data = LinkedData(services.workers, services.resolver.resolve, None, services.now)
+    linked_data = LinkedData(services.workers, services.resolver.resolve, services.now)
     return await linked_data.sign(
         credential,
         key,

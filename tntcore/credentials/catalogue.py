@@ -20,7 +20,7 @@ from tntcore.services import Services
 
 def open_formats(services: Services, anoncreds: AnonCredsParts) -> Formats:
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
-    linked_data = LinkedData(workers, resolve, None, services.now)
+    linked_data = LinkedData(workers, resolve, services.now)
     # A status list may be secured in the other way than the credential that names it.
     ld_proof = LdProof(
         linked_data,

@@ -9,8 +9,7 @@ than the issuer did, and the signature would still be right.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -18,9 +17,9 @@ import orjson
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from tntcore.caching import SharedCache
-from tntcore.credentials.checking import Fetch, TooLongError, iso, milliseconds, within
+from tntcore.credentials.checking import TooLongError, iso, milliseconds, within
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
+from tntcore.credentials.names import UnsafeContext, read_contexts
 from tntcore.credentials.proof_suites import (
     Contexts,
     NotSignable,
@@ -34,9 +33,8 @@ from tntcore.credentials.proof_suites import (
     with_signature,
 )
 from tntcore.dids.document import PublicKey
-from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
-from tntcore.strict_json import JsonError, is_deep, read_json
+from tntcore.strict_json import JsonError, is_deep
 from tntcore.workers import Workers, WorkTimeout
 
 Purpose = Literal["assertionMethod", "authentication"]
@@ -44,9 +42,10 @@ SECONDS: Final = 5.0  # of a processor, for one proof
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
 MAX_PROOFS: Final = 4
-MAX_CONTEXTS: Final = 32  # mentioned in a document, or fetched for it
+MAX_CONTEXTS: Final = 32  # mentioned in a document
 CLOCK_SKEW_MS: Final = 5 * 60 * 1000
-_CONTEXT_SECONDS = 3600.0
+FindContext = Callable[[str], Awaitable[Mapping[str, Any] | None]]
+"""The context document of a URL; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +86,25 @@ class _Refused(Exception):
 class LinkedData:
     """
     Args:
-        fetch: for contexts that are not bundled.
         now: milliseconds since 1970.
         contexts: more context documents, by URL, that the operator trusts.
-        remote: prefixes of the URLs whose contexts are fetched. Whoever can put a document there can make credentials
-            say something else than their issuers meant.
+        find: a context document that the tenant has given, by its URL.
     """
 
     def __init__(
         self,
         workers: Workers,
         resolve: Resolve,
-        fetch: Fetch | None,
         now: Callable[[], int],
         *,
         contexts: Contexts | None = None,
-        remote: Sequence[str] = (),
+        find: FindContext | None = None,
     ) -> None:
         self.workers = workers
         self.now = now
         self._resolve = resolve
-        self._fetch = fetch
         self._contexts = dict(contexts or {})
-        self._remote = tuple(remote)
-        self._fetched: SharedCache[Any] = SharedCache(time.monotonic, 100)
+        self._find = find
 
     async def sign(
         self,
@@ -258,44 +252,21 @@ class LinkedData:
         """The contexts that a document mentions and that are not bundled. Raises `_Refused`."""
         if suite == "eddsa-jcs-2022":  # signs the JSON as it is
             return {}
+        try:
+            read_contexts(document.get("@context"))
+        except UnsafeContext as error:
+            raise _Refused(str(error)) from None
         wanted = list(_mentioned(document))
         if len(wanted) > MAX_CONTEXTS:
             raise _Refused(f"the document mentions more than {MAX_CONTEXTS} contexts")
         found: dict[str, Any] = dict(self._contexts)
         for name in wanted:
-            if isinstance(name, dict):
-                if set(name) != {"@vocab"}:
-                    raise _Refused(
-                        "a context inside the document may have nothing but @vocab: its other terms are not signed, "
-                        "so whoever holds the document could give its claims other names"
-                    )
-            elif not isinstance(name, str):
-                raise _Refused("a context is neither a URL nor an object")
-            elif name not in found and not is_bundled(name):
-                found[name] = await self._remote_context(name)
-                more = [url for url in _mentioned(found[name]) if isinstance(url, str)]
-                wanted += [url for url in more if url not in found and url not in wanted]
-                if len(wanted) > MAX_CONTEXTS:
-                    raise _Refused(f"the document needs more than {MAX_CONTEXTS} contexts")
+            if isinstance(name, str) and name not in found and not is_bundled(name):
+                context = await self._find(name) if self._find is not None else None
+                if context is None:
+                    raise _Refused(f"the context {name[:200]} is not known here")
+                found[name] = context
         return found
-
-    async def _remote_context(self, url: str) -> Any:
-        fetch = self._fetch
-        if fetch is None or not url.startswith(self._remote or ("\0",)):
-            raise _Refused(f"the context {url[:200]} is not known here")
-
-        async def load() -> tuple[Any, float]:
-            return read_json(await fetch(url), MAX_DEPTH), _CONTEXT_SECONDS
-
-        try:
-            value = await self._fetched.get(url, load)
-        except (EgressError, DidError) as error:
-            raise _Refused(f"the context {url[:200]} cannot be had: {error.detail}", passed=None) from None
-        except JsonError as error:
-            raise _Refused(f"the context {url[:200]} is {error}") from None
-        if not isinstance(value, dict):
-            raise _Refused(f"the context {url[:200]} is no JSON object")
-        return value
 
 
 _PLACEHOLDER: Mapping[str, Any] = {

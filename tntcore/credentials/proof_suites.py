@@ -6,7 +6,7 @@ of RFC 7797), Ed25519Signature2020 (W3C CCG), and eddsa-rdfc-2022 and eddsa-jcs-
 EdDSA Cryptosuites v1.0). The first three sign the same 64 bytes, the hashes of two canonical RDF datasets: that of the
 proof's options and that of the document (vc-di-eddsa 3.2.4; Ed25519Signature2020 section 3). They differ in how options
 are spelled and where the signature is put. pyld makes the datasets and their canonical form; openvc does all of
-eddsa-jcs-2022, and the context validation (VC Data Integrity 1.0, 2.4.1 and 4.6) of the others. See
+eddsa-jcs-2022, and most of the context validation (VC Data Integrity 1.0, 2.4.1 and 4.6) of the others. See
 docs/decisions/0007-linked-data-proofs.md.
 """
 
@@ -27,7 +27,20 @@ from openvc.multibase import decode_multibase, encode_multibase
 
 # Private, but with nothing public in front of them, and not to be written twice: the check that what the JSON says is
 # what was signed, and a loader that says which contexts never change. A release that moves them fails every test.
-from openvc.proof._context_validation import VC_BASE_CONTEXTS, validate_document
+from openvc.proof._context_validation import (
+    _EMBEDDED_CREDENTIALS,
+    _POLICY_TERMS,
+    VC_BASE_CONTEXTS,
+    _check_compacted,
+    _gather_contexts,
+    _is_presentation,
+    _stub_json_literals,
+    _term_index,
+    _TermIndex,
+)
+from openvc.proof._context_validation import (
+    _canonical as _key_of,
+)
 from openvc.proof.contexts import _OfflineLoader, pyld_options
 from openvc.proof.contexts import bundled_contexts as openvc_contexts
 from openvc.proof.di_jcs import EddsaJcsProofSuite
@@ -35,6 +48,7 @@ from pyld import jsonld
 from pyld.canon import URDNA2015
 
 from tntcore.credentials.checking import TooLongError
+from tntcore.credentials.names import Named, is_name, read_contexts, spelled
 
 Suite = Literal["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]
 SUITES: Final[tuple[Suite, ...]] = (
@@ -58,6 +72,11 @@ _ED25519_2020 = "https://w3id.org/security/suites/ed25519-2020/v1"
 _DATA_INTEGRITY = "https://w3id.org/security/data-integrity/v2"
 _DATA_INTEGRITY_V1 = "https://w3id.org/security/data-integrity/v1"
 _SECURITY_V2 = "https://w3id.org/security/v2"
+_XSD = "http://www.w3.org/2001/XMLSchema#"
+_NATIVE = frozenset(_XSD + name for name in ("boolean", "integer", "double"))
+"""What JSON has values of its own for."""
+_KEYWORDS = frozenset({"@value", "@type", "@language", "@list", "@set", "@id"})
+"""Those that a document may use. Compaction writes `id` and `type` for two of them where these are known."""
 _JWS_HEADER = {"alg": "EdDSA", "b64": False, "crit": ["b64"]}
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _MAX_DETAIL = 300
@@ -156,7 +175,7 @@ def expanded_types(document: dict[str, Any], contexts: Contexts) -> frozenset[st
     """The URIs of a document's `type`; none where pyld cannot read it."""
     try:
         options: Any = pyld_options(loader(contexts))
-        expanded = jsonld.expand(document, options)
+        expanded = jsonld.expand(_plain(document)[0], options)
         return frozenset(str(uri) for node in expanded for uri in node.get("@type", ()))
     except Exception:  # noqa: BLE001  pyld raises nearly anything when a document is strange enough
         return frozenset()
@@ -186,10 +205,107 @@ def _hashes(document: dict[str, Any], options: dict[str, Any], contexts: Context
     Raises:
         openvc.proof.errors.ProofError: the JSON and what would be signed do not say the same.
     """
-    config = {**options, "@context": document.get("@context")}
+    document, named = _plain(document)
+    config = {**options, "@context": document["@context"]}
     out = b"".join(hashlib.sha256(_canonical(part, contexts)).digest() for part in (config, document))
-    validate_document(document, config, loader(contexts))
+    _check_names(document, config, named, contexts)
     return out
+
+
+def _plain(document: dict[str, Any]) -> tuple[dict[str, Any], Named]:
+    """The document with contexts that have no prefixes. The statements are the same, unless it uses one itself."""
+    named = read_contexts(document.get("@context"))
+    if not named.context or named.context[0] not in BASE_CONTEXTS:
+        raise NotSignable(f"the first entry of @context has to be one of {', '.join(sorted(BASE_CONTEXTS))}")
+    return {**document, "@context": named.context}, named
+
+
+def _check_names(document: dict[str, Any], config: dict[str, Any], named: Named, contexts: Contexts) -> None:
+    """Whether the JSON says what is signed, name by name (VC Data Integrity 1.0, sections 2.4.1 and 4.6).
+
+    Raises:
+        NotSignable, openvc.proof.errors.ProofError: it does not.
+    """
+    serve = loader(contexts)
+    if _is_presentation(document):
+        # Each of them has contexts of its own, and is checked alone.
+        document = {name: value for name, value in document.items() if name != _EMBEDDED_CREDENTIALS}
+    index = _term_index(document["@context"], serve)
+    _check_terms(named, index, _listed_terms(document["@context"], serve))
+    # Not `validate_document`, which takes no terms inside a document at all.
+    indexes = {_key_of(document["@context"]): index}
+    _check_compacted(document, serve, what="document", indexes=indexes)
+    _check_compacted(config, serve, what="proof", indexes=indexes)
+    _check_spelling(document, named, index, serve)
+
+
+def _listed_terms(context: list[Any], serve: Any) -> frozenset[str]:
+    objects: list[dict[str, Any]] = []
+    _gather_contexts([entry for entry in context if isinstance(entry, str)], serve, objects, set(), 0)
+    return frozenset(term for definitions in objects for term in definitions if not term.startswith("@"))
+
+
+def _check_terms(named: Named, index: _TermIndex, listed: frozenset[str]) -> None:
+    """Whether what a document's own contexts define stays out of the way of what is known here."""
+    for term in named.terms:
+        if term in listed or term in _POLICY_TERMS.values():
+            raise NotSignable(f"a context inside the document defines {term[:100]!r}, which has its meaning already")
+    for term, iris in named.terms.items():
+        for iri in iris:
+            known = index.base.get(iri) or index.spellings.get(iri)
+            if known and term not in known:
+                raise NotSignable(f"{term[:100]!r} is no name for {iri[:120]!r}, which is called {min(known)[:60]!r}")
+    for iri in named.iris:
+        scheme, _, rest = iri.partition(":")
+        if not rest.startswith("//") and (scheme in listed or scheme in named.terms or scheme in named.prefixes):
+            raise NotSignable(f"{iri[:120]!r} in a context inside the document is no whole IRI")
+
+
+def _check_spelling(document: dict[str, Any], named: Named, index: _TermIndex, serve: Any) -> None:
+    """Whether each name in the document is one, and each value is written as what is signed: a holder could write an
+    IRI where the issuer wrote a name, or the text "false" for what is signed as false."""
+    by_name, types = frozenset(named.by_name), tuple(index.type_keys)
+
+    def is_odd(text: str, use: str) -> bool:
+        if use == "value":
+            return text.partition(":")[0] in named.prefixes
+        return not (is_name(text) or text in _KEYWORDS) or text in named.prefixes
+
+    uses = set(spelled(document, by_name, types=types))
+    if not named.types & _NATIVE and not any(is_odd(text, use) for text, use in uses):
+        return
+    options: Any = pyld_options(serve)
+    expanded = jsonld.expand(document, options)
+    iris: set[str] = set()
+    _check_literals(expanded, iris)
+    # Names inside a JSON literal are data.
+    options = pyld_options(serve)
+    compacted = jsonld.compact(_stub_json_literals(expanded), document["@context"], options)
+    for text, use in spelled(compacted, by_name, types=types):
+        if not is_odd(text, use):
+            continue
+        if use == "key" or text in named.prefixes:
+            raise NotSignable(f"{text[:120]!r} is no name: a claim needs one that a context defines as a term")
+        if (text not in iris) == (use == "type"):
+            raise NotSignable(f"{text[:120]!r} is an IRI that is shortened: it has to be written as a whole")
+
+
+def _check_literals(value: Any, iris: set[str]) -> None:
+    """Adds the IRIs in an expanded document. Raises `NotSignable`: a text is signed as a number or a truth value."""
+    if isinstance(value, list):
+        for item in value:
+            _check_literals(item, iris)
+    elif isinstance(value, dict):
+        kinds = value.get("@type", ())
+        iris.update([kinds] if isinstance(kinds, str) else kinds)
+        if "@value" in value:
+            if kinds in _NATIVE and isinstance(value["@value"], str):
+                raise NotSignable(f"the text {value['@value'][:60]!r} is signed as a number, or as true or false")
+            return
+        iris.update([value["@id"]] if isinstance(value.get("@id"), str) else ())
+        for name, item in value.items():
+            if name not in ("@id", "@type"):
+                _check_literals(item, iris)
 
 
 def loader(contexts: Contexts) -> Any:

@@ -42,7 +42,7 @@ class World:
         self.web: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.now = NOW
-        self.data = LinkedData(workers, self.dids.resolve, None, lambda: self.now)
+        self.data = LinkedData(workers, self.dids.resolve, lambda: self.now)
         self.format = LdProof(self.data, self.fetch, lists=self)
 
     async def fetch(self, url: str) -> bytes:

@@ -32,7 +32,6 @@ from tntcore.credentials.formats import Check, FormatError, SigningError
 from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import SUITES, Suite
 from tntcore.dids.document import PublicKey, VerificationMethod
-from tntcore.egress import EgressError
 from tntcore.errors import DidError
 from tntcore.workers import Workers
 
@@ -51,7 +50,7 @@ def dids() -> Dids:
 
 @pytest.fixture
 def data(workers: Workers, dids: Dids) -> LinkedData:
-    return LinkedData(workers, dids.resolve, None, lambda: NOW, contexts=EXAMPLES)
+    return LinkedData(workers, dids.resolve, lambda: NOW, contexts=EXAMPLES)
 
 
 async def issued(data: LinkedData, suite: Suite = "Ed25519Signature2020", /, **more: Any) -> dict[str, Any]:
@@ -237,7 +236,7 @@ async def test_a_term_that_another_context_renames(data: LinkedData) -> None:
     signed = await issued(data, expirationDate="2021-01-01T00:00:00Z")
     hidden = {name: value for name, value in signed.items() if name != "expirationDate"}
     hidden["@context"] = [*signed["@context"], {"until": {"@id": "https://www.w3.org/2018/credentials#expirationDate"}}]
-    assert "@vocab" in detail(await checked(data, {**hidden, "until": "2021-01-01T00:00:00Z"}))
+    assert "until" in detail(await checked(data, {**hidden, "until": "2021-01-01T00:00:00Z"}))
     spelled = {**hidden, "@context": signed["@context"]}
     spelled["https://www.w3.org/2018/credentials#expirationDate"] = {
         "@type": "http://www.w3.org/2001/XMLSchema#dateTime",
@@ -277,31 +276,21 @@ async def test_a_context_that_is_not_known(data: LinkedData) -> None:
     assert unknown in detail(await checked(data, signed))
 
 
-async def test_contexts_are_fetched_from_where_the_operator_trusts(workers: Workers, dids: Dids) -> None:
-    asked = []
-
-    async def fetch(url: str) -> bytes:
+async def test_a_context_that_the_tenant_gave(workers: Workers, dids: Dids) -> None:
+    async def find(url: str) -> dict[str, Any] | None:
         asked.append(url)
-        if "gone" in url:
-            raise EgressError("refused-address", "not an address to send to")
-        if "broken" in url:
-            return b"<html>"
-        return b'{"@context": {"isAdmin": "https://example.org/isAdmin"}}'
+        return {"@context": {"isAdmin": "https://example.org/isAdmin"}} if url == "https://good.example/v1" else None
 
-    data = LinkedData(workers, dids.resolve, fetch, lambda: NOW, remote=["https://good.example/"])
+    asked: list[str] = []
+    data = LinkedData(workers, dids.resolve, lambda: NOW, find=find)
     document = credential(ISSUER.did)
     document["@context"].append("https://good.example/v1")
     document["credentialSubject"]["isAdmin"] = True
     signed = await data.sign(document, ISSUER, suite="Ed25519Signature2018", purpose="assertionMethod", created_ms=NOW)
     assert (await checked(data, signed)).signer == ISSUER.did
-    assert asked == ["https://good.example/v1"]
+    assert set(asked) == {"https://good.example/v1"}
     for elsewhere in ("https://good.example.attacker/v1", "http://169.254.169.254/latest", "file:///etc/passwd"):
-        detail(await checked(data, {**signed, "@context": [V1, CITIZENSHIP, elsewhere]}))
-    assert asked == ["https://good.example/v1"]
-    unreachable = {**signed, "@context": [V1, CITIZENSHIP, "https://good.example/gone"]}
-    (check,) = failures(await checked(data, unreachable))
-    assert check.passed is None
-    assert "JSON" in detail(await checked(data, {**signed, "@context": [V1, "https://good.example/broken"]}))
+        assert "not known here" in detail(await checked(data, {**signed, "@context": [V1, CITIZENSHIP, elsewhere]}))
 
 
 async def test_a_signature_by_another_key(data: LinkedData, dids: Dids) -> None:
@@ -539,7 +528,7 @@ async def test_a_few_nodes_that_look_alike_are_fine(data: LinkedData, graph: lis
 async def test_what_takes_too_long_fails(dids: Dids) -> None:
     slow = Workers(1, seconds=0.001)
     try:
-        data = LinkedData(slow, dids.resolve, None, lambda: NOW)
+        data = LinkedData(slow, dids.resolve, lambda: NOW)
         assert "too complex" in detail(await checked(data, ACAPY[0]))
         with pytest.raises(FormatError, match="too complex"):
             await issued(data)

@@ -43,7 +43,7 @@ class World:
             raise EgressError("status", "answered 404")
 
         self.dids = dids
-        self.linked_data = LinkedData(workers, dids.resolve, None, lambda: now)
+        self.linked_data = LinkedData(workers, dids.resolve, lambda: now)
         self.ld_proof = LdProof(self.linked_data, fetch)
         self.jwt_vc = JwtVc(workers, dids.resolve, fetch, lambda: now)
         self.dif = PresentationExchange(

@@ -74,7 +74,7 @@ async def world(azurite: Azurite, workers: Workers) -> AsyncIterator[World]:
         assert found
         return found.signed
 
-    data = LinkedData(workers, Dids().resolve, fetch, lambda: NOW)
+    data = LinkedData(workers, Dids().resolve, lambda: NOW)
     lists = StatusLists(data, URL, lambda: NOW)
     yield World(storage, data, lists, LdProof(data, fetch, lists=lists), identities)
     await storage.close()
