@@ -234,6 +234,7 @@ class Egress:
         body: bytes | None = None,
         max_answer: int = 4_096,
         timeout: float = 15.0,  # noqa: ASYNC109 - one deadline over all that a request consists of
+        is_sent: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Sends one request and reads the answer, once.
 
@@ -246,6 +247,7 @@ class Egress:
                 not the caller's.
             max_answer: bytes of the answer's body that are kept; what comes after them is not read.
             timeout: seconds for everything: name, connection, sending, answer.
+            is_sent: called when its place is there and the receiver's time begins.
 
         Raises:
             EgressError: there is no answer.
@@ -254,6 +256,7 @@ class Egress:
         sent = _headers(method, headers or {})
         try:
             async with self._places.place(f"tenant {party().tenant}", f"host {target.host}", patience=_PATIENCE):
+                is_sent()
                 with current_budget().spending() as left:
                     async with asyncio.timeout(min(timeout, left)):
                         return await self._exchange(method, target, sent, body, max_answer, self._now())

@@ -178,6 +178,7 @@ class MemoryEgress(Egress):
         body: bytes | None = None,
         max_answer: int = 4_096,
         timeout: float = 15.0,  # noqa: ASYNC109
+        is_sent: Callable[[], None] = lambda: None,
     ) -> Answer:
         lower = {name.lower(): value for name, value in (headers or {}).items()}
         return await self._process.request(method, url, lower, body or b"")

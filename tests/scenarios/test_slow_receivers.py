@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +20,9 @@ from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.delivery import outbound, slow_receivers, webhook_calls
+from tntcore.shares import Shares
+from tntcore.storage.commit import Unit
+from tntcore.storage.repository import Repository
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
 
@@ -93,6 +97,60 @@ async def test_nobody_waits_for_a_receiver_that_never_answers(
 
     await stack.eventually(over, 20)
     assert len(silent.got) == len(set(silent.got))
+
+
+async def test_a_tenant_whose_receivers_all_hang_has_a_share_and_no_more(
+    stack: Stack, silent: SilentReceiver, fast: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant's share of calls that go on unanswered is used up, and what comes then is put off. Another tenant's
+    webhooks are called as before."""
+    monkeypatch.setattr(stack.app.relay._receivers, "_places", Shares(32))
+    urls = [silent.url.replace("127.0.0.1", "localhost") + f"/{number}" for number in range(18)]
+    greedy = await foreigner(stack, "Greedy", *urls, fast.url + "/greedy")
+    modest = await foreigner(stack, "Modest", fast.url + "/modest")
+    for count in range(8):
+        await deliver(greedy, f"greedy {count}")
+    took = []
+    for count in range(4):
+        begun = time.monotonic()
+        await deliver(modest, f"modest {count}")
+        await stack.eventually(partial(_called, fast, "/modest", count + 1), 10)
+        took.append(time.monotonic() - begun)
+        await asyncio.sleep(0.5)
+    assert min(took) < slow_receivers.PATIENCE
+    assert max(took) < 2 * slow_receivers.PATIENCE + 1
+    assert len(stack.app.relay._receivers._under_way) <= 32
+    silent.go_on.set()
+    await stack.eventually(lambda: _idle(stack), 20)
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+async def test_a_pause_of_storage_is_not_taken_for_slow_receivers(
+    stack: Stack, fast: Receiver, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    monkeypatch.setattr(slow_receivers, "PATIENCE", 0.2)
+    foreign = await foreigner(stack, "Paused", *(f"{fast.url}/{number}" for number in range(calls)))
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    receivers = slow_receivers.SlowReceivers(stack.app.relay._receivers.endpoint)
+    monkeypatch.setattr(stack.app.relay, "_receivers", receivers)
+    monkeypatch.setattr(stack.app.relay._attempts, "_receivers", receivers)
+    put = queue_of(stack, monkeypatch)
+    answered = asyncio.Event()
+
+    async def pause(records: Repository, unit: Unit) -> None:
+        answered.set()
+        await asyncio.sleep(0.5)
+        await commit(records, unit)
+
+    commit = Repository.commit
+    monkeypatch.setattr(Repository, "commit", pause)
+    await stack.app.relay.handle(body(*items), 1)
+    assert answered.is_set()
+    assert put == []
+    assert not receivers._under_way
+    assert [item for item in items if receivers._slow.peek(receivers.endpoint(item))] == []
+    assert await status(foreign) == [("DELIVERED", 1)] * calls
 
 
 def queue_of(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[dict[str, Any]]]]:
@@ -182,8 +240,12 @@ async def test_a_receiver_with_many_calls_under_way_gets_no_more(
     assert await status(foreign) == [("DELIVERED", 1)] * 2
 
 
+async def _called(receiver: Receiver, path: str, times: int) -> bool:
+    return sum(hook.path == path for hook in receiver.got) >= times
+
+
 async def _idle(stack: Stack) -> bool:
-    return not stack.app.relay._lanes._under_way
+    return not stack.app.relay._receivers._under_way
 
 
 async def test_a_host_that_stops_takes_its_calls_back(

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tntcore.delivery.outbox import GRACE, Item, Outbox
 from tntcore.delivery.retry import read_retry_after
-from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, Lanes, by_endpoint
+from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, by_endpoint, watch
 from tntcore.delivery.spans import attempting
 from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import Answer, EgressError
@@ -26,6 +26,13 @@ from tntcore.telemetry import Step
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
+
+
+NO_PLACE = 30  # seconds until a delivery is attempted for which there was no place
+
+
+class NoPlaceError(Exception):
+    """As many requests of the tenant, or to the host, are under way as may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ class Attempted:
 
     @staticmethod
     def refused(error: EgressError) -> Attempted:
+        """Raises `NoPlaceError` where nothing was sent because there was no place."""
+        if error.code == "busy":
+            raise NoPlaceError
         return Attempted(error=error.code, slow=True)
 
     @staticmethod
@@ -131,18 +141,24 @@ class Attempts:
     Args:
         queue: where an item goes that is to be tried again.
         ladder: seconds until the next attempt.
-        lanes: which receivers are slow.
+        receivers: which of them are slow.
         also: adds to the unit of work that ends a delivery what else changes with it: (unit, item, status, now).
     """
 
     def __init__(
-        self, services: Services, outbox: Outbox, queue: str, ladder: Ladder, lanes: Lanes, also: Also | None = None
+        self,
+        services: Services,
+        outbox: Outbox,
+        queue: str,
+        ladder: Ladder,
+        receivers: SlowReceivers,
+        also: Also | None = None,
     ) -> None:
         self._services = services
         self._outbox = outbox
         self._queue = queue
         self._ladder = ladder
-        self._lanes = lanes
+        self._receivers = receivers
         self._also = also
 
     async def run(self, items: Sequence[Item], call: Call, *, repeated: bool) -> None:
@@ -155,17 +171,18 @@ class Attempts:
         if repeated and len(items) > 1:
             await self._outbox.put_back(self._queue, [[item] for item in items])
             return
-        items = await self._sorted(items)
-        tasks = {asyncio.create_task(self._attempt(item, call, repeated=repeated)): item for item in items}
-        if not tasks:
-            return
+        tasks: dict[asyncio.Task[None], tuple[Item, PendingCall]] = {}
+        for item in await self._sorted(items):
+            pending = self._receivers.call(item)
+            tasks[asyncio.create_task(self._attempt(item, call, pending, repeated=repeated))] = item, pending
         try:
-            _, pending = await asyncio.wait(tasks, timeout=self._lanes.patience(items))
-            if pending and self._lanes.may_let_go():
-                slow = [tasks[task] for task in pending]
-                await self._outbox.put_back(self._queue, [slow], delay=INSURANCE)
-                for task in pending:
-                    self._lanes.let_go(task, tasks.pop(task))
+            await asyncio.gather(
+                *(
+                    asyncio.wait([task, pending.late], return_when=asyncio.FIRST_COMPLETED)
+                    for task, (_, pending) in tasks.items()
+                )
+            )
+            await self._let_go(tasks)
             results = await asyncio.gather(*tasks, return_exceptions=True)
         except BaseException:
             for task in tasks:
@@ -175,20 +192,35 @@ class Attempts:
             if isinstance(result, BaseException):
                 raise result
 
+    async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[Item, PendingCall]]) -> None:
+        """Takes out the attempts whose receivers did not answer in time, as many as may go on by themselves."""
+        late = {
+            task: (item, pending)
+            for task, (item, pending) in tasks.items()
+            if not (task.done() or pending.over) and self._receivers.may_let_go(item)
+        }
+        if not late:
+            return
+        await self._outbox.put_back(self._queue, [[item for item, _ in late.values()]], delay=INSURANCE)
+        for task, (item, pending) in late.items():
+            del tasks[task]
+            self._receivers.let_go(task, item, pending)
+
     async def _sorted(self, items: Sequence[Item]) -> Sequence[Item]:
         """Those items for which the others need not wait. What goes to a receiver that lately gave no answer, or none
         soon, is put back, in a queue message for each; for later if too much is waiting for its answer."""
-        groups = by_endpoint(self._lanes, items)
+        groups = by_endpoint(self._receivers, items)
         random = int.from_bytes(self._services.random(4), "big") / 2**32
-        busy = {name: delay for name in groups if (delay := self._lanes.busy_for(name, random))}
+        busy = {name: delay for name, group in groups.items() if (delay := self._receivers.busy_for(group[0], random))}
         for name, delay in busy.items():
             self._services.meter.count(f"{self._queue}.busy")
             await self._outbox.put_back(self._queue, [groups.pop(name)], delay=delay)
-        slow = [groups.pop(name) for name in self._lanes.slow_among(groups)]
+        slow = [groups.pop(name) for name in self._receivers.slow_among(groups)]
         await self._outbox.put_back(self._queue, slow)
         return [item for group in groups.values() for item in group]
 
-    async def _attempt(self, item: Item, call: Call, *, repeated: bool) -> None:
+    async def _attempt(self, item: Item, call: Call, pending: PendingCall, *, repeated: bool) -> None:
+        watch(pending)
         tenant = await self._services.tenants.get(item["p"])
         if tenant is None:
             self._services.meter.count(f"{self._queue}.gone")
@@ -206,7 +238,11 @@ class Attempts:
                 return
             made, before = delivery.attempts, delivery.replayed_from or 0
         number = made + 1
-        delay = await self.once(tenant, item, call, number, before=before)
+        try:
+            delay = await self.once(tenant, item, call, number, before=before)
+        except NoPlaceError:
+            await self._outbox.put_back(self._queue, [[item]], delay=NO_PLACE)
+            return
         if delay is not None:
             await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)
 
@@ -215,6 +251,9 @@ class Attempts:
 
         Args:
             before: attempts that do not count on the ladder: those before it was sent again by hand.
+
+        Raises:
+            NoPlaceError: nothing was attempted; it may be in `NO_PLACE` seconds.
         """
         with on_behalf_of(tenant.uuid), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
@@ -222,6 +261,10 @@ class Attempts:
     async def _once(self, tenant: Tenant, item: Item, call: Call, number: int, before: int, step: Step) -> int | None:
         try:
             attempted = await call(tenant, item, self._services.now())
+        except NoPlaceError:
+            self._services.meter.count(f"{self._queue}.busy")
+            step.attributes["tnt.outcome"] = "put-off"
+            raise
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
             # The words of the exception may quote the message.
             where = "".join(traceback.format_tb(error.__traceback__))
@@ -229,7 +272,9 @@ class Attempts:
             self._services.meter.count(f"{self._queue}.internal")
             attempted = Attempted(error="internal")
         if attempted.slow:
-            self._lanes.mark_slow(item)
+            self._receivers.mark_slow(item)
+        elif attempted.status:
+            self._receivers.mark_prompt(item)
         delay = self._next(number - before, attempted)
         if attempted.status:
             step.attributes["http.response.status_code"] = attempted.status

@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 
 from tntcore import envelope
-from tntcore.delivery.attempts import Attempted, Attempts
+from tntcore.delivery.attempts import NO_PLACE, Attempted, Attempts, NoPlaceError
 from tntcore.delivery.outbox import Item, Outbox, outbound_item
 from tntcore.delivery.retry import send_delay
-from tntcore.delivery.slow_receivers import INSURANCE, Lanes
+from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, waiting_for_answer, watch
 from tntcore.delivery.spans import calling
 from tntcore.delivery.strangers import peer_of
 from tntcore.dids.document import DidDocument
@@ -53,8 +53,8 @@ _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wai
 class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
-        self._lanes = Lanes(lambda item: f"{item['p']}/{item.get('n') or item['d']}")
-        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, self._lanes, write_outcome)
+        self._receivers = SlowReceivers(lambda item: f"{item['p']}/{item.get('n') or item['d']}")
+        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, self._receivers, write_outcome)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
@@ -65,7 +65,7 @@ class Outbound:
             await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
 
     async def close(self) -> None:
-        await self._lanes.close()
+        await self._receivers.close()
 
     async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
         await drain(self._services, principal, connection, delay=delay)
@@ -75,21 +75,23 @@ class Outbound:
         way goes on, and other queue messages are put: for what comes after it, and for the case that its process ends.
         """
         item, leave = {"p": principal, "n": connection}, asyncio.Event()
-        task = asyncio.create_task(self._drain(principal, connection, leave))
+        pending = self._receivers.call(item)
+        task = asyncio.create_task(self._drain(principal, connection, leave, pending))
         try:
-            done, _ = await asyncio.wait([task], timeout=self._lanes.patience([item]))
-            if not done and self._lanes.may_let_go():
+            await asyncio.wait([task, pending.late], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and self._receivers.may_let_go(item):
                 await self.drain(principal, connection, delay=INSURANCE)
                 leave.set()
-                self._lanes.let_go(task, item)
+                self._receivers.let_go(task, item, pending)
                 return
             await task
         except BaseException:
             task.cancel()
             raise
 
-    async def _drain(self, principal: str, connection: str, leave: asyncio.Event) -> None:
+    async def _drain(self, principal: str, connection: str, leave: asyncio.Event, pending: PendingCall) -> None:
         """`leave`: that what follows the present send is left to another queue message."""
+        watch(pending)
         tenant = await self._services.tenants.get(principal)
         if tenant is None:
             return
@@ -111,7 +113,10 @@ class Outbound:
                     return
                 item = {**outbound_item(principal, delivery, b""), "held": message.uuid, "tp": delivery.trace}
                 call = _ended if ended else self._send
-                delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
+                try:
+                    delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
+                except NoPlaceError:
+                    delay = NO_PLACE
                 if delay is not None or leave.is_set():
                     await self.drain(principal, connection, delay=delay or 0)
                     return
@@ -153,14 +158,16 @@ class Outbound:
         mark("packed")
         try:
             # No `traceparent`: it is none of theirs.
-            answer = await self._services.egress.request(
-                "POST",
-                uri,
-                headers={"content-type": _CONTENT_TYPES[peer.connection.version]},
-                body=packed,
-                max_answer=_MAX_ANSWER,
-                timeout=_TIMEOUT,
-            )
+            with waiting_for_answer() as is_sent:
+                answer = await self._services.egress.request(
+                    "POST",
+                    uri,
+                    headers={"content-type": _CONTENT_TYPES[peer.connection.version]},
+                    body=packed,
+                    max_answer=_MAX_ANSWER,
+                    timeout=_TIMEOUT,
+                    is_sent=is_sent,
+                )
         except EgressError as error:
             return Attempted.refused(error)
         return Attempted.answered(answer)

@@ -18,7 +18,7 @@ from tntcore.delivery.attempts import Attempted, Attempts
 from tntcore.delivery.outbox import Item, Outbox
 from tntcore.delivery.replay import Replays
 from tntcore.delivery.retry import retry_delay
-from tntcore.delivery.slow_receivers import Lanes
+from tntcore.delivery.slow_receivers import SlowReceivers
 from tntcore.delivery.webhook_calls import Watch, call_entry
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.services import Services
@@ -33,8 +33,8 @@ class Relay:
     def __init__(self, services: Services, outbox: Outbox, replays: Replays) -> None:
         self._services = services
         self._replays = replays
-        self._lanes = Lanes(lambda item: f"{item['p']}/{item['e']}")
-        self._attempts = Attempts(services, outbox, RELAY, retry_delay, self._lanes)
+        self._receivers = SlowReceivers(lambda item: f"{item['p']}/{item['e']}")
+        self._attempts = Attempts(services, outbox, RELAY, retry_delay, self._receivers)
         self._watch = Watch(services, outbox)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
@@ -47,7 +47,7 @@ class Relay:
             await self._attempts.run(message["items"], self._call, repeated=dequeue_count > 1)
 
     async def close(self) -> None:
-        await self._lanes.close()
+        await self._receivers.close()
 
     async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
         key = TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK

@@ -2,7 +2,8 @@
 
 A host handles so many queue messages at a time, and each is done when its slowest call is. So calls that take long are
 let go: they go on, but the queue message is done with, after another was put that makes up for them should this process
-end. Whoever has many calls under way that were let go gets no more for a while.
+end. A receiver, and a tenant, has its share of the calls that may be let go; with that used up it gets no more for a
+while.
 """
 
 from __future__ import annotations
@@ -10,26 +11,95 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from tntcore.caching import SharedCache
 from tntcore.delivery.outbox import Item
+from tntcore.shares import Shares
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 2.0  # seconds that a queue message waits for its calls
+PATIENCE: Final = 2.0  # seconds that a queue message waits for an answer
 _IMPATIENCE: Final = 0.25  # where the receiver was slow lately
-_SLOW_FOR: Final = 60.0  # seconds that a receiver counts as slow since it was
-_MAX_SLOW = 10_000
+_REMEMBERED: Final = 60.0  # seconds that a receiver counts as slow, or as prompt, since it was
+_MAX_RECEIVERS = 10_000
 _MAX_OF_ONE = 32  # calls of one receiver that are under way although they were let go
 _MAX_ALL = 512
 INSURANCE: Final = 60  # seconds in which an attempt is over
 _BUSY: Final = 30  # seconds, and up to as many more, until a receiver that has too many calls under way is called again
 
 
-class Lanes:
+class PendingCall:
+    """A call of a receiver, as a queue message waits for it: only while nothing but the answer is missing does the
+    clock run, so that a pause of storage is not taken for a slow receiver.
+
+    Attributes:
+        late: done when there was no answer in time.
+        unanswered: the request was sent and had no answer in time; else it waited for a place.
+        over: it was answered, or failed.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = False
+        self.late: asyncio.Future[None] = self._loop.create_future()
+        self.unanswered = False
+        self.over = False
+
+    @contextmanager
+    def waiting(self) -> Iterator[Callable[[], None]]:
+        """Wraps the request. Gives what is to be called when it is sent."""
+        self.over = self._sent = False
+        self._start()
+        try:
+            yield self._is_sent
+        finally:
+            self.over = True
+            self._stop()
+
+    def _is_sent(self) -> None:
+        self._sent = True
+        self._stop()
+        self._start()
+
+    def _start(self) -> None:
+        self._timer = self._loop.call_later(self._patience, self._expire)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.unanswered = self._sent
+        if not self.late.done():
+            self.late.set_result(None)
+
+
+_CALL: ContextVar[PendingCall | None] = ContextVar("call", default=None)
+
+
+def watch(call: PendingCall) -> None:
+    """The current task makes this call."""
+    _CALL.set(call)
+
+
+@contextmanager
+def waiting_for_answer() -> Iterator[Callable[[], None]]:
+    """As `PendingCall.waiting`, of the call that the current task makes, if a queue message waits for it."""
+    call = _CALL.get()
+    if call is None:
+        yield lambda: None
+        return
+    with call.waiting() as is_sent:
+        yield is_sent
+
+
+class SlowReceivers:
     """
     Args:
         endpoint: names the receiver of an item.
@@ -37,44 +107,55 @@ class Lanes:
 
     def __init__(self, endpoint: Callable[[Item], str]) -> None:
         self.endpoint = endpoint
-        self._slow: SharedCache[bool] = SharedCache(time.monotonic, _MAX_SLOW)
-        self._under_way: dict[asyncio.Task[None], str] = {}
-        self._count: Counter[str] = Counter()
+        self._slow: SharedCache[bool] = SharedCache(time.monotonic, _MAX_RECEIVERS)
+        self._prompt: SharedCache[bool] = SharedCache(time.monotonic, _MAX_RECEIVERS)
+        self._places = Shares(_MAX_ALL)
+        self._under_way: dict[asyncio.Task[None], Item] = {}
 
     def mark_slow(self, item: Item) -> None:
-        """That the receiver gave no answer, or none soon."""
-        self._slow.put(self.endpoint(item), True, _SLOW_FOR)
+        """Remembers that the receiver gave no answer, or none soon."""
+        self._slow.put(self.endpoint(item), True, _REMEMBERED)
+        self._prompt.drop(self.endpoint(item))
 
-    def busy_for(self, endpoint: str, random: float) -> int:
-        """Seconds until the receiver may be called again; 0 if it may now. `random`: from 0 up to 1."""
-        if self._count[endpoint] < _MAX_OF_ONE and len(self._under_way) < _MAX_ALL:
-            return 0
-        return round(_BUSY * (1 + random)) if self._slow.peek(endpoint) else 0
+    def mark_prompt(self, item: Item) -> None:
+        """Remembers that the receiver answered soon."""
+        self._prompt.put(self.endpoint(item), True, _REMEMBERED)
+
+    def busy_for(self, item: Item, random: float) -> int:
+        """Returns the seconds until the item's receiver may be called again; 0 if it may now.
+
+        Args:
+            random: from 0 up to 1.
+        """
+        endpoint = self.endpoint(item)
+        if self._slow.peek(endpoint):
+            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self.may_let_go(item)
+        else:
+            # One that nothing is known of may be as slow as those that used up the tenant's share.
+            busy = not self._places.may_take(_tenant(item)) and not self._prompt.peek(endpoint)
+        return round(_BUSY * (1 + random)) if busy else 0
 
     def slow_among(self, groups: Mapping[str, list[Item]]) -> list[str]:
         """Those of several receivers that the others should not wait for."""
         return [endpoint for endpoint in groups if self._slow.peek(endpoint)] if len(groups) > 1 else []
 
-    def patience(self, items: Iterable[Item]) -> float:
-        """Seconds to wait for the calls."""
-        return _IMPATIENCE if any(self._slow.peek(self.endpoint(item)) for item in items) else PATIENCE
+    def call(self, item: Item) -> PendingCall:
+        return PendingCall(_IMPATIENCE if self._slow.peek(self.endpoint(item)) else PATIENCE)
 
-    def may_let_go(self) -> bool:
-        return len(self._under_way) < _MAX_ALL
+    def may_let_go(self, item: Item) -> bool:
+        return self._places.may_take(_tenant(item))
 
-    def let_go(self, task: asyncio.Task[None], item: Item) -> None:
+    def let_go(self, task: asyncio.Task[None], item: Item, call: PendingCall) -> None:
         """The task goes on by itself."""
-        endpoint = self.endpoint(item)
-        self.mark_slow(item)
-        self._under_way[task] = endpoint
-        self._count[endpoint] += 1
+        if call.unanswered:
+            self.mark_slow(item)
+        self._under_way[task] = item
+        self._places.take(self.endpoint(item), _tenant(item))
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        endpoint = self._under_way.pop(task)
-        self._count[endpoint] -= 1
-        if not self._count[endpoint]:
-            del self._count[endpoint]
+        item = self._under_way.pop(task)
+        self._places.give_back(self.endpoint(item), _tenant(item))
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("the outcome of an attempt could not be written down: it is made again", exc_info=error)
 
@@ -86,8 +167,13 @@ class Lanes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def by_endpoint(lanes: Lanes, items: Iterable[Item]) -> dict[str, list[Item]]:
+def _tenant(item: Item) -> str:
+    tenant: str = item["p"]
+    return tenant
+
+
+def by_endpoint(receivers: SlowReceivers, items: Iterable[Item]) -> dict[str, list[Item]]:
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(lanes.endpoint(item), []).append(item)
+        groups.setdefault(receivers.endpoint(item), []).append(item)
     return groups

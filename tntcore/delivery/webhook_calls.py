@@ -9,6 +9,7 @@ import orjson
 
 from tntcore.delivery.attempts import Attempted
 from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.slow_receivers import waiting_for_answer
 from tntcore.delivery.spans import calling
 from tntcore.delivery.tasks import task_deliveries, task_item
 from tntcore.egress import EgressError
@@ -41,14 +42,16 @@ async def call_entry(
         follows = {}
     signature = webhooks.sign(setting.secrets[entry.id].valid(now), delivery, now // 1000, body)
     try:
-        answer = await services.egress.request(
-            entry.method,
-            entry.url,
-            headers={**entry.headers, **follows, "content-type": "application/json", **signature},
-            body=body,
-            max_answer=_MAX_ANSWER,
-            timeout=_TIMEOUT,
-        )
+        with waiting_for_answer() as is_sent:
+            answer = await services.egress.request(
+                entry.method,
+                entry.url,
+                headers={**entry.headers, **follows, "content-type": "application/json", **signature},
+                body=body,
+                max_answer=_MAX_ANSWER,
+                timeout=_TIMEOUT,
+                is_sent=is_sent,
+            )
     except EgressError as error:
         return Attempted.refused(error)
     return Attempted.answered(answer)
