@@ -19,6 +19,7 @@ from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise,
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect, Refused
 from tntcore.connections.handshake import is_good
+from tntcore.connections.sender import Anonymous, OtherSide, Sender
 from tntcore.dids import key as did_key
 from tntcore.dids.document import Service
 from tntcore.envelope import Authcrypt, Unpacked
@@ -57,38 +58,39 @@ class Connectionless:
 
     # The inviter.
 
-    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: str) -> Effect | None:
+    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Effect | None:
         """What an answer to an attached request does: its sender is a contact from then on. None for any other message,
         such as a problem report that nobody is to answer.
 
         Args:
             recipient: as `owner` tells it.
-            sender: the verkey that authenticated, "" if none did.
         """
         invitation = recipient.invitation
-        if recipient.connection is not None or invitation is None or not sender or message.version != "v1":
+        if recipient.connection is not None or invitation is None or message.version != "v1":
+            return None
+        if isinstance(sender, Anonymous):
             return None
         if short_hash(message.thid) not in invitation.threads or did_exchange.read_step(message) is not None:
             return None
         if is_problem_report(message.type) and "~service" not in message.fields:
             return None
         try:
-            return await self._answered(tenant, invitation, message, sender)
+            return await self._answered(tenant, invitation, message, sender.kid)
         except Refused as refused:
             return Effect(error=refused.code)
 
-    async def _answered(self, tenant: Tenant, invitation: Invitation, message: Message, sender: str) -> Effect:
+    async def _answered(self, tenant: Tenant, invitation: Invitation, message: Message, verkey: str) -> Effect:
         now = self._services.now()
         if not is_good(invitation, now):
             raise Refused("invitation-not-valid", "the invitation was used or has expired")
         if message.pthid not in (None, invitation.invitation_id):
             raise Refused("invitation-unknown", "it names another invitation than its key belongs to")
-        theirs = _decorated(message, sender)
+        theirs = _decorated(message, verkey)
         identity = await tenant.records.get(Identity, invitation.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
         contact = Contact(
-            uuid=_contact_uuid(invitation, sender),
+            uuid=_contact_uuid(invitation, verkey),
             status="ACCEPTED",
             did=str(theirs["id"]),
             created_at=now,
@@ -103,14 +105,15 @@ class Connectionless:
         keys = KeyPairs.deserialise(tenant.records.open(invitation.keys, invitation.key))
         connection.my_did, connection.my_document = invitation.did, invitation.document
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)
-        effect = Effect(connection, vouched=True, contact=contact)
+        effect = Effect(connection, contact=contact)
         if not invitation.multi_use:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
         return effect
 
-    def keeps_key(self, connection: Connection, message: Message) -> Effect | None:
+    def keeps_key(self, sender: OtherSide, message: Message) -> Effect | None:
         """Refuses who answered another DID (RFC 0794), as long as it writes to the invitation's key: nothing but its
         own key tells its messages from those of others there. None for any other message."""
+        connection = sender.connection
         at_invitation = (connection.protocol, connection.role) == (OUT_OF_BAND_1, "responder")
         if did_rotate.kind_of(message) != "rotate" or not at_invitation or connection.former_did:
             return None
@@ -120,7 +123,7 @@ class Connectionless:
             code=did_rotate.DOC_UNSUPPORTED,
             did=str(message.fields.get("to_did"))[:2000],
         )
-        return Effect(connection, vouched=True, ordinary=True, replies=[report])
+        return Effect(connection, ordinary=True, replies=[report])
 
     # Who is invited.
 
@@ -142,15 +145,16 @@ class Connectionless:
         connection.their_did, connection.their_document = str(theirs["id"]), dict(theirs)
         connection.contact_did = contact.did or connection.their_did
         connection.introduction = {"pthid": content.id}
-        return Effect(connection, vouched=True, contact=contact, keys=tuple(keys.by_kid(mine)))
+        return Effect(connection, contact=contact, keys=tuple(keys.by_kid(mine)))
 
-    def heard(self, connection: Connection, effect: Effect | None) -> Effect | None:
+    def heard(self, sender: OtherSide, effect: Effect | None) -> Effect | None:
         """The effect of a message by the connection's other side, which has our key as the message was for it: that
         ends our introduction."""
+        connection = sender.connection
         if connection.version != "v1" or not connection.introduction:
             return effect
         if effect is None:
-            effect = Effect(replace(connection, updated_at=self._services.now()), vouched=True, ordinary=True)
+            effect = Effect(replace(connection, updated_at=self._services.now()), ordinary=True)
         if effect.connection is not None:
             effect.connection = replace(effect.connection, introduction={})
         return effect
@@ -177,15 +181,15 @@ def inline_document(service: Service) -> dict[str, Any]:
     }
 
 
-def _decorated(message: Message, sender: str) -> dict[str, Any]:
+def _decorated(message: Message, verkey: str) -> dict[str, Any]:
     """A document of the message's `~service`, of whose keys the sender's alone counts. Raises `Refused`."""
     try:
         service = read_service(message.fields.get("~service"))
-        if sender not in service.recipient_keys:
+        if verkey not in service.recipient_keys:
             raise Refused("service-not-accepted", "the sender's key is not in the service that it brings")
         if not service.endpoint.startswith(("https://", "http://")):
             raise Refused("service-not-accepted", "the service is not at an https or http URL")
-        document = inline_document(replace(service, recipient_keys=(sender,)))
+        document = inline_document(replace(service, recipient_keys=(verkey,)))
     except DidError as error:
         raise Refused("service-not-accepted", error.detail) from error
     if len(orjson.dumps(document)) > MAX_DOCUMENT:

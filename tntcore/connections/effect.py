@@ -30,8 +30,7 @@ class Effect:
     """What a message does beside being stored.
 
     Attributes:
-        connection: whose message it is, as it will be; None for one that is refused.
-        vouched: whether its sender proved to be the connection's.
+        connection: as it will be, whose other side has proved to be the sender; None for a message that is refused.
         error: why it is refused.
         contact: to create. invitation: to mark as used.
         replies: complete messages to send on the connection.
@@ -47,7 +46,6 @@ class Effect:
     """
 
     connection: Connection | None = None
-    vouched: bool = False
     error: str = ""
     contact: Contact | None = None
     invitation: Invitation | None = None

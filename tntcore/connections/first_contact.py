@@ -25,6 +25,7 @@ from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise,
 from tntcore.connections.documents import MAX_DOCUMENT, kept
 from tntcore.connections.effect import Effect, Refused
 from tntcore.connections.handshake import find_invitation
+from tntcore.connections.sender import OtherSide, Sender, kid_of
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
@@ -77,20 +78,17 @@ class FirstContact:
                 return replace(known, at_invitation=True)
         return recipient
 
-    async def receive(
-        self, tenant: Tenant, recipient: Recipient, message: Message, *, sender: str, vouched: bool
-    ) -> Effect | None:
+    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Effect | None:
         """What a v2 message changes in who is connected, and by which DIDs; None for nothing.
 
         Args:
             recipient: as `owner` tells it.
-            sender, vouched: as for `Handshake.receive`; the key of a v2 message is a DID URL.
         """
-        did = sender.partition("#")[0]
+        did = kid_of(sender).partition("#")[0]
         connection = recipient.connection
         try:
             if _ends(message) and connection is not None and connection.version == "v2":
-                return self._ended(recipient, connection, message, vouched=vouched)
+                return self._ended(recipient, connection, message, sender)
             if not did.startswith("did:"):
                 return None
             if connection is None:
@@ -98,8 +96,8 @@ class FirstContact:
             if connection.version != "v2" or connection.state == "abandoned":
                 return None
             if message.fields.get("from_prior") is not None:
-                return await self._rotated(recipient, connection, message, did, vouched=vouched)
-            return self._heard(recipient, connection) if vouched else None
+                return await self._rotated(recipient, connection, message, sender, did)
+            return self._heard(recipient, connection) if isinstance(sender, OtherSide) else None
         except Refused as refused:
             return Effect(error=refused.code)
         except (DidError, EnvelopeError) as error:
@@ -174,7 +172,7 @@ class FirstContact:
                 issued_at=now // 1000,
             )
         }
-        return Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys)
+        return Effect(connection, contact=None if contact.etag else contact, keys=keys)
 
     def admit(self, connection: Connection, effect: Effect) -> None:
         """Accepts a contact that waits: `connection` moves on, and the other side learns our DID for it.
@@ -216,7 +214,7 @@ class FirstContact:
         # The messages that follow may overtake the first.
         connection.introduction = {"pthid": content.id}
         ping = {"id": connection.thid, "type": _PING, "pthid": content.id, "body": {"response_requested": True}}
-        return Effect(connection, vouched=True, contact=contact, keys=keys, replies=[ping])
+        return Effect(connection, contact=contact, keys=keys, replies=[ping])
 
     async def reach(self, tenant: Tenant, connection: Connection, contact: Contact) -> Effect:
         """Begins with a public DID, uninvited, with a ping: the connection, a new one, is completed at once.
@@ -231,7 +229,7 @@ class FirstContact:
         connection.thid, connection.invited_did = self._new_id(), contact.did
         keys = self._begin(tenant, connection, theirs)
         ping = {"id": connection.thid, "type": _PING, "body": {"response_requested": True}}
-        return Effect(connection, vouched=True, contact=None if contact.etag else contact, keys=keys, replies=[ping])
+        return Effect(connection, contact=None if contact.etag else contact, keys=keys, replies=[ping])
 
     # Both.
 
@@ -246,7 +244,7 @@ class FirstContact:
         return tuple(keys.by_kid(mine))
 
     async def _rotated(
-        self, recipient: Recipient, connection: Connection, message: Message, did: str, *, vouched: bool
+        self, recipient: Recipient, connection: Connection, message: Message, sender: Sender, did: str
     ) -> Effect | None:
         """Raises `DidError` or `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
@@ -254,32 +252,34 @@ class FirstContact:
             raise EnvelopeError("from-prior-subject", "from_prior is not about the sender")
         # Who has rotated goes on saying so until it hears from us: then it is known already.
         issuer = recipient.documents.get(prior.iss)
-        if issuer is None or not (vouched or prior.iss in dids_of(recipient.theirs)):
+        is_known = isinstance(sender, OtherSide)
+        if issuer is None or not (is_known or prior.iss in dids_of(recipient.theirs)):
             raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
         from_prior.verify(prior, issuer, self._services.now() / 1000)
-        if vouched:
+        if is_known:
             return self._heard(recipient, connection)
         theirs = await self._document(did)
         changed = self._introduced(recipient, connection)
         changed.previous_document = connection.their_document
         changed.their_did, changed.their_document = theirs.id, kept(theirs)
-        return Effect(changed, vouched=True)
+        return Effect(changed)
 
-    def _ended(self, recipient: Recipient, connection: Connection, message: Message, *, vouched: bool) -> Effect:
+    def _ended(self, recipient: Recipient, connection: Connection, message: Message, sender: Sender) -> Effect:
         """Raises `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
         issuer = recipient.documents.get(prior.iss)
         if issuer is None or prior.iss not in dids_of(recipient.theirs):
             raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
-        if not vouched and not prior.iss.startswith("did:peer:"):
+        is_known = isinstance(sender, OtherSide)
+        if not is_known and not prior.iss.startswith("did:peer:"):
             raise EnvelopeError("sender-unknown", "who ends a relationship of a public DID has to authenticate it")
         from_prior.verify(prior, issuer, self._services.now() / 1000)
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
-        return Effect(changed, vouched=True, ordinary=vouched)
+        return Effect(changed, ordinary=is_known)
 
     def _heard(self, recipient: Recipient, connection: Connection) -> Effect | None:
         changed = self._introduced(recipient, connection)
-        return None if changed.introduction == connection.introduction else Effect(changed, vouched=True, ordinary=True)
+        return None if changed.introduction == connection.introduction else Effect(changed, ordinary=True)
 
     def _introduced(self, recipient: Recipient, connection: Connection) -> Connection:
         """The connection after a message of the other side: one that came to our DID ends its introduction."""

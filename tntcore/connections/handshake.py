@@ -21,6 +21,7 @@ import orjson
 from tntcore.connections.connection import COMPLETED, connection_uuid, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.sender import Anonymous, OtherSide, Sender
 from tntcore.dids import peer, sov
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
@@ -60,9 +61,8 @@ class Handshake:
         tenant: Tenant,
         recipient: Recipient,
         message: Message,
+        sender: Sender,
         *,
-        sender: str,
-        vouched: bool,
         uuid: str,
         last: bool = False,
     ) -> Effect | None:
@@ -72,28 +72,26 @@ class Handshake:
             DidError: `unresolvable`: a document may be had later; not if this is the `last` try.
 
         Args:
-            sender: the verkey that authenticated, "" if none did.
-            vouched: whether that is the connection's.
             uuid: of the message.
         """
         step = rfc.read_step(message)
         connection = recipient.connection
-        if connection is None and sender and (declined := _declined(recipient, message, uuid)) is not None:
+        if isinstance(sender, Anonymous):
+            return Effect(error="sender-unknown") if step is not None else None
+        if connection is None and (declined := _declined(recipient, message, uuid)) is not None:
             return declined
         if step is None:
-            return self._first_message(connection) if vouched and connection else None
-        if not sender:
-            return Effect(error="sender-unknown")
+            return self._first_message(sender.connection) if isinstance(sender, OtherSide) else None
         try:
             if step.kind == "request":
-                return await self._request(tenant, recipient, message, step, sender)
-            if connection is None or not await _is_on(tenant, connection, message, step, vouched=vouched):
+                return await self._request(tenant, recipient, message, step, sender.kid)
+            if connection is None or not await _is_on(tenant, connection, message, step, sender):
                 return Effect(error="thread-unknown")
             if _is_connections(step.prefix) != _is_connections(connection.protocol):
                 return Effect(error="protocol-mismatch")
             if step.kind == "response":
-                return await self._response(recipient, connection, message, step, sender, last=last)
-            if not vouched:
+                return await self._response(recipient, connection, message, step, sender.kid, last=last)
+            if not isinstance(sender, OtherSide):
                 return Effect(error="sender-not-connection")
             return self._end(connection, message, step)
         except Refused as refused:
@@ -113,7 +111,7 @@ class Handshake:
         ):
             state = rfc.move("responder", "response-sent", "receive complete")
             changed = replace(connection, state=state, updated_at=self._services.now())
-            return Effect(connection=changed, vouched=True, ordinary=True)
+            return Effect(connection=changed, ordinary=True)
         return None
 
     def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
@@ -121,19 +119,19 @@ class Handshake:
         event: rfc.Event = "receive complete" if step.kind == "complete" else "receive problem-report"
         state = rfc.move(connection.role, connection.state, event, retry=rfc.may_retry(message))
         changed = replace(connection, state=state, updated_at=self._services.now())
-        return Effect(connection=changed, vouched=True)
+        return Effect(connection=changed)
 
     # The responder.
 
-    async def _request(self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str) -> Effect:
+    async def _request(self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str) -> Effect:
         if recipient.connection is not None:
             raise OutOfTurn("a request on a connection")
         theirs = await self._their_document(message, step)
-        if sender not in verkeys(theirs):
+        if verkey not in verkeys(theirs):
             raise Refused("request-not-accepted", "the sender's key is not in the document that it brings")
         checked(theirs)
         try:
-            return await self._received(tenant, recipient, message, step, sender, theirs)
+            return await self._received(tenant, recipient, message, step, verkey, theirs)
         except Refused as refused:
             # Why is not said: which invitations there are, and whose, is the tenant's business.
             report = self._report(step, message.thid, "request_not_accepted", "The invitation cannot be answered.")
@@ -144,7 +142,7 @@ class Handshake:
         return rfc.problem_report(step.prefix, message_id=message_id, thid=thid, code=code, explain=explain)
 
     async def _received(
-        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, sender: str, theirs: DidDocument
+        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str, theirs: DidDocument
     ) -> Effect:
         """Raises `Refused`."""
         now = self._services.now()
@@ -164,7 +162,7 @@ class Handshake:
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
-        scope = f"contact/{theirs.id}/{sender}"
+        scope = f"contact/{theirs.id}/{verkey}"
         contact = Contact(
             uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, scope),
             status="REQUESTED",
@@ -195,7 +193,7 @@ class Handshake:
         connection.invitation_uuid = invitation.uuid if invitation else ""
         connection.contact_did = contact.did or theirs.id
         connection.their_did, connection.their_document = theirs.id, kept(theirs)
-        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
+        effect = Effect(connection, contact=None if contact.etag else contact)
         effect.reopens = bool(contact.etag) and contact.status != "REQUESTED"
         if invitation is not None and not invitation.multi_use:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
@@ -268,7 +266,7 @@ class Handshake:
         )
 
     async def _response(
-        self, recipient: Recipient, connection: Connection, message: Message, step: Step, sender: str, *, last: bool
+        self, recipient: Recipient, connection: Connection, message: Message, step: Step, verkey: str, *, last: bool
     ) -> Effect:
         """A response that is refused leaves the request sent, and may be sent again. One to a request that was given up
         is refused, too: to give up says nothing to the other side (RFC 0023, "Errors")."""
@@ -276,10 +274,10 @@ class Handshake:
         state = rfc.move(connection.role, "request-sent" if withdrawn else connection.state, "receive response")
         # While the request is on its way, all that is known of the other side is the invitation.
         inviters = recipient.their_verkeys
-        known = sender in inviters
+        known = verkey in inviters
         try:
-            theirs = await self._answered_document(message, step, inviters, sender)
-            known = known or sender in verkeys(theirs)
+            theirs = await self._answered_document(message, step, inviters, verkey)
+            known = known or verkey in verkeys(theirs)
             _require_usable(theirs, known=known, withdrawn=withdrawn)
         except (Refused, DidError, EnvelopeError) as error:
             unresolvable = error.code == UNRESOLVABLE
@@ -291,7 +289,7 @@ class Handshake:
         changed = replace(connection, state=state, updated_at=self._services.now())
         changed.their_did, changed.their_document = theirs.id, kept(theirs)
         changed.contact_did = changed.contact_did or theirs.id
-        effect = Effect(changed, vouched=True)
+        effect = Effect(changed)
         message_id = random_uuid(self._services.random)
         if step.protocol == CONNECTIONS_1_0:
             effect.replies.append(
@@ -327,7 +325,7 @@ class Handshake:
         return document
 
     async def _answered_document(
-        self, message: Message, step: Step, inviters: frozenset[str], sender: str
+        self, message: Message, step: Step, inviters: frozenset[str], verkey: str
     ) -> DidDocument:
         """The responder's document, vouched for by a key of the invitation. Raises as `_their_document`."""
         if step.protocol == CONNECTIONS_1_0:
@@ -349,7 +347,7 @@ class Handshake:
             return attached(verified.payload, did)
         if rotate is None:
             # Nothing is signed: then the envelope has to be the invitation's key's own.
-            _require(inviters, (sender,))
+            _require(inviters, (verkey,))
         return await self._services.resolver.resolve(did)
 
     def _mine(self, protocol: str) -> Mine:
@@ -423,12 +421,12 @@ def _declined(recipient: Recipient, message: Message, uuid: str) -> Effect | Non
     return Effect(task=task)
 
 
-async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, *, vouched: bool) -> bool:
+async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, sender: Sender) -> bool:
     """Whether the message belongs to the connection's exchange. Agents put a report on a thread of the message that it
     is about, or under the exchange's."""
     if message.thid == connection.thid:
         return True
-    if step.kind != "problem-report" or not vouched:
+    if step.kind != "problem-report" or not isinstance(sender, OtherSide):
         return False
     if message.pthid == connection.thid:
         return True

@@ -212,7 +212,7 @@ class Invitations:
         if not hits.records:
             return None
         connection = hits.records[0]
-        effect = Effect(replace(connection, updated_at=self._services.now()), vouched=True)
+        effect = Effect(replace(connection, updated_at=self._services.now()))
         effect.attached = self._attached(tenant, connection, content)
         if not effect.attached:
             message_id = random_uuid(self._services.random)
@@ -253,7 +253,7 @@ class Invitations:
             Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
         """
         changed = replace(connection, updated_at=self._services.now())
-        effect = Effect(changed, vouched=True)
+        effect = Effect(changed)
         try:
             if not accept:
                 await self._reject(tenant, changed, effect)
@@ -330,7 +330,7 @@ class Invitations:
         connection: Connection,
         content: Content | None = None,
     ) -> Connection:
-        effect = Effect(connection, vouched=True, contact=None if contact.etag else contact)
+        effect = Effect(connection, contact=None if contact.etag else contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
         if content is not None:
             effect.attached = self._attached(tenant, connection, content)

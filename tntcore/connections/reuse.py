@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from tntcore.connections.effect import Effect
 from tntcore.connections.handshake import find_invitation, is_good
+from tntcore.connections.sender import OtherSide
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
-from tntcore.storage.records import Connection
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -18,7 +18,7 @@ class Reuse:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(self, tenant: Tenant, connection: Connection, message: Message) -> Effect | None:
+    async def receive(self, tenant: Tenant, sender: OtherSide, message: Message) -> Effect | None:
         """What a `handshake-reuse`, by the connection's other side, does; None for any other message.
 
         One that names no invitation of the same identity that is still good is not answered: the other side then does a
@@ -26,7 +26,8 @@ class Reuse:
         """
         if not rfc.is_reuse(message):
             return None
-        effect = Effect(connection, vouched=True, ordinary=True)
+        connection = sender.connection
+        effect = Effect(connection, ordinary=True)
         invitation = await find_invitation(self._services.lookups, tenant, message.pthid or "")
         now = self._services.now()
         if invitation is None or invitation.identity_uuid != connection.identity_uuid or not is_good(invitation, now):

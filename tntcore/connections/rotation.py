@@ -13,6 +13,7 @@ from tntcore.connections.connection import COMPLETED, pairwise
 from tntcore.connections.documents import checked, kept, resolvable
 from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import EMPTY
+from tntcore.connections.sender import OtherSide
 from tntcore.dids.document import DidDocument
 from tntcore.envelope import from_prior
 from tntcore.errors import DidError, Problem
@@ -29,24 +30,21 @@ class Rotation:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(
-        self, recipient: Recipient, connection: Connection, message: Message, sender: str
-    ) -> Effect | None:
+    async def receive(self, recipient: Recipient, sender: OtherSide, message: Message) -> Effect | None:
         """What a message of the protocol, by the connection's other side, does; None for any other message.
 
         Args:
-            recipient: of `connection`.
-            sender: the verkey that authenticated.
+            recipient: of the sender's connection.
         """
-        kind = rfc.kind_of(message)
+        kind, connection = rfc.kind_of(message), sender.connection
         # Before the response there is no DID but the invitation's, whose keys alone may vouch for the response.
         if kind is None or connection.state not in (COMPLETED, "response-sent"):
             return None
-        if kind in ("rotate", "hangup") and sender not in verkeys(recipient.theirs):
+        if kind in ("rotate", "hangup") and sender.kid not in verkeys(recipient.theirs):
             # A DID is also given up because others have its keys.
             return Effect(error="sender-retired", ordinary=True)
         changed = replace(connection, updated_at=self._services.now())
-        effect = Effect(changed, vouched=True, ordinary=True)
+        effect = Effect(changed, ordinary=True)
         if kind == "rotate":
             await self._theirs(changed, message, effect)
         elif kind == "hangup":
@@ -92,7 +90,7 @@ class Rotation:
         if connection.version == "v2":
             return self._begin_2(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
-        effect = Effect(changed, vouched=True)
+        effect = Effect(changed)
         message_id = self._new_id()
         if not changed.next_keys:
             changed.next_thid = message_id
@@ -109,7 +107,7 @@ class Rotation:
         if connection.introduction and "from_prior" not in connection.introduction:
             raise Problem(409, "not-rotatable", "Wait until the other side has written: it may not know this DID yet.")
         changed = replace(connection, updated_at=self._services.now())
-        effect = Effect(changed, vouched=True)
+        effect = Effect(changed)
         if not connection.introduction:
             keys = KeyPairs.generate()
             mine = pairwise(self._services, keys)
@@ -132,7 +130,7 @@ class Rotation:
         if connection.state != COMPLETED:
             raise Problem(409, "not-connected", "Only a completed connection can be hung up.")
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
-        effect = Effect(changed, vouched=True)
+        effect = Effect(changed)
         if connection.version == "v2":
             ending = self._from_prior(tenant, connection, "")
             effect.replies.append({"id": self._new_id(), "type": EMPTY, "body": {}, "from_prior": ending})

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from tntcore.connections.invitations import read_content
+from tntcore.connections.sender import Author, Enclosed, OtherSide, Partner
 from tntcore.credentials.formats import FormatError
 from tntcore.credentials.registry import Formats
 from tntcore.delivery.outgoing import write
@@ -51,8 +52,7 @@ class _Incoming:
     Attributes:
         protocol, step: whose it is; None for an acknowledgement or report of no protocol's own.
         uuid: under which it is stored.
-        trusted: the other side is known to have written it, and the tenant has accepted that contact: else nothing
-            follows by itself, and nothing is answered.
+        author: whose it is. By itself something follows, and is answered, for a `Partner` alone.
     """
 
     message: Message
@@ -60,7 +60,7 @@ class _Incoming:
     step: Any
     kind: str
     uuid: str
-    trusted: bool
+    author: Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,13 @@ class Exchanges:
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def receive(
-        self, tenant: Tenant, connection: Connection, message: Message, *, uuid: str, proven: bool, last: bool
+        self, tenant: Tenant, author: Author, message: Message, *, uuid: str, last: bool
     ) -> Outcome | None:
-        """What a message of a connection does to an exchange; None if it belongs to none.
+        """What a message of a connection does to an exchange; None if it belongs to none. One that is `Enclosed` may
+        begin an exchange, and no more.
 
         Args:
             uuid: under which the message is stored.
-            proven: the other side is known to have written it: else it may begin an exchange, and no more.
             last: it is not put off any more.
 
         Raises:
@@ -102,10 +102,10 @@ class Exchanges:
         protocol, step, kind = read
         if not message.thid:
             return Outcome(error="thread-missing") if protocol is not None else None
-        trusted = proven and connection.state != "request-received"
-        incoming = _Incoming(message, protocol, step, kind, uuid, trusted)
+        connection = author.connection
+        incoming = _Incoming(message, protocol, step, kind, uuid, author)
         exchange = await self._find(tenant, connection, incoming)
-        if exchange is not None and not proven:
+        if exchange is not None and isinstance(author, Enclosed):
             return Outcome(error="sender-unproven")
         if exchange is not None and protocol not in (None, protocol_of(exchange)):
             return Outcome(error="out-of-turn")
@@ -113,7 +113,7 @@ class Exchanges:
         if begun is None:
             if protocol is None:
                 return None
-            if proven:
+            if isinstance(author, OtherSide):
                 begun = await self._invited(tenant, connection, message, protocol)
             if begun is None:
                 try:
@@ -174,7 +174,7 @@ class Exchanges:
             reason = "expired: the message had expired when it came"
         if not reason:
             try:
-                await rules_of(run).received(run, incoming.kind, trusted=incoming.trusted)
+                await rules_of(run).received(run, incoming.kind, incoming.author)
             except FormatError as error:
                 reason = f"{error.code}: {error.detail}"
             except DidError as error:
@@ -202,7 +202,7 @@ class Exchanges:
         if reason:
             run = await moved()
             self._refuse(run, incoming, reason)
-        if not incoming.trusted:
+        if not isinstance(incoming.author, Partner):
             run.outcome.replies.clear()
         return run.outcome
 

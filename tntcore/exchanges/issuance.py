@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tntcore.connections.sender import Author, Partner
 from tntcore.credentials.formats import (
     Attribute,
     CredentialFormat,
@@ -23,11 +24,11 @@ from tntcore.workers import WorkTimeout
 _MAX_TAKEN = 20  # credentials of one exchange that are stored together
 
 
-async def received(run: Run, kind: str, *, trusted: bool) -> None:
+async def received(run: Run, kind: str, author: Author) -> None:
     """What follows from a message that has just moved the exchange.
 
     Args:
-        trusted: a contact that was accepted is known to have written it: else nothing follows by itself.
+        author: whose it is: by itself something follows for a `Partner` alone.
 
     Raises:
         FormatError: it cannot be worked with. DidError: `unresolvable`: later, perhaps.
@@ -42,13 +43,13 @@ async def received(run: Run, kind: str, *, trusted: bool) -> None:
         if value is None:
             raise FormatError("attachment-missing", "the message has no credential attached")
         run.exchange.more = content.more_available
-        await _take(run, format_, value, trusted=trusted)
+        await _take(run, format_, value, author)
         return
     run.wait()
     automatic = {"propose": "autoOffer", "offer": "autoRequest", "request": "autoIssue"}[kind]
     # What the tenant offered, it issues: anything else is a decision that it has not made yet.
     default = kind == "request" and "offer" in run.exchange.messages
-    if format_.name == "plain" or not trusted or not await run.tenant.automatic(automatic, default):
+    if format_.name == "plain" or not isinstance(author, Partner) or not await run.tenant.automatic(automatic, default):
         return
     if run.asked_to_wait(content):
         return
@@ -133,7 +134,7 @@ async def _settle(run: Run, status: str) -> None:
             run.outcome.credentials.append(credential)
 
 
-async def _take(run: Run, format_: CredentialFormat, value: Any, *, trusted: bool) -> None:
+async def _take(run: Run, format_: CredentialFormat, value: Any, author: Author) -> None:
     """Checks a credential that was issued, keeps it, and acknowledges it where it is good."""
     try:
         taken = await format_.receive(await run.party(), await _issuing(run), value)
@@ -148,7 +149,7 @@ async def _take(run: Run, format_: CredentialFormat, value: Any, *, trusted: boo
         # Details may quote claims: they are kept sealed, with the credential.
         reason = f"not accepted: {', '.join(check.name for check in failed)}"
         run.give_up(f"The credential was not accepted: {failed[0].name}.", detail=reason)
-    elif trusted and verification.verified and await run.tenant.automatic("autoStore", True):
+    elif isinstance(author, Partner) and verification.verified and await run.tenant.automatic("autoStore", True):
         await store(run)
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tntcore.connections.sender import Author, Partner
 from tntcore.credentials.formats import Candidate, FormatError, Held, ProofFormat, SigningError, Verification
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
 from tntcore.errors import Problem
@@ -14,7 +15,7 @@ from tntcore.storage.records import Presentation
 from tntcore.workers import WorkTimeout
 
 
-async def received(run: Run, kind: str, *, trusted: bool) -> None:
+async def received(run: Run, kind: str, author: Author) -> None:
     """As `issuance.received`."""
     if kind == "ack":
         await acknowledged(run)
@@ -25,10 +26,10 @@ async def received(run: Run, kind: str, *, trusted: bool) -> None:
     if kind == "present":
         if value is None:
             raise FormatError("attachment-missing", "the message has no presentation attached")
-        await _examine(run, format_, value, trusted=trusted)
+        await _examine(run, format_, value, author)
         return
     run.wait()
-    if kind != "request" or format_.name == "plain" or not trusted:
+    if kind != "request" or format_.name == "plain" or not isinstance(author, Partner):
         return
     if not await run.tenant.automatic("autoPresent", False) or run.asked_to_wait(run.said[kind]):
         return
@@ -101,7 +102,7 @@ async def _settle(run: Run, status: str) -> None:
         run.outcome.presentation = presentation
 
 
-async def _examine(run: Run, format_: ProofFormat, value: Any, *, trusted: bool) -> None:
+async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -> None:
     """Checks a presentation, and answers it where that leaves no doubt."""
     asked = await run.value("request", run.formats.proofs)
     try:
@@ -119,7 +120,7 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, *, trusted: bool)
     elif run.exchange.state != "presentation-received":
         # No acknowledgement is due, or others follow.
         return
-    elif trusted and verification.verified and await run.tenant.automatic("autoVerify", True):
+    elif isinstance(author, Partner) and verification.verified and await run.tenant.automatic("autoVerify", True):
         await run.say("ack")
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)

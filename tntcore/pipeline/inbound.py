@@ -28,6 +28,16 @@ from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.reuse import Reuse
 from tntcore.connections.rotation import Rotation
+from tntcore.connections.sender import (
+    Author,
+    Enclosed,
+    OtherSide,
+    Partner,
+    Sender,
+    Stranger,
+    kid_of,
+    other_side,
+)
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox, attached_item, relay_item
 from tntcore.delivery.outgoing import Outgoing, write
@@ -42,7 +52,7 @@ from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
-from tntcore.pipeline.opening import Opened, Opener
+from tntcore.pipeline.opening import Opener
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context, Transition
@@ -67,7 +77,6 @@ _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the 
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 _SETTLED = (COMPLETED, "abandoned")
 _OUTCOMES = {"RECEIVED": "stored", "REJECTED": "rejected", "CONFLICT": "conflict"}
-_STRANGERS = ("sender-unknown", "sender-not-connection")
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
@@ -220,10 +229,13 @@ class Inbound:
                 self._admit(tenant, item, f"{recipient.scope}/strangers")
                 await self._refuse(tenant, recipient, item["id"], raw, error.code)
             else:
-                if opened.error in _STRANGERS and await self._is_stale(tenant, item, recipient):
+                sender = opened.sender
+                if isinstance(sender, Stranger) and await self._is_stale(tenant, item, recipient):
                     raise Changed(item["u"])
-                self._admit(tenant, item, owner.scope if opened.sender else f"{owner.scope}/strangers")
-                await self._store(tenant, owner, item["id"], opened, last=last)
+                known = isinstance(sender, OtherSide)
+                self._admit(tenant, item, owner.scope if known else f"{owner.scope}/strangers")
+                message = Message.read(opened.plaintext, opened.version)
+                await self._store(tenant, owner, message, sender, item["id"], last=last)
 
     def _admit(self, tenant: Tenant, item: Item, sender: str) -> None:
         """Counts the item, once, against its sender's limit and then, when that lets it through, its tenant's: so that
@@ -286,18 +298,26 @@ class Inbound:
                     await records.delete_body(uuid)
 
     async def _store(
-        self, tenant: Tenant, recipient: Recipient, uuid: str, opened: Opened, *, last: bool, proven: bool = True
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        message: Message,
+        sender: Sender | Enclosed,
+        uuid: str,
+        *,
+        last: bool,
     ) -> None:
-        """
+        """Stores the message, with what follows from it. One that is `Enclosed` changes no connection.
+
         Args:
             last: it is not put off any more.
-            proven: somebody authenticated the message itself: else it may be read, but does nothing.
         """
-        message = Message.read(opened.plaintext, opened.version)
         mark("opened")
         tell("tnt.protocol", protocol_of(message.type))
         try:
-            effect = await self._effect(tenant, recipient, message, opened, uuid, last) if proven else None
+            effect = None
+            if not isinstance(sender, Enclosed):
+                effect = await self._effect(tenant, recipient, message, sender, uuid, last)
         except DidError as error:
             if not last:
                 raise NotYet("a document cannot be had now") from error
@@ -309,27 +329,24 @@ class Inbound:
                 await self._publish_again(tenant, recipient, before)
             return
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
-        settled = opened.sender and (effect is None or not effect.of_handshake)
-        dedup_scope = recipient.scope if settled else f"{recipient.scope}/{opened.kid or 'anonymous'}"
-        if effect is not None:
-            opened = replace(opened, sender=effect.vouched, error=effect.error)
-        connection = None
-        if opened.sender:
-            connection = effect.connection if effect and effect.connection else recipient.connection
-        receipt = await self._receipt(tenant, recipient, connection, message, opened, uuid, dedup_scope)
+        settled = isinstance(sender, Author) and (effect is None or not effect.of_handshake)
+        dedup_scope = recipient.scope if settled else f"{recipient.scope}/{kid_of(sender) or 'anonymous'}"
+        author = _author(sender, effect)
+        receipt = await self._receipt(tenant, recipient, author, message, uuid, dedup_scope)
         receipt.effect = effect
-        receipt.stored.authenticated = opened.sender and proven
+        if effect is not None:
+            receipt.refuse(effect.error)
+        elif isinstance(sender, Stranger):
+            receipt.refuse(sender.reason)
         transition = Transition()
-        if proven and opened.sender and not opened.error:
+        if isinstance(author, OtherSide):
             transition = decide(message, self._context)
-        if connection is not None and opened.sender and not opened.error:
+        if author is not None:
             try:
-                receipt.outcome = await self._exchanges.receive(
-                    tenant, connection, message, uuid=uuid, proven=proven, last=last
-                )
+                receipt.outcome = await self._exchanges.receive(tenant, author, message, uuid=uuid, last=last)
             except DidError as error:
                 raise NotYet("a document cannot be had now") from error
-        await self._add_consequences(tenant, recipient, connection, message, opened, transition, receipt)
+        await self._add_consequences(tenant, recipient, author, message, transition, receipt)
         await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
         if effect is not None and effect.connection is not None:
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
@@ -351,37 +368,35 @@ class Inbound:
         return before if same else None
 
     async def _effect(
-        self, tenant: Tenant, recipient: Recipient, message: Message, opened: Opened, uuid: str, last: bool
+        self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, uuid: str, last: bool
     ) -> Effect | None:
         """What the message does to the connection itself: to begin, change or end it."""
         effect = (
-            await self._first_contact.receive(tenant, recipient, message, sender=opened.kid, vouched=opened.sender)
-            or await self._connectionless.receive(tenant, recipient, message, opened.kid)
-            or await self._handshake.receive(
-                tenant, recipient, message, sender=opened.kid, vouched=opened.sender, uuid=uuid, last=last
-            )
+            await self._first_contact.receive(tenant, recipient, message, sender)
+            or await self._connectionless.receive(tenant, recipient, message, sender)
+            or await self._handshake.receive(tenant, recipient, message, sender, uuid=uuid, last=last)
         )
-        if effect is not None or not opened.sender or recipient.connection is None:
+        if effect is not None or not isinstance(sender, OtherSide):
             return effect
         effect = (
-            self._connectionless.keeps_key(recipient.connection, message)
-            or await self._rotation.receive(recipient, recipient.connection, message, opened.kid)
-            or await self._reuse.receive(tenant, recipient.connection, message)
+            self._connectionless.keeps_key(sender, message)
+            or await self._rotation.receive(recipient, sender, message)
+            or await self._reuse.receive(tenant, sender, message)
         )
-        return self._connectionless.heard(recipient.connection, effect)
+        return self._connectionless.heard(sender, effect)
 
     async def _receipt(
         self,
         tenant: Tenant,
         recipient: Recipient,
-        connection: Connection | None,
+        author: Author | None,
         message: Message,
-        opened: Opened,
         uuid: str,
         dedup_scope: str,
     ) -> Receipt:
         """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
         now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
+        connection = author.connection if author else None
         scope = connection.uuid if connection else dedup_scope
         action = Action(
             uuid=action_uuid(scope, message.thid or digest),
@@ -391,14 +406,14 @@ class Inbound:
             contact_did=connection.contact_did if connection else "",
             contact_uuid=connection.contact_uuid if connection else "",
             connection_uuid=connection.uuid if connection else "",
-            parent_id=opened.parent_id,
+            parent_id=author.parent_id if isinstance(author, Enclosed) else "",
             created_at=now,
             updated_at=now,
         )
-        sealed = tenant.records.seal_body(uuid, opened.plaintext)
+        sealed = tenant.records.seal_body(uuid, message.raw)
         stored = StoredMessage(
             uuid=uuid,
-            status="REJECTED" if opened.error else "RECEIVED",
+            status="RECEIVED",
             direction="IN",
             type=message.type,
             version=message.version,
@@ -408,7 +423,7 @@ class Inbound:
             connection_uuid=action.connection_uuid or (recipient.connection.uuid if recipient.connection else ""),
             identity_did=recipient.identity_did,
             contact_did=action.contact_did,
-            error=opened.error,
+            authenticated=isinstance(author, OtherSide),
             body=await tenant.records.put_body(uuid, sealed),
             created_at=now,
             updated_at=now,
@@ -430,15 +445,14 @@ class Inbound:
         self,
         tenant: Tenant,
         recipient: Recipient,
-        connection: Connection | None,
+        author: Author | None,
         message: Message,
-        opened: Opened,
         transition: Transition,
         receipt: Receipt,
     ) -> None:
         """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
         effect, now = receipt.effect, receipt.stored.created_at
-        if not opened.error:
+        if receipt.stored.status != "REJECTED":
             receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
         if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
             task = connection_task(effect.connection)
@@ -446,7 +460,7 @@ class Inbound:
         if effect is not None and effect.task is not None:
             receipt.tasks += await task_deliveries(tenant, effect.task, source=receipt.stored.uuid, now=now)
         replies = [*(effect.replies if effect else ())]
-        if connection is not None and connection.state != "request-received":
+        if isinstance(author, Partner):
             replies += transition.replies
         answers = [
             Reply(delivery_uuid(receipt.stored.uuid, f"answer/{number}"), reply) for number, reply in enumerate(replies)
@@ -456,12 +470,12 @@ class Inbound:
             answers += receipt.outcome.replies
             for task in receipt.outcome.tasks():
                 receipt.tasks += await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
-        if connection is not None:
+        if author is not None:
             # Sent at once, whatever the state of the connection.
             receipt.answers = [
                 await write(
                     tenant.records,
-                    connection,
+                    author.connection,
                     receipt.action,
                     orjson.dumps(reply.message),
                     message_uuid=reply.message_uuid,
@@ -472,9 +486,7 @@ class Inbound:
             ]
         elif effect is not None and effect.refusal is not None:
             receipt.answers = await self._refusal(tenant, recipient, effect, receipt)
-        receipt.failures = await self._failed_actions(
-            tenant, recipient, message, transition.failed_threads, opened.plaintext
-        )
+        receipt.failures = await self._failed_actions(tenant, recipient, message, transition.failed_threads)
         receipt.name_effects()
 
     async def _refusal(self, tenant: Tenant, recipient: Recipient, effect: Effect, receipt: Receipt) -> list[Outgoing]:
@@ -580,8 +592,9 @@ class Inbound:
         if attached is None:
             return
         plaintext = tenant.records.open(attached.body, attached.key)
-        opened = Opened(plaintext, Message.read(plaintext).version, "", sender=True, parent_id=attached.parent_id)
-        await self._store(tenant, recipient, item["id"], opened, last=True, proven=False)
+        if recipient.connection is not None:
+            sender = Enclosed(recipient.connection, attached.parent_id)
+            await self._store(tenant, recipient, Message.read(plaintext), sender, item["id"], last=True)
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):
@@ -609,7 +622,7 @@ class Inbound:
         ]
 
     async def _failed_actions(
-        self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str], plaintext: bytes
+        self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str]
     ) -> dict[str, dict[str, Value]]:
         """Which actions the connection's message makes fail, and what to write in each."""
         changes: dict[str, dict[str, Value]] = {}
@@ -621,8 +634,15 @@ class Inbound:
                     uuid = sent.action_uuid
                 elif name != message.thid:
                     continue
-            error = tenant.records.seal(plaintext, f"{Action.row_key(uuid)}/error")
+            error = tenant.records.seal(message.raw, f"{Action.row_key(uuid)}/error")
             if len(error) > 32_000:
                 error = tenant.records.seal(b'{"description": {"code": "too-large"}}', f"{Action.row_key(uuid)}/error")
             changes[uuid] = {"status": "ERROR", "error": error, "updatedAt": self._services.now()}
         return changes
+
+
+def _author(sender: Sender | Enclosed, effect: Effect | None) -> Author | None:
+    """Whose connection the message belongs to, after what it does to the connection; None for nobody's."""
+    if effect is None:
+        return sender if isinstance(sender, Author) else None
+    return other_side(effect.connection, kid_of(sender)) if effect.connection is not None else None

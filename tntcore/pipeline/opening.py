@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tntcore import envelope
 from tntcore.connections.connectionless import Connectionless
 from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.sender import Anonymous, OtherSide, Sender, Stranger, other_side
 from tntcore.dids.document import Version
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError, NotYet
@@ -19,21 +20,11 @@ _MAX_SIGNERS = 3  # documents that one message may make us resolve
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A message that was opened, and whose it is.
-
-    Attributes:
-        kid: the key that authenticated it; "" if none did.
-        sender: whether that key is the connection's.
-        error: why it is kept but not acted upon; "" if it is in order.
-        parent_id: of the invitation that it came inside of, if it did.
-    """
+    """A message that was opened, and who sent it."""
 
     plaintext: bytes
     version: Version
-    kid: str
-    sender: bool
-    error: str = ""
-    parent_id: str = ""
+    sender: Sender
 
 
 class Opener:
@@ -62,28 +53,23 @@ class Opener:
 
 
 def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
-    """Whether who authenticated the message is whom the connection is with.
-
-    The type says how the message was protected; only what was authenticated has a sender.
-    """
+    """Whether who authenticated the message is whom the connection is with."""
     match unpacked:
-        case Authcrypt(plaintext=plaintext, version=version, sender_kid=sender):
-            pass
-        case Signed(plaintext=plaintext, version=version, recipient_kid=str(), signer_kid=sender):
-            pass
+        case Authcrypt(sender_kid=kid) | Signed(recipient_kid=str(), signer_kid=kid):
+            return Opened(unpacked.plaintext, unpacked.version, _sender(unpacked.version, kid, recipient))
         case Anoncrypt(plaintext=plaintext, version=version):
-            return Opened(plaintext, version, "", sender=False)
+            return Opened(plaintext, version, Anonymous())
         case _:
             raise EnvelopeError("not-encrypted", "the message was not encrypted for anyone")
-    if recipient.theirs is None:
-        return Opened(plaintext, version, sender, sender=False, error="sender-unknown")
-    if version == "v1":
-        known = sender in recipient.their_verkeys
-    else:
-        did = sender.partition("#")[0]
-        known = did in recipient.their_dids
+
+
+def _sender(version: Version, kid: str, recipient: Recipient) -> Stranger | OtherSide:
+    connection = recipient.connection
+    if connection is None or recipient.theirs is None:
+        return Stranger(kid, "sender-unknown")
+    known = kid in recipient.their_verkeys if version == "v1" else kid.partition("#")[0] in recipient.their_dids
     if not known:
-        return Opened(plaintext, version, sender, sender=False, error="sender-not-connection")
-    if recipient.connection is not None and recipient.connection.state in ("abandoned",):
-        return Opened(plaintext, version, sender, sender=False, error="connection-abandoned")
-    return Opened(plaintext, version, sender, sender=True)
+        return Stranger(kid, "sender-not-connection")
+    if connection.state == "abandoned":
+        return Stranger(kid, "connection-abandoned")
+    return other_side(connection, kid)

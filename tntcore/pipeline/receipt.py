@@ -43,6 +43,11 @@ class Receipt:
     effect: Effect | None = None
     outcome: Outcome | None = None
 
+    def refuse(self, code: str) -> None:
+        """Has the message do nothing, for this reason; for none, "", it goes on."""
+        if code:
+            self.stored.status, self.stored.error = "REJECTED", code
+
     def name_effects(self) -> None:
         """Has the dedup row name what is to be published, for when that has to be done again."""
         effects = (*self.deliveries, *self.tasks, *(answer.delivery for answer in self.answers))
