@@ -115,6 +115,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
     TNT_PUBLIC_URL: publicUrl
     TNT_KEY_VAULT_KEY: keyUri
     TNT_EGRESS_ALLOW: ''
+    TNT_CORS_ORIGINS: ''
     TNT_ALLOW_HTTP: 'false'
     TNT_KEY_IN_QUERY: 'false'
     TNT_ANONCREDS_REGISTRIES: ''
