@@ -125,6 +125,7 @@ class Config:
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
+        contexts: a folder of JSON-LD contexts, with an `index.json`.
     """
 
     storage: str | StorageAccount
@@ -134,6 +135,7 @@ class Config:
     allow_http: bool = False
     key_in_query: bool = False
     anoncreds_registries: tuple[str, ...] = ()
+    contexts: Path | None = None
     limits: Limits = field(default_factory=Limits)
     identity: CloudIdentity = CloudIdentity()
     telemetry: Telemetry = Telemetry()
@@ -173,6 +175,7 @@ class Config:
             _flag(environment, "TNT_ALLOW_HTTP"),
             _flag(environment, "TNT_KEY_IN_QUERY"),
             registries,
+            Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
             Limits.read(environment),
             _identity(environment),
             Telemetry.read(environment),

@@ -119,6 +119,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
     TNT_ALLOW_HTTP: 'false'
     TNT_KEY_IN_QUERY: 'false'
     TNT_ANONCREDS_REGISTRIES: ''
+    TNT_CONTEXTS: ''
     TNT_KEY_RATE: ''
     TNT_ADDRESS_RATE: ''
     TNT_SENDER_RATE: ''
