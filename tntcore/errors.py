@@ -6,9 +6,6 @@ the sender in detail, only recorded for the tenant.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 PROBLEM_BASE = "urn:tnt:problem:"
 
 
@@ -20,24 +17,18 @@ class Problem(Exception):
         code: stable, in kebab-case; `type` of the answer is `urn:tnt:problem:<code>`.
         detail: what to change, in one or two sentences. Never contains a secret or a plaintext.
         retry_after: seconds, sent as `Retry-After` where trying again later may work.
-        headers: further ones of the answer, with names in lower case.
+        allow: the methods that there are, sent as `Allow`.
     """
 
     def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        retry_after: int | None = None,
-        headers: Mapping[str, str] = MappingProxyType({}),
+        self, status: int, code: str, detail: str, *, retry_after: int | None = None, allow: str | None = None
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
-        self.headers = headers
+        self.allow = allow
 
     @property
     def type(self) -> str:

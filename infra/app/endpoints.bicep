@@ -2,19 +2,23 @@
 param location string
 param tags object
 param networkName string
-param subnetId string
 param storageName string
 param vaultName string
 
-resource network 'Microsoft.Network/virtualNetworks@2024-01-01' existing = {
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' existing = {
   name: networkName
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource subnet 'Microsoft.Network/virtualNetworks/subnets@2025-05-01' existing = {
+  parent: network
+  name: 'endpoints'
+}
+
+resource storage 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageName
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName
 }
 
@@ -25,13 +29,13 @@ var targets = [
   { group: 'vault', id: vault.id, zone: 'privatelink.vaultcore.azure.net' }
 ]
 
-resource zones 'Microsoft.Network/privateDnsZones@2020-06-01' = [for target in targets: {
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for target in targets: {
   name: target.zone
   location: 'global'
   tags: tags
 }]
 
-resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01' = [for (target, index) in targets: {
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (target, index) in targets: {
   parent: zones[index]
   name: 'link'
   location: 'global'
@@ -42,12 +46,12 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01
   }
 }]
 
-resource endpoints 'Microsoft.Network/privateEndpoints@2024-01-01' = [for target in targets: {
+resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [for target in targets: {
   name: 'pe-${target.group}'
   location: location
   tags: tags
   properties: {
-    subnet: { id: subnetId }
+    subnet: { id: subnet.id }
     privateLinkServiceConnections: [
       {
         name: target.group
@@ -60,7 +64,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2024-01-01' = [for target
   }
 }]
 
-resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-01-01' = [for (target, index) in targets: {
+resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [for (target, index) in targets: {
   parent: endpoints[index]
   name: 'default'
   properties: {

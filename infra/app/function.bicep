@@ -6,21 +6,56 @@ param pythonVersion string
 param maximumInstances int
 param instanceMemory int
 param readyInstances int
-param subnetId string
-param identityId string
-param clientId string
+param readyQueueInstances int
+param zoneRedundant bool
+param rollingUpdates bool
+param networkName string
+param identityName string
 param storageName string
 param packageContainer string
-param keyUri string
-param insightsConnectionString string
+param vaultName string
+param keyName string
+param insightsName string
+param workspaceName string
 param publicUrl string
+@description('Certificates of its own. Only an app that is made with this can have them.')
+param ownCertificates bool
+@description('The Front Door that alone may call the app. Empty: everybody may.')
+param edgeName string
 param settings object
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
-  name: storageName
+var storageUri = {
+  blob: 'https://${storageName}.blob.${environment().suffixes.storage}/'
+  queue: 'https://${storageName}.queue.${environment().suffixes.storage}/'
+  table: 'https://${storageName}.table.${environment().suffixes.storage}/'
+}
+var keyUri = 'https://${vaultName}${environment().suffixes.keyvaultDns}/keys/${keyName}'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
+  name: workspaceName
+}
+
+resource edge 'Microsoft.Cdn/profiles@2025-06-01' existing = if (!empty(edgeName)) {
+  name: edgeName
+}
+
+// HTTP is a group of its own. What moves messages on is ready, too: inbound opens them, relay calls webhooks.
+var readyQueues = readyQueueInstances == 0 ? [] : [
+  { name: 'function:inbound', instanceCount: readyQueueInstances }
+  { name: 'function:outbound', instanceCount: readyQueueInstances }
+  { name: 'function:relay', instanceCount: readyQueueInstances }
+]
+var ready = concat(readyInstances == 0 ? [] : [{ name: 'http', instanceCount: readyInstances }], readyQueues)
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${name}'
   location: location
   tags: tags
@@ -31,10 +66,13 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   }
   properties: {
     reserved: true
+    zoneRedundant: zoneRedundant
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
+// Rolling updates and certificates of an app's own are in no typed version of the API yet, so they are said only where
+// they are wanted.
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: tags
@@ -42,24 +80,40 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: {
-      '${identityId}': {}
+      '${identity.id}': {}
     }
   }
-  properties: {
+  properties: union({
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    virtualNetworkSubnetId: empty(networkName) ? null : resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
     siteConfig: {
       minTlsVersion: '1.2'
+      ipSecurityRestrictionsDefaultAction: empty(edgeName) ? 'Allow' : 'Deny'
+      ipSecurityRestrictions: empty(edgeName) ? [] : [
+        {
+          name: 'front-door'
+          description: 'Calls that came through our Front Door, and not through somebody else\'s'
+          priority: 100
+          action: 'Allow'
+          tag: 'ServiceTag'
+          ipAddress: 'AzureFrontDoor.Backend'
+          headers: {
+            'x-azure-fdid': [edge!.properties.frontDoorId]
+          }
+        }
+      ]
+      // What deploys comes from elsewhere, and with a token.
+      scmIpSecurityRestrictionsUseMain: false
     }
-    functionAppConfig: {
+    functionAppConfig: union({
       deployment: {
         storage: {
           type: 'blobContainer'
-          value: '${storage.properties.primaryEndpoints.blob}${packageContainer}'
+          value: '${storageUri.blob}${packageContainer}'
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identityId
+            userAssignedIdentityResourceId: identity.id
           }
         }
       }
@@ -70,62 +124,56 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstances
         instanceMemoryMB: instanceMemory
-        alwaysReady: readyInstances == 0 ? [] : [
-          {
-            name: 'http'
-            instanceCount: readyInstances
-          }
-        ]
+        alwaysReady: ready
         triggers: {
           // As host.json: HTTP calls that one instance takes at once, each with the largest body.
           http: { perInstanceConcurrency: 24 }
         }
       }
-    }
-  }
+    }, rollingUpdates ? { siteUpdateStrategy: { type: 'RollingUpdate' } } : {})
+  }, ownCertificates ? { siteScopedCertificatesEnabled: true } : {})
 }
 
-resource scm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource scm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: { allow: false }
 }
 
-resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: { allow: false }
 }
 
 // An empty setting is the service's own default: docs/operating.md lists them.
-resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
+resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union({
     AzureWebJobsStorage__credential: 'managedidentity'
-    AzureWebJobsStorage__clientId: clientId
-    AzureWebJobsStorage__blobServiceUri: storage.properties.primaryEndpoints.blob
-    AzureWebJobsStorage__queueServiceUri: storage.properties.primaryEndpoints.queue
-    AzureWebJobsStorage__tableServiceUri: storage.properties.primaryEndpoints.table
-    APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
-    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+    AzureWebJobsStorage__clientId: identity.properties.clientId
+    AzureWebJobsStorage__blobServiceUri: storageUri.blob
+    AzureWebJobsStorage__queueServiceUri: storageUri.queue
+    AzureWebJobsStorage__tableServiceUri: storageUri.table
+    APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     // Bytes of a body that the host takes: the largest packed message. It holds each one several times.
     FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '9961472'
     AzureWebJobsDisableHomepage: 'true'
     TNT_PUBLIC_URL: publicUrl
     TNT_KEY_VAULT_KEY: keyUri
     TNT_EGRESS_ALLOW: ''
-    TNT_CORS_ORIGINS: ''
     TNT_ALLOW_HTTP: 'false'
     TNT_KEY_IN_QUERY: 'false'
     TNT_ANONCREDS_REGISTRIES: ''
-    TNT_CONTEXTS: ''
     TNT_KEY_RATE: ''
     TNT_ADDRESS_RATE: ''
     TNT_SENDER_RATE: ''
     TNT_TENANT_RATE: ''
     TNT_TENANT_BYTES: ''
-    TNT_FORWARDED_HOPS: ''
+    // The platform's own front end, and Front Door before it.
+    TNT_FORWARDED_HOPS: empty(edgeName) ? '1' : '2'
     TNT_METRIC_TENANTS: ''
     // The app's own traces and metrics go where the connection string above says, beside the host's.
     TNT_LOG_FORMAT: 'json'
@@ -136,4 +184,14 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   }, settings)
 }
 
-output name string = app.name
+// What the host says before it has Application Insights, and when it does not start at all.
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'host'
+  scope: app
+  properties: {
+    workspaceId: workspace.id
+    logs: [{ category: 'FunctionAppLogs', enabled: true }]
+  }
+}
+
+output verificationId string = app.properties.customDomainVerificationId

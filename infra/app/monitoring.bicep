@@ -1,22 +1,24 @@
 // Where logs, traces and metrics go.
-param name string
+param workspaceName string
+param insightsName string
 param location string
 param tags object
+param dailyCapGb int
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
-  name: 'log-${name}'
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: workspaceName
   location: location
   tags: tags
   properties: {
     sku: { name: 'PerGB2018' }
     retentionInDays: 30
-    // GB a day; a flood of log lines is not to become a flood of costs.
-    workspaceCapping: { dailyQuotaGb: 10 }
+    // A flood of log lines is not to become a flood of costs.
+    workspaceCapping: { dailyQuotaGb: dailyCapGb }
   }
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-${name}'
+  name: insightsName
   location: location
   tags: tags
   kind: 'web'
@@ -27,7 +29,3 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     DisableLocalAuth: true
   }
 }
-
-output workspaceId string = workspace.id
-output insightsName string = insights.name
-output connectionString string = insights.properties.ConnectionString

@@ -1,9 +1,33 @@
-// A network in which the app reaches storage and key vault. What it sends to partners goes out as before.
+// A network through which the app reaches storage and key vault and, where it is asked for, partners from one address.
 param name string
 param location string
 param tags object
+param fixedOutbound bool
 
-resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
+resource address 'Microsoft.Network/publicIPAddresses@2025-05-01' = if (fixedOutbound) {
+  name: 'pip-${name}'
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: {
+    publicIPAddressVersion: 'IPv4'
+    publicIPAllocationMethod: 'Static'
+  }
+}
+
+resource gateway 'Microsoft.Network/natGateways@2025-05-01' = if (fixedOutbound) {
+  name: 'nat-${name}'
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: {
+    publicIpAddresses: [
+      { id: address.id }
+    ]
+  }
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: name
   location: location
   tags: tags
@@ -14,6 +38,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
         name: 'app'
         properties: {
           addressPrefix: '10.0.0.0/24'
+          natGateway: fixedOutbound ? { id: gateway.id } : null
           delegations: [
             {
               name: 'app'
@@ -33,5 +58,4 @@ resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
   }
 }
 
-output appSubnetId string = '${network.id}/subnets/app'
-output endpointsSubnetId string = '${network.id}/subnets/endpoints'
+output outboundAddress string = fixedOutbound ? address!.properties.ipAddress : ''

@@ -5,13 +5,21 @@ param location string
 param tags object
 param sku string
 param private bool
-param workspaceId string
+param keyName string
+param workspaceName string
+@description('The vault was deleted and is to be had back, with its key.')
+param recover bool
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
+  name: workspaceName
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
   location: location
   tags: tags
   properties: {
+    createMode: recover ? 'recover' : 'default'
     tenantId: tenant().tenantId
     sku: {
       family: 'A'
@@ -30,9 +38,9 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
 }
 
 // Deploying again changes nothing of a key that is there, nor makes a version.
-resource key 'Microsoft.KeyVault/vaults/keys@2023-07-01' = {
+resource key 'Microsoft.KeyVault/vaults/keys@2025-05-01' = {
   parent: vault
-  name: 'master'
+  name: keyName
   properties: {
     kty: sku == 'premium' ? 'RSA-HSM' : 'RSA'
     keySize: 3072
@@ -45,7 +53,9 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: vault
   properties: {
-    workspaceId: workspaceId
+    workspaceId: workspace.id
+    // A table of its own, AZKVAuditLogs, which the alert on expiry reads.
+    logAnalyticsDestinationType: 'Dedicated'
     logs: [
       {
         categoryGroup: 'audit'
@@ -54,8 +64,3 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
     ]
   }
 }
-
-output name string = vault.name
-output keyName string = key.name
-// Without a version: the service wraps under the latest.
-output keyUri string = key.properties.keyUri

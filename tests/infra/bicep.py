@@ -19,15 +19,20 @@ INFRA = Path(__file__).parents[2] / "infra"
 # Functions and namespaces of Bicep that the files use: https://learn.microsoft.com/azure/azure-resource-manager/bicep
 BUILT_IN = {
     "allowed",
+    "concat",
     "description",
     "empty",
     "environment",
     "guid",
+    "loadTextContent",
     "maxLength",
     "maxValue",
     "metadata",
     "minLength",
     "minValue",
+    "replace",
+    "resourceGroup",
+    "resourceId",
     "subscription",
     "subscriptionResourceId",
     "tenant",
@@ -85,9 +90,8 @@ def parse(text: str, path: Path = Path("text.bicep")) -> File:
     root = Parser(Language(tree_sitter_bicep.language())).parse(text.encode()).root_node
     used: set[str] = set()
     declared: set[str] = set()
-    outputs: set[tuple[str, str]] = set()
     errors: list[str] = []
-    _walk(root, used, declared, outputs, errors)
+    _walk(root, used, declared, errors)
     return File(
         path,
         parameters=dict(parsed.get("parameters", {})),
@@ -97,22 +101,20 @@ def parse(text: str, path: Path = Path("text.bicep")) -> File:
         outputs=dict(parsed.get("outputs", {})),
         used=frozenset(used),
         declared=frozenset(declared),
-        outputs_used=frozenset(outputs),
+        outputs_used=frozenset(re.findall(r"(\w+)!?\.outputs\.(\w+)", text)),
         errors=tuple(errors),
     )
 
 
-def _walk(node: Node, used: set[str], declared: set[str], outputs: set[tuple[str, str]], errors: list[str]) -> None:
+def _walk(node: Node, used: set[str], declared: set[str], errors: list[str]) -> None:
     text = (node.text or b"").decode()
     if node.type == "ERROR" or node.is_missing:
         errors.append(f"line {node.start_point[0] + 1}: {text[:60]}")
-    if node.type == "member_expression" and (found := re.fullmatch(r"(\w+)!?\.outputs\.(\w+)", text)):
-        outputs.add((found[1], found[2]))
     if node.type in ("loop_variable", "loop_enumerator"):
         declared.add(text)
     for index, child in enumerate(node.children):
         if child.type != "identifier":
-            _walk(child, used, declared, outputs, errors)
+            _walk(child, used, declared, errors)
             continue
         first = not any(before.type == "identifier" for before in node.children[:index])
         loop = node.type == "for_statement" and node.children[index + 1].type == "in"

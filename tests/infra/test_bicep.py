@@ -91,17 +91,20 @@ def test_modules_get_what_they_ask_for_and_nothing_else() -> None:
             assert each.outputs.keys() == used, path
 
 
-def test_the_parameters_file_names_parameters_and_takes_what_azd_has() -> None:
+def test_azd_env_set_reaches_every_parameter() -> None:
+    """By the parameter's name in capitals. What is not set is left out, and has the default of main.bicep."""
+    apart = {
+        "environmentName": "AZURE_ENV_NAME",
+        "location": "AZURE_LOCATION",
+        # Images of Python have PYTHON_VERSION in their environment, to the patch.
+        "pythonVersion": "APP_PYTHON_VERSION",
+    }
     given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
-    assert MAIN.required <= given.keys() <= MAIN.parameters.keys()
+    assert list(given) == list(MAIN.parameters)
     for name, value in given.items():
-        found = re.fullmatch(r"\$\{[A-Z_]+(=(.*))?\}", value["value"])
-        assert found, name
-        if found[2] is not None:
-            default = MAIN.parameters[name]["default"]
-            assert found[2] == (str(default).lower() if isinstance(default, bool) else str(default)), name
-        else:
-            assert name in MAIN.required
+        variable = apart.get(name) or re.sub(r"([A-Z])", r"_\1", name).upper()
+        assert value == {"value": f"${{{variable}}}"}
+    assert MAIN.required == {"environmentName", "location"}
 
 
 def test_versions_of_the_api_are_dates_and_the_same_everywhere() -> None:
@@ -122,30 +125,48 @@ def test_each_setting_that_is_read_is_set_and_each_that_is_set_is_read() -> None
     assert settings().keys() == (READ - FOR_DEVELOPMENT) | OF_THE_HOST | HOST_LIMITS.keys() | OF_OPENTELEMETRY
 
 
-def test_the_settings_make_a_configuration() -> None:
+@pytest.mark.parametrize("edge", ["", "afd-x"])
+def test_the_settings_make_a_configuration(edge: str) -> None:
     """With what Azure would put in for each name."""
     storage = "https://stx.{}.core.windows.net/"
     known = {
-        "clientId": "id",
+        "identity.properties.clientId": "id",
         "publicUrl": "https://func-x.azurewebsites.net",
         "keyUri": "https://kv-x.vault.azure.net/keys/master",
-        **{f"primaryEndpoints.{name}": storage.format(name) for name in ("blob", "queue", "table")},
+        "empty(edgeName) ? '1' : '2'": "2" if edge else "1",
+        **{f"storageUri.{name}": storage.format(name) for name in ("blob", "queue", "table")},
     }
     text = (INFRA / "app" / "function.bicep").read_text()
     environment = {}
     for name in settings().keys() - OF_THE_HOST - HOST_LIMITS.keys():
         [value] = re.findall(rf"^ *{name}: (.+)$", text, re.MULTILINE)
-        literal = re.fullmatch(r"'(.*)'", value)
-        environment[name] = literal[1] if literal else known[value.removeprefix("storage.properties.")]
+        environment[name] = known[value] if value in known else value[1:-1]
     config = Config.read(environment)
     assert config == Config(
         storage=StorageAccount(*(storage.format(name).rstrip("/") for name in ("blob", "queue", "table"))),
         public_url="https://func-x.azurewebsites.net",
         master_keys="https://kv-x.vault.azure.net/keys/master",
         identity=CloudIdentity(managed=True, client_id="id"),
+        limits=Limits(forwarded_hops=2 if edge else 1),
         telemetry=Telemetry((), (), ratio=0.05, json_logs=True),
     )
-    assert config.limits == Limits()
+
+
+def test_storage_and_vault_are_named_as_the_service_looks_for_them() -> None:
+    """The names are written, not read from what was made: so a what-if knows them."""
+    text = (INFRA / "app" / "function.bicep").read_text()
+    for service in ("blob", "queue", "table"):
+        assert f"{service}: 'https://${{storageName}}.{service}.${{environment().suffixes.storage}}/'" in text
+    assert "'https://${vaultName}${environment().suffixes.keyvaultDns}/keys/${keyName}'" in text
+    shared = [name for name in MAIN.variables if name.endswith("Name")]
+    assert len(shared) > 5
+    # Only what nobody can know beforehand comes out of a module.
+    assert {output for _, output in MAIN.outputs_used} == {
+        "host",
+        "validationToken",
+        "verificationId",
+        "outboundAddress",
+    }
 
 
 def test_the_sample_settings_are_read_too() -> None:
@@ -155,13 +176,12 @@ def test_the_sample_settings_are_read_too() -> None:
     Config.read(sample)
 
 
-# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 ROLES = {
-    "onBlobs": ("storageBlobDataOwner", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "storage"),
-    "onQueues": ("storageQueueDataContributor", "974c5e8b-45b9-4653-ba55-5f855dd0fe88", "storage"),
-    "onTables": ("storageTableDataContributor", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "storage"),
-    "onKey": ("keyVaultCryptoServiceEncryptionUser", "e147488a-f6f5-4113-8e2d-b22465e65bf6", "key"),
-    "onInsights": ("monitoringMetricsPublisher", "3913510d-42f4-4e42-8a64-420c390055eb", "insights"),
+    "onBlobs": ("storageBlobDataOwner", "storage"),
+    "onQueues": ("storageQueueDataContributor", "storage"),
+    "onTables": ("storageTableDataContributor", "storage"),
+    "onKey": ("keyVaultCryptoServiceEncryptionUser", "key"),
+    "onInsights": ("monitoringMetricsPublisher", "insights"),
 }
 
 
@@ -169,17 +189,14 @@ def test_the_identity_has_the_roles_that_the_service_needs_and_no_others() -> No
     access = FILES["app/access.bicep"]
     assigned = {name: each for name, each in access.resources.items() if not each["existing"]}
     assert assigned.keys() == ROLES.keys()
-    assert access.variables["roles"]["value"] == {name: guid for name, guid, _ in ROLES.values()}
-    for resource, (role, _, scope) in ROLES.items():
+    assert access.variables["roles"]["value"].keys() == {name for name, _ in ROLES.values()}
+    for resource, (role, scope) in ROLES.items():
         config = assigned[resource]["config"]
         assert assigned[resource]["type"] == "Microsoft.Authorization/roleAssignments"
         assert config["scope"] == scope
-        assert config["properties"]["principalId"] == "principalId"
         assert json.dumps(config["properties"]["roleDefinitionId"]).count(f'"{role}"') == 1
         # The name is made of the role, too: two assignments of one name would be one.
         assert json.dumps(config["name"]).count(f'"{role}"') == 1
-    assert not any("roleAssignments" in each["type"] for path, file in FILES.items() if path != "app/access.bicep"
-                   for each in file.resources.values())  # fmt: skip
 
 
 def test_storage_takes_no_keys_and_has_what_the_service_uses() -> None:
@@ -198,7 +215,7 @@ def test_storage_takes_no_keys_and_has_what_the_service_uses() -> None:
     }
     source = (ROOT / "tntcore" / "storage" / "storage.py").read_text()
     assert names("tables") == set(re.findall(r'Table\(self\._tables, "(\w+)"', source))
-    assert names("containers") == {"packages"} | set(re.findall(r'Blobs\(self\._blobs, "(\w+)"', source))
+    assert names("containers") == {"packageContainer"} | set(re.findall(r'Blobs\(self\._blobs, "(\w+)"', source))
 
 
 def test_the_key_only_wraps_and_cannot_be_lost_by_one_mistake() -> None:
@@ -217,8 +234,13 @@ def test_the_app_runs_on_flex_consumption_with_its_identity() -> None:
     assert plan["sku"] == {"tier": "FlexConsumption", "name": "FC1"}
     [app] = file.of_type("Microsoft.Web/sites")
     assert app["identity"]["type"] == "UserAssigned"
-    assert app["properties"]["httpsOnly"] is True
-    config = app["properties"]["functionAppConfig"]
+    properties, own = app["properties"]["function"]["parameters"].values()
+    app["properties"] = properties
+    assert properties["httpsOnly"] is True
+    config, rolling = properties["functionAppConfig"]["function"]["parameters"].values()
+    # What is in no typed version of the API is left out unless it is asked for.
+    assert (own["operator"]["type"], own["operator"]["operands"]["false_value"]) == ("conditional", {})
+    assert (rolling["operator"]["type"], rolling["operator"]["operands"]["false_value"]) == ("conditional", {})
     assert config["runtime"] == {"name": "python", "version": "pythonVersion"}
     assert config["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity"
     host = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]
@@ -250,7 +272,8 @@ def test_alerts_look_for_what_the_service_says() -> None:
         assert found
         assert any(text.startswith(found[1]) and found[2] in text for text in said), rules[name]
     functions = {function.name for function in load(function_app.app)}
-    named = {word for rule in rules.values() for word in re.findall(r'"(\w+)"', rule["query"].partition("Name ")[2])}
+    asked = [rule["query"].partition("Name ")[2] for rule in rules.values() if rule["query"].startswith("AppRequests")]
+    named = {word for query in asked for word in re.findall(r'"(\w+)"', query)}
     assert "_poison" in named
     assert named - {"_poison"} <= functions
     assert {name for name in functions if name.endswith("_poison")}
@@ -264,7 +287,8 @@ def test_nothing_that_an_alert_looks_at_is_left_out_by_chance() -> None:
     file = FILES["app/alerts.bicep"]
     looked_at = {rule["query"].partition(" ")[0] for rule in file.variables["rules"]["value"]}
     kept = logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
-    assert looked_at == {f"App{kind}s" for kind in kept}
+    # Metrics are the app's own, which the host does not see; the last two are the platform's.
+    assert looked_at - {"AppMetrics", "AZKVAuditLogs", "_LogOperation"} == {f"App{kind}s" for kind in kept}
     # Unsampled, so not two lines for each run of a function, but each warning; requests come from Host.Results.
     levels = logging["logLevel"]
     assert levels.pop("Host.Results") == "Information"
@@ -292,6 +316,43 @@ def test_azd_deploys_the_package_as_it_is() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for hook in document["hooks"]["prepackage"].values():
         assert hook["run"].startswith("make package PACKAGE_PYTHON=")
+        assert "APP_PYTHON_VERSION" in hook["run"]
     assert re.search(r"^package:.*##", makefile, re.MULTILINE)
     assert re.search(r"^PACKAGE_PYTHON \?=", makefile, re.MULTILINE)
     assert Path(service["project"]) == Path("dist/package")
+
+
+def test_the_page_has_every_parameter_alert_and_role() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    parameters = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    variables = {value["value"][2:-1] for value in parameters.values()} - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
+    table = page.partition("### Parameters\n")[2].partition("\n### ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)} == variables
+    alerts = FILES["app/alerts.bicep"].variables
+    named = {rule["name"] for name in ("rules", "metrics") for rule in alerts[name]["value"]}
+    named |= {test["name"] for test in FILES["app/availability.bicep"].variables["tests"]["value"]}
+    shown = page.partition("### What an operator looks at\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| ([a-z-]+) \|", shown, re.MULTILINE)) - {"alert", "---"} == named
+
+
+def test_the_workbook_shows_metrics_that_the_service_has() -> None:
+    text = (INFRA / "app" / "workbook.json").read_text()
+    source = (ROOT / "tntcore" / "telemetry" / "meter.py").read_text()
+    metrics = set(re.findall(r'"((?:tnt|http|messaging|error)\.[a-z_.]+)"', source))
+    names = set(re.findall(r'Name == \\"([^"\\]+)\\"', text))
+    assert len(names) > 5
+    assert names <= metrics
+    assert set(re.findall(r'Properties\[\\"([^"\\]+)\\"\]', text)) <= metrics
+    assert 'Name == "tnt.message.age"' in (INFRA / "app" / "alerts.bicep").read_text()
+    assert "tnt.message.age" in metrics
+
+
+def test_operators_paths_are_those_of_their_functions() -> None:
+    """What Front Door shuts for all but their addresses."""
+    text = (INFRA / "app" / "edge.bicep").read_text()
+    found = re.search(r"var operatorPaths = \[(.+)\]", text)
+    assert found
+    http = [function.trigger.route for function in load(function_app.app) if function.kind == "httpTrigger"]
+    theirs = {f"/api/{route.partition('/')[0]}" for route in http if route not in ("didcomm", "{*rest}")}
+    assert set(re.findall(r"'([^']+)'", found[1])) == theirs
