@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tntcore.api import (
     api_tokens,
@@ -15,6 +16,7 @@ from tntcore.api import (
 from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
 from tntcore.api.contacts import ContactRoutes
+from tntcore.api.contexts import ContextRoutes
 from tntcore.api.credentials import CredentialRoutes
 from tntcore.api.deliveries import DeliveryRoutes
 from tntcore.api.didcomm import Door
@@ -32,6 +34,7 @@ from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
 from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.catalogue import open_formats
+from tntcore.credentials.contexts_given import read_folder
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.relay import Relay
@@ -67,7 +70,8 @@ class App:
         self.outbound = Outbound(services, outbox)
         handshake, rotation = Handshake(services), Rotation(services)
         anoncreds = open_anoncreds(services)
-        exchanges = Exchanges(services, open_formats(services, anoncreds))
+        contexts = read_folder(services.config.contexts)
+        exchanges = Exchanges(services, partial(open_formats, services, contexts, anoncreds))
         self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation, exchanges)
         replays = Replays(services, outbox)
         self.relay = Relay(services, outbox, replays)
@@ -88,6 +92,7 @@ class App:
             *CredentialRoutes(steps).routes,
             *PresentationRoutes(steps).routes,
             *SchemaRoutes(anoncreds.issuer).routes,
+            *ContextRoutes(contexts).routes,
             *PoisonRoutes(self.poison).routes,
         ]
         self.routes: Sequence[Route] = [*routes, *DocsRoutes(routes, services.config.public_url).routes]

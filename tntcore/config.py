@@ -123,7 +123,9 @@ class Config:
         egress_allow: networks that egress may reach although they are not public (development, private partners).
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
+        cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
+        contexts: a folder of JSON-LD contexts, with an `index.json`.
     """
 
     storage: str | StorageAccount
@@ -133,9 +135,11 @@ class Config:
     allow_http: bool = False
     key_in_query: bool = False
     anoncreds_registries: tuple[str, ...] = ()
+    contexts: Path | None = None
     limits: Limits = field(default_factory=Limits)
     identity: CloudIdentity = CloudIdentity()
     telemetry: Telemetry = Telemetry()
+    cors_origins: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -171,9 +175,11 @@ class Config:
             _flag(environment, "TNT_ALLOW_HTTP"),
             _flag(environment, "TNT_KEY_IN_QUERY"),
             registries,
+            Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
             Limits.read(environment),
             _identity(environment),
             Telemetry.read(environment),
+            _origins(environment),
         )
 
 
@@ -263,6 +269,17 @@ def _ratio(environment: Mapping[str, str]) -> float:
     if not 0 <= ratio <= 1:
         raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG has to be a number from 0 to 1, not {text!r}")
     return ratio
+
+
+def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """As browsers write an origin: in lower case, without a slash or the default port."""
+    origins = []
+    for text in filter(None, map(str.strip, environment.get("TNT_CORS_ORIGINS", "").split(","))):
+        found = re.fullmatch(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text.lower())
+        if found is None or found[2] == {"https": ":443", "http": ":80"}[found[1]]:
+            raise ConfigError(f"TNT_CORS_ORIGINS has to be a list like https://console.example.com, not {text!r}")
+        origins.append(text.lower())
+    return tuple(origins)
 
 
 def _flag(environment: Mapping[str, str], name: str) -> bool:

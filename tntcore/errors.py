@@ -6,6 +6,9 @@ the sender in detail, only recorded for the tenant.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 PROBLEM_BASE = "urn:tnt:problem:"
 
 
@@ -17,18 +20,24 @@ class Problem(Exception):
         code: stable, in kebab-case; `type` of the answer is `urn:tnt:problem:<code>`.
         detail: what to change, in one or two sentences. Never contains a secret or a plaintext.
         retry_after: seconds, sent as `Retry-After` where trying again later may work.
-        allow: the methods that there are, sent as `Allow`.
+        headers: further ones of the answer, with names in lower case.
     """
 
     def __init__(
-        self, status: int, code: str, detail: str, *, retry_after: int | None = None, allow: str | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
-        self.allow = allow
+        self.headers = headers
 
     @property
     def type(self) -> str:

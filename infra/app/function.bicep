@@ -164,9 +164,11 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_PUBLIC_URL: publicUrl
     TNT_KEY_VAULT_KEY: keyUri
     TNT_EGRESS_ALLOW: ''
+    TNT_CORS_ORIGINS: ''
     TNT_ALLOW_HTTP: 'false'
     TNT_KEY_IN_QUERY: 'false'
     TNT_ANONCREDS_REGISTRIES: ''
+    TNT_CONTEXTS: ''
     TNT_KEY_RATE: ''
     TNT_ADDRESS_RATE: ''
     TNT_SENDER_RATE: ''

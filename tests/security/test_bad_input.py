@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign, connect_vectors
 from tests.stack import Client, Stack
 from tests.unit.envelope.samples import ATTACKS
+from tntcore.api.http import Request
 from tntcore.connections.connection import pairwise
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
@@ -481,11 +483,18 @@ async def test_hostile_paths_and_queries(client: Client, path: str) -> None:
     url = URL(f"{client.stack.url}/api/{path}", encoded=True)
     async with client.stack.session.get(url, headers={"tnt-subscription-key": client.key}) as answer:
         body = await answer.read()
-        assert answer.status in (200, 400, 404), body
-        if answer.status == 200:
-            assert "?" in path
-        else:
-            assert answer.content_type == "application/problem+json"
+        status, media_type = answer.status, answer.content_type
+    if "%00" in path.partition("?")[0]:
+        # The host's server refuses a NUL itself. Another host may not.
+        assert (status, body) == (400, b"")
+        request = Request("GET", unquote(path), {}, {"tnt-subscription-key": client.key}, b"")
+        told = await client.stack.app.http(request)
+        status, media_type, body = told.status, told.content_type, told.body
+    assert status in (200, 400, 404), body
+    if status == 200:
+        assert "?" in path
+    else:
+        assert media_type == "application/problem+json"
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,34 @@ def test_settings_for_the_cloud() -> None:
 def test_what_cannot_be_used_is_named(changes: dict[str, str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Config.read(CLOUD | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("https://a.example", ("https://a.example",)),
+        (" HTTPS://A.example , http://localhost:3000,", ("https://a.example", "http://localhost:3000")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+    ],
+)
+def test_sites_of_browsers(text: str, origins: tuple[str, ...]) -> None:
+    assert Config.read(LOCAL | {"TNT_CORS_ORIGINS": text}).cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "null",
+        "a.example",
+        "https://a.example/",
+        "https://a.example/x",
+        "https://a.example:443",
+        "http://a:80",
+        "https://*.a",
+    ],
+)
+def test_sites_that_no_browser_would_name(text: str) -> None:
+    with pytest.raises(ConfigError, match="TNT_CORS_ORIGINS has to be a list like"):
+        Config.read(LOCAL | {"TNT_CORS_ORIGINS": text})

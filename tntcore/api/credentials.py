@@ -184,7 +184,7 @@ class CredentialRoutes:
         records = call.tenant.records
         credential = await found(records, Credential, call.arguments["uuid"])
         exchange = await found(records, Exchange, credential.exchange_uuid)
-        format_ = self._steps.exchanges.formats.credentials.named(credential.format)
+        format_ = self._steps.exchanges.formats_of(records).credentials.named(credential.format)
         with as_problems(exchange):
             held = await open_held(records, credential)
             verification = await format_.verify(held)
@@ -198,7 +198,7 @@ class CredentialRoutes:
         if credential.role != "issuer":
             raise Problem(409, "not-issued-here", "Only its issuer revokes a credential.")
         exchange = await found(records, Exchange, credential.exchange_uuid)
-        format_ = self._steps.exchanges.formats.credentials.named(credential.format)
+        format_ = self._steps.exchanges.formats_of(records).credentials.named(credential.format)
         run = await self._steps.exchanges.open(call.tenant, exchange.uuid)
         with as_problems(exchange):
             await format_.revoke(await run.party(), await open_held(records, credential))

@@ -45,6 +45,25 @@ class Request:
         except JsonError as error:
             raise Problem(400, "body-not-json", f"The body has to be JSON: {error}.") from None
 
+    def check_transfer(self) -> None:
+        """Raises `Problem` where the body did not arrive, 411, or is compressed, 415."""
+        if "transfer-encoding" in self.headers and not self.body:
+            raise Problem(
+                411,
+                "length-required",
+                "The body did not arrive, because it was sent in chunks (Transfer-Encoding). Send it in one piece, "
+                "with Content-Length.",
+            )
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if self.body and coding not in ("", "identity"):
+            raise Problem(
+                415,
+                "unsupported-media-type",
+                f"The body is compressed (Content-Encoding: {coding}), and compressed bodies are not read. Send it as "
+                "it is, without Content-Encoding.",
+                headers={"accept-encoding": "identity"},
+            )
+
     def object(self) -> dict[str, Any]:
         """The body, which has to be a JSON object. Raises as `json`."""
         value = self.json()
@@ -67,9 +86,9 @@ def answer(value: Any, status: int = 200) -> Response:
 
 def problem(error: Problem, trace_id: str) -> Response:
     """RFC 9457, with a `type` that is stable and a `detail` that says what to change."""
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
-    if error.allow is not None:
-        headers["allow"] = error.allow
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     body = {
         "type": error.type,
         "title": title_of(error.code),

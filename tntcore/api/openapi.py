@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, get_origin
+from typing import Any, TypedDict, get_origin
 from urllib.parse import urlsplit
 
 import orjson
 
 from tntcore.api import webhook_types
-from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route, title_of
+from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route, answer, title_of
 from tntcore.api.json_schema import Schema, example_of, schema_of
 from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
 from tntcore.errors import PROBLEM_BASE, Problem
@@ -31,7 +31,8 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     "tenant": ("401 key-missing", "401 key-unknown", "429 too-much-work"),
     "argument": ("404 no-such-path",),
     "page": ("400 limit-invalid",),
-    "body": ("400 body-not-json", "400 body-not-an-object", "413 body-too-large", "415 unsupported-media-type"),
+    "sends": ("411 length-required", "415 unsupported-media-type"),
+    "body": ("400 body-not-json", "400 body-not-an-object", "413 body-too-large"),
     "creates": (
         "400 idempotency-key-invalid",
         "409 idempotency-in-progress",
@@ -147,6 +148,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         "tenant": route.access == "tenant",
         "argument": arguments,
         "page": paged,
+        "sends": route.method != "GET",
         "body": route.request is not None and not isinstance(route.request, Content),
         "creates": route.creates,
         "changes": route.access != "public" and route.method != "GET",
@@ -158,7 +160,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
     operation: dict[str, Any] = {
         "operationId": operation_id(route),
-        "tags": [route.path.partition("/")[0]],
+        "tags": [route.path.partition("/")[0] or "docs"],
         "summary": route.summary,
         "description": inspect.getdoc(route.handler) or "",
         "parameters": parameters,
@@ -171,8 +173,8 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
             media["example"] = route.example
         operation["requestBody"] = {"required": not route.bodiless, "content": content}
         errors += [f"400 {code_of(member)}" for member in _texts(media["schema"], named)]
-    for status, answer in route.answers.items():
-        shown = {} if answer is None else {"content": _content(answer, named)}
+    for status, of in route.answers.items():
+        shown = {} if of is None else {"content": _content(of, named)}
         operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
     for refused, codes in _by_status(errors).items():
         operation["responses"][refused] = _refusal(refused, codes)
@@ -275,6 +277,14 @@ _FILES: Mapping[str, str] = {
 _DAY = {"cache-control": "public, max-age=86400"}
 
 
+class Index(TypedDict):
+    """URLs: a page to read and try the API, its description, and whether the service is well."""
+
+    docs: str
+    openapi: str
+    health: str
+
+
 class DocsRoutes:
     """What describes the routes given, and itself."""
 
@@ -284,6 +294,7 @@ class DocsRoutes:
         url = urlsplit(public_url)
         self._base, self._origin = f"{url.path}/api/", f"{url.scheme}://{url.netloc}"
         self.routes = [
+            Route("GET", "", self.index, "public", summary="Where to go from here", answers={200: Index}),
             Route(
                 "GET",
                 "openapi.json",
@@ -310,6 +321,10 @@ class DocsRoutes:
             ),
         ]
         self._all = [*routes, *self.routes]
+
+    async def index(self, call: Call) -> Response:
+        base = f"{self._public_url}/api"
+        return answer(Index(docs=f"{base}/docs", openapi=f"{base}/openapi.json", health=f"{base}/health"))
 
     async def read(self, call: Call) -> Response:
         if self._written is None:

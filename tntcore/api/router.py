@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tntcore.api.cors import Cors
 from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route, hash_key, problem
 from tntcore.api.idempotency import once
 from tntcore.errors import Problem
@@ -15,6 +16,8 @@ from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.telemetry import QUIET, Step
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
 from tntcore.tenancy.tenants import Tenant
+
+Found = tuple[Route, Mapping[str, str]]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class Router:
         self._services = services
         self._new_trace_id = new_trace_id
         self._outage = Outage()
+        self._cors = Cors(services.config.cors_origins)
         self._routes: dict[int, list[tuple[list[str], Route]]] = {}
         for route in routes:
             segments = route.path.split("/")
@@ -50,17 +54,23 @@ class Router:
             meter.record(REQUEST_SECONDS, step.seconds, str(told["http.request.method"]), route, str(response.status))
             if step.error:
                 meter.add(REFUSALS, route, step.error)
-        return response
+        return self._cors.share(request, response)
 
     async def _answer(self, request: Request, access: Sequence[Access], step: Step) -> Response:
         try:
-            route, arguments = self._find(request, access)
+            found = self._at(request.path, access)
+            if found and (preflight := self._cors.preflight(request, _methods(found))):
+                step.name = "OPTIONS"
+                return preflight
+            route, arguments = _choose(found, request.method)
             step.name = f"{route.method} /api/{route.path}"
             step.attributes["http.route"] = f"/api/{route.path}"
             caller = await self._let_in(request) if route.access == "tenant" else None
             if caller is not None:
                 step.tenant = caller.uuid
                 step.link(request.headers.get("traceparent"))
+            if route.method != "GET":
+                request.check_transfer()
             call = Call(self._services, request, arguments, caller)
             if route.creates and caller is not None:
                 self._check_room(caller)
@@ -97,22 +107,13 @@ class Router:
         step.error = error.code
         return problem(error, step.trace or self._new_trace_id())
 
-    def _find(self, request: Request, access: Sequence[Access]) -> tuple[Route, dict[str, str]]:
-        path = request.path.split("/")
-        allowed = set()
-        for segments, route in self._routes.get(len(path), ()):
-            if route.access not in access:
-                continue
-            arguments = _match(segments, path)
-            if arguments is None:
-                continue
-            if route.method == request.method:
-                return route, arguments
-            allowed.add(route.method)
-        if allowed:
-            methods = ", ".join(sorted(allowed))
-            raise Problem(405, "method-not-allowed", f"This path takes {methods}.", allow=methods)
-        raise Problem(404, "no-such-path", "There is nothing at this path.")
+    def _at(self, path: str, access: Sequence[Access]) -> list[Found]:
+        """The routes of a path that this door leads to, each with the variable parts of the path."""
+        parts = path.split("/")
+        candidates = [route for route in self._routes.get(len(parts), ()) if route[1].access in access]
+        return [
+            (route, arguments) for segments, route in candidates if (arguments := _match(segments, parts)) is not None
+        ]
 
     def _check_room(self, caller: Tenant) -> None:
         """Whether the tenant may make anything more. What others send it is refused at the door; see `didcomm`."""
@@ -150,6 +151,22 @@ def _away() -> Problem:
         "something may have been done: only with an Idempotency-Key is it not done twice."
     )
     return Problem(503, "storage-unavailable", detail, retry_after=AGAIN)
+
+
+def _choose(found: Sequence[Found], method: str) -> Found:
+    """The route of a method; HEAD is answered as GET, whose body the server leaves out. Raises `Problem` 404, 405."""
+    for route, arguments in found:
+        if route.method == ("GET" if method == "HEAD" else method):
+            return route, arguments
+    if not found:
+        raise Problem(404, "no-such-path", "There is nothing at this path.")
+    methods = ", ".join(_methods(found))
+    raise Problem(405, "method-not-allowed", f"This path takes {methods}.", headers={"allow": methods})
+
+
+def _methods(found: Iterable[Found]) -> list[str]:
+    methods = {route.method for route, _ in found}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _match(segments: Sequence[str], path: Sequence[str]) -> dict[str, str] | None:

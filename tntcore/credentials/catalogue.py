@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tntcore.credentials.anoncreds.setup import AnonCredsParts
+from tntcore.credentials.contexts_given import find_context
 from tntcore.credentials.formats import CredentialFormat, ProofFormat
 from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof
@@ -12,15 +13,19 @@ from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.plain import PlainCredential, PlainProof
 from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.presentations import Presentations
+from tntcore.credentials.proof_suites import Contexts
 from tntcore.credentials.registry import Formats, Registry
 from tntcore.credentials.status import StatusLists
 from tntcore.messaging.ids import random_uuid
 from tntcore.services import Services
+from tntcore.storage.repository import Repository
 
 
-def open_formats(services: Services, anoncreds: AnonCredsParts) -> Formats:
+def open_formats(services: Services, contexts: Contexts, anoncreds: AnonCredsParts, records: Repository) -> Formats:
+    """The formats of the tenant whose records these are: it may have given contexts of its own. `contexts` are the
+    operator's, by URL."""
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
-    linked_data = LinkedData(workers, resolve, services.now)
+    linked_data = LinkedData(workers, resolve, services.now, contexts=contexts, find=partial(find_context, records))
     # A status list may be secured in the other way than the credential that names it.
     ld_proof = LdProof(
         linked_data,

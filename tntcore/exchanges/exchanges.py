@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -36,6 +36,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
+from tntcore.storage.repository import Repository
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,14 @@ class _Begun:
 
 
 class Exchanges:
-    def __init__(self, services: Services, formats: Formats) -> None:
+    """
+    Args:
+        formats_of: those of a tenant, who is known by its records.
+    """
+
+    def __init__(self, services: Services, formats_of: Callable[[Repository], Formats]) -> None:
         self._services = services
-        self.formats = formats
+        self.formats_of = formats_of
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def receive(
@@ -246,7 +252,7 @@ class Exchanges:
             exchange = _new(connection, step.prefix, protocol.begins(step.kind, received=False), message.thid, now)
             exchange.state = protocol.move(exchange.role, "start", protocol.event(step.kind, received=False))
             said = protocol.read(asked, step)
-            exchange.format = self._registry(protocol).choose(step.kind, said)[0].name
+            exchange.format = self._registry(tenant, protocol).choose(step.kind, said)[0].name
             name = delivery_uuid(invitation.uuid, f"{connection.uuid}/{asked.id}")
             action = Action(uuid=exchange.uuid)
             sent = await write(tenant.records, connection, action, plaintext, message_uuid=name, now=now)
@@ -255,8 +261,9 @@ class Exchanges:
             return _Begun(exchange, {step.kind: said}, [sent.message, sent.entry])
         return None
 
-    def _registry(self, protocol: ModuleType) -> Any:
-        return self.formats.credentials if protocol is issue_credential else self.formats.proofs
+    def _registry(self, tenant: Tenant, protocol: ModuleType) -> Any:
+        formats = self.formats_of(tenant.records)
+        return formats.credentials if protocol is issue_credential else formats.proofs
 
     # What a tenant does.
 
@@ -287,7 +294,7 @@ class Exchanges:
 
     def use(self, run: Run, format_name: str) -> None:
         """Has an exchange go on in this format. Raises `Problem` 400 `format-unsupported`."""
-        run.exchange.format = self._registry(run.protocol).named(format_name).name
+        run.exchange.format = self._registry(run.tenant, run.protocol).named(format_name).name
 
     def draft(self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: str) -> Run:
         """An exchange with nobody yet: its first message goes into an invitation. Nothing of it is to be committed."""
@@ -323,7 +330,7 @@ class Exchanges:
             run = self._run(tenant, connection, exchange, message_uuid)
             if protocol is not None and kind not in ("ack", "problem-report"):
                 content = run.said[kind] = protocol.read(message, step)
-                run.exchange.format = self._registry(protocol).choose(kind, content)[0].name
+                run.exchange.format = self._registry(tenant, protocol).choose(kind, content)[0].name
                 run.exchange.messages = {**run.exchange.messages, kind: message_uuid}
             await run.move(kind, sent=True)
         except (OutOfTurn, FormatError):
@@ -337,7 +344,7 @@ class Exchanges:
     def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
         return Run(
             services=self._services,
-            formats=self.formats,
+            formats=self.formats_of(tenant.records),
             tenant=tenant,
             connection=connection,
             exchange=replace(exchange),

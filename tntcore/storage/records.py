@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import uuid
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, get_type_hints
 
@@ -449,6 +450,20 @@ class StatusList(Record):
     taken: int = 0
     bits: bytes = b""
     signed: bytes = b""
+
+
+@dataclass(kw_only=True, slots=True)
+class Context(Record):
+    """A JSON-LD context that the tenant gave for a URL; its uuid is made of the URL. `body` is the document, sealed; a
+    large one is in a blob named by the uuid."""
+
+    KIND: ClassVar[str] = "context"
+    url: str = ""
+    body: bytes = b""
+
+    @staticmethod
+    def uuid_of(url: str) -> str:
+        return str(uuid.UUID(short_hash(url)))
 
 
 @dataclass(kw_only=True, slots=True)

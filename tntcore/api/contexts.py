@@ -1,0 +1,114 @@
+"""`/context`: JSON-LD contexts that a tenant gives, by the URLs under which its credentials name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypedDict
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import Entity, JsonObject, Page, Url, entity, found, listing, text
+from tntcore.credentials.contexts_given import give_context, open_context
+from tntcore.errors import Problem
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Context
+
+_URL = re.compile(r"https?://[^\s#]+|urn:[^\s#]+|did:[^\s#]+")
+_UNKNOWN = "404 context-unknown"
+
+
+class NewContext(TypedDict):
+    url: Annotated[Url, "as credentials name it"]
+    document: Annotated[JsonObject, "what is published there: an object with `@context`"]
+
+
+class ContextView(Entity):
+    """A JSON-LD context of yours. It is used for you alone, and never fetched."""
+
+    status: Literal["ACTIVE"]
+    url: Url
+
+
+class ContextDetails(ContextView):
+    """A context, with its document."""
+
+    document: JsonObject
+
+
+class ContextRoutes:
+    """
+    Args:
+        others: the operator's contexts, by URL.
+    """
+
+    def __init__(self, others: Mapping[str, Any]) -> None:
+        self._others = others
+        self.routes = [
+            Route(
+                "POST",
+                "context",
+                self.give,
+                creates=True,
+                summary="Give a JSON-LD context",
+                request=NewContext,
+                answers={201: ContextView},
+                errors=("400 url-invalid", "400 context-invalid", "409 context-exists", "409 context-limit"),
+                example={
+                    "url": "https://acme.example/terms/v1",
+                    "document": {"@context": {"Membership": "https://acme.example/terms#Membership"}},
+                },
+            ),
+            Route("GET", "context", list_, summary="Your JSON-LD contexts", answers={200: Page[ContextView]}),
+            Route(
+                "GET",
+                "context/{uuid}",
+                read,
+                summary="A JSON-LD context",
+                answers={200: ContextDetails},
+                errors=(_UNKNOWN,),
+            ),
+            Route(
+                "DELETE",
+                "context/{uuid}",
+                delete,
+                summary="Delete a JSON-LD context",
+                answers={204: None},
+                errors=(_UNKNOWN,),
+            ),
+        ]
+
+    async def give(self, call: Call) -> Response:
+        """`{url, document}`: what that URL means in your credentials, and in those that you are shown."""
+        body = call.request.object()
+        url = text(body.get("url"), "url", required=True)
+        if not _URL.fullmatch(url):
+            raise Problem(400, "url-invalid", "url has to be like https://acme.example/terms/v1, without a fragment.")
+        records = call.tenant.records
+        return answer(
+            _view(await give_context(records, url, body.get("document"), call.services.now(), self._others)), 201
+        )
+
+
+async def list_(call: Call) -> Response:
+    return await listing(call, Context, _view)
+
+
+async def read(call: Call) -> Response:
+    record = await found(call.tenant.records, Context, call.arguments["uuid"])
+    return answer({**_view(record), "document": await open_context(call.tenant.records, record)})
+
+
+async def delete(call: Call) -> Response:
+    """Credentials that name it can then neither be issued nor verified here."""
+    records = call.tenant.records
+    record = await found(records, Context, call.arguments["uuid"])
+    unit = Unit()
+    unit.delete(record.key)
+    await records.commit(unit)
+    records.erased(record)
+    await records.delete_body(record.uuid)
+    return Response(204, content_type="")
+
+
+def _view(record: Context) -> dict[str, Any]:
+    return entity(record, url=record.url)
