@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import azure.functions as func
 
 from tntcore.api.http import Access, Request
-from tntcore.app import App
-from tntcore.config import Config
-from tntcore.telemetry import logs
+from tntcore.process import Service
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 STORAGE = "AzureWebJobsStorage"
@@ -19,34 +15,12 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 """Of every HTTP function, so that the service itself answers what it does not take: the host's 404 says nothing."""
 
 
-class Service:
-    """The app of this process, opened by the first invocation, in the worker's event loop."""
-
-    def __init__(self) -> None:
-        self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
-        # A host in the same process may ask to be told of each put, to look at the queue at once.
-        self.on_put: Callable[[str], None] = lambda queue: None
-
-    def app(self) -> App:
-        loop = asyncio.get_running_loop()
-        if self._opened is None or self._opened[0] is not loop:
-            config = Config.read(os.environ)
-            if config.telemetry.json_logs:
-                logs.install()
-            self._opened = loop, App.open(config, lambda queue: self.on_put(queue))
-        return self._opened[1]
-
-    async def close(self) -> None:
-        if self._opened is not None:
-            await self._opened[1].close()
-            self._opened = None
-
-
-service = Service()
+# Settings that cannot be used are one error here, when the worker looks for functions.
+service = Service.start()
 
 
 async def answer(req: func.HttpRequest, path: str, access: Sequence[Access]) -> func.HttpResponse:
-    response = await service.app().http(
+    response = await service.http(
         Request(
             req.method, path.strip("/"), req.params, {k.lower(): v for k, v in req.headers.items()}, req.get_body()
         ),
@@ -86,34 +60,41 @@ async def web_api(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.queue_trigger("msg", "inbound", STORAGE)
 async def inbound(msg: func.QueueMessage) -> None:
-    await service.app().inbound.handle(msg.get_body(), msg.dequeue_count or 1)
+    with service.invocation() as opened:
+        await opened.inbound.handle(msg.get_body(), msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", "outbound", STORAGE)
 async def outbound(msg: func.QueueMessage) -> None:
-    await service.app().outbound.handle(msg.get_body(), msg.dequeue_count or 1)
+    with service.invocation() as opened:
+        await opened.outbound.handle(msg.get_body(), msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", "relay", STORAGE)
 async def relay(msg: func.QueueMessage) -> None:
-    await service.app().relay.handle(msg.get_body(), msg.dequeue_count or 1)
+    with service.invocation() as opened:
+        await opened.relay.handle(msg.get_body(), msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", "inbound-poison", STORAGE)
 async def inbound_poison(msg: func.QueueMessage) -> None:
-    await service.app().poison.handle("inbound", msg.id or "", msg.get_body())
+    with service.invocation() as opened:
+        await opened.poison.handle("inbound", msg.id or "", msg.get_body())
 
 
 @app.queue_trigger("msg", "outbound-poison", STORAGE)
 async def outbound_poison(msg: func.QueueMessage) -> None:
-    await service.app().poison.handle("outbound", msg.id or "", msg.get_body())
+    with service.invocation() as opened:
+        await opened.poison.handle("outbound", msg.id or "", msg.get_body())
 
 
 @app.queue_trigger("msg", "relay-poison", STORAGE)
 async def relay_poison(msg: func.QueueMessage) -> None:
-    await service.app().poison.handle("relay", msg.id or "", msg.get_body())
+    with service.invocation() as opened:
+        await opened.poison.handle("relay", msg.id or "", msg.get_body())
 
 
 @app.timer_trigger("timer", "0 */5 * * * *")
 async def sweep(timer: func.TimerRequest) -> None:
-    await service.app().sweep.run()
+    with service.invocation() as opened:
+        await opened.sweep.run()

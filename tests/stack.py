@@ -20,6 +20,7 @@ from devtools.ports import free_ports
 from tests.contract.described import Described, note_webhook
 from tests.log_watch import WATCH
 from tntcore.app import App
+from tntcore.config import Config
 from tntcore.dids.document import Version
 from tntcore.storage.records import Connection, Identity
 from tntcore.tenancy.tenants import Tenant
@@ -175,6 +176,7 @@ class Stack:
             lease=10,
         )
         await self.host.start()
+        function_app.service.config = Config.read(os.environ)
         function_app.service.on_put = self.host.wake
         self.app: App = function_app.service.app()
         # Everything is traced, as it may be where it runs, and looked at when the tests are over.

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 
 class ConfigError(Exception):
-    """A setting that is missing or cannot be used; the text says which and what it should be."""
+    """Settings that are missing or cannot be used.
+
+    Args:
+        problems: for each of them a text that names it and says what it should be. No text has a secret in it.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        numbered = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
+        super().__init__(problems[0] if len(problems) == 1 else f"{len(problems)} settings cannot be used: {numbered}")
+
+
+def _read_all(**readers: Callable[[], Any]) -> dict[str, Any]:
+    """Returns what each reader returns, by its name. Raises one `ConfigError` with the problems of all."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, read in readers.items():
+        try:
+            values[name] = read()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +64,14 @@ class Limits:
         """Raises `ConfigError`."""
         default = Limits()
         return Limits(
-            key=_number(environment, "TNT_KEY_RATE", default.key),
-            address=_number(environment, "TNT_ADDRESS_RATE", default.address),
-            sender=_number(environment, "TNT_SENDER_RATE", default.sender),
-            tenant=_number(environment, "TNT_TENANT_RATE", default.tenant),
-            stored=_number(environment, "TNT_TENANT_BYTES", default.stored),
-            forwarded_hops=_number(environment, "TNT_FORWARDED_HOPS", default.forwarded_hops),
+            **_read_all(
+                key=lambda: _number(environment, "TNT_KEY_RATE", default.key),
+                address=lambda: _number(environment, "TNT_ADDRESS_RATE", default.address),
+                sender=lambda: _number(environment, "TNT_SENDER_RATE", default.sender),
+                tenant=lambda: _number(environment, "TNT_TENANT_RATE", default.tenant),
+                stored=lambda: _number(environment, "TNT_TENANT_BYTES", default.stored),
+                forwarded_hops=lambda: _number(environment, "TNT_FORWARDED_HOPS", default.forwarded_hops),
+            )
         )
 
 
@@ -70,21 +98,20 @@ class Telemetry:
     @staticmethod
     def read(environment: Mapping[str, str]) -> Telemetry:
         """Raises `ConfigError`."""
-        tenants = environment.get("TNT_METRIC_TENANTS") or "100"
-        if not (tenants.isascii() and tenants.isdigit() and len(tenants) <= 5):
-            raise ConfigError(f"TNT_METRIC_TENANTS has to be a whole number up to 99999, not {tenants!r}")
-        logs = environment.get("TNT_LOG_FORMAT") or "text"
-        if logs not in ("text", "json"):
-            raise ConfigError(f"TNT_LOG_FORMAT has to be text or json, not {logs!r}")
         on = environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
-        return Telemetry(
-            _exporters(environment, "TRACES") if on else (),
-            _exporters(environment, "METRICS") if on else (),
-            _ratio(environment) if on else 1.0,
-            int(tenants),
-            logs == "json",
-            environment.get("OTEL_SERVICE_NAME") or environment.get("WEBSITE_SITE_NAME") or "tntcore",
-        )
+        if on:
+            exported: dict[str, Callable[[], Any]] = {
+                "traces": lambda: _exporters(environment, "TRACES"),
+                "metrics": lambda: _exporters(environment, "METRICS"),
+                "ratio": lambda: _ratio(environment),
+                "unused": lambda: _check_exporters(environment),
+            }
+        else:
+            exported = {}
+        values = _read_all(tenants=lambda: _tenants(environment), json_logs=lambda: _json_logs(environment), **exported)
+        values.pop("unused", None)
+        service = environment.get("OTEL_SERVICE_NAME") or environment.get("WEBSITE_SITE_NAME") or "tntcore"
+        return Telemetry(**values, service=service)
 
     def sample(self, trace_id: int) -> bool:
         """As OpenTelemetry's `TraceIdRatioBased` does."""
@@ -148,46 +175,59 @@ class Config:
 
     @staticmethod
     def read(environment: Mapping[str, str]) -> Config:
-        """Raises `ConfigError`."""
-        storage = _storage(environment)
-        public_url = environment.get("TNT_PUBLIC_URL", "").rstrip("/")
-        parts = urlsplit(public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-            raise ConfigError(f"TNT_PUBLIC_URL has to be like https://didcomm.example.com, not {public_url!r}")
-        master_keys = _master_keys(environment)
-        networks = []
-        for text in environment.get("TNT_EGRESS_ALLOW", "").split(","):
-            if not text.strip():
-                continue
-            try:
-                networks.append(ipaddress.ip_network(text.strip()))
-            except ValueError as error:
-                raise ConfigError(f"TNT_EGRESS_ALLOW: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
-        registries = tuple(filter(None, map(str.strip, environment.get("TNT_ANONCREDS_REGISTRIES", "").split(","))))
-        for registry in registries:
-            if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", registry):
-                raise ConfigError(f"TNT_ANONCREDS_REGISTRIES has to be a list like module:factory, not {registry!r}")
+        """Raises `ConfigError` with all that is wrong."""
         return Config(
-            storage,
-            public_url,
-            master_keys,
-            tuple(networks),
-            _flag(environment, "TNT_ALLOW_HTTP"),
-            _flag(environment, "TNT_KEY_IN_QUERY"),
-            registries,
-            Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
-            Limits.read(environment),
-            _identity(environment),
-            Telemetry.read(environment),
-            _origins(environment),
+            **_read_all(
+                storage=lambda: _storage(environment),
+                public_url=lambda: _public_url(environment),
+                master_keys=lambda: _master_keys(environment),
+                egress_allow=lambda: _networks(environment),
+                allow_http=lambda: _flag(environment, "TNT_ALLOW_HTTP"),
+                key_in_query=lambda: _flag(environment, "TNT_KEY_IN_QUERY"),
+                anoncreds_registries=lambda: _registries(environment),
+                contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
+                limits=lambda: Limits.read(environment),
+                identity=lambda: _identity(environment),
+                telemetry=lambda: Telemetry.read(environment),
+                cors_origins=lambda: _origins(environment),
+            )
         )
+
+
+def _public_url(environment: Mapping[str, str]) -> str:
+    public_url = environment.get("TNT_PUBLIC_URL", "").rstrip("/")
+    parts = _split(public_url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+        raise ConfigError(f"TNT_PUBLIC_URL has to be like https://didcomm.example.com, not {public_url!r}")
+    return public_url
+
+
+def _networks(environment: Mapping[str, str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(
+            ipaddress.ip_network(text.strip())
+            for text in environment.get("TNT_EGRESS_ALLOW", "").split(",")
+            if text.strip()
+        )
+    except ValueError as error:
+        raise ConfigError(f"TNT_EGRESS_ALLOW: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
+
+
+def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:
+    registries = tuple(filter(None, map(str.strip, environment.get("TNT_ANONCREDS_REGISTRIES", "").split(","))))
+    for registry in registries:
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", registry):
+            raise ConfigError(f"TNT_ANONCREDS_REGISTRIES has to be a list like module:factory, not {registry!r}")
+    return registries
 
 
 def _storage(environment: Mapping[str, str]) -> str | StorageAccount:
     """As the Functions host itself takes it: a connection string, or the services' URLs under a common prefix."""
     text = environment.get("AzureWebJobsStorage", "")
     if text:
-        return DEVELOPMENT_STORAGE if text == "UseDevelopmentStorage=true" else text
+        text = DEVELOPMENT_STORAGE if text == "UseDevelopmentStorage=true" else text
+        _check_connection_string(text)
+        return text
     urls = {
         name: environment.get(name, "").rstrip("/")
         for name in (
@@ -201,11 +241,31 @@ def _storage(environment: Mapping[str, str]) -> str | StorageAccount:
             "AzureWebJobsStorage is missing: the connection string of the storage account, or "
             f"{', '.join(urls)} where the app's identity opens it"
         )
-    for name, url in urls.items():
-        # An identity's token over http would be anybody's.
-        if not _is_https(url):
-            raise ConfigError(f"{name} has to be like https://account.queue.core.windows.net, not {url!r}")
+    # An identity's token over http would be anybody's.
+    wrong = {name: url for name, url in urls.items() if not _is_https(url)}
+    if wrong:
+        raise ConfigError(
+            *(
+                f"{name} has to be like https://account.queue.core.windows.net, not {url!r}"
+                for name, url in wrong.items()
+            )
+        )
     return StorageAccount(*urls.values())
+
+
+def _check_connection_string(text: str) -> None:
+    """Checks what the Azure SDK needs of a connection string. Quotes nothing of it, since it has the account's key."""
+    parts = dict(pair.strip().partition("=")[::2] for pair in text.strip(" ;").split(";"))
+    told = "AzureWebJobsStorage has to be the connection string of a storage account"
+    if "" in parts or not parts.get("AccountName", parts.get("BlobEndpoint")):
+        raise ConfigError(f"{told}, as AccountName=...;AccountKey=..., or UseDevelopmentStorage=true")
+    if "AccountKey" in parts:
+        try:
+            base64.b64decode(parts["AccountKey"], validate=True)
+        except binascii.Error:
+            raise ConfigError(f"{told}: its AccountKey is not base64") from None
+    elif "SharedAccessSignature" not in parts:
+        raise ConfigError(f"{told}: AccountKey or SharedAccessSignature is missing")
 
 
 def _identity(environment: Mapping[str, str]) -> CloudIdentity:
@@ -224,8 +284,7 @@ def _master_keys(environment: Mapping[str, str]) -> str | Path:
         )
     if file:
         return Path(file)
-    parts = urlsplit(url)
-    if not _is_https(url) or not re.fullmatch(r"/keys/[0-9A-Za-z-]{1,127}", parts.path):
+    if not _is_https(url) or not re.fullmatch(r"/keys/[0-9A-Za-z-]{1,127}", urlsplit(url).path):
         raise ConfigError(
             f"TNT_KEY_VAULT_KEY has to be like https://vault.vault.azure.net/keys/name, without a version, not {url!r}"
         )
@@ -233,8 +292,37 @@ def _master_keys(environment: Mapping[str, str]) -> str | Path:
 
 
 def _is_https(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" and bool(parts.hostname) and not parts.query and not parts.fragment
+    parts = _split(url)
+    return (
+        parts is not None
+        and parts.scheme == "https"
+        and bool(parts.hostname)
+        and not parts.query
+        and not parts.fragment
+    )
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    return parts
+
+
+def _tenants(environment: Mapping[str, str]) -> int:
+    tenants = environment.get("TNT_METRIC_TENANTS") or "100"
+    if not (tenants.isascii() and tenants.isdigit() and len(tenants) <= 5):
+        raise ConfigError(f"TNT_METRIC_TENANTS has to be a whole number up to 99999, not {tenants!r}")
+    return int(tenants)
+
+
+def _json_logs(environment: Mapping[str, str]) -> bool:
+    logs = environment.get("TNT_LOG_FORMAT") or "text"
+    if logs not in ("text", "json"):
+        raise ConfigError(f"TNT_LOG_FORMAT has to be text or json, not {logs!r}")
+    return logs == "json"
 
 
 def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
@@ -251,6 +339,36 @@ def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
     if environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING"):
         found.append("azure")
     return tuple(found)
+
+
+def _check_exporters(environment: Mapping[str, str]) -> None:
+    """Checks what the exporters read themselves, in a thread, where an error would be seen by nobody."""
+    problems = []
+    for name in (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        *(f"OTEL_EXPORTER_OTLP_{one}_ENDPOINT" for one in ("TRACES", "METRICS")),
+    ):
+        if url := environment.get(name):
+            parts = _split(url)
+            # The address is not quoted: some put a token into it.
+            if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+                problems.append(f"{name} has to be like http://collector:4318")
+    for name in (
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        *(f"OTEL_EXPORTER_OTLP_{one}_PROTOCOL" for one in ("TRACES", "METRICS")),
+    ):
+        if (protocol := environment.get(name) or "http/protobuf") != "http/protobuf":
+            problems.append(f"{name} has to be http/protobuf, or not there, not {protocol!r}")
+    interval = environment.get("OTEL_METRIC_EXPORT_INTERVAL") or "1"
+    if not (interval.isascii() and interval.isdigit() and int(interval[:15]) > 0):
+        problems.append(f"OTEL_METRIC_EXPORT_INTERVAL has to be a whole number of milliseconds, not {interval!r}")
+    insights = environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
+    if insights and not re.search(r"(?i)(?:^|;)\s*InstrumentationKey=[0-9a-f-]{36}\s*(?:;|$)", insights):
+        problems.append(
+            "APPLICATIONINSIGHTS_CONNECTION_STRING has to be like InstrumentationKey=...;IngestionEndpoint=..."
+        )
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _ratio(environment: Mapping[str, str]) -> float:

@@ -21,7 +21,6 @@ from unittest.mock import patch
 import azure.functions as func
 from aiohttp import ClientSession
 
-import function_app
 from devtools.azurite import Azurite, AzuriteError
 from devtools.connect import connect_tenants
 from devtools.demo.receiver import Receiver, clock
@@ -139,6 +138,8 @@ class Client:
 
 async def connect(one: Party, other: Party, version: Version) -> str:
     """Connects the two without a DID exchange; answers the uuid of the contact that `one` knows `other` by."""
+    import function_app
+
     app = function_app.service.app()
     sides: list[tuple[Tenant, Identity]] = []
     for party in (one, other):
@@ -234,6 +235,9 @@ Ctrl-C ends everything.""")
 
 async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> None:
     """Runs until `ending` is asked for. Raises `PortTaken`, `DemoError`."""
+    # Reads the settings, which are made by `configure`.
+    import function_app
+
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     # A signal handler runs between two instructions of this thread: only this wakes the loop.

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INTERPRETER = Path(sys.executable) if sys.version_info >= (3, 13) else ROOT / ".venv313" / "bin" / "python"
 
-Index = Callable[[Path], tuple[int, dict[str, Any]]]
+Index = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,11 @@ def index() -> Index:
             pytest.fail(reason)
         pytest.skip(reason)
 
-    def run(file: Path) -> tuple[int, dict[str, Any]]:
+    def run(file: Path, **settings: str) -> tuple[int, dict[str, Any]]:
         done = subprocess.run(
             [str(INTERPRETER), "-m", "devtools.index_functions", str(file)],
             cwd=ROOT,
-            env={**os.environ, "AzureWebJobsStorage": "UseDevelopmentStorage=true"},
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             timeout=60,
@@ -95,6 +95,13 @@ def test_timers_have_six_fields(app: dict[str, list[dict[str, Any]]]) -> None:
     assert timers
     for name, trigger in timers.items():
         assert len(trigger["schedule"].split()) == 6, name
+
+
+def test_settings_that_cannot_be_used_are_one_error_instead_of_functions(index: Index) -> None:
+    code, found = index(ROOT / "function_app.py", TNT_PUBLIC_URL="didcomm.example.com", TNT_KEY_RATE="many")
+    assert code == 1
+    assert found["error"].startswith("ConfigError: 2 settings cannot be used: (1) TNT_PUBLIC_URL has to be like")
+    assert "(2) TNT_KEY_RATE has to be" in found["error"]
 
 
 APP = """

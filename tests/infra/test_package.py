@@ -50,6 +50,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
+SETTINGS = ("AzureWebJobsStorage", "TNT_PUBLIC_URL", "TNT_MASTER_KEY_FILE")  # the function app reads them on import
+
+
 def environment(unpacked: Path, *more: Path, **settings: str) -> dict[str, str]:
     """As the platform starts its worker: with the packages on the path, and nothing of this process's surroundings."""
     path = os.pathsep.join(str(folder) for folder in (unpacked / PACKAGES, *more))
@@ -94,7 +97,12 @@ def test_every_package_is_there_for_every_python(python: str, tmp_path: Path) ->
 def test_its_functions_are_found_in_an_empty_environment(unpacked: Path, empty: Path) -> None:
     code = "import function_app as f; print(*sorted(x.get_function_name() for x in f.app.get_functions()), f.__file__)"
     done = subprocess.run(
-        [empty, "-c", code], cwd=unpacked, env=environment(unpacked), capture_output=True, text=True, check=False
+        [empty, "-c", code],
+        cwd=unpacked,
+        env=environment(unpacked, **{name: os.environ[name] for name in SETTINGS}),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     *names, file = done.stdout.split()

@@ -89,3 +89,60 @@ def test_sites_of_browsers(text: str, origins: tuple[str, ...]) -> None:
 def test_sites_that_no_browser_would_name(text: str) -> None:
     with pytest.raises(ConfigError, match="TNT_CORS_ORIGINS has to be a list like"):
         Config.read(LOCAL | {"TNT_CORS_ORIGINS": text})
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    wrong = {
+        "TNT_PUBLIC_URL": "didcomm.example.com",
+        "TNT_KEY_VAULT_KEY": "",
+        "TNT_EGRESS_ALLOW": "10.1.2.3/8",
+        "TNT_KEY_IN_QUERY": "1",
+        "TNT_SENDER_RATE": "-1",
+        "TNT_TENANT_BYTES": "10 GB",
+        "TNT_METRIC_TENANTS": "all",
+        "TNT_LOG_FORMAT": "xml",
+        "OTEL_METRICS_EXPORTER": "prometheus",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1m",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "AzureWebJobsStorage__queueServiceUri": "http://a.queue.core.windows.net",
+        "AzureWebJobsStorage__tableServiceUri": "",
+    }
+    with pytest.raises(ConfigError) as caught:
+        Config.read(CLOUD | wrong)
+    assert len(caught.value.problems) == len(wrong)
+    assert str(caught.value).startswith(f"{len(wrong)} settings cannot be used: (1) ")
+    for name in wrong:
+        assert sum(name in problem for problem in caught.value.problems) == 1, name
+
+
+KEY = "c2VjcmV0LW9mLXRoZS1hY2NvdW50"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AzureWebJobsStorage", f"AccountName=a,AccountKey={KEY}"),
+        ("AzureWebJobsStorage", f"DefaultEndpointsProtocol=https;AccountKey={KEY}"),
+        ("AzureWebJobsStorage", "DefaultEndpointsProtocol=https;AccountName=a"),
+        ("AzureWebJobsStorage", f"AccountName=a;AccountKey={KEY}x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"collector:4318/{KEY}"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://{KEY}@:x/"),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", f"Instrumentationkey:{KEY}"),
+    ],
+)
+def test_a_setting_with_a_secret_in_it_is_named_and_not_quoted(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        Config.read(LOCAL | {name: value})
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY};EndpointSuffix=core.windows.net",
+        f" AccountName=a; AccountKey={KEY} ;",
+        "BlobEndpoint=https://a.blob.core.windows.net/;SharedAccessSignature=sv=2024&sig=x%3D",
+    ],
+)
+def test_connection_strings_that_the_sdk_takes(text: str) -> None:
+    assert Config.read(LOCAL | {"AzureWebJobsStorage": text}).storage == text

@@ -217,6 +217,12 @@ class LocalMasterKeys:
     def __repr__(self) -> str:
         return f"LocalMasterKeys({str(self._path)!r})"
 
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raises `CustodyError` where there is a file that cannot be used."""
+        if path.exists():
+            _read_keys(path)
+
     async def current(self) -> str:
         return self._current
 
@@ -242,20 +248,7 @@ class LocalMasterKeys:
         return version
 
     def _read(self) -> tuple[dict[str, bytes], str]:
-        try:
-            if self._path.stat().st_mode & 0o077:
-                raise CustodyError("key-file", f"{self._path} can be read by others: chmod 600 it")
-            data = json.loads(self._path.read_bytes())
-            keys = {str(int(version)): base64.b64decode(key, validate=True) for version, key in data["keys"].items()}
-            current = str(data["current"])
-        except OSError as error:
-            raise CustodyError("key-file", f"{self._path} cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # The cause could quote the file.
-            raise CustodyError("key-file", f"{self._path} is not a file of master keys") from None
-        if current not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
-            raise CustodyError("key-file", f"{self._path} is not a file of master keys")
-        return keys, current
+        return _read_keys(self._path)
 
     def _write(self, keys: dict[str, bytes], current: str, *, replace: bool) -> None:
         text = json.dumps(
@@ -276,6 +269,23 @@ class LocalMasterKeys:
                 os.link(draft, self._path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _read_keys(path: Path) -> tuple[dict[str, bytes], str]:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise CustodyError("key-file", f"{path} can be read by others: chmod 600 it")
+        data = json.loads(path.read_bytes())
+        keys = {str(int(version)): base64.b64decode(key, validate=True) for version, key in data["keys"].items()}
+        current = str(data["current"])
+    except OSError as error:
+        raise CustodyError("key-file", f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # The cause could quote the file.
+        raise CustodyError("key-file", f"{path} is not a file of master keys") from None
+    if current not in keys or any(len(key) != KEY_BYTES for key in keys.values()):
+        raise CustodyError("key-file", f"{path} is not a file of master keys")
+    return keys, current
 
 
 def _wrapping_context(principal: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from typing import Any, Final
 
 from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
@@ -16,8 +17,12 @@ from tntcore.storage.blobs import Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import ListQueue, OnPut, Queue
 from tntcore.storage.tables import Table
+from tntcore.storage.transactions import TransactionError
 from tntcore.telemetry import Meter
 
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE: Final = 60.0  # seconds between two attempts at making what is missing
 INBOUND, OUTBOUND, RELAY = "inbound", "outbound", "relay"
 # Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
 _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
@@ -72,6 +77,8 @@ class Storage:
         self._outbound = Queue(self._queues, OUTBOUND, meter, on_put)
         self._relay = Queue(self._queues, RELAY, meter, on_put)
         self.queues = {queue.name: queue for queue in (self._inbound, self._outbound, self._relay)}
+        # The host makes one only when it has something for it, and until then warns at each look into it.
+        self._poison = [Queue(self._queues, f"{name}-poison", meter, on_put) for name in self.queues]
         self.inbound = ListQueue(self._inbound.put)
         self.outbound = ListQueue(self._outbound.put)
         self.relay = ListQueue(self._relay.put)
@@ -83,9 +90,23 @@ class Storage:
         await asyncio.gather(
             *(table.ensure() for table in (self.records, self.lookups, self.due, self.poisoned)),
             *(queue.ensure() for queue in self.queues.values()),
+            *(queue.ensure() for queue in self._poison),
             self.bodies.ensure(),
             self.envelopes.ensure(),
         )
+
+    async def ensure_in_time(self) -> None:
+        """Creates what is missing, and tries until it can: the app's roles may come into force minutes after it."""
+        pause = 1.0
+        while True:
+            try:
+                await self.ensure()
+            except (AzureError, TransactionError, OSError) as error:
+                log.warning("storage cannot be set up yet, trying again in %.0f s: %s", pause, type(error).__name__)
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def reachable(self) -> dict[str, bool]:
         """Whether each of the three services answers."""

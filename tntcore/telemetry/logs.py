@@ -1,12 +1,13 @@
-"""Log lines as JSON, one object a line:
+"""Which log lines there are, and their form as JSON, one object a line:
 `{time, level, logger, message, traceId?, spanId?, tenant?, code?, exception?}`."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from tntcore.telemetry.steps import current
 
@@ -22,7 +23,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        step = current()
+        # A line that was kept back is of the step in which it was logged.
+        step = record.__dict__["step"] if "step" in record.__dict__ else current()
         if step is not None and step.trace_id:
             line |= {"traceId": step.trace, "spanId": f"{step.span_id:016x}"}
         if step is not None and step.tenant:
@@ -33,8 +35,29 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["code"] = line.get("code", record.exc_info[0].__name__)
             line["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:
+            line["exception"] = record.exc_text
         # Of the standard library, which escapes whatever is no proper text.
         return json.dumps(line)
+
+
+# As the worker reads it (azure_functions_runtime.utils.app_setting_manager.is_true_like).
+_TRUE: Final = frozenset({"1", "true", "t", "yes", "y"})
+
+
+def set_levels(environment: Mapping[str, str]) -> None:
+    """Sets the levels of loggers: the service's own INFO, all others WARNING.
+
+    The worker sets the root logger to INFO. The Azure SDK would then write two records of many lines for each call,
+    with URLs in them, and the worker one for each invocation. `PYTHON_ENABLE_DEBUG_LOGGING`, the worker's own setting,
+    leaves every level as the worker has it.
+    """
+    if environment.get("PYTHON_ENABLE_DEBUG_LOGGING", "").strip().lower() in _TRUE:
+        return
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("tntcore").setLevel(logging.INFO)
+    # The one logger to which the worker gives a level of its own.
+    logging.getLogger("azure_functions_worker").setLevel(logging.WARNING)
 
 
 def install() -> None:

@@ -263,7 +263,7 @@ def test_lines_are_json_from_the_first_to_the_last() -> None:
 
 def test_the_environment_says_where_it_goes() -> None:
     assert Telemetry.read({}) == Telemetry()
-    insights = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=x"}
+    insights = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=00000000-0000-0000-0000-000000000000"}
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
     for environment, traces, metrics in (
         (endpoint, ("otlp",), ("otlp",)),

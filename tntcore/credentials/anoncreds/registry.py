@@ -210,11 +210,14 @@ def egress_fetch(egress: Egress) -> Fetch:
 
 def load_registries(names: Sequence[str]) -> list[Registry]:
     """The registries that the operator named, each as `module:factory`. Raises what importing them raises."""
-    made = []
-    for name in names:
-        module, _, factory = name.partition(":")
-        made.append(getattr(importlib.import_module(module), factory)())
-    return made
+    return [find_factory(name)() for name in names]
+
+
+def find_factory(name: str) -> Callable[[], Registry]:
+    """The factory that `module:factory` names. Raises what importing it raises."""
+    module, _, factory = name.partition(":")
+    found: Callable[[], Registry] = getattr(importlib.import_module(module), factory)
+    return found
 
 
 def resource_id(did: str, content: bytes) -> str:

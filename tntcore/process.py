@@ -1,0 +1,155 @@
+"""The service in a process of the Functions host: its start, its invocations and its end.
+
+The process belongs to the worker. It imports `function_app`, within its event loop, and calls functions; it has set up
+logging and signals already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tntcore.api.http import Access, Request, Response, problem
+from tntcore.app import App
+from tntcore.config import Config, ConfigError
+from tntcore.credentials.anoncreds.registry import find_factory
+from tntcore.errors import Problem
+from tntcore.keys.custody import CustodyError, LocalMasterKeys
+from tntcore.sigterm import OnSigterm
+from tntcore.telemetry import logs
+from tntcore.telemetry.invocation import invocation, keep_late_lines
+
+log = logging.getLogger(__name__)
+
+END_SECONDS: Final = 4.5  # from SIGTERM to the end of the process; a second or more before the platform kills it
+_OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, if nothing is called before
+_FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
+_CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
+
+
+class Stopping(Exception):
+    """The process ends and takes nothing on. The host hands a queue message out again after `visibilityTimeout`."""
+
+
+class Service:
+    """The app of this process, opened by the first invocation, in the worker's event loop.
+
+    Attributes:
+        on_put: is told the name of each queue that was put to. A host in the same process may look there at once.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.on_put: Callable[[str], None] = lambda queue: None
+        self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
+        self._making: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._running = 0
+        self._idle = asyncio.Event()
+
+    @staticmethod
+    def start() -> Service:
+        """Sets up a process that imports the app. Raises `ConfigError`."""
+        logs.set_levels(os.environ)
+        config = _read_settings(os.environ)
+        if config.telemetry.json_logs:
+            logs.install()
+        keep_late_lines()
+        service = Service(config)
+        OnSigterm(service._begin_end, END_SECONDS).install()
+        # Outside of a loop nobody is about to call a function: a tool looks at what functions there are. Within one the
+        # worker answers the host first.
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(_OPEN_AFTER, service.app)
+        return service
+
+    def app(self) -> App:
+        """Opens the app, the first time, and has what is missing in storage made meanwhile."""
+        loop = asyncio.get_running_loop()
+        if self._opened is None or self._opened[0] is not loop:
+            app = App.open(self.config, lambda queue: self.on_put(queue))
+            self._opened = loop, app
+            self._making = loop.create_task(app.services.storage.ensure_in_time())
+        return self._opened[1]
+
+    @contextmanager
+    def invocation(self) -> Iterator[App]:
+        """Encloses one invocation. Raises `Stopping`."""
+        with invocation():
+            if self._stopping:
+                raise Stopping("this process is ending")
+            self._running += 1
+            self._idle.clear()
+            try:
+                yield self.app()
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.set()
+
+    async def http(self, request: Request, access: Sequence[Access]) -> Response:
+        """Answers a request, which is one invocation."""
+        try:
+            with self.invocation() as app:
+                return await app.http(request, access)
+        except Stopping:
+            busy = Problem(503, "busy", "This instance is stopping. Send the request again.", retry_after=1)
+            return problem(busy, str(uuid.uuid4()))
+
+    def _begin_end(self, done: Callable[[], None]) -> None:
+        if self._opened is None or self._opened[0].is_closed():
+            done()
+            return
+        self._stopping = True
+        loop = self._opened[0]
+
+        def end() -> None:
+            self._ending = loop.create_task(self.end())
+            self._ending.add_done_callback(lambda _: done())
+
+        loop.call_soon_threadsafe(end)
+
+    async def end(self) -> None:
+        """Takes nothing on, lets invocations finish that do so soon, and closes the app. What is cut off is done again
+        by another process."""
+        self._stopping = True
+        if self._running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _FINISH_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.close(), _CLOSE_SECONDS)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            (_, app), self._opened = self._opened, None
+            if self._making is not None:
+                self._making.cancel()
+                await asyncio.gather(self._making, return_exceptions=True)
+            await app.close()
+
+
+def _read_settings(environment: Mapping[str, str]) -> Config:
+    """Returns the configuration, after a look at the files and modules that it names. Raises `ConfigError`."""
+    config = Config.read(environment)
+    problems = []
+    if isinstance(config.master_keys, Path):
+        try:
+            LocalMasterKeys.check(config.master_keys)
+        except CustodyError as error:
+            problems.append(f"TNT_MASTER_KEY_FILE: {error.detail}")
+    for name in config.anoncreds_registries:
+        try:
+            find_factory(name)
+        except Exception as error:
+            log.debug("a registry cannot be loaded", exc_info=error)
+            problems.append(f"TNT_ANONCREDS_REGISTRIES: {name} cannot be loaded: {type(error).__name__}: {error}")
+    if problems:
+        raise ConfigError(*problems)
+    return config
