@@ -15,7 +15,10 @@ from azure.core.exceptions import AzureError
 
 from devtools.host.host import STORAGE_SETTING, Host, print_now
 from devtools.host.settings import SettingsError, apply_local_settings, read_json
+from devtools.host.worker import WorkerLog
 from devtools.ports import PortTaken
+
+log = logging.getLogger("devtools.host")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -34,7 +37,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def build(chosen: argparse.Namespace) -> Host:
+def build(chosen: argparse.Namespace, log_of_worker: WorkerLog) -> Host:
     """The host that the command line describes. Keys come from DEV_FUNCTION_KEY and DEV_MASTER_KEY, or are made up."""
     if chosen.settings:
         apply_local_settings(chosen.settings, os.environ)
@@ -43,7 +46,11 @@ def build(chosen: argparse.Namespace) -> Host:
         raise SettingsError(f"set {STORAGE_SETTING}, in the environment or with --settings")
     sys.path.insert(0, os.getcwd())
     module_name, _, variable = chosen.app.partition(":")
-    app = getattr(importlib.import_module(module_name), variable or "app", None)
+    try:
+        app = getattr(importlib.import_module(module_name), variable or "app", None)
+    except Exception as problem:
+        log.debug("the app cannot be imported", exc_info=True)
+        raise SettingsError(f"{module_name} cannot be indexed: {type(problem).__name__}: {problem}") from problem
     if not isinstance(app, func.FunctionApp):
         raise SettingsError(f"{chosen.app} is no FunctionApp")
     hooks = importlib.import_module(chosen.hooks) if chosen.hooks else ModuleType("hooks")
@@ -60,15 +67,27 @@ def build(chosen: argparse.Namespace) -> Host:
         grace=chosen.grace,
         on_start=getattr(hooks, "on_start", None),
         on_stop=getattr(hooks, "on_stop", None),
+        log_of_worker=log_of_worker,
     )
 
 
-async def serve(host: Host) -> None:
-    """Run `host` until SIGINT or SIGTERM; a second signal ends the process at once."""
-    ended = asyncio.Event()
+async def serve(chosen: argparse.Namespace, log_of_worker: WorkerLog) -> None:
+    """Runs the host until SIGINT or SIGTERM; a second signal ends the process at once.
+
+    The app is imported within the loop, and its own handler of SIGTERM comes before this one, as in the worker. SIGINT
+    drains first, and then ends the app as the real host ends its worker.
+    """
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, ended.set)
+    ended, terminated = asyncio.Event(), asyncio.Event()
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        loop.call_soon_threadsafe(terminated.set)
+        loop.call_soon_threadsafe(ended.set)
+
+    signal.signal(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    host = build(chosen, log_of_worker)
     await host.start()
     try:
         print_now(host.describe())
@@ -76,23 +95,41 @@ async def serve(host: Host) -> None:
             print_now(f"Keys of this run: function {host.keys.function}, master {host.keys.master}\n")
         await ended.wait()
         print_now("Stopping ...")
-        for sign in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(sign)
+        loop.remove_signal_handler(signal.SIGINT)
     finally:
         await host.stop()
+    if not terminated.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+        await terminated.wait()
+    if log_of_worker.dropped:
+        told = ", ".join(f"{name}: {count}" for name, count in log_of_worker.dropped.items())
+        print_now(f"Log lines that the real host would not have: {told}")
+
+
+def set_up_logging(verbose: bool) -> WorkerLog:
+    """Sets the levels that the worker sets before it imports an app, and keeps the host's own lines apart."""
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    own = logging.getLogger("devtools")
+    own.addHandler(shown)
+    own.propagate = False
+    own.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if verbose:
+        os.environ["PYTHON_ENABLE_DEBUG_LOGGING"] = "true"
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    log_of_worker = WorkerLog(logging.StreamHandler())
+    log_of_worker.setFormatter(shown.formatter)
+    root.addHandler(log_of_worker)
+    return log_of_worker
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 after a signal, 1 with one line on standard error when the host cannot run."""
     chosen = parse(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if chosen.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    # One line for every storage call otherwise.
-    logging.getLogger("azure").setLevel(logging.WARNING)
+    log_of_worker = set_up_logging(chosen.verbose)
     try:
-        asyncio.run(serve(build(chosen)))
+        asyncio.run(serve(chosen, log_of_worker))
     except (SettingsError, PortTaken) as problem:
         print(f"host: {problem}", file=sys.stderr)
         return 1

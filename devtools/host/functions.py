@@ -1,7 +1,6 @@
 """The functions of a `FunctionApp`, read through the public API of azure-functions, and how one is called."""
 
 import asyncio
-import functools
 import inspect
 import threading
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 import azure.functions as func
 
 from devtools.host.settings import SettingsError
+from devtools.host.worker import WorkerLog
 
 TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
 
@@ -118,8 +118,9 @@ class InvocationContext(func.Context):
 class Invoker:
     """Calls functions as the Python worker does: async ones on the event loop, the others in a pool of threads."""
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Executor, log: WorkerLog) -> None:
         self._threads = threads
+        self._log = log
 
     async def __call__(
         self, function: LoadedFunction, argument: object, trace_parent: str = "", trace_state: str = ""
@@ -128,8 +129,12 @@ class Invoker:
         arguments: dict[str, object] = {function.parameter: argument}
         if function.wants_context:
             arguments["context"] = InvocationContext(function.name, trace_parent, trace_state)
-        if function.is_async:
-            return await function.call(**arguments)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, functools.partial(function.call, **arguments)
-        )
+        with self._log.invocation() as in_thread:
+            if function.is_async:
+                return await function.call(**arguments)
+
+            def run() -> Any:
+                in_thread()
+                return function.call(**arguments)
+
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)

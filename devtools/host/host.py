@@ -22,6 +22,7 @@ from devtools.host.routing import Route, RouteTable, compile_route
 from devtools.host.server import Server
 from devtools.host.settings import SettingsError, parse_host_json, resolve
 from devtools.host.timers import Schedule, Timer
+from devtools.host.worker import WorkerLog, make_task
 from devtools.ports import PortTaken, is_free
 
 log = logging.getLogger("devtools.host")
@@ -39,7 +40,8 @@ class Host:
     given are made up. `lease` in seconds is how long a killed host's messages stay invisible. `grace` in seconds is
     how long `stop` waits for running functions. `on_start` is awaited before anything is received, `on_stop` after the
     last function has ended. `environment` has the app settings: it resolves
-    `%NAME%` in bindings, and bounds bodies (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT).
+    `%NAME%` in bindings, and bounds bodies (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT). `log_of_worker` is a handler of the
+    root logger, if the app's lines are to be treated as the real host does.
     Raises `SettingsError` for an app this host cannot run.
     """
 
@@ -59,6 +61,7 @@ class Host:
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
         environment: Mapping[str, str] = os.environ,
+        log_of_worker: WorkerLog | None = None,
     ) -> None:
         self.functions = load(app)
         self.options = parse_host_json(host_json, lease, environment=environment)
@@ -86,6 +89,8 @@ class Host:
         self._listeners: list[QueueListener] = []
         self._timers: list[Timer] = []
         self._started = False
+        # Of the worker and its app; the host's own lines are not in it.
+        self.log = log_of_worker or WorkerLog()
 
     @property
     def url(self) -> str:
@@ -130,9 +135,10 @@ class Host:
             raise
 
     async def _start(self) -> None:
+        asyncio.get_running_loop().set_task_factory(make_task)
         # Threads as the Python worker counts them.
         self._threads = ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), thread_name_prefix="function")
-        invoke = Invoker(self._threads)
+        invoke = Invoker(self._threads, self.log)
         # The client's own retries add up to 40 s, which a shutdown would wait for; the listeners try again anyway.
         self._service = QueueServiceClient.from_connection_string(
             self._connection_string,

@@ -75,8 +75,13 @@ async def test_what_is_said_after_an_invocation_waits_for_the_next(seen: Seen) -
     thread.start()
     thread.join()
     called = asyncio.Event()
+
+    def call_back() -> None:
+        log.warning("of a callback")
+        called.set()
+
     with invocation():
-        asyncio.get_running_loop().call_soon(lambda: (log.warning("of a callback"), called.set()))
+        asyncio.get_running_loop().call_soon(call_back)
         await called.wait()
         assert seen.messages == []
     assert seen.messages == ["late", "of a thread", "of a callback"]
