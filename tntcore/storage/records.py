@@ -540,6 +540,16 @@ class Presentation(Record):
     details: bytes = b""
 
 
+@dataclass(kw_only=True, slots=True)
+class Shown(Record):
+    """That a presentation was received and not refused: its uuid is the `short_hash` of its `Verified.mark`, so a copy
+    collides."""
+
+    KIND: ClassVar[str] = "shown"
+    presentation_uuid: str = ""
+    exchange_uuid: str = ""
+
+
 def short_hash(text: str | bytes) -> str:
     """32 hexadecimal characters that stand for a text too long, or with characters not allowed, in a key."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]
