@@ -203,8 +203,12 @@ async def test_messages_go_on_after_credo_has_a_new_did(credo: Credo, tenant: Cl
     await credo.call("connections.rotate", {"connectionId": theirs})
     changed = await credo.wait_rotated(theirs, "ourDid")
     assert changed["to"].startswith(f"did:peer:{variant}")
-    assert (await tenant.get(f"connection/{mine['uuid']}"))["theirDid"] == changed["to"]
     await talk(tenant, mine, credo, theirs)
+
+    async def known() -> bool:
+        return bool((await tenant.get(f"connection/{mine['uuid']}"))["theirDid"] == changed["to"])
+
+    await until(known)
 
 
 async def test_messages_go_on_after_we_have_a_new_did(credo: Credo, tenant: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interop.acapy import DIDEXCHANGE_1_0, DIDEXCHANGE_1_1, AcapyVersion
+from tests.interop.acapy import DIDEXCHANGE_1_0, DIDEXCHANGE_1_1, AcapyVersion, until
 from tests.interop.conftest import Agents
 from tests.interop.tenant import connect, talk, until_state
 from tests.stack import Client
@@ -12,6 +12,15 @@ from tests.stack import Client
 pytestmark = pytest.mark.interop
 
 VERSIONS: list[AcapyVersion] = ["1.7.0", "1.2.7"]
+
+
+async def until_their_did(tenant: Client, connection: str, did: str) -> None:
+    """A new DID of an agent's counts once it has said something by it."""
+
+    async def check() -> bool:
+        return bool((await tenant.get(f"connection/{connection}"))["theirDid"] == did)
+
+    await until(check)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -24,8 +33,8 @@ async def test_messages_go_on_after_rotations(
     for method in ("did:peer:4", "did:peer:2", "did:peer:4"):
         # It has our ack when this returns.
         did = await alice.rotate(theirs, method)
-        assert (await tenant.get(f"connection/{mine['uuid']}"))["theirDid"] == did
         await talk(tenant, mine, alice, theirs)
+        await until_their_did(tenant, mine["uuid"], did)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

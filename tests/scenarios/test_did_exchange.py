@@ -152,16 +152,18 @@ async def test_a_rotated_side_goes_on_under_its_new_did(stack: Stack, pair: tupl
         await acme.post(f"connection/{mine['uuid']}/rotate", {}, 200)
 
         async def rotated() -> bool:
-            sides = await acme.get(f"connection/{mine['uuid']}"), await bolt.get(f"connection/{theirs['uuid']}")
-            return bool(sides[0]["myDid"] == sides[1]["theirDid"] != before)  # noqa: B023
+            return bool((await acme.get(f"connection/{mine['uuid']}"))["myDid"] != before)  # noqa: B023
 
         await stack.eventually(rotated)
+        assert (await bolt.get(f"connection/{theirs['uuid']}"))["theirDid"] == before
         seen = len(hook_a.got), len(hook_b.got)
         message = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": before}
         await acme.act(mine["contactUuid"], message)
         await bolt.act(theirs["contactUuid"], message)
         await hook_a.count(seen[0] + 1)
         await hook_b.count(seen[1] + 1)
+        sides = await acme.get(f"connection/{mine['uuid']}"), await bolt.get(f"connection/{theirs['uuid']}")
+        assert sides[0]["myDid"] == sides[1]["theirDid"]
     assert all(hook.json()["authenticated"] for hook in (*hook_a.got, *hook_b.got))
 
 

@@ -430,7 +430,8 @@ async def test_what_is_attached_does_nothing_to_the_connection(tenant: Client, a
     for request in requests:
         assert not (await stored(tenant, request["@id"])).authenticated
     shown = await tenant.get(f"connection/{contact['connectionUuid']}")
-    assert (shown["state"], shown["theirDid"]) == ("completed", verkey_to_did_key(agent.verkey))
+    assert (shown["state"], shown["theirDid"]) == ("completed", None)
+    assert shown["claimedDid"] == verkey_to_did_key(agent.verkey)
     await agent.hears_nothing_more()
     assert mallory.heard() == []
 

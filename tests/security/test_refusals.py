@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import quote
 
 import pytest
 
-from tests.scenarios.common import basic
+from tests.scenarios.common import assert_problem, basic
 from tests.security.agents import Agent, Json, new_id
 from tests.security.handshakes import (
     DIALECT,
@@ -293,14 +292,9 @@ async def test_a_request_that_is_sent_again_takes_the_place_of_the_one_before(
     await agent.hears("/response", 3)
     assert {one["uuid"]: one["state"] for one in await connections(tenant)}[mine["uuid"]] == "completed"
     assert len(await connections(tenant)) == len((await tenant.get("contact"))["hits"]) == 2
-    # Of the two that have its DID, the one that is finished is written to, and then the newer one.
-    [other] = [one for one in await connections(tenant) if one["uuid"] != mine["uuid"]]
-    assert (await tenant.act(mine["contactDid"], basic("1")))["connectionUuid"] == mine["uuid"]
-    _, ours = await agent.hears("/response", 3)
-    await agent.send(complete(protocol, third), ours)
-    await until_state(tenant, other["uuid"], "completed")
-    assert (await tenant.act(mine["contactDid"], basic("2")))["connectionUuid"] == other["uuid"]
-    assert (await tenant.get(f"contact/{quote(mine['contactDid'], safe='')}"))["uuid"] == other["contactUuid"]
+    # Neither of the two that have its DID is chosen by that.
+    body = {"type": "DIDCOMM", "to": mine["contactDid"], "data": {"message": basic("1")}}
+    assert_problem(await tenant.call("POST", "action", body), 409, "contact-ambiguous")
 
 
 async def test_nobody_takes_the_place_of_another_by_its_name(tenant: Client, agent: Agent, mallory: Agent) -> None:

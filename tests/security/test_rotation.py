@@ -94,12 +94,17 @@ async def test_a_did_that_was_given_up_is_heard_but_decides_nothing(
     connection, ours = await connected(tenant, agent)
     new = agent.another()
     await agent.send(first := rotate(new.peer_2), ours)
-    await rotated_to(tenant, connection["uuid"], new.peer_2)
     ack, _ = await agent.hears("/did-rotate/1.0/ack")
     assert (ack["~thread"]["thid"], new.heard()) == (first["@id"], [])
     late = basic("sent before, come after", **{"@id": new_id()})
     await agent.send(late, ours)
     assert (await hook.until(lambda got: got.json()["message"]["@id"] == late["@id"])).json()["authenticated"]
+    for message in (rotate(mallory.peer_2), {"@type": f"{ROTATE}hangup", "@id": new_id()}):
+        await refused(tenant, await agent.send(message, ours), "sender-retired")
+    for key in (new, agent):
+        await key.send({**late, "@id": (said := new_id())}, ours)
+        assert (await stored(tenant, said)).authenticated
+    await rotated_to(tenant, connection["uuid"], new.peer_2)
     for message in (rotate(mallory.peer_2), {"@type": f"{ROTATE}hangup", "@id": new_id()}):
         await refused(tenant, await agent.send(message, ours), "sender-retired")
     # An ack that was lost is asked for again in the same words, or by a new message that says the same.

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
 
-from tntcore.api.contacts import find_contacts
+from tntcore.api.contacts import ambiguous, find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.views import Entity, JsonObject, Page, Sides, Uuid, entity, filters, found, listing, text
-from tntcore.connections.connection import COMPLETED, connection_uuid
+from tntcore.connections.connection import connection_uuid
+from tntcore.dids.parse import qualify
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
@@ -22,7 +23,7 @@ _TYPE_VERSION = "1.0"
 _UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
 _HELLO = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "Hello"}
 
-CONNECTION_ERRORS = ("404 identity-unknown", "404 contact-unknown", "409 not-connected")
+CONNECTION_ERRORS = ("404 identity-unknown", "404 contact-unknown", "409 contact-ambiguous", "409 not-connected")
 _SENDING_ERRORS = (
     "400 message-invalid",
     "400 command-unsupported",
@@ -223,8 +224,8 @@ def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | No
 
 
 async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
-    """The connection of `from` with `to`: of several with one DID the newest that is completed, or else the first in
-    the order of `find_contacts`. Raises `Problem` 404 or 409."""
+    """The connection of `from` with `to`. Raises `Problem` 404, or 409 also where `to` is a DID of several contacts,
+    of which none is chosen; those whose connection is over do not count."""
     config = body.get("config")
     config = config if isinstance(config, dict) else {}
     sender = text(body.get("from"), "from", maximum=4000)
@@ -235,16 +236,19 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
             return connection
     records = call.tenant.records
     identity = await find_identity(records, sender)
-    connection = None
-    for contact in await find_contacts(records, receiver):
-        known = await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))
-        if known is not None and known.state == COMPLETED:
-            return known
-        connection = connection or known
-    if connection is None:
+    contacts = await find_contacts(records, receiver)
+    found = [(contact, await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))) for contact in contacts]
+    known = [(contact, connection) for contact, connection in found if connection is not None]
+    if qualify(receiver).startswith("did:"):
+        # One contact may be known by another DID to each identity.
+        known = [one for one in known if qualify(receiver) in (one[1].contact_did, one[1].their_did)]
+    known = [one for one in known if one[1].state != "abandoned"] or known
+    if not known:
         detail = "This identity has no connection with this contact: give another as `from`, or invite the contact."
         raise Problem(409, "not-connected", detail)
-    return connection
+    if len(known) > 1:
+        raise ambiguous([contact for contact, _ in known])
+    return known[0][1]
 
 
 async def _by_uuid(call: Call, uuid: str) -> Connection | None:

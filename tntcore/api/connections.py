@@ -10,6 +10,7 @@ from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, l
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
+from tntcore.dids.parse import qualify
 from tntcore.protocols.did_exchange import State
 from tntcore.storage.records import Connection
 
@@ -23,7 +24,8 @@ class ConnectionView(Entity):
     contactUuid: Uuid
     contactDid: Did | None
     myDid: Annotated[Did | None, "the identity's on this connection"]
-    theirDid: Did | None
+    theirDid: Annotated[Did | None, "the contact's on this connection, proven by a message"]
+    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
     protocol: Annotated[str | None, Words(examples=["https://didcomm.org/didexchange/1.1"])]
     role: str | None
     invitationUuid: Annotated[Uuid | None, "of an invitation of the principal's, by which it began"]
@@ -149,8 +151,9 @@ def _view(connection: Connection) -> dict[str, Any]:
         identityDid=connection.identity_did,
         contactUuid=connection.contact_uuid,
         contactDid=connection.contact_did or None,
-        myDid=connection.my_did or None,
+        myDid=qualify(connection.my_did) or None,
         theirDid=connection.their_did or None,
+        claimedDid=connection.claimed_did or None,
         protocol=connection.protocol or None,
         role=connection.role or None,
         invitationUuid=connection.invitation_uuid or None,

@@ -26,6 +26,7 @@ from tntcore.api.views import (
 from tntcore.connections.connection import connection_uuid, start
 from tntcore.connections.invitations import Invitations, Wanted
 from tntcore.delivery.outbound import drain
+from tntcore.dids.parse import qualify
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
@@ -59,7 +60,8 @@ class ContactView(Entity):
     """A business partner. REQUESTED until its connection is completed."""
 
     status: Literal["REQUESTED", "ACCEPTED", "REJECTED"]
-    did: Did | None
+    did: Annotated[Did | None, "proven, or written by the principal"]
+    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
     email: str | None
     displayName: str
     internalRef: str | None
@@ -112,7 +114,7 @@ class ContactRoutes:
                 read,
                 summary="A contact",
                 answers={200: ContactView},
-                errors=("404 contact-unknown",),
+                errors=("404 contact-unknown", "409 contact-ambiguous"),
             ),
             Route(
                 "PUT",
@@ -121,7 +123,7 @@ class ContactRoutes:
                 summary="Change a contact",
                 request=ContactChange,
                 answers={200: ContactView},
-                errors=("400 contact-invalid", "400 did-immutable", "404 contact-unknown"),
+                errors=("400 contact-invalid", "400 did-immutable", "404 contact-unknown", "409 contact-ambiguous"),
                 example={"contact": {"displayName": "Partner", "internalRef": "4711"}},
             ),
             Route(
@@ -130,7 +132,7 @@ class ContactRoutes:
                 delete,
                 summary="Forget a contact",
                 answers={204: None},
-                errors=("404 contact-unknown",),
+                errors=("404 contact-unknown", "409 contact-ambiguous"),
             ),
         ]
 
@@ -163,6 +165,8 @@ class ContactRoutes:
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
+            # Who answers is who its keys prove, whomever the invitation is expected to be from.
+            contact.did, contact.claimed_did = "", contact.did
             contact.display_name = contact.display_name or (content.label or "")[:200]
             connection = await self._invitations.accept(call.tenant, identity, contact, content)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
@@ -292,27 +296,45 @@ async def delete(call: Call) -> Response:
 
 
 async def find_contact(records: Repository, name: str) -> Contact:
-    """The contact by its uuid, or the best of those with its DID. Raises `Problem` 404."""
-    return (await find_contacts(records, name))[0]
+    """The contact by its uuid or DID. Raises `Problem` 404, or 409 if several have that DID."""
+    contacts = await find_contacts(records, name)
+    if len(contacts) > 1:
+        raise ambiguous(contacts)
+    return contacts[0]
 
 
-async def find_contacts(records: Repository, name: str) -> list[Contact]:
-    """The contacts by uuid or DID, as one DID may be connected several times: those that are ACCEPTED first, and of
-    these the newest. At least one. Raises `Problem` 404."""
-    if not name.startswith("did:"):
+async def find_contacts(records: Repository, name: str) -> Sequence[Contact]:
+    """The contacts by uuid or DID, as one DID may be connected several times. At least one. Raises `Problem` 404."""
+    did = qualify(name)
+    if not did.startswith("did:"):
         contact = await records.get(Contact, name) if name else None
         contacts: Sequence[Contact] = [contact] if contact is not None else []
     else:
-        contacts = (await records.list(Contact, limit=100, where="did eq @did", parameters={"did": name})).records
+        named = (await records.list(Contact, limit=100, where="did eq @did", parameters={"did": did})).records
+        contacts = [contact for contact in named if contact.did == did or await _is_connected(records, contact, did)]
     if not contacts:
         raise not_found(Contact, name)
-    return sorted(contacts, key=lambda one: (one.status == "ACCEPTED", one.created_at, one.uuid), reverse=True)
+    return contacts
+
+
+async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
+    """Whether a contact, which is not known to have proven its DID, has a connection that shows it has: one that was
+    kept before that was noted with the contact."""
+    where, parameters = "contactUuid eq @contact", {"contact": contact.uuid}
+    connections = await records.list(Connection, limit=10, where=where, parameters=parameters)
+    return any(connection.contact_did == did for connection in connections.records)
+
+
+def ambiguous(contacts: Sequence[Contact]) -> Problem:
+    uuids = ", ".join(sorted(contact.uuid for contact in contacts)[:20])
+    return Problem(409, "contact-ambiguous", f"Several contacts have this DID. Give the uuid of one of them: {uuids}.")
 
 
 def _view(contact: Contact) -> dict[str, Any]:
     return entity(
         contact,
         did=contact.did or None,
+        claimedDid=contact.claimed_did or None,
         email=contact.email or None,
         displayName=contact.display_name,
         internalRef=contact.internal_ref or None,

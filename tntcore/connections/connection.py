@@ -39,6 +39,7 @@ def start(identity: Identity, contact: Contact, now: int) -> Connection:
         identity_did=identity.did,
         contact_uuid=contact.uuid,
         contact_did=contact.did,
+        named=True,
         state="start",
         created_at=now,
         updated_at=now,

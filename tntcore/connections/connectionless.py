@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect, Refused
@@ -93,6 +94,7 @@ class Connectionless:
             uuid=_contact_uuid(invitation, verkey),
             status="ACCEPTED",
             did=str(theirs["id"]),
+            named=True,
             created_at=now,
             updated_at=now,
         )
@@ -142,8 +144,9 @@ class Connectionless:
         connection.pthid = content.id
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)
-        connection.their_did, connection.their_document = str(theirs["id"]), dict(theirs)
-        connection.contact_did = contact.did or connection.their_did
+        # Whoever made the invitation has written what is in it, and not proven to have its keys.
+        connection.their_document = dict(theirs)
+        names.claim(connection, str(theirs["id"]))
         connection.introduction = {"pthid": content.id}
         return Effect(connection, contact=contact, keys=tuple(keys.by_kid(mine)))
 

@@ -42,6 +42,7 @@ class Effect:
         refusal: a problem report about the message, which is refused: on the connection that it came on, or to
             `stranger`. stranger: the document of a sender with whom there is no connection.
         reopens: the contact, which was decided upon before, waits again.
+        names: columns of the contact, which exists, that say by which DID it is known.
         task: what the tenant's system is told, beside what the connection has come to.
     """
 
@@ -59,6 +60,7 @@ class Effect:
     stranger: dict[str, Any] | None = None
     reopens: bool = False
     task: dict[str, Any] | None = None
+    names: dict[str, Value] = field(default_factory=dict)
 
     @property
     def completed(self) -> bool:
@@ -91,7 +93,8 @@ class Effect:
             unit.upsert(attached.key, attached.values())
         if self.contact is not None:
             unit.create(self.contact.key, self.contact.values())
-        elif connection.state == COMPLETED or self.rejects or self.reopens:
-            status = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
-            change = {"status": status, "updatedAt": connection.updated_at}
+        elif connection.state == COMPLETED or self.rejects or self.reopens or self.names:
+            change = {**self.names, "updatedAt": connection.updated_at}
+            if connection.state == COMPLETED or self.rejects or self.reopens:
+                change["status"] = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
             unit.upsert(Contact.row_key(connection.contact_uuid), change)

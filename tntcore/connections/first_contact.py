@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import orjson
 
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
 from tntcore.connections.effect import Effect, Refused
@@ -146,6 +147,7 @@ class FirstContact:
             uuid=_contact_uuid(recipient, did),
             status="ACCEPTED" if accepted else "REQUESTED",
             did=theirs.id,
+            named=True,
             created_at=now,
             updated_at=now,
         )
@@ -162,7 +164,9 @@ class FirstContact:
         connection.thid = message.thid
         if invitation is not None:
             connection.pthid, connection.invitation_uuid = invitation.invitation_id, invitation.uuid
+        connection.contact_did = ""
         keys = self._begin(tenant, connection, theirs)
+        names.prove(connection, did)
         connection.introduction = {
             "from_prior": from_prior.sign(
                 iss=recipient.document.id,
@@ -209,8 +213,8 @@ class FirstContact:
         contact.status = "ACCEPTED"
         connection.role, connection.state = "requester", COMPLETED
         connection.thid, connection.pthid = self._new_id(), content.id
-        connection.contact_did = contact.did or theirs.id
         keys = self._begin(tenant, connection, theirs)
+        names.claim(connection, theirs.id)
         # The messages that follow may overtake the first.
         connection.introduction = {"pthid": content.id}
         ping = {"id": connection.thid, "type": _PING, "pthid": content.id, "body": {"response_requested": True}}
@@ -227,6 +231,8 @@ class FirstContact:
         contact.status = "ACCEPTED"
         connection.role, connection.state = "requester", COMPLETED
         connection.thid, connection.invited_did = self._new_id(), contact.did
+        # Its keys alone are written to and heard.
+        connection.their_did = theirs.id
         keys = self._begin(tenant, connection, theirs)
         ping = {"id": connection.thid, "type": _PING, "body": {"response_requested": True}}
         return Effect(connection, contact=None if contact.etag else contact, keys=keys, replies=[ping])
@@ -240,7 +246,7 @@ class FirstContact:
         connection.version, connection.protocol = "v2", OUT_OF_BAND_2
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)
-        connection.their_did, connection.their_document = theirs.id, kept(theirs)
+        connection.their_document = kept(theirs)
         return tuple(keys.by_kid(mine))
 
     async def _rotated(
@@ -260,8 +266,10 @@ class FirstContact:
             return self._heard(recipient, connection)
         theirs = await self._document(did)
         changed = self._introduced(recipient, connection)
-        changed.previous_document = connection.their_document
-        changed.their_did, changed.their_document = theirs.id, kept(theirs)
+        changed.previous_document, changed.their_document = connection.their_document, kept(theirs)
+        # Both have signed: the DID before this one in `from_prior`, and this one the message.
+        changed.contact_did = changed.contact_did or issuer.id
+        names.prove(changed, did)
         return Effect(changed)
 
     def _ended(self, recipient: Recipient, connection: Connection, message: Message, sender: Sender) -> Effect:

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Refused
@@ -166,7 +167,6 @@ class Handshake:
         contact = Contact(
             uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, scope),
             status="REQUESTED",
-            did=theirs.id,
             display_name=_label(message),
             created_at=now,
             updated_at=now,
@@ -191,9 +191,13 @@ class Handshake:
         connection.protocol = step.prefix
         connection.thid, connection.pthid = message.thid, message.pthid or ""
         connection.invitation_uuid = invitation.uuid if invitation else ""
-        connection.contact_did = contact.did or theirs.id
-        connection.their_did, connection.their_document = theirs.id, kept(theirs)
-        effect = Effect(connection, contact=None if contact.etag else contact)
+        connection.contact_did, connection.their_document = "", kept(theirs)
+        names.prove(connection, verkey)
+        effect = Effect(connection)
+        if not contact.etag:
+            effect.contact = contact
+            contact.did, contact.claimed_did = connection.contact_did, connection.claimed_did
+            contact.named = bool(contact.did)
         effect.reopens = bool(contact.etag) and contact.status != "REQUESTED"
         if invitation is not None and not invitation.multi_use:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
@@ -287,8 +291,13 @@ class Handshake:
             report = self._report(step, message.thid, code, "The response cannot be used.")
             return Effect(error=error.code, refusal=report)
         changed = replace(connection, state=state, updated_at=self._services.now())
-        changed.their_did, changed.their_document = theirs.id, kept(theirs)
-        changed.contact_did = changed.contact_did or theirs.id
+        changed.their_document = kept(theirs)
+        # A key of the invitation has vouched for the response, and with that for the DID that the invitation named.
+        changed.contact_did = changed.contact_did or changed.invited_did
+        if verkey in verkeys(theirs):
+            names.prove(changed, verkey)
+        else:
+            names.claim(changed, theirs.id)
         effect = Effect(changed)
         message_id = random_uuid(self._services.random)
         if step.protocol == CONNECTIONS_1_0:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.connections.connectionless import Connectionless, inline_document
 from tntcore.connections.documents import MAX_DOCUMENT
@@ -39,7 +40,7 @@ from tntcore.storage.records import Action, Attached, Connection, Contact, Ident
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import INBOUND
 from tntcore.telemetry import carried
-from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.recipients import KeyPairs, document_id
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class Invitations:
         if content.form == FORM_2:
             connection = start(identity, contact, now)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
+            contact.claimed_did = contact.claimed_did or connection.claimed_did
             effect.attached = self._attached(tenant, connection, content)
             await self.apply(tenant, effect)
             return connection
@@ -185,6 +187,7 @@ class Invitations:
             connection = start(identity, contact, now)
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
+            contact.claimed_did = contact.claimed_did or connection.claimed_did
             effect.attached = self._attached(tenant, connection, content)
             await self.apply(tenant, effect)
             return connection
@@ -193,8 +196,10 @@ class Invitations:
         if protocol is None:
             raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
+        contact.claimed_did = contact.claimed_did or connection.claimed_did
         # The DID that was reached, and no other that the invitation names.
-        connection.invited_did = connection.their_did if connection.their_did in content.services else ""
+        reached = document_id(connection.their_document)
+        connection.invited_did = reached if reached in content.services else ""
         return await self._begin(tenant, identity, contact, connection, content)
 
     async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
@@ -319,7 +324,7 @@ class Invitations:
         connection.state = rfc23.move("requester", "start", "invitation")
         connection.protocol, connection.pthid = protocol, pthid
         connection.their_document = dict(document)
-        connection.their_did = str(document["id"])
+        names.claim(connection, str(document["id"]))
         return connection
 
     async def _begin(

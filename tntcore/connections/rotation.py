@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, pairwise
 from tntcore.connections.documents import checked, kept, resolvable
 from tntcore.connections.effect import Effect
@@ -22,7 +23,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
-from tntcore.tenancy.recipients import KeyPairs, Recipient, document_of, verkeys
+from tntcore.tenancy.recipients import KeyPairs, Recipient, document_id, document_of, verkeys
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -40,13 +41,12 @@ class Rotation:
         # Before the response there is no DID but the invitation's, whose keys alone may vouch for the response.
         if kind is None or connection.state not in (COMPLETED, "response-sent"):
             return None
-        if kind in ("rotate", "hangup") and sender.kid not in verkeys(recipient.theirs):
-            # A DID is also given up because others have its keys.
+        if kind in ("rotate", "hangup") and self._is_retired(recipient, message, sender.kid):
             return Effect(error="sender-retired", ordinary=True)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed, ordinary=True)
         if kind == "rotate":
-            await self._theirs(changed, message, effect)
+            await self._theirs(changed, message, sender.kid, effect)
         elif kind == "hangup":
             changed.state = "abandoned"
         elif message.thid == connection.next_thid and connection.next_keys:
@@ -56,7 +56,16 @@ class Rotation:
                 changed.next_keys = b""
         return effect
 
-    async def _theirs(self, changed: Connection, message: Message, effect: Effect) -> None:
+    def _is_retired(self, recipient: Recipient, message: Message, verkey: str) -> bool:
+        """Whether the sender's key has been given up. A DID is also given up because others have its keys: from then on
+        it may announce the same new DID again, and decides nothing else."""
+        if recipient.announced is None:
+            return verkey not in verkeys(recipient.theirs)
+        return message.fields.get("to_did") != recipient.announced.id
+
+    async def _theirs(self, changed: Connection, message: Message, verkey: str, effect: Effect) -> None:
+        """The other side's new DID: it counts once a key of it has authenticated a message. Until then the old one is
+        shown, both are heard, and what is sent goes to the new one, as the other side wants it."""
         to_did = message.fields.get("to_did")
         did = to_did if isinstance(to_did, str) else ""
         try:
@@ -66,9 +75,11 @@ class Rotation:
             code = rfc.DOC_UNSUPPORTED if error.code in ("no-endpoint", "document-too-large") else code
             effect.replies.append(rfc.problem_report(message, message_id=self._new_id(), code=code, did=did[:2000]))
             return
-        if document.id != changed.their_did:
-            changed.previous_document = changed.their_document
-            changed.their_did, changed.their_document = document.id, kept(document)
+        if document.id != document_id(changed.their_document):
+            changed.announced_document = kept(document)
+            if verkey in verkeys(document):
+                names.adopt(changed)
+                names.prove(changed, verkey)
         effect.replies.append(rfc.ack(message, message_id=self._new_id()))
         effect.to_previous = True
 

@@ -148,7 +148,10 @@ class Outbound:
         if not plaintext:
             return Attempted.failed_for_good("message-erased")
         try:
-            theirs = peer.previous if item.get("previous") and peer.previous else peer.theirs
+            theirs = peer.announced or peer.theirs
+            if item.get("previous"):
+                # Until it has taken the DID that it announced, the one that it has is the previous one.
+                theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
             uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item["u"]))
         except EnvelopeError as error:
             return Attempted.failed_for_good(error.code)

@@ -13,7 +13,7 @@ import orjson
 
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.storage.records import Action, Connection, Delivery
-from tntcore.tenancy.recipients import Recipient, document_of
+from tntcore.tenancy.recipients import Recipient, document_id, document_of
 from tntcore.tenancy.tenants import Tenant, Tenants
 
 
@@ -32,7 +32,10 @@ async def write_to(
         recipient: the invitation or identity.
         document: as a connection keeps it.
     """
-    nobody = Connection(uuid="", identity_did=recipient.identity_did, contact_did=str(document["id"]))
+    did = document_id(document)
+    # A did:sov is what the sender says that it is.
+    known = "" if did.startswith("did:sov:") else did
+    nobody = Connection(uuid="", identity_did=recipient.identity_did, contact_did=known)
     outgoing = await write(tenant.records, nobody, Action(uuid=""), plaintext, message_uuid=message_uuid, now=now)
     owner = "invitation" if recipient.invitation is not None else "identity"
     stranger = orjson.dumps({"owner": owner, "uuid": recipient.scope, "document": document})

@@ -21,6 +21,12 @@ def create(verkey: str) -> str:
     return encode_base58(decode_verkey(verkey).raw[:16])
 
 
+def is_of_key(did: str, verkey: str) -> bool:
+    """Whether `did` is the did:sov that agents make of this key: base58 of its first 16 bytes. No other did:sov says
+    anything of who has which key, as no ledger is asked."""
+    return did == f"did:sov:{create(verkey)}"
+
+
 def unqualify(did: str) -> str:
     """A did:sov without its `did:sov:`, as legacy agents write it in messages; any other DID as it is."""
     return did.removeprefix("did:sov:")

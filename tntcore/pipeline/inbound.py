@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from tntcore.caching import SharedCache
+from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.connectionless import Connectionless
 from tntcore.connections.effect import Effect
@@ -370,7 +371,22 @@ class Inbound:
     async def _effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, uuid: str, last: bool
     ) -> Effect | None:
-        """What the message does to the connection itself: to begin, change or end it."""
+        """What the message does to the connection itself: to name, begin, change or end it."""
+        before = recipient
+        if isinstance(sender, OtherSide):
+            recipient = names.heard(recipient, sender.kid)
+            if recipient.connection is not None and recipient is not before:
+                sender = replace(sender, connection=recipient.connection)
+        effect = await self._effect_on(tenant, recipient, message, sender, uuid, last)
+        if effect is None and recipient.connection is not None and recipient is not before:
+            effect = Effect(replace(recipient.connection, updated_at=self._services.now()), ordinary=True)
+        if effect is not None:
+            await names.follow(tenant, before.connection, effect)
+        return effect
+
+    async def _effect_on(
+        self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, uuid: str, last: bool
+    ) -> Effect | None:
         effect = (
             await self._first_contact.receive(tenant, recipient, message, sender)
             or await self._connectionless.receive(tenant, recipient, message, sender)

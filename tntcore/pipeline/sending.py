@@ -26,6 +26,7 @@ from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
+from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ class Actions:
         converted = to_v2(
             message,
             from_did=connection.my_did,
-            to_did=connection.their_did,
+            to_did=document_id(connection.their_document),
             created_time=self._services.now() // 1000,
         )
         return len(orjson.dumps(converted)) > MAX_PLAINTEXT

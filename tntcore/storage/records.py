@@ -14,6 +14,10 @@ from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 import orjson
 
+from tntcore.dids import sov
+from tntcore.dids.multiformats import encode_verkey
+from tntcore.dids.parse import parse_document
+from tntcore.errors import DidError
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 
@@ -163,13 +167,25 @@ class BoundDid(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Contact(Record):
-    """A partner. Status REQUESTED, ACCEPTED or REJECTED."""
+    """A partner. Status REQUESTED, ACCEPTED or REJECTED.
+
+    `did` was proven by its owner if `named`, else written by the tenant. `claimed_did` is one that is not proven.
+    """
 
     KIND: ClassVar[str] = "contact"
     did: str = ""
+    claimed_did: str | None = None
+    named: bool | None = None
     display_name: str = ""
     email: str = ""
     internal_ref: str = ""
+
+    @classmethod
+    def read(cls, row: Row) -> Contact:
+        contact = super(Contact, cls).read(row)
+        if contact.did.startswith("did:sov:") and not contact.named:
+            contact.claimed_did, contact.did = contact.did, ""
+        return contact
 
 
 @dataclass(kw_only=True, slots=True)
@@ -179,6 +195,11 @@ class Connection(Record):
     `my_*` is our present DID, `next_*` one that was announced, `former_*` the one before: what comes under any of them
     is read. `previous_document` is the other side's before its present one. `introduction` has headers of our messages
     by which the other side learns whose `my_did` is, until it has written to that; in v1 `~service` goes with them.
+
+    `their_did` and `contact_did` are DIDs that the other side has proven (`connections.names`), or that the tenant
+    wrote; `claimed_did` is what it says until then, and `their_document` what it is written to by. `announced_document`
+    is of the DID that it is about to take. `error` says why the connection is over. `named` is not in rows of before
+    there were such rules.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -199,8 +220,12 @@ class Connection(Record):
     my_document: dict[str, Any] = field(default_factory=dict)
     keys: bytes = b""
     their_did: str = ""
+    claimed_did: str | None = None
+    named: bool | None = None
     their_document: dict[str, Any] = field(default_factory=dict)
     previous_document: dict[str, Any] = field(default_factory=dict)
+    announced_document: dict[str, Any] | None = None
+    error: str | None = None
     next_did: str = ""
     next_document: dict[str, Any] = field(default_factory=dict)
     next_keys: bytes = b""
@@ -208,6 +233,22 @@ class Connection(Record):
     former_did: str = ""
     former_document: dict[str, Any] = field(default_factory=dict)
     former_keys: bytes = b""
+
+    @classmethod
+    def read(cls, row: Row) -> Connection:
+        connection = super(Connection, cls).read(row)
+        if not connection.named and "did:sov:" in (connection.their_did[:8], connection.contact_did[:8]):
+            connection._doubt()
+        return connection
+
+    def _doubt(self) -> None:
+        """Has a did:sov that was kept before it had to be proven count only if its document has no other key."""
+        self.named = True
+        if self.their_did.startswith("did:sov:") and not _is_proven(self.their_did, self.their_document):
+            self.claimed_did, self.their_did = self.their_did, ""
+        doubtful = self.contact_did.startswith("did:sov:") and self.contact_did != self.their_did
+        if doubtful and not _is_proven(self.contact_did, self.previous_document):
+            self.contact_did = ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -540,14 +581,14 @@ class Presentation(Record):
     details: bytes = b""
 
 
-@dataclass(kw_only=True, slots=True)
-class Shown(Record):
-    """That a presentation was received and not refused: its uuid is the `short_hash` of its `Verified.mark`, so a copy
-    collides."""
-
-    KIND: ClassVar[str] = "shown"
-    presentation_uuid: str = ""
-    exchange_uuid: str = ""
+def _is_proven(did: str, document: dict[str, Any]) -> bool:
+    """Whether the document is of this did:sov, and the DID is made of its only key."""
+    try:
+        read = parse_document(document, did)
+    except DidError:
+        return False
+    keys = {encode_verkey(method.key) for method in read.methods.values() if method.key.curve == "Ed25519"}
+    return len(keys) == 1 and sov.is_of_key(did, keys.pop())
 
 
 def short_hash(text: str | bytes) -> str:

@@ -59,7 +59,7 @@ class Recipient:
         scope: uuid of the connection, invitation or identity: what thread ids are relative to.
         secrets: our private keys by kid.
         document: ours. theirs: the contact's; None for an identity or invitation.
-        previous: the one that the contact had before.
+        previous: the one that the contact had before. announced: the one that it is about to take.
         signer: our present Ed25519 key.
         at_invitation: of a connection: the message came to the invitation, or the identity's public DID, by which the
             connection was made, or in v2 to our DID before the present one.
@@ -75,16 +75,28 @@ class Recipient:
     secrets: Mapping[str, PrivateKey]
     theirs: DidDocument | None
     previous: DidDocument | None
+    announced: DidDocument | None
     signer: PrivateKey
     their_verkeys: frozenset[str]
     their_dids: frozenset[str]
     at_invitation: bool = False
+
+    def is_their_key(self, key: str) -> bool:
+        """Whether the key, a verkey or for DIDComm v2 a DID URL, is one of the present document's."""
+        if key.startswith("did:"):
+            return key.partition("#")[0] in dids_of(self.theirs)
+        return key in verkeys(self.theirs)
 
     @property
     def documents(self) -> dict[str, DidDocument]:
         """What is known of the other side, by each DID that stands for it."""
         known = [document for document in (self.previous, self.theirs) if document]
         return {did: document for document in known for did in dids_of(document)}
+
+
+def document_id(kept: Mapping[str, Any]) -> str:
+    """Whose document it is, as it was kept; "" for none."""
+    return str(kept.get("id", ""))
 
 
 def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:

@@ -17,7 +17,7 @@ from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
-from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_of, verkeys
+from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_id, document_of, verkeys
 from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # how long another process may go on with what this one changed
@@ -189,11 +189,12 @@ class Tenants:
         keys = KeyPairs.deserialise(tenant.records.open(record.keys, record.key))
         if isinstance(record, Connection):
             document = document_of(record.my_did, record.my_document)
-            theirs = document_of(record.their_did, record.their_document) if record.their_document else None
-            before = record.previous_document
-            previous = document_of(str(before.get("id", "")), before) if before else None
-            if record.their_did.startswith("did:web:"):
-                theirs, previous = await self._published(record.their_did, theirs, previous)
+            theirs, previous, announced = (
+                document_of(document_id(kept), kept) if kept else None
+                for kept in (record.their_document, record.previous_document, record.announced_document)
+            )
+            if theirs is not None and theirs.id.startswith("did:web:"):
+                theirs, previous = await self._published(theirs.id, theirs, previous)
             secrets = keys.by_kid(document)
             for did, kept, sealed in (
                 (record.next_did, record.next_document, record.next_keys),
@@ -212,8 +213,9 @@ class Tenants:
                 secrets=secrets,
                 theirs=theirs,
                 previous=previous,
+                announced=announced,
                 signer=keys.ed25519,
-                their_verkeys=verkeys(theirs) | verkeys(previous),
+                their_verkeys=verkeys(theirs) | verkeys(previous) | verkeys(announced),
                 their_dids=dids_of(theirs) | dids_of(previous),
             )
         document = document_of(record.own if isinstance(record, Identity) else record.did, record.document)
@@ -227,6 +229,7 @@ class Tenants:
             secrets=keys.by_kid(document),
             theirs=None,
             previous=None,
+            announced=None,
             signer=keys.ed25519,
             their_verkeys=frozenset(),
             their_dids=frozenset(),

@@ -7,7 +7,7 @@ from tntcore.storage.tables import Row
 
 
 def test_a_new_row_leaves_out_what_is_empty_and_a_change_writes_it() -> None:
-    connection = Connection(uuid="u", state="completed", next_thid="")
+    connection = Connection(uuid="u", state="completed", next_thid="", named=True)
     assert "nextThid" not in connection.values()
     changes = connection.changes()
     assert changes["nextThid"] == ""

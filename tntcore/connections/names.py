@@ -1,0 +1,114 @@
+"""Names: under which DID the other side of a connection, and its contact, are known. Pure, but for `follow`.
+
+A DID counts when a key that proves it has authenticated a message: until then it is claimed, and nothing can be reached
+by it. Which key proves which DID:
+
+- did:peer and did:web: a key in their document, which is part of the DID, hashed in it, or published by its owner;
+- did:key: the key itself, whatever a document says;
+- did:sov and DIDs without a method, whose documents come with a message: the key that they are made of, as agents make
+  them (`sov.is_of_key`). No ledger is asked, so that any other did:sov remains claimed.
+
+A DID that the tenant wrote (`POST /contact`) is asked, and only its keys are heard: it is the tenant's word until then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tntcore.connections.connection import COMPLETED
+from tntcore.connections.effect import Effect
+from tntcore.dids import sov
+from tntcore.envelope.keys import verkey_to_did_key
+from tntcore.storage.records import Connection, Contact
+from tntcore.storage.transactions import Value
+from tntcore.tenancy.recipients import Recipient, document_id, verkeys
+from tntcore.tenancy.tenants import Tenant
+
+
+def proves(did: str, key: str) -> bool:
+    """Whether a key in the DID's document, which has authenticated a message, proves the DID.
+
+    Args:
+        key: a verkey, or for DIDComm v2 a DID URL, whose DID is that of a document that was resolved.
+    """
+    of_v2 = key.startswith("did:")
+    if did.startswith("did:sov:"):
+        return not of_v2 and sov.is_of_key(did, key)
+    if did.startswith("did:key:"):
+        return did == (key.partition("#")[0] if of_v2 else verkey_to_did_key(key))
+    return True
+
+
+def claim(connection: Connection, did: str) -> None:
+    """Has the other side say that it is `did`, which it has not proven."""
+    connection.their_did, connection.claimed_did = "", "" if did == connection.contact_did else did
+
+
+def prove(connection: Connection, key: str) -> None:
+    """Has the DID of `their_document` count if `key`, of that document, proves it; else it is claimed."""
+    did = document_id(connection.their_document)
+    if proves(did, key):
+        connection.their_did, connection.claimed_did = did, ""
+        connection.contact_did = connection.contact_did or did
+    else:
+        claim(connection, did)
+
+
+def heard(recipient: Recipient, key: str) -> Recipient:
+    """The recipient after a message of the connection's other side, authenticated by `key`: the DID of the document
+    that has the key counts, which may be the one that was announced. The recipient itself if that is nothing new.
+    """
+    connection = recipient.connection
+    if connection is None or connection.state not in (COMPLETED, "response-sent"):
+        return recipient
+    if recipient.announced is not None and key in verkeys(recipient.announced) - verkeys(recipient.theirs):
+        changed = replace(connection)
+        adopt(changed)
+        prove(changed, key)
+        return replace(
+            recipient, connection=changed, theirs=recipient.announced, previous=recipient.theirs, announced=None
+        )
+    if connection.their_did or not recipient.is_their_key(key):
+        return recipient
+    changed = replace(connection)
+    prove(changed, key)
+    return replace(recipient, connection=changed) if changed.their_did else recipient
+
+
+def adopt(connection: Connection) -> None:
+    """Has the announced document take the place of the present one, which is still heard."""
+    connection.previous_document = connection.their_document
+    connection.their_document, connection.announced_document = connection.announced_document or {}, {}
+
+
+async def follow(tenant: Tenant, before: Connection | None, effect: Effect) -> None:
+    """Has the contact, which exists, be known as its connection is from now on.
+
+    Args:
+        before: the connection as it was.
+    """
+    after = effect.connection
+    if after is None or effect.contact is not None:
+        return
+    if before is not None and (before.contact_did, before.claimed_did or "") == (
+        after.contact_did,
+        after.claimed_did or "",
+    ):
+        return
+    contact = await tenant.records.get(Contact, after.contact_uuid)
+    if contact is not None and not contact.named:
+        effect.names = columns(contact, after, (before and before.claimed_did) or "")
+
+
+def columns(contact: Contact, connection: Connection, claimed_before: str = "") -> dict[str, Value]:
+    """What a contact whose DID nobody has proven yet is known as by its connection. What the tenant wrote itself, and
+    somebody else has answered, is shown as claimed.
+
+    Args:
+        claimed_before: what the connection said before, and so is not the tenant's word.
+    """
+    did = connection.contact_did
+    claimed = contact.claimed_did or ""
+    written = contact.did or (claimed if claimed != claimed_before else "")
+    claimed = written or connection.claimed_did or ""
+    return {"did": did, "claimedDid": claimed if claimed != did else "", "named": bool(did)}
