@@ -1,0 +1,144 @@
+"""The service as a process of the Functions worker: what it logs for each message, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+
+from devtools.azurite import Azurite
+from devtools.host.worker import WorkerLog
+from tests.collector import Collector
+from tests.scenarios.common import basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.silent import Silent
+from tests.stack import ROOT, Receiver, Stack
+from tntcore.telemetry import logs
+
+PYTHON313 = ROOT / ".venv313" / "bin" / "python"
+# Loggers to which the tests give a level, which nobody does in a worker.
+LEVELLED = ("tntcore", "azure", "aiohttp", "azure_functions_worker")
+
+
+@contextmanager
+def as_in_a_worker(log: WorkerLog) -> Iterator[None]:
+    """Levels as the worker leaves them before it imports the app."""
+    loggers = {name: logging.getLogger(name) for name in ("", *LEVELLED)}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    for logger in loggers.values():
+        logger.setLevel(logging.NOTSET)
+    loggers[""].setLevel(logging.INFO)
+    loggers[""].addHandler(log)
+    try:
+        yield
+    finally:
+        loggers[""].removeHandler(log)
+        for name, logger in loggers.items():
+            logger.setLevel(levels[name])
+
+
+async def receive_and_relay(foreign: Foreign, hook: Receiver, number: int) -> None:
+    before = len(hook.got)
+    for count in range(number):
+        packed = foreign.v1(orjson.dumps(basic(str(count), **{"@id": f"{before}-{count}"})))
+        assert (await foreign.stack.deliver(packed)).status == 202
+    await hook.count(before + number)
+
+    async def over() -> bool:
+        hits = (await foreign.client.get("delivery?status=DELIVERED&limit=200"))["hits"]
+        return len(hits) == before + number
+
+    await foreign.stack.eventually(over)
+
+
+async def test_a_message_is_no_line_of_the_log(stack: Stack) -> None:
+    client = await stack.register("Quiet")
+    hook = await client.webhook()
+    foreign = await connect_foreign(stack, client)
+    log, number = stack.host.log, 5
+    with as_in_a_worker(log):
+        await receive_and_relay(foreign, hook, number)
+        loud = sum(log.taken.values())
+        assert loud > 5 * number, "the worker's own levels let the SDK's records through"
+        logs.set_levels({})
+        log.taken.clear()
+        log.dropped.clear()
+        await receive_and_relay(foreign, hook, number)
+    print(f"{loud / number:.1f} records a message as the worker has levels")
+    assert (log.taken, log.dropped) == ({}, {})
+
+
+class Waiting(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = asyncio.Event()
+
+    async def take(self, request: web.BaseRequest) -> None:
+        self.called.set()
+
+
+@pytest.mark.parametrize(
+    "python",
+    [
+        pytest.param(sys.executable, id="alone"),
+        pytest.param(
+            str(PYTHON313),
+            id="worker library",
+            marks=pytest.mark.skipif(
+                not PYTHON313.exists() and not os.environ.get("CI"),
+                reason="Microsoft's worker library needs Python 3.13 (`make test` makes its environment)",
+            ),
+        ),
+    ],
+)
+async def test_what_runs_is_finished_and_telemetry_sent_before_the_end(
+    azurite: Azurite, tmp_path: Path, python: str
+) -> None:
+    """Metrics are exported once a minute: those that come were sent because the process ended."""
+    receiver = Waiting()
+    await receiver.start()
+    with Collector() as collector:
+        settings = {
+            "AzureWebJobsStorage": azurite.connection_string,
+            "TNT_MASTER_KEY_FILE": str(tmp_path / "keys.json"),
+            "TNT_EGRESS_ALLOW": "127.0.0.0/8",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        }
+        running = await asyncio.create_subprocess_exec(
+            python,
+            *("-m", "tests.scenarios.worker_process", receiver.url),
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(40):
+                await receiver.called.wait()
+            began = time.monotonic()
+            running.terminate()
+            await asyncio.sleep(0.3)
+            assert running.returncode is None
+            receiver.go_on.set()
+            output, errors = await asyncio.wait_for(running.communicate(), 10)
+            took = time.monotonic() - began
+        finally:
+            if running.returncode is None:
+                running.kill()
+                print(await running.communicate())
+            await receiver.stop()
+    assert output.split() == [b"ready", b"200", b"503"], errors
+    assert running.returncode == -signal.SIGTERM
+    assert took < 5, "the platform would have killed it"
+    assert "POST /api/settings/{key}/{entry}/test" in {span.name for span in collector.spans}
+    assert "tnt.storage.calls" in collector.points
