@@ -16,6 +16,9 @@ SECONDS ?= 60
 TARGETS ?= envelope header sealed message invitation document
 DATA ?=
 
+# For `make smoke`: where the service is, without /api. The operator's key is in the environment, as OPERATOR.
+SMOKE_URL ?=
+
 # What the app runs on where it is deployed.
 PACKAGE_PYTHON ?= 3.13
 
@@ -32,7 +35,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
 
-.PHONY: help run test interop fuzz lint format bench soak install package lock requirements check-requirements clean
+.PHONY: help run test interop fuzz lint format bench soak install package smoke lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -81,6 +84,9 @@ install: .venv/.installed ## Only install, as the other targets do where it is n
 
 package: .venv/.installed ## What is deployed, in dist/: the service and its packages for PACKAGE_PYTHON on Linux
 	@$(IN_VENV) devtools.package --python $(PACKAGE_PYTHON)
+
+smoke: .venv/.installed ## Whether the service at SMOKE_URL works: two tenants, a message, both deleted; OPERATOR is its key
+	@$(IN_VENV) devtools.smoke '$(SMOKE_URL)'
 
 lock: .venv/.installed ## Bring uv.lock and requirements.txt up to pyproject.toml; ARGS=--upgrade takes newer releases
 	@$(UV) lock $(ARGS)

@@ -20,6 +20,7 @@ from tntcore.api.http import Access, Request, Response, problem
 from tntcore.app import App
 from tntcore.config import Config, ConfigError
 from tntcore.credentials.anoncreds.registry import find_factory
+from tntcore.credentials.contexts_given import read_folder
 from tntcore.errors import Problem
 from tntcore.keys.custody import CustodyError, LocalMasterKeys
 from tntcore.sigterm import OnSigterm
@@ -138,12 +139,16 @@ class Service:
 def _read_settings(environment: Mapping[str, str]) -> Config:
     """Returns the configuration, after a look at the files and modules that it names. Raises `ConfigError`."""
     config = Config.read(environment)
-    problems = []
+    problems: list[str] = []
     if isinstance(config.master_keys, Path):
         try:
             LocalMasterKeys.check(config.master_keys)
         except CustodyError as error:
             problems.append(f"TNT_MASTER_KEY_FILE: {error.detail}")
+    try:
+        read_folder(config.contexts)
+    except ConfigError as error:
+        problems += error.problems
     for name in config.anoncreds_registries:
         try:
             find_factory(name)

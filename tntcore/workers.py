@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,11 +18,26 @@ from tntcore.shares import Shares, current_budget, party
 
 T = TypeVar("T")
 _TRIES = 3
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def _end_silently() -> None:
+def _set_up_child() -> None:
     # A terminal's Ctrl-C reaches these processes, too. It is for the service to say that it ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A platform's SIGTERM as well: the service may still want what is computed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Without these two it would wait for a task for ever where its parent dies without a word.
+    if sys.platform == "linux":
+        # Whatever it computes then. It is the parent's thread that counts, which is the event loop's.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class WorkTimeout(Exception):
@@ -44,6 +62,7 @@ class Workers:
         self._places = Shares(places)
         self._processes: set[ProcessPoolExecutor] = set()
         self._idle: list[ProcessPoolExecutor] = []
+        self._closed = False
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Returns or raises what a function of a module does in another process.
@@ -59,7 +78,8 @@ class Workers:
                     return await self._run(function, *args)
                 except BrokenProcessPool:
                     # It was ended from outside, or ran out of memory.
-                    continue
+                    if self._closed:
+                        raise WorkTimeout("the service stops") from None
         raise WorkTimeout("the process that computed something died, again and again")
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
@@ -81,18 +101,26 @@ class Workers:
     def _start(self) -> ProcessPoolExecutor:
         # A fork of a process with threads and sockets may hang.
         context = multiprocessing.get_context("spawn")
-        process = ProcessPoolExecutor(1, mp_context=context, initializer=_end_silently)
+        process = ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_child)
         self._processes.add(process)
         return process
 
     def _end(self, process: ProcessPoolExecutor) -> None:
         """Kills it: a task that runs cannot be told to stop."""
         self._processes.discard(process)
-        for child in list((process._processes or {}).values()):
-            child.kill()
+        _kill(process)
         process.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
+        """Ends the processes, whatever they compute."""
+        self._closed = True
         processes, self._processes, self._idle = self._processes, set(), []
         for process in processes:
+            _kill(process)
+        for process in processes:
             await asyncio.to_thread(process.shutdown, cancel_futures=True)
+
+
+def _kill(process: ProcessPoolExecutor) -> None:
+    for child in list((process._processes or {}).values()):
+        child.kill()

@@ -314,7 +314,14 @@ def test_azd_deploys_the_package_as_it_is() -> None:
     tags = body(MAIN.modules["app"]["config"])["params"]["tags"]
     assert tags["function"]["parameters"]["arg_2"] == {"'azd-service-name'": name}
     makefile = (ROOT / "Makefile").read_text()
-    for hook in document["hooks"]["prepackage"].values():
+    hooks = document["hooks"]
+    # `azd deploy` alone does not run the first, and an old package would be deployed.
+    assert hooks["predeploy"] == hooks["prepackage"]
+    for hook in hooks["postdeploy"].values():
+        assert "make smoke SMOKE_URL=" in hook["run"]
+        for output in re.findall(r"AZURE_RESOURCE_GROUP|SERVICE_API_NAME|PUBLIC_URL", hook["run"]):
+            assert output in MAIN.outputs
+    for hook in hooks["prepackage"].values():
         assert hook["run"].startswith("make package PACKAGE_PYTHON=")
         assert "APP_PYTHON_VERSION" in hook["run"]
     assert re.search(r"^package:.*##", makefile, re.MULTILINE)

@@ -1,12 +1,17 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tntcore.shares import Busy, on_behalf_of, within_budget
 from tntcore.workers import Workers, WorkTimeout
+
+ROOT = Path(__file__).parents[2]
 
 
 def _die_the_first_time(marker: str) -> str:
@@ -104,3 +109,66 @@ async def test_all_that_one_message_causes_has_one_budget() -> None:
         assert await workers.run(abs, -1) == 1
     finally:
         await workers.close()
+
+
+PARENT = """
+import asyncio, os, time
+from tntcore.workers import Workers
+
+async def main():
+    workers = Workers(2)
+    idle = await workers.run(os.getpid)
+    busy = asyncio.create_task(workers.run({task}))
+    await asyncio.sleep(0.5)
+    print(idle, *(child for process in workers._processes for child in process._processes), flush=True)
+    await busy
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("task", ["time.sleep, 60", "sum, range(10**12)"])
+def test_the_processes_end_with_a_parent_that_is_killed(task: str, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(task=task))
+    with subprocess.Popen([sys.executable, script], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-1) as parent:
+        assert parent.stdout is not None
+        children = {int(text) for text in parent.stdout.readline().split()}
+        assert children
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(_lives(child) for child in children):
+        assert time.monotonic() < deadline, "processes outlived their parent"
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Where nobody reaps orphans, one that has ended stays as a zombie.
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_processes_are_ended_by_their_parent_alone() -> None:
+    """A platform may send its SIGTERM to all processes, while the service still lets messages finish."""
+    workers = Workers(1)
+    try:
+        child = await workers.run(os.getpid)
+        os.kill(child, signal.SIGTERM)
+        assert await workers.run(os.getpid) == child
+    finally:
+        await workers.close()
+    assert not _lives(child)
+
+
+async def test_closing_does_not_wait_for_what_is_computed() -> None:
+    workers = Workers(1)
+    task = asyncio.create_task(workers.run(time.sleep, 60))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await workers.close()
+        await asyncio.gather(task, return_exceptions=True)

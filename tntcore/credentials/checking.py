@@ -20,6 +20,7 @@ from tntcore.credentials.formats import Check, FormatError, Party, Resolve, Veri
 from tntcore.dids import key
 from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
+from tntcore.envelope.v2 import same_did
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.strict_json import JsonError, read_json
 from tntcore.workers import Workers, WorkTimeout
@@ -211,11 +212,12 @@ async def resolve_signer(resolve: Resolve, did: Any) -> DidDocument | str:
     if not isinstance(did, str) or not did.startswith("did:"):
         return "Who signed is not named by a DID."
     try:
-        return await resolve(did)
+        document = await resolve(did)
     except DidError as error:
         if error.code == UNRESOLVABLE:
             raise
         return f"The DID of who signed leads to no key: {error.detail}"[:300]
+    return document if same_did(document.id, did) else "The document of who signed is of another DID."
 
 
 def summary(credential: Mapping[str, Any]) -> dict[str, Any]:

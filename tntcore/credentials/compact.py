@@ -11,6 +11,7 @@ import orjson
 from tntcore.credentials.formats import FormatError, Signer
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.envelope import base64url
+from tntcore.envelope.v2 import same_did
 from tntcore.errors import EnvelopeError
 from tntcore.strict_json import JsonError, read_json
 
@@ -54,10 +55,10 @@ def read_token(value: Any, types: frozenset[str]) -> Token:
         raise FormatError("jwt-invalid", f"Not a JWT in compact form, of at most {MAX_TOKEN} characters.")
     signed, _, signature = value.rpartition(".")
     try:
-        header, claims = (read_json(base64url.decode(part)) for part in signed.split("."))
-        raw = base64url.decode(signature)
+        header, claims = (read_json(base64url.decode_strict(part)) for part in signed.split("."))
+        raw = base64url.decode_strict(signature)
     except (EnvelopeError, JsonError):
-        raise FormatError("jwt-invalid", "A part of the JWT is not JSON in base64url.") from None
+        raise FormatError("jwt-invalid", "A part of the JWT is not JSON in base64url, without padding.") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
         raise FormatError("jwt-invalid", "A part of the JWT is no object.")
     kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
@@ -76,11 +77,17 @@ async def sign_token(claims: Mapping[str, Any], signer: Signer, kid: str) -> str
 
 
 def choose_method(document: DidDocument, kid: str, allowed: tuple[str, ...]) -> VerificationMethod | None:
-    """The method that a token's `kid` names, if the document has it for this purpose; without a `kid`, the only one."""
-    usable = [document.methods[name] for name in allowed if document.methods[name].key.curve in ALGORITHMS]
-    if not kid:
+    """The method that a token's `kid` names, if the document has it for this purpose. Without a `kid`, or where that is
+    the DID itself, the only one. A key that another controls is none of the DID's.
+
+    Args:
+        kid: a DID URL, or its fragment with or without `#`: libraries write all of these.
+    """
+    listed = [document.methods[name] for name in allowed]
+    usable = [one for one in listed if one.key.curve in ALGORITHMS and same_did(one.controller, document.id)]
+    if not kid or kid == document.id:
         return usable[0] if len(usable) == 1 else None
-    method = document.method(kid)
+    method = document.method(kid if "#" in kid else f"#{kid}")
     return method if method in usable else None
 
 

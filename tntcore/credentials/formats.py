@@ -243,10 +243,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verifier makes of a presentation. `summary`: `{credentials: [...], claims: {...}}`, what was shown."""
+    """What a verifier makes of a presentation.
+
+    Attributes:
+        summary: `{credentials: [...], claims: {...}}`, what was shown.
+        mark: by which a copy is known again, in whatever way it is written; b"" where nobody signed.
+    """
 
     verification: Verification
     summary: Mapping[str, Any]
+    mark: bytes = b""
 
 
 class ProofFormat(Protocol):

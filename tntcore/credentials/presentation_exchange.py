@@ -218,7 +218,8 @@ class PresentationExchange:
         detail = detail or _why_not_form(definition, opened)
         checks.append(Check("request", not detail, detail))
         summaries = [summary(one.documents[-1]) for one in shown if one is not None]
-        return Verified(Verification(checks, frozenset(required)), {"credentials": summaries, "claims": claims})
+        summary_ = {"credentials": summaries, "claims": claims}
+        return Verified(Verification(checks, frozenset(required)), summary_, opened.mark)
 
     async def _read(self, request: Any) -> tuple[Definition, str, str | None]:
         """The definition, challenge and domain of a request. Raises `FormatError`."""

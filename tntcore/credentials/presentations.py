@@ -16,7 +16,7 @@ from tntcore.credentials.checking import check_time, identifier, listed, resolve
 from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, jwk, read_token, sign_token
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer
 from tntcore.credentials.linked_data import LinkedData
-from tntcore.credentials.proof_suites import Suite
+from tntcore.credentials.proof_suites import Suite, signature_of
 
 CREDENTIALS_V1: Final = "https://www.w3.org/2018/credentials/v1"
 SUBMISSION_V1: Final = "https://identity.foundation/presentation-exchange/submission/v1"
@@ -31,6 +31,7 @@ class Opened:
     Attributes:
         holder: the DID that signed; "" if nobody did.
         form: as definitions name it.
+        mark: as `Verified` has it.
     """
 
     form: str
@@ -38,6 +39,7 @@ class Opened:
     holder: str
     credentials: list[Any]
     submission: Any
+    mark: bytes = b""
 
 
 class Presentations:
@@ -127,7 +129,9 @@ class Presentations:
         holder = found.signer or ""
         if "holder" in value and identifier(value["holder"]) != holder:
             checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
-        return Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"))
+        # Of these suites' keys, nobody else makes another signature of the same.
+        mark = signature_of(proof) if holder else b""
+        return Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"), mark)
 
     async def _open_token(self, value: str, challenge: str, domain: str | None) -> Opened:
         token = read_token(value, TYPES)
@@ -146,7 +150,9 @@ class Presentations:
             checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
         signed = checks[0].passed and isinstance(holder, str)
         submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
-        return Opened("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission)
+        # Not the signature: of ES256, anybody makes another from one.
+        mark = token.signed if signed else b""
+        return Opened("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission, mark)
 
     async def _signature(self, token: Token) -> Check:
         document = await resolve_signer(self._resolve, token.claims.get("iss"))

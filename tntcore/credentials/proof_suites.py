@@ -12,7 +12,6 @@ docs/decisions/0007-linked-data-proofs.md.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -49,6 +48,7 @@ from pyld.canon import URDNA2015
 
 from tntcore.credentials.checking import TooLongError
 from tntcore.credentials.names import Named, is_name, read_contexts, spelled
+from tntcore.envelope import base64url
 
 Suite = Literal["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]
 SUITES: Final[tuple[Suite, ...]] = (
@@ -171,6 +171,14 @@ def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, context
         return _why(error)
 
 
+def signature_of(proof: Mapping[str, Any]) -> bytes:
+    """The signature in a proof of a known suite, which a copy of the proof has as well, however it is written. Raises
+    `ValueError`, or another error if the proof has none."""
+    if proof.get("type") == "Ed25519Signature2018":
+        return _decode(proof["jws"].partition("..")[2])
+    return decode_multibase(proof["proofValue"])
+
+
 def expanded_types(document: dict[str, Any], contexts: Contexts) -> frozenset[str]:
     """The URIs of a document's `type`; none where pyld cannot read it."""
     try:
@@ -188,7 +196,7 @@ def _rdf_why_not(suite: Suite, document: dict[str, Any], proof: dict[str, Any], 
         return f"the proof has no {member}"
     options = {name: value for name, value in proof.items() if name != member}
     if suite != "Ed25519Signature2018":
-        signature = decode_multibase(signed)
+        signature = signature_of(proof)
         VerifyKey(key).verify(_hashes(document, options, contexts), signature)
         return ""
     header, separator, end = signed.partition("..")
@@ -388,11 +396,11 @@ def _jws_input(header: str, payload: bytes) -> bytes:
 
 
 def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return base64url.encode(data).decode()
 
 
 def _decode(text: str) -> bytes:
-    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    return base64url.decode_strict(text)
 
 
 def _why(error: BaseException) -> str:

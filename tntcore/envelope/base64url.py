@@ -20,6 +20,18 @@ def encode(data: bytes) -> bytes:
     return encode_padded(data).rstrip(b"=")
 
 
+def decode_strict(text: Any) -> bytes:
+    """The bytes of base64url as RFC 7515 has it: without padding, and in the one spelling that these bytes have.
+
+    Raises:
+        EnvelopeError: `malformed`.
+    """
+    data = decode(text)
+    if encode(data).decode() != text:
+        raise EnvelopeError("malformed", "base64url with padding, or with bits that no byte has")
+    return data
+
+
 def decode(text: Any) -> bytes:
     """The bytes of a base64url string, padded or not.
 

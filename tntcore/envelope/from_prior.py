@@ -79,7 +79,7 @@ def _read(value: Any) -> FromPrior:
     if type(value) is not str or len(value) > MAX_CHARACTERS or value.count(".") != 2:
         raise EnvelopeError("malformed", "from_prior is no compact JWT")
     protected, payload, signature = value.split(".")
-    header, claims = load_object(base64url.decode(protected)), load_object(base64url.decode(payload))
+    header, claims = load_object(base64url.decode_strict(protected)), load_object(base64url.decode_strict(payload))
     # What must be understood (RFC 7515, section 4.1.11) is not.
     if "crit" in header:
         raise EnvelopeError("malformed", "from_prior has a header crit")
@@ -92,7 +92,7 @@ def _read(value: Any) -> FromPrior:
         _text(header, "kid"),
         _text(header, "alg"),
         f"{protected}.{payload}".encode(),
-        base64url.decode(signature),
+        base64url.decode_strict(signature),
         expires_at,
     )
     if not is_did_url(prior.kid) or not same_did(prior.iss, did_of(prior.kid)):

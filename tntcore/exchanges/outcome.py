@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Credential, Exchange, Presentation, Record
+from tntcore.storage.records import Credential, Exchange, Presentation, Record, Shown
 
 
 class Reply(NamedTuple):
@@ -22,7 +22,7 @@ class Outcome:
     """
     Attributes:
         exchange: as it will be; None where a message does not move any.
-        credentials, presentation: to create, or, with an etag, to change.
+        credentials, presentation: to create, or, with an etag, to change. shown: to create with the presentation.
         replies: to send. stored: of a message of ours that went out in an invitation, to keep on the thread.
         error: why the message does not move the exchange, for the tenant.
     """
@@ -30,6 +30,7 @@ class Outcome:
     exchange: Exchange | None = None
     credentials: list[Credential] = field(default_factory=list)
     presentation: Presentation | None = None
+    shown: Shown | None = None
     replies: list[Reply] = field(default_factory=list)
     stored: Sequence[Record] = ()
     error: str = ""
@@ -50,6 +51,8 @@ class Outcome:
                 unit.merge(record.key, record.changes(), record.etag)
             else:
                 unit.create(record.key, record.values())
+        if self.shown is not None:
+            unit.create(self.shown.key, self.shown.values())
         for stored in self.stored:
             unit.upsert(stored.key, stored.values())
 

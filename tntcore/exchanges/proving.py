@@ -6,12 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tntcore.connections.sender import Author, Partner
-from tntcore.credentials.formats import Candidate, FormatError, Held, ProofFormat, SigningError, Verification
+from tntcore.credentials.formats import (
+    Candidate,
+    Check,
+    FormatError,
+    Held,
+    ProofFormat,
+    SigningError,
+    Verification,
+    Verified,
+)
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
-from tntcore.storage.records import Presentation
+from tntcore.storage.records import Presentation, Shown, short_hash
 from tntcore.workers import WorkTimeout
 
 
@@ -109,10 +118,18 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
         verified = await format_.verify(await run.party(), asked, value)
     except WorkTimeout as error:
         raise FormatError("too-expensive", str(error)) from None
-    verification = verified.verification
+    verification = await _against_copies(run, verified, run.name("presentation"))
     failed = [check for check in verification.checks if check.passed is False]
     status = "REJECTED" if failed else "VERIFIED" if verification.verified else "UNDECIDED"
     _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
+    if verified.mark and not failed:
+        run.outcome.shown = Shown(
+            uuid=short_hash(verified.mark),
+            presentation_uuid=run.name("presentation"),
+            exchange_uuid=run.exchange.uuid,
+            created_at=run.now,
+            updated_at=run.now,
+        )
     if failed:
         # Details may quote claims: they are kept sealed, with the presentation.
         reason = f"not accepted: {', '.join(f'{check.subject} {check.name}'.strip() for check in failed)}"
@@ -127,12 +144,23 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
         run.wait(f"could not be checked: {unmade}" if unmade else "")
 
 
+async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verification:
+    """The verification; with a failed `challenge` where another presentation than `uuid` was the same. One request may
+    have been sent to many, so its challenge says nothing of who answers."""
+    verification = verified.verification
+    before = await run.tenant.records.get(Shown, short_hash(verified.mark)) if verified.mark else None
+    if before is None or before.presentation_uuid == uuid:
+        return verification
+    copied = Check("challenge", False, "The same presentation was received before: this one is a copy.")
+    return Verification([*verification.checks, copied], verification.required)
+
+
 async def verify_again(run: Run, presentation: Presentation) -> Details:
     """The checks of a presentation that was received, as of now; kept in `presentation`. Raises as `received`."""
     run.exchange.messages = {**run.exchange.messages, "present": presentation.message_uuid}
     asked, shown = [await run.value(step, run.formats.proofs) for step in ("request", "present")]
     verified = await _format(run).verify(await run.party(), asked, shown)
-    details = Details(verified.summary, verified.verification)
+    details = Details(verified.summary, await _against_copies(run, verified, presentation.uuid))
     seal_details(run.tenant.records, presentation, details)
     return open_details(run.tenant.records, presentation)
 

@@ -581,6 +581,16 @@ class Presentation(Record):
     details: bytes = b""
 
 
+@dataclass(kw_only=True, slots=True)
+class Shown(Record):
+    """That a presentation was received and not refused: its uuid is the `short_hash` of its `Verified.mark`, so a copy
+    collides."""
+
+    KIND: ClassVar[str] = "shown"
+    presentation_uuid: str = ""
+    exchange_uuid: str = ""
+
+
 def _is_proven(did: str, document: dict[str, Any]) -> bool:
     """Whether the document is of this did:sov, and the DID is made of its only key."""
     try:

@@ -381,6 +381,23 @@ async def test_a_presentation_is_good_for_one_nonce_only(stage: Stage) -> None:
     assert failed(await world.verify(stage.verifier, again, shown)) == {"signature"}
 
 
+async def test_a_copy_of_a_presentation_has_its_mark(stage: Stage) -> None:
+    """However its numbers are written; another presentation of the same has another."""
+    world = stage.world
+    request = await world.ask(stage.verifier, **stage.adult())
+    shown = await world.show(stage.holder, request, stage.held)
+    mark = (await world.verify(stage.verifier, request, shown)).mark
+    assert mark
+    other = await world.show(stage.holder, request, stage.held)
+    assert (await world.verify(stage.verifier, request, other)).mark not in (mark, b"")
+    altered = copy.deepcopy(shown)
+    altered["proof"]["aggregated_proof"]["c_hash"] = "0" + shown["proof"]["aggregated_proof"]["c_hash"]
+    assert (await world.verify(stage.verifier, request, altered)).mark == mark
+    alone = await world.ask(stage.verifier, requested_attributes={"a": {"name": "phone"}})
+    word = await world.show(stage.holder, alone, a={"selfAttested": "1"})
+    assert (await world.verify(stage.verifier, alone, word)).mark == b""
+
+
 async def test_a_weaker_predicate_than_was_asked_for_proves_nothing(stage: Stage) -> None:
     """The library alone takes it: it verifies the predicates that the proof has."""
     world = stage.world

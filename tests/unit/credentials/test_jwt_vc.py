@@ -278,6 +278,63 @@ async def test_a_key_that_is_not_for_credentials(jwt_vc: JwtVc, dids: Dids) -> N
     assert "issuer" in failed(await jwt_vc.verify_credential(unnamed))
 
 
+@pytest.mark.parametrize(
+    "kid", [ISSUER.did, ISSUER.did.removeprefix("did:key:"), "#" + ISSUER.did.removeprefix("did:key:")]
+)
+async def test_a_kid_as_other_libraries_write_it(jwt_vc: JwtVc, kid: str) -> None:
+    assert (await jwt_vc.verify_credential(forge({**HEADER, "kid": kid}, claims(), by(ISSUER)))).verified
+    forged = forge({**HEADER, "kid": kid}, claims(), by(OTHER))
+    assert "signature" in failed(await jwt_vc.verify_credential(forged))
+
+
+async def test_a_did_that_names_no_key_among_several(jwt_vc: JwtVc, dids: Dids) -> None:
+    issuer = Key(1, "did:example:issuer", "key")
+    token = forge({**HEADER, "kid": issuer.did}, claims(iss=issuer.did, vc=DEGREE), by(issuer))
+    dids.put(issuer)
+    assert (await jwt_vc.verify_credential(token)).verified
+    dids.put(issuer, others=[Key(3, issuer.did, "second")])
+    assert "issuer" in failed(await jwt_vc.verify_credential(token))
+
+
+async def test_a_key_that_another_controls(jwt_vc: JwtVc, dids: Dids) -> None:
+    issuer = Key(1, "did:example:issuer", "key")
+    dids.put(issuer, controller="did:example:mallory")
+    for kid in (issuer.kid, "#key", "key", issuer.did, ""):
+        token = forge({**HEADER, "kid": kid}, claims(iss=issuer.did, vc=DEGREE), by(issuer))
+        assert "issuer" in failed(await jwt_vc.verify_credential(token))
+
+
+async def test_a_document_of_another_did(jwt_vc: JwtVc, dids: Dids) -> None:
+    other = Key(1, "did:example:other", "key")
+    dids.put(other)
+    dids.documents["did:example:issuer"] = dids.documents[other.did]
+    token = forge({"alg": "EdDSA"}, claims(iss="did:example:issuer", vc=DEGREE), by(other))
+    assert "issuer" in failed(await jwt_vc.verify_credential(token))
+
+
+def respelled(token: str) -> list[str]:
+    """The same bytes in other base64url, each signed by whoever has the key."""
+    header, payload, signature = token.split(".")
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # 64 bytes leave 4 bits of the last digit that stand for nothing.
+    other = signature[:-1] + last[last.index(signature[-1]) + 1]
+    spellings = [signature + "==", signature + "=", other, signature[:40] + "\n" + signature[40:], signature + " "]
+    return [f"{header}.{payload}.{one}" for one in spellings]
+
+
+async def test_one_token_has_one_spelling(jwt_vc: JwtVc) -> None:
+    token = forge(HEADER, claims(), by(ISSUER))
+    assert (await jwt_vc.verify_credential(token)).verified
+    for other in respelled(token):
+        with pytest.raises(FormatError, match="jwt-invalid"):
+            await jwt_vc.verify_credential(other)
+    # Nor where the issuer itself signs it so.
+    for padded in (encode(HEADER) + "==", encode(HEADER) + "="):
+        data = f"{padded}.{encode(claims())}"
+        with pytest.raises(FormatError, match="jwt-invalid"):
+            await jwt_vc.verify_credential(f"{data}.{encode(by(ISSUER)(data.encode()))}")
+
+
 async def test_no_algorithm_and_one_with_the_public_key_as_secret(jwt_vc: JwtVc) -> None:
     public = ISSUER.key.raw
     none = f"{encode({'alg': 'none', 'kid': ISSUER.kid})}.{encode(claims())}."

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tntcore.envelope import EnvelopeError
-from tntcore.envelope.base64url import decode, encode, encode_padded
+from tntcore.envelope.base64url import decode, decode_strict, encode, encode_padded
 
 
 @given(st.binary(max_size=70))
@@ -31,3 +31,15 @@ def test_a_character_that_does_not_belong_is_not_skipped(data: bytes, draw: st.D
 def test_what_is_no_base64url(text: Any) -> None:
     with pytest.raises(EnvelopeError, match="malformed"):
         decode(text)
+
+
+@given(st.binary(min_size=1, max_size=70))
+def test_strictly_there_is_one_spelling(data: bytes) -> None:
+    text = encode(data).decode()
+    assert decode_strict(text) == data
+    others = {text + "=", text + "==", encode_padded(data).decode(), text + "\n", text[:-1] + chr(ord(text[-1]) + 1)}
+    for other in others - {text}:
+        try:
+            assert decode_strict(other) != data
+        except EnvelopeError:
+            continue

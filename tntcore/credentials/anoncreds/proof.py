@@ -277,7 +277,8 @@ class AnonCredsProof:
             problems = compare(asked, shown, known)
             checks.append(Check("request", not problems, "; ".join(problems)[:1000]))
             checks.append(await self._signature(asked, presentation, shown, known, definitions, registries, statuses))
-        return Verified(Verification(checks, frozenset(required)), summary_of(asked, shown, told))
+        summary = summary_of(asked, shown, told)
+        return Verified(Verification(checks, frozenset(required)), summary, _mark(presentation, shown))
 
     async def _status(
         self,
@@ -349,6 +350,17 @@ class AnonCredsProof:
             for one in held
             if object_with(one.value, "cred_def_id", "values") and one.secret
         }
+
+
+def _mark(presentation: Any, shown: Shown) -> bytes:
+    """The hash that the whole proof hangs on, the nonce in it. Without credentials it is the same for everybody."""
+    if not shown.sources:
+        return b""
+    try:
+        # A number has several spellings.
+        return str(int(presentation["proof"]["aggregated_proof"]["c_hash"])).encode()
+    except (LookupError, TypeError, ValueError):
+        return b""
 
 
 def _would_do(wanted: Wanted, kept: Kept, values: Mapping[str, Any]) -> bool:
