@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from devtools.azurite import Azurite
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
 from tests.contract.described import WRONG_CALLS
 from tests.log_watch import WATCH, install
-from tests.stack import Client, Stack
+from tests.stack import ROOT, Client, Stack
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity
 
@@ -45,7 +46,9 @@ def azurite() -> Iterator[Azurite]:
 @pytest.fixture(scope="session")
 async def stack(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("keys")
-    running = Stack(azurite.connection_string, folder)
+    # tests/contract/worker is run with it.
+    library = ROOT / "function_app.py" if os.environ.get("WORKER_LIBRARY") else None
+    running = Stack(azurite.connection_string, folder, library)
     await running.start()
     yield running
     await running.stop()

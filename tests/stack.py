@@ -151,7 +151,7 @@ class Client:
 
 
 class Stack:
-    def __init__(self, storage: str, folder: Path) -> None:
+    def __init__(self, storage: str, folder: Path, library: Path | None = None) -> None:
         self.storage = storage
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -164,6 +164,7 @@ class Stack:
             "TNT_ANONCREDS_REGISTRIES": "tests.interop.file_ledger:open_registry",
         }
         self._clients: list[Client] = []
+        self._library = library
 
     async def start(self) -> None:
         os.environ.update(self.environment)
@@ -174,6 +175,7 @@ class Stack:
             port=self.port,
             master_key="operator",
             lease=10,
+            library=self._library,
         )
         await self.host.start()
         function_app.service.config = Config.read(os.environ)

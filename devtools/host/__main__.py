@@ -33,6 +33,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-keys", action="store_true", help="do not check function keys, as Core Tools does")
     parser.add_argument("--lease", type=float, default=600.0, help="seconds a queue message is leased (%(default)s)")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds running functions have to finish at the end")
+    parser.add_argument("--library", action="store_true", help="call functions through Microsoft's worker library")
     parser.add_argument("--verbose", action="store_true", help="log more")
     return parser.parse_args(arguments)
 
@@ -47,10 +48,11 @@ def build(chosen: argparse.Namespace, log_of_worker: WorkerLog) -> Host:
     sys.path.insert(0, os.getcwd())
     module_name, _, variable = chosen.app.partition(":")
     try:
-        app = getattr(importlib.import_module(module_name), variable or "app", None)
+        module = importlib.import_module(module_name)
     except Exception as problem:
         log.debug("the app cannot be imported", exc_info=True)
         raise SettingsError(f"{module_name} cannot be indexed: {type(problem).__name__}: {problem}") from problem
+    app = getattr(module, variable or "app", None)
     if not isinstance(app, func.FunctionApp):
         raise SettingsError(f"{chosen.app} is no FunctionApp")
     hooks = importlib.import_module(chosen.hooks) if chosen.hooks else ModuleType("hooks")
@@ -68,6 +70,7 @@ def build(chosen: argparse.Namespace, log_of_worker: WorkerLog) -> Host:
         on_start=getattr(hooks, "on_start", None),
         on_stop=getattr(hooks, "on_stop", None),
         log_of_worker=log_of_worker,
+        library=Path(str(module.__file__)) if chosen.library else None,
     )
 
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import azure.functions as func
 
@@ -17,7 +17,7 @@ from devtools.host.worker import WorkerLog
 
 TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger")
 
-# An app hands out its functions once: asked again, it takes them for duplicates of themselves.
+# So that hosts of one app have the same functions.
 _loaded: "weakref.WeakKeyDictionary[func.FunctionApp, list[LoadedFunction]]" = weakref.WeakKeyDictionary()
 
 
@@ -38,6 +38,8 @@ def load(app: func.FunctionApp) -> Sequence[LoadedFunction]:
     """The app's functions; raises `SettingsError` for what this host cannot run, or the real worker would refuse."""
     if app not in _loaded:
         _loaded[app] = [_load_one(function) for function in app.get_functions()]
+        # An app takes its functions for duplicates of themselves when it is asked again, as by the worker library.
+        app.functions_bindings = {}
     return _loaded[app]
 
 
@@ -113,6 +115,14 @@ class InvocationContext(func.Context):
     @property
     def retry_context(self) -> Any:
         return None
+
+
+class Invoke(Protocol):
+    """Calls a function with what its trigger gives; what it raises, or stands for that, comes through."""
+
+    async def __call__(
+        self, function: LoadedFunction, argument: object, trace_parent: str = "", trace_state: str = ""
+    ) -> Any: ...
 
 
 class Invoker:

@@ -5,18 +5,23 @@ import logging
 import os
 import secrets
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import azure.functions as func
 from aiohttp import web
+from azure.functions.queue import QueueMessage
+from azure.functions.timer import TimerRequest
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import expand_connection_string
-from devtools.host.functions import Invoker, load
+from devtools.host.functions import Invoke, Invoker, load
 from devtools.host.http import HttpDoor, HttpFunction, Keys
+from devtools.host.library import LibraryInvoker
 from devtools.host.queues import QueueListener
 from devtools.host.routing import Route, RouteTable, compile_route
 from devtools.host.server import Server
@@ -41,7 +46,8 @@ class Host:
     how long `stop` waits for running functions. `on_start` is awaited before anything is received, `on_stop` after the
     last function has ended. `environment` has the app settings: it resolves
     `%NAME%` in bindings, and bounds bodies (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT). `log_of_worker` is a handler of the
-    root logger, if the app's lines are to be treated as the real host does.
+    root logger, if the app's lines are to be treated as the real host does. `library` is the app's file, to be called
+    through Microsoft's worker library (Python 3.13).
     Raises `SettingsError` for an app this host cannot run.
     """
 
@@ -62,6 +68,7 @@ class Host:
         on_stop: Hook | None = None,
         environment: Mapping[str, str] = os.environ,
         log_of_worker: WorkerLog | None = None,
+        library: Path | None = None,
     ) -> None:
         self.functions = load(app)
         self.options = parse_host_json(host_json, lease, environment=environment)
@@ -89,6 +96,8 @@ class Host:
         self._listeners: list[QueueListener] = []
         self._timers: list[Timer] = []
         self._started = False
+        self._library = library
+        self._invoke: Invoke | None = None
         # Of the worker and its app; the host's own lines are not in it.
         self.log = log_of_worker or WorkerLog()
 
@@ -138,7 +147,12 @@ class Host:
         asyncio.get_running_loop().set_task_factory(make_task)
         # Threads as the Python worker counts them.
         self._threads = ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), thread_name_prefix="function")
-        invoke = Invoker(self._threads, self.log)
+        invoke: Invoke
+        if self._library is not None:
+            invoke = await LibraryInvoker.start(self._library, self.log)
+        else:
+            invoke = Invoker(self._threads, self.log)
+        self._invoke = invoke
         # The client's own retries add up to 40 s, which a shutdown would wait for; the listeners try again anyway.
         self._service = QueueServiceClient.from_connection_string(
             self._connection_string,
@@ -176,6 +190,16 @@ class Host:
             raise PortTaken("The local Functions host", self.port, "--port") from problem
         self.port = self._runner.addresses[0][1]
 
+    async def run(self, name: str, text: str = "") -> None:
+        """Runs a queue's function with this text, or a timer's; raises `KeyError` where there is none of this name."""
+        function = next((one for one in self.functions if one.name == name and one.kind != "httpTrigger"), None)
+        if function is None or self._invoke is None:
+            raise KeyError(name)
+        given: object = TimerRequest(past_due=False)
+        if function.kind == "queueTrigger":
+            given = QueueMessage(id=str(uuid.uuid4()), body=text, dequeue_count=1, pop_receipt="")  # type: ignore[no-untyped-call]
+        await self._invoke(function, given)
+
     async def stop(self) -> None:
         """Accept and receive no more, let running functions finish within the grace, then close everything."""
         stops = [listener.stop(self._grace) for listener in self._listeners]
@@ -190,6 +214,9 @@ class Host:
         if self._service is not None:
             await self._service.close()
             self._service = None
+        if isinstance(self._invoke, LibraryInvoker):
+            self._invoke.stop()
+        self._invoke = None
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None

@@ -12,7 +12,7 @@ import azure.functions as func
 from aiohttp import web
 from multidict import CIMultiDict
 
-from devtools.host.functions import Invoker, LoadedFunction
+from devtools.host.functions import Invoke, LoadedFunction
 from devtools.host.routing import BadTarget, RouteTable, server_path
 from devtools.host.settings import HttpOptions
 
@@ -58,7 +58,7 @@ class HttpDoor:
     at once, 500 the function fails or more body is announced than `options.max_body` bytes.
     """
 
-    def __init__(self, routes: RouteTable[HttpFunction], invoke: Invoker, keys: Keys, options: HttpOptions) -> None:
+    def __init__(self, routes: RouteTable[HttpFunction], invoke: Invoke, keys: Keys, options: HttpOptions) -> None:
         self._routes = routes
         self._invoke = invoke
         self._keys = keys

@@ -18,7 +18,7 @@ from azure.functions.queue import QueueMessage
 from azure.storage.queue import QueueMessage as StoredMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from devtools.host.functions import Invoker, LoadedFunction
+from devtools.host.functions import Invoke, LoadedFunction
 from devtools.host.settings import QueueOptions
 
 log = logging.getLogger("devtools.host")
@@ -73,7 +73,7 @@ class QueueListener:
         queue_name: str,
         service: QueueServiceClient,
         options: QueueOptions,
-        invoke: Invoker,
+        invoke: Invoke,
         operations: Counter[str],
     ) -> None:
         self.queue_name = queue_name

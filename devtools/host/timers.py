@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from azure.functions.timer import TimerRequest
 
-from devtools.host.functions import Invoker, LoadedFunction
+from devtools.host.functions import Invoke, LoadedFunction
 from devtools.host.settings import SettingsError
 
 log = logging.getLogger("devtools.host")
@@ -92,7 +92,7 @@ class Timer:
     """Runs one timer function at its times, never twice at once: what falls into a run is skipped."""
 
     def __init__(
-        self, function: LoadedFunction, schedule: Schedule, invoke: Invoker, now: Callable[[], datetime] = utc_now
+        self, function: LoadedFunction, schedule: Schedule, invoke: Invoke, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._function = function
         self._schedule = schedule
