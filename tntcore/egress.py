@@ -48,6 +48,8 @@ MAX_URL = 4_096
 MAX_DOCUMENT = 256 * 1024
 FETCH_TIMEOUT = 10.0
 USER_AGENT = "tnt-egress/1"
+LOOP_HEADER = "tnt-egress"
+"""Marks what was sent from here, so that a call of our own API by ourselves is known as one."""
 
 _MAX_HEADER = 8_190
 _NAMES = 16  # names that are looked up at once
@@ -57,7 +59,9 @@ _KEEP_ALIVE = 4.0
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", LOOP_HEADER}
+)
 
 
 class EgressError(Exception):
@@ -243,8 +247,8 @@ class Egress:
 
         Args:
             url: https; http only to `allow`ed networks (or with `allow_http`).
-            headers: `Host`, `Content-Length`, `Transfer-Encoding`, `Connection`, `Accept-Encoding` and `Expect` are
-                not the caller's.
+            headers: `Host`, `Content-Length`, `Transfer-Encoding`, `Connection`, `Accept-Encoding`, `Expect` and
+                `tnt-egress` are not the caller's.
             max_answer: bytes of the answer's body that are kept; what comes after them is not read.
             timeout: seconds for everything: name, connection, sending, answer.
             is_sent: called when its place is there and the receiver's time begins.
@@ -387,6 +391,7 @@ def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:
         sent[name] = value
     # A compressed answer can be a thousand times larger than its bound.
     sent["Accept-Encoding"] = "identity"
+    sent[LOOP_HEADER] = "1"
     return sent
 
 

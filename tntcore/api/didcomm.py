@@ -53,9 +53,8 @@ _REFUSED = (
 MAX_IN_HAND = 64 * 1024 * 1024
 """Bytes of messages that wait, at one moment and in one process, for being queued."""
 _REQUEST = 10_000  # what a request takes in memory beside its body, or more
-_MISS = 20  # messages that one counts as whose recipient is not here: each of its keys is a storage call
+_MISS = 20  # messages that one counts as, or more, whose recipient is not here
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
-_FULL_SECONDS = 3_600
 
 
 class Door:
@@ -89,7 +88,6 @@ class Door:
                     "415 unsupported-media-type",
                     "429 too-many-messages",
                     "503 busy",
-                    "507 recipient-full",
                 ),
                 example={"protected": "eyJ...", "recipients": [], "iv": "...", "ciphertext": "...", "tag": "..."},
             )
@@ -133,9 +131,12 @@ class Door:
             for owner, full in (one for one in found if one is not None)
             if principal in (None, owner.principal)
         }
+        # Each key that is not here costs a storage call, each copy a place in the queue.
+        misses = sum(one is None for one in found)
+        charge = (misses if owners else max(misses, _MISS)) + max(len(owners) - 1, 0)
+        if address and charge:
+            self._addresses.reserve(address, self._limits.address, charge)
         if not owners:
-            if address:
-                self._addresses.reserve(address, self._limits.address, _MISS)
             raise Problem(404, "recipient-unknown", "None of the recipient keys is hosted here.")
         for owner in owners:
             if wait := self._keys.take("/".join(owner), self._limits.key):
@@ -149,10 +150,9 @@ class Door:
             raise _busy() from None
         if any(full for _, full in owners.values()):
             # Of several recipients the others have it now: for them, the next time is a duplicate.
+            # That a tenant is full is for the tenant to know.
             self._services.meter.count("door.no-room")
-            raise Problem(
-                507, "recipient-full", "The recipient has no room left. Send it again later.", retry_after=_FULL_SECONDS
-            )
+            raise _busy()
         return _ACCEPTED
 
     async def _owner(self, kid: str) -> tuple[Found, bool] | None:
@@ -179,6 +179,7 @@ class Door:
             "e": raw.decode(),
         }
         item = carried(item)
+        self._services.usage.expect(owner.principal, item["id"], len(raw))
         data = orjson.dumps(item)
         if len(data) > storage.inbound.room - _SLACK:
             await storage.envelopes.put(item["id"], raw, {name: item[name] for name in ("p", "o", "u")})
@@ -226,7 +227,7 @@ def _too_many(where: str, wait: float) -> Problem:
 
 
 def _busy() -> Problem:
-    return Problem(503, "busy", "Too many messages are waiting. Send it again later.", retry_after=5)
+    return Problem(503, "busy", "The message cannot be taken now. Send it again later.", retry_after=30)
 
 
 def _unwrap(raw: bytes) -> tuple[bytes, str | None]:

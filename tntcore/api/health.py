@@ -13,7 +13,7 @@ class Health(TypedDict):
 
 
 async def read(call: Call) -> Response:
-    """200 `{status: "ok", storage: {...}}`, or 503 with what is out of reach."""
+    """Answers 200 `{status: "ok", storage: {...}}`, or 503 with what is out of reach, as of some seconds ago."""
     storage = await call.services.storage.reachable()
     well = all(storage.values())
     return answer({"status": "ok" if well else "degraded", "storage": storage}, 200 if well else 503)

@@ -28,7 +28,7 @@ Lists are pages; the parameter `next` asks for the one behind. Errors are proble
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
     "keeps": ("503 storage-unavailable",),
-    "tenant": ("401 key-missing", "401 key-unknown", "429 too-much-work"),
+    "tenant": ("401 key-missing", "401 key-unknown", "429 too-much-work", "508 loop-detected"),
     "argument": ("404 no-such-path",),
     "page": ("400 limit-invalid",),
     "sends": ("411 length-required", "415 unsupported-media-type"),

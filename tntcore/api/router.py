@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from tntcore.api.cors import Cors
 from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route, hash_key, problem
 from tntcore.api.idempotency import once
+from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
 from tntcore.services import Services
 from tntcore.shares import Busy, on_behalf_of
@@ -65,6 +66,8 @@ class Router:
             route, arguments = _choose(found, request.method)
             step.name = f"{route.method} /api/{route.path}"
             step.attributes["http.route"] = f"/api/{route.path}"
+            if route.access != "public":
+                _end_loops(request)
             caller = await self._let_in(request) if route.access == "tenant" else None
             if caller is not None:
                 step.tenant = caller.uuid
@@ -138,6 +141,12 @@ class Router:
         if tenant is None:
             raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
         return tenant
+
+
+def _end_loops(request: Request) -> None:
+    """A webhook may be pointed at our own API, through whatever names and proxies."""
+    if LOOP_HEADER in request.headers:
+        raise Problem(508, "loop-detected", f"This call came from the service itself (header {LOOP_HEADER}).")
 
 
 def _too_much_work() -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import orjson
@@ -12,6 +13,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import JsonObject, Time, Url, entity, found, iso
 from tntcore.delivery.webhook_calls import call_entry
+from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging.message import Message
@@ -25,7 +27,9 @@ from tntcore.tenancy.webhooks import (
     OVERLAP,
     Health,
     Secrets,
+    check_loops,
     delivery_body,
+    is_own_api,
     new_secret,
     new_secrets,
     read_entries,
@@ -116,8 +120,9 @@ async def save(call: Call) -> Response:
     given = body["setting"]
     most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
+    check_loops(entries, call.services.config.public_url)
     if key == PRINCIPAL_SETTINGS:
-        given = read_preferences(given, call.services.egress.check)
+        given = read_preferences(given, partial(_check_url, call))
         if RETENTION_DAYS in given:
             await remember(call.services, KEEPS, call.tenant.uuid)
     before = await call.tenant.records.get(Setting, key)
@@ -150,6 +155,13 @@ async def save(call: Call) -> Response:
         # What changed is only how its webhooks fared.
         before = current
     raise _changed()
+
+
+def _check_url(call: Call, url: str) -> None:
+    """Raises `EgressError`."""
+    call.services.egress.check(url)
+    if is_own_api(url, call.services.config.public_url):
+        raise EgressError("invalid-url", "it is this service itself")
 
 
 async def rotate_secret(call: Call) -> Response:

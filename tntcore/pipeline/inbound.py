@@ -81,6 +81,9 @@ _OUTCOMES = {"RECEIVED": "stored", "REJECTED": "rejected", "CONFLICT": "conflict
 _MAX_RACES = 20
 _MAX_THREADS = 50_000
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
+_NO_ROOM_SECONDS = 600.0  # until what a full tenant was sent is tried again
+_KEPT = 2_048  # bytes of an envelope that cannot be opened
+_UNREADABLE, _UNREADABLE_SECONDS = 200, 600.0  # such envelopes of one tenant that are kept: see `Allowance`
 _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
 
 
@@ -117,6 +120,7 @@ class Inbound:
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._storage = services.storage
         self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
+        self._unreadable = Allowance(time.monotonic, burst=_UNREADABLE, seconds=_UNREADABLE_SECONDS)
         self._pace = Pace(time.monotonic)
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
@@ -203,6 +207,7 @@ class Inbound:
 
     async def _forget(self, item: Item) -> None:
         """Deletes the envelope, where it is in a blob: the last thing of all."""
+        self._services.usage.arrived(item["id"])
         if "e" not in item and "r" not in item:
             await self._storage.envelopes.delete(item["id"])
 
@@ -249,6 +254,9 @@ class Inbound:
             item["l"] = number
             if seconds := self._pace.reserve(key, per_minute):
                 raise TooSoon(seconds)
+        if self._services.usage.is_over(tenant.principal):
+            self._services.meter.count("inbound.no-room")
+            raise TooSoon(_NO_ROOM_SECONDS)
 
     async def _is_stale(self, tenant: Tenant, item: Item, recipient: Recipient) -> bool:
         """Whether the connection has moved on in another process since this one read it: nothing is refused before."""
@@ -263,13 +271,17 @@ class Inbound:
         return text.encode() if text is not None else await self._storage.envelopes.get(item["id"])
 
     async def _refuse(self, tenant: Tenant, recipient: Recipient | None, uuid: str, raw: bytes, code: str) -> None:
-        """Keeps an envelope that cannot be opened, for the tenant to see why; the sender is told nothing."""
+        """Keeps the beginning of an envelope that cannot be opened, for the tenant to see why; the sender is told
+        nothing. Anybody can send such envelopes, so a tenant keeps only so many."""
         self._services.meter.count(f"inbound.refused.{code}")
         came_to("refused", code)
+        if not self._unreadable.take(tenant.uuid):
+            self._services.meter.count("inbound.refused.not-kept")
+            return
         records = tenant.records
         digest = hashlib.sha256(raw).hexdigest()
         now = self._services.now()
-        sealed = records.seal_body(uuid, raw)
+        sealed = records.seal_body(uuid, raw[:_KEPT])
         connection = recipient.connection if recipient else None
         message = StoredMessage(
             uuid=uuid,

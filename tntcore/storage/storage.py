@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any, Final
 
 from azure.core.exceptions import AzureError
@@ -11,6 +12,7 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from tntcore.caching import SharedCache
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity, StorageAccount
 from tntcore.storage.blobs import Blobs
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE: Final = 60.0  # seconds between two attempts at making what is missing
 INBOUND, OUTBOUND, RELAY = "inbound", "outbound", "relay"
+_ASKED_SECONDS = 2.0
 # Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
 _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
 _QUEUES_AND_BLOBS: dict[str, Any] = {
@@ -82,6 +85,7 @@ class Storage:
         self.inbound = ListQueue(self._inbound.put)
         self.outbound = ListQueue(self._outbound.put)
         self.relay = ListQueue(self._relay.put)
+        self._reachable: SharedCache[dict[str, bool]] = SharedCache(time.monotonic, 1)
         self.bodies = Blobs(self._blobs, "bodies", meter)
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
 
@@ -109,8 +113,10 @@ class Storage:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def reachable(self) -> dict[str, bool]:
-        """Whether each of the three services answers."""
+        """Returns which of the three services answer. Anybody may ask, so they are asked once in some seconds."""
+        return await self._reachable.get("", self._ask)
 
+    async def _ask(self) -> tuple[dict[str, bool], float]:
         async def answers(call: object) -> bool:
             try:
                 async with asyncio.timeout(5):
@@ -125,7 +131,7 @@ class Storage:
             answers(self._queues.get_service_properties()),
             answers(self._blobs.get_service_properties()),
         )
-        return dict(zip(names, results, strict=True))
+        return dict(zip(names, results, strict=True)), _ASKED_SECONDS
 
     async def close(self) -> None:
         await asyncio.gather(self._tables.close(), self._queues.close(), self._blobs.close())

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
+from tntcore.caching import SharedCache
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Principal
 from tntcore.storage.repository import row_bytes
@@ -22,6 +24,9 @@ FLUSH_BYTES = 1024 * 1024
 FLUSH_SECONDS = 60.0
 _MAX_RACES = 10
 _PAGE = 1000
+_KNOWN_SECONDS = 60.0  # longer than a principal is kept in memory after its row was read
+_EXPECTED_SECONDS = 300.0
+_MAX_EXPECTED = 100_000
 
 
 class Usage:
@@ -38,6 +43,29 @@ class Usage:
         # What is not yet in the principal's row, and since when.
         self._pending: dict[str, tuple[int, float]] = {}
         self._flushing: dict[str, asyncio.Task[None]] = {}
+        # What rows said last when something was added to them.
+        self._known: SharedCache[int] = SharedCache(now, 10_000)
+        # Messages that were accepted and are not yet stored: id -> principal, bytes, until when they are waited for.
+        self._expected: OrderedDict[str, tuple[str, int, float]] = OrderedDict()
+        self._expected_bytes: Counter[str] = Counter()
+
+    def expect(self, principal: str, message: str, amount: int) -> None:
+        """Counts a message (uuid) that was accepted until it `arrived`: many at once are not taken on credit. One that
+        another process stores counts for some minutes."""
+        now = self._now()
+        while self._expected and (
+            len(self._expected) >= _MAX_EXPECTED or next(iter(self._expected.values()))[2] <= now
+        ):
+            self.arrived(next(iter(self._expected)))
+        self._expected[message] = principal, amount, now + _EXPECTED_SECONDS
+        self._expected_bytes[principal] += amount
+
+    def arrived(self, message: str) -> None:
+        """The message is stored, or never will be."""
+        principal, amount, _ = self._expected.pop(message, ("", 0, 0.0))
+        self._expected_bytes[principal] -= amount
+        if not self._expected_bytes[principal]:
+            del self._expected_bytes[principal]
 
     def add(self, principal: str, amount: int) -> None:
         """Counts bytes that were written, or deleted if negative."""
@@ -57,11 +85,19 @@ class Usage:
 
     def stored(self, principal: Principal) -> int:
         """Bytes that the principal keeps, by what its row said when it was read and what this process wrote since."""
-        return max(principal.stored_bytes + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
+        written = self._known.peek(principal.uuid)
+        known = principal.stored_bytes if written is None else written
+        return max(known + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
 
     def is_full(self, principal: Principal) -> bool:
+        """Whether nothing more may be accepted, with what was accepted and is not yet stored."""
         quota = self.quota(principal)
-        return quota > 0 and self.stored(principal) >= quota
+        return quota > 0 and self.stored(principal) + self._expected_bytes.get(principal.uuid, 0) >= quota
+
+    def is_over(self, principal: Principal) -> bool:
+        """Whether the principal keeps a tenth more than it may, or a megabyte: then even what was accepted waits."""
+        quota = self.quota(principal)
+        return quota > 0 and self.stored(principal) >= quota + max(quota // 10, FLUSH_BYTES)
 
     async def flush(self) -> None:
         """Writes down all that is pending."""
@@ -97,11 +133,13 @@ class Usage:
             if row is None:
                 return
             record = Principal.read(row)
+            total = max(change(record.stored_bytes), 0)
             unit = Unit()
-            unit.merge(record.key, {"storedBytes": max(change(record.stored_bytes), 0)}, record.etag)
+            unit.merge(record.key, {"storedBytes": total}, record.etag)
             try:
                 await self._storage.committer.commit(principal, unit)
             except Changed:
                 continue
+            self._known.put(principal, total, _KNOWN_SECONDS)
             return
         raise TimeoutError("the principal changes too fast")

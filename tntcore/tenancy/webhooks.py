@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 import re2
+from yarl import URL
 
 from tntcore.envelope.keys import PrivateKey
 from tntcore.envelope.signatures import sign_bytes
@@ -131,6 +132,33 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None, most: i
     if len(set(ids)) != len(ids):
         raise _invalid("Two entries have the same id; leave the id of a new entry out.")
     return entries
+
+
+def check_loops(entries: Iterable[WebhookEntry], public_url: str) -> None:
+    """Refuses what would have the service call itself; nothing that was saved before this was checked is lost by it.
+
+    Args:
+        public_url: the service's own: of that, an entry may call nothing but the DIDComm endpoint.
+
+    Raises:
+        Problem: 400 `setting-invalid`.
+    """
+    for number, entry in enumerate(entries, 1):
+        if is_own_api(entry.url, public_url):
+            raise _invalid(f"Entry {number}: url is this service itself; name a system of yours.")
+        for header in entry.headers:
+            if header.lower().startswith("tnt-"):
+                raise _invalid(f"Entry {number}: the header {header} is one of this service's own and cannot be given.")
+
+
+def is_own_api(url: str, public_url: str) -> bool:
+    """Whether a URL leads to the service at `public_url` and not to its DIDComm endpoint, which anybody may call."""
+    try:
+        called, own = URL(url), URL(public_url)
+    except ValueError:
+        return False
+    same = [((one.host or "").rstrip("."), one.port) for one in (called, own)]
+    return same[0] == same[1] and called.path.rstrip("/").lower() != "/api/didcomm"
 
 
 def _entry(name: str, item: Any, new_id: Callable[[], str] | None) -> WebhookEntry:
