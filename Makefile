@@ -34,8 +34,14 @@ IN_VENV := .venv/bin/python -m
 export UV_PYTHON_DOWNLOADS ?= never
 # Set where another environment is active, and then warned about.
 unexport VIRTUAL_ENV
+# Where it is set, every process compiles all that it imports: two thirds of what a short one costs.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test interop fuzz lint format bench soak install package smoke lock requirements check-requirements clean
+# pytest in several processes, unless a file or a single test is named, or ARGS says how many (-n) or to do without.
+ALONE := $(findstring .py,$(ARGS))$(findstring no:xdist,$(ARGS))$(filter -n% --numprocesses% --pdb,$(ARGS))
+PYTEST := $(IN_VENV) pytest $(if $(ALONE),,--numprocesses auto --dist worksteal)
+
+.PHONY: help run check test interop fuzz lint format bench soak install package smoke lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -48,8 +54,11 @@ run: install ## The service on this machine, with two tenants and a message from
 	@$(IN_VENV) devtools.demo --port $(PORT) --hook-port $(HOOK_PORT) --blob-port $(BLOB_PORT) \
 		--queue-port $(QUEUE_PORT) --table-port $(TABLE_PORT) --wire $(WIRE) $(if $(DATA),--data '$(DATA)')
 
+check: lint install .venv313/.installed ## For every save: lint, and the tests that are quick (unit, contract)
+	@$(PYTEST) -q tests/unit tests/contract $(ARGS)
+
 test: install .venv313/.installed ## The whole test suite, against a storage emulator that it starts itself
-	@$(IN_VENV) pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 interop: install ## The service against other people's agents, which are installed under PEERS_HOME (~/.cache/didcomm-peers)
 	@$(IN_VENV) devtools.peers

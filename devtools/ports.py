@@ -1,6 +1,15 @@
 """TCP ports of the local tools: free ones for tests, and a clear word about taken ones."""
 
+import fcntl
+import os
+import random
 import socket
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+# Below what systems hand out themselves, to port 0 and to outgoing connections: Linux from 32768, others from 49152.
+_RANGE = range(20_000, 32_768)
 
 
 class PortTaken(OSError):
@@ -11,15 +20,25 @@ class PortTaken(OSError):
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` different port numbers that nothing listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Returns `count` port numbers that nothing listens on.
+
+    No other process gets them from here while this one lives, so that tests can run side by side.
+    """
+    candidates = iter(random.Random().sample(_RANGE, len(_RANGE)))
+    return list(islice((port for port in candidates if is_free(port, host) and _hold(port)), count))
+
+
+def _hold(port: int) -> bool:
+    """Takes the port's lock, which ends with this process; False if this or another process has it."""
+    folder = Path(tempfile.gettempdir(), f"tntcore-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    file = os.open(folder / str(port), os.O_CREAT | os.O_RDWR)
     try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    return True  # the file stays open, and with it the lock
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

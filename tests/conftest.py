@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,14 +18,23 @@ from tntcore.config import CloudIdentity
 
 install()
 
+# Tests start many processes, and each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # On a fresh machine hypothesis first builds its table of Unicode, which it then takes for a slow strategy.
 settings.register_profile("project", settings(), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns one process more than there are processors: tests wait about as long as they compute."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_secret_is_logged() -> Iterator[None]:
-    """Looked at when all tests are over."""
+    """Looked at when all tests are over, in each process that ran some."""
     yield
     assert WATCH.found() == [], "something secret was logged at these places"
 
