@@ -215,7 +215,7 @@ def _texts(schema: Schema, named: Mapping[str, Schema]) -> Iterable[str]:
     for choice in schema.get("anyOf", ()):
         yield from _texts(choice, named)
     for name, of in schema.get("properties", {}).items():
-        if of.get("type") == "string":
+        if "string" in of.get("type", ()):  # which may be a list, with "null"
             yield name
         else:
             yield from _texts(of, named)
