@@ -17,11 +17,12 @@ from tntcore.api.exchanges import (
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filters, found, iso, listing, text
+from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filters, found, listing, text
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance
 from tntcore.exchanges.run import Run
+from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
@@ -242,7 +243,7 @@ async def delete(call: Call) -> Response:
 def _view(records: Repository, credential: Credential) -> dict[str, Any]:
     return {
         **outcome_view(records, credential),
-        "expiresAt": iso(credential.expires_at) if credential.expires_at else None,
+        "expiresAt": times.iso(credential.expires_at) if credential.expires_at else None,
     }
 
 

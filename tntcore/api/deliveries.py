@@ -15,7 +15,6 @@ from tntcore.api.views import (
     entity,
     filters,
     found,
-    iso,
     listing,
     since,
     text,
@@ -23,6 +22,7 @@ from tntcore.api.views import (
 )
 from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
 from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 
@@ -176,7 +176,7 @@ class DeliveryRoutes:
         body = call.request.object()
         if not body.get("since"):
             raise Problem(400, "since-invalid", "Send {since: a time such as 2026-01-31T12:00:00Z, or a sequence}.")
-        end = until(body.get("until")) or until(iso(call.services.now() + 1_000))
+        end = until(body.get("until")) or until(times.iso(call.services.now() + 1_000))
         asked = body.get("status")
         statuses = BY_DEFAULT if asked is None else [asked] if isinstance(asked, str) else asked
         if not isinstance(statuses, list | tuple) or not statuses or any(item not in STATUSES for item in statuses):
@@ -244,7 +244,7 @@ async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, A
 def _attempt(number: int, at: int, status: int, duration: int, error: str, body: bytes) -> dict[str, Any]:
     return {
         "number": number,
-        "at": iso(at),
+        "at": times.iso(at),
         "responseStatus": status or None,
         "duration": duration,
         "error": error or None,
@@ -266,8 +266,8 @@ def _view(delivery: Delivery) -> dict[str, Any]:
         responseStatus=delivery.response_status or None,
         duration=delivery.duration or None,
         error=delivery.error or None,
-        nextAttemptAt=iso(delivery.next_attempt_at) if delivery.status == "PENDING" else None,
-        replayedAt=iso(delivery.replayed_at) if delivery.replayed_at else None,
+        nextAttemptAt=times.iso(delivery.next_attempt_at) if delivery.status == "PENDING" else None,
+        replayedAt=times.iso(delivery.replayed_at) if delivery.replayed_at else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Content, Response, Route, answer
@@ -18,12 +17,12 @@ from tntcore.api.views import (
     Uuid,
     entity,
     found,
-    iso,
     listing,
     text,
 )
 from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.storage.records import Identity, Invitation
@@ -210,7 +209,7 @@ def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
         form=invitation.form,
         identityUuid=invitation.identity_uuid,
         multiUse=invitation.multi_use,
-        expiresAt=iso(invitation.expires_at) if invitation.expires_at else None,
+        expiresAt=times.iso(invitation.expires_at) if invitation.expires_at else None,
         invitation=content,
         invitationUrl=invitation_url(call.services.config.public_url, content),
         qr={"svg": f"{path}/qr.svg", "png": f"{path}/qr.png"},
@@ -238,6 +237,9 @@ def _flag(body: dict[str, Any], name: str) -> bool:
 def _time(body: dict[str, Any], name: str) -> int:
     value = text(body.get(name), name)
     try:
-        return round(datetime.fromisoformat(value).timestamp() * 1000) if value else 0
+        moment = times.read(value) if value else 0
     except ValueError:
-        raise Problem(400, "time-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z.") from None
+        moment = -1
+    if moment < 0:
+        raise Problem(400, "time-invalid", f"{name} has to be a time from 1970 on, such as 2026-01-31T12:00:00Z.")
+    return moment

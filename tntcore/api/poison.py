@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import Time, Uuid, iso, limit_of, text
+from tntcore.api.views import Time, Uuid, limit_of, text
 from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison
+from tntcore.messaging import times
 
 _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
 _MAX_REPLAY = 1_000
@@ -169,7 +170,7 @@ def _view(given: Given) -> dict[str, Any]:
     return {
         "queue": given.queue,
         "id": given.id,
-        "at": iso(given.at),
+        "at": times.iso(given.at),
         "bytes": len(given.body),
         "replayable": given.replayable,
         "items": [{"principalUuid": item["p"], "uuid": item.get("id") or item.get("d")} for item in given.items],

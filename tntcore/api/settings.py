@@ -11,11 +11,12 @@ import orjson
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import JsonObject, Time, Url, entity, found, iso
+from tntcore.api.views import JsonObject, Time, Url, entity, found
 from tntcore.delivery.webhook_calls import call_entry
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
+from tntcore.messaging import times
 from tntcore.messaging.message import Message
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
@@ -188,7 +189,7 @@ async def rotate_secret(call: Call) -> Response:
                     "entry": name,
                     "secret": secrets.shown,
                     "publicKey": secrets.public_key,
-                    "formerValidUntil": iso(now + OVERLAP),
+                    "formerValidUntil": times.iso(now + OVERLAP),
                 }
             )
     raise _changed()
@@ -328,8 +329,8 @@ def _health(health: Health | None) -> dict[str, Any]:
     disabled = health is not None and health.disabled_at > 0
     return {
         "status": "DISABLED" if disabled else "ACTIVE",
-        "failingSince": iso(health.since) if health else None,
-        "disabledAt": iso(health.disabled_at) if health and disabled else None,
+        "failingSince": times.iso(health.since) if health else None,
+        "disabledAt": times.iso(health.disabled_at) if health and disabled else None,
         "disabledBy": health.reason if health and disabled else None,
     }
 

@@ -6,7 +6,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 import orjson
@@ -14,6 +13,7 @@ import orjson
 from tntcore.api.http import Call, Response, answer
 from tntcore.api.json_schema import Words
 from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
@@ -60,19 +60,13 @@ class Page(TypedDict, Generic[V]):
     next: str | None
 
 
-def iso(milliseconds: int) -> str:
-    """ISO 8601 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
-
-
 def entity(record: Record, **values: Any) -> dict[str, Any]:
     """What every entity carries, and its own values. A thread whose beginning was never seen has no time of its own."""
     return {
         "uuid": record.uuid,
         "status": record.status,
-        "createdAt": iso(record.created_at or record.updated_at),
-        "updatedAt": iso(record.updated_at or record.created_at),
+        "createdAt": times.iso(record.created_at or record.updated_at),
+        "updatedAt": times.iso(record.updated_at or record.created_at),
         **values,
     }
 
@@ -170,11 +164,8 @@ def _moment(value: Any, name: str) -> int:
     with suppress(ValueError, AttributeError, TypeError):
         return uuid.UUID(value).int >> 80
     try:
-        moment = datetime.fromisoformat(value)
-        # A time without a zone is not one of the machine's that happens to read it.
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return max(round(moment.timestamp() * 1000), 0)
-    except (ValueError, TypeError, OverflowError):
+        return max(times.read(value), 0)
+    except ValueError:
         raise Problem(
             400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
         ) from None

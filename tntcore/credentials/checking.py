@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -16,12 +15,13 @@ from openvc.errors import OpenvcError
 from openvc.schema import SchemaError, SchemaValidationError, parse_credential_schemas, validate_credential_schema
 from openvc.status import check_credential_status, parse_status_entries
 
-from tntcore.credentials.formats import Check, FormatError, Party, Resolve, Verification
+from tntcore.credentials.formats import Check, FormatError, NotYetValid, Party, Resolve, Verification
 from tntcore.dids import key
 from tntcore.dids.document import DidDocument
 from tntcore.egress import EgressError
 from tntcore.envelope.v2 import same_did
 from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.messaging import times
 from tntcore.strict_json import JsonError, read_json
 from tntcore.workers import Workers, WorkTimeout
 
@@ -34,6 +34,9 @@ of its own status; and the credential. Raises `FormatError`, `DidError`."""
 
 LEEWAY_MS: Final = 60_000
 """How far clocks may be apart."""
+_V2: Final = "https://www.w3.org/ns/credentials/v2"
+BEGINS: Final = ("validFrom", "issuanceDate")
+ENDS: Final = ("validUntil", "expirationDate")
 MAX_ENTRIES: Final = 4  # schemas, or status entries, of a credential: each is a request to a stranger's host
 SECONDS: Final = 2.0  # of a processor, for what strangers wrote
 
@@ -87,51 +90,76 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def milliseconds(value: Any) -> int:
-    """A date and time (XML Schema; UTC where it names no zone), in milliseconds since 1970. Raises `ValueError`."""
-    if not isinstance(value, str) or len(value) > 64:
-        raise ValueError("not a date")
-    moment = datetime.fromisoformat(value)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+def wrong_date(credential: Mapping[str, Any]) -> str:
+    """Which date of a credential cannot be read; "" if all can."""
+    for name in (*BEGINS, *ENDS):
+        try:
+            times.read(credential.get(name, "2000-01-01"))
+        except ValueError:
+            return f"The credential's `{name}` has to be a date and time such as 2030-01-31T12:00:00Z."
+    return ""
 
 
-def iso(now_ms: int) -> str:
-    """Milliseconds since 1970 as a date and time in UTC, to the second."""
-    return datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def wrong_to_issue(credential: Mapping[str, Any]) -> str:
+    """Which date of a credential is not as the data models have it; "" if all are. What others have issued may be in
+    any form that can be read."""
+    zone = _V2 in listed(credential.get("@context"))
+    for name in (*BEGINS, *ENDS):
+        if name in credential and not times.is_date_time(credential[name], zone=zone):
+            text = f"The credential's `{name}` has to be written as an xsd:dateTime"
+            return f"{text}{' with a time zone' if zone else ''}, such as 2030-01-31T12:00:00Z."
+    return ""
 
 
-def expiry(credential: Mapping[str, Any]) -> int:
-    """When a credential ends, in milliseconds since 1970; 0 if never. Raises `ValueError`."""
-    ends = [milliseconds(credential[name]) for name in ("validUntil", "expirationDate") if name in credential]
-    return min(ends, default=0)
+def end_of(credential: Mapping[str, Any], *others: Any) -> int:
+    """When a credential ends, in milliseconds since 1970; 0 if never, or if a date cannot be read.
+
+    Args:
+        others: more moments at which it ends, in milliseconds; what is no number is none.
+    """
+    try:
+        ends = [times.read(credential[name]) for name in ENDS if name in credential]
+    except ValueError:
+        return 0
+    ends += [times.bounded(moment) for moment in others if isinstance(moment, int | float)]
+    # One that ended before 1970 ended.
+    return max(min(ends), 1) if ends else 0
 
 
 def check_dates(credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
     """`expiry`: that a credential is valid now. A date that cannot be read is no date in the far future."""
     try:
-        begins = [milliseconds(credential[name]) for name in ("validFrom", "issuanceDate") if name in credential]
-        ends = expiry(credential)
-    except (ValueError, OverflowError):
+        begins = [times.read(credential[name]) for name in BEGINS if name in credential]
+        ends = [times.read(credential[name]) for name in ENDS if name in credential]
+    except ValueError:
         return Check("expiry", False, "A date of the credential cannot be read.", subject)
-    if max(begins, default=0) > now_ms + LEEWAY_MS:
-        return Check("expiry", False, "The credential is not valid yet.", subject)
-    if ends and ends <= now_ms:
-        return Check("expiry", False, "The credential has expired.", subject)
-    return Check("expiry", True, subject=subject)
+    return _check_moments("credential", begins, ends, now_ms, subject)
 
 
 def check_time(claims: Mapping[str, Any], credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
     """`expiry` of a JWT, and of the credential that it is."""
     # `exp` and `nbf` stand for the credential's dates; where both are given, both hold.
-    for name in ("exp", "nbf"):
+    moments: dict[str, list[int]] = {"nbf": [], "exp": []}
+    for name, found in moments.items():
         moment = claims.get(name, 0)
         if isinstance(moment, bool) or not isinstance(moment, int | float):
             return Check("expiry", False, f"{name} of the JWT is no number of seconds.", subject)
-    if "exp" in claims and claims["exp"] * 1000 <= now_ms:
-        return Check("expiry", False, "The JWT has expired.", subject)
-    if claims.get("nbf", 0) * 1000 > now_ms + LEEWAY_MS:
-        return Check("expiry", False, "The JWT is not valid yet.", subject)
-    return check_dates(credential, now_ms, subject)
+        if name in claims:
+            found.append(times.bounded(moment * 1000))
+    of_token = _check_moments("JWT", moments["nbf"], moments["exp"], now_ms, subject)
+    of_credential = check_dates(credential, now_ms, subject)
+    if of_token.passed or (isinstance(of_token, NotYetValid) and not of_credential.passed):
+        return of_credential
+    return of_token
+
+
+def _check_moments(what: str, begins: list[int], ends: list[int], now_ms: int, subject: str) -> Check:
+    if ends and min(ends) <= now_ms:
+        return Check("expiry", False, f"The {what} has expired.", subject)
+    if begins and max(begins) > now_ms + LEEWAY_MS:
+        detail = f"The {what} is valid only from {times.iso_seconds(max(begins))}."
+        return NotYetValid("expiry", False, detail, subject)
+    return Check("expiry", True, subject=subject)
 
 
 async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Workers, subject: str) -> Check | None:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from openvc.keys import verify_signature
 
 from tntcore.credentials.formats import FormatError, Signer
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
@@ -89,6 +94,27 @@ def choose_method(document: DidDocument, kid: str, allowed: tuple[str, ...]) -> 
         return usable[0] if len(usable) == 1 else None
     method = document.method(kid if "#" in kid else f"#{kid}")
     return method if method in usable else None
+
+
+def is_signed(token: Token, key: PublicKey) -> bool:
+    """Whether the signature of a token is one by this key, and by an algorithm for it. Of claims and times it says
+    nothing."""
+    algorithm = token.header.get("alg")
+    if algorithm not in ALGORITHMS[key.curve]:
+        return False
+    if key.curve != "secp256k1":
+        return verify_signature(
+            alg=str(algorithm), public_jwk=jwk(key), signing_input=token.signed, signature=token.signature
+        )
+    if len(token.signature) != 64:
+        return False
+    half, rest = (int.from_bytes(part) for part in (token.signature[:32], token.signature[32:]))
+    try:
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key.raw)
+        public.verify(encode_dss_signature(half, rest), token.signed, ec.ECDSA(SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def jwk(key: PublicKey) -> dict[str, str]:

@@ -57,6 +57,11 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class NotYetValid(Check):
+    """An `expiry` that fails only because the credential's time has not come: nothing to refuse it for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The checks made.
 

@@ -21,13 +21,13 @@ from tntcore.credentials.checking import (
     check_schema,
     check_status,
     dids_of,
-    expiry,
+    end_of,
     identifier,
-    iso,
     listed,
-    milliseconds,
     subjects,
     summary,
+    wrong_date,
+    wrong_to_issue,
 )
 from tntcore.credentials.formats import (
     Check,
@@ -43,6 +43,7 @@ from tntcore.credentials.formats import (
 from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import BASE_CONTEXTS, Suite, suite_of, with_context
 from tntcore.errors import Problem
+from tntcore.messaging import times
 
 DETAIL: Final = "aries/ld-proof-vc-detail@v1.0"
 ISSUED: Final = "aries/ld-proof-vc@v1.0"
@@ -152,7 +153,7 @@ class LdProof:
                 party.signer,
                 suite=_suite_of(options),
                 purpose="assertionMethod",
-                created_ms=milliseconds(options["created"]) if "created" in options else self._linked_data.now(),
+                created_ms=times.read(options["created"]) if "created" in options else self._linked_data.now(),
                 challenge=options.get("challenge"),
                 domain=options.get("domain"),
             )
@@ -170,7 +171,7 @@ class LdProof:
         if binding is not None:
             checks.append(binding)
             required.add((binding.name, ""))
-        held = Held("", ISSUED, value, summary=summary(value), expires_at=_ends(value))
+        held = Held("", ISSUED, value, summary=summary(value), expires_at=end_of(value))
         return Received(held, Verification(checks, verification.required | required))
 
     async def verify(self, held: Held) -> Verification:
@@ -249,9 +250,11 @@ class LdProof:
         if "created" in options and not _is_second(options["created"]):
             text = "`options.created` has to be written like 2030-01-31T12:00:00Z."
             raise _mine(FormatError("created-unsupported", text), own)
+        if wrong := wrong_to_issue(credential):
+            raise _mine(FormatError("credential-invalid", wrong), own)
         if not any(name in credential for name in _BEGINS):
             is_v2 = listed(credential["@context"])[0] == _V2
-            credential["validFrom" if is_v2 else "issuanceDate"] = iso(self._linked_data.now())
+            credential["validFrom" if is_v2 else "issuanceDate"] = times.iso_seconds(self._linked_data.now())
         type_ = options.get("credentialStatus", {}).get("type", "")
         if type_ and "credentialStatus" not in credential:
             if self._lists is None or type_ not in _STATUS_CONTEXTS:
@@ -327,12 +330,7 @@ def _wrong(credential: Mapping[str, Any]) -> str:
         return "The credential's `credentialSubject` has to be an object, or a list of them."
     if "issuer" in credential and not identifier(credential["issuer"]):
         return "The credential's `issuer` has to be a DID, or an object with one as `id`."
-    for name in (*_BEGINS, "validUntil", "expirationDate"):
-        try:
-            milliseconds(credential.get(name, "2000-01-01"))
-        except (ValueError, OverflowError):
-            return f"The credential's `{name}` has to be a date and time such as 2030-01-31T12:00:00Z."
-    return ""
+    return wrong_date(credential)
 
 
 def _signed(value: Any) -> dict[str, Any]:
@@ -356,8 +354,8 @@ def _suite_of(options: Mapping[str, Any]) -> Suite:
 
 def _is_second(text: Any) -> bool:
     try:
-        return bool(iso(milliseconds(text)) == text)
-    except (ValueError, OverflowError):
+        return bool(times.iso_seconds(times.read(text)) == text)
+    except ValueError:
         return False
 
 
@@ -427,10 +425,3 @@ def _issued(credential: Mapping[str, Any], proof: Proof, subject: str) -> Check:
     if not issuer or issuer not in proof.signers:
         return Check("issuer", False, f"The credential is by {issuer[:200]!r}, and signed by {proof.signer}.", subject)
     return Check("issuer", True, issuer, subject)
-
-
-def _ends(credential: Mapping[str, Any]) -> int:
-    try:
-        return max(expiry(credential), 0)
-    except (ValueError, OverflowError):
-        return 0

@@ -17,7 +17,7 @@ import orjson
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from tntcore.credentials.checking import TooLongError, iso, milliseconds, within
+from tntcore.credentials.checking import TooLongError, within
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
 from tntcore.credentials.names import UnsafeContext, read_contexts
 from tntcore.credentials.proof_suites import (
@@ -34,6 +34,7 @@ from tntcore.credentials.proof_suites import (
 )
 from tntcore.dids.document import PublicKey
 from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.messaging import times
 from tntcore.strict_json import JsonError, is_deep
 from tntcore.workers import Workers, WorkTimeout
 
@@ -278,8 +279,8 @@ _PLACEHOLDER: Mapping[str, Any] = {
 
 def _moment(proof: Mapping[str, Any], name: str) -> int:
     try:
-        return milliseconds(proof[name])
-    except (ValueError, OverflowError):
+        return times.read(proof[name])
+    except ValueError:
         raise _Refused(f"the proof's {name} is not a date and time") from None
 
 
@@ -304,7 +305,7 @@ def _options(
 ) -> dict[str, Any]:
     out = {
         **_names(suite),
-        "created": iso(created_ms),
+        "created": times.iso_seconds(created_ms),
         "verificationMethod": signer.kid,
         "proofPurpose": purpose,
         "challenge": challenge,

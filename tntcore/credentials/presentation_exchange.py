@@ -34,6 +34,7 @@ from tntcore.credentials import jwt_vc, ld_proof
 from tntcore.credentials.checking import (
     SECONDS,
     TooLongError,
+    check_dates,
     dids_of,
     identifier,
     listed,
@@ -58,6 +59,7 @@ from tntcore.credentials.formats import (
     Draft,
     FormatError,
     Held,
+    NotYetValid,
     Party,
     ProofStep,
     Signer,
@@ -264,11 +266,12 @@ class PresentationExchange:
             raise FormatError("too-expensive", str(error)) from None
 
     async def _fitting(self, definition: Definition, held: Sequence[Held]) -> dict[str, list[str]]:
-        """For each descriptor, the uuids of what satisfies it and has not expired."""
+        """For each descriptor, the uuids of what satisfies it and is valid now."""
         now = self._now()
         known = [
             one for one in held if one.format in (jwt_vc.ISSUED, ld_proof.ISSUED) and not 0 < one.expires_at <= now
         ]
+        known = [one for one in known if not _is_early(one.value, now)]
         shown = await self._all_shown(definition, [one.value for one in known], contexts=True)
         usable = [(one, found) for one, found in zip(known, shown, strict=True) if found is not None]
         table = await self._work(fit, definition, [found for _, found in usable])
@@ -387,6 +390,11 @@ def _credential(value: Any) -> Mapping[str, Any] | None:
         return jwt_vc.peek(value)
     except FormatError:
         return None
+
+
+def _is_early(value: Any, now_ms: int) -> bool:
+    credential = _credential(value)
+    return credential is not None and isinstance(check_dates(credential, now_ms, ""), NotYetValid)
 
 
 def _shown(value: Any, credential: Mapping[str, Any], types: frozenset[str], *, contexts: bool) -> Shown:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from openvc.errors import OpenvcError
-from openvc.keys import verify_signature
 
 from tntcore.credentials.checking import check_time, identifier, listed, resolve_signer
-from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, jwk, read_token, sign_token
+from tntcore.credentials.compact import ALGORITHMS, Token, choose_method, is_signed, read_token, sign_token
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.credentials.proof_suites import Suite, signature_of
@@ -159,16 +158,10 @@ class Presentations:
         if isinstance(document, str):
             return Check("signature", False, document)
         method = choose_method(document, token.kid, document.authentication)
-        algorithm = token.header.get("alg")
-        if method is None or algorithm not in ALGORITHMS[method.key.curve]:
+        if method is None or token.header.get("alg") not in ALGORITHMS[method.key.curve]:
             return Check("signature", False, "The holder has no such key to authenticate with.")
         try:
-            passed = verify_signature(
-                alg=cast(str, algorithm),
-                public_jwk=jwk(method.key),
-                signing_input=token.signed,
-                signature=token.signature,
-            )
+            passed = is_signed(token, method.key)
         except OpenvcError as error:
             return Check("signature", False, str(error)[:300])
         return Check("signature", passed, "" if passed else "The signature is not one of the holder's key.")

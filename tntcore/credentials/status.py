@@ -19,10 +19,10 @@ from openvc.status import (
     set_status_bit,
 )
 
-from tntcore.credentials.checking import iso
 from tntcore.credentials.formats import Party
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
@@ -149,7 +149,7 @@ class StatusLists:
             id=self._list_url(record), issuer=issuer, status_purpose=_PURPOSE, bitstring=record.bits
         )
         if record.type == "StatusList2021Entry":
-            document = _as_2021(document, iso(self._now()))
+            document = _as_2021(document, times.iso_seconds(self._now()))
         signed = await self._linked_data.sign(
             document,
             party.signer,

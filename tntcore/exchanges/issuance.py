@@ -8,10 +8,12 @@ from typing import Any
 from tntcore.connections.sender import Author, Partner
 from tntcore.credentials.formats import (
     Attribute,
+    Check,
     CredentialFormat,
     FormatError,
     Held,
     Issuing,
+    NotYetValid,
     SigningError,
     Verification,
 )
@@ -142,18 +144,26 @@ async def _take(run: Run, format_: CredentialFormat, value: Any, author: Author)
         raise FormatError("too-expensive", str(error)) from None
     verification = taken.verification
     details = Details(taken.held.summary, verification)
-    failed = [check for check in verification.checks if check.passed is False]
+    early = [check for check in verification.checks if isinstance(check, NotYetValid)]
+    failed = [check for check in verification.checks if check.passed is False and check not in early]
+    good = _without(verification, early).verified
     status = "REJECTED" if failed else "RECEIVED"
     await _keep(run, taken.held, details, status=status, message=run.exchange.messages["issue"])
     if failed:
         # Details may quote claims: they are kept sealed, with the credential.
         reason = f"not accepted: {', '.join(check.name for check in failed)}"
         run.give_up(f"The credential was not accepted: {failed[0].name}.", detail=reason)
-    elif isinstance(author, Partner) and verification.verified and await run.tenant.automatic("autoStore", True):
+    elif good and isinstance(author, Partner) and await run.tenant.automatic("autoStore", True):
         await store(run)
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)
         run.wait(f"could not be checked: {unmade}" if unmade else "")
+
+
+def _without(verification: Verification, early: Sequence[Check]) -> Verification:
+    """What was found, but for that the credential's time has not come: it may be kept until then."""
+    rest = [check for check in verification.checks if check not in early]
+    return Verification(rest, verification.required - {(check.name, check.subject) for check in early})
 
 
 async def _keep(run: Run, held: Held, details: Details, *, status: str, message: str) -> None:

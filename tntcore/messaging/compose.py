@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.messaging.message import MAX_IDENTIFIER, decode_base64
 
 PLAINTEXT_TYP = "application/didcomm-plain+json"
@@ -155,7 +155,6 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seconds(text: str) -> int | str:
     try:
-        moment = datetime.fromisoformat(text)
+        return times.read(text) // 1000
     except ValueError:
         return text
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -10,7 +10,6 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs
@@ -24,6 +23,7 @@ from tntcore.dids.key import did_key_to_verkey, verkey_to_did_key
 from tntcore.dids.multiformats import decode_verkey
 from tntcore.dids.parse import check_did, qualify
 from tntcore.errors import DidError, Problem
+from tntcore.messaging import times
 from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments, decode_base64
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 
@@ -285,10 +285,9 @@ def _expiry(message: Message) -> int | None:
     timing = message.fields.get("~timing")
     text = timing.get("expires_time") if isinstance(timing, dict) else None
     try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return times.read(text) // 1000
     except ValueError:
         return None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else None
 
 
 def inline_service(endpoint: str, verkey: str, routing_keys: Sequence[str] = ()) -> Service:
@@ -448,7 +447,7 @@ def _attachment(head: Mapping[str, str], message: Mapping[str, Any]) -> dict[str
 def _timing(expires_at: int | None) -> dict[str, str] | None:
     if expires_at is None:
         return None
-    return {"expires_time": datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {"expires_time": times.iso_seconds(expires_at * 1000)}
 
 
 def _items(value: Any) -> list[Any]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import orjson
 
 from tntcore.credentials.formats import Attribute, Draft, FormatError
 from tntcore.dids.document import Version
+from tntcore.messaging import times
 from tntcore.messaging.message import Attachment, Message, attachments
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 from tntcore.strict_json import JsonError, JsonTooDeepError, read_json
@@ -30,8 +30,8 @@ _DIALECTS: Final[Mapping[int, Dialect]] = {1: "1.0", 2: "2.0", 3: "3.0"}
 MAX_ATTACHED: Final = 20
 MAX_ATTRIBUTES: Final = 500
 MAX_DELAY: Final = 600_000
+MAX_COUNT: Final = 10_000
 """Milliseconds for which a message may ask to be left alone (RFC 0032)."""
-_MAX_TIME = 1 << 48
 
 K = TypeVar("K", bound=str)
 
@@ -222,10 +222,10 @@ def text(value: Any) -> str:
 
 
 def count(value: Any, otherwise: int) -> int:
-    """A number that is not negative, which some write as text."""
+    """A number that is not negative, which some write as text; `MAX_COUNT` at most."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
-        return int(value)
-    return value if type(value) is int and value >= 0 else otherwise
+        value = int(value)
+    return min(value, MAX_COUNT) if type(value) is int and value >= 0 else otherwise
 
 
 def _please_ack(message: Message) -> bool:
@@ -238,19 +238,15 @@ def _please_ack(message: Message) -> bool:
 
 
 def _moment(value: Any) -> int:
-    if not isinstance(value, str) or len(value) > 64:
-        return 0
     try:
-        moment = datetime.fromisoformat(value)
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return max(times.read(value), 0)
     except ValueError:
         return 0
-    return max(int(seconds * 1000), 0)
 
 
 def _v2_expiry(message: Message) -> int:
     value = message.fields.get("expires_time") if message.version == "v2" else None
-    return value * 1000 if type(value) is int and 0 < value < _MAX_TIME // 1000 else 0
+    return value * 1000 if type(value) is int and 0 < value <= times.LATEST // 1000 else 0
 
 
 def compose(
@@ -290,7 +286,7 @@ def compose(
             **body,
             **({key: [_attachment_v1(id_, draft) for id_, draft in attachments]} if attachments else {}),
             **({"~please_ack": {"on": ["OUTCOME"]}} if please_ack else {}),
-            **({"~timing": {"expires_time": _iso(expires_at)}} if expires_at else {}),
+            **({"~timing": {"expires_time": times.iso(expires_at)}} if expires_at else {}),
         }
     return {
         "id": message_id,
@@ -318,11 +314,6 @@ def _attachment_v2(dialect: Dialect, id_: str, draft: Draft) -> dict[str, Any]:
     )
     named_format = {} if dialect == "1.0" else {"format": draft.format}
     return {"id": id_, "media_type": draft.mime_type, **named_format, "data": data}
-
-
-def _iso(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ack(prefix: str, *, message_id: str, thid: str, version: Version, pthid: str = "") -> dict[str, Any]:

@@ -9,17 +9,17 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from tntcore.credentials.checking import milliseconds
 from tntcore.dids import key as did_key
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.errors import DidError
+from tntcore.messaging import times
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "credentials"
 V1 = "https://www.w3.org/2018/credentials/v1"
 V2 = "https://www.w3.org/ns/credentials/v2"
 EXAMPLES_V2 = "https://www.w3.org/ns/credentials/examples/v2"
 CITIZENSHIP = "https://w3id.org/citizenship/v1"
-NOW = milliseconds("2026-12-01T00:00:00Z")
+NOW = times.read("2026-12-01T00:00:00Z")
 
 
 def vectors(name: str) -> Any:

@@ -16,7 +16,6 @@ from openvc.keys import P256SigningKey
 from openvc.proof.vc_jwt import VcJwtProofSuite
 
 from tests.unit.credentials.ld import V1, V2, Dids, Key
-from tntcore.credentials.checking import iso
 from tntcore.credentials.compact import jwk, sign_token
 from tntcore.credentials.formats import Check, FormatError, Held, Issuing, Party, SigningError, Verification
 from tntcore.credentials.jwt_vc import JwtVc
@@ -24,6 +23,7 @@ from tntcore.dids import key as did_key
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.egress import EgressError
 from tntcore.errors import DidError, Problem
+from tntcore.messaging import times
 from tntcore.storage.repository import Repository
 from tntcore.workers import Workers
 
@@ -129,18 +129,18 @@ async def test_a_credential_is_proposed_offered_requested_issued_and_kept(jwt_vc
 
 async def test_another_library_reads_what_is_issued(jwt_vc: JwtVc) -> None:
     # The library goes by the wall clock, and the time here is that of the import.
-    ends = iso(NOW + 100_000_000)
+    ends = times.iso_seconds(NOW + 100_000_000)
     _, token = await issued(jwt_vc, {**DEGREE, "id": "urn:x:1", "expirationDate": ends})
     found = VcJwtProofSuite().verify(token, public_key_jwk=jwk(ISSUER.key), expected_types=["UniversityDegree"])
     assert (found.issuer, found.subject) == (ISSUER.did, HOLDER.did)
     assert found.claims["jti"] == "urn:x:1"
     assert found.claims["exp"] == NOW // 1000 + 100_000
     assert found.credential["expirationDate"] == ends
-    assert found.credential["issuanceDate"] == iso(found.claims["nbf"] * 1000)
+    assert found.credential["issuanceDate"] == times.iso_seconds(found.claims["nbf"] * 1000)
 
 
 async def test_data_model_2_and_the_end_of_a_credential(jwt_vc: JwtVc) -> None:
-    ends = iso(NOW + 5_000)
+    ends = times.iso_seconds(NOW + 5_000)
     issuing, token = await issued(jwt_vc, {**DEGREE, "@context": [V2], "validUntil": ends})
     received = await jwt_vc.receive(party(HOLDER), issuing, token)
     assert received.verification.verified
