@@ -8,8 +8,14 @@ from aiohttp import web
 
 
 class Silent:
+    """
+    Attributes:
+        status: of what it answers in the end.
+    """
+
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
+        self.status = 200
 
     async def take(self, request: web.BaseRequest) -> None:
         """Keeps of a request what the test looks at."""
@@ -19,7 +25,7 @@ class Silent:
         async def handle(request: web.BaseRequest) -> web.Response:
             await self.take(request)
             await self.go_on.wait()
-            return web.Response()
+            return web.Response(status=self.status)
 
         self._runner = web.ServerRunner(web.Server(handle))
         await self._runner.setup()

@@ -23,7 +23,7 @@ from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.silent import Silent
 from tests.stack import ROOT, Receiver, Stack
-from tntcore.telemetry import logs
+from tntcore.telemetry import invocation, logs
 
 PYTHON313 = ROOT / ".venv313" / "bin" / "python"
 # Loggers to which the tests give a level, which nobody does in a worker.
@@ -76,6 +76,54 @@ async def test_a_message_is_no_line_of_the_log(stack: Stack) -> None:
         await receive_and_relay(foreign, hook, number)
     print(f"{loud / number:.1f} records a message as the worker has levels")
     assert (log.taken, log.dropped) == ({}, {})
+
+
+@contextmanager
+def lines_kept_for_an_invocation(handler: logging.Handler) -> Iterator[None]:
+    """As the app does to the worker's handler when it is imported."""
+    late = invocation.LateLines(handler)
+    handler.addFilter(late)
+    invocation._late.append(late)
+    try:
+        yield
+    finally:
+        invocation._late.remove(late)
+        handler.removeFilter(late)
+
+
+async def test_what_goes_wrong_after_an_invocation_is_said_in_the_next(stack: Stack) -> None:
+    """A receiver takes its time. Its queue message is done long before it answers, and the answer fails the delivery."""
+    receiver = Waiting()
+    await receiver.start()
+    client = await stack.register("Late")
+    await client.post("settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "e", "url": receiver.url}]}, 200)
+    foreign = await connect_foreign(stack, client)
+    log, failed = stack.host.log, "tntcore.delivery.attempts"
+    receivers = stack.app.relay._attempts._receivers
+
+    async def let_go() -> bool:
+        return bool(receivers._under_way)
+
+    async def fails() -> bool:
+        return bool((await client.get("delivery?status=FAILED"))["hits"])
+
+    async def said() -> bool:
+        await client.get("health")
+        return bool(log.taken[failed])
+
+    with as_in_a_worker(log), lines_kept_for_an_invocation(log):
+        logs.set_levels({})
+        log.taken.clear()
+        log.dropped.clear()
+        assert (await stack.deliver(foreign.v1(orjson.dumps(basic("late"))))).status == 202
+        await stack.eventually(let_go)
+        receiver.status = 410
+        receiver.go_on.set()
+        await stack.eventually(fails)
+        await stack.eventually(said)
+    await receiver.stop()
+    assert log.taken[failed] == 1
+    assert {name for name in log.dropped if name.startswith("tntcore")} == set()
 
 
 class Waiting(Silent):
