@@ -170,7 +170,8 @@ class Host:
                 )
             elif function.kind == "timerTrigger":
                 self._timers.append(Timer(function, self._schedules[function.name], invoke))
-        await asyncio.gather(*(listener.prepare() for listener in self._listeners))
+        # Whether there is a storage account at all.
+        await self._service.get_service_properties()
         self._started = True
         if self._on_start:
             await self._on_start(self)

@@ -24,6 +24,7 @@ from devtools.host.settings import QueueOptions
 log = logging.getLogger("devtools.host")
 
 FIRST_POLL = 0.1
+MISSING_AFTER = 3.0  # seconds
 POISON = "-poison"
 
 
@@ -88,12 +89,10 @@ class QueueListener:
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
+        self._missing_since: float | None = None
+        self._said_missing = False
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
-
-    async def prepare(self) -> None:
-        """Create the queue if it is missing."""
-        await self._create(self._client)
 
     def start(self) -> None:
         """Begin to receive."""
@@ -126,11 +125,12 @@ class QueueListener:
         try:
             messages = await self._receive()
         except ResourceNotFoundError:
-            await self._recreate()
+            self._say_missing()
             return False
         except AzureError as problem:
             log.warning("Queue %s cannot be read: %s", self.queue_name, type(problem).__name__)
             return False
+        self._missing_since, self._said_missing = None, False
         for message in messages:
             task = asyncio.create_task(self._hand_back(message) if self._stopping else self._process(message))
             self._running.add(task)
@@ -149,12 +149,14 @@ class QueueListener:
             self._operations["queue.get_empty"] += 1
             return []
 
-    async def _recreate(self) -> None:
-        log.warning("Queue %s is gone, and made anew", self.queue_name)
-        try:
-            await self._create(self._client)
-        except AzureError as problem:
-            log.warning("Queue %s cannot be made: %s", self.queue_name, type(problem).__name__)
+    def _say_missing(self) -> None:
+        """The real host warns at each poll. Here an app has some seconds to make its queues, and is told of once."""
+        now = asyncio.get_running_loop().time()
+        if self._missing_since is None:
+            self._missing_since = now
+        elif not self._said_missing and now - self._missing_since > MISSING_AFTER:
+            self._said_missing = True
+            log.warning("Queue %s does not exist. The app has to create it.", self.queue_name)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -15,14 +15,20 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import web
+from azure.core.exceptions import ServiceRequestError
+from azure.storage.queue.aio import QueueServiceClient
 
+import function_app
 from devtools.azurite import Azurite
+from devtools.host.functions import load
 from devtools.host.worker import WorkerLog
 from tests.collector import Collector
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.silent import Silent
 from tests.stack import ROOT, Receiver, Stack
+from tntcore import process
+from tntcore.sigterm import OnSigterm
 from tntcore.telemetry import invocation, logs
 
 PYTHON313 = ROOT / ".venv313" / "bin" / "python"
@@ -92,7 +98,7 @@ def lines_kept_for_an_invocation(handler: logging.Handler) -> Iterator[None]:
 
 
 async def test_what_goes_wrong_after_an_invocation_is_said_in_the_next(stack: Stack) -> None:
-    """A receiver takes its time. Its queue message is done long before it answers, and the answer fails the delivery."""
+    """A receiver takes its time: its queue message is done long before it answers, which fails the delivery."""
     receiver = Waiting()
     await receiver.start()
     client = await stack.register("Late")
@@ -190,3 +196,42 @@ async def test_what_runs_is_finished_and_telemetry_sent_before_the_end(
     assert took < 5, "the platform would have killed it"
     assert "POST /api/settings/{key}/{entry}/test" in {span.name for span in collector.spans}
     assert "tnt.storage.calls" in collector.points
+
+
+async def test_whatever_is_missing_in_storage_is_made_before_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "keep_late_lines", lambda: None)
+    monkeypatch.setattr(OnSigterm, "install", lambda self: False)
+    monkeypatch.setattr(process, "_OPEN_AFTER", 0)
+    monkeypatch.setattr(logs, "set_levels", lambda environment: None)
+    monkeypatch.setenv("TNT_MASTER_KEY_FILE", str(tmp_path / "keys.json"))
+    with Azurite() as fresh:
+        monkeypatch.setenv("AzureWebJobsStorage", fresh.connection_string)
+        service = process.Service.start()
+        await asyncio.sleep(0.01)
+        assert service._making is not None
+        await asyncio.wait_for(service._making, 20)
+        async with QueueServiceClient.from_connection_string(fresh.connection_string) as queues:
+            made = {queue.name async for queue in queues.list_queues()}
+        await service.close()
+    triggers = [function.trigger for function in load(function_app.app) if function.kind == "queueTrigger"]
+    assert made == {trigger.queue_name for trigger in triggers}
+
+
+async def test_storage_that_is_away_at_the_start_is_tried_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = stack.app.services.storage
+    tried: list[float] = []
+
+    async def ensure() -> None:
+        tried.append(time.monotonic())
+        if len(tried) < 3:
+            raise ServiceRequestError("refused")
+
+    monkeypatch.setattr(storage, "ensure", ensure)
+    await storage.ensure_in_time(pause=0.1)
+    assert len(tried) == 3
+    assert tried[2] - tried[1] > tried[1] - tried[0] > 0.05
+    assert caplog.text.count("storage cannot be set up yet") == 2

@@ -99,14 +99,17 @@ class Storage:
             self.envelopes.ensure(),
         )
 
-    async def ensure_in_time(self) -> None:
-        """Creates what is missing, and tries until it can: the app's roles may come into force minutes after it."""
-        pause = 1.0
+    async def ensure_in_time(self, pause: float = 1.0) -> None:
+        """Creates what is missing, and tries until it can: the app's roles may come into force minutes after it.
+
+        Args:
+            pause: seconds to the second attempt; then twice as long each time.
+        """
         while True:
             try:
                 await self.ensure()
             except (AzureError, TransactionError, OSError) as error:
-                log.warning("storage cannot be set up yet, trying again in %.0f s: %s", pause, type(error).__name__)
+                log.warning("storage cannot be set up yet, trying again in %g s: %s", pause, type(error).__name__)
             else:
                 return
             await asyncio.sleep(pause)

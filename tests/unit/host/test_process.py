@@ -92,6 +92,7 @@ async def test_a_killed_hosts_message_comes_back_when_its_lease_ends(
     first = launch("--port", "0", "--lease", "2")
     await eventually(lambda: "sweep" in log.read_text())
     async with QueueClient.from_connection_string(storage.connection_string, "sample", retry_total=0) as queue:
+        await queue.create_queue()
         await queue.send_message("aGFuZyBvbmNl")
         await eventually(lambda: "work hang once 1" in log.read_text())
         first.send_signal(signal.SIGKILL)

@@ -7,7 +7,7 @@ import azure.functions as func
 import pytest
 
 from devtools.azurite import Azurite
-from devtools.host import Host
+from devtools.host import Host, queues
 from tests.unit.host.conftest import Queue, Running
 
 Handler = Callable[[func.QueueMessage], Awaitable[None]]
@@ -50,9 +50,14 @@ async def test_success_deletes_and_the_message_carries_its_metadata(
     assert message.expiration_time > message.insertion_time
 
 
-async def test_a_missing_queue_is_made_and_made_again(
-    running: Running, queue: Queue, eventually: Callable[..., Any]
+async def test_a_missing_queue_is_the_apps_to_make(
+    running: Running,
+    queue: Queue,
+    eventually: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(queues, "MISSING_AFTER", 0.3)
     seen: list[bytes] = []
 
     async def handle(msg: func.QueueMessage) -> None:
@@ -60,20 +65,12 @@ async def test_a_missing_queue_is_made_and_made_again(
 
     await queue.client.delete_queue()
     async with running(app_with(queue.name, handle)):
+        await eventually(lambda: f"Queue {queue.name} does not exist" in caplog.text)
+        assert queue.name not in [each.name async for each in queue.service.list_queues()]
+        await queue.client.create_queue()
         await queue.put("first")
         await eventually(lambda: seen == [b"first"])
-        await queue.client.delete_queue()
-
-        async def put() -> bool:
-            await queue.put("second")
-            return True
-
-        async def there() -> bool:
-            return queue.name in [each.name async for each in queue.service.list_queues()]
-
-        await eventually(there)
-        await put()
-        await eventually(lambda: seen == [b"first", b"second"])
+    assert caplog.text.count("does not exist") == 1
 
 
 async def test_failure_is_tried_again_and_then_goes_to_poison(
