@@ -30,13 +30,13 @@ class Service:
 
     Args:
         url: where the outside world reaches it, without `/api`.
-        operator_key: registers and deletes tenants.
+        operator_key: registers and deletes tenants, so its role is admin.
         patience: seconds until a step has failed that takes a while.
     """
 
     def __init__(self, url: str, operator_key: str, patience: float = PATIENCE) -> None:
         self._url = url.rstrip("/") + "/api/"
-        self._operator = {"x-functions-key": operator_key}
+        self._operator = {"tnt-operator-key": operator_key}
         self._patience = patience
         self._session = requests.Session()
 
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     key = os.environ.get("OPERATOR", "")
     if not key:
-        print("OPERATOR is not set: it has to be the key that registers tenants.", file=sys.stderr)
+        print("OPERATOR is not set: it has to be an operator's key with the role admin.", file=sys.stderr)
         return 2
     try:
         run(Service(chosen.url, key, chosen.patience), print)

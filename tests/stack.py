@@ -161,6 +161,7 @@ class Stack:
             "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
             "TNT_EGRESS_ALLOW": "127.0.0.0/8",
             "TNT_ALLOW_HTTP": "true",
+            "TNT_WRONG_KEY_RATE": "0",
             "TNT_ANONCREDS_REGISTRIES": "tests.interop.file_ledger:open_registry",
         }
         self._clients: list[Client] = []
@@ -184,6 +185,9 @@ class Stack:
         # Everything is traced, as it may be where it runs, and looked at when the tests are over.
         self.app.services.tracing.sinks.append(WATCH.step)
         await self.app.services.storage.ensure()
+        # The storage may be one that another stack has used.
+        first = await self.app.services.operators.first("Ada", 0, self.app.services.uuid7(), anyway=True)
+        self.operator = {"tnt_operator_key": first.key.text}
         self.described = Described(self.app.routes, self.url)
         self.session = ClientSession()
 
@@ -211,7 +215,7 @@ class Stack:
         return await self.call("POST", "didcomm", packed, content_type=media_type)
 
     async def register(self, name: str) -> Client:
-        answer = await self.call("POST", "principal", {"displayName": name}, x_functions_key="operator")
+        answer = await self.call("POST", "principal", {"displayName": name}, **self.operator)
         assert answer.status == 201, answer.body
         made = answer.json()
         client = Client(self, made["uuid"], made["headers"]["tnt-subscription-key"], made["identity"])

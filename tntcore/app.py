@@ -7,9 +7,11 @@ from functools import partial
 
 from tntcore.api import (
     api_tokens,
+    audit,
     health,
     identities,
     messages,
+    operators,
     principals,
     settings,
 )
@@ -47,7 +49,9 @@ from tntcore.pipeline.sending import Actions
 from tntcore.services import Services, open_services
 
 _MODULES = (
+    audit,
     principals,
+    operators,
     api_tokens,
     identities,
     messages,
@@ -103,8 +107,8 @@ class App:
         """`on_put` is told the name of each queue that was put to."""
         return App(open_services(config, on_put))
 
-    async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant")) -> Response:
-        """Answers a request. `access` "operator" is for a door whose keys the host has checked."""
+    async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant", "operator")) -> Response:
+        """Answers a request. `access` "host" is for a door that the host opens for its own key alone."""
         return await self._router.handle(request, access)
 
     async def close(self) -> None:

@@ -48,6 +48,7 @@ class Limits:
         key: for one recipient key, at the door. address: from one client address, at the door.
         sender: of one contact, when they are handled. tenant: to one principal, when they are handled.
         stored: bytes that a principal may keep.
+        wrong_keys: wrong keys from one client address, at the API.
         forwarded_hops: how many of `X-Forwarded-For`'s last entries were written by proxies of ours; the first of these
             is the client's address. 0: the address is not known.
     """
@@ -57,6 +58,7 @@ class Limits:
     sender: int = 30_000
     tenant: int = 60_000
     stored: int = 10 * 1024**3
+    wrong_keys: int = 300
     forwarded_hops: int = 1
 
     @staticmethod
@@ -70,6 +72,7 @@ class Limits:
                 sender=lambda: _number(environment, "TNT_SENDER_RATE", default.sender),
                 tenant=lambda: _number(environment, "TNT_TENANT_RATE", default.tenant),
                 stored=lambda: _number(environment, "TNT_TENANT_BYTES", default.stored),
+                wrong_keys=lambda: _number(environment, "TNT_WRONG_KEY_RATE", default.wrong_keys),
                 forwarded_hops=lambda: _number(environment, "TNT_FORWARDED_HOPS", default.forwarded_hops),
             )
         )
@@ -141,6 +144,36 @@ class CloudIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Issuer:
+    """The identity provider whose tokens operators may come with.
+
+    Attributes:
+        url: its issuer identifier, exactly as its tokens have it.
+        audience: this service's, as its tokens name it.
+    """
+
+    url: str
+    audience: str
+
+    @staticmethod
+    def read(environment: Mapping[str, str]) -> Issuer | None:
+        """Raises `ConfigError`."""
+        url, audience = environment.get("TNT_OPERATOR_ISSUER", ""), environment.get("TNT_OPERATOR_AUDIENCE", "")
+        if not url and not audience:
+            return None
+        parts = _split(url)
+        plain = parts is not None and not parts.query and not parts.fragment
+        if parts is None or parts.scheme not in ("https", "http") or not parts.hostname or not plain:
+            raise ConfigError(
+                "TNT_OPERATOR_ISSUER has to be like https://login.microsoftonline.com/TENANT/v2.0, "
+                f"with TNT_OPERATOR_AUDIENCE beside it, not {url!r}"
+            )
+        if not audience:
+            raise ConfigError("TNT_OPERATOR_AUDIENCE is missing: the audience of the operators' tokens")
+        return Issuer(url, audience)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """
     Attributes:
@@ -150,6 +183,8 @@ class Config:
         egress_allow: networks that egress may reach although they are not public (development, private partners).
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
+        audit_days: for how long it is kept who did what; 0 for ever.
+        issuer: whose tokens operators may come with, beside keys of this service; None for nobody's.
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
         contexts: a folder of JSON-LD contexts, with an `index.json`.
@@ -167,6 +202,8 @@ class Config:
     identity: CloudIdentity = CloudIdentity()
     telemetry: Telemetry = Telemetry()
     cors_origins: tuple[str, ...] = ()
+    issuer: Issuer | None = None
+    audit_days: int = 400
 
     @property
     def endpoint(self) -> str:
@@ -178,7 +215,7 @@ class Config:
         """Raises `ConfigError` with all that is wrong."""
         return Config(
             **_read_all(
-                storage=lambda: _storage(environment),
+                storage=lambda: read_storage(environment),
                 public_url=lambda: _public_url(environment),
                 master_keys=lambda: _master_keys(environment),
                 egress_allow=lambda: _networks(environment),
@@ -187,9 +224,11 @@ class Config:
                 anoncreds_registries=lambda: _registries(environment),
                 contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
                 limits=lambda: Limits.read(environment),
-                identity=lambda: _identity(environment),
+                identity=lambda: read_identity(environment),
                 telemetry=lambda: Telemetry.read(environment),
                 cors_origins=lambda: _origins(environment),
+                issuer=lambda: Issuer.read(environment),
+                audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
             )
         )
 
@@ -221,7 +260,7 @@ def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:
     return registries
 
 
-def _storage(environment: Mapping[str, str]) -> str | StorageAccount:
+def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:
     """As the Functions host itself takes it: a connection string, or the services' URLs under a common prefix."""
     text = environment.get("AzureWebJobsStorage", "")
     if text:
@@ -268,7 +307,7 @@ def _check_connection_string(text: str) -> None:
         raise ConfigError(f"{told}: AccountKey or SharedAccessSignature is missing")
 
 
-def _identity(environment: Mapping[str, str]) -> CloudIdentity:
+def read_identity(environment: Mapping[str, str]) -> CloudIdentity:
     kind = environment.get("AzureWebJobsStorage__credential", "")
     if kind.lower() not in ("", "managedidentity"):
         raise ConfigError(f"AzureWebJobsStorage__credential has to be managedidentity, or not there, not {kind!r}")

@@ -59,6 +59,13 @@ class Pace:
         self._put(key, until)
         return 0.0
 
+    def wait(self, key: str, per_minute: int) -> float:
+        """Seconds until there is one left; none is taken."""
+        if not per_minute or key not in self._used_until:
+            return 0.0
+        now = self._now()
+        return max(max(self._used_until[key], now - 60) + 60 / per_minute - now, 0.0)
+
     def reserve(self, key: str, per_minute: int, amount: int = 1) -> float:
         """Takes `amount` in any case; answers in how many seconds it is their turn, 0 if it is now. Those who come
         later stand behind."""

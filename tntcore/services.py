@@ -20,6 +20,9 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, Tracing
 from tntcore.telemetry.export import Exporter
+from tntcore.tenancy.audit import Audits
+from tntcore.tenancy.last_used import LastUsed
+from tntcore.tenancy.operators import Operators
 from tntcore.tenancy.tenants import Tenants, stored_data_key
 from tntcore.tenancy.usage import Usage
 from tntcore.workers import Workers
@@ -33,6 +36,7 @@ class Services:
         random: so many random bytes.
         workers: for what answers somebody who waits. slow_workers: one process, for what may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
+        last_used: notes when keys were used.
         exporter: who gets what was traced and counted, if the operator wants it.
     """
 
@@ -48,6 +52,9 @@ class Services:
     workers: Workers
     slow_workers: Workers
     usage: Usage
+    operators: Operators
+    last_used: LastUsed
+    audits: Audits
     now: Callable[[], int]
     random: Callable[[int], bytes]
     uuid7: UuidFactory
@@ -58,6 +65,7 @@ class Services:
         await self.workers.close()
         await self.slow_workers.close()
         await self.usage.flush()
+        await self.last_used.flush()
         await self.egress.close()
         await self.storage.close()
         await self.cloud.close()
@@ -101,6 +109,9 @@ def open_services(
         workers=Workers(patience=20),
         slow_workers=Workers(1, seconds=120),
         usage=usage,
+        operators=Operators(storage, now_ms, time.monotonic, secrets.token_bytes),
+        last_used=LastUsed(storage.committer, meter),
+        audits=Audits(storage, time.monotonic),
         now=now_ms,
         random=secrets.token_bytes,
         uuid7=UuidFactory(now_ms, secrets.token_bytes),

@@ -101,8 +101,10 @@ class Stack:
         Returns:
             For each connection: the partner's key, the verkey that it sends to.
         """
+        host = {"x-functions-key": _MASTER_KEY}
+        operator = _call(f"{self.service.url}/api/operator/first", {"name": "Benchmark"}, host)["headers"]
         with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda number: self._register(number, hook), range(tenants)))
+            made = list(pool.map(lambda number: self._register(number, hook, operator), range(tenants)))
         targets = []
         for principal, identity in made:
             partners = [KeyPairs.generate() for _ in range(each)]
@@ -112,9 +114,8 @@ class Stack:
         await self.idle()
         return targets
 
-    def _register(self, number: int, hook: str) -> tuple[str, str]:
-        made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"},
-                     {"x-functions-key": _MASTER_KEY})  # fmt: skip
+    def _register(self, number: int, hook: str, operator: dict[str, str]) -> tuple[str, str]:
+        made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"}, operator)
         _call(
             f"{self.service.url}/api/settings/{DIDCOMM_WEBHOOK}",
             {"setting": [{"url": hook, "match": "basicmessage"}]},

@@ -27,7 +27,7 @@ from devtools.demo.receiver import Receiver, clock
 from devtools.host.host import Host, print_now
 from devtools.host.settings import read_json
 from devtools.ports import PortTaken, free_ports, is_free
-from tntcore.api.http import Access
+from tntcore.api.http import OPERATOR_HEADER, Access
 from tntcore.dids.document import Version
 from tntcore.storage.records import Identity
 from tntcore.tenancy.tenants import Tenant
@@ -117,13 +117,13 @@ def configure(chosen: argparse.Namespace, storage: Azurite) -> None:
 class Client:
     """Calls the service as its users do."""
 
-    def __init__(self, session: ClientSession, url: str, operator_key: str) -> None:
+    def __init__(self, session: ClientSession, url: str) -> None:
         self._session = session
         self._url = url
-        self._operator_key = operator_key
+        self.operator_key = ""
 
     async def register(self, name: str) -> Party:
-        made = await self.call("POST", "principal", {"displayName": name}, {"x-functions-key": self._operator_key})
+        made = await self.call("POST", "principal", {"displayName": name}, {OPERATOR_HEADER: self.operator_key})
         return Party(name, made["uuid"], made["headers"]["tnt-subscription-key"], made["identity"])
 
     async def as_party(self, party: Party, method: str, path: str, body: Any = None) -> Any:
@@ -183,8 +183,18 @@ def tapped(
     return printing
 
 
+async def first_operator() -> str:
+    """A key that registers tenants. Kept data may have those of earlier runs, which nobody knows any more."""
+    import function_app
+
+    services = function_app.service.app().services
+    key: str = (await services.operators.first("Demo", 0, services.uuid7(), anyway=True)).key.text
+    return key
+
+
 async def show(client: Client, host: Host, receiver: Receiver, version: Version) -> None:
     """Registers and connects the tenants, sends the first message, and says how to send the next."""
+    client.operator_key = await first_operator()
     acme, bolt = await client.register("Acme"), await client.register("Bolt")
     contact = await connect(acme, bolt, version)
     saved = await client.as_party(
@@ -194,7 +204,7 @@ async def show(client: Client, host: Host, receiver: Receiver, version: Version)
     print_now(f"""
 Service            {host.url}
 DIDComm endpoint   {host.url}/didcomm
-Operator's key     {host.keys.master}   (header x-functions-key, for {host.url}/principal)
+Operator's key     {client.operator_key}   (header {OPERATOR_HEADER}, for {host.url}/principal)
 
 Tenant A, Acme     tnt-subscription-key: {acme.key}
                    {acme.identity["did"]}
@@ -227,7 +237,7 @@ What became of the first action, and what Bolt has stored:
 
 What the calls in docs/ are made with:
 
-export URL={host.url} OPERATOR={host.keys.master}
+export URL={host.url} OPERATOR={client.operator_key}
 export ACME={acme.key} BOLT={bolt.key} CONTACT={contact}
 
 Ctrl-C ends everything.""")
@@ -262,7 +272,7 @@ async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> N
         opened.enter_context(patch.object(function_app, "answer", tapped(function_app.answer)))
         await function_app.service.app().services.storage.ensure()
         session = await opened.enter_async_context(ClientSession())
-        client = Client(session, host.url, host.keys.master)
+        client = Client(session, host.url)
         showing = asyncio.create_task(show(client, host, receiver, cast("Version", chosen.wire)))
         until = asyncio.create_task(ended.wait())
         await asyncio.wait((showing, until), return_when=asyncio.FIRST_COMPLETED)

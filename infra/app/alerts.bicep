@@ -69,7 +69,7 @@ var rules = [
     description: 'Callers are answered 5xx. Storage or key vault may be out of reach: look at /api/health.'
     severity: 1
     threshold: 20
-    query: 'AppRequests | where Name in ("didcomm", "poison", "principal", "web_api") and toint(ResultCode) >= 500'
+    query: 'AppRequests | where Name in ("didcomm", "first_operator", "web_api") and toint(ResultCode) >= 500'
   }
   {
     name: 'backlog'

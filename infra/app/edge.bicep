@@ -13,7 +13,7 @@ param managedRules string
 param workspaceName string
 
 // The functions that only operators call.
-var operatorPaths = ['/api/principal', '/api/poison']
+var operatorPaths = ['/api/principal', '/api/poison', '/api/operator']
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
   name: workspaceName

@@ -176,6 +176,10 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_TENANT_BYTES: ''
     // The platform's own front end, and Front Door before it.
     TNT_FORWARDED_HOPS: empty(edgeName) ? '1' : '2'
+    TNT_WRONG_KEY_RATE: ''
+    TNT_AUDIT_DAYS: ''
+    TNT_OPERATOR_ISSUER: ''
+    TNT_OPERATOR_AUDIENCE: ''
     TNT_METRIC_TENANTS: ''
     // The app's own traces and metrics go where the connection string above says, beside the host's.
     TNT_LOG_FORMAT: 'json'

@@ -84,9 +84,11 @@ def test_a_method_that_one_function_lacks_reaches_no_other() -> None:
         ("/api/didcomm", "didcomm"),
         ("/API/DIDCOMM/", "didcomm"),
         ("/api/didcomm/x", "web_api"),
-        ("/api/principal", "principal"),
-        ("/api/PRINCIPAL/x/rewrap", "principal"),
-        ("/api/poison/replay", "poison"),
+        ("/api/principal/x/rewrap", "web_api"),
+        ("/api/operator", "web_api"),
+        ("/api/operator/first", "first_operator"),
+        ("/api/OPERATOR/First/", "first_operator"),
+        ("/api/operator/first/x", "web_api"),
     ],
 )
 def test_which_function_is_called(path: str, function: str) -> None:

@@ -24,7 +24,7 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from devtools.connect import complete, connect_tenants
 from tests.contract.described import note_webhook
 from tests.faults.memory import Durable, MemoryStorage, Waiting, given_out
-from tntcore.api.http import KEY_HEADER, Request, Response
+from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, Limits
@@ -40,7 +40,11 @@ from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
-from tntcore.storage.records import Connection, Contact, Identity
+from tntcore.storage.records import Connection, Contact, Identity, Operator
+from tntcore.storage.tables import Row
+from tntcore.tenancy.audit import Audits
+from tntcore.tenancy.last_used import LastUsed
+from tntcore.tenancy.operators import HOME, Operators, new_key
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant, Tenants, stored_data_key
 from tntcore.tenancy.usage import Usage
@@ -115,6 +119,9 @@ class Process:
                 workers=Here(),
                 slow_workers=Here(),
                 usage=usage,
+                operators=Operators(storage, now, monotonic, random),
+                last_used=LastUsed(storage.committer, storage.meter),
+                audits=Audits(storage, monotonic),
                 now=now,
                 random=random,
                 uuid7=UuidFactory(now, random),
@@ -337,6 +344,10 @@ class World:
         self.config = Config("memory", URL, folder / "master-keys.json", limits=limits)
         self.master_keys = LocalMasterKeys(folder / "master-keys.json")
         self.durable = Durable(NOW)
+        ada = Operator(uuid="019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b", name="Ada", role="admin")
+        key = new_key(ada.uuid, bytes)
+        ada.hash, self.operator = key.hash, key.text
+        self.durable.tables["records"] = {(HOME, ada.key): Row(HOME, ada.key, ada.values(), "1")}
         self.random = Random(0)
         self.sites: dict[str, Site] = {}
         self.trace: list[str] = []
@@ -405,15 +416,17 @@ class World:
         process = self.process
         path, _, query = path.partition("?")
         pairs = dict(pair.split("=", 1) for pair in query.split("&")) if query else {}
-        request = Request(method, path, pairs, dict(headers), body)
-        operator = path.startswith(("principal", "poison"))
+        request = Request(method, path, pairs, {**headers, **self._operator(path)}, body)
         try:
-            return await process.app.http(request, ["operator"] if operator else ["public", "tenant"])
+            return await process.app.http(request)
         except BaseException:
             if not process.dead:
                 raise
             self._buried(process)
             return None
+
+    def _operator(self, path: str) -> Mapping[str, str]:
+        return {OPERATOR_HEADER: self.operator} if path.startswith(("principal", "poison", "operator")) else {}
 
     def _buried(self, process: Process) -> None:
         if self.process is process:

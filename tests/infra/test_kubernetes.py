@@ -25,6 +25,7 @@ from devtools.azurite import ACCOUNT, ACCOUNT_KEY
 from devtools.host.functions import load
 from devtools.requirements import ROOT
 from tests.infra.kustomize import build
+from tests.infra.operator_paths import operator_paths
 from tests.infra.test_bicep import FOR_DEVELOPMENT, HOST_LIMITS, READ
 from tntcore.config import Config
 
@@ -181,12 +182,7 @@ def test_requests_come_in_whole_and_operators_by_another_door() -> None:
     assert one(PRODUCTION, "ConfigMap", "tntcore")["data"]["TNT_PUBLIC_URL"] == f"https://{rule['host']}"
     prefix = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["routePrefix"]
     paths = {path["path"]: path["backend"]["service"]["name"] for path in rule["http"]["paths"]}
-    theirs = {
-        f"/{prefix}/{each.trigger.route.partition('/')[0]}"
-        for each in FUNCTIONS.values()
-        if each.kind == "httpTrigger" and each.trigger.route not in ("didcomm", "{*rest}")
-    }
-    assert paths == {f"/{prefix}": "tntcore", **dict.fromkeys(theirs, "nowhere")}
+    assert paths == {f"/{prefix}": "tntcore", **dict.fromkeys(operator_paths(prefix), "nowhere")}
     assert "selector" not in one(PRODUCTION, "Service", "nowhere")["spec"]
 
 

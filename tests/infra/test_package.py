@@ -148,6 +148,10 @@ async def test_it_serves_from_an_empty_environment(
                     except ClientError:
                         await asyncio.sleep(0.2)
             # Keys are made, sealed and stored: what is compiled for the platform runs.
-            body, headers = {"displayName": "Packed"}, {"x-functions-key": "operator"}
+            name, host = {"name": "Ada"}, {"x-functions-key": "operator"}
+            async with session.post("operator/first", json=name, headers=host) as answer:
+                assert answer.status == 201, await answer.text()
+                headers = (await answer.json())["headers"]
+            body = {"displayName": "Packed"}
             async with session.post("principal", json=body, headers=headers) as answer:
                 assert answer.status == 201, await answer.text()

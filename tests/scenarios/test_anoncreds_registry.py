@@ -196,5 +196,5 @@ async def test_an_address_of_a_deleted_tenants_has_nothing(stack: Stack) -> None
     schema = await gone.post("schema", {"name": "s", "version": "1", "attributes": ["a"]})
     path = resource_url(schema["schemaId"], allow_http=True).removeprefix(f"{stack.url}/api/")
     assert (await stack.call("GET", path)).status == 200
-    assert (await stack.call("DELETE", f"principal/{gone.uuid}", x_functions_key="operator")).status == 204
+    assert (await stack.call("DELETE", f"principal/{gone.uuid}", **stack.operator)).status == 204
     assert (await stack.call("GET", path)).status == 404

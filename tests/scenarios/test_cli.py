@@ -30,7 +30,7 @@ HOSTILE = (
 
 @pytest.fixture
 def operator(stack: Stack, tmp_path: Path) -> Tool:
-    return Tool(stack.url, tmp_path, {"TNT_ADMIN_KEY": "operator"})
+    return Tool(stack.url, tmp_path, {"TNT_OPERATOR_KEY": stack.operator["tnt_operator_key"]})
 
 
 @pytest.fixture
@@ -326,7 +326,8 @@ async def test_poison(stack: Stack, operator: Tool) -> None:
     assert "code poison-unknown, trace " in gone.errors
 
 
-async def test_the_operators_part(operator: Tool) -> None:
+async def test_the_operators_part(operator: Tool, stack: Stack) -> None:
+    await stack.register("Rewrapped")
     health = await operator.run("health")
     assert re.findall(r"^ +(\w+) +(.*)$", health.output, re.MULTILINE) == [
         ("tables", "ok"),
@@ -336,10 +337,10 @@ async def test_the_operators_part(operator: Tool) -> None:
     rewrapped = await operator.json("rotate", "master-key")
     assert rewrapped["rewrapped"] + rewrapped["unchanged"] + len(rewrapped["failed"]) >= 1
     for command in (("register", "x"), ("poison",), ("rotate", "master-key")):
-        without = await operator.run(*command, code=2, TNT_ADMIN_KEY="")
-        assert "TNT_ADMIN_KEY" in without.errors
-        wrong = await operator.run(*command, code=1, TNT_ADMIN_KEY="wrong-key")
-        assert "did not take the admin key" in wrong.errors
+        without = await operator.run(*command, code=2, TNT_OPERATOR_KEY="")
+        assert "TNT_OPERATOR_KEY" in without.errors
+        wrong = await operator.run(*command, code=1, TNT_OPERATOR_KEY="wrong-key")
+        assert "code operator-key-unknown" in wrong.errors
         assert "wrong-key" not in wrong.errors
 
 

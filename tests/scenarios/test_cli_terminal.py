@@ -148,7 +148,7 @@ async def test_a_replay_shows_how_far_it_is(stack: Stack, client: Client, tool: 
 async def test_keys_are_asked_for_and_not_shown(tool: Tool, client: Client) -> None:
     tool.environment["TNT_SUBSCRIPTION_KEY"] = ""
     shown = await at_terminal(tool, "profiles", "save", "typed", typed=[client.key, ""])
-    assert "Subscription key: \nAdmin key: \n" in shown
+    assert "Subscription key: \nOperator key: \n" in shown
     assert client.key not in shown
     assert (await tool.run("identities", "--profile", "typed")).output
 

@@ -43,7 +43,7 @@ async def test_a_method_that_a_path_does_not_take(
     pair: tuple[Client, Client], method: str, path: str, allowed: str
 ) -> None:
     acme, _ = pair
-    answer = await send(acme.stack, method, path, None, tnt_subscription_key=acme.key, x_functions_key="operator")
+    answer = await send(acme.stack, method, path, None, tnt_subscription_key=acme.key, **acme.stack.operator)
     assert (answer.status, answer.headers["Allow"]) == (405, allowed)
     assert answer.headers["Content-Type"] == "application/problem+json"
     if method != "HEAD":
@@ -58,7 +58,7 @@ async def test_head_is_answered_wherever_get_is(pair: tuple[Client, Client]) -> 
     for path in paths:
         for name, value in examples.items():
             path = path.replace(name, value)
-        headers = {"tnt_subscription_key": acme.key, "x_functions_key": "operator"}
+        headers = {"tnt_subscription_key": acme.key, **acme.stack.operator}
         got = await send(acme.stack, "GET", path, None, **headers)
         head = await send(acme.stack, "HEAD", path, None, **headers)
         assert (head.status, head.body) == (got.status, b"")

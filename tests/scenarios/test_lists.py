@@ -328,7 +328,7 @@ async def test_nothing_there(stack: Stack, path: str) -> None:
     ],
 )
 async def test_wrong_methods(stack: Stack, method: str, path: str, allowed: str | None) -> None:
-    answer = await stack.call(method, path, {}, x_functions_key="operator")
+    answer = await stack.call(method, path, {}, **stack.operator)
     if allowed is None:
         assert answer.status in (404, 405)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -40,7 +41,7 @@ async def rewrap_all(stack: Stack) -> dict[str, Any]:
     total: dict[str, Any] = {"rewrapped": 0, "unchanged": 0, "failed": {}}
     body: dict[str, Any] = {}
     while True:
-        answer = await stack.call("POST", "principal/rewrap", body, x_functions_key="operator")
+        answer = await stack.call("POST", "principal/rewrap", body, **stack.operator)
         assert answer.status == 200, answer.body
         page = answer.json()
         for name in ("rewrapped", "unchanged"):
@@ -100,7 +101,7 @@ async def test_a_data_key_that_no_master_key_opens_holds_back_no_other(stack: St
     version = master_keys(stack).rotate()
     assert (await rewrap_all(stack))["failed"][broken.uuid] == "sealed-by-other"
     assert await version_of(storage, well.uuid) == version
-    await stack.call("DELETE", f"principal/{broken.uuid}", x_functions_key="operator")
+    await stack.call("DELETE", f"principal/{broken.uuid}", **stack.operator)
     assert broken.uuid not in (await rewrap_all(stack))["failed"]
 
 
@@ -115,7 +116,7 @@ async def test_a_key_destroyed_meanwhile_does_not_come_back(stack: Stack) -> Non
             new = await super().rewrap(wrapped, principal)
             if principal == client.uuid:
                 assert new is not wrapped
-                await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+                await stack.call("DELETE", f"principal/{client.uuid}", **stack.operator)
             return new
 
     master_keys(stack).rotate()
@@ -125,6 +126,11 @@ async def test_a_key_destroyed_meanwhile_does_not_come_back(stack: Stack) -> Non
     row = await services.storage.records.get(client.uuid, Principal.row_key(client.uuid))
     assert row is not None
     assert not row.values.get("dataKey")
+
+
+def key_of(stack: Stack) -> Mapping[str, str]:
+    """The operator's key, as a header."""
+    return {"tnt-operator-key": stack.operator["tnt_operator_key"]}
 
 
 async def test_the_service_with_its_master_key_in_a_vault(
@@ -138,7 +144,7 @@ async def test_the_service_with_its_master_key_in_a_vault(
 
         async def call(method: str, path: str, body: object = None, **headers: str) -> Any:
             data = b"" if body is None else orjson.dumps(body)
-            answer = await app.http(Request(method, path, {}, headers, data), ["public", "tenant", "operator"])
+            answer = await app.http(Request(method, path, {}, {**key_of(stack), **headers}, data))
             assert answer.status < 300, answer.body
             return orjson.loads(answer.body or b"{}")
 
@@ -169,7 +175,8 @@ class Vaulted:
     """A process of its own, its master key in the vault: tenants are made and used all the while, and it forgets what
     it has unwrapped each time, as after five minutes."""
 
-    def __init__(self, config: Config, certificate: Certificate) -> None:
+    def __init__(self, config: Config, certificate: Certificate, operator: Mapping[str, str]) -> None:
+        self._operator = operator
         services = open_services(config, lambda queue: None, cloud=Cloud(config.identity, certificate.trust))
         self.app = App(services)
         self.made: dict[str, dict[str, str]] = {}
@@ -178,7 +185,7 @@ class Vaulted:
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         data = b"" if body is None else orjson.dumps(body)
-        answer = await self.app.http(Request(method, path, {}, headers, data), ["public", "tenant", "operator"])
+        answer = await self.app.http(Request(method, path, {}, {**self._operator, **headers}, data))
         assert answer.status < 300, answer.body
         return orjson.loads(answer.body or b"{}")
 
@@ -219,7 +226,8 @@ async def test_two_processes_go_on_while_the_key_in_the_vault_is_rotated(
         environment = {name: value for name, value in stack.environment.items() if name != "TNT_MASTER_KEY_FILE"}
         identity = {"AzureWebJobsStorage__credential": "managedidentity", "AzureWebJobsStorage__clientId": CLIENT_ID}
         config = Config.read({**environment, **identity, "TNT_KEY_VAULT_KEY": vault.key})
-        processes = one, other = Vaulted(config, certificate), Vaulted(config, certificate)
+        key = key_of(stack)
+        processes = one, other = Vaulted(config, certificate, key), Vaulted(config, certificate, key)
 
         async def all_go_on() -> None:
             await asyncio.gather(*(process.go_on() for process in processes))
@@ -257,4 +265,4 @@ async def test_two_processes_go_on_while_the_key_in_the_vault_is_rotated(
             for process in processes:
                 await process.stop()
         for uuid in made:
-            await stack.call("DELETE", f"principal/{uuid}", x_functions_key="operator")
+            await stack.call("DELETE", f"principal/{uuid}", **stack.operator)

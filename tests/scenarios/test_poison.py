@@ -22,7 +22,7 @@ async def foreign(stack: Stack) -> Foreign:
 
 
 async def operate(stack: Stack, method: str, path: str, content: Any = None) -> Answer:
-    return await stack.call(method, path, content, x_functions_key="operator")
+    return await stack.call(method, path, content, **stack.operator)
 
 
 async def listed(stack: Stack, query: str = "") -> list[dict[str, Any]]:

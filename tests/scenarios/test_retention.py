@@ -108,7 +108,7 @@ async def test_what_was_given_up_is_kept_until_it_is_replayed(stack: Stack) -> N
     await keep(client, 1)
     await sweep(stack, 2)
     named = {"queue": "inbound", "id": f"old-{given['id']}"}
-    answer = await stack.call("POST", "poison/replay", named, x_functions_key="operator")
+    answer = await stack.call("POST", "poison/replay", named, **stack.operator)
     assert answer.json()["replayed"] == 1
 
     async def handled() -> bool:
@@ -166,12 +166,12 @@ async def test_what_a_deleted_tenant_leaves_is_deleted(stack: Stack, talking: tu
     acme, bolt, _ = talking
     tenant = await bolt.tenant()
     before = await rows(acme)
-    assert (await stack.call("DELETE", f"principal/{bolt.uuid}", x_functions_key="operator")).status == 204
+    assert (await stack.call("DELETE", f"principal/{bolt.uuid}", **stack.operator)).status == 204
     await sweep(stack)
     assert await rows(bolt) == [Principal.row_key(bolt.uuid)]
     assert await bodies(tenant) == 0
     assert await rows(acme) == before
-    shown = (await stack.call("GET", f"principal/{bolt.uuid}", x_functions_key="operator")).json()
+    shown = (await stack.call("GET", f"principal/{bolt.uuid}", **stack.operator)).json()
     assert (shown["status"], shown["displayName"]) == ("DELETED", "Bolt")
     # What a process that does not know yet writes goes, too.
     await stack.app.services.storage.records.put(bolt.uuid, "message~late", {"status": "RECEIVED"})

@@ -16,7 +16,7 @@ from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Client, Stack
 from tntcore.api import didcomm
-from tntcore.api.http import Request
+from tntcore.api.http import Request, client_address
 from tntcore.app import App
 from tntcore.config import Limits
 from tntcore.envelope import MAX_WIRE, pack_v1
@@ -96,7 +96,7 @@ async def test_over_http_the_platform_says_who_it_is(stack: Stack, foreign: Fore
         seen.append(client(headers, hops))
         return seen[-1]
 
-    client = didcomm.client_address
+    client = client_address
     monkeypatch.setattr(didcomm, "client_address", note)
     headers = {"content_type": "application/didcomm-envelope-enc", "x_forwarded_for": "1.2.3.4"}
     assert (await stack.call("POST", "didcomm", packed(foreign), **headers)).status == 202
@@ -293,7 +293,7 @@ async def test_the_largest_item_that_goes_in_a_queue_can_be_put_off(
 
 
 async def set_limits(client: Client, **limits: Any) -> Any:
-    answer = await client.stack.call("PUT", f"principal/{client.uuid}", {"limits": limits}, x_functions_key="operator")
+    answer = await client.stack.call("PUT", f"principal/{client.uuid}", {"limits": limits}, **client.stack.operator)
     assert answer.status == 200, answer.body
     return answer.json()
 
@@ -304,8 +304,8 @@ async def stored_bytes(client: Client) -> int:
     services.tenants.forget(client.uuid)
     estimate = services.usage.stored((await client.tenant()).principal)
     one = f"principal/{client.uuid}"
-    counted = (await client.stack.call("POST", f"{one}/recount", {}, x_functions_key="operator")).json()["storedBytes"]
-    assert (await client.stack.call("GET", one, x_functions_key="operator")).json()["storedBytes"] == counted
+    counted = (await client.stack.call("POST", f"{one}/recount", {}, **client.stack.operator)).json()["storedBytes"]
+    assert (await client.stack.call("GET", one, **client.stack.operator)).json()["storedBytes"] == counted
     assert abs(estimate - counted) <= 1000 + counted * 0.4, (estimate, counted)
     return int(counted)
 
@@ -328,7 +328,7 @@ async def test_what_a_tenant_keeps(stack: Stack, foreign: Foreign) -> None:
     usage = stack.app.services.usage
     usage.add(client.uuid, 5_000_000)
     await usage.flush()
-    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    shown = (await stack.call("GET", f"principal/{client.uuid}", **stack.operator)).json()
     assert shown["storedBytes"] > 5_000_000
 
 
@@ -447,7 +447,7 @@ async def test_unknown_keys_beside_a_known_one_are_charged(stack: Stack, foreign
 )
 async def test_limits_that_are_none(stack: Stack, foreign: Foreign, limits: Any) -> None:
     one = f"principal/{foreign.client.uuid}"
-    answer = await stack.call("PUT", one, {"limits": limits}, x_functions_key="operator")
+    answer = await stack.call("PUT", one, {"limits": limits}, **stack.operator)
     assert_problem(answer, 400, "limits-invalid")
 
 
@@ -475,5 +475,5 @@ async def test_what_is_counted_survives_a_storage_that_is_away(
         await asyncio.sleep(0.05)
     assert usage.stored(principal) == before + 2_000_000
     await usage.flush()
-    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    shown = (await stack.call("GET", f"principal/{client.uuid}", **stack.operator)).json()
     assert shown["storedBytes"] >= 2_000_000

@@ -341,7 +341,7 @@ async def test_no_tenant_route_without_a_key(stack: Stack) -> None:
         assert_problem(
             await stack.call(route.method, f"{path}?tnt-subscription-key={client.key}", body), 401, "key-missing"
         )
-        answer = await stack.call(route.method, path, body, x_functions_key="operator")
+        answer = await stack.call(route.method, path, body, **stack.operator)
         assert_problem(answer, 401, "key-missing")
     assert checked >= 25
 
@@ -380,10 +380,18 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "poison/{queue}/{id}", "operator"),
         ("DELETE", "poison/{queue}/{id}", "operator"),
         ("POST", "poison/replay", "operator"),
+        ("POST", "operator/first", "host"),
+        ("POST", "operator", "operator"),
+        ("GET", "operator", "operator"),
+        ("GET", "operator/me", "operator"),
+        ("GET", "operator/audit", "operator"),
+        ("GET", "principal/{uuid}/audit", "operator"),
+        ("POST", "operator/{uuid}/rotate", "operator"),
+        ("DELETE", "operator/{uuid}", "operator"),
     }
 
 
-async def test_operator_routes_need_the_admin_key(stack: Stack, owner: Owner) -> None:
+async def test_operator_routes_need_an_operators_key(stack: Stack, owner: Owner) -> None:
     client = owner.client
     for route in (route for route in stack.app.routes if route.access == "operator"):
         method = route.method
@@ -400,9 +408,12 @@ async def test_operator_routes_need_the_admin_key(stack: Stack, owner: Owner) ->
         ):
             attempts: list[dict[str, str]] = [
                 {},
-                {"x_functions_key": ""},
-                {"x_functions_key": "wrong"},
-                {"x_functions_key": stack.host.keys.function},
+                {"tnt_operator_key": ""},
+                {"tnt_operator_key": "wrong"},
+                {"tnt_operator_key": client.key},
+                {"tnt_operator_key": stack.operator["tnt_operator_key"][:-1] + "~"},
+                {"authorization": f"Bearer {stack.operator['tnt_operator_key']}"},
+                {"x_functions_key": stack.host.keys.master},
                 {"tnt_subscription_key": client.key},
             ]
             for headers in attempts:
@@ -427,13 +438,13 @@ async def test_deleting_a_principal(stack: Stack) -> None:
     body = (await records.get(Message, got["assetUuid"])).body  # type: ignore[union-attr]
     assert b"gone" not in body
 
-    answer = await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+    answer = await stack.call("DELETE", f"principal/{client.uuid}", **stack.operator)
     assert (answer.status, answer.body) == (204, b"")
     for method, path in (("GET", "identity"), ("GET", f"message/{got['assetUuid']}"), ("POST", "action")):
         assert_problem(await client.call(method, path, None if method == "GET" else {}), 401, "key-unknown")
     assert_problem(await stack.call("GET", did_document), 404, "identity-unknown")
     assert_problem(await stack.deliver(packed), 404, "recipient-unknown")
-    shown = (await stack.call("GET", f"principal/{client.uuid}", x_functions_key="operator")).json()
+    shown = (await stack.call("GET", f"principal/{client.uuid}", **stack.operator)).json()
     assert shown["status"] == "DELETED"
 
     # The key that its data was sealed under is nowhere any more.
@@ -443,12 +454,12 @@ async def test_deleting_a_principal(stack: Stack) -> None:
     with pytest.raises(CustodyError):
         await stack.app.services.custody.data_key(client.uuid)
     assert await stack.app.services.tenants.get(client.uuid) is None
-    again = await stack.call("DELETE", f"principal/{client.uuid}", x_functions_key="operator")
+    again = await stack.call("DELETE", f"principal/{client.uuid}", **stack.operator)
     assert again.status in (204, 404)
 
 
 async def test_principals_that_are_not_there(stack: Stack) -> None:
     for name in ("00000000-0000-0000-0000-000000000000", "x", "a%27b", "%00", "x" * 2000):
         for method in ("GET", "DELETE"):
-            answer = await stack.call(method, f"principal/{name}", x_functions_key="operator")
+            answer = await stack.call(method, f"principal/{name}", **stack.operator)
             assert answer.status == 404, (method, name[:20], answer.status)

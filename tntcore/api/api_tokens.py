@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
+from tntcore.api.audit import note
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
 from tntcore.api.views import Entity, Name, Page, Uuid, entity, found, listing, text
@@ -33,7 +34,9 @@ class ApiTokenView(Entity):
 async def create(call: Call) -> Response:
     """`{name?}` -> `{account, principalUuid, headers: {"tnt-subscription-key": ...}}`, shown this once."""
     name = text(call.request.object().get("name"), "name", maximum=200)
-    key = await create_token(call.services, call.tenant, name)
+    unit, uuid = Unit(), call.uuid7()
+    await note(call, unit, "api-token.made", uuid, name=name)
+    key = await create_token(call.services, call.tenant, name, uuid, unit)
     return answer(
         {
             "account": call.tenant.principal.display_name,
@@ -54,7 +57,9 @@ async def revoke(call: Call) -> Response:
     await call.services.lookups.remove("token", token.hash, token.uuid)
     unit = Unit()
     unit.merge(token.key, {"status": "REVOKED", "updatedAt": call.services.now()})
+    await note(call, unit, "api-token.revoked", token.uuid, name=token.name)
     await call.tenant.records.commit(unit)
+    call.tenant.token_changed(token.uuid)
     return Response(204, content_type="")
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from tntcore.api.http import KEY_HEADER, Request, Response
+from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
 
-_ASKED_HEADERS = f"authorization, content-type, idempotency-key, {KEY_HEADER}, traceparent, x-functions-key"
+_ASKED_HEADERS = f"authorization, content-type, idempotency-key, {KEY_HEADER}, {OPERATOR_HEADER}, traceparent"
 _EXPOSED_HEADERS = "allow, retry-after"
 _PREFLIGHT_SECONDS = "600"
 

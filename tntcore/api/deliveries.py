@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from tntcore.api.audit import note
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.messages import shown
@@ -23,6 +24,7 @@ from tntcore.api.views import (
 from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
 from tntcore.errors import Problem
 from tntcore.messaging import times
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 
@@ -167,7 +169,9 @@ class DeliveryRoutes:
         minute, is not."""
         records = call.tenant.records
         delivery = await found(records, Delivery, call.arguments["uuid"])
-        await self._replays.one(call.tenant, delivery)
+        also = Unit()
+        await note(call, also, "delivery.replayed", delivery.uuid)
+        await self._replays.one(call.tenant, delivery, also)
         return answer(await shown_delivery(records, await found(records, Delivery, delivery.uuid)))
 
     async def replay_all(self, call: Call) -> Response:
@@ -184,7 +188,9 @@ class DeliveryRoutes:
                 400, "status-invalid", f"status has to be one of {', '.join(STATUSES)}, or a list of some of them."
             )
         entry_id = text(body.get("webhookId"), "webhookId", maximum=64)
-        replay = await self._replays.start(call.tenant, since(body["since"]), end, sorted(set(statuses)), entry_id)
+        also, asked = Unit(), sorted(set(statuses))
+        await note(call, also, "deliveries.replayed", since=str(body["since"]), status=asked, webhookId=entry_id)
+        replay = await self._replays.start(call.tenant, since(body["since"]), end, asked, entry_id, also)
         return Response(202, answer(_replay(replay)).body)
 
 

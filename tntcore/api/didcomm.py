@@ -7,17 +7,15 @@ or at a bad time is told when to come again, before anything is read, looked up 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import time
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from tntcore import envelope
-from tntcore.api.http import JSON, Call, Content, Response, Route
+from tntcore.api.http import JSON, Call, Content, Response, Route, client_address
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
@@ -186,38 +184,6 @@ class Door:
             del item["e"]
             data = orjson.dumps(item)
         await storage.inbound.add(data)
-
-
-def client_address(headers: Mapping[str, str], hops: int) -> str:
-    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
-    are one client's.
-
-    Args:
-        headers: `x-forwarded-for` has an entry of each proxy, the last one's last; what is before those of our own may
-            be anybody's invention.
-        hops: how many proxies of ours there are: the platform's own front end is one.
-    """
-    entries = headers.get("x-forwarded-for", "").split(",")
-    if not 0 < hops <= len(entries):
-        return ""
-    return _address(entries[-hops].strip())
-
-
-@lru_cache(4096)
-def _address(text: str) -> str:
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
 
 
 def _too_many(where: str, wait: float) -> Problem:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -13,6 +15,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
 from tntcore.strict_json import JsonError, read_json
+from tntcore.tenancy.access import Actor, Role
 from tntcore.tenancy.tenants import Tenant
 
 JSON = "application/json"
@@ -20,7 +23,9 @@ PROBLEM_JSON = "application/problem+json"
 KEY_HEADER = "tnt-subscription-key"
 MAX_JSON = 6 * 1024 * 1024
 
-Access = Literal["tenant", "public", "operator"]
+OPERATOR_HEADER = "tnt-operator-key"
+
+Access = Literal["tenant", "public", "operator", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +131,22 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, let in. `arguments` are the variable parts of its path; `caller` is None where no key is asked."""
+    """One request, let in.
+
+    Attributes:
+        arguments: the variable parts of its path.
+        caller: the tenant; None where no subscription key is asked.
+        by: who calls; None where anybody may.
+        trace: what the answer of a failure names.
+    """
 
     services: Services
     request: Request
     arguments: Mapping[str, str]
     caller: Tenant | None
     chance: Chance | None = None
+    by: Actor | None = None
+    trace: str = ""
 
     @property
     def random(self) -> Callable[[int], bytes]:
@@ -148,6 +162,12 @@ class Call:
         if self.caller is None:
             raise Problem(401, "key-missing", f"Send the header {KEY_HEADER}.")
         return self.caller
+
+    @property
+    def actor(self) -> Actor:
+        if self.by is None:
+            raise RuntimeError("anybody may call this")
+        return self.by
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -170,7 +190,9 @@ class Route:
     is shown.
 
     Attributes:
-        access: `tenant` asks for a subscription key, `operator` is let in by the host's admin key, `public` by nobody.
+        access: `tenant` asks for a subscription key, `operator` for an operator's key or token; `host` is for who has
+            the functions host's own key, which the host checks; `public` for anybody.
+        role: of an operator's route, the least that may call it.
         creates: a POST that takes an `Idempotency-Key`.
         summary: what it does, in a few words.
         request: the type of the body, or a `Content`; None for none. `bodiless`: it may be left out.
@@ -184,6 +206,7 @@ class Route:
     path: str
     handler: Handler
     access: Access = "tenant"
+    role: Role | None = None
     creates: bool = False
     summary: str = ""
     request: Any = None
@@ -197,3 +220,35 @@ class Route:
 def hash_key(key: str) -> str:
     """What is stored of a subscription key. It is random and long, so a plain hash is enough."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def client_address(headers: Mapping[str, str], hops: int) -> str:
+    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
+    are one client's.
+
+    Args:
+        headers: `x-forwarded-for` has an entry of each proxy, the last one's last; what is before those of our own may
+            be anybody's invention.
+        hops: how many proxies of ours there are: the platform's own front end is one.
+    """
+    entries = headers.get("x-forwarded-for", "").split(",")
+    if not 0 < hops <= len(entries):
+        return ""
+    return _address(entries[-hops].strip())
+
+
+@lru_cache(4096)
+def _address(text: str) -> str:
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))

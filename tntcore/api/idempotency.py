@@ -12,8 +12,8 @@ from tntcore.api.http import Call, Chance, Handler, Response
 from tntcore.errors import Problem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import short_hash
+from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
-from tntcore.tenancy.tenants import Tenant
 
 _DAY = 24 * 3600 * 1000
 _STUCK = 120_000  # milliseconds after which a call that never finished may be tried again
@@ -21,20 +21,24 @@ _MAX_KEY = 255
 _KIND = "idempotency"
 
 
-async def once(call: Call, tenant: Tenant, handler: Handler) -> Response:
+async def once(call: Call, records: Repository, handler: Handler, *, of: str = "") -> Response:
     """Runs the handler, or answers what it answered to the same key within the last 24 hours.
+
+    Args:
+        records: where the answer is kept, sealed.
+        of: whose key it is, where several callers who are not to see each other's answers share `records`.
 
     Raises:
         Problem: 400 for a key of another form, 409 while the first call is under way, 422 if the key was used for
             another request. An answer that is a problem is not remembered.
     """
-    request, records, now = call.request, tenant.records, call.services.now()
+    request, now = call.request, call.services.now()
     key = request.headers["idempotency-key"]
     if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
         raise Problem(400, "idempotency-key-invalid", f"Idempotency-Key has to have 1 to {_MAX_KEY} characters.")
-    row = f"{_KIND}~{short_hash(key)}"
+    row = f"{_KIND}~{short_hash(f'{of}~{key}' if of else key)}"
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
-    stored = await call.services.storage.records.get(tenant.uuid, row)
+    stored = await call.services.storage.records.get(records.principal, row)
     unit = Unit()
     seed, begun, again = call.services.random(16), now, False
     if stored is not None:

@@ -14,7 +14,18 @@ from urllib.parse import urlsplit
 import orjson
 
 from tntcore.api import webhook_types
-from tntcore.api.http import JSON, KEY_HEADER, PROBLEM_JSON, Call, Content, Response, Route, answer, title_of
+from tntcore.api.http import (
+    JSON,
+    KEY_HEADER,
+    OPERATOR_HEADER,
+    PROBLEM_JSON,
+    Call,
+    Content,
+    Response,
+    Route,
+    answer,
+    title_of,
+)
 from tntcore.api.json_schema import Schema, example_of, schema_of
 from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
 from tntcore.errors import PROBLEM_BASE, Problem
@@ -28,7 +39,24 @@ Lists are pages; the parameter `next` asks for the one behind. Errors are proble
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
     "keeps": ("503 storage-unavailable",),
-    "tenant": ("401 key-missing", "401 key-unknown", "429 too-much-work", "508 loop-detected"),
+    "tenant": (
+        "401 key-missing",
+        "401 key-unknown",
+        "429 too-many-wrong-keys",
+        "429 too-much-work",
+        "508 loop-detected",
+    ),
+    "operator": (
+        "401 operator-key-missing",
+        "401 operator-key-unknown",
+        "401 operator-key-expired",
+        "401 operator-token-invalid",
+        "403 role-missing",
+        "403 role-too-low",
+        "429 too-many-wrong-keys",
+        "503 issuer-unavailable",
+        "508 loop-detected",
+    ),
     "argument": ("404 no-such-path",),
     "page": ("400 limit-invalid",),
     "sends": ("411 length-required", "415 unsupported-media-type"),
@@ -37,8 +65,8 @@ _ERRORS: Mapping[str, Sequence[str]] = {
         "400 idempotency-key-invalid",
         "409 idempotency-in-progress",
         "422 idempotency-key-reused",
-        "507 quota-exceeded",
     ),
+    "grows": ("507 quota-exceeded",),
     "changes": ("409 changed-meanwhile",),
 }
 ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
@@ -58,7 +86,14 @@ _PROBLEM: Schema = {
 }
 _SECURITY: Mapping[str, Schema] = {
     "tenant": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "A subscription key."},
-    "operator": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The host's admin key."},
+    "operator": {"type": "apiKey", "in": "header", "name": OPERATOR_HEADER, "description": "An operator's key."},
+    "operatorToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the operators' identity provider, where the service is set to take them.",
+    },
+    "host": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The functions host's key."},
 }
 _ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
     "id": ("A uuid or a DID.", {"type": "string"}),
@@ -88,12 +123,14 @@ _TAGS: Mapping[str, str] = {
     "schema": "Of AnonCreds",
     "credential-definition": "Of AnonCreds",
     "api-token": "Your subscription keys",
+    "audit": "Who did what",
     "didcomm": "For agents: where packed messages are delivered",
     "health": "Liveness",
     "openapi.json": "This description",
     "docs": "This page",
-    "principal": "For the operator: tenants",
-    "poison": "For the operator: what the queues gave up",
+    "principal": "For operators: tenants",
+    "operator": "For operators: their own keys",
+    "poison": "For operators: what the queues gave up",
 }
 """In the order in which they are shown. What is not here would not be described."""
 
@@ -146,11 +183,13 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     for kind, applies in {
         "keeps": 503 not in route.answers,
         "tenant": route.access == "tenant",
+        "operator": route.access == "operator",
         "argument": arguments,
         "page": paged,
         "sends": route.method != "GET",
         "body": route.request is not None and not isinstance(route.request, Content),
         "creates": route.creates,
+        "grows": route.creates and route.access == "tenant",
         "changes": route.access != "public" and route.method != "GET",
     }.items():
         errors += _ERRORS[kind] if applies else ()
@@ -180,8 +219,11 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         operation["responses"][refused] = _refusal(refused, codes)
     if route.access != "public":
         operation["security"] = [{route.access: []}]
-    if route.access == "operator":
-        operation["responses"]["401"] = {"description": "The host's admin key is missing or wrong."}
+    if route.role is not None:
+        operation["security"].append({"operatorToken": []})
+        operation["description"] = f"{operation['description']}\n\nRole: `{route.role}`.".strip()
+    if route.access == "host":
+        operation["responses"]["401"] = {"description": "The host's key is missing or wrong."}
     return operation
 
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
+from tntcore.api.audit import NO_EFFECT, operating
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import Time, Uuid, limit_of, text
 from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison
 from tntcore.messaging import times
+from tntcore.tenancy.access import Role
 
 _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
 _MAX_REPLAY = 1_000
@@ -63,6 +65,7 @@ class PoisonRoutes:
                 "poison",
                 self.list_,
                 "operator",
+                Role.READ,
                 summary="What the queues gave up",
                 answers={200: PoisonPage},
                 query={"queue": "`inbound`, `outbound` or `relay`", "limit": "how many", "next": "of the page before"},
@@ -73,6 +76,7 @@ class PoisonRoutes:
                 "poison/{queue}/{id}",
                 self.read,
                 "operator",
+                Role.READ,
                 summary="A message that a queue gave up",
                 answers={200: PoisonView},
                 errors=_UNKNOWN,
@@ -82,6 +86,7 @@ class PoisonRoutes:
                 "poison/{queue}/{id}",
                 self.discard,
                 "operator",
+                Role.ADMIN,
                 summary="Throw it away",
                 answers={204: None},
                 errors=_UNKNOWN,
@@ -91,6 +96,7 @@ class PoisonRoutes:
                 "poison/replay",
                 self.replay,
                 "operator",
+                Role.OPERATE,
                 summary="Have it handled again",
                 request=PoisonWanted,
                 answers={200: PoisonReplayed},
@@ -124,7 +130,9 @@ class PoisonRoutes:
         return answer(_view(await self._given(call.arguments["queue"], call.arguments["id"])))
 
     async def discard(self, call: Call) -> Response:
-        await self._poison.discard(await self._given(call.arguments["queue"], call.arguments["id"]))
+        given = await self._given(call.arguments["queue"], call.arguments["id"])
+        async with operating(call, "poison.discarded", on=given.id, queue=given.queue):
+            await self._poison.discard(given)
         return Response(204, content_type="")
 
     async def replay(self, call: Call) -> Response:
@@ -133,12 +141,23 @@ class PoisonRoutes:
         more: 1,000 are looked at in one call."""
         body = call.request.object()
         principal, name = text(body.get("principalUuid"), "principalUuid"), text(body.get("queue"), "queue")
+        given = await self._given(name, text(body["id"], "id", required=True)) if "id" in body else None
+        on = given.id if given else ""
+        async with operating(call, "poison.replayed", principal, on, queue=name) as record:
+            done = await self._replay(given) if given else await self._replay_all(name, principal)
+            record.details |= {"replayed": done["replayed"]}
+            if not done["replayed"]:
+                record.status = NO_EFFECT
+        return answer(done)
+
+    async def _replay(self, given: Given) -> PoisonReplayed:
+        replayed = int(await self._poison.replay(given))
+        return {"replayed": replayed, "senseless": 1 - replayed, "more": False}
+
+    async def _replay_all(self, name: str, principal: str) -> PoisonReplayed:
+        """Args: principal: whose alone; "" for all."""
         replayed = senseless = looked_at = 0
         more = False
-        if "id" in body:
-            given = await self._given(name, text(body["id"], "id", required=True))
-            replayed = int(await self._poison.replay(given))
-            return answer({"replayed": replayed, "senseless": 1 - replayed, "more": False})
         for queue in QUEUES if not name else (_queue(name),):
             start: str | None = ""
             while start is not None:
@@ -151,7 +170,7 @@ class PoisonRoutes:
                 looked_at += len(page)
                 if looked_at >= _MAX_REPLAY and start is not None:
                     more, start = True, None
-        return answer({"replayed": replayed, "senseless": senseless, "more": more})
+        return {"replayed": replayed, "senseless": senseless, "more": more}
 
     async def _given(self, queue: str, message_id: str) -> Given:
         given = await self._poison.get(_queue(queue), message_id) if _ID.fullmatch(message_id) else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
-from tntcore.api.http import KEY_HEADER, Access, Call, Request, Response, Route, hash_key, problem
+from tntcore.api.http import Access, Call, Request, Response, Route, problem
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
@@ -14,8 +15,11 @@ from tntcore.services import Services
 from tntcore.shares import Busy, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
+from tntcore.storage.repository import Repository
 from tntcore.telemetry import QUIET, Step
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
+from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.operators import home
 from tntcore.tenancy.tenants import Tenant
 
 Found = tuple[Route, Mapping[str, str]]
@@ -30,6 +34,9 @@ class Router:
 
     Args:
         new_trace_id: a fresh identifier, which the answer shows and the log has, where the request is not traced.
+
+    Raises:
+        ValueError: a route does not say who may call it.
     """
 
     def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
@@ -37,8 +44,11 @@ class Router:
         self._new_trace_id = new_trace_id
         self._outage = Outage()
         self._cors = Cors(services.config.cors_origins)
+        self._callers = Callers(services)
         self._routes: dict[int, list[tuple[list[str], Route]]] = {}
         for route in routes:
+            if (route.access == "operator") != (route.role is not None):
+                raise ValueError(f"{route.method} {route.path}: an operator's route, and no other, names a role")
             segments = route.path.split("/")
             self._routes.setdefault(len(segments), []).append((segments, route))
 
@@ -68,18 +78,19 @@ class Router:
             step.attributes["http.route"] = f"/api/{route.path}"
             if route.access != "public":
                 _end_loops(request)
-            caller = await self._let_in(request) if route.access == "tenant" else None
+            caller, actor = await self._let_in(request, route)
             if caller is not None:
                 step.tenant = caller.uuid
                 step.link(request.headers.get("traceparent"))
             if route.method != "GET":
                 request.check_transfer()
-            call = Call(self._services, request, arguments, caller)
+            call = Call(self._services, request, arguments, caller, by=actor, trace=step.trace)
             if route.creates and caller is not None:
                 self._check_room(caller)
             with on_behalf_of(caller.uuid if caller else ""):
-                if route.creates and "idempotency-key" in request.headers and caller is not None:
-                    return await once(call, caller, route.handler)
+                if route.creates and actor is not None and "idempotency-key" in request.headers:
+                    records = caller.records if caller is not None else await self._home()
+                    return await once(call, records, route.handler, of=actor.id if caller is None else "")
                 return await route.handler(call)
         except Problem as error:
             return self._problem(error, step)
@@ -118,6 +129,21 @@ class Router:
             (route, arguments) for segments, route in candidates if (arguments := _match(segments, parts)) is not None
         ]
 
+    async def _let_in(self, request: Request, route: Route) -> tuple[Tenant | None, Actor | None]:
+        match route.access:
+            case "tenant":
+                return await self._callers.tenant(request)
+            case "operator":
+                return None, await self._callers.operator(request, route.role or Role.ADMIN)
+            case "host":
+                return None, HOST
+            case "public":
+                return None, None
+
+    async def _home(self) -> Repository:
+        services = self._services
+        return await home(services.storage, services.custody, services.now())
+
     def _check_room(self, caller: Tenant) -> None:
         """Whether the tenant may make anything more. What others send it is refused at the door; see `didcomm`."""
         usage = self._services.usage
@@ -129,18 +155,6 @@ class Router:
                 "messages, or ask the operator for more. Until then nothing is sent, and senders are told to come "
                 "back later.",
             )
-
-    async def _let_in(self, request: Request) -> Tenant:
-        key = request.headers.get(KEY_HEADER)
-        if key is None and self._services.config.key_in_query:
-            key = request.query.get(KEY_HEADER)
-        if not key:
-            raise Problem(401, "key-missing", f"Send your subscription key in the header {KEY_HEADER}.")
-        found = await self._services.lookups.find("token", hash_key(key))
-        tenant = await self._services.tenants.get(found.principal) if found else None
-        if tenant is None:
-            raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
-        return tenant
 
 
 def _end_loops(request: Request) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 import orjson
 
+from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
@@ -148,7 +149,8 @@ async def save(call: Call) -> Response:
         }
         shown = {name: secrets[0] for name, secrets in new.items()}
         record = _record(call, key, value, before)
-        if await _write(call, record, before):
+        difference = _difference(key, stored["setting"] if stored else None, given)
+        if await _write(call, record, before, "setting.saved", **difference):
             return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
         current = await call.tenant.records.get(Setting, key)
         if before is None or current is None or current.value != before.value:
@@ -182,7 +184,7 @@ async def rotate_secret(call: Call) -> Response:
             "former": {**stored.get("former", {}), name: former},
         }
         record = replace(_record(call, key, value, before), health=before.health)
-        if await _write(call, record, before):
+        if await _write(call, record, before, "webhook.secret-rotated", entry=name):
             return answer(
                 {
                     "key": key,
@@ -205,7 +207,7 @@ async def enable(call: Call) -> Response:
             raise _no_entry(key, name)
         health = {entry: state for entry, state in before.health.items() if entry != name}
         record = replace(before, health=health)
-        if name not in before.health or await _write(call, record, before):
+        if name not in before.health or await _write(call, record, before, "webhook.enabled", entry=name):
             return answer(_view(record, stored))
     raise _changed()
 
@@ -270,9 +272,26 @@ def _record(call: Call, key: str, value: dict[str, Any], before: Setting | None)
     return record
 
 
-async def _write(call: Call, record: Setting, before: Setting | None) -> bool:
-    """Whether nobody was faster."""
+def _difference(key: str, before: Any, after: Any) -> dict[str, list[str]]:
+    """Which entries, or preferences, were added, changed and removed. No value of any."""
+
+    def by_name(value: Any) -> dict[str, Any]:
+        if key == PRINCIPAL_SETTINGS:
+            return dict(value or {})
+        return {entry["id"]: entry for entry in value or ()}
+
+    old, new = by_name(before), by_name(after)
+    return {
+        "added": sorted(new.keys() - old.keys()),
+        "changed": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
+        "removed": sorted(old.keys() - new.keys()),
+    }
+
+
+async def _write(call: Call, record: Setting, before: Setting | None, act: str, **details: Any) -> bool:
+    """Whether nobody was faster. `act` and `details` are for the audit log."""
     unit = Unit()
+    await note(call, unit, act, record.uuid, **details)
     if before is None:
         unit.create(record.key, record.values())
     else:
@@ -298,6 +317,7 @@ async def delete(call: Call) -> Response:
     record = await found(call.tenant.records, Setting, _key(call))
     unit = Unit()
     unit.delete(record.key)
+    await note(call, unit, "setting.deleted", record.uuid)
     await call.tenant.records.commit(unit)
     call.tenant.settings_changed(record.uuid)
     return Response(204, content_type="")

@@ -146,6 +146,26 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
     return value
 
 
+def only(body: Mapping[str, Any], *names: str) -> None:
+    """Raises `Problem` 400 `member-unknown` where the body has another member than these."""
+    if unknown := sorted(body.keys() - set(names)):
+        shown = ", ".join(name[:100] for name in unknown[:5])
+        raise Problem(400, "member-unknown", f"The body has unknown members: {shown}. It takes {', '.join(names)}.")
+
+
+def expiry(value: Any, now: int, name: str = "expiresAt") -> int:
+    """A time to come, in milliseconds since 1970; 0 where none is given. Raises `Problem` 400."""
+    if value is None:
+        return 0
+    try:
+        milliseconds = times.read(value)
+    except ValueError:
+        raise Problem(400, code_of(name), f"{name} has to be a time such as 2030-01-31T12:00:00Z.") from None
+    if milliseconds <= now:
+        raise Problem(400, code_of(name), f"{name} has to be in the future.")
+    return milliseconds
+
+
 _OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the millisecond
 
 

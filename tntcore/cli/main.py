@@ -15,6 +15,7 @@ from tntcore.cli.base import Group, Session
 from tntcore.cli.deliveries import deliveries, replay
 from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
 from tntcore.cli.messages import messages, reply, send
+from tntcore.cli.operators import operator
 from tntcore.cli.partners import accept, connections, contacts, identities, invitations, invite
 from tntcore.cli.poison import poison
 from tntcore.cli.tenants import health, keys, profile_commands, register, rotate, settings, webhooks
@@ -26,7 +27,7 @@ _PARTS = {
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
     "Settings": (webhooks, settings, rotate),
-    "Service": (health, poison),
+    "Service": (health, operator, poison),
 }
 
 
@@ -43,7 +44,7 @@ class Root(Group):
 def cli() -> None:
     """The command line of the DIDComm service, for its operators and tenants.
 
-    Where the service is, and the keys, come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_ADMIN_KEY, or from a profile
+    Where the service is, and the keys, come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY, or from a profile
     (`profiles save`). Every command takes --json and --help. Exit codes: 0 done, 1 a problem, 2 a wrong command, 3 the
     service is out of reach, 4 what was waited for did not come.
     """

@@ -24,7 +24,7 @@ class Profile:
 
     url: str = ""
     subscription_key: str = field(default="", repr=False)
-    admin_key: str = field(default="", repr=False)
+    operator_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def surroundings(environ: Mapping[str, str]) -> Profile:
     return Profile(
         clean_url(environ["TNT_URL"]) if environ.get("TNT_URL") else "",
         clean_key(environ.get("TNT_SUBSCRIPTION_KEY", ""), "TNT_SUBSCRIPTION_KEY"),
-        clean_key(environ.get("TNT_ADMIN_KEY", ""), "TNT_ADMIN_KEY"),
+        clean_key(environ.get("TNT_OPERATOR_KEY") or environ.get("TNT_ADMIN_KEY", ""), "TNT_OPERATOR_KEY"),
     )
 
 
@@ -67,7 +67,7 @@ def chosen(
     return Profile(
         found,
         next((each.subscription_key for each in fitting if each.subscription_key), ""),
-        next((each.admin_key for each in fitting if each.admin_key), ""),
+        next((each.operator_key for each in fitting if each.operator_key), ""),
     )
 
 
@@ -112,9 +112,14 @@ def load(path: Path) -> Profiles:
         raise Wrong(f"Others may read the keys in {path}: chmod 600 it, and think of replacing them.")
     try:
         given: dict[str, Any] = json.loads(content)
-        return Profiles(given["default"], {name: Profile(**each) for name, each in given["profiles"].items()})
+        return Profiles(given["default"], {name: Profile(**_read(each)) for name, each in given["profiles"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Wrong(f"{path} cannot be read as profiles: mend it, or remove it.") from None
+
+
+def _read(profile: Mapping[str, str]) -> dict[str, str]:
+    """A profile's members, by the names that they have now."""
+    return {"operator_key" if name == "admin_key" else name: value for name, value in profile.items()}
 
 
 def save(path: Path, profiles: Profiles) -> None:

@@ -50,6 +50,11 @@ class Service:
         """As the same call whenever it has the same `key`, if the service knows `Idempotency-Key` there; see `once`."""
         return self._call("POST", path, body, key=key, operator=operator)
 
+    def first(self, body: Any, host_key: str) -> Any:
+        """Makes the first operator's key, with the functions host's own key. May be sent twice: what was not used is
+        replaced."""
+        return self._call("POST", "operator/first", body, headers={"x-functions-key": host_key})
+
     def delete(self, path: str, *, operator: bool = False) -> None:
         self._call("DELETE", path, operator=operator)
 
@@ -77,11 +82,12 @@ class Service:
         query: Mapping[str, Any] | None = None,
         key: str | None = None,
         operator: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        headers = self._headers(operator)
+        harmless = method == "GET" or key is not None or headers is not None
+        headers = dict(headers) if headers is not None else self._headers(operator)
         if key is not None:
             headers["idempotency-key"] = key
-        harmless = method == "GET" or key is not None
         wait = _FIRST_WAIT
         for left in reversed(range(_TRIES if harmless else 1)):
             try:
@@ -98,11 +104,14 @@ class Service:
     def _headers(self, operator: bool) -> dict[str, str]:
         """Raises `Wrong` where the key that is needed is not there."""
         if operator:
-            if not self.profile.admin_key:
+            key = self.profile.operator_key
+            if not key:
                 raise Wrong(
-                    "This is for the operator: put the admin key into TNT_ADMIN_KEY or a profile (`profiles save`)."
+                    "This is for operators: put your operator key into TNT_OPERATOR_KEY or a profile "
+                    "(`profiles save`). `operator first` makes the first one."
                 )
-            return {"x-functions-key": self.profile.admin_key}
+            # A token of an identity provider is a JWT.
+            return {"authorization": f"Bearer {key}"} if key.count(".") == 2 else {"tnt-operator-key": key}
         return {"tnt-subscription-key": self.profile.subscription_key} if self.profile.subscription_key else {}
 
     def _once(
@@ -172,7 +181,13 @@ def _read(answer: requests.Response, path: str) -> Any:
     if status in (429, *_AWAY):
         raise _Later(Unreachable(f"it is not there at the moment ({status})"), seconds)
     if status in (401, 403):
-        raise Refused({"title": "not let in", "status": status, "detail": "The host did not take the admin key."})
+        raise Refused(
+            {
+                "title": "not let in",
+                "status": status,
+                "detail": "The host did not take the key: is it its own?",
+            }
+        )
     if status == 204:
         return None
     if not 200 <= status < 300 or content is None:

@@ -112,7 +112,7 @@ def list_profiles(session: Session) -> None:
             "default": name == known.default,
             "url": each.url,
             "tenant": bool(each.subscription_key),
-            "operator": bool(each.admin_key),
+            "operator": bool(each.operator_key),
         }
         for name, each in known.named.items()
     ]
@@ -134,17 +134,17 @@ def list_profiles(session: Session) -> None:
 def save_profile(session: Session, name: str, default: bool) -> None:
     """Remember a service and its keys.
 
-    They are those of TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_ADMIN_KEY; at a terminal, keys that are not there are asked
-    for and not shown.
+    They are those of TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY; at a terminal, keys that are not there are
+    asked for and not shown.
     """
     known = profiles.load(session.file)
     given = profiles.surroundings(session.environ)
     url = profiles.clean_url(session.url or given.url or profiles.DEFAULT_URL)
-    tenant, admin = given.subscription_key, given.admin_key
-    if not tenant and not admin and sys.stdin.isatty():
+    tenant, operator = given.subscription_key, given.operator_key
+    if not tenant and not operator and sys.stdin.isatty():
         tenant = profiles.clean_key(click.prompt("Subscription key", "", hide_input=True, show_default=False), "That")
-        admin = profiles.clean_key(click.prompt("Admin key", "", hide_input=True, show_default=False), "That")
-    saved = profiles.added(known, name, Profile(url, tenant, admin))
+        operator = profiles.clean_key(click.prompt("Operator key", "", hide_input=True, show_default=False), "That")
+    saved = profiles.added(known, name, Profile(url, tenant, operator))
     profiles.save(session.file, Profiles(name, saved.named) if default else saved)
     session.answer({"name": name, "url": url}, lambda: [f"{show.safe(name)} is {url}, in {session.file}"])
 

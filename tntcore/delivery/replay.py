@@ -38,23 +38,35 @@ class Replays:
         self._services = services
         self._outbox = outbox
 
-    async def one(self, tenant: Tenant, delivery: Delivery) -> bool:
+    async def one(self, tenant: Tenant, delivery: Delivery, also: Unit | None = None) -> bool:
         """Sends a delivery again, with the same `webhook-id`, or as the same message packed anew, from the first step
         of its ladder. False if it is on its way, or was sent again within the last minute: then nothing is done.
+
+        Args:
+            also: what is committed with it.
 
         Raises:
             Problem: 409 where it could not arrive: `webhook-disabled`, `webhook-removed`, `connection-ended`,
                 `message-erased`; or `delivery-not-replayable` for a test.
         """
         _read_anew(tenant)
-        return await self._again(tenant, delivery, self._services.now() - _JUST)
+        return await self._again(tenant, delivery, self._services.now() - _JUST, also)
 
-    async def start(self, tenant: Tenant, since: str, until: str, statuses: Sequence[str], entry_id: str) -> Replay:
+    async def start(
+        self,
+        tenant: Tenant,
+        since: str,
+        until: str,
+        statuses: Sequence[str],
+        entry_id: str,
+        also: Unit | None = None,
+    ) -> Replay:
         """Has all deliveries of one of the statuses, with `since` <= uuid < `until`, sent again. Those that could not
         arrive are skipped.
 
         Args:
             entry_id: of the webhook whose deliveries alone are meant; "" for all.
+            also: what is committed with it.
         """
         now = self._services.now()
         replay = Replay(
@@ -67,7 +79,7 @@ class Replays:
             updated_at=now,
         )
         await self._services.storage.due.put(_DUE, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
-        unit = Unit()
+        unit = Unit(list(also.operations) if also is not None else [])
         unit.create(replay.key, replay.values())
         await tenant.records.commit(unit)
         await self._next(tenant.uuid, replay.uuid, replay.position, 0)
@@ -141,13 +153,13 @@ class Replays:
             return await self._again(tenant, delivery, before)
         return False
 
-    async def _again(self, tenant: Tenant, delivery: Delivery, since: int) -> bool:
+    async def _again(self, tenant: Tenant, delivery: Delivery, since: int, also: Unit | None = None) -> bool:
         """Args: since: one that was sent again at or after this time is left alone."""
         if delivery.status not in STATUSES or (delivery.replayed_at or 0) >= since:
             return False
         await self._check(tenant, delivery)
         now = self._services.now()
-        unit = Unit()
+        unit = Unit(list(also.operations) if also is not None else [])
         again: dict[str, Value] = {
             "status": "PENDING",
             "replayedFrom": delivery.attempts,

@@ -23,11 +23,21 @@ _PAGE: Final = 500
 
 
 async def create_identity(
-    services: Services, tenant: Tenant, display_name: str, *, is_default: bool = False, method: str = "did:web"
+    services: Services,
+    tenant: Tenant,
+    display_name: str,
+    *,
+    is_default: bool = False,
+    method: str = "did:web",
+    uuid: str = "",
 ) -> Identity:
-    """A new identity with a DID of one of `METHODS`; ACTIVE when it can be resolved and written to."""
+    """A new identity with a DID of one of `METHODS`; ACTIVE when it can be resolved and written to.
+
+    Args:
+        uuid: its own; "" for any.
+    """
     now = services.now()
-    uuid = services.uuid7()
+    uuid = uuid or services.uuid7()
     owner = Found(tenant.uuid, "identity", uuid)
     keys, document = _new_key() if method == "did:key" else _new_web(services, uuid)
     identity = Identity(

@@ -15,6 +15,7 @@ from tntcore.keys.custody import Custody, CustodyError
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import END, Principal
 from tntcore.storage.storage import Storage
+from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, wrapped_key
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ async def rewrap(storage: Storage, custody: Custody, start: str = "", limit: int
                 return False
 
     done = await asyncio.gather(*(one(row.key) for row in page.rows))
+    if not start:
+        await one(HOME)
     return Rewrapped(sum(done), len(done) - sum(done) - len(failed), failed, page.next)
 
 

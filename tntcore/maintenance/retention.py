@@ -1,5 +1,5 @@
-"""What is deleted by itself: messages that are older than their tenant wants to keep them, and what a tenant leaves
-behind that was deleted.
+"""What is deleted by itself: messages that are older than their tenant wants to keep them, old audit records, and what
+a tenant leaves behind that was deleted.
 
 Whose messages to look at, and who left, is written down in the `due` table before it is said in the tenant's own rows,
 so that nobody is forgotten; a row that turns out to be about nothing is removed when it is old enough that whoever
@@ -46,6 +46,7 @@ class Retention:
             ExceptionGroup: what went wrong with some principals, after all others were seen to.
         """
         errors: list[Exception] = []
+        await self._audits(errors)
         for partition, see_to in ((KEEPS, self._old), (GONE, self._left)):
             start: str | None = ""
             while start is not None:
@@ -58,6 +59,16 @@ class Retention:
                         errors.append(error)
         if errors:
             raise ExceptionGroup(f"what {len(errors)} principals leave could not be deleted", errors)
+
+    async def _audits(self, errors: list[Exception]) -> None:
+        days = self._services.config.audit_days
+        if not days:
+            return
+        try:
+            deleted = await self._services.audits.sweep(self._services.now() - days * _DAY)
+            self._services.meter.count("sweep.audits", deleted)
+        except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
+            errors.append(error)
 
     async def _old(self, row: Row) -> None:
         tenant = await self._services.tenants.get(row.key)

@@ -45,6 +45,10 @@ class Lookups:
         found = self._cache.peek(kind + name)
         return found or await self._cache.get(kind + name, lambda: self._load(kind, name))
 
+    def is_cached(self, kind: Kind, name: str) -> bool:
+        """Whether `find` answers without a storage call."""
+        return self._cache.peek(kind + name) is not None
+
     async def _load(self, kind: Kind, name: str) -> tuple[Found | None, float]:
         row = await self._table.get(_partition(kind, name), _ROW)
         if row is None or row.values.get("name") != name:

@@ -119,9 +119,43 @@ class Principal(Record):
 
 @dataclass(kw_only=True, slots=True)
 class ApiToken(Record):
+    """A subscription key. `hash` is of its text. Times that are 0 are none."""
+
     KIND: ClassVar[str] = "api-token"
     name: str = ""
     hash: str = ""
+    expires_at: int = 0
+    last_used_at: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Operator(Record):
+    """A key of an operator. Status ACTIVE or REVOKED; `hash` is of the key's text, `former_hash` of the one before,
+    which is taken until `former_until`. `made_by` names who made it. Times that are 0 are none."""
+
+    KIND: ClassVar[str] = "operator"
+    name: str = ""
+    role: str = ""
+    hash: str = ""
+    former_hash: str = ""
+    former_until: int = 0
+    expires_at: int = 0
+    last_used_at: int = 0
+    made_by: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Audit(Record):
+    """What somebody did. Status STARTED or DONE; see `audit`. `actor` is `{kind, id, name, role}`; `on` is what it was
+    done to, `trace` what the answer of a failure would have named. Its uuid begins with the time, the newest first."""
+
+    KIND: ClassVar[str] = "audit"
+    act: str = ""
+    actor: dict[str, str] = field(default_factory=dict)
+    principal: str = ""
+    on: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from tntcore.caching import SharedCache
 from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, WrappedKey
-from tntcore.storage.records import Connection, Identity, Invitation, Principal, Setting
+from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
@@ -23,6 +23,7 @@ from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 _SECONDS = 30.0  # how long another process may go on with what this one changed
 _MAX_TENANTS = 5_000
 _MAX_RECIPIENTS = 20_000
+_MAX_TOKENS = 100  # of a tenant
 
 DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
 TASK_WEBHOOK = "TASK_WEBHOOK"
@@ -63,6 +64,7 @@ class Tenant:
         self.records = records
         self._webhooks: SharedCache[Webhooks] = SharedCache(now, 4)
         self._preferences: SharedCache[Preferences] = SharedCache(now, 1)
+        self._tokens: SharedCache[ApiToken | None] = SharedCache(now, _MAX_TOKENS)
 
     @property
     def uuid(self) -> str:
@@ -71,6 +73,17 @@ class Tenant:
     async def webhooks(self, key: str) -> Webhooks:
         """The entries of a webhook setting; none where it is not set."""
         return self._webhooks.peek(key) or await self._webhooks.get(key, lambda: self._load_webhooks(key))
+
+    async def token(self, uuid: str) -> ApiToken | None:
+        """A subscription key's record, whatever its status."""
+        return self._tokens.peek(uuid) or await self._tokens.get(uuid, lambda: self._load_token(uuid))
+
+    async def _load_token(self, uuid: str) -> tuple[ApiToken | None, float]:
+        record = await self.records.get(ApiToken, uuid)
+        return record, _SECONDS if record is not None else 0
+
+    def token_changed(self, uuid: str) -> None:
+        self._tokens.drop(uuid)
 
     def settings_changed(self, key: str) -> None:
         self._webhooks.drop(key)

@@ -68,12 +68,13 @@ NAME = b'{"displayName":"x"}'
 MULTIPART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
 
 
-def cases(tenant: Headers, master: str) -> Iterator[tuple[str, bytes]]:
-    """Each with its name in answers.json. `tenant` has the headers of a tenant, `master` is the host's key."""
+def cases(tenant: Headers, operator: str) -> Iterator[tuple[str, bytes]]:
+    """Each with its name in answers.json. `tenant` has the headers of a tenant, `operator` is an
+    operator's key: then it was the host's own."""
     yield from _of_headers(tenant)
     yield from _of_bodies(tenant)
     yield from _of_methods(tenant)
-    yield from _of_operators(tenant, master)
+    yield from _of_operators(tenant, operator)
     yield from _of_the_door()
 
 
@@ -136,14 +137,14 @@ def _of_methods(t: Headers) -> Iterator[tuple[str, bytes]]:
     yield "method override", request("POST", "/api/contact/x", [*t, ("X-HTTP-Method-Override", "DELETE")])
 
 
-def _of_operators(t: Headers, master: str) -> Iterator[tuple[str, bytes]]:
-    key = ("x-functions-key", master)
+def _of_operators(t: Headers, operator: str) -> Iterator[tuple[str, bytes]]:
+    key = ("tnt-operator-key", operator)
     yield "operator without a key", request("GET", "/api/principal/x")
-    yield "operator with a wrong key", request("GET", "/api/principal/x", [("x-functions-key", "no")])
+    yield "operator with a wrong key", request("GET", "/api/principal/x", [("tnt-operator-key", "no")])
     yield "operator", request("GET", "/api/principal/x", [key])
     for label, path in {"POST": "principal", "POST slash": "principal/", "POST upper case": "PRINCIPAL"}.items():
         yield f"operator {label}", request("POST", f"/api/{path}", [key, JSON], NAME)
-    yield "operator by ?code=", request("POST", f"/api/principal?code={master}", [JSON], NAME)
+    yield "operator by ?code=", request("POST", f"/api/principal?code={operator}", [JSON], NAME)
     yield "operator HEAD", request("HEAD", "/api/principal", [key])
     yield "operator PATCH", request("PATCH", "/api/principal/x", [key])
     yield "tenant at /principalx", request("GET", "/api/principalx", t)

@@ -1,6 +1,6 @@
 import pytest
 
-from tntcore.api.didcomm import client_address
+from tntcore.api.http import client_address
 from tntcore.config import ConfigError, Limits
 
 

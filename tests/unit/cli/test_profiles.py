@@ -22,12 +22,12 @@ KNOWN = Profiles("home", {"home": HOME, "work": WORK})
         # The environment goes before a profile that nobody named, each thing by itself ...
         ({"TNT_SUBSCRIPTION_KEY": "tnt_env"}, None, None, Profile(HOME.url, "tnt_env", "admin-home")),
         ({"TNT_SUBSCRIPTION_KEY": "tnt_env"}, "work", None, WORK),
-        ({"TNT_ADMIN_KEY": "admin-env"}, "work", None, Profile(WORK.url, "tnt_work", "admin-env")),
+        ({"TNT_OPERATOR_KEY": "admin-env"}, "work", None, Profile(WORK.url, "tnt_work", "admin-env")),
         # ... and no key goes to a service that it was not given for.
         ({"TNT_URL": "https://env.example"}, None, None, Profile("https://env.example")),
         ({"TNT_URL": "https://home.example/api/"}, None, None, HOME),
         ({"TNT_URL": "https://env.example", "TNT_SUBSCRIPTION_KEY": "tnt_env"}, "home", None, HOME),
-        ({"TNT_URL": "https://env.example", "TNT_ADMIN_KEY": "admin-env"}, "work", None, WORK),
+        ({"TNT_URL": "https://env.example", "TNT_OPERATOR_KEY": "admin-env"}, "work", None, WORK),
         ({}, None, "https://other.example", Profile("https://other.example")),
         ({}, "work", "https://other.example", Profile("https://other.example")),
         ({"TNT_SUBSCRIPTION_KEY": "tnt_env"}, None, "https://a.example", Profile("https://a.example", "tnt_env")),

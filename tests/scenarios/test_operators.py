@@ -1,0 +1,185 @@
+"""Operators have keys of their own: made, listed, rotated and revoked, with a role each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from tests.scenarios.common import assert_problem
+from tests.stack import Stack
+from tntcore.api.http import Request
+from tntcore.app import App
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Operator
+from tntcore.tenancy.operators import HOME, OVERLAP
+
+HOST = {"x_functions_key": "operator"}
+
+
+async def make(stack: Stack, role: str, name: str = "Rex", **more: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """A new operator, and its key as a header."""
+    answer = await stack.call("POST", "operator", {"name": name, "role": role, **more}, **stack.operator)
+    assert answer.status == 201, answer.body
+    made = answer.json()
+    return made, {"tnt_operator_key": made["headers"]["tnt-operator-key"]}
+
+
+async def listed(stack: Stack) -> Mapping[str, Any]:
+    answer = await stack.call("GET", "operator", **stack.operator)
+    return {hit["uuid"]: hit for hit in answer.json()["hits"]}
+
+
+async def test_a_key_is_shown_once_and_stored_as_a_hash(stack: Stack) -> None:
+    made, key = await make(stack, "read")
+    assert (made["role"], made["status"], made["madeBy"], made["expiresAt"]) == ("read", "ACTIVE", "Ada", None)
+    shown = (await listed(stack))[made["uuid"]]
+    assert "headers" not in shown
+    row = await stack.app.services.storage.records.get(HOME, Operator.row_key(made["uuid"]))
+    assert row is not None
+    text = key["tnt_operator_key"]
+    assert text not in str(row.values)
+    assert text[5:] not in str(row.values)
+    me = (await stack.call("GET", "operator/me", **key)).json()
+    assert me == {"uuid": made["uuid"], "name": "Rex", "role": "read", "subject": None, "expiresAt": None}
+
+
+async def test_last_use_is_written_beside_the_call(stack: Stack) -> None:
+    made, key = await make(stack, "read")
+    assert (await listed(stack))[made["uuid"]]["lastUsedAt"] is None
+    for _ in range(5):
+        assert (await stack.call("GET", "operator/me", **key)).status == 200
+
+    async def used() -> Any:
+        return (await listed(stack))[made["uuid"]]["lastUsedAt"]
+
+    assert await stack.eventually(used)
+
+
+async def test_a_role_that_is_too_low_is_told_which_it_needs(stack: Stack) -> None:
+    _, key = await make(stack, "read")
+    answer = await stack.call("POST", "principal", {"displayName": "x"}, **key)
+    assert_problem(answer, 403, "role-too-low")
+    assert "the role operate" in answer.json()["detail"]
+    assert "you have read" in answer.json()["detail"]
+
+
+async def test_an_expired_key_is_refused(stack: Stack) -> None:
+    for wrong in ("2020-01-01T00:00:00Z", "soon", 7, "10000-01-01"):
+        answer = await stack.call(
+            "POST", "operator", {"name": "x", "role": "read", "expiresAt": wrong}, **stack.operator
+        )
+        assert_problem(answer, 400, "expires-at-invalid")
+    made, key = await make(stack, "read", expiresAt="2099-01-01T00:00:00Z")
+    assert made["expiresAt"] == "2099-01-01T00:00:00.000Z"
+    unit = Unit()
+    unit.merge(Operator.row_key(made["uuid"]), {"expiresAt": stack.app.services.now() - 1})
+    await stack.app.services.operators.commit(unit)
+    stack.app.services.operators.forget(made["uuid"])
+    assert_problem(await stack.call("GET", "operator/me", **key), 401, "operator-key-expired")
+    assert (await listed(stack))[made["uuid"]]["status"] == "EXPIRED"
+
+
+async def test_rotation_takes_the_former_key_for_an_hour(stack: Stack, monkeypatch: Any) -> None:
+    made, key = await make(stack, "operate")
+    other, _ = await make(stack, "read")
+    assert_problem(await stack.call("POST", f"operator/{other['uuid']}/rotate", **key), 403, "role-too-low")
+    rotated = await stack.call("POST", f"operator/{made['uuid']}/rotate", **key)
+    assert rotated.status == 200, rotated.body
+    new = {"tnt_operator_key": rotated.json()["headers"]["tnt-operator-key"]}
+    assert new != key
+    for each in (key, new):
+        assert (await stack.call("GET", "operator/me", **each)).status == 200
+    operators = stack.app.services.operators
+    now = operators._now
+    monkeypatch.setattr(operators, "_now", lambda: now() + OVERLAP + 1000)
+    assert_problem(await stack.call("GET", "operator/me", **key), 401, "operator-key-unknown")
+    assert (await stack.call("GET", "operator/me", **new)).status == 200
+
+
+async def test_a_revoked_key_is_refused_everywhere(stack: Stack) -> None:
+    made, key = await make(stack, "admin")
+    assert (await stack.call("GET", "operator", **key)).status == 200
+    other = App(stack.app.services)
+    assert (await stack.call("DELETE", f"operator/{made['uuid']}", **stack.operator)).status == 204
+    assert (await stack.call("DELETE", f"operator/{made['uuid']}", **stack.operator)).status == 204
+    assert_problem(await stack.call("GET", "operator", **key), 401, "operator-key-unknown")
+    request = Request("GET", "operator", {}, {"tnt-operator-key": key["tnt_operator_key"]}, b"")
+    assert (await other.http(request)).status == 401
+    assert (await listed(stack))[made["uuid"]]["status"] == "REVOKED"
+    assert_problem(
+        await stack.call("POST", f"operator/{made['uuid']}/rotate", **stack.operator), 409, "operator-not-active"
+    )
+    assert_problem(await stack.call("DELETE", "operator/nobody", **stack.operator), 404, "operator-unknown")
+
+
+async def test_making_one_again_with_the_same_idempotency_key_makes_none(stack: Stack) -> None:
+    body = {"name": "Once", "role": "read"}
+    first = await stack.call("POST", "operator", body, idempotency_key="once", **stack.operator)
+    again = await stack.call("POST", "operator", body, idempotency_key="once", **stack.operator)
+    assert (first.status, again.status) == (201, 201)
+    assert first.json() == again.json()
+    # Another operator's key of the same text is another call.
+    _, other = await make(stack, "admin")
+    third = await stack.call("POST", "operator", body, idempotency_key="once", **other)
+    assert third.json()["uuid"] != first.json()["uuid"]
+    names = [hit["name"] for hit in (await listed(stack)).values()]
+    assert names.count("Once") == 2
+
+
+async def test_what_is_asked_wrongly(stack: Stack) -> None:
+    for body, code in (
+        ({"name": "x"}, "role-invalid"),
+        ({"name": "x", "role": "owner"}, "role-invalid"),
+        ({"role": "read"}, "name-invalid"),
+        ({"name": "x", "role": "read", "expiresIn": 5}, "member-unknown"),
+    ):
+        assert_problem(await stack.call("POST", "operator", body, **stack.operator), 400, code)
+
+
+async def test_the_hosts_key_makes_the_first_key_and_nothing_else(stack: Stack) -> None:
+    body = {"name": "First"}
+    assert_problem(await stack.call("POST", "operator/first", body, **HOST), 409, "operator-exists")
+    for given in ({}, {"x_functions_key": "wrong"}, stack.operator):
+        assert (await stack.call("POST", "operator/first", body, **given)).status == 401
+    for method, path in (("GET", "operator"), ("GET", "principal/x"), ("GET", "poison"), ("GET", "operator/me")):
+        assert_problem(await stack.call(method, path, **HOST), 401, "operator-key-missing")
+
+
+async def test_without_an_admin_the_hosts_key_makes_one_and_replaces_what_was_never_used(stack: Stack) -> None:
+    operators, services = stack.app.services.operators, stack.app.services
+    admins = [record for record in await operators.all() if record.role == "admin" and record.status == "ACTIVE"]
+    for record in admins:
+        await _set(stack, record, {"status": "REVOKED"})
+    try:
+        made = await asyncio.gather(
+            *(stack.call("POST", "operator/first", {"name": "First"}, **HOST) for _ in range(4))
+        )
+        statuses = sorted(answer.status for answer in made)
+        assert statuses[0] == 201
+        assert set(statuses) <= {201, 409}
+        again = await stack.call("POST", "operator/first", {"name": "Again"}, **HOST)
+        assert again.status == 201, again.body
+        usable = [record for record in await operators.all() if record.role == "admin" and record.status == "ACTIVE"]
+        assert [record.name for record in usable] == ["Again"]
+        key = {"tnt_operator_key": again.json()["headers"]["tnt-operator-key"]}
+        assert (await stack.call("GET", "operator/me", **key)).status == 200
+        await services.last_used.flush()
+        assert_problem(await stack.call("POST", "operator/first", {"name": "Third"}, **HOST), 409, "operator-exists")
+    finally:
+        for record in admins:
+            await _set(stack, record, {"status": "ACTIVE"})
+
+
+async def _set(stack: Stack, record: Operator, values: dict[str, Any]) -> None:
+    unit = Unit()
+    unit.merge(record.key, values)
+    await stack.app.services.operators.commit(unit)
+    stack.app.services.operators.forget(record.uuid)
+
+
+async def test_the_operators_partition_is_no_tenant(stack: Stack) -> None:
+    await stack.call("POST", "operator", {"name": "x", "role": "read"}, idempotency_key="home", **stack.operator)
+    assert await stack.app.services.tenants.get(HOME) is None
+    for method in ("GET", "DELETE"):
+        assert_problem(await stack.call(method, f"principal/{HOME}", **stack.operator), 404, "principal-unknown")

@@ -1,0 +1,175 @@
+"""`/audit`: who did what. What other modules write their records with, and the lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, TypedDict
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.views import JsonObject, Page, Time, Uuid, entity, limit_of
+from tntcore.errors import Problem
+from tntcore.messaging import times
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.records import Audit
+from tntcore.tenancy.access import Role
+from tntcore.tenancy.audit import COUNTED
+from tntcore.tenancy.operators import HOME
+
+NO_EFFECT = "NO_EFFECT"
+
+
+class ActorView(TypedDict):
+    """Who did it. `id` is the uuid of the key, or a token's subject; `role` an operator's role, or a key's scope."""
+
+    kind: Literal["operator", "token", "tenant", "host", "storage"]
+    id: str
+    name: str
+    role: str
+
+
+class AuditView(TypedDict):
+    """An act."""
+
+    uuid: Uuid
+    createdAt: Time
+    updatedAt: Time
+    status: Annotated[Literal["DONE", "STARTED"], "`STARTED`: the call broke off, perhaps before it had its effect"]
+    act: Annotated[str, "such as `api-token.made`"]
+    by: ActorView
+    principalUuid: Annotated[Uuid | None, "the tenant that it is about"]
+    on: Annotated[str | None, "what it was done to: a uuid, or the key of a setting"]
+    details: JsonObject
+    traceId: str | None
+
+
+async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
+    """Adds to a unit of the calling tenant's partition who did this."""
+    record = await call.services.audits.record(
+        call.tenant.uuid,
+        call.uuid7(),
+        call.actor,
+        act,
+        principal=call.tenant.uuid,
+        on=on,
+        trace=call.trace,
+        details=details,
+    )
+    unit.upsert(record.key, record.values())
+
+
+async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
+    """Adds to a unit of the operators' own partition who did this."""
+    record = await call.services.audits.record(
+        HOME, call.uuid7(), call.actor, act, on=on, trace=call.trace, details=details
+    )
+    unit.upsert(record.key, record.values())
+
+
+@asynccontextmanager
+async def operating(call: Call, act: str, principal: str = "", on: str = "", **details: Any) -> AsyncIterator[Audit]:
+    """An operator's act, on a tenant or on none. Its record is the operators' from the beginning, and yielded for the
+    unit of the tenant's partition that has the effect: `into`. One whose status becomes `NO_EFFECT` is forgotten."""
+    audits = call.services.audits
+    record = await audits.record(
+        HOME, call.uuid7(), call.actor, act, principal=principal, on=on, trace=call.trace, details=details
+    )
+    await audits.begin(record)
+    try:
+        yield record
+    except (Problem, Changed, Exists):
+        # It was refused, and had no effect.
+        await audits.end(record, done=False)
+        raise
+    await audits.end(record, done=record.status != NO_EFFECT)
+
+
+async def into(call: Call, unit: Unit, record: Audit) -> None:
+    """Adds the record to a unit of the partition of the tenant that it is about."""
+    own = await call.services.audits.record(
+        record.principal,
+        record.uuid.partition(".")[2],
+        call.actor,
+        record.act,
+        principal=record.principal,
+        on=record.on,
+        trace=record.trace,
+        details=record.details,
+    )
+    unit.upsert(own.key, own.values())
+
+
+async def tenants_own(call: Call) -> Response:
+    """The newest first: made and revoked keys, changed settings and webhooks, replays, and what operators did to the
+    tenant. Two storage calls."""
+    return await page(call, call.tenant.uuid)
+
+
+async def operators_own(call: Call) -> Response:
+    """What operators did, the newest first, on whatever tenant. Two storage calls."""
+    return await page(call, HOME)
+
+
+async def page(call: Call, partition: str) -> Response:
+    """One page of a partition's records. Raises `Problem` 400."""
+    audits, query = call.services.audits, call.request.query
+    bounds = {"since": _time(query.get("since"), "since"), "until": _time(query.get("until"), "until")}
+    start = query.get("next", "")
+    records, following = await audits.page(partition, limit=limit_of(call), start=start, **bounds)
+    total = len(records) if following is None and not start else await audits.count(partition, **bounds)
+    return answer(
+        {
+            "total": {"value": total, "relation": "gte" if total >= COUNTED else "eq"},
+            "hits": [_view(record) for record in records],
+            "next": following,
+        }
+    )
+
+
+def _time(value: str | None, name: str) -> int:
+    """Milliseconds since 1970, 0 for none. Raises `Problem` 400."""
+    if not value:
+        return 0
+    try:
+        return max(times.read(value), 1)
+    except ValueError:
+        raise Problem(400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z.") from None
+
+
+def _view(record: Audit) -> dict[str, Any]:
+    return {
+        **entity(record),
+        "uuid": record.uuid.partition(".")[2],
+        "act": record.act,
+        "by": record.actor,
+        "principalUuid": record.principal or None,
+        "on": record.on or None,
+        "details": record.details,
+        "traceId": record.trace or None,
+    }
+
+
+QUERY = {"since": "from this time on", "until": "before this time"}
+ERRORS = ("400 since-invalid", "400 until-invalid")
+ROUTES = [
+    Route(
+        "GET",
+        "audit",
+        tenants_own,
+        summary="Who did what",
+        answers={200: Page[AuditView]},
+        query=QUERY,
+        errors=ERRORS,
+    ),
+    Route(
+        "GET",
+        "operator/audit",
+        operators_own,
+        "operator",
+        Role.READ,
+        summary="What operators did",
+        answers={200: Page[AuditView]},
+        query=QUERY,
+        errors=ERRORS,
+    ),
+]

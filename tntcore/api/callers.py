@@ -1,0 +1,110 @@
+"""Lets callers in: a tenant by its subscription key, an operator by a key of ours or by a token of its provider."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+from collections.abc import Callable
+
+from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, client_address, hash_key
+from tntcore.errors import Problem
+from tntcore.rate_limits import Pace
+from tntcore.services import Services
+from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.operators import FIRST, HOME, is_usable
+from tntcore.tenancy.tenants import Tenant
+from tntcore.tenancy.tokens import Tokens
+
+HOST = Actor("host", "", FIRST, Role.ADMIN)
+"""Who comes through a door that the host opens for its master key alone."""
+_UNKNOWN_ADDRESSES = 10  # callers whose address nobody knows share the budget of so many
+
+
+class Callers:
+    """
+    Args:
+        now: monotonic seconds.
+    """
+
+    def __init__(self, services: Services, now: Callable[[], float] = time.monotonic) -> None:
+        self._services = services
+        self._limits = services.config.limits
+        self._wrong = Pace(now)
+        issuer = services.config.issuer
+        self._tokens = Tokens(issuer, services.egress.fetch, now) if issuer is not None else None
+
+    async def tenant(self, request: Request) -> tuple[Tenant, Actor]:
+        """Whose subscription key it is. Raises `Problem` 401 or 429."""
+        key = request.headers.get(KEY_HEADER)
+        if key is None and self._services.config.key_in_query:
+            key = request.query.get(KEY_HEADER)
+        if not key:
+            raise Problem(401, "key-missing", f"Send your subscription key in the header {KEY_HEADER}.")
+        digest = hash_key(key)
+        if not self._services.lookups.is_cached("token", digest):
+            self._check_guesses(request)
+        found = await self._services.lookups.find("token", digest)
+        tenant = await self._services.tenants.get(found.principal) if found else None
+        token = await tenant.token(found.uuid) if tenant is not None and found is not None else None
+        if tenant is None or token is None or not hmac.compare_digest(token.hash, digest) or token.status != "ACTIVE":
+            self._guessed(request)
+            raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
+        self._services.last_used.saw(tenant.uuid, token, self._services.now())
+        return tenant, Actor("tenant", token.uuid, token.name, "admin")
+
+    async def operator(self, request: Request, needs: Role) -> Actor:
+        """Which operator it is, with at least that role. Raises `Problem` 401, 403, 429 or 503."""
+        actor = await self._operator(request)
+        if not Role(actor.role).covers(needs):
+            raise Problem(
+                403,
+                "role-too-low",
+                f"This needs the role {needs}, and you have {actor.role}. Ask an operator with the role admin.",
+            )
+        return actor
+
+    async def _operator(self, request: Request) -> Actor:
+        key = request.headers.get(OPERATOR_HEADER)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if key:
+            return await self._by_key(request, key)
+        if self._tokens is not None and scheme.lower() == "bearer" and token:
+            self._check_guesses(request)
+            try:
+                return await self._tokens.read(token.strip())
+            except Problem as problem:
+                if problem.status == 401:
+                    self._guessed(request)
+                raise
+        other = " or a token of your identity provider as Authorization: Bearer" if self._tokens is not None else ""
+        raise Problem(401, "operator-key-missing", f"Send an operator key in the header {OPERATOR_HEADER}{other}.")
+
+    async def _by_key(self, request: Request, key: str) -> Actor:
+        services = self._services
+        if not services.operators.is_cached(key):
+            self._check_guesses(request)
+        record = await services.operators.find(key)
+        if record is None or record.status != "ACTIVE":
+            self._guessed(request)
+            raise Problem(401, "operator-key-unknown", "The operator key is not known, or was revoked.")
+        now = services.now()
+        if not is_usable(record, now):
+            raise Problem(401, "operator-key-expired", "The operator key has expired. Ask for a new one.")
+        services.last_used.saw(HOME, record, now)
+        return Actor("operator", record.uuid, record.name, record.role)
+
+    def _check_guesses(self, request: Request) -> None:
+        """Raises `Problem` 429 where too many wrong keys came from there. Keys known to be good are let in before."""
+        if wait := self._wrong.wait(*self._budget(request)):
+            seconds = math.ceil(wait)
+            detail = f"Too many wrong keys came from your address. Try again in {seconds} s."
+            raise Problem(429, "too-many-wrong-keys", detail, retry_after=seconds)
+
+    def _guessed(self, request: Request) -> None:
+        self._services.meter.count("api.wrong-key")
+        self._wrong.reserve(*self._budget(request))
+
+    def _budget(self, request: Request) -> tuple[str, int]:
+        address = client_address(request.headers, self._limits.forwarded_hops)
+        return address, self._limits.wrong_keys * (1 if address else _UNKNOWN_ADDRESSES)

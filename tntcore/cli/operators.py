@@ -1,0 +1,170 @@
+"""The operators' own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from tntcore.cli import profiles, show
+from tntcore.cli.base import Group, Session, once, pass_session
+from tntcore.cli.errors import Wrong
+from tntcore.cli.profiles import Profile, Profiles
+from tntcore.cli.service import part
+from tntcore.cli.show import field
+
+_HEADER = "tnt-operator-key"
+_ROLES = ("read", "operate", "admin")
+_expires = click.option("--expires", metavar="IN", help="In how long it expires: 12h, 90d. Else it does not.")
+_save = click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
+
+
+@click.group("operator", cls=Group)
+def operator() -> None:
+    """Operators' keys: first, list, new, rotate, revoke, me."""
+
+
+@operator.command("first")
+@click.argument("name")
+@_expires
+@_save
+@click.option("--storage", is_flag=True, help="With the storage account (AzureWebJobsStorage), not the host's key.")
+@click.option("--anyway", is_flag=True, help="With --storage: even where another admin has a key.")
+@pass_session
+def first_operator(
+    session: Session, name: str, expires: str | None, save: str | None, storage: bool, anyway: bool
+) -> None:
+    """Make the first key, with the role admin, which is shown this once.
+
+    It takes the functions host's master key in TNT_HOST_KEY; or, with --storage, what opens the storage account, as the
+    service's own settings have it, and the service's packages.
+    """
+    known = _profiles(session, save)
+    service = session.service
+    until = show.iso(service.now + show.seconds(expires)) if expires else None
+    if storage:
+        made = _in_storage(session.environ, name, until, anyway=anyway)
+    else:
+        key = profiles.clean_key(session.environ.get("TNT_HOST_KEY", ""), "TNT_HOST_KEY")
+        if not key or anyway:
+            raise Wrong("Put the functions host's master key into TNT_HOST_KEY, or use --storage.")
+        body = {"name": name, **({"expiresAt": until} if until else {})}
+        made = service.first(body, key)
+    _shown(session, made, known, save)
+
+
+def _in_storage(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
+    """Raises `Wrong`."""
+    try:
+        # The service's own module, which is not there where the command line was installed alone.
+        there = import_module("tntcore.tenancy.first_operator")
+    except ModuleNotFoundError as error:
+        raise Wrong(f"--storage needs the service's own packages (`make install`); {error.name} is missing.") from None
+    try:
+        made: dict[str, Any] = there.make(environ, name, until, anyway=anyway)
+    except there.NotMadeError as error:
+        raise Wrong(str(error)) from None
+    return made
+
+
+@operator.command("list")
+@pass_session
+def list_operators(session: Session) -> None:
+    """All keys, those that were revoked included."""
+    columns = [
+        field("NAME", "name", cut=True),
+        field("ROLE", "role"),
+        field("STATUS", "status", show.status),
+        field("EXPIRES", "expiresAt", show.moment),
+        field("LAST USED", "lastUsedAt", show.moment),
+        field("UUID", "uuid"),
+    ]
+    session.hits(iter(session.service.get("operator", operator=True)["hits"]), columns, "operators")
+
+
+@operator.command("new")
+@click.argument("name")
+@click.option("--role", type=click.Choice(_ROLES), required=True)
+@_expires
+@_save
+@once
+@pass_session
+def new_operator(session: Session, name: str, role: str, expires: str | None, save: str | None, key: str) -> None:
+    """Make a key for an operator, which is shown this once (role admin)."""
+    known = _profiles(session, save)
+    service = session.service
+    body: dict[str, Any] = {"name": name, "role": role}
+    if expires:
+        body["expiresAt"] = show.iso(service.now + show.seconds(expires))
+    _shown(session, service.post("operator", body, key=key, operator=True), known, save)
+
+
+@operator.command("rotate")
+@click.argument("uuid")
+@_save
+@once
+@pass_session
+def rotate_operator(session: Session, uuid: str, save: str | None, key: str) -> None:
+    """Give a key a new text, which is shown this once. The old one is taken for another hour."""
+    known = _profiles(session, save)
+    made = session.service.post(f"operator/{part(uuid)}/rotate", None, key=key, operator=True)
+    _shown(session, made, known, save)
+
+
+@operator.command("revoke")
+@click.argument("uuid")
+@pass_session
+def revoke_operator(session: Session, uuid: str) -> None:
+    """Have a key refused from now on (in other processes of the service: within half a minute)."""
+    session.service.delete(f"operator/{part(uuid)}", operator=True)
+    session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
+
+
+@operator.command("me")
+@pass_session
+def me(session: Session) -> None:
+    """Whose key you have, and which role."""
+    found = session.service.get("operator/me", operator=True)
+    session.answer(
+        found,
+        lambda: show.details(
+            [
+                ("name", show.safe(found["name"])),
+                ("role", show.safe(found["role"])),
+                ("uuid", show.safe(found["uuid"])),
+                ("subject", show.safe(found["subject"])),
+                ("expires", show.moment(found["expiresAt"])),
+            ]
+        ),
+    )
+
+
+def _profiles(session: Session, save: str | None) -> Profiles:
+    """Those that there are. That one cannot be saved is to be known before there is a key that would be lost."""
+    known = profiles.load(session.file)
+    if save is not None:
+        profiles.save(session.file, known)
+    return known
+
+
+def _shown(session: Session, made: dict[str, Any], known: Profiles, save: str | None) -> None:
+    key = made["headers"][_HEADER]
+    if save is not None:
+        profiles.save(session.file, profiles.added(known, save, Profile(session.service.profile.url, "", key)))
+        del made["headers"]
+    session.answer(
+        made,
+        lambda: show.details(
+            [
+                ("name", show.safe(made["name"])),
+                ("role", show.safe(made["role"])),
+                ("uuid", show.safe(made["uuid"])),
+                ("expires", show.moment(made["expiresAt"])),
+                ("old one until", show.moment(made.get("formerValidUntil"))),
+                ("key", f"in profile {show.safe(save)}" if save is not None else show.safe(key)),
+                ("", "Keep the key: it is not shown again." if save is None else ""),
+            ]
+        ),
+    )

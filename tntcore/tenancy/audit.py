@@ -1,0 +1,142 @@
+"""Who did what: a record of each act of an operator, and of a subscription key on keys and settings.
+
+An act on a tenant has its record in the tenant's partition, written in the transaction of the act itself. An operator's
+act has one among the operators' own as well, the same record: written before the act with the status STARTED, and DONE
+afterwards. One that stays STARTED is of a call that broke off: whether the act had its effect is seen at the tenant's.
+
+Records sort with the newest first. Which partitions have old ones is in the `due` table, by the day of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from tntcore.caching import SharedCache
+from tntcore.messaging.ids import time_of
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import END, Audit
+from tntcore.storage.storage import Storage
+from tntcore.storage.transactions import MAX_OPERATIONS, Operation
+from tntcore.tenancy.access import Actor
+from tntcore.tenancy.operators import HOME
+
+AUDITED: Final = "audited"
+"""Partition of the `due` table; a row's key is `<day>~<partition>`."""
+DAY: Final = 24 * 3_600_000
+COUNTED: Final = 1_000
+MOST: Final = 1_000
+"""Records of a partition that are deleted in one run."""
+_LAST: Final = 10**14 - 1  # milliseconds: a time after every other
+_MARKED: Final = 10_000
+_HOUR: Final = 3_600.0
+
+
+class Audits:
+    """
+    Args:
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, storage: Storage, clock: Callable[[], float]) -> None:
+        self._storage = storage
+        self._marked: SharedCache[bool] = SharedCache(clock, _MARKED)
+
+    async def record(
+        self,
+        partition: str,
+        uuid: str,
+        actor: Actor,
+        act: str,
+        *,
+        principal: str = "",
+        on: str = "",
+        trace: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> Audit:
+        """A record for the caller to commit with the act. That the partition has one of this day is noted first.
+
+        Args:
+            uuid: of version 7: when it is. principal: the tenant that it is about.
+            act: such as `api-token.made`. on: what it was done to. details: never a secret.
+        """
+        at = time_of(uuid)
+        day = f"{at // DAY:08d}~{partition}"
+        if self._marked.peek(day) is None:
+            await self._storage.due.put(AUDITED, day, {"markedAt": at})
+            self._marked.put(day, True, _HOUR)
+        return Audit(
+            uuid=f"{_LAST - at:014d}.{uuid}",
+            status="DONE",
+            act=act,
+            actor={"kind": actor.kind, "id": actor.id, "name": actor.name, "role": str(actor.role)},
+            principal=principal,
+            on=on,
+            details=dict(details or {}),
+            trace=trace,
+            created_at=at,
+            updated_at=at,
+        )
+
+    async def begin(self, record: Audit) -> None:
+        """Writes down among the operators' own that an act is about to be done."""
+        unit = Unit()
+        unit.upsert(record.key, replace(record, status="STARTED").values())
+        await self._storage.committer.commit(HOME, unit)
+
+    async def end(self, record: Audit, *, done: bool) -> None:
+        """Writes down that it was done, or forgets it. The details may have grown meanwhile."""
+        unit = Unit()
+        if done:
+            unit.upsert(record.key, record.values())
+        else:
+            unit.delete(record.key)
+        await self._storage.committer.commit(HOME, unit)
+
+    async def page(
+        self, partition: str, *, limit: int, start: str = "", since: int = 0, until: int = 0
+    ) -> tuple[Sequence[Audit], str | None]:
+        """Records, the newest first, and where the next page starts. One storage call.
+
+        Args:
+            since, until: milliseconds since 1970, from and before; 0 for no bound.
+        """
+        first, last = _range(since, until)
+        page = await self._storage.records.scan(
+            partition, max(first, Audit.row_key(start)) if start else first, last, limit=limit
+        )
+        return [Audit.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None
+
+    async def count(self, partition: str, *, since: int = 0, until: int = 0) -> int:
+        """How many there are, counted no further than `COUNTED`. One storage call."""
+        first, last = _range(since, until)
+        return len((await self._storage.records.scan(partition, first, last, limit=COUNTED, columns=())).rows)
+
+    async def sweep(self, before: int) -> int:
+        """Deletes the next of the records that are older; how many."""
+        count, start = 0, ""
+        last = f"{before // DAY:08d}~"  # of that day itself some are younger
+        page = await self._storage.due.scan(AUDITED, start, last, limit=MOST)
+        for row in page.rows:
+            partition = row.key.partition("~")[2]
+            old = await self._storage.records.scan(partition, *_range(0, before), limit=MOST, columns=())
+            keys = [one.key for one in old.rows]
+            for begin in range(0, len(keys), MAX_OPERATIONS):
+                part = keys[begin : begin + MAX_OPERATIONS]
+                unit = Unit([Operation("delete", key, {}) for key in part])
+                try:
+                    await self._storage.committer.commit(partition, unit)
+                except Changed:
+                    return count  # another process is at it
+            count += len(keys)
+            if old.next is None:
+                await self._storage.due.delete(AUDITED, row.key, row.etag)
+        return count
+
+
+def _range(since: int, until: int) -> tuple[str, str]:
+    """The first row, and the one after the last. Rows of a later time sort first."""
+    first = Audit.row_key(f"{_LAST - until + 1:014d}") if until else Audit.row_key("")
+    last = Audit.row_key(f"{_LAST - since + 1:014d}") if since else Audit.KIND + END
+    return first, last

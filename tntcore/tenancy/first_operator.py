@@ -1,0 +1,78 @@
+"""The first operator's key, made with the storage account itself: for whoever runs the service, and where all keys are
+lost."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from tntcore.cloud import Cloud
+from tntcore.config import ConfigError, read_identity, read_storage
+from tntcore.errors import Problem
+from tntcore.messaging.ids import UuidFactory
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.storage import Storage
+from tntcore.telemetry import Meter
+from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.audit import Audits
+from tntcore.tenancy.operators import HOME, STORAGE, Operators
+
+
+class NotMadeError(Exception):
+    """No key was made; the text says why, and what to do."""
+
+
+def make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
+    """Makes the key, as `POST /operator/first` answers it. Nothing but the storage account is needed.
+
+    Args:
+        environ: has what opens the storage account, as the service's settings have it.
+        until: when the key expires (ISO 8601); None for never.
+        anyway: even where another operator has the role admin.
+
+    Raises:
+        NotMadeError: storage cannot be reached, or there is an admin's key.
+    """
+    try:
+        return asyncio.run(_make(environ, name, until, anyway=anyway))
+    except ConfigError as error:
+        raise NotMadeError(f"{error}.") from None
+    except Problem as problem:
+        raise NotMadeError(problem.detail) from None
+    except (Changed, Exists):
+        raise NotMadeError("Another key was made at the same moment. Try again.") from None
+    except AzureError as error:
+        raise NotMadeError(f"The storage account cannot be used ({type(error).__name__}).") from None
+
+
+async def _make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
+    def now() -> int:
+        return time.time_ns() // 1_000_000
+
+    account, cloud = read_storage(environ), Cloud(read_identity(environ))
+    storage = Storage(account, Meter(0), lambda queue: None, cloud)
+    try:
+        operators = Operators(storage, now, time.monotonic, secrets.token_bytes)
+        expires_at = round(datetime.fromisoformat(until).timestamp() * 1000) if until else 0
+        uuid = UuidFactory(now, secrets.token_bytes)()
+        also = Unit()
+        by, details = Actor("storage", "", STORAGE, Role.ADMIN), {"name": name, "role": Role.ADMIN}
+        noted = await Audits(storage, time.monotonic).record(HOME, uuid, by, "operator.made", on=uuid, details=details)
+        also.create(noted.key, noted.values())
+        made = await operators.first(name, expires_at, uuid, anyway=anyway, by=STORAGE, also=also)
+    finally:
+        await storage.close()
+        await cloud.close()
+    return {
+        "uuid": uuid,
+        "name": name,
+        "role": str(made.record.role),
+        "expiresAt": until,
+        "headers": {"tnt-operator-key": made.key.text},
+    }

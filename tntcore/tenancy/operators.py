@@ -1,0 +1,233 @@
+"""The operators' keys: made, found, rotated and revoked; all in one partition of the records, which is no tenant's.
+
+A key is `tnto_` and 64 characters, which hold the uuid of its record and 32 random bytes. Only a hash of it is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tntcore.caching import SharedCache
+from tntcore.errors import Problem
+from tntcore.keys.custody import Custody, CustodyError
+from tntcore.storage.commit import Exists, Unit
+from tntcore.storage.records import END, Operator, Principal
+from tntcore.storage.repository import Repository
+from tntcore.storage.storage import Storage
+from tntcore.tenancy.access import Role
+
+HOME: Final = "operators"
+"""The partition of what is the operators' own. No tenant has it: theirs are uuids."""
+PREFIX: Final = "tnto_"
+MOST: Final = 1_000
+"""Keys that are not revoked."""
+OVERLAP: Final = 3_600_000
+"""Milliseconds for which the former text of a key that was rotated is taken as well."""
+FIRST: Final = "the host's key"
+STORAGE: Final = "the storage account"
+"""`made_by` of keys that no operator made."""
+_GUARD: Final = "first-operator"
+_SECONDS: Final = 30.0  # how long another process may take a key that was revoked in this one
+_CACHED: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """`text` is shown once; what is stored of it is `hash`."""
+
+    text: str
+    hash: str
+
+
+def new_key(operator_uuid: str, random: Callable[[int], bytes]) -> NewKey:
+    """A key for the record of that uuid. `random` has to be fit for secrets."""
+    text = PREFIX + base64.urlsafe_b64encode(uuid.UUID(operator_uuid).bytes + random(32)).decode()
+    return NewKey(text, _hash(text))
+
+
+def owner_of(key: str) -> str | None:
+    """The uuid in a key; None where it is no key's text."""
+    if not key.startswith(PREFIX) or len(key) != len(PREFIX) + 64:
+        return None
+    try:
+        return str(uuid.UUID(bytes=base64.b64decode(key[len(PREFIX) :], altchars=b"-_", validate=True)[:16]))
+    except ValueError:
+        return None
+
+
+def opens(record: Operator, key: str, now: int) -> bool:
+    """Whether the text is the record's, in a time that says nothing of how much of it is right."""
+    given = _hash(key)
+    former = record.former_hash if record.former_until > now else ""
+    return hmac.compare_digest(given, record.hash) | hmac.compare_digest(given, former)
+
+
+def is_usable(record: Operator, now: int) -> bool:
+    return record.status == "ACTIVE" and not 0 < record.expires_at <= now
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Operators:
+    """
+    Args:
+        now: milliseconds since 1970. clock: seconds, never going back.
+        random: fit for secrets.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        now: Callable[[], int],
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._storage = storage
+        self._now = now
+        self._random = random
+        self._known: SharedCache[Operator | None] = SharedCache(clock, _CACHED)
+
+    def is_cached(self, key: str) -> bool:
+        """Whether `find` answers without a storage call, and with a record."""
+        owner = owner_of(key)
+        return owner is not None and self._known.peek(owner) is not None
+
+    async def find(self, key: str) -> Operator | None:
+        """The record that the key opens, whatever its status; None where it opens none."""
+        owner = owner_of(key)
+        if owner is None:
+            return None
+        record = self._known.peek(owner) or await self._known.get(owner, lambda: self._load(owner))
+        return record if record is not None and opens(record, key, self._now()) else None
+
+    async def _load(self, owner: str) -> tuple[Operator | None, float]:
+        record = await self.get(owner)
+        return record, _SECONDS if record is not None else 0
+
+    async def get(self, operator_uuid: str) -> Operator | None:
+        row = await self._storage.records.get(HOME, Operator.row_key(operator_uuid))
+        return None if row is None else Operator.read(row)
+
+    async def all(self) -> Sequence[Operator]:
+        """Every key, the oldest first, those that were revoked included."""
+        found: list[Operator] = []
+        start: str | None = Operator.row_key("")
+        while start is not None:
+            page = await self._storage.records.scan(HOME, start, Operator.KIND + END, limit=MOST)
+            found += [Operator.read(row) for row in page.rows]
+            start = page.next
+        return found
+
+    def drawn(self, record: Operator) -> NewKey:
+        """Gives the record a new key, which is the caller's to commit and to show."""
+        key = new_key(record.uuid, self._random)
+        record.hash = key.hash
+        return key
+
+    async def commit(self, unit: Unit) -> None:
+        """Raises `commit.Exists` or `commit.Changed`."""
+        await self._storage.committer.commit(HOME, unit)
+
+    def forget(self, operator_uuid: str) -> None:
+        """After the record was changed."""
+        self._known.drop(operator_uuid)
+
+    async def first(
+        self,
+        name: str,
+        expires_at: int,
+        operator_uuid: str,
+        *,
+        anyway: bool = False,
+        by: str = FIRST,
+        also: Unit | None = None,
+    ) -> First:
+        """Makes an admin's key where there is none that works. One that was made so, and never used, is replaced: its
+        answer may have been lost.
+
+        Args:
+            expires_at: milliseconds since 1970, 0 for never.
+            anyway: even where there is another. by: what it is made with, `FIRST` or `STORAGE`.
+            also: what is committed with it.
+
+        Raises:
+            Problem: 409 `operator-exists`.
+            commit.Changed, commit.Exists: another call was faster.
+        """
+        now = self._now()
+        guard = await self._storage.records.get(HOME, _GUARD)
+        admins = [record for record in await self.all() if record.role == Role.ADMIN and is_usable(record, now)]
+        unused = [record for record in admins if record.made_by in (FIRST, STORAGE) and not record.last_used_at]
+        if len(unused) < len(admins) and not anyway:
+            raise Problem(
+                409,
+                "operator-exists",
+                "An operator with the role admin has a key already: ask for one there (POST /operator). If all are "
+                "lost, `python -m tntcore operator first --storage --anyway` makes one with the storage account.",
+            )
+        record = Operator(
+            uuid=operator_uuid,
+            name=name,
+            role=Role.ADMIN,
+            expires_at=expires_at,
+            made_by=by,
+            created_at=now,
+            updated_at=now,
+        )
+        key = self.drawn(record)
+        unit = Unit(list(also.operations) if also is not None else [])
+        unit.create(record.key, record.values())
+        for old in unused:
+            unit.merge(old.key, {"status": "REVOKED", "updatedAt": now})
+        if guard is None:
+            unit.create(_GUARD, {"at": now})
+        else:
+            unit.merge(_GUARD, {"at": now}, guard.etag)
+        await self.commit(unit)
+        for old in unused:
+            self.forget(old.uuid)
+        return First(record, key, unused)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What `Operators.first` made. `replaced` were never used, and are revoked."""
+
+    record: Operator
+    key: NewKey
+    replaced: Sequence[Operator]
+
+
+async def home(storage: Storage, custody: Custody, now: int) -> Repository:
+    """The operators' partition as a repository, which can seal; its data key is made when it is first needed.
+
+    Args:
+        now: milliseconds since 1970.
+    """
+    try:
+        key = await custody.data_key(HOME)
+    except CustodyError as error:
+        if error.code != "destroyed":
+            raise
+        wrapped = await custody.create(HOME)
+        # Its status is no tenant's: nothing takes this row for one.
+        row = Principal(uuid=HOME, status="OPERATORS", created_at=now, updated_at=now)
+        row.data_key, row.data_key_version = wrapped.ciphertext, wrapped.version
+        unit = Unit()
+        unit.create(row.key, row.values())
+        try:
+            await storage.committer.commit(HOME, unit)
+        except Exists:
+            pass  # another process was faster
+        finally:
+            custody.forget(HOME)  # what counts is what is stored
+        key = await custody.data_key(HOME)
+    return Repository(storage, HOME, key)
