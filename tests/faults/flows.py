@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import orjson
 
 from tests.faults.world import Client, Partner, World
+from tntcore.api.http import Request
 from tntcore.dids.document import Version
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"
@@ -448,7 +449,56 @@ class RotatedByPartner(Received):
         await self.stored(self.acme, ("IN", "rotate", "RECEIVED"), ("OUT", "ack", "SENT"), ("OUT", "message", "SENT"))
 
 
+class Registered(Flow):
+    """A tenant, by an operator who comes again with the same `Idempotency-Key` until there is an answer."""
+
+    async def prepare(self) -> None:
+        """There is nobody yet."""
+
+    async def act(self) -> None:
+        given = {"idempotency-key": "register"}
+        answer = await self.world.call("POST", "principal", {"displayName": "Acme"}, given)
+        assert answer.status == 201, answer.body
+        self.made = orjson.loads(answer.body)
+
+    async def check(self) -> None:
+        key = self.made["headers"]
+        for noun in ("identity", "api-token"):
+            answer = await self.world.call("GET", noun, None, key)
+            assert answer.status == 200, answer.body
+            assert len(orjson.loads(answer.body)["hits"]) == 1, noun
+        listed = orjson.loads((await self.world.call("GET", "principal", None, {})).body)
+        assert [hit["uuid"] for hit in listed["hits"]] == [self.made["uuid"]]
+        audit = orjson.loads((await self.world.call("GET", "operator/audit", None, {})).body)["hits"]
+        assert [(hit["act"], hit["status"]) for hit in audit] == [("tenant.registered", "DONE")]
+        own = orjson.loads((await self.world.call("GET", "audit", None, key)).body)["hits"]
+        assert [hit["uuid"] for hit in own] == [hit["uuid"] for hit in audit]
+
+
+class OperatorMade(Flow):
+    """An operator's key, made likewise."""
+
+    async def prepare(self) -> None:
+        """There is Ada."""
+
+    async def act(self) -> None:
+        given = {"idempotency-key": "operator"}
+        answer = await self.world.call("POST", "operator", {"name": "Rex", "role": "read"}, given)
+        assert answer.status == 201, answer.body
+        self.made = orjson.loads(answer.body)
+
+    async def check(self) -> None:
+        listed = orjson.loads((await self.world.call("GET", "operator", None, {})).body)["hits"]
+        assert [(hit["name"], hit["status"]) for hit in listed if hit["name"] != "Ada"] == [("Rex", "ACTIVE")]
+        request = Request("GET", "operator/me", {}, dict(self.made["headers"]), b"")
+        assert (await self.world.process.app.http(request)).status == 200
+        audit = orjson.loads((await self.world.call("GET", "operator/audit", None, {})).body)["hits"]
+        assert [hit["act"] for hit in audit] == ["operator.made"]
+
+
 FLOWS: tuple[type[Flow], ...] = (
+    Registered,
+    OperatorMade,
     Received,
     ReceivedV2,
     ReceivedLarge,

@@ -35,7 +35,7 @@ async def pieces(body: bytes) -> AsyncIterator[bytes]:
         ("PATCH", "contact", "GET, HEAD, POST"),
         ("OPTIONS", "contact", "GET, HEAD, POST"),
         ("PATCH", "contact/x", "DELETE, GET, HEAD, PUT"),
-        ("HEAD", "principal", "POST"),
+        ("PATCH", "principal", "GET, HEAD, POST"),
         ("PATCH", "poison/replay", "POST"),
     ],
 )

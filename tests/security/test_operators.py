@@ -27,6 +27,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 # What each may do, by the least role. A new route is a decision: it is made here.
 ROLES = {
     "read": {
+        "GET principal",
         "GET principal/{uuid}",
         "GET poison",
         "GET poison/{queue}/{id}",
@@ -38,6 +39,8 @@ ROLES = {
     },
     "operate": {
         "POST principal",
+        "POST principal/{uuid}/suspend",
+        "POST principal/{uuid}/resume",
         "PUT principal/{uuid}",
         "POST principal/{uuid}/recount",
         "POST principal/rewrap",

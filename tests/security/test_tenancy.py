@@ -362,6 +362,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
     others = {(route.method, route.path, route.access) for route in stack.app.routes if route.access != "tenant"}
     assert others == {
         ("POST", "didcomm", "public"),
+        ("GET", "", "public"),
         ("GET", "health", "public"),
         ("GET", "openapi.json", "public"),
         ("GET", "docs", "public"),
@@ -371,6 +372,9 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "identity/{uuid}/resources/{digest}/status/{time}", "public"),
         ("GET", "identity/{uuid}/status-list/{number}", "public"),
         ("POST", "principal", "operator"),
+        ("GET", "principal", "operator"),
+        ("POST", "principal/{uuid}/suspend", "operator"),
+        ("POST", "principal/{uuid}/resume", "operator"),
         ("POST", "principal/rewrap", "operator"),
         ("GET", "principal/{uuid}", "operator"),
         ("PUT", "principal/{uuid}", "operator"),

@@ -35,7 +35,7 @@ class Callers:
         self._tokens = Tokens(issuer, services.egress.fetch, now) if issuer is not None else None
 
     async def tenant(self, request: Request) -> tuple[Tenant, Actor]:
-        """Whose subscription key it is. Raises `Problem` 401 or 429."""
+        """Whose subscription key it is. Raises `Problem` 401, 403 or 429."""
         key = request.headers.get(KEY_HEADER)
         if key is None and self._services.config.key_in_query:
             key = request.query.get(KEY_HEADER)
@@ -50,6 +50,8 @@ class Callers:
         if tenant is None or token is None or not hmac.compare_digest(token.hash, digest) or token.status != "ACTIVE":
             self._guessed(request)
             raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
+        if tenant.is_suspended:
+            raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Ask there for more.")
         self._services.last_used.saw(tenant.uuid, token, self._services.now())
         return tenant, Actor("tenant", token.uuid, token.name, "admin")
 

@@ -148,17 +148,19 @@ class Door:
             raise _busy() from None
         if any(full for _, full in owners.values()):
             # Of several recipients the others have it now: for them, the next time is a duplicate.
-            # That a tenant is full is for the tenant to know.
+            # That a tenant is full, or suspended, is for the tenant to know.
             self._services.meter.count("door.no-room")
             raise _busy()
         return _ACCEPTED
 
     async def _owner(self, kid: str) -> tuple[Found, bool] | None:
-        """Whose the key is, and whether they may keep nothing more."""
+        """Whose the key is, and whether nothing is taken for them now: they are suspended, or may keep nothing more."""
         owner = await self._services.lookups.find("key", kid)
         # The keys of a deleted tenant are still listed.
         tenant = await self._services.tenants.get(owner.principal) if owner else None
-        return (owner, self._services.usage.is_full(tenant.principal)) if owner and tenant else None
+        if owner is None or tenant is None:
+            return None
+        return owner, tenant.is_suspended or self._services.usage.is_full(tenant.principal)
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """As `_queue`, in a trace of its own: what tenants are shown is not to tell them what they share."""

@@ -42,6 +42,7 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     "tenant": (
         "401 key-missing",
         "401 key-unknown",
+        "403 tenant-suspended",
         "429 too-many-wrong-keys",
         "429 too-much-work",
         "508 loop-detected",
@@ -120,6 +121,7 @@ _TAGS: Mapping[str, str] = {
     "proof-request": "Asking for proof",
     "presentation": "Giving proof, and checking it",
     "exchange": "The runs of the credential protocols, and what waits for your word",
+    "context": "JSON-LD contexts of your own credential types",
     "schema": "Of AnonCreds",
     "credential-definition": "Of AnonCreds",
     "api-token": "Your subscription keys",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
@@ -10,21 +11,27 @@ import orjson
 
 from tntcore.api.audit import ERRORS, NO_EFFECT, QUERY, AuditView, into, operating, page
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
-from tntcore.api.views import Did, Entity, Name, Page, Uuid, entity, not_found, text
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Did, Entity, Name, Page, Uuid, entity, found, limit_of, not_found, only, text
 from tntcore.errors import Problem
 from tntcore.identities.identities import create_identity
 from tntcore.maintenance import key_rotation
 from tntcore.maintenance.retention import GONE, remember
 from tntcore.services import Services
-from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import END, ApiToken, Audit, Identity, Principal, Record
+from tntcore.storage.repository import COUNT_CAP
+from tntcore.storage.tables import Row
+from tntcore.storage.transactions import Value
 from tntcore.tenancy.access import Role
 from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, Tenant
 
 KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 R = TypeVar("R", bound=Record)
+_MAX_SCANS, _MAX_READS, _AT_ONCE = 5, 1_000, 50
+_MAX_RACES = 10
 _LIMITS = ("storedBytes", "messagesPerMinute")
 
 
@@ -47,10 +54,14 @@ class PrincipalChange(TypedDict):
 class PrincipalView(Entity):
     """A tenant: one company."""
 
-    status: Literal["ACTIVE", "DELETED"]
+    status: Literal["ACTIVE", "SUSPENDED", "DELETED"]
     displayName: str
     limits: Limits
     storedBytes: Annotated[int, "what it keeps"]
+
+
+class Suspension(TypedDict):
+    reason: NotRequired[Annotated[str, "for the audit log, which the tenant sees", Words(maxLength=500)]]
 
 
 class Rewrap(TypedDict):
@@ -90,7 +101,11 @@ async def create(call: Call) -> Response:
             raise Problem(500, "internal", "The principal could not be read back. Try again.")
         identity = await tenant.records.get(Identity, identity_uuid) if call.chance is not None else None
         if identity is None:
-            identity = await create_identity(services, tenant, display_name, is_default=True, uuid=identity_uuid)
+            try:
+                identity = await create_identity(services, tenant, display_name, is_default=True, uuid=identity_uuid)
+            except Exists:
+                # Its write was repeated, or an earlier try is still under way.
+                identity = await found(tenant.records, Identity, identity_uuid)
         key = await create_token(services, tenant, "first", token_uuid, Unit())
     return answer(
         {
@@ -107,12 +122,9 @@ async def create(call: Call) -> Response:
 async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -> Principal:
     """The tenant's own row. An earlier try of the same call may have written it."""
     services, now = call.services, call.services.now()
-    if call.chance is not None and call.chance.again:
-        row = await services.storage.records.get(uuid, Principal.row_key(uuid))
-        if row is not None:
-            return Principal.read(row)
+    if call.chance is not None and call.chance.again and (before := await _read(services, uuid)) is not None:
+        return before
     wrapped = await services.custody.create(uuid)
-    await services.storage.lookups.put(PRINCIPALS, uuid, {"createdAt": now})
     principal = Principal(
         uuid=uuid,
         display_name=display_name,
@@ -121,11 +133,132 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
         created_at=now,
         updated_at=now,
     )
+    await _index(services, principal)
     unit = Unit()
     unit.create(principal.key, principal.values())
     await into(call, unit, record)
-    await services.storage.committer.commit(uuid, unit)
+    try:
+        await services.storage.committer.commit(uuid, unit)
+    except Exists:
+        # Its write was repeated, or an earlier try is still under way.
+        services.custody.forget(uuid)
+        stored = await _read(services, uuid)
+        if stored is None:
+            raise
+        return stored
     return principal
+
+
+async def list_(call: Call) -> Response:
+    """Tenants that are not deleted, in the order in which they were registered. `name` finds those with this text
+    anywhere in their name, in any case; `status` is ACTIVE or SUSPENDED.
+
+    A page costs one storage call for each hit, and one for each 1,000 tenants that were looked at, at most six. It may
+    have fewer hits than `limit`, even none, and a `next` all the same.
+    """
+    query = call.request.query
+    name, status = query.get("name", "").casefold(), query.get("status", "").upper()
+    if status not in ("", "ACTIVE", "SUSPENDED"):
+        raise Problem(400, "status-invalid", "status has to be ACTIVE or SUSPENDED.")
+    limit, services = limit_of(call), call.services
+    hits: list[Principal] = []
+    following: str | None = query.get("next", "")
+    reads = 0
+    for _ in range(_MAX_SCANS):
+        if following is None or len(hits) >= limit or reads >= _MAX_READS:
+            break
+        most = COUNT_CAP if name or status else limit
+        page = await services.storage.lookups.scan(PRINCIPALS, following, END, limit=most)
+        following = page.next
+        rows = [row for row in page.rows if _may_fit(row, name, status)]
+        while rows and len(hits) < limit and reads < _MAX_READS:
+            part = rows[: min(limit - len(hits), _AT_ONCE)]
+            rows = rows[len(part) :]
+            reads += len(part)
+            loaded = await asyncio.gather(*(_read(services, row.key) for row in part))
+            hits += [one for one in loaded if one is not None and _fits(one, name, status)]
+        if rows:
+            following = rows[0].key
+    counted = await services.storage.lookups.scan(
+        PRINCIPALS, "", END, limit=COUNT_CAP, columns=("displayName", "status") if name or status else ()
+    )
+    known = [row for row in counted.rows if not (name or status) or row.values.keys() >= {"displayName", "status"}]
+    total = sum(_may_fit(row, name, status) for row in known)
+    exact = counted.next is None and len(known) == len(counted.rows)
+    return answer(
+        {
+            "total": {"value": total, "relation": "eq" if exact else "gte"},
+            "hits": [_view(principal) for principal in hits],
+            "next": following,
+        }
+    )
+
+
+def _may_fit(row: Row, name: str, status: str) -> bool:
+    """As far as the index tells. Rows of tenants that were registered by an older version have less."""
+    values = row.values
+    return name in values.get("displayName", name).casefold() and status in ("", values.get("status", status))
+
+
+def _fits(principal: Principal, name: str, status: str) -> bool:
+    shown = principal.status in ("ACTIVE", "SUSPENDED")
+    return shown and name in principal.display_name.casefold() and status in ("", principal.status)
+
+
+async def _read(services: Services, uuid: str) -> Principal | None:
+    row = await services.storage.records.get(uuid, Principal.row_key(uuid))
+    return None if row is None else Principal.read(row)
+
+
+async def _index(services: Services, principal: Principal) -> None:
+    """Writes down what a tenant is found by."""
+    columns: dict[str, Value] = {
+        "createdAt": principal.created_at,
+        "displayName": principal.display_name,
+        "status": principal.status,
+    }
+    await services.storage.lookups.put(PRINCIPALS, principal.uuid, columns)
+
+
+async def suspend(call: Call) -> Response:
+    """`{reason?}`: from now on nothing of the tenant's comes in or goes out. Agents are told to come again later, its
+    calls are refused with 403 `tenant-suspended`, and what waits goes on waiting, and is not spent. Other processes
+    know it within half a minute. Its DIDs' documents and other public facts stay published."""
+    return await _set_status(call, "SUSPENDED", "tenant.suspended")
+
+
+async def resume(call: Call) -> Response:
+    """`{reason?}`: takes a suspension back. What waited goes on within five minutes."""
+    return await _set_status(call, "ACTIVE", "tenant.resumed")
+
+
+async def _set_status(call: Call, status: str, act: str) -> Response:
+    body, services = call.request.object() if call.request.body else {}, call.services
+    only(body, "reason")
+    reason = text(body.get("reason"), "reason", maximum=500)
+    principal = await _principal(call)
+    async with operating(call, act, principal.uuid, **({"reason": reason} if reason else {})) as record:
+        for _ in range(_MAX_RACES):
+            if principal.status == "DELETED":
+                raise not_found(Principal, principal.uuid)
+            if principal.status == status:
+                record.status = NO_EFFECT
+                break
+            principal.status, principal.updated_at = status, services.now()
+            unit = Unit()
+            unit.merge(principal.key, {"status": status, "updatedAt": principal.updated_at}, principal.etag)
+            await into(call, unit, record)
+            try:
+                await services.storage.committer.commit(principal.uuid, unit)
+                break
+            except Changed:
+                # Most often by the count of what it keeps.
+                principal = await _principal(call)
+        else:
+            raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.")
+    services.tenants.forget(principal.uuid)
+    await _index(services, principal)
+    return answer(_view(principal))
 
 
 async def read(call: Call) -> Response:
@@ -137,7 +270,7 @@ async def change(call: Call) -> Response:
     is left out, or null, is as the service is set."""
     body = call.request.object()
     principal = await _principal(call)
-    if principal.status != "ACTIVE":
+    if principal.status == "DELETED":
         raise not_found(Principal, principal.uuid)
     if "displayName" in body:
         principal.display_name = text(body["displayName"], "displayName", maximum=200, required=True)
@@ -159,6 +292,7 @@ async def change(call: Call) -> Response:
         await into(call, unit, record)
         await call.services.storage.committer.commit(principal.uuid, unit)
     call.services.tenants.forget(principal.uuid)
+    await _index(call.services, principal)
     return answer(_view(principal))
 
 
@@ -262,7 +396,7 @@ async def create_token(services: Services, tenant: Tenant, name: str, uuid: str,
 
 
 async def _principal(call: Call) -> Principal:
-    uuid = call.arguments["uuid"]
+    uuid = call.arguments["uuid"].lower()
     row = await call.services.storage.records.get(uuid, Principal.row_key(uuid)) if uuid != HOME else None
     if row is None:
         raise not_found(Principal, uuid)
@@ -279,13 +413,52 @@ def _view(principal: Principal) -> dict[str, object]:
 
 
 _UNKNOWN = "404 principal-unknown"
+_SUSPENDING = (_UNKNOWN, "400 member-unknown", "409 principal-changed")
 ROUTES = [
+    Route(
+        "GET",
+        "principal",
+        list_,
+        "operator",
+        Role.READ,
+        summary="Tenants",
+        answers={200: Page[PrincipalView]},
+        query={"name": "with this text in their name", "status": "`ACTIVE` or `SUSPENDED`"},
+        errors=("400 status-invalid",),
+    ),
+    Route(
+        "POST",
+        "principal/{uuid}/suspend",
+        suspend,
+        "operator",
+        Role.OPERATE,
+        summary="Suspend a tenant",
+        request=Suspension,
+        bodiless=True,
+        answers={200: PrincipalView},
+        errors=_SUSPENDING,
+        example={"reason": "unpaid"},
+    ),
+    Route(
+        "POST",
+        "principal/{uuid}/resume",
+        resume,
+        "operator",
+        Role.OPERATE,
+        summary="Take a suspension back",
+        request=Suspension,
+        bodiless=True,
+        answers={200: PrincipalView},
+        errors=_SUSPENDING,
+        example={"reason": "paid"},
+    ),
     Route(
         "POST",
         "principal",
         create,
         "operator",
         Role.OPERATE,
+        creates=True,
         summary="Register a tenant",
         request=NewPrincipal,
         answers={201: PrincipalMade},

@@ -23,7 +23,7 @@ from tntcore.storage.records import Attempt, Delivery
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import Step
-from tntcore.tenancy.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant, rest
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +224,11 @@ class Attempts:
         tenant = await self._services.tenants.get(item["p"])
         if tenant is None:
             self._services.meter.count(f"{self._queue}.gone")
+            return
+        if tenant.is_suspended:
+            times = item.get("s", 0)
+            await self._outbox.later(self._queue, {**item, "s": times + 1, "again": True}, rest(times))
+            self._services.meter.count(f"{self._queue}.suspended")
             return
         made: int = item.get("t", 0)
         before = 0

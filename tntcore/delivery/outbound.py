@@ -36,7 +36,7 @@ from tntcore.storage.records import Action, Connection, Delivery, Held, Message
 from tntcore.storage.storage import OUTBOUND
 from tntcore.telemetry import mark
 from tntcore.tenancy.recipients import Recipient
-from tntcore.tenancy.tenants import Tenant
+from tntcore.tenancy.tenants import Tenant, rest
 
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000
@@ -94,6 +94,9 @@ class Outbound:
         watch(pending)
         tenant = await self._services.tenants.get(principal)
         if tenant is None:
+            return
+        if tenant.is_suspended:
+            await self.drain(principal, connection, delay=rest(2))
             return
         self._services.tenants.forget_recipient(tenant, connection)
         record = await tenant.records.get(Connection, connection)

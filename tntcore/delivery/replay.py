@@ -23,7 +23,7 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.storage import RELAY
 from tntcore.storage.transactions import Value
-from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant, rest
 
 STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
 BY_DEFAULT: Final = ("FAILED", "WITHHELD")
@@ -99,6 +99,9 @@ class Replays:
             return
         if replay.position != position:
             return
+        if tenant.is_suspended:
+            await self._next(principal, uuid, position, rest(2))
+            return
         _read_anew(tenant)
         where = " or ".join(f"status eq @status{number}" for number in range(len(replay.statuses)))
         parameters = {f"status{number}": status for number, status in enumerate(replay.statuses)}
@@ -138,7 +141,7 @@ class Replays:
                 tenant = await self._services.tenants.get(principal)
                 replay = await tenant.records.get(Replay, uuid) if tenant else None
                 if replay is not None and replay.status == "ACTIVE":
-                    if replay.updated_at + GRACE < now:
+                    if replay.updated_at + GRACE < now and tenant is not None and not tenant.is_suspended:
                         self._services.meter.count("sweep.replay")
                         await self._next(principal, uuid, replay.position, 0)
                 elif row.values["markedAt"] + GRACE < now:

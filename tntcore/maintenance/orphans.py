@@ -43,6 +43,8 @@ class Orphans:
             if blob.modified >= before:
                 continue  # touched when it was queued last
             tenant = await self._services.tenants.get(blob.metadata["p"])
+            if tenant is not None and tenant.is_suspended:
+                continue
             if tenant is not None and await is_shown(tenant.records, blob.name):
                 continue
             if tenant is not None and await was_erased(tenant.records, blob.name):

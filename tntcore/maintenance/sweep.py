@@ -72,6 +72,8 @@ class Sweep:
     async def _row(self, row: Row, drained: set[str]) -> int:
         bucket, _, principal = row.key.partition("~")
         tenant = await self._services.tenants.get(principal)
+        if tenant is not None and tenant.is_suspended:
+            return 0  # the row stays, for when the tenant is resumed
         again, waiting = await self._bucket(tenant, int(bucket), drained) if tenant else (0, False)
         if not waiting and row.values["markedAt"] + _KEEP < self._services.now():
             await self._services.storage.due.delete(DUE, row.key, row.etag)

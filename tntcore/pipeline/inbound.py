@@ -3,7 +3,7 @@
 A queue message is `{"items": [item, ...]}`; an item is one envelope for one of our keys, `{id, p, o, u, e?}`: the
 message's uuid, given at the door and so the same at every delivery; the principal; kind and uuid of the record that has
 the key; the envelope as text, which is in a blob named by the id where it is too large. `l` is how many of the limits,
-the sender's and the tenant's, have let the item through.
+the sender's and the tenant's, have let the item through; `s` how often it was put off because its tenant is suspended.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ from tntcore.storage.storage import INBOUND
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import came_to, carried, mark, tell, traceparent
 from tntcore.tenancy.recipients import Recipient
-from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant, rest
 from tntcore.tenancy.webhooks import select
 
 log = logging.getLogger(__name__)
@@ -194,6 +194,9 @@ class Inbound:
             came_to("gone")
             await self._forget(item)
             return
+        if tenant.is_suspended:
+            item["s"] = item.get("s", 0) + 1
+            raise TooSoon(rest(item["s"] - 1))
         for _ in range(_MAX_RACES):
             try:
                 await self._handle(tenant, item, last=last)

@@ -107,7 +107,7 @@ def _read_columns(record: type[Record]) -> _Columns:
 
 @dataclass(kw_only=True, slots=True)
 class Principal(Record):
-    """A tenant. Its row has no uuid in its key: there is one in the partition, which is the uuid."""
+    """A tenant. Status ACTIVE, SUSPENDED or DELETED. There is one in the partition, which is its uuid."""
 
     KIND: ClassVar[str] = "principal"
     display_name: str = ""

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from azure.core.exceptions import AzureError
-
 from tntcore.cloud import Cloud
 from tntcore.config import ConfigError, read_identity, read_storage
 from tntcore.errors import Problem
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.outage import is_away
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
 from tntcore.tenancy.access import Actor, Role
@@ -47,7 +46,9 @@ def make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bo
         raise NotMadeError(problem.detail) from None
     except (Changed, Exists):
         raise NotMadeError("Another key was made at the same moment. Try again.") from None
-    except AzureError as error:
+    except Exception as error:
+        if not is_away(error):
+            raise
         raise NotMadeError(f"The storage account cannot be used ({type(error).__name__}).") from None
 
 

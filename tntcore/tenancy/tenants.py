@@ -29,6 +29,14 @@ DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
 TASK_WEBHOOK = "TASK_WEBHOOK"
 PRINCIPAL_SETTINGS = "PRINCIPAL_SETTINGS"
 
+_RESTS = (30, 120, 300)
+
+
+def rest(times: int) -> int:
+    """Seconds until what is for a suspended tenant is looked at again, after it was put off so many times."""
+    return _RESTS[min(times, len(_RESTS) - 1)]
+
+
 # Partition of the lookups in which every principal has a row, by its uuid.
 PRINCIPALS = "principals"
 
@@ -69,6 +77,11 @@ class Tenant:
     @property
     def uuid(self) -> str:
         return self.principal.uuid
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether an operator wants that nothing comes in or goes out. What waits goes on waiting."""
+        return self.principal.status == "SUSPENDED"
 
     async def webhooks(self, key: str) -> Webhooks:
         """The entries of a webhook setting; none where it is not set."""
@@ -157,7 +170,7 @@ class Tenants:
         self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS)
 
     async def get(self, uuid: str) -> Tenant | None:
-        """The principal, or None where there is none (any more)."""
+        """The principal, which may be suspended, or None where there is none (any more)."""
         return self._tenants.peek(uuid) or await self._tenants.get(uuid, lambda: self._load(uuid))
 
     async def _load(self, uuid: str) -> tuple[Tenant | None, float]:
@@ -165,7 +178,7 @@ class Tenants:
         if row is None:
             return None, 0
         principal = Principal.read(row)
-        if principal.status != "ACTIVE":
+        if principal.status not in ("ACTIVE", "SUSPENDED"):
             return None, 0
         key = await self._custody.data_key(uuid)
         records = Repository(self._storage, uuid, key, lambda amount: self._wrote(uuid, amount))

@@ -47,7 +47,7 @@ METHODS = {
     "PATCH contact": not_allowed("GET, HEAD, POST"),
     "PATCH didcomm": not_allowed("POST"),
     "CORS preflight": not_allowed("GET, HEAD, POST"),
-    "operator HEAD": ("405", not_allowed("POST")[1], ""),
+    "operator HEAD": ("200", {"content-type": "application/json"}, ""),
     "operator PATCH": not_allowed("DELETE, GET, HEAD, PUT"),
     "method override": not_allowed("DELETE, GET, HEAD, PUT"),
 }
