@@ -29,7 +29,7 @@ param domainStep string = 'prepare'
 @description('A Front Door with a firewall before the app, which then takes calls from nowhere else. It needs customDomain.')
 param frontDoor string = 'none'
 
-@description('Networks from which operators call, such as ["203.0.113.0/24"]; the firewall blocks their paths for all others. Empty: everybody may try.')
+@description('Networks from which operators may call, such as ["203.0.113.0/24"]. Empty: everybody may try.')
 param operatorAddresses array = []
 
 @minValue(10)
@@ -304,6 +304,7 @@ module app 'app/function.bicep' = {
     publicUrl: url
     ownCertificates: !empty(customDomain) && !behindEdge
     edgeName: behindEdge ? edgeName : ''
+    operatorAddresses: operatorAddresses
     settings: settings
   }
   // It starts with the first deployment, and then has to be let in.

@@ -184,6 +184,7 @@ class Config:
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
         key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
         audit_days: for how long it is kept who did what; 0 for ever.
+        operator_networks: from where operators may call; empty for anywhere.
         issuer: whose tokens operators may come with, beside keys of this service; None for nobody's.
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
@@ -204,6 +205,7 @@ class Config:
     cors_origins: tuple[str, ...] = ()
     issuer: Issuer | None = None
     audit_days: int = 400
+    operator_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -218,7 +220,7 @@ class Config:
                 storage=lambda: read_storage(environment),
                 public_url=lambda: _public_url(environment),
                 master_keys=lambda: _master_keys(environment),
-                egress_allow=lambda: _networks(environment),
+                egress_allow=lambda: _networks(environment, "TNT_EGRESS_ALLOW"),
                 allow_http=lambda: _flag(environment, "TNT_ALLOW_HTTP"),
                 key_in_query=lambda: _flag(environment, "TNT_KEY_IN_QUERY"),
                 anoncreds_registries=lambda: _registries(environment),
@@ -229,6 +231,7 @@ class Config:
                 cors_origins=lambda: _origins(environment),
                 issuer=lambda: Issuer.read(environment),
                 audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
+                operator_networks=lambda: _operator_networks(environment),
             )
         )
 
@@ -241,15 +244,22 @@ def _public_url(environment: Mapping[str, str]) -> str:
     return public_url
 
 
-def _networks(environment: Mapping[str, str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+def _networks(environment: Mapping[str, str], name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
     try:
         return tuple(
-            ipaddress.ip_network(text.strip())
-            for text in environment.get("TNT_EGRESS_ALLOW", "").split(",")
-            if text.strip()
+            ipaddress.ip_network(text.strip()) for text in environment.get(name, "").split(",") if text.strip()
         )
     except ValueError as error:
-        raise ConfigError(f"TNT_EGRESS_ALLOW: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
+        raise ConfigError(f"{name}: {error}; use a list like 127.0.0.0/8,10.1.0.0/16") from None
+
+
+def _operator_networks(environment: Mapping[str, str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    networks = _networks(environment, "TNT_OPERATOR_NETWORKS")
+    if networks and environment.get("TNT_FORWARDED_HOPS") == "0":
+        raise ConfigError(
+            "TNT_OPERATOR_NETWORKS would let nobody in: with TNT_FORWARDED_HOPS 0 no caller's address is known"
+        )
+    return networks
 
 
 def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:

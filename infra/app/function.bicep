@@ -22,6 +22,8 @@ param publicUrl string
 param ownCertificates bool
 @description('The Front Door that alone may call the app. Empty: everybody may.')
 param edgeName string
+@description('From where operators may call. Empty: from anywhere.')
+param operatorAddresses array
 param settings object
 
 var storageUri = {
@@ -178,6 +180,7 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_FORWARDED_HOPS: empty(edgeName) ? '1' : '2'
     TNT_WRONG_KEY_RATE: ''
     TNT_AUDIT_DAYS: ''
+    TNT_OPERATOR_NETWORKS: join(operatorAddresses, ',')
     TNT_OPERATOR_ISSUER: ''
     TNT_OPERATOR_AUDIENCE: ''
     TNT_METRIC_TENANTS: ''

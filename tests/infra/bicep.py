@@ -24,6 +24,7 @@ BUILT_IN = {
     "empty",
     "environment",
     "guid",
+    "join",
     "loadTextContent",
     "maxLength",
     "maxValue",

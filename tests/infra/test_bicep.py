@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ def test_the_settings_make_a_configuration(edge: str) -> None:
         "publicUrl": "https://func-x.azurewebsites.net",
         "keyUri": "https://kv-x.vault.azure.net/keys/master",
         "empty(edgeName) ? '1' : '2'": "2" if edge else "1",
+        "join(operatorAddresses, ',')": "203.0.113.0/24,2001:db8::/32" if edge else "",
         **{f"storageUri.{name}": storage.format(name) for name in ("blob", "queue", "table")},
     }
     text = (INFRA / "app" / "function.bicep").read_text()
@@ -149,6 +151,7 @@ def test_the_settings_make_a_configuration(edge: str) -> None:
         master_keys="https://kv-x.vault.azure.net/keys/master",
         identity=CloudIdentity(managed=True, client_id="id"),
         limits=Limits(forwarded_hops=2 if edge else 1),
+        operator_networks=tuple(map(ip_network, ("203.0.113.0/24", "2001:db8::/32"))) if edge else (),
         telemetry=Telemetry((), (), ratio=0.05, json_logs=True),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import time
 from dataclasses import replace
 from typing import Any
@@ -159,6 +160,29 @@ async def test_guesses_are_bounded_and_do_not_lock_out_who_is_known(stack: Stack
         assert (await ask(app, "GET", path, **{header: good}, **here)).status == 200, "who is known goes on"
         assert (await ask(app, "GET", path, **{header: "tnto_" + "B" * 64}, **there)).status == 401
         here, there = {"x_forwarded_for": "198.51.100.8"}, {"x_forwarded_for": "203.0.113.10"}
+
+
+async def test_operators_call_from_their_networks_alone(stack: Stack, keys: dict[str, str]) -> None:
+    services = stack.app.services
+    networks = (ipaddress.ip_network("203.0.113.0/24"), ipaddress.ip_network("2001:db8::7/128"))
+    app = App(replace(services, config=replace(services.config, operator_networks=networks)))
+    key = {"tnt_operator_key": keys["admin"]}
+    for address in ("203.0.113.9", "203.0.113.9:4711", "::ffff:203.0.113.9", "2001:db8::7", "[2001:db8::7]:443"):
+        answer = await ask(app, "GET", "operator/me", x_forwarded_for=f"198.51.100.7, {address}", **key)
+        assert answer.status == 200, address
+    # Whatever the key: who guesses is not told more.
+    for address in ("198.51.100.7", "203.0.113.9, 198.51.100.7", "2001:db8::8", "nobody", ""):
+        for given in (key, {"tnt_operator_key": "tnto_" + "A" * 64}, {}):
+            answer = await ask(app, "GET", "operator/me", x_forwarded_for=address, **given)
+            assert answer.status == 403, address
+            assert orjson.loads(answer.body)["type"].endswith(":operator-network")
+    assert (await ask(app, "GET", "operator/me", **key)).status == 403
+    first = Request("POST", "operator/first", {}, {}, b"{}")
+    assert (await app.http(first, ["host"])).status == 403
+    # Tenants and strangers call from anywhere.
+    client = await stack.register("Anywhere")
+    assert (await ask(app, "GET", "identity", tnt_subscription_key=client.key)).status == 200
+    assert (await ask(app, "GET", "health")).status == 200
 
 
 # Tokens of an identity provider.

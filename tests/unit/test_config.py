@@ -91,11 +91,20 @@ def test_sites_that_no_browser_would_name(text: str) -> None:
         Config.read(LOCAL | {"TNT_CORS_ORIGINS": text})
 
 
+def test_networks_of_operators() -> None:
+    networks = Config.read(LOCAL | {"TNT_OPERATOR_NETWORKS": "203.0.113.0/24, 2001:db8::/32"}).operator_networks
+    assert [str(network) for network in networks] == ["203.0.113.0/24", "2001:db8::/32"]
+    assert Config.read(LOCAL).operator_networks == ()
+    with pytest.raises(ConfigError, match="TNT_OPERATOR_NETWORKS would let nobody in"):
+        Config.read(LOCAL | {"TNT_OPERATOR_NETWORKS": "203.0.113.0/24", "TNT_FORWARDED_HOPS": "0"})
+
+
 def test_all_that_is_wrong_is_named_at_once() -> None:
     wrong = {
         "TNT_PUBLIC_URL": "didcomm.example.com",
         "TNT_KEY_VAULT_KEY": "",
         "TNT_EGRESS_ALLOW": "10.1.2.3/8",
+        "TNT_OPERATOR_NETWORKS": "office",
         "TNT_KEY_IN_QUERY": "1",
         "TNT_SENDER_RATE": "-1",
         "TNT_TENANT_BYTES": "10 GB",

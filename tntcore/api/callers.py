@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, client_address, hash_key
+from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, client_address, client_ip, hash_key
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
@@ -65,6 +65,18 @@ class Callers:
                 f"This needs the role {needs}, and you have {actor.role}. Ask an operator with the role admin.",
             )
         return actor
+
+    def check_network(self, request: Request) -> None:
+        """Raises `Problem` 403 where operators may call from some networks alone, and this comes from none of them."""
+        networks = self._services.config.operator_networks
+        address = client_ip(request.headers, self._limits.forwarded_hops) if networks else None
+        if networks and not (address and any(address in network for network in networks)):
+            raise Problem(
+                403,
+                "operator-network",
+                "Operators may not call from your address. Call from one of the networks that the setting "
+                "TNT_OPERATOR_NETWORKS names.",
+            )
 
     async def _operator(self, request: Request) -> Actor:
         key = request.headers.get(OPERATOR_HEADER)

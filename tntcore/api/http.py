@@ -222,9 +222,8 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def client_address(headers: Mapping[str, str], hops: int) -> str:
-    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
-    are one client's.
+def client_ip(headers: Mapping[str, str], hops: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a request comes from, or None if it is not known.
 
     Args:
         headers: `x-forwarded-for` has an entry of each proxy, the last one's last; what is before those of our own may
@@ -233,12 +232,22 @@ def client_address(headers: Mapping[str, str], hops: int) -> str:
     """
     entries = headers.get("x-forwarded-for", "").split(",")
     if not 0 < hops <= len(entries):
-        return ""
+        return None
     return _address(entries[-hops].strip())
 
 
+def client_address(headers: Mapping[str, str], hops: int) -> str:
+    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
+    are one client's. Takes what `client_ip` takes.
+    """
+    address = client_ip(headers, hops)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
+    return str(address or "")
+
+
 @lru_cache(4096)
-def _address(text: str) -> str:
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -246,9 +255,5 @@ def _address(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -134,8 +134,10 @@ class Router:
             case "tenant":
                 return await self._callers.tenant(request)
             case "operator":
+                self._callers.check_network(request)
                 return None, await self._callers.operator(request, route.role or Role.ADMIN)
             case "host":
+                self._callers.check_network(request)
                 return None, HOST
             case "public":
                 return None, None
