@@ -33,7 +33,7 @@ async def test_a_message_between_two_tenants(stack: Stack, pair: tuple[Client, C
     await acme.act(contact["uuid"], basic("grüße ✓"))
     got = await hook.until(lambda hook: hook.json()["message"].get("content") == "grüße ✓")
     assert got.json()["authenticated"] is True
-    assert {"principal", "web_api", "didcomm", "inbound", "outbound", "relay"} <= calls.keys()
+    assert {"web_api", "didcomm", "inbound", "outbound", "relay"} <= calls.keys()
 
 
 async def test_a_call_arrives_and_is_answered_as_it_is(pair: tuple[Client, Client], calls: Counter[str]) -> None:
