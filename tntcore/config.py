@@ -89,6 +89,7 @@ class Telemetry:
         tenants: how many are told apart in metrics.
         json_logs: whether log lines are JSON.
         service: its name there.
+        seconds: from one export of spans to the next.
     """
 
     traces: tuple[str, ...] = ()
@@ -97,6 +98,7 @@ class Telemetry:
     tenants: int = 100
     json_logs: bool = False
     service: str = "tntcore"
+    seconds: float = 5.0
 
     @staticmethod
     def read(environment: Mapping[str, str]) -> Telemetry:
@@ -107,6 +109,7 @@ class Telemetry:
                 "traces": lambda: _exporters(environment, "TRACES"),
                 "metrics": lambda: _exporters(environment, "METRICS"),
                 "ratio": lambda: _ratio(environment),
+                "seconds": lambda: _milliseconds(environment, "OTEL_BSP_SCHEDULE_DELAY", 5_000) / 1000,
                 "unused": lambda: _check_exporters(environment),
             }
         else:
@@ -390,6 +393,13 @@ def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _milliseconds(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value)):
+        raise ConfigError(f"{name} has to be a whole number of milliseconds, not {value!r}")
+    return int(value)
+
+
 def _check_exporters(environment: Mapping[str, str]) -> None:
     """Checks what the exporters read themselves, in a thread, where an error would be seen by nobody."""
     problems = []
@@ -408,9 +418,10 @@ def _check_exporters(environment: Mapping[str, str]) -> None:
     ):
         if (protocol := environment.get(name) or "http/protobuf") != "http/protobuf":
             problems.append(f"{name} has to be http/protobuf, or not there, not {protocol!r}")
-    interval = environment.get("OTEL_METRIC_EXPORT_INTERVAL") or "1"
-    if not (interval.isascii() and interval.isdigit() and int(interval[:15]) > 0):
-        problems.append(f"OTEL_METRIC_EXPORT_INTERVAL has to be a whole number of milliseconds, not {interval!r}")
+    try:
+        _milliseconds(environment, "OTEL_METRIC_EXPORT_INTERVAL", 60_000)
+    except ConfigError as error:
+        problems += error.problems
     insights = environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
     if insights and not re.search(r"(?i)(?:^|;)\s*InstrumentationKey=[0-9a-f-]{36}\s*(?:;|$)", insights):
         problems.append(

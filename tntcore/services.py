@@ -62,6 +62,11 @@ class Services:
     exporter: Exporter | None = None
 
     async def close(self) -> None:
+        """Closes all of it. Telemetry does not wait for storage, which may be what is wrong."""
+        telemetry = asyncio.to_thread(self.exporter.stop) if self.exporter is not None else asyncio.sleep(0)
+        await asyncio.gather(telemetry, self._close())
+
+    async def _close(self) -> None:
         await self.workers.close()
         await self.slow_workers.close()
         await self.usage.flush()
@@ -69,8 +74,6 @@ class Services:
         await self.egress.close()
         await self.storage.close()
         await self.cloud.close()
-        if self.exporter is not None:
-            await asyncio.to_thread(self.exporter.stop)
 
 
 def now_ms() -> int:

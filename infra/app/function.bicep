@@ -188,6 +188,9 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_LOG_FORMAT: 'json'
     OTEL_TRACES_SAMPLER: 'parentbased_traceidratio'
     OTEL_TRACES_SAMPLER_ARG: '0.05'
+    // Instances come and go, and one that is killed takes with it what it has not sent.
+    OTEL_BSP_SCHEDULE_DELAY: '1000'
+    OTEL_METRIC_EXPORT_INTERVAL: '30000'
     APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
     APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
   }, settings)

@@ -33,6 +33,8 @@ OF_THE_HOST = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUT
 OF_OPENTELEMETRY = {
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_METRIC_EXPORT_INTERVAL",
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
 }
@@ -152,7 +154,7 @@ def test_the_settings_make_a_configuration(edge: str) -> None:
         identity=CloudIdentity(managed=True, client_id="id"),
         limits=Limits(forwarded_hops=2 if edge else 1),
         operator_networks=tuple(map(ip_network, ("203.0.113.0/24", "2001:db8::/32"))) if edge else (),
-        telemetry=Telemetry((), (), ratio=0.05, json_logs=True),
+        telemetry=Telemetry((), (), ratio=0.05, json_logs=True, seconds=1.0),
     )
 
 

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 SCOPE = "tntcore"
 MAX_WAITING = 8_192  # steps that wait for being sent; what comes beyond is dropped, and counted
 _BATCH = 512
-_SECONDS = 5.0  # between two batches, where they are not full
 CLOSE_SECONDS = 5.0  # that the process waits, when it stops, for what is left to be sent
 
 
@@ -35,13 +34,13 @@ class Exporter:
     """Call it with each step that has ended, from the event loop: it keeps the step, and returns.
 
     Args:
-        seconds: between two batches of steps that are not full.
+        seconds: between two batches of steps that are not full; by default as the settings say.
     """
 
-    def __init__(self, settings: Telemetry, meter: Meter, seconds: float = _SECONDS) -> None:
+    def __init__(self, settings: Telemetry, meter: Meter, seconds: float | None = None) -> None:
         self._settings = settings
         self._meter = meter
-        self._seconds = 0.2 if "console" in settings.traces else seconds  # somebody looks on
+        self._seconds = 0.2 if "console" in settings.traces else seconds or settings.seconds  # somebody looks on
         self._steps: deque[Step] = deque()
         self._wake = threading.Event()
         self._stopping = False
