@@ -41,7 +41,12 @@ async def main() -> None:
         )
         return await function_app.answer(request, path, access)
 
-    made = json.loads((await call("POST", "principal", ["operator"], {"displayName": "Ends"})).get_body())
+    services = function_app.service.app().services
+    operator = await services.operators.first("Ada", 0, services.uuid7(), anyway=True)
+    registered = await call(
+        "POST", "principal", ["operator"], {"displayName": "Ends"}, tnt_operator_key=operator.key.text
+    )
+    made = json.loads(registered.get_body())
     key = made["headers"]["tnt-subscription-key"]
     setting = {"setting": [{"id": "e", "url": sys.argv[1]}]}
     await call("POST", "settings/DIDCOMM_WEBHOOK", ["tenant"], setting, tnt_subscription_key=key)
