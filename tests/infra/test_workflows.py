@@ -31,10 +31,11 @@ def test_checks_and_deployment_are_apart() -> None:
     assert not [step for step in steps(checks) if "azd" in step.get("run", "")]
 
 
-def test_no_secret_is_stored() -> None:
+def test_the_cloud_is_opened_without_a_stored_secret() -> None:
     for name in WORKFLOWS:
         text = (ROOT / ".github" / "workflows" / name).read_text()
-        assert "secrets." not in text
+        # Only what the smoke test registers its tenants with.
+        assert set(re.findall(r"secrets\.(\w+)", text)) <= {"OPERATOR_KEY"}
         # What others wrote is never a part of a script.
         for step in steps(WORKFLOWS[name]):
             assert "${{" not in step.get("run", ""), step
