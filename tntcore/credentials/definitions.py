@@ -4,12 +4,15 @@
 Definitions come from strangers. Their paths are JSONPath without what multiplies or looks elsewhere (unions, filters,
 operators, a second `..`), their filters the assertions of JSON Schema draft 7 that need no reference, with expressions
 by RE2. What is not understood is refused: an unknown constraint that is left out would be one that is not checked.
-`format` inside a filter is an annotation, as JSON Schema has it.
+`format` inside a filter is an annotation, as JSON Schema has it; but dates are compared, as the specification's own
+example does (`"minimum": "1999-5-16"`) and as ajv has it (`formatMaximum`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -18,13 +21,16 @@ import jsonschema
 import orjson
 import re2
 from jsonpath_ng.exceptions import JSONPathError
-from jsonpath_ng.jsonpath import JSONPath
+from jsonpath_ng.jsonpath import Index, JSONPath
 from jsonpath_ng.lexer import JsonPathLexer
 from jsonpath_ng.parser import JsonPathParser
 
 from tntcore.credentials.checking import listed, within
+from tntcore.messaging import times
 
 Kind = Literal["ldp_vc", "jwt_vc"]
+Place = tuple[str | int, ...]
+"""Names and numbers that lead to a value in a credential."""
 
 MAX_DEFINITION: Final = 64 * 1024  # bytes of JSON
 MAX_DESCRIPTORS: Final = 100
@@ -46,6 +52,19 @@ _VALUES: Final = frozenset(
     {"type", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
      "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "required", "minProperties", "maxProperties"}
 )  # fmt: skip
+_BOUNDS: Final[Mapping[str, Callable[[int, int], bool]]] = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+    "formatMinimum": operator.ge,
+    "formatMaximum": operator.le,
+    "formatExclusiveMinimum": operator.gt,
+    "formatExclusiveMaximum": operator.lt,
+}
+_DAY: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)(.*)", re.ASCII)
+# Names that the lexer does not know outside of quotes.
+_NAME: Final = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?<=\.)([\w@-]*[^\W\x00-\x7f][\w@-]*)""")
 _SCHEMAS: Final = frozenset(
     {"not", "if", "then", "else", "items", "additionalItems", "contains", "propertyNames", "additionalProperties",
      "allOf", "anyOf", "oneOf"}
@@ -226,7 +245,21 @@ def read_definition(value: Any) -> Definition:
     name = value.get("id", "")
     if not isinstance(name, str):
         raise _invalid("`id` has to be a text.")
-    return Definition(name, descriptors, requirements, _formats(value.get("format")))
+    definition = Definition(name, descriptors, requirements, _formats(value.get("format")))
+    for requirement in requirements:
+        _check_requirement(definition, requirement)
+    return definition
+
+
+def _check_requirement(definition: Definition, requirement: Requirement) -> None:
+    """Raises `DefinitionError`: nothing could ever meet it."""
+    for nested in requirement.nested:
+        _check_requirement(definition, nested)
+    available = len(requirement.nested or definition.group(requirement.group))
+    if not available:
+        raise _invalid(f"No input descriptor is in the group {requirement.group[:100]!r} of a submission requirement.")
+    if requirement.rule == "pick" and requirement.needed > available:
+        raise _invalid(f"A submission requirement picks {requirement.needed} of {available}.")
 
 
 def _descriptor(value: Any) -> Descriptor:
@@ -343,11 +376,11 @@ def _why_not(definition: Definition, descriptor: Descriptor, credential: Shown) 
         return "it is of another type"
     if descriptor.self_issued and set(credential.subjects) != {credential.issuer}:
         return "its subject is not its issuer"
-    found: set[str] = set()
+    found: set[Place] = set()
     for part in descriptor.fields:
         if not _has(part, credential, found):
             return f"it has no {part.paths[0]!r} as was asked for"
-    if descriptor.minimal and not _claims(credential) <= found:
+    if descriptor.minimal and not all(_is_within(place, found) for place in _claims(credential)):
         return "it says more than may be disclosed"
     return ""
 
@@ -370,24 +403,53 @@ def _is_of(schemas: Sequence[tuple[str, bool]], names: frozenset[str]) -> bool:
     return set(needed) <= names if needed else any(uri in names for uri, _ in telling)
 
 
-def _has(part: Field, credential: Shown, found: set[str]) -> bool:
+def _has(part: Field, credential: Shown, found: set[Place]) -> bool:
+    """Whether a field is there as asked for. All that its path leads to is then added to `found`."""
     present = False
     validator = None if part.filter is None else _validator(orjson.dumps(part.filter))
     for path in part.paths:
         for document in credential.documents:
-            for match in _path(path).find(document):
-                present = True
-                if validator is None or validator.is_valid(match.value):
-                    found.add(str(match.full_path))
-                    return True
+            matches = _path(path).find(document)
+            present = present or bool(matches)
+            if any(validator is None or validator.is_valid(match.value) for match in matches):
+                # A JWT's claims have the credential in `vc`.
+                inside = 1 if document is not credential.documents[-1] else 0
+                found.update(_place(match)[inside:] for match in matches)
+                return True
     return part.optional and not present
 
 
-def _claims(credential: Shown) -> set[str]:
+def _place(match: Any) -> Place:
+    steps: list[str | int] = []
+    while match.context is not None:
+        step = match.path
+        steps.append(step.indices[0] if isinstance(step, Index) else step.fields[0])
+        match = match.context
+    return tuple(reversed(steps))
+
+
+def _is_within(place: Place, places: Collection[Place]) -> bool:
+    return any(place[:length] in places for length in range(1, len(place) + 1))
+
+
+def _claims(credential: Shown) -> list[Place]:
+    """Where each single value about a subject is. Types are no claims, nor is who it is about."""
     subject = credential.documents[-1].get("credentialSubject")
-    if not isinstance(subject, dict):
-        return {"credentialSubject"}
-    return {f"credentialSubject.{name}" for name in subject if name not in ("id", "type")}
+    places: list[Place] = [] if isinstance(subject, list) else [("credentialSubject", "id")]
+    places += [("credentialSubject", number, "id") for number in range(len(listed(subject)))]
+    return [place for place in _values(subject, ("credentialSubject",)) if place not in places]
+
+
+def _values(value: Any, place: Place) -> Iterator[Place]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            if name not in ("type", "@type"):
+                yield from _values(item, (*place, name))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            yield from _values(item, (*place, number))
+    else:
+        yield place
 
 
 @lru_cache(maxsize=1_000)
@@ -396,6 +458,7 @@ def _path(text: str) -> JSONPath:
         raise _invalid(f"A path has at most {MAX_PATH} characters.")
     try:
         # The lexer counts digits for ever, and Python refuses numbers of thousands of them: the bound above is enough.
+        text = _NAME.sub(lambda match: match[1] or f"'{match[2]}'", text)
         tokens = [token.type for token in JsonPathLexer().tokenize(text)]
         if not set(tokens) <= _STEPS or len(tokens) > MAX_STEPS or tokens.count("DOUBLEDOT") > 1 or tokens[:1] != ["$"]:
             raise _invalid(
@@ -410,7 +473,7 @@ def _path(text: str) -> JSONPath:
 def _check_filter(schema: Any) -> None:
     _check_words(schema)
     # Not `check_schema`, which has Python's `re` read the patterns.
-    error = next(_MetaValidator.iter_errors(schema), None)
+    error = next(_MetaValidator.iter_errors(_without_dates(schema)), None)
     if error is not None:
         raise _invalid(f"A field's filter is no JSON Schema (draft 7): {error.message[:120]}.")
 
@@ -427,6 +490,9 @@ def _check_words(schema: Any) -> None:
         elif word == "properties" and isinstance(value, dict):
             for part in value.values():
                 _check_words(part)
+        elif word in _BOUNDS and isinstance(value, str):
+            if _moment(value) is None:
+                raise _invalid(f"{word!r} in a field's filter is neither a number nor a date.")
         elif word not in _VALUES and word not in _NOTES:
             raise _invalid(f"{word[:60]!r} in a field's filter is not supported.")
     pattern = schema.get("pattern", "")
@@ -451,8 +517,42 @@ def _pattern(validator: Any, pattern: Any, instance: Any, _schema: Any) -> Itera
         yield jsonschema.ValidationError("does not match")
 
 
+def _without_dates(schema: Any) -> Any:
+    """The schema as JSON Schema has it: without bounds that are dates."""
+    if isinstance(schema, list):
+        return [_without_dates(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: value for name, value in schema.items() if not (name in _BOUNDS and isinstance(value, str))}
+    # What is under these is data, whatever it looks like.
+    return {name: value if name in ("const", "enum") else _without_dates(value) for name, value in kept.items()}
+
+
+def _moment(text: Any) -> int | None:
+    """A date, perhaps with a time, in milliseconds since 1970. `1999-5-16` is one."""
+    match = _DAY.fullmatch(text) if isinstance(text, str) else None
+    try:
+        return times.read(f"{match[1]}-{match[2]:0>2}-{match[3]:0>2}{match[4]}") if match else None
+    except ValueError:
+        return None
+
+
+def _bound(word: str) -> Any:
+    usual = jsonschema.Draft7Validator.VALIDATORS.get(word)
+
+    def check(validator: Any, bound: Any, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+        if not isinstance(bound, str):
+            yield from usual(validator, bound, instance, schema) if usual is not None else ()
+            return
+        found, limit = _moment(instance), _moment(bound)
+        if found is None or limit is None or not _BOUNDS[word](found, limit):
+            yield jsonschema.ValidationError("is no date within the bound")
+
+    return check
+
+
 _extend: Any = jsonschema.validators.extend
-_Validator: Any = _extend(jsonschema.Draft7Validator, {"pattern": _pattern})
+_Validator: Any = _extend(jsonschema.Draft7Validator, {"pattern": _pattern, **{word: _bound(word) for word in _BOUNDS}})
 _MetaValidator: Any = _Validator(jsonschema.Draft7Validator.META_SCHEMA)
 
 

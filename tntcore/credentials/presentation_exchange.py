@@ -171,7 +171,7 @@ class PresentationExchange:
         definition, challenge, domain = await self._read(request)
         dids = dids_of(party)
         fitting = await self._fitting(definition, held)
-        ours = {one.uuid: one for one in held if _subject(one) in dids | {""}}
+        ours = {one.uuid: one for one in held if _subject(one) in dids}
         usable = {name: [found for found in uuids if found in ours] for name, uuids in fitting.items()}
         for name, choice in (chosen or {}).items():
             if choice not in usable.get(name, []):
@@ -350,8 +350,12 @@ class PresentationExchange:
         claims: dict[str, Any] = {}
         for entry in entries:
             name = entry.get("id") if isinstance(entry, dict) else None
+            name = name if isinstance(name, str) else ""
             number = _place(entry)
-            if not isinstance(name, str) or name not in rows or number is None or number not in usable:
+            if name in rows and number is not None and number >= len(shown):
+                # ACA-Py leaves credentials out whose subject did not sign, and forgets their entries.
+                continue
+            if name not in rows or number is None or number not in usable:
                 return "The presentation_submission points at something else than a credential that was asked for.", {}
             if why := rows[name][usable.index(number)]:
                 return f"Credential {number} was shown for {name[:100]!r}, but {why}.", {}

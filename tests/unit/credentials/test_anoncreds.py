@@ -12,7 +12,7 @@ import pytest
 
 from devtools.azurite import Azurite
 from tests.unit.credentials.anoncreds_world import Tenant, World, failed
-from tntcore.credentials.anoncreds import work
+from tntcore.credentials.anoncreds import proof, work
 from tntcore.credentials.anoncreds.common import encode
 from tntcore.credentials.anoncreds.credential import preview_of
 from tntcore.credentials.anoncreds.issuer import revocation_of
@@ -195,6 +195,29 @@ async def test_a_candidate_fits_its_restrictions_and_predicates(stage: Stage) ->
         "not older": [held],
         "no number": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "true"),
+    [
+        ("34", True),
+        ("+34", True),
+        ("034", True),
+        ("3_4", False),
+        (" 34", False),
+        ("\u0663\u0664", False),
+        ("2147483647", True),
+        ("2147483648", False),
+        ("1_767_225_600", False),
+        ("99999999999", False),
+        ("-1", False),
+        ("thirty", False),
+        ("", False),
+    ],
+)
+def test_predicates_compare_what_is_encoded(text: str, true: bool) -> None:
+    assert proof._is_true(">=", text, 18) is true
+    assert (int(encode(text)) in range(18, 2**31)) is true
 
 
 async def test_choices_that_are_none_are_refused(stage: Stage) -> None:

@@ -244,6 +244,46 @@ async def test_a_choice_of_the_tenant(world: World) -> None:
             await world.present(request, first, wrong, chosen=choice)
 
 
+async def test_one_about_nobody_is_not_shown_where_one_about_the_holder_is_held(world: World) -> None:
+    """A verifier takes nothing that is not about whoever shows it, so it is no choice."""
+    request = await world.request()
+    signed = await world.document()
+    anonymous = {name: value for name, value in signed.value.items() if name != "proof"}
+    anonymous["credentialSubject"] = {"type": "PermanentResident", "familyName": "SMITH"}
+    value = await world.linked_data.sign(
+        anonymous, ISSUER, suite="Ed25519Signature2018", purpose="assertionMethod", created_ms=NOW
+    )
+    nobodys = Held("nobodys", LD, value)
+    presentation = await world.present(request, nobodys, signed)
+    assert (await world.verify(request, presentation)).verification.verified
+    with pytest.raises(Problem, match="nothing-to-present"):
+        await world.present(request, nobodys)
+
+
+async def test_a_wallet_that_shows_all_that_it_has(world: World) -> None:
+    """ACA-Py shows every credential that matches, each with an entry of the same descriptor."""
+    request = await world.request()
+    first, second = await world.document(gender="x"), await world.document(gender="y")
+    presentation = await world.present(request, first)
+    presentation["verifiableCredential"] = [first.value, second.value]
+    entries = [{"id": "resident", "format": "ldp_vp", "path": f"$.verifiableCredential[{n}]"} for n in (0, 1)]
+    presentation["presentation_submission"]["descriptor_map"] = entries
+    verified = await world.verify(request, await world.sign(presentation, request))
+    assert verified.verification.verified, verified.verification.checks
+    # Another, about somebody else, it leaves out, but not its entry.
+    entries.append({"id": "resident", "format": "ldp_vp", "path": "$.verifiableCredential[2]"})
+    verified = await world.verify(request, await world.sign(presentation, request))
+    assert verified.verification.verified, verified.verification.checks
+    presentation["presentation_submission"]["descriptor_map"] = entries[2:]
+    assert failed(await world.verify(request, await world.sign(presentation, request))) == {("request", "")}
+    presentation["presentation_submission"]["descriptor_map"] = entries
+    requirements = [{"rule": "pick", "from": "A", "count": 1}]
+    request = await world.request(descriptor(group=["A"]), submission_requirements=requirements)
+    presentation["presentation_submission"]["definition_id"] = request["presentation_definition"]["id"]
+    verified = await world.verify(request, await world.sign(presentation, request))
+    assert verified.verification.verified, verified.verification.checks
+
+
 async def test_one_of_several_things_is_enough_if_that_is_asked(world: World) -> None:
     asked = (descriptor("a", group=["A"]), descriptor("b", "JONES", group=["A"]))
     request = await world.request(*asked, submission_requirements=[{"rule": "pick", "from": "A", "count": 1}])

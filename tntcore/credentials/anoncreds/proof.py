@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from tntcore.credentials.anoncreds import work
-from tntcore.credentials.anoncreds.common import Kept, Tools, object_with, tags_of
+from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_with, tags_of
 from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
 from tntcore.credentials.anoncreds.request import (
     Interval,
@@ -373,8 +373,8 @@ def _would_do(wanted: Wanted, kept: Kept, values: Mapping[str, Any]) -> bool:
 
 
 def _is_true(sign: str, text: str, bound: int) -> bool:
-    try:
-        number = int(text)
-    except ValueError:
+    # What is signed is the number that the text is encoded as; a hash is one, but none that proofs compare.
+    number = int(encode(text))
+    if not -(2**31) <= number < 2**31:
         return False
     return {">=": number >= bound, ">": number > bound, "<=": number <= bound, "<": number < bound}[sign]
