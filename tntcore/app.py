@@ -66,11 +66,12 @@ class App:
     Attributes:
         routes: every HTTP route there is.
         inbound, outbound, relay, poison, sweep: what the queues and the timer trigger.
+        outbox: puts what follows in the queues.
     """
 
     def __init__(self, services: Services) -> None:
-        outbox = Outbox(services)
         self.services = services
+        self.outbox = outbox = Outbox(services)
         self.outbound = Outbound(services, outbox)
         handshake, rotation = Handshake(services), Rotation(services)
         anoncreds = open_anoncreds(services)

@@ -15,7 +15,7 @@ import orjson
 
 from devtools.bench.load import plaintext
 from devtools.bench_envelope import microseconds, v1_calls, v2_calls
-from tntcore.delivery.outbox import relay_item
+from tntcore.delivery.outbox import message_call
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import PrivateKey, pack_v1, peek, unpack
 from tntcore.keys.custody import DataKey
@@ -112,7 +112,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
     many = written.operations * (_ROWS // len(rows))
     accepted = _batch_answer(_ROWS)
     inbound_item = orjson.dumps({"id": uuid, "p": principal, "o": "connection", "u": scope, "e": packed.decode()})
-    item = orjson.dumps(relay_item(principal, delivery, stored, sealed))
+    item = message_call(principal, delivery, stored, sealed).data()
     secret = (await tenant.webhooks(DIDCOMM_WEBHOOK)).secrets["e"].valid(now)
 
     def body() -> bytes:
@@ -157,7 +157,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
         "records: four rows' columns": (columns, 1),
         "transaction: encode a row": (lambda: transactions.encode(_URL, "records", principal, many, "b"), 5 / _ROWS),
         "transaction: read a row's answer": (lambda: transactions.decode(accepted, _ROWS), 5 / _ROWS),
-        "relay item: make": (lambda: orjson.dumps(relay_item(principal, delivery, stored, sealed)), 1),
+        "relay item: make": (lambda: message_call(principal, delivery, stored, sealed).data(), 1),
         "queue relay: JSON, base64": (queued(item), 1),
         "custody: open the body": (lambda: records.open_body(uuid, sealed), 1),
         "webhook: read, body": (lambda: (Message.read(plain), body()), 1),

@@ -179,7 +179,7 @@ async def test_an_answer_of_which_nothing_was_told_yet_when_the_process_died(
     hook_a, hook_b = await acme.webhook(), await bolt.webhook()
     await bolt.post("contact", {"invitation": (await asks(acme))["invitation"]})
     offer = (await hook_b.until(lambda hook: True)).json()
-    outbox = stack.app.inbound._outbox
+    outbox = stack.app.outbox
     monkeypatch.setattr(outbox, "relay", once(outbox.relay))
     await answer(bolt, offer["actionUuid"], "hello")
     assert (await got(hook_a, "hello"))["authenticated"] is True

@@ -42,7 +42,7 @@ async def test_a_crash_between_commit_and_publishing(
     begun = await client.post("credential", offer(LD, foreign.connection.contact_uuid))
     request = said(f"{ISSUE}/request-credential", begun["thid"], "1", await requesting(client, begun), DETAIL)
     given = orjson.dumps({"items": [item(foreign, request)]})
-    outbox, put = stack.app.inbound._outbox, list[Any]()
+    outbox, put = stack.app.outbox, list[Any]()
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "outbound", once(outbox.outbound))
         with pytest.raises(ConnectionError):
@@ -59,7 +59,7 @@ async def test_a_crash_between_commit_and_publishing(
         for count in (2, 3):
             await stack.app.inbound.handle(given, count)
     [issued] = await outgoing(client, "issue-credential")
-    assert {sent["u"] for sent in put} == {issued["uuid"]}
+    assert {sent.message for sent in put} == {issued["uuid"]}
     assert len((await client.get("credential"))["hits"]) == 1
 
 

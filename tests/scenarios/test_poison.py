@@ -164,12 +164,12 @@ async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyP
 
     def lose(queue: str) -> Any:
         async def take(given: Any) -> None:
-            lost.append((queue, given))
+            lost.append((queue, given.write()))
 
         return take
 
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.outbound._attempts._outbox, "outbound", lose("outbound"))
+        patch.setattr(stack.app.outbox, "outbound", lose("outbound"))
         action = await one.act(connection.contact_uuid, basic("at last"))
     [(_, outbound)] = lost
     await stack.app.poison.handle("outbound", f"o-{one.uuid}", body(outbound))
@@ -177,7 +177,7 @@ async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyP
     assert message["status"] == "FAILED"
     hook = await other.webhook()
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.inbound._outbox, "relay", lose("relay"))
+        patch.setattr(stack.app.outbox, "relay", lose("relay"))
         assert (await operate(stack, "POST", "poison/replay", {"queue": "outbound"})).json()["replayed"] >= 1
 
         async def arrived() -> bool:

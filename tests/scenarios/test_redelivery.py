@@ -123,7 +123,7 @@ async def test_a_crash_between_commit_and_publishing(
     stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     message = body(item(foreign, "x"))
-    outbox = stack.app.inbound._outbox
+    outbox = stack.app.outbox
     for _ in range(times):
         monkeypatch.setattr(outbox, "relay", once(outbox.relay))
         with pytest.raises(ConnectionError):
@@ -145,7 +145,7 @@ async def test_a_webhook_whose_queue_message_was_lost(
         return None
 
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.inbound._outbox, "relay", lose)
+        patch.setattr(stack.app.outbox, "relay", lose)
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)
     await stack.app.sweep.run()
     [delivery] = (await foreign.client.get("delivery"))["hits"]
@@ -174,7 +174,7 @@ async def test_a_message_whose_sending_was_lost(
     hook = await bolt.webhook()
     mine, _ = await stack.connect(acme, bolt)
     action = await acme.post("action", {"type": "DIDCOMM", "to": mine.contact_uuid})
-    outbox = stack.app.outbound._attempts._outbox
+    outbox = stack.app.outbox
     payload = {"data": {"message": basic("x", **{"@id": "1"})}}
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "outbound", once(outbox.outbound))
@@ -252,7 +252,7 @@ async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, m
         return None
 
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.inbound._outbox, "relay", lose)
+        patch.setattr(stack.app.outbox, "relay", lose)
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)
         bad = await connect_foreign(stack, await stack.register("Bad"))
         await bad.client.webhook()
@@ -338,12 +338,12 @@ async def test_poison_of_outbound_and_relay(stack: Stack, foreign: Foreign, monk
     client = foreign.client
 
     async def lose(lost: Any) -> None:
-        given.append(lost)
+        given.append(lost.write())
 
     given: list[dict[str, Any]] = []
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.outbound._attempts._outbox, "outbound", lose)
-        patch.setattr(stack.app.inbound._outbox, "relay", lose)
+        patch.setattr(stack.app.outbox, "outbound", lose)
+        patch.setattr(stack.app.outbox, "relay", lose)
         action = await client.act(foreign.connection.contact_uuid, basic("never leaves"))
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)
     for queue, lost in zip(("outbound", "relay"), given, strict=True):

@@ -20,6 +20,7 @@ from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.delivery import outbound, slow_receivers, webhook_calls
+from tntcore.delivery.items import relay_item
 from tntcore.shares import Shares
 from tntcore.storage.commit import Unit
 from tntcore.storage.repository import Repository
@@ -132,7 +133,7 @@ async def test_a_pause_of_storage_is_not_taken_for_slow_receivers(
     foreign = await foreigner(stack, "Paused", *(f"{fast.url}/{number}" for number in range(calls)))
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "x"), 1)
-    receivers = slow_receivers.SlowReceivers(stack.app.relay._receivers.endpoint)
+    receivers = slow_receivers.SlowReceivers()
     monkeypatch.setattr(stack.app.relay, "_receivers", receivers)
     monkeypatch.setattr(stack.app.relay._attempts, "_receivers", receivers)
     put = queue_of(stack, monkeypatch)
@@ -149,7 +150,7 @@ async def test_a_pause_of_storage_is_not_taken_for_slow_receivers(
     assert answered.is_set()
     assert put == []
     assert not receivers._under_way
-    assert [item for item in items if receivers._slow.peek(receivers.endpoint(item))] == []
+    assert not any(receivers._slow.peek(relay_item(item).endpoint) for item in items)
     assert await status(foreign) == [("DELIVERED", 1)] * calls
 
 

@@ -261,7 +261,7 @@ async def test_a_replay_points_to_where_it_came_from_and_the_sweeper_goes_on(
     tenant = await client.tenant()
     record = await tenant.records.get(Delivery, delivery["uuid"])
     assert record is not None
-    await redeliver(stack.app.outbound._attempts._outbox, tenant, record, overdue=True)
+    await redeliver(stack.app.outbox, tenant, record, overdue=True)
     await until(client, record.uuid, "DELIVERED")
     last = (await spans(collector, "process inbound", 2, tenant=client.uuid))[-1]
     [swept] = await spans(collector, "process relay", trace=last.trace)

@@ -15,6 +15,7 @@ from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
+from tntcore.delivery.items import DeliveryItem, SendItem
 from tntcore.storage.commit import Committer
 
 DIDCOMM, TASK = "settings/DIDCOMM_WEBHOOK", "settings/TASK_WEBHOOK"
@@ -140,16 +141,16 @@ class Ladder:
         self.later: list[tuple[int, dict[str, Any]]] = []
         stack = foreign.stack
 
-        later = stack.app.relay._attempts._outbox.later
+        later = stack.app.outbox.later
 
-        async def keep(queue: str, item: dict[str, Any], delay: int) -> None:
-            if item["p"] != foreign.client.uuid or "e" not in item:
+        async def keep(queue: str, item: DeliveryItem, delay: int) -> None:
+            if item.principal != foreign.client.uuid or isinstance(item, SendItem):
                 # Of a test before, whose deliveries are still tried.
                 await later(queue, item, delay)
                 return
-            self.later.append((self.clock.ahead + delay * 1000, item))
+            self.later.append((self.clock.ahead + delay * 1000, item.write()))
 
-        patch.setattr(stack.app.relay._attempts._outbox, "later", keep)
+        patch.setattr(stack.app.outbox, "later", keep)
 
     async def receive(self, content: str) -> None:
         stack = self.foreign.stack

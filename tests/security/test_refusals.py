@@ -26,7 +26,7 @@ from tests.security.handshakes import (
 from tests.stack import Client, Receiver
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope.keys import verkey_to_did_key
-from tntcore.pipeline.inbound import _REFUSALS
+from tntcore.pipeline.consequences import _REFUSALS
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.records import Connection, Contact, Delivery, Identity, Message
 

@@ -10,19 +10,21 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from tntcore import envelope
 from tntcore.api.http import JSON, Call, Content, Response, Route, client_address
+from tntcore.delivery.items import InboundItem
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.batching import Full
 from tntcore.storage.lookups import Found
-from tntcore.telemetry import carried, current, traceparent
+from tntcore.telemetry import current, traceparent
 from tntcore.telemetry.meter import DOOR_BYTES
 
 _MEDIA_TYPES = frozenset(
@@ -171,20 +173,18 @@ class Door:
     async def _queue(self, owner: Found, raw: bytes) -> None:
         """One item for each tenant and key owner, as `pipeline.inbound` reads it."""
         storage = self._services.storage
-        item: dict[str, Any] = {
-            "id": self._services.uuid7(),
-            "p": owner.principal,
-            "o": owner.owner,
-            "u": owner.uuid,
-            "e": raw.decode(),
-        }
-        item = carried(item)
-        self._services.usage.expect(owner.principal, item["id"], len(raw))
-        data = orjson.dumps(item)
+        item = InboundItem(
+            uuid=self._services.uuid7(),
+            principal=owner.principal,
+            owner=owner.owner,
+            owner_uuid=owner.uuid,
+            envelope=raw.decode(),
+        ).traced()
+        self._services.usage.expect(owner.principal, item.uuid, len(raw))
+        data = item.data()
         if len(data) > storage.inbound.room - _SLACK:
-            await storage.envelopes.put(item["id"], raw, {name: item[name] for name in ("p", "o", "u")})
-            del item["e"]
-            data = orjson.dumps(item)
+            await storage.envelopes.put(item.uuid, raw, item.metadata())
+            data = replace(item, envelope=None).data()
         await storage.inbound.add(data)
 
 

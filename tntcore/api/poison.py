@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from tntcore.api.audit import NO_EFFECT, operating
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import Time, Uuid, limit_of, text
+from tntcore.delivery.items import DeliveryItem, InboundItem, Item
 from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison
 from tntcore.messaging import times
@@ -163,7 +164,7 @@ class PoisonRoutes:
             while start is not None:
                 page, start = await self._poison.list(queue, limit=100, start=start)
                 for given in page:
-                    if principal and all(item["p"] != principal for item in given.items):
+                    if principal and all(item.principal != principal for item in given.items):
                         continue
                     done = await self._poison.replay(given)
                     replayed, senseless = replayed + done, senseless + (not done)
@@ -192,5 +193,12 @@ def _view(given: Given) -> dict[str, Any]:
         "at": times.iso(given.at),
         "bytes": len(given.body),
         "replayable": given.replayable,
-        "items": [{"principalUuid": item["p"], "uuid": item.get("id") or item.get("d")} for item in given.items],
+        "items": [{"principalUuid": item.principal, "uuid": _uuid(item)} for item in given.items],
     }
+
+
+def _uuid(item: Item) -> str | None:
+    """The message's, or the delivery's."""
+    if isinstance(item, InboundItem):
+        return item.uuid
+    return item.delivery if isinstance(item, DeliveryItem) else None

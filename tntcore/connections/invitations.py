@@ -17,6 +17,7 @@ from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
+from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
 from tntcore.delivery.outbox import Outbox, attached_item
 from tntcore.delivery.outgoing import Outgoing, write
@@ -39,7 +40,6 @@ from tntcore.storage.lookups import Found
 from tntcore.storage.records import Action, Attached, Connection, Contact, Identity, Invitation, Message, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import INBOUND
-from tntcore.telemetry import carried
 from tntcore.tenancy.recipients import KeyPairs, document_id
 from tntcore.tenancy.tenants import Tenant
 
@@ -401,14 +401,14 @@ class Invitations:
             received = [attached_item(tenant.uuid, attached, services.uuid7()) for attached in effect.attached]
         for item in received:
             # Should this process die after the commit. Where it does not, there is nothing left to do by then.
-            await services.storage.queues[INBOUND].put(orjson.dumps({"items": [item]}), delay=_LATER)
+            await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
         await self._commit(tenant, connection, effect, action, sent)
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:
             for outgoing in sent:
                 await self._outbox.outbound(outgoing.item(tenant.uuid))
             for item in received:
-                await services.storage.inbound.add(orjson.dumps(carried(item)))
+                await services.storage.inbound.add(item.traced().data())
             if connection.state in (COMPLETED, "abandoned"):
                 await drain(services, tenant.uuid, connection.uuid)
         except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused

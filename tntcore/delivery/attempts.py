@@ -6,14 +6,15 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol
 
-from tntcore.delivery.outbox import GRACE, Item, Outbox
+from tntcore.delivery.items import I, MessageCall, SendItem
+from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.retry import read_retry_after
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, by_endpoint, watch
 from tntcore.delivery.spans import attempting
-from tntcore.delivery.tasks import task_deliveries, task_item
+from tntcore.delivery.tasks import task_call, task_deliveries
 from tntcore.egress import Answer, EgressError
 from tntcore.messaging.ids import time_of
 from tntcore.services import Services
@@ -132,11 +133,11 @@ class Ladder(Protocol):
     def __call__(self, attempt: int, random: float, *, retry_after: int | None = None) -> int | None: ...
 
 
-Call = Callable[[Tenant, Item, int], Awaitable[Attempted]]
-Also = Callable[[Unit, Item, str, int], None]
+Call = Callable[[Tenant, I, int], Awaitable[Attempted]]
+Also = Callable[[Unit, I, str, int], None]
 
 
-class Attempts:
+class Attempts(Generic[I]):
     """
     Args:
         queue: where an item goes that is to be tried again.
@@ -152,7 +153,7 @@ class Attempts:
         queue: str,
         ladder: Ladder,
         receivers: SlowReceivers,
-        also: Also | None = None,
+        also: Also[I] | None = None,
     ) -> None:
         self._services = services
         self._outbox = outbox
@@ -161,7 +162,7 @@ class Attempts:
         self._receivers = receivers
         self._also = also
 
-    async def run(self, items: Sequence[Item], call: Call, *, repeated: bool) -> None:
+    async def run(self, items: Sequence[I], call: Call[I], *, repeated: bool) -> None:
         """Attempts each item, side by side. Raises only where an outcome could not be written down.
 
         Args:
@@ -171,7 +172,7 @@ class Attempts:
         if repeated and len(items) > 1:
             await self._outbox.put_back(self._queue, [[item] for item in items])
             return
-        tasks: dict[asyncio.Task[None], tuple[Item, PendingCall]] = {}
+        tasks: dict[asyncio.Task[None], tuple[I, PendingCall]] = {}
         for item in await self._sorted(items):
             pending = self._receivers.call(item)
             tasks[asyncio.create_task(self._attempt(item, call, pending, repeated=repeated))] = item, pending
@@ -192,7 +193,7 @@ class Attempts:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[Item, PendingCall]]) -> None:
+    async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[I, PendingCall]]) -> None:
         """Takes out the attempts whose receivers did not answer in time, as many as may go on by themselves."""
         late = {
             task: (item, pending)
@@ -206,10 +207,10 @@ class Attempts:
             del tasks[task]
             self._receivers.let_go(task, item, pending)
 
-    async def _sorted(self, items: Sequence[Item]) -> Sequence[Item]:
+    async def _sorted(self, items: Sequence[I]) -> Sequence[I]:
         """Those items for which the others need not wait. What goes to a receiver that lately gave no answer, or none
         soon, is put back, in a queue message for each; for later if too much is waiting for its answer."""
-        groups = by_endpoint(self._receivers, items)
+        groups = by_endpoint(items)
         random = int.from_bytes(self._services.random(4), "big") / 2**32
         busy = {name: delay for name, group in groups.items() if (delay := self._receivers.busy_for(group[0], random))}
         for name, delay in busy.items():
@@ -219,23 +220,23 @@ class Attempts:
         await self._outbox.put_back(self._queue, slow)
         return [item for group in groups.values() for item in group]
 
-    async def _attempt(self, item: Item, call: Call, pending: PendingCall, *, repeated: bool) -> None:
+    async def _attempt(self, item: I, call: Call[I], pending: PendingCall, *, repeated: bool) -> None:
         watch(pending)
-        tenant = await self._services.tenants.get(item["p"])
+        tenant = await self._services.tenants.get(item.principal)
         if tenant is None:
             self._services.meter.count(f"{self._queue}.gone")
             return
         if tenant.is_suspended:
-            times = item.get("s", 0)
-            await self._outbox.later(self._queue, {**item, "s": times + 1, "again": True}, rest(times))
+            rested = replace(item, rests=item.rests + 1, again=True)
+            await self._outbox.later(self._queue, rested, rest(item.rests))
             self._services.meter.count(f"{self._queue}.suspended")
             return
-        made: int = item.get("t", 0)
+        made = item.attempts
         before = 0
         now = self._services.now()
         # One that waited that long may have been put on its way a second time by the sweeper.
-        if repeated or item.get("again") or now - time_of(item["d"]) > GRACE:
-            delivery = await tenant.records.get(Delivery, item["d"])
+        if repeated or item.again or now - time_of(item.delivery) > GRACE:
+            delivery = await tenant.records.get(Delivery, item.delivery)
             if delivery is None or delivery.status != "PENDING":
                 return
             if delivery.attempts != made and delivery.next_attempt_at > now:
@@ -249,9 +250,9 @@ class Attempts:
             await self._outbox.put_back(self._queue, [[item]], delay=NO_PLACE)
             return
         if delay is not None:
-            await self._outbox.later(self._queue, {**item, "t": number, "again": True}, delay)
+            await self._outbox.later(self._queue, replace(item, attempts=number, again=True), delay)
 
-    async def once(self, tenant: Tenant, item: Item, call: Call, number: int, *, before: int = 0) -> int | None:
+    async def once(self, tenant: Tenant, item: I, call: Call[I], number: int, *, before: int = 0) -> int | None:
         """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none.
 
         Args:
@@ -263,7 +264,7 @@ class Attempts:
         with on_behalf_of(tenant.uuid), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
 
-    async def _once(self, tenant: Tenant, item: Item, call: Call, number: int, before: int, step: Step) -> int | None:
+    async def _once(self, tenant: Tenant, item: I, call: Call[I], number: int, before: int, step: Step) -> int | None:
         try:
             attempted = await call(tenant, item, self._services.now())
         except NoPlaceError:
@@ -273,7 +274,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
             # The words of the exception may quote the message.
             where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("attempt at delivery %s broke off: %s at\n%s", item["d"], type(error).__name__, where)  # noqa: TRY400
+            log.error("attempt at delivery %s broke off: %s at\n%s", item.delivery, type(error).__name__, where)  # noqa: TRY400
             self._services.meter.count(f"{self._queue}.internal")
             attempted = Attempted(error="internal")
         if attempted.slow:
@@ -297,22 +298,23 @@ class Attempts:
         retry_after = read_retry_after(attempted.retry_after, self._services.now() / 1000)
         return self._ladder(number, random, retry_after=retry_after)
 
-    async def _record(self, tenant: Tenant, item: Item, attempted: Attempted, number: int, delay: int | None) -> None:
+    async def _record(self, tenant: Tenant, item: I, attempted: Attempted, number: int, delay: int | None) -> None:
         now = self._services.now()
         failed = "WITHHELD" if attempted.withheld else "FAILED"
         status = "DELIVERED" if not attempted.error else "PENDING" if delay is not None else failed
         unit = Unit()
         next_at = now + delay * 1000 if delay is not None else 0
-        attempted.write(unit, tenant.records, item["d"], number, status, now, next_at)
+        attempted.write(unit, tenant.records, item.delivery, number, status, now, next_at)
         if status != "PENDING" and self._also:
             self._also(unit, item, status, now)
         tasks = []
         if status == "FAILED":
             # infra/app/alerts.bicep looks for these words.
             log.warning("a delivery of queue %s failed for good", self._queue, extra={"code": attempted.error})
-        if status == "FAILED" and "k" not in item:
-            task = {"type": "delivery", "uuid": item["d"], "status": status, "error": attempted.error}
-            tasks = await task_deliveries(tenant, {**task, "messageUuid": item.get("u")}, source=item["d"], now=now)
+        if status == "FAILED" and isinstance(item, MessageCall | SendItem):
+            task = {"type": "delivery", "uuid": item.delivery, "status": status, "error": attempted.error}
+            task["messageUuid"] = item.message
+            tasks = await task_deliveries(tenant, task, source=item.delivery, now=now)
             await self._outbox.mark(tenant.uuid, [delivery.uuid for delivery in tasks])
         for delivery in tasks:
             unit.create(delivery.key, delivery.values())
@@ -323,4 +325,4 @@ class Attempts:
             self._services.meter.count(f"{self._queue}.erased")
             return
         for delivery in tasks:
-            await self._outbox.relay(task_item(tenant.uuid, delivery))
+            await self._outbox.relay(task_call(tenant.uuid, delivery))

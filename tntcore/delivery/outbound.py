@@ -1,23 +1,23 @@
 """Queue `outbound`: pack for the other side, and POST to its endpoint.
 
-A queue message is `{"items": [item, ...]}`, items as `outbox.outbound_item` makes them; or `{"drain": {p, n}}` when a
-connection is completed: the messages that were held for it then go one after the other, and one that fails holds back
-those behind it until it is sent or given up. Of several drains of one connection, one sends. If the connection has
-ended instead, they fail.
+A queue message has `SendItem`s; or it is a `Drain`, when a connection is completed: the messages that were held for it
+then go one after the other, and one that fails holds back those behind it until it is sent or given up. Of several
+drains of one connection, one sends. If the connection has ended instead, they fail.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from tntcore import envelope
 from tntcore.delivery.attempts import NO_PLACE, Attempted, Attempts, NoPlaceError
-from tntcore.delivery.outbox import Item, Outbox, outbound_item
+from tntcore.delivery.items import Drain, SendItem, items_of
+from tntcore.delivery.outbox import Outbox, send_item
 from tntcore.delivery.retry import send_delay
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, waiting_for_answer, watch
 from tntcore.delivery.spans import calling
@@ -53,16 +53,17 @@ _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wai
 class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
-        self._receivers = SlowReceivers(lambda item: f"{item['p']}/{item.get('n') or item['d']}")
-        self._attempts = Attempts(services, outbox, OUTBOUND, send_delay, self._receivers, write_outcome)
+        self._receivers = SlowReceivers()
+        self._attempts: Attempts[SendItem] = Attempts(
+            services, outbox, OUTBOUND, send_delay, self._receivers, write_outcome
+        )
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
-        message = orjson.loads(body)
-        if "drain" in message:
-            await self._drain_patiently(message["drain"]["p"], message["drain"]["n"])
+        if drained := Drain.read(body):
+            await self._drain_patiently(drained)
         else:
-            await self._attempts.run(message["items"], self._send, repeated=dequeue_count > 1)
+            await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=dequeue_count > 1)
 
     async def close(self) -> None:
         await self._receivers.close()
@@ -70,19 +71,19 @@ class Outbound:
     async def drain(self, principal: str, connection: str, *, delay: int = 0) -> None:
         await drain(self._services, principal, connection, delay=delay)
 
-    async def _drain_patiently(self, principal: str, connection: str) -> None:
+    async def _drain_patiently(self, drained: Drain) -> None:
         """Waits for an agent as long as other queue messages may have to wait for this one. The send that is then under
         way goes on, and other queue messages are put: for what comes after it, and for the case that its process ends.
         """
-        item, leave = {"p": principal, "n": connection}, asyncio.Event()
-        pending = self._receivers.call(item)
+        principal, connection, leave = drained.principal, drained.connection, asyncio.Event()
+        pending = self._receivers.call(drained)
         task = asyncio.create_task(self._drain(principal, connection, leave, pending))
         try:
             await asyncio.wait([task, pending.late], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and self._receivers.may_let_go(item):
+            if not task.done() and self._receivers.may_let_go(drained):
                 await self.drain(principal, connection, delay=INSURANCE)
                 leave.set()
-                self._receivers.let_go(task, item, pending)
+                self._receivers.let_go(task, drained, pending)
                 return
             await task
         except BaseException:
@@ -114,7 +115,7 @@ class Outbound:
                     if ended:
                         continue
                     return
-                item = {**outbound_item(principal, delivery, b""), "held": message.uuid, "tp": delivery.trace}
+                item = replace(send_item(principal, delivery, b""), held=message.uuid, trace=delivery.trace)
                 call = _ended if ended else self._send
                 try:
                     delay = await self._attempts.once(tenant, item, call, delivery.attempts + 1)
@@ -139,12 +140,12 @@ class Outbound:
             return False
         return True
 
-    async def _send(self, tenant: Tenant, item: Item, now: int) -> Attempted:
+    async def _send(self, tenant: Tenant, item: SendItem, now: int) -> Attempted:
         tenants = self._services.tenants
-        if item["n"]:
-            peer = await tenants.recipient(tenant, "connection", item["n"])
+        if item.connection:
+            peer = await tenants.recipient(tenant, "connection", item.connection)
         else:
-            peer = await peer_of(tenants, tenant, item["d"])
+            peer = await peer_of(tenants, tenant, item.delivery)
         if peer is None or peer.connection is None or peer.theirs is None:
             return Attempted.failed_for_good("connection-gone")
         plaintext = await self._plaintext(tenant, item)
@@ -152,10 +153,10 @@ class Outbound:
             return Attempted.failed_for_good("message-erased")
         try:
             theirs = peer.announced or peer.theirs
-            if item.get("previous"):
+            if item.previous:
                 # Until it has taken the DID that it announced, the one that it has is the previous one.
                 theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
-            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item["u"]))
+            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
             return Attempted.failed_for_good(error.code)
         except DidError as error:
@@ -178,10 +179,10 @@ class Outbound:
             return Attempted.refused(error)
         return Attempted.answered(answer)
 
-    async def _plaintext(self, tenant: Tenant, item: Item) -> bytes:
-        if "b" in item:
-            return tenant.records.open_body(item["u"], base64.b64decode(item["b"]))
-        message = await tenant.records.get(Message, item["u"])
+    async def _plaintext(self, tenant: Tenant, item: SendItem) -> bytes:
+        if item.body:
+            return tenant.records.open_body(item.message, item.body)
+        message = await tenant.records.get(Message, item.message)
         return await tenant.records.body(message) if message else b""
 
     async def _pack(
@@ -254,11 +255,10 @@ class Outbound:
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
     """Has the messages that were held for a connection sent, in order, or given up if it has ended or is gone. Called
     when it is completed, abandoned or deleted."""
-    body = orjson.dumps({"drain": {"p": principal, "n": connection}})
-    await services.storage.queues[OUTBOUND].put(body, delay=delay)
+    await services.storage.queues[OUTBOUND].put(Drain(principal, connection).data(), delay=delay)
 
 
-async def _ended(tenant: Tenant, item: Item, now: int) -> Attempted:
+async def _ended(tenant: Tenant, item: SendItem, now: int) -> Attempted:
     return Attempted.failed_for_good("connection-ended")
 
 
@@ -269,11 +269,11 @@ async def _forget(tenant: Tenant, held: Held) -> None:
         await tenant.records.commit(unit)
 
 
-def write_outcome(unit: Unit, item: Item, status: str, now: int) -> None:
+def write_outcome(unit: Unit, item: SendItem, status: str, now: int) -> None:
     """Adds to the unit of work that ends a delivery what its message and action then say."""
     sent = "SENT" if status == "DELIVERED" else "FAILED"
-    unit.merge(Message.row_key(item["u"]), {"status": sent, "updatedAt": now})
-    if item["a"]:
-        unit.upsert(Action.row_key(item["a"]), {"typeStatus": sent, "updatedAt": now})
-    if "held" in item:
-        unit.delete(Held.row_key(item["held"]))
+    unit.merge(Message.row_key(item.message), {"status": sent, "updatedAt": now})
+    if item.action:
+        unit.upsert(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})
+    if item.held:
+        unit.delete(Held.row_key(item.held))

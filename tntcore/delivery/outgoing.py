@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tntcore.delivery.outbox import Item, outbound_item
+from tntcore.delivery.items import SendItem
+from tntcore.delivery.outbox import send_item
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
@@ -56,8 +57,8 @@ class Outgoing:
             unit.create(waiting.key, waiting.values())
             unit.merge(self.connection.key, {"updatedAt": self.message.created_at}, self.connection.etag)
 
-    def item(self, principal: str) -> Item:
-        return outbound_item(principal, self.delivery, self.sealed)
+    def item(self, principal: str) -> SendItem:
+        return send_item(principal, self.delivery, self.sealed)
 
 
 async def write(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tntcore.delivery.outbox import Item, Outbox, outbound_item
-from tntcore.delivery.tasks import task_item
+from dataclasses import replace
+
+from tntcore.delivery.items import MessageCall, RelayItem, SendItem
+from tntcore.delivery.outbox import Outbox, send_item
+from tntcore.delivery.tasks import task_call
 from tntcore.storage.records import Delivery
 from tntcore.tenancy.tenants import Tenant
 
@@ -18,13 +21,16 @@ async def redeliver(
             attempted only if no attempt is scheduled.
         replayed: somebody asked for it: it belongs to what is done now, and points to where it first came from.
     """
-    again: Item = {"again": True, "t": delivery.attempts if overdue else 0}
-    if delivery.trace:
-        again["tl" if replayed else "tp"] = delivery.trace
+    attempts = delivery.attempts if overdue else 0
+    trace, link = ("", delivery.trace) if replayed else (delivery.trace, "")
+    item: SendItem | RelayItem
     if delivery.kind == "task":
-        await outbox.relay({**task_item(tenant.uuid, delivery), **again})
+        item = task_call(tenant.uuid, delivery)
     elif delivery.kind == "webhook":
-        call = {"p": tenant.uuid, "d": delivery.uuid, "e": delivery.entry_id, "u": delivery.message_uuid}
-        await outbox.relay({**call, **again})
+        item = MessageCall(
+            principal=tenant.uuid, delivery=delivery.uuid, entry=delivery.entry_id, message=delivery.message_uuid
+        )
     else:
-        await outbox.outbound({**outbound_item(tenant.uuid, delivery, b""), **again})
+        item = send_item(tenant.uuid, delivery, b"")
+    item = replace(item, again=True, attempts=attempts, trace=trace, link=link)
+    await (outbox.outbound(item) if isinstance(item, SendItem) else outbox.relay(item))

@@ -1,21 +1,18 @@
 """Queue `relay`: call the tenants' webhooks.
 
-A queue message is `{"items": [item, ...]}`, items as `outbox.relay_item` makes them. Calls of one list run side by
-side; each has its own delivery record, and one that fails goes on alone along the ladder of `retry.retry_delay`. Or
-it is `{"replay": {p, r, at}}`: a part of a `replay.Replays`.
+A queue message has `RelayItem`s, or is a `ReplayPart`. Calls of one list run side by side; each has its own delivery
+record, and one that fails goes on alone along the ladder of `retry.retry_delay`.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
 from tntcore.delivery.attempts import Attempted, Attempts
-from tntcore.delivery.outbox import Item, Outbox
+from tntcore.delivery.items import MessageCall, RelayItem, ReplayPart, TaskCall, items_of, relay_item
+from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.replay import Replays
 from tntcore.delivery.retry import retry_delay
 from tntcore.delivery.slow_receivers import SlowReceivers
@@ -33,44 +30,42 @@ class Relay:
     def __init__(self, services: Services, outbox: Outbox, replays: Replays) -> None:
         self._services = services
         self._replays = replays
-        self._receivers = SlowReceivers(lambda item: f"{item['p']}/{item['e']}")
-        self._attempts = Attempts(services, outbox, RELAY, retry_delay, self._receivers)
+        self._receivers = SlowReceivers()
+        self._attempts: Attempts[RelayItem] = Attempts(services, outbox, RELAY, retry_delay, self._receivers)
         self._watch = Watch(services, outbox)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
-        message = orjson.loads(body)
-        if "replay" in message:
-            part = message["replay"]
-            await self._replays.step(part["p"], part["r"], part["at"])
+        if part := ReplayPart.read(body):
+            await self._replays.step(part)
         else:
-            await self._attempts.run(message["items"], self._call, repeated=dequeue_count > 1)
+            await self._attempts.run(items_of(body, relay_item), self._call, repeated=dequeue_count > 1)
 
     async def close(self) -> None:
         await self._receivers.close()
 
-    async def _call(self, tenant: Tenant, item: Item, now: int) -> Attempted:
-        key = TASK_WEBHOOK if "k" in item else DIDCOMM_WEBHOOK
+    async def _call(self, tenant: Tenant, item: RelayItem, now: int) -> Attempted:
+        key = TASK_WEBHOOK if isinstance(item, TaskCall) else DIDCOMM_WEBHOOK
         setting = await tenant.webhooks(key)
-        entry = setting.entry(item["e"])
+        entry = setting.entry(item.entry)
         if entry is None or setting.is_disabled(entry.id):
             # Another process may know an entry that is newer than what this one has read, or have enabled it.
             tenant.settings_changed(key)
             setting = await tenant.webhooks(key)
-            entry = setting.entry(item["e"])
+            entry = setting.entry(item.entry)
         if entry is None:
             return Attempted.failed_for_good("webhook-removed")
         if setting.is_disabled(entry.id):
             return Attempted.held_back()
-        body = orjson.dumps(item["k"]) if "k" in item else await self._body(tenant, item)
+        body = orjson.dumps(item.task) if isinstance(item, TaskCall) else await self._body(tenant, item)
         if body is None:
             return Attempted.failed_for_good("message-erased")
-        attempted = await call_entry(self._services, setting, entry, item["d"], body, now)
+        attempted = await call_entry(self._services, setting, entry, item.delivery, body, now)
         if attempted.error or entry.id in setting.health:
-            await self._watch.saw(tenant, key, entry.id, attempted, first=not item.get("t", 0))
+            await self._watch.saw(tenant, key, entry.id, attempted, first=not item.attempts)
         return replace(attempted, final=True) if attempted.status == 410 else attempted
 
-    async def _body(self, tenant: Tenant, item: Item) -> bytes | None:
+    async def _body(self, tenant: Tenant, item: MessageCall) -> bytes | None:
         """What the webhook is told of a message; None if it was erased."""
         message, sealed = await self._message(tenant, item)
         if message is None:
@@ -81,7 +76,7 @@ class Relay:
             from_did=message.contact_did or None,
             to_did=message.identity_did or None,
             action_uuid=message.action_uuid or None,
-            event_uuid=item["d"],
+            event_uuid=item.delivery,
             asset_uuid=message.uuid,
             asset_data_uuids=message.asset_data,
             contact_uuid=message.contact_uuid or None,
@@ -90,11 +85,11 @@ class Relay:
             authenticated=message.authenticated,
         )
 
-    async def _message(self, tenant: Tenant, item: Mapping[str, Any]) -> tuple[Message | None, bytes]:
-        if "b" in item:
-            row = Row(tenant.uuid, Message.row_key(item["u"]), item["m"], "")
-            return Message.read(row), base64.b64decode(item["b"])
-        message = await tenant.records.get(Message, item["u"])
+    async def _message(self, tenant: Tenant, item: MessageCall) -> tuple[Message | None, bytes]:
+        if item.body:
+            row = Row(tenant.uuid, Message.row_key(item.message), item.columns, "")
+            return Message.read(row), item.body
+        message = await tenant.records.get(Message, item.message)
         if message is None:
             return None, b""
         sealed = message.body or await tenant.records.stored_body(message.uuid)

@@ -1,7 +1,7 @@
 """Sending again by hand: one delivery, or all of some time.
 
-A replay of many is a record, `Replay`, and a queue message on queue `relay`, `{"replay": {p, r, at}}`, that does the
-part which begins at `at` and puts the next one, so that neither a caller nor the other tenants wait for it. A crash
+A replay of many is a record, `Replay`, and a queue message on queue `relay`, `ReplayPart`, that does one part and puts
+the next one, so that neither a caller nor the other tenants wait for it. A crash
 repeats at most one part, in which what was sent again already is left alone.
 """
 
@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import orjson
-
 from tntcore.delivery.attempts import attempt_of
+from tntcore.delivery.items import ReplayPart
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
@@ -85,22 +84,23 @@ class Replays:
         await self._next(tenant.uuid, replay.uuid, replay.position, 0)
         return replay
 
-    async def step(self, principal: str, uuid: str, position: str) -> None:
-        """Does the part of a replay that begins at `position`, unless that was done. Should its queue message have come
+    async def step(self, part: ReplayPart) -> None:
+        """Does a part of a replay, unless that was done. Should its queue message have come
         again although the next one is lost, the sweeper goes on."""
         with self._services.tracing.begin("process relay", "consumer") as step:
-            step.tenant = principal
-            await self._step(principal, uuid, position)
+            step.tenant = part.principal
+            await self._step(part)
 
-    async def _step(self, principal: str, uuid: str, position: str) -> None:
+    async def _step(self, part: ReplayPart) -> None:
+        principal, uuid = part.principal, part.replay
         tenant = await self._services.tenants.get(principal)
         replay = await tenant.records.get(Replay, uuid) if tenant else None
         if tenant is None or replay is None or replay.status != "ACTIVE":
             return
-        if replay.position != position:
+        if replay.position != part.position:
             return
         if tenant.is_suspended:
-            await self._next(principal, uuid, position, rest(2))
+            await self._next(principal, uuid, part.position, rest(2))
             return
         _read_anew(tenant)
         where = " or ".join(f"status eq @status{number}" for number in range(len(replay.statuses)))
@@ -148,7 +148,7 @@ class Replays:
                     await due.delete(_DUE, row.key)
 
     async def _next(self, principal: str, uuid: str, position: str, delay: int) -> None:
-        body = orjson.dumps({"replay": {"p": principal, "r": uuid, "at": position}})
+        body = ReplayPart(principal, uuid, position).data()
         await self._services.storage.queues[RELAY].put(body, delay=delay)
 
     async def _try(self, tenant: Tenant, delivery: Delivery, before: int) -> bool:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from tntcore.caching import SharedCache
-from tntcore.delivery.outbox import Item
 from tntcore.shares import Shares
 
 log = logging.getLogger(__name__)
@@ -99,63 +98,71 @@ def waiting_for_answer() -> Iterator[Callable[[], None]]:
         yield is_sent
 
 
-class SlowReceivers:
-    """
-    Args:
-        endpoint: names the receiver of an item.
-    """
+class Called(Protocol):
+    """Whatever calls a receiver, for a tenant."""
 
-    def __init__(self, endpoint: Callable[[Item], str]) -> None:
-        self.endpoint = endpoint
+    @property
+    def principal(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+
+
+C = TypeVar("C", bound=Called)
+
+
+class SlowReceivers:
+    """What is known of receivers, by the endpoints of items."""
+
+    def __init__(self) -> None:
         self._slow: SharedCache[bool] = SharedCache(time.monotonic, _MAX_RECEIVERS)
         self._prompt: SharedCache[bool] = SharedCache(time.monotonic, _MAX_RECEIVERS)
         self._places = Shares(_MAX_ALL)
-        self._under_way: dict[asyncio.Task[None], Item] = {}
+        self._under_way: dict[asyncio.Task[None], Called] = {}
 
-    def mark_slow(self, item: Item) -> None:
+    def mark_slow(self, item: Called) -> None:
         """Remembers that the receiver gave no answer, or none soon."""
-        self._slow.put(self.endpoint(item), True, _REMEMBERED)
-        self._prompt.drop(self.endpoint(item))
+        self._slow.put(item.endpoint, True, _REMEMBERED)
+        self._prompt.drop(item.endpoint)
 
-    def mark_prompt(self, item: Item) -> None:
+    def mark_prompt(self, item: Called) -> None:
         """Remembers that the receiver answered soon."""
-        self._prompt.put(self.endpoint(item), True, _REMEMBERED)
+        self._prompt.put(item.endpoint, True, _REMEMBERED)
 
-    def busy_for(self, item: Item, random: float) -> int:
+    def busy_for(self, item: Called, random: float) -> int:
         """Returns the seconds until the item's receiver may be called again; 0 if it may now.
 
         Args:
             random: from 0 up to 1.
         """
-        endpoint = self.endpoint(item)
+        endpoint = item.endpoint
         if self._slow.peek(endpoint):
             busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self.may_let_go(item)
         else:
             # One that nothing is known of may be as slow as those that used up the tenant's share.
-            busy = not self._places.may_take(_tenant(item)) and not self._prompt.peek(endpoint)
+            busy = not self._places.may_take(item.principal) and not self._prompt.peek(endpoint)
         return round(_BUSY * (1 + random)) if busy else 0
 
-    def slow_among(self, groups: Mapping[str, list[Item]]) -> list[str]:
+    def slow_among(self, groups: Collection[str]) -> list[str]:
         """Those of several receivers that the others should not wait for."""
         return [endpoint for endpoint in groups if self._slow.peek(endpoint)] if len(groups) > 1 else []
 
-    def call(self, item: Item) -> PendingCall:
-        return PendingCall(_IMPATIENCE if self._slow.peek(self.endpoint(item)) else PATIENCE)
+    def call(self, item: Called) -> PendingCall:
+        return PendingCall(_IMPATIENCE if self._slow.peek(item.endpoint) else PATIENCE)
 
-    def may_let_go(self, item: Item) -> bool:
-        return self._places.may_take(_tenant(item))
+    def may_let_go(self, item: Called) -> bool:
+        return self._places.may_take(item.principal)
 
-    def let_go(self, task: asyncio.Task[None], item: Item, call: PendingCall) -> None:
+    def let_go(self, task: asyncio.Task[None], item: Called, call: PendingCall) -> None:
         """The task goes on by itself."""
         if call.unanswered:
             self.mark_slow(item)
         self._under_way[task] = item
-        self._places.take(self.endpoint(item), _tenant(item))
+        self._places.take(item.endpoint, item.principal)
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         item = self._under_way.pop(task)
-        self._places.give_back(self.endpoint(item), _tenant(item))
+        self._places.give_back(item.endpoint, item.principal)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("the outcome of an attempt could not be written down: it is made again", exc_info=error)
 
@@ -167,13 +174,8 @@ class SlowReceivers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _tenant(item: Item) -> str:
-    tenant: str = item["p"]
-    return tenant
-
-
-def by_endpoint(receivers: SlowReceivers, items: Iterable[Item]) -> dict[str, list[Item]]:
-    groups: dict[str, list[Item]] = {}
+def by_endpoint(items: Iterable[C]) -> dict[str, list[C]]:
+    groups: dict[str, list[C]] = {}
     for item in items:
-        groups.setdefault(receivers.endpoint(item), []).append(item)
+        groups.setdefault(item.endpoint, []).append(item)
     return groups

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
+from tntcore.delivery.items import DeliveryItem, InboundItem, Item, MessageCall, SendItem, TaskCall
 from tntcore.messaging.ids import time_of
 from tntcore.messaging.types import DIDCOMM_ORG, canonical
 from tntcore.protocols.registry import PROTOCOLS
 from tntcore.services import Services
-from tntcore.storage.storage import INBOUND, RELAY
+from tntcore.storage.storage import INBOUND
 from tntcore.telemetry import QUIET, Step, current, tell
 from tntcore.telemetry.meter import (
     AGE_SECONDS,
@@ -25,23 +25,27 @@ from tntcore.telemetry.meter import (
     TENANT_MESSAGES,
 )
 
-Item = dict[str, Any]
 _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
-def receiving(services: Services, item: Item, among: int) -> AbstractContextManager[Step]:
+def follow(services: Services, name: str, item: Item, queue: str) -> Step:
+    """The step of handling an item, which came from `queue`."""
+    return services.tracing.follow(name, queue, tenant=item.principal, parent=item.trace, link=item.link)
+
+
+def receiving(services: Services, item: InboundItem, among: int) -> AbstractContextManager[Step]:
     """The handling of an item of queue `inbound`, which came with `among` in one queue message."""
-    step = services.tracing.follow("process inbound", item, INBOUND)
+    step = follow(services, "process inbound", item, INBOUND)
     return step if step is QUIET else _receiving(services, item, among, step)
 
 
 @contextmanager
-def _receiving(services: Services, item: Item, among: int, step: Step) -> Iterator[Step]:
-    meter, first = services.meter, "n" not in item and "l" not in item
-    step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item["id"]
+def _receiving(services: Services, item: InboundItem, among: int, step: Step) -> Iterator[Step]:
+    meter, first = services.meter, item.put_off is None and not item.limits_passed
+    step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
     step.attributes["messaging.batch.message_count"] = among
     if first:
-        meter.record(AGE_SECONDS, _age(services, item["id"]), INBOUND)
+        meter.record(AGE_SECONDS, _age(services, item.uuid), INBOUND)
     try:
         with step:
             yield step
@@ -52,23 +56,23 @@ def _receiving(services: Services, item: Item, among: int, step: Step) -> Iterat
         meter.record(PROCESS_SECONDS, step.seconds, INBOUND, outcome)
 
 
-def attempting(services: Services, item: Item, queue: str, number: int) -> AbstractContextManager[Step]:
+def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Step]:
     """Attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
-    step = services.tracing.follow(f"process {queue}", item, queue)
+    step = follow(services, f"process {queue}", item, queue)
     return step if step is QUIET else _attempting(services, item, queue, number, step)
 
 
 @contextmanager
-def _attempting(services: Services, item: Item, queue: str, number: int, step: Step) -> Iterator[Step]:
+def _attempting(services: Services, item: DeliveryItem, queue: str, number: int, step: Step) -> Iterator[Step]:
     meter = services.meter
-    kind = "task" if "k" in item else "webhook" if queue == RELAY else "didcomm"
-    if "u" in item:
-        step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item["u"]
-    step.attributes["tnt.delivery"] = item["d"]
+    kind = "task" if isinstance(item, TaskCall) else "webhook" if isinstance(item, MessageCall) else "didcomm"
+    if isinstance(item, MessageCall | SendItem):
+        step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.message
+    step.attributes["tnt.delivery"] = item.delivery
     step.attributes["tnt.delivery.kind"] = kind
     step.attributes["tnt.attempt"] = number
-    if number == 1 and "again" not in item and "held" not in item:
-        meter.record(AGE_SECONDS, _age(services, item["d"]), queue)
+    if number == 1 and not item.again and not (isinstance(item, SendItem) and item.held):
+        meter.record(AGE_SECONDS, _age(services, item.delivery), queue)
     try:
         with step:
             yield step

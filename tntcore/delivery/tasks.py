@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tntcore.delivery.outbox import Item
+from tntcore.delivery.items import TaskCall
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
 from tntcore.storage.records import Connection, Delivery
@@ -44,9 +44,9 @@ async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, 
     ]
 
 
-def task_item(principal: str, delivery: Delivery) -> Item:
-    """What the relay needs of an event: `{p, d, e, k}`."""
-    return {"p": principal, "d": delivery.uuid, "e": delivery.entry_id, "k": delivery.task}
+def task_call(principal: str, delivery: Delivery) -> TaskCall:
+    """What the relay needs of an event."""
+    return TaskCall(principal=principal, delivery=delivery.uuid, entry=delivery.entry_id, task=delivery.task)
 
 
 def connection_task(connection: Connection) -> dict[str, Any]:

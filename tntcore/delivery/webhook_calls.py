@@ -11,7 +11,7 @@ from tntcore.delivery.attempts import Attempted
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.slow_receivers import waiting_for_answer
 from tntcore.delivery.spans import calling
-from tntcore.delivery.tasks import task_deliveries, task_item
+from tntcore.delivery.tasks import task_call, task_deliveries
 from tntcore.egress import EgressError
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -115,7 +115,7 @@ class Watch:
             if after is not None and after.disabled_at:
                 self._services.meter.count("relay.disabled")
             for delivery in tasks:
-                await self._outbox.relay(task_item(tenant.uuid, delivery))
+                await self._outbox.relay(task_call(tenant.uuid, delivery))
             return
 
     async def _told(self, tenant: Tenant, key: str, entry_id: str, after: Health, now: int) -> list[Delivery]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
+from tntcore.delivery.items import InboundItem, queue_message
 from tntcore.messaging.ids import time_of
 from tntcore.pipeline.given_up import is_shown, was_erased
 from tntcore.services import Services
@@ -35,14 +34,15 @@ class Orphans:
         self._marker = page.next
         queued = 0
         for blob in page.blobs:
-            if not {"p", "o", "u"} <= blob.metadata.keys():
+            item = InboundItem.of_blob(blob.name, blob.metadata)
+            if item is None:
                 continue  # none of ours
             if time_of(blob.name) >= before:
                 self._marker = None
                 break
             if blob.modified >= before:
                 continue  # touched when it was queued last
-            tenant = await self._services.tenants.get(blob.metadata["p"])
+            tenant = await self._services.tenants.get(item.principal)
             if tenant is not None and tenant.is_suspended:
                 continue
             if tenant is not None and await is_shown(tenant.records, blob.name):
@@ -51,8 +51,7 @@ class Orphans:
                 await envelopes.delete(blob.name)
                 continue
             if await envelopes.touch(blob.name, blob.metadata):
-                item = {"id": blob.name, **{name: blob.metadata[name] for name in ("p", "o", "u")}}
-                await self._services.storage.queues[INBOUND].put(orjson.dumps({"items": [item]}))
+                await self._services.storage.queues[INBOUND].put(queue_message([item]))
                 self._services.meter.count("sweep.envelopes")
                 queued += 1
         return queued

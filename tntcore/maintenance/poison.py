@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
+from tntcore.delivery.items import DeliveryItem, InboundItem, Item, SendItem, items_of, queue_message, relay_item
 from tntcore.delivery.outbound import write_outcome
-from tntcore.delivery.outbox import Item, without_body
+from tntcore.delivery.spans import follow
 from tntcore.pipeline import given_up
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -28,6 +30,11 @@ log = logging.getLogger(__name__)
 
 QUEUES = (INBOUND, OUTBOUND, RELAY)
 FAILED = given_up.ERROR
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Item]] = {
+    INBOUND: InboundItem.read,
+    OUTBOUND: SendItem.read,
+    RELAY: relay_item,
+}
 _MAX_COLUMN = 64 * 1024  # bytes: a queue message has no more
 
 
@@ -47,7 +54,7 @@ class Given:
     @property
     def items(self) -> Sequence[Item]:
         """What it consists of, without what makes no sense."""
-        return _items(self.body)
+        return _items(self.queue, self.body)
 
     @property
     def replayable(self) -> bool:
@@ -59,12 +66,19 @@ class Given:
         return Given(row.partition, row.key, row.values.get("at", 0), row.values.get("body", b""))
 
 
-def _items(body: bytes) -> list[Item]:
-    """The items of which it is known whose they are."""
+def _items(queue: str, body: bytes) -> list[Item]:
+    """The items, if they are of that queue's kind and it is known whose they are."""
     try:
-        return [item for item in orjson.loads(body)["items"] if isinstance(item["p"], str)]
-    except (ValueError, TypeError, KeyError):
+        return [item for item in items_of(body, _READERS[queue]) if isinstance(item.principal, str)]
+    except (AttributeError, KeyError, TypeError, ValueError):
         return []
+
+
+def _again(item: Item) -> Item:
+    """The item as it is put back: as one that was never put off, or may have been attempted."""
+    if isinstance(item, InboundItem):
+        return replace(item, put_off=0)
+    return replace(item.without_body(), again=True) if isinstance(item, DeliveryItem) else item
 
 
 def _is_part(queue: str, body: bytes) -> bool:
@@ -92,8 +106,8 @@ class Poison:
         self._services.meter.count(f"poison.{queue}")
         self._services.meter.add(POISON, queue)
         await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
-        for item in _items(body):
-            with self._services.tracing.follow(f"give up {queue}", item, f"{queue}-poison") as step:
+        for item in _items(queue, body):
+            with follow(self._services, f"give up {queue}", item, f"{queue}-poison") as step:
                 step.attributes["tnt.outcome"], step.error = "failed", FAILED
                 await self._show(queue, item)
 
@@ -115,11 +129,9 @@ class Poison:
         if _is_part(given.queue, given.body):
             await queue.put(given.body)
         for item in given.items:
-            tenant = await self._services.tenants.get(item["p"])
+            tenant = await self._services.tenants.get(item.principal)
             if tenant is not None and await self._revive(given.queue, tenant, item):
-                # Of an inbound item `n` is how often it was put off.
-                again = {**item, "n": 0} if given.queue == INBOUND else {**without_body(item), "again": True}
-                await queue.put(orjson.dumps({"items": [again]}))
+                await queue.put(queue_message([_again(item)]))
         await self._table.delete(given.queue, given.id)
         self._services.meter.count(f"poison.{given.queue}.replayed")
         return True
@@ -128,26 +140,30 @@ class Poison:
         """Forgets it. The tenant's records go on saying that it failed."""
         if given.queue == INBOUND:
             envelopes = self._services.storage.envelopes
-            await asyncio.gather(*(envelopes.delete(item["id"]) for item in given.items if "e" not in item))
+            await asyncio.gather(
+                *(envelopes.delete(item.uuid) for item in given.items if isinstance(item, InboundItem) and item.in_blob)
+            )
         await self._table.delete(given.queue, given.id)
 
     async def _show(self, queue: str, item: Item) -> None:
-        tenant = await self._services.tenants.get(item["p"])
+        tenant = await self._services.tenants.get(item.principal)
         if tenant is None:
             return
         now = self._services.now()
-        if queue == INBOUND:
+        if isinstance(item, InboundItem):
             if not await given_up.show(tenant.records, item, now):
                 self._services.meter.count(f"poison.{queue}.known")
             return
-        delivery = await tenant.records.get(Delivery, item["d"])
+        if not isinstance(item, DeliveryItem):
+            return
+        delivery = await tenant.records.get(Delivery, item.delivery)
         if delivery is None or delivery.status != "PENDING":
             # Its neighbours in the list were the trouble: this one has come to its end.
             self._services.meter.count(f"poison.{queue}.known")
             return
         unit = Unit()
         unit.merge(delivery.key, {"status": "FAILED", "error": FAILED, "updatedAt": now}, delivery.etag)
-        if queue == OUTBOUND:
+        if isinstance(item, SendItem):
             write_outcome(unit, item, "FAILED", now)
         try:
             await tenant.records.commit(unit)
@@ -157,9 +173,11 @@ class Poison:
     async def _revive(self, queue: str, tenant: Tenant, item: Item) -> bool:
         """Takes back what `_show` wrote. Whether there is anything left to do."""
         records, now = tenant.records, self._services.now()
-        if queue == INBOUND:
-            return not await given_up.was_erased(records, item["id"]) and await given_up.take_back(records, item["id"])
-        delivery = await records.get(Delivery, item["d"])
+        if isinstance(item, InboundItem):
+            return not await given_up.was_erased(records, item.uuid) and await given_up.take_back(records, item.uuid)
+        if not isinstance(item, DeliveryItem):
+            return False
+        delivery = await records.get(Delivery, item.delivery)
         if delivery is None or (delivery.status, delivery.error) not in (("FAILED", FAILED), ("PENDING", "")):
             return False
         if delivery.status == "PENDING":
@@ -168,10 +186,10 @@ class Poison:
         unit.merge(
             delivery.key, {"status": "PENDING", "error": "", "nextAttemptAt": now, "updatedAt": now}, delivery.etag
         )
-        if queue == OUTBOUND:
-            unit.merge(Message.row_key(item["u"]), {"status": "SENDING", "updatedAt": now})
-            if item["a"]:
-                unit.upsert(Action.row_key(item["a"]), {"typeStatus": "SENDING", "updatedAt": now})
+        if isinstance(item, SendItem):
+            unit.merge(Message.row_key(item.message), {"status": "SENDING", "updatedAt": now})
+            if item.action:
+                unit.upsert(Action.row_key(item.action), {"typeStatus": "SENDING", "updatedAt": now})
         try:
             await records.commit(unit)
         except Changed:

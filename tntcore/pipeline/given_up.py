@@ -6,8 +6,7 @@ was, handled: what comes of the handling then takes the place of what was shown,
 
 from __future__ import annotations
 
-from typing import Any
-
+from tntcore.delivery.items import InboundItem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Entry, Message, entry_id
 from tntcore.storage.repository import MAX_INLINE, Repository
@@ -15,16 +14,16 @@ from tntcore.storage.repository import MAX_INLINE, Repository
 ERROR = "handling-failed"
 
 
-async def show(records: Repository, item: dict[str, Any], now: int) -> bool:
+async def show(records: Repository, item: InboundItem, now: int) -> bool:
     """Has the tenant see the item as FAILED; False if it is known already, however it ended.
 
     The envelope goes with it where it fits in the row. The message's blob is left alone: it may be that of the message
     which the item has become.
     """
-    raw = item["e"].encode() if "e" in item else b""
-    sealed = records.seal_body(item["id"], raw) if raw else b""
+    raw = (item.envelope or "").encode()
+    sealed = records.seal_body(item.uuid, raw) if raw else b""
     message = Message(
-        uuid=item["id"],
+        uuid=item.uuid,
         status="FAILED",
         direction="IN",
         error=ERROR,
@@ -32,7 +31,7 @@ async def show(records: Repository, item: dict[str, Any], now: int) -> bool:
         created_at=now,
         updated_at=now,
     )
-    entry = _entry(item["id"])
+    entry = _entry(item.uuid)
     unit = Unit()
     unit.create(entry.key, entry.values())
     unit.create(message.key, message.values())

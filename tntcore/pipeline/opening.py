@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tntcore import envelope
-from tntcore.connections.connectionless import Connectionless
-from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.received import Received
 from tntcore.connections.sender import Anonymous, OtherSide, Sender, Stranger, other_side
 from tntcore.dids.document import Version
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
@@ -28,10 +27,9 @@ class Opened:
 
 
 class Opener:
-    def __init__(self, services: Services, first_contact: FirstContact) -> None:
+    def __init__(self, services: Services, received: Received) -> None:
         self._services = services
-        self._first_contact = first_contact
-        self._connectionless = Connectionless(services)
+        self._received = received
 
     async def open(self, tenant: Tenant, raw: bytes, recipient: Recipient, *, last: bool) -> tuple[Recipient, Opened]:
         """The message, and whose it is. Raises `EnvelopeError`, or `NotYet` if a document may be had later."""
@@ -39,8 +37,7 @@ class Opener:
         for _ in range(_MAX_SIGNERS):
             try:
                 unpacked = envelope.unpack(raw, recipient.secrets, documents)
-                recipient = await self._first_contact.owner(tenant, recipient, unpacked)
-                recipient = await self._connectionless.owner(tenant, recipient, unpacked)
+                recipient = await self._received.owner(tenant, recipient, unpacked)
                 return recipient, _check(unpacked, recipient)
             except NeedsDocument as needed:
                 try:

@@ -4,7 +4,7 @@ Nothing here imports OpenTelemetry but `export`, in a thread of its own, where a
 """
 
 from tntcore.telemetry.meter import Meter, Metric
-from tntcore.telemetry.steps import QUIET, Step, Tracing, came_to, carried, current, mark, tell, traceparent
+from tntcore.telemetry.steps import QUIET, Step, Tracing, came_to, current, mark, tell, traceparent
 
 __all__ = [
     "QUIET",
@@ -13,7 +13,6 @@ __all__ = [
     "Step",
     "Tracing",
     "came_to",
-    "carried",
     "current",
     "mark",
     "tell",

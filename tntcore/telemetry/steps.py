@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 Kind = Literal["server", "consumer", "producer"]
 Value = str | int | bool
@@ -178,12 +178,16 @@ class Tracing:
             step.link(link)
         return step
 
-    def follow(self, name: str, item: Mapping[str, Any], queue: str) -> Step:
-        """The step of a queue item: `tp` is what it follows, `tl` what it has to do with."""
-        step = self.begin(name, "consumer", parent=item.get("tp"), links=(item["tl"],) if "tl" in item else ())
+    def follow(self, name: str, queue: str, *, tenant: str, parent: str, link: str) -> Step:
+        """The step of an item of a queue.
+
+        Args:
+            parent, link: `traceparent` of the step that it follows, and of one that it has to do with; "" for none.
+        """
+        step = self.begin(name, "consumer", parent=parent, links=(link,) if link else ())
         if step is QUIET:
             return step
-        step.tenant = item["p"]
+        step.tenant = tenant
         step.attributes = {
             "messaging.system": "azure_queue_storage",
             "messaging.operation.type": "process",
@@ -238,10 +242,3 @@ def traceparent() -> str:
     """Of the current step; "" if there is none, or nothing is traced."""
     step = _current.get()
     return step.traceparent if step is not None else ""
-
-
-def carried(item: dict[str, Any]) -> dict[str, Any]:
-    """The queue item with what it follows, the current step, unless it has that already."""
-    if "tp" not in item and (parent := traceparent()):
-        return {**item, "tp": parent}
-    return item

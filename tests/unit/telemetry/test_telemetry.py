@@ -10,8 +10,9 @@ import pytest
 
 from tests.stack import ROOT
 from tntcore.config import ConfigError, Telemetry
+from tntcore.delivery.items import InboundItem
 from tntcore.delivery.spans import calling, protocol_of
-from tntcore.telemetry import QUIET, Meter, Step, Tracing, came_to, carried, current, tell, traceparent
+from tntcore.telemetry import QUIET, Meter, Step, Tracing, came_to, current, tell, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (
     MESSAGES,
@@ -27,6 +28,9 @@ from tntcore.telemetry.steps import read_traceparent
 OURS = f"00-{'1f' * 16}-{'2e' * 8}-01"
 
 
+ITEM = InboundItem(uuid="m", principal="tenant", owner="connection", owner_uuid="c")
+
+
 def tracing(ended: list[Step], ratio: float = 1.0) -> Tracing:
     made = Tracing(random.Random(0).randbytes, Telemetry(ratio=ratio).sample)
     made.sinks.append(ended.append)
@@ -37,12 +41,12 @@ def test_steps_follow_each_other_over_an_item() -> None:
     ended: list[Step] = []
     traces = tracing(ended)
     with traces.begin("first") as first:
-        item = carried({"p": "tenant"})
-        assert item["tp"] == first.traceparent == traceparent()
+        item = ITEM.traced()
+        assert item.trace == first.traceparent == traceparent()
         assert current() is first
     assert current() is None
-    with traces.follow("second", item, "relay") as second:
-        assert carried(dict(item))["tp"] == first.traceparent
+    with traces.follow("second", "relay", tenant="tenant", parent=item.trace, link="") as second:
+        assert item.traced() is item
     assert (second.trace_id, second.parent_id, second.tenant) == (first.trace_id, first.span_id, "tenant")
     assert second.span_id != first.span_id
     assert ended == [first, second]
@@ -129,9 +133,7 @@ def _carries_nothing(traces: Tracing) -> None:
     with traces.begin("off", parent=OURS, links=[OURS]) as step:
         step.tenant, step.error, step.attributes["a"] = "b", "c", "d"
         assert (step.traceparent, step.trace, traceparent()) == ("", "", "")
-        item = {"p": "tenant"}
-        assert carried(item) is item
-        assert item == {"p": "tenant"}
+        assert ITEM.traced() is ITEM
 
 
 class Waits(Exception):

@@ -1,0 +1,79 @@
+"""What a received message does to the connection itself: begins, changes or ends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tntcore.connections import names
+from tntcore.connections.connectionless import Connectionless
+from tntcore.connections.effect import Effect
+from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.handshake import Handshake
+from tntcore.connections.reuse import Reuse
+from tntcore.connections.rotation import Rotation
+from tntcore.connections.sender import OtherSide, Sender
+from tntcore.envelope import Unpacked
+from tntcore.messaging.message import Message
+from tntcore.services import Services
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import Tenant
+
+
+class Received:
+    """The protocols of connections, in the order in which a message is shown to them."""
+
+    def __init__(self, services: Services, handshake: Handshake, rotation: Rotation) -> None:
+        self._services = services
+        self._handshake = handshake
+        self._rotation = rotation
+        self._reuse = Reuse(services)
+        self._first_contact = FirstContact(services)
+        self._connectionless = Connectionless(services)
+
+    async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
+        """Finds the connection that a message to `recipient` belongs to. A message to an invitation's key belongs to
+        its sender's connection, if the sender answered before."""
+        recipient = await self._first_contact.owner(tenant, recipient, unpacked)
+        return await self._connectionless.owner(tenant, recipient, unpacked)
+
+    async def effect(
+        self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, *, uuid: str, last: bool
+    ) -> Effect | None:
+        """Decides what the message does: names, begins, changes or ends the connection; None for nothing.
+
+        Args:
+            recipient: as `owner` tells it.
+            uuid: of the message.
+            last: it is not put off any more.
+
+        Raises:
+            DidError: `unresolvable`: a document may be had later; not if this is the `last` try.
+        """
+        before = recipient
+        if isinstance(sender, OtherSide):
+            recipient = names.heard(recipient, sender.kid)
+            if recipient.connection is not None and recipient is not before:
+                sender = replace(sender, connection=recipient.connection)
+        effect = await self._effect(tenant, recipient, message, sender, uuid, last)
+        if effect is None and recipient.connection is not None and recipient is not before:
+            effect = Effect(replace(recipient.connection, updated_at=self._services.now()), ordinary=True)
+        if effect is not None:
+            await names.follow(tenant, before.connection, effect)
+        return effect
+
+    async def _effect(
+        self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, uuid: str, last: bool
+    ) -> Effect | None:
+        effect = (
+            await self._first_contact.receive(tenant, recipient, message, sender)
+            or await self._connectionless.receive(tenant, recipient, message, sender)
+            or await self._handshake.receive(tenant, recipient, message, sender, uuid=uuid, last=last)
+        )
+        if effect is not None or not isinstance(sender, OtherSide):
+            return effect
+        effect = (
+            self._connectionless.keeps_key(sender, message)
+            or await self._rotation.receive(recipient, sender, message)
+            or await self._reuse.receive(tenant, sender, message)
+        )
+        return self._connectionless.heard(sender, effect)

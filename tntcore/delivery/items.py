@@ -1,0 +1,344 @@
+"""What queue messages say, as types. Only this module knows the short keys that they have on the wire.
+
+A queue message is `{"items": [item, ...]}`; on queue `outbound` it may be a `Drain`, on queue `relay` a `ReplayPart`.
+
+    inbound     InboundItem
+    outbound    SendItem
+    relay       RelayItem: a MessageCall or a TaskCall
+
+Members that are not known here are kept when an item is put back: a newer process may have written them.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+import orjson
+
+from tntcore.telemetry import traceparent
+
+_BINARY = "b"  # in base64
+_Members = tuple[tuple[str, str, Any], ...]  # name, key, default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """What every item has.
+
+    Attributes:
+        principal: uuid of the tenant.
+        rests: how often it was put off because its tenant is suspended.
+        trace: `traceparent` of the step that it follows; "" if there is none yet.
+        link: `traceparent` of a step that it has to do with.
+        rest: members that are not known here.
+    """
+
+    KEYS: ClassVar[Mapping[str, str]]
+
+    principal: str
+    rests: int = 0
+    trace: str = ""
+    link: str = ""
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """The item of a queue message. Raises `TypeError` if a member is missing, `ValueError` for malformed base64."""
+        names = _names_of(cls)
+        known: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for key, said in value.items():
+            if key in names:
+                known[names[key]] = base64.b64decode(said) if key == _BINARY else said
+            else:
+                rest[key] = said
+        return cls(**known, rest=rest)
+
+    def write(self) -> dict[str, Any]:
+        """The item as `read` takes it. What has its default is left out."""
+        out: dict[str, Any] = {}
+        for name, key, default in _members_of(type(self)):
+            said = getattr(self, name)
+            if said != default:
+                out[key] = base64.b64encode(said).decode() if key == _BINARY else said
+        return {**out, **self.rest}
+
+    def data(self) -> bytes:
+        """The item as JSON."""
+        return orjson.dumps(self.write())
+
+    def traced(self) -> Self:
+        """The item as a follower of the current step, unless it follows another one already."""
+        if not self.trace and (parent := traceparent()):
+            return replace(self, trace=parent)
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundItem(Item):
+    """An envelope for one of our keys, or a message that came inside an invitation.
+
+    Attributes:
+        uuid: the message's, given at the door and so the same at every delivery.
+        owner, owner_uuid: kind and uuid of the record that has the key.
+        envelope: as text; None where it is in a blob named by `uuid`.
+        attached: uuid of the `Attached` record to receive instead of an envelope.
+        put_off: how often it was put off; None if it never was.
+        limits_passed: how many of the limits, the sender's and the tenant's, have let it through.
+    """
+
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "uuid": "id",
+        "principal": "p",
+        "owner": "o",
+        "owner_uuid": "u",
+        "envelope": "e",
+        "attached": "r",
+        "put_off": "n",
+        "limits_passed": "l",
+        "rests": "s",
+        "trace": "tp",
+        "link": "tl",
+    }
+
+    uuid: str
+    owner: str
+    owner_uuid: str
+    envelope: str | None = None
+    attached: str = ""
+    put_off: int | None = None
+    limits_passed: int = 0
+
+    @property
+    def in_blob(self) -> bool:
+        """Whether the envelope is in a blob."""
+        return self.envelope is None and not self.attached
+
+    def metadata(self) -> dict[str, str]:
+        """What the blob of an envelope says of it."""
+        return {"p": self.principal, "o": self.owner, "u": self.owner_uuid}
+
+    @staticmethod
+    def of_blob(uuid: str, metadata: Mapping[str, str]) -> InboundItem | None:
+        """The item of an envelope in a blob; None if the blob is none of ours."""
+        if not {"p", "o", "u"} <= metadata.keys():
+            return None
+        return InboundItem(uuid=uuid, principal=metadata["p"], owner=metadata["o"], owner_uuid=metadata["u"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryItem(Item):
+    """A delivery to attempt.
+
+    Attributes:
+        delivery: uuid of its record.
+        attempts: how many were made.
+        again: it may have been attempted since: its record is looked at first.
+    """
+
+    delivery: str
+    attempts: int = 0
+    again: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """Names the receiver."""
+        raise NotImplementedError
+
+    def without_body(self) -> Self:
+        """The item as it travels when it may wait long: the body stays where it is stored."""
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageCall(DeliveryItem):
+    """A call of a webhook about a message.
+
+    Attributes:
+        entry: id of the webhook's entry.
+        message: uuid. columns: of its row, but the body. body: sealed; without it, the row is read.
+    """
+
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "principal": "p",
+        "delivery": "d",
+        "entry": "e",
+        "message": "u",
+        "columns": "m",
+        "body": "b",
+        "rests": "s",
+        "trace": "tp",
+        "link": "tl",
+        "again": "again",
+        "attempts": "t",
+    }
+
+    entry: str
+    message: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.principal}/{self.entry}"
+
+    def without_body(self) -> Self:
+        return replace(self, body=b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCall(DeliveryItem):
+    """A call of a task webhook.
+
+    Attributes:
+        entry: id of the webhook's entry. task: what it says.
+    """
+
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "principal": "p",
+        "delivery": "d",
+        "entry": "e",
+        "task": "k",
+        "rests": "s",
+        "trace": "tp",
+        "link": "tl",
+        "again": "again",
+        "attempts": "t",
+    }
+
+    entry: str
+    task: Mapping[str, Any]
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.principal}/{self.entry}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendItem(DeliveryItem):
+    """A message to send.
+
+    Attributes:
+        message, action, connection: uuids; "" for action and connection of a message to a stranger.
+        previous: it goes to the DID that the other side had before.
+        body: sealed; without it, the row is read.
+        held: uuid of the `Held` record that it was.
+    """
+
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "principal": "p",
+        "delivery": "d",
+        "message": "u",
+        "action": "a",
+        "connection": "n",
+        "previous": "previous",
+        "body": "b",
+        "held": "held",
+        "rests": "s",
+        "trace": "tp",
+        "link": "tl",
+        "again": "again",
+        "attempts": "t",
+    }
+
+    message: str
+    action: str
+    connection: str
+    previous: bool = False
+    body: bytes = field(default=b"", repr=False)
+    held: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.principal}/{self.connection or self.delivery}"
+
+    def without_body(self) -> Self:
+        return replace(self, body=b"")
+
+
+RelayItem = MessageCall | TaskCall
+T = TypeVar("T", bound=Item)
+I = TypeVar("I", bound=DeliveryItem)  # noqa: E741
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A connection whose held messages are to be sent, or given up if it has ended."""
+
+    principal: str
+    connection: str
+
+    @property
+    def endpoint(self) -> str:
+        """As `SendItem` has it."""
+        return f"{self.principal}/{self.connection}"
+
+    @staticmethod
+    def read(body: bytes) -> Drain | None:
+        """None if the queue message is no drain."""
+        said = orjson.loads(body).get("drain")
+        return Drain(said["p"], said["n"]) if said is not None else None
+
+    def data(self) -> bytes:
+        """The queue message."""
+        return orjson.dumps({"drain": {"p": self.principal, "n": self.connection}})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPart:
+    """The part of a replay (uuid) that begins at `position`."""
+
+    principal: str
+    replay: str
+    position: str
+
+    @staticmethod
+    def read(body: bytes) -> ReplayPart | None:
+        """None if the queue message is no part of a replay."""
+        said = orjson.loads(body).get("replay")
+        return ReplayPart(said["p"], said["r"], said["at"]) if said is not None else None
+
+    def data(self) -> bytes:
+        """The queue message."""
+        return orjson.dumps({"replay": {"p": self.principal, "r": self.replay, "at": self.position}})
+
+
+def relay_item(value: Mapping[str, Any]) -> RelayItem:
+    """The item of a message of queue `relay`."""
+    return TaskCall.read(value) if "k" in value else MessageCall.read(value)
+
+
+def items_of(body: bytes, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """The items of a queue message; `read` is that of their type."""
+    return [read(value) for value in orjson.loads(body)["items"]]
+
+
+def queue_message(items: Iterable[Item]) -> bytes:
+    """The queue message of these items."""
+    return b'{"items":[' + b",".join([item.data() for item in items]) + b"]}"
+
+
+_known_members: dict[type[Item], _Members] = {}
+_known_names: dict[type[Item], Mapping[str, str]] = {}
+
+
+def _members_of(kind: type[Item]) -> _Members:
+    members = _known_members.get(kind)
+    if members is None:
+        defaults: dict[str, Any] = {}
+        for one in dataclasses.fields(kind):
+            made = one.default_factory
+            defaults[one.name] = one.default if made is dataclasses.MISSING else made()
+        members = _known_members[kind] = tuple((name, key, defaults[name]) for name, key in kind.KEYS.items())
+    return members
+
+
+def _names_of(kind: type[Item]) -> Mapping[str, str]:
+    names = _known_names.get(kind)
+    if names is None:
+        names = _known_names[kind] = {key: name for name, key in kind.KEYS.items()}
+    return names

@@ -1,0 +1,255 @@
+"""What follows from a received message: its own rows, webhook calls, answers, tasks, and threads that have failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from tntcore.connections.effect import Effect
+from tntcore.connections.sender import (
+    Author,
+    Enclosed,
+    OtherSide,
+    Partner,
+    Sender,
+    Stranger,
+    kid_of,
+    other_side,
+)
+from tntcore.delivery.outgoing import Outgoing, write
+from tntcore.delivery.strangers import write_to
+from tntcore.delivery.tasks import connection_task, task_deliveries
+from tntcore.errors import DidError, NotYet
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.outcome import Reply
+from tntcore.messaging.ids import delivery_uuid, random_uuid
+from tntcore.messaging.message import Message, what_it_says
+from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline.receipt import Receipt, assets_of
+from tntcore.protocols.registry import PROTOCOLS, decide
+from tntcore.protocols.transition import Context, Transition
+from tntcore.rate_limits import Allowance
+from tntcore.services import Services
+from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.transactions import Value
+from tntcore.telemetry import traceparent
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
+from tntcore.tenancy.webhooks import select
+
+_REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message on its way in.
+
+    Attributes:
+        recipient: whose connection it belongs to, or whose key it came to.
+        uuid: under which it is stored.
+        last: it is not put off any more.
+    """
+
+    tenant: Tenant
+    recipient: Recipient
+    message: Message
+    sender: Sender | Enclosed
+    uuid: str
+    last: bool
+
+
+class Consequences:
+    def __init__(self, services: Services, exchanges: Exchanges) -> None:
+        self._services = services
+        self._exchanges = exchanges
+        self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
+        self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
+
+    async def of(self, incoming: Incoming, effect: Effect | None) -> Receipt:
+        """Everything that is to be committed because of a message.
+
+        Args:
+            effect: what it does to the connection.
+
+        Raises:
+            NotYet: a document may be had later.
+        """
+        tenant, recipient, sender, message = incoming.tenant, incoming.recipient, incoming.sender, incoming.message
+        # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
+        settled = isinstance(sender, Author) and (effect is None or not effect.of_handshake)
+        dedup_scope = recipient.scope if settled else f"{recipient.scope}/{kid_of(sender) or 'anonymous'}"
+        author = _author(sender, effect)
+        receipt = await self._receipt(incoming, author, dedup_scope)
+        receipt.effect = effect
+        if effect is not None:
+            receipt.refuse(effect.error)
+        elif isinstance(sender, Stranger):
+            receipt.refuse(sender.reason)
+        transition = decide(message, self._context) if isinstance(author, OtherSide) else Transition()
+        if author is not None:
+            try:
+                receipt.outcome = await self._exchanges.receive(
+                    tenant, author, message, uuid=incoming.uuid, last=incoming.last
+                )
+            except DidError as error:
+                raise NotYet("a document cannot be had now") from error
+        await self._add(incoming, author, transition, receipt)
+        return receipt
+
+    async def _receipt(self, incoming: Incoming, author: Author | None, dedup_scope: str) -> Receipt:
+        """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
+        tenant, recipient, message, uuid = incoming.tenant, incoming.recipient, incoming.message, incoming.uuid
+        now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
+        connection = author.connection if author else None
+        scope = connection.uuid if connection else dedup_scope
+        action = Action(
+            uuid=action_uuid(scope, message.thid or digest),
+            reference_id=message.thid,
+            direction="IN",
+            identity_did=recipient.identity_did,
+            contact_did=connection.contact_did if connection else "",
+            contact_uuid=connection.contact_uuid if connection else "",
+            connection_uuid=connection.uuid if connection else "",
+            parent_id=author.parent_id if isinstance(author, Enclosed) else "",
+            created_at=now,
+            updated_at=now,
+        )
+        sealed = tenant.records.seal_body(uuid, message.raw)
+        stored = StoredMessage(
+            uuid=uuid,
+            status="RECEIVED",
+            direction="IN",
+            type=message.type,
+            version=message.version,
+            message_id=message.id,
+            action_uuid=action.uuid,
+            contact_uuid=action.contact_uuid,
+            connection_uuid=action.connection_uuid or (recipient.connection.uuid if recipient.connection else ""),
+            identity_did=recipient.identity_did,
+            contact_did=action.contact_did,
+            authenticated=isinstance(author, OtherSide),
+            body=await tenant.records.put_body(uuid, sealed),
+            created_at=now,
+            updated_at=now,
+        )
+        name = message.id or digest
+        dedup = Entry(
+            uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", name),
+            message_uuid=uuid,
+            digest=digest,
+            created_at=now,
+        )
+        listed = None if scope == dedup_scope else replace(dedup, uuid=entry_id(action.uuid, "in", name))
+        receipt = Receipt(stored, sealed, action, dedup, listed, begins=action.uuid != message.thid)
+        receipt.assets = assets_of(message, stored, now)
+        stored.asset_data = [asset.uuid for asset in receipt.assets]
+        return receipt
+
+    async def _add(self, incoming: Incoming, author: Author | None, transition: Transition, receipt: Receipt) -> None:
+        """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
+        tenant, recipient, message = incoming.tenant, incoming.recipient, incoming.message
+        effect, now = receipt.effect, receipt.stored.created_at
+        if receipt.stored.status != "REJECTED":
+            receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
+        if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
+            task = connection_task(effect.connection)
+            receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
+        if effect is not None and effect.task is not None:
+            receipt.tasks += await task_deliveries(tenant, effect.task, source=receipt.stored.uuid, now=now)
+        replies = [*(effect.replies if effect else ())]
+        if isinstance(author, Partner):
+            replies += transition.replies
+        answers = [
+            Reply(delivery_uuid(receipt.stored.uuid, f"answer/{number}"), reply) for number, reply in enumerate(replies)
+        ]
+        if receipt.outcome is not None:
+            receipt.stored.error = receipt.outcome.error
+            answers += receipt.outcome.replies
+            for task in receipt.outcome.tasks():
+                receipt.tasks += await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
+        if author is not None:
+            # Sent at once, whatever the state of the connection.
+            receipt.answers = [
+                await write(
+                    tenant.records,
+                    author.connection,
+                    receipt.action,
+                    orjson.dumps(reply.message),
+                    message_uuid=reply.message_uuid,
+                    now=now,
+                    to_previous=effect is not None and effect.to_previous,
+                )
+                for reply in answers
+            ]
+        elif effect is not None and effect.refusal is not None:
+            receipt.answers = await self._refusal(tenant, recipient, effect, receipt)
+        receipt.failures = await self._failed_actions(tenant, recipient, message, transition.failed_threads)
+        receipt.name_effects()
+
+    async def _refusal(self, tenant: Tenant, recipient: Recipient, effect: Effect, receipt: Receipt) -> list[Outgoing]:
+        """The problem report about a refused message; none where there were too many of late, which whoever makes us
+        send them, to wherever it likes, will not mind."""
+        if not self._refusals.take(recipient.scope):
+            self._services.meter.count("inbound.unanswered")
+            return []
+        plaintext, now = orjson.dumps(effect.refusal), receipt.stored.created_at
+        message_uuid = delivery_uuid(receipt.stored.uuid, "answer/0")
+        connection = recipient.connection
+        if effect.stranger is not None:
+            document = effect.stranger
+            return [await write_to(tenant, recipient, document, plaintext, message_uuid=message_uuid, now=now)]
+        if connection is None:
+            return []
+        thread = Action(uuid=action_uuid(connection.uuid, connection.thid))
+        return [await write(tenant.records, connection, thread, plaintext, message_uuid=message_uuid, now=now)]
+
+    async def _deliveries(self, tenant: Tenant, message: Message, stored: StoredMessage, now: int) -> list[Delivery]:
+        webhooks = await tenant.webhooks(DIDCOMM_WEBHOOK)
+        return [
+            Delivery(
+                uuid=delivery_uuid(stored.uuid, entry.id),
+                status="PENDING",
+                kind="webhook",
+                message_uuid=stored.uuid,
+                action_uuid=stored.action_uuid,
+                connection_uuid=stored.connection_uuid,
+                contact_uuid=stored.contact_uuid,
+                entry_id=entry.id,
+                type=message.type,
+                trace=traceparent(),
+                next_attempt_at=now,
+                created_at=now,
+                updated_at=now,
+            )
+            for entry in select(webhooks.entries, message)
+        ]
+
+    async def _failed_actions(
+        self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str]
+    ) -> dict[str, dict[str, Value]]:
+        """Which actions the connection's message makes fail, and what to write in each."""
+        changes: dict[str, dict[str, Value]] = {}
+        for name in failed:
+            uuid = action_uuid(recipient.scope, name)
+            if await tenant.records.get(Action, uuid) is None:
+                sent = await tenant.records.get(Sent, sent_id(recipient.scope, name))
+                if sent is not None:
+                    uuid = sent.action_uuid
+                elif name != message.thid:
+                    continue
+            error = tenant.records.seal(message.raw, f"{Action.row_key(uuid)}/error")
+            if len(error) > 32_000:
+                error = tenant.records.seal(b'{"description": {"code": "too-large"}}', f"{Action.row_key(uuid)}/error")
+            changes[uuid] = {"status": "ERROR", "error": error, "updatedAt": self._services.now()}
+        return changes
+
+
+def _author(sender: Sender | Enclosed, effect: Effect | None) -> Author | None:
+    """Whose connection the message belongs to, after what it does to the connection; None for nobody's."""
+    if effect is None:
+        return sender if isinstance(sender, Author) else None
+    return other_side(effect.connection, kid_of(sender)) if effect.connection is not None else None

@@ -1,0 +1,59 @@
+"""What follows the commit of a received message: deliveries are queued, and what waited for its connection goes on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tntcore.connections.connection import COMPLETED
+from tntcore.delivery.outbound import Outbound
+from tntcore.delivery.outbox import Outbox, attached_item, message_call
+from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.tasks import task_call
+from tntcore.messaging.ids import delivery_uuid
+from tntcore.pipeline.receipt import Receipt
+from tntcore.services import Services
+from tntcore.storage.records import Attached, Delivery, Entry
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import Tenant
+
+_SETTLED = (COMPLETED, "abandoned")
+
+
+class Publisher:
+    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._outbound = outbound
+
+    async def publish(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> None:
+        """What follows the commit. A crash before its end is made good by the queue's redelivery."""
+        effect = receipt.effect
+        if effect is not None and effect.connection is not None:
+            self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
+            self._services.tenants.forget_recipient(tenant, recipient.scope)
+        await asyncio.gather(
+            *(
+                self._outbox.relay(message_call(tenant.uuid, delivery, receipt.stored, receipt.sealed))
+                for delivery in receipt.deliveries
+            ),
+            *(self._outbox.relay(task_call(tenant.uuid, task)) for task in receipt.tasks),
+            *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
+        )
+        if effect is not None and effect.connection is not None and effect.connection.state in _SETTLED:
+            await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)
+
+    async def publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
+        """Publishes what `before` names and is still pending."""
+        for delivery in await tenant.records.many(Delivery, before.deliveries):
+            if delivery.status == "PENDING":
+                await redeliver(self._outbox, tenant, delivery)
+        if recipient.connection is not None and recipient.connection.state in _SETTLED:
+            await self._follow_up(tenant, recipient.connection.uuid, before.message_uuid)
+
+    async def _follow_up(self, tenant: Tenant, connection: str, message_uuid: str) -> None:
+        """What waited for the connection to be completed, or to be over: messages that were held, and those that came
+        with the invitation."""
+        await self._outbound.drain(tenant.uuid, connection)
+        for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
+            item = attached_item(tenant.uuid, attached, delivery_uuid(message_uuid, attached.uuid))
+            await self._services.storage.inbound.add(item.traced().data())

@@ -1,0 +1,346 @@
+"""A message's way from an item of queue `inbound` to the commit: open, admit, decide, commit, publish."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from tntcore.caching import SharedCache
+from tntcore.connections.effect import Effect
+from tntcore.connections.received import Received
+from tntcore.connections.sender import (
+    Enclosed,
+    OtherSide,
+    Stranger,
+)
+from tntcore.delivery.items import InboundItem
+from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.spans import protocol_of
+from tntcore.errors import DidError, EnvelopeError, NotYet
+from tntcore.messaging.message import Message, what_it_says
+from tntcore.messaging.threads import action_uuid
+from tntcore.pipeline import given_up
+from tntcore.pipeline.consequences import Consequences, Incoming
+from tntcore.pipeline.opening import Opener
+from tntcore.pipeline.publisher import Publisher
+from tntcore.pipeline.receipt import Receipt
+from tntcore.rate_limits import Allowance, Pace
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found
+from tntcore.storage.records import Attached, Connection, Entry, entry_id
+from tntcore.storage.records import Message as StoredMessage
+from tntcore.telemetry import came_to, mark, tell
+from tntcore.tenancy.recipients import Recipient
+from tntcore.tenancy.tenants import Tenant, rest
+
+_OUTCOMES = {"RECEIVED": "stored", "REJECTED": "rejected", "CONFLICT": "conflict"}
+_MAX_RACES = 20
+_MAX_THREADS = 50_000
+_NO_ROOM_SECONDS = 600.0  # until what a full tenant was sent is tried again
+_KEPT = 2_048  # bytes of an envelope that cannot be opened
+_UNREADABLE, _UNREADABLE_SECONDS = 200, 600.0  # such envelopes of one tenant that are kept: see `Allowance`
+
+
+class TooSoon(Exception):
+    """There were too many of late: the item's turn is in so many `seconds`."""
+
+    outcome = "put-off"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"in {seconds:.1f} s")
+        self.seconds = seconds
+
+
+@dataclass(slots=True)
+class Admission:
+    """How far an item has been let through.
+
+    Attributes:
+        passed: how many of the limits, the sender's and the tenant's, have let it through.
+        rests: how often it was put off because its tenant is suspended.
+    """
+
+    passed: int
+    rests: int
+
+    @staticmethod
+    def of(item: InboundItem) -> Admission:
+        return Admission(item.limits_passed, item.rests)
+
+    def on(self, item: InboundItem) -> InboundItem:
+        """The item as it is put back."""
+        return replace(item, limits_passed=self.passed, rests=self.rests)
+
+
+class Receiving:
+    def __init__(
+        self, services: Services, outbox: Outbox, received: Received, consequences: Consequences, publisher: Publisher
+    ) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._received = received
+        self._consequences = consequences
+        self._publisher = publisher
+        self._opener = Opener(services, received)
+        self._storage = services.storage
+        self._unreadable = Allowance(time.monotonic, burst=_UNREADABLE, seconds=_UNREADABLE_SECONDS)
+        self._pace = Pace(time.monotonic)
+        # Threads whose row is known to exist.
+        self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
+
+    async def receive(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
+        """Handles an item.
+
+        Args:
+            admission: how far the limits have let it through.
+            last: it is not put off any more.
+
+        Raises:
+            TooSoon: its turn is later. NotYet: what it needs may be there later.
+        """
+        tenant = await self._services.tenants.get(item.principal)
+        if tenant is None:
+            self._services.meter.count("inbound.gone")
+            came_to("gone")
+            await self._forget(item)
+            return
+        if tenant.is_suspended:
+            admission.rests += 1
+            raise TooSoon(rest(admission.rests - 1))
+        for _ in range(_MAX_RACES):
+            try:
+                await self._handle(tenant, item, admission, last=last)
+                break
+            except Changed:
+                # Another message moved the same connection meanwhile: what this one does has to be decided anew.
+                self._services.tenants.forget_recipient(tenant, item.owner_uuid)
+        else:
+            raise TimeoutError("the connection changes too fast")
+        await self._forget(item)
+
+    async def _forget(self, item: InboundItem) -> None:
+        """Deletes the envelope, where it is in a blob: the last thing of all."""
+        self._services.usage.arrived(item.uuid)
+        if item.in_blob:
+            await self._storage.envelopes.delete(item.uuid)
+
+    async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool) -> None:
+        """Raises `Changed` where the item is to be handled anew, `NotYet` where later."""
+        recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
+        if item.attached and recipient is not None:
+            await self._attached(tenant, recipient, item)
+            return
+        raw = await self._envelope(item)
+        if raw is None:
+            # The blob is deleted last of all: the item was handled before.
+            return
+        if recipient is None:
+            # A key is found at the door from a moment before the connection that it is made for is committed.
+            if not last:
+                raise NotYet("the owner of the recipient key is not there yet")
+            await self._refuse(tenant, None, item.uuid, raw, "recipient-gone")
+        else:
+            try:
+                owner, opened = await self._opener.open(tenant, raw, recipient, last=last)
+            except EnvelopeError as error:
+                if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
+                    raise Changed(item.owner_uuid) from None
+                self._admit(tenant, admission, f"{recipient.scope}/strangers")
+                await self._refuse(tenant, recipient, item.uuid, raw, error.code)
+            else:
+                sender = opened.sender
+                if isinstance(sender, Stranger) and await self._is_stale(tenant, item, recipient):
+                    raise Changed(item.owner_uuid)
+                known = isinstance(sender, OtherSide)
+                self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers")
+                message = Message.read(opened.plaintext, opened.version)
+                await self._store(Incoming(tenant, owner, message, sender, item.uuid, last))
+
+    async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem) -> None:
+        """A message that came inside an invitation. Who made the invitation proved to have its key, not to have written
+        everything in it: the message is the connection's, but not authenticated."""
+        attached = await tenant.records.get(Attached, item.attached)
+        if attached is None:
+            return
+        plaintext = tenant.records.open(attached.body, attached.key)
+        if recipient.connection is not None:
+            sender = Enclosed(recipient.connection, attached.parent_id)
+            await self._store(Incoming(tenant, recipient, Message.read(plaintext), sender, item.uuid, last=True))
+        unit = Unit()
+        unit.delete(attached.key)
+        with suppress(Changed):
+            await tenant.records.commit(unit)
+
+    def _admit(self, tenant: Tenant, admission: Admission, sender: str) -> None:
+        """Counts the item, once, against its sender's limit and then, when that lets it through, its tenant's: so that
+        a flood takes no more of what the tenant's other contacts have than one sender may. Raises `TooSoon`; what was
+        accepted at the door has a turn, and is not lost."""
+        limits, passed = self._services.config.limits, admission.passed
+        own = tenant.principal.limits.get("messagesPerMinute")
+        paces = (f"{tenant.uuid}/{sender}", limits.sender), (tenant.uuid, limits.tenant if own is None else own)
+        for number, (key, per_minute) in enumerate(paces[passed:], passed + 1):
+            admission.passed = number
+            if seconds := self._pace.reserve(key, per_minute):
+                raise TooSoon(seconds)
+        if self._services.usage.is_over(tenant.principal):
+            self._services.meter.count("inbound.no-room")
+            raise TooSoon(_NO_ROOM_SECONDS)
+
+    async def _is_stale(self, tenant: Tenant, item: InboundItem, recipient: Recipient) -> bool:
+        """Whether the connection has moved on in another process since this one read it: nothing is refused before."""
+        known = recipient.connection
+        if known is None:
+            return False
+        current = await tenant.records.get(Connection, item.owner_uuid)
+        return current is not None and current.etag != known.etag
+
+    async def _envelope(self, item: InboundItem) -> bytes | None:
+        if item.envelope is not None:
+            return item.envelope.encode()
+        return await self._storage.envelopes.get(item.uuid)
+
+    async def _refuse(self, tenant: Tenant, recipient: Recipient | None, uuid: str, raw: bytes, code: str) -> None:
+        """Keeps the beginning of an envelope that cannot be opened, for the tenant to see why; the sender is told
+        nothing. Anybody can send such envelopes, so a tenant keeps only so many."""
+        self._services.meter.count(f"inbound.refused.{code}")
+        came_to("refused", code)
+        if not self._unreadable.take(tenant.uuid):
+            self._services.meter.count("inbound.refused.not-kept")
+            return
+        records = tenant.records
+        digest = hashlib.sha256(raw).hexdigest()
+        now = self._services.now()
+        sealed = records.seal_body(uuid, raw[:_KEPT])
+        connection = recipient.connection if recipient else None
+        message = StoredMessage(
+            uuid=uuid,
+            status="REJECTED",
+            direction="IN",
+            error=code,
+            identity_did=recipient.identity_did if recipient else "",
+            connection_uuid=connection.uuid if connection else "",
+            body=await records.put_body(uuid, sealed),
+            created_at=now,
+            updated_at=now,
+        )
+        entry = Entry(uuid=entry_id("refused", "in", digest), message_uuid=uuid, digest=digest, created_at=now)
+        unit = Unit()
+        unit.create(entry.key, entry.values())
+        unit.create(message.key, message.values())
+        try:
+            await records.commit(unit)
+        except Exists as exists:
+            if exists.row == message.key and await given_up.take_back(records, uuid):
+                raise Changed(exists.row) from None
+            self._services.meter.count("inbound.duplicate")
+            before = await records.get(Entry, entry.uuid)
+            if before is not None and before.message_uuid != uuid:
+                await given_up.take_back(records, uuid)
+                if not message.body:
+                    await records.delete_body(uuid)
+
+    async def _store(self, incoming: Incoming) -> None:
+        """Stores the message, with what follows from it."""
+        tenant, message = incoming.tenant, incoming.message
+        mark("opened")
+        tell("tnt.protocol", protocol_of(message.type))
+        effect = await self._effect(incoming)
+        if effect is not None and effect.error and (before := await self._was_received(incoming)):
+            self._services.meter.count("inbound.duplicate")
+            came_to("duplicate")
+            if before.message_uuid == incoming.uuid:
+                await self._publisher.publish_again(tenant, incoming.recipient, before)
+            return
+        receipt = await self._consequences.of(incoming, effect)
+        await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
+        if effect is not None and effect.connection is not None:
+            owner = Found(tenant.uuid, "connection", effect.connection.uuid)
+            await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
+        came_to("duplicate")
+        if await self._commit(incoming, receipt):
+            mark("committed")
+            came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
+            await self._publisher.publish(tenant, incoming.recipient, receipt)
+
+    async def _effect(self, incoming: Incoming) -> Effect | None:
+        """What the message does to the connection. One that is `Enclosed` does nothing."""
+        sender = incoming.sender
+        if isinstance(sender, Enclosed):
+            return None
+        try:
+            return await self._received.effect(
+                incoming.tenant,
+                incoming.recipient,
+                incoming.message,
+                sender,
+                uuid=incoming.uuid,
+                last=incoming.last,
+            )
+        except DidError as error:
+            if not incoming.last:
+                raise NotYet("a document cannot be had now") from error
+            return Effect(error=error.code)
+
+    async def _was_received(self, incoming: Incoming) -> Entry | None:
+        """That a message, which the connection refuses, is one by which it came about, if it is: who sends that again,
+        not knowing that it arrived, may send it to where it now leads."""
+        tenant, message, connection = incoming.tenant, incoming.message, incoming.recipient.connection
+        if connection is None or not message.id:
+            return None
+        name = entry_id(action_uuid(connection.uuid, message.thid), "in", message.id)
+        before = await tenant.records.get(Entry, name)
+        same = before is not None and before.digest == tenant.records.fingerprint(what_it_says(message))
+        return before if same else None
+
+    async def _commit(self, incoming: Incoming, receipt: Receipt) -> bool:
+        """Commits the receipt; whether there is anything new to publish. Raises `Changed`."""
+        tenant, recipient = incoming.tenant, incoming.recipient
+        records, stored, dedup = tenant.records, receipt.stored, receipt.dedup
+        thread = f"{tenant.uuid}/{receipt.action.uuid}"
+        # One that was begun here with the default thread id exists; of any other it is tried, once in each process.
+        opens = receipt.begins and self._threads.peek(thread) is None
+        while True:
+            try:
+                await records.commit(receipt.unit(opens=opens))
+            except Exists as exists:
+                if exists.row == receipt.action.key:
+                    opens = False
+                    continue
+                if exists.row == stored.key:
+                    if await given_up.take_back(records, stored.uuid):
+                        continue
+                    # This very item was stored before, when its sender was not yet, or no longer, vouched for.
+                    return False
+                if exists.row != dedup.key:
+                    # What this one makes, another message of the same sender has just made.
+                    raise Changed(exists.row) from None
+                before = await records.get(Entry, dedup.uuid)
+                if before is None:
+                    continue
+                if before.message_uuid == stored.uuid:
+                    await self._publisher.publish_again(tenant, recipient, before)
+                    return False
+                if before.digest == dedup.digest:
+                    self._services.meter.count("inbound.duplicate")
+                    await given_up.take_back(records, stored.uuid)
+                    if not stored.body:
+                        await records.delete_body(stored.uuid)
+                    return False
+                if receipt.effect is not None and receipt.effect.of_handshake:
+                    plaintext = records.open_body(stored.uuid, receipt.sealed)
+                    await self._refuse(tenant, recipient, stored.uuid, plaintext, "message-id-reused")
+                    return False
+                self._services.meter.count("inbound.conflict")
+                receipt.drop_outcome()
+                stored.status, stored.error = "CONFLICT", "message-id-reused"
+                dedup.uuid += f".{dedup.digest[:16]}"
+                continue
+            if stored.status != "REJECTED":
+                self._threads.put(thread, True, math.inf)
+            self._services.meter.count("inbound.stored")
+            return True
