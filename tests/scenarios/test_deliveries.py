@@ -20,7 +20,7 @@ from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.connections.connection import pairwise
-from tntcore.delivery.items import DeliveryItem, SendItem
+from tntcore.delivery.items import DeliveryItem, MessageCall
 from tntcore.delivery.outbox import GRACE
 from tntcore.delivery.outgoing import write
 from tntcore.dids import peer
@@ -219,9 +219,7 @@ async def test_others_do_not_wait_for_a_webhook_that_is_out_of_reach(
 async def test_an_item_that_is_too_large_with_a_mark_travels_without_its_body(stack: Stack) -> None:
     outbox, queue = stack.app.outbox, stack.app.services.storage.queues["relay"]
     room = stack.app.services.storage.relay.room
-    empty = SendItem(
-        principal="00000000-0000-7000-8000-000000000000", delivery="x", message="", action="", connection=""
-    )
+    empty = MessageCall(principal="00000000-0000-7000-8000-000000000000", delivery="x", entry="", message="")
     # In base64, and without a mark, it just fits.
     item = replace(empty, body=bytes((room - len(empty.data()) - len(',"b":""')) // 4 * 3))
     assert room - 4 < len(item.data()) <= room

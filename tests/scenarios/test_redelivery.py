@@ -102,7 +102,8 @@ async def test_one_item_fails_and_its_neighbours_do_not(
 ) -> None:
     bad = item(foreign, "bad")
     inbound = stack.app.inbound
-    monkeypatch.setattr(inbound, "_item", once(inbound._item, lambda given: given["id"] == bad["id"]))
+    way = inbound._receiving
+    monkeypatch.setattr(way, "receive", once(way.receive, lambda given: given.uuid == bad["id"]))
     await inbound.handle(body(item(foreign, "a"), bad, item(foreign, "b")), 1)
     # The failed one was put back to the queue alone.
     await foreign.client.receivers[0].count(3)
@@ -111,7 +112,8 @@ async def test_one_item_fails_and_its_neighbours_do_not(
 
 async def test_what_fails_alone_raises(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
     message = body(item(foreign, "bad"))
-    monkeypatch.setattr(stack.app.inbound, "_item", once(stack.app.inbound._item))
+    way = stack.app.inbound._receiving
+    monkeypatch.setattr(way, "receive", once(way.receive))
     with pytest.raises(ConnectionError):
         await stack.app.inbound.handle(message, 1)
     await stack.app.inbound.handle(message, 2)

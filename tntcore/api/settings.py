@@ -13,6 +13,7 @@ from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import JsonObject, Time, Url, entity, found
+from tntcore.delivery.attempted import write_attempt
 from tntcore.delivery.webhook_calls import call_entry
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
@@ -233,7 +234,7 @@ async def test(call: Call) -> Response:
     unit.upsert(delivery.key, delivery.values())
     await records.commit(unit)
     outcome = Unit()
-    attempted.write(outcome, records, uuid, 1, status, over)
+    write_attempt(outcome, records, attempted, uuid, 1, status, over)
     await records.commit(outcome)
     return answer(await shown_delivery(records, await found(records, Delivery, uuid)))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, Protocol
 
+from tntcore.delivery.attempted import Attempted, Delivered, Failed, Retry, Withheld, write_attempt
 from tntcore.delivery.items import I, MessageCall, SendItem
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.retry import read_retry_after
@@ -20,9 +21,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.services import Services
 from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.records import Attempt, Delivery
-from tntcore.storage.repository import Repository
-from tntcore.storage.transactions import Value
+from tntcore.storage.records import Delivery
 from tntcore.telemetry import Step
 from tntcore.tenancy.tenants import Tenant, rest
 
@@ -36,102 +35,31 @@ class NoPlaceError(Exception):
     """As many requests of the tenant, or to the host, are under way as may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """How an attempt went.
-
-    Attributes:
-        status: the HTTP status, 0 if there was no answer. duration: milliseconds.
-        error: a stable code; "" on success.
-        answer: the first bytes of what was answered.
-        final: whether trying again is pointless.
-        slow: whether there was no answer, or none soon.
-        withheld: nothing was attempted, because its webhook is disabled.
-    """
-
-    status: int = 0
-    duration: int = 0
-    error: str = ""
-    answer: bytes = b""
-    retry_after: str | None = None
-    final: bool = False
-    slow: bool = False
-    withheld: bool = False
-
-    @staticmethod
-    def answered(answer: Answer) -> Attempted:
-        ok = 200 <= answer.status < 300
-        return Attempted(
-            status=answer.status,
-            duration=round(answer.duration * 1000),
-            error="" if ok else f"http-{answer.status}",
-            answer=answer.body,
-            retry_after=answer.headers.get("retry-after"),
-            slow=answer.duration > PATIENCE,
-        )
-
-    @staticmethod
-    def refused(error: EgressError) -> Attempted:
-        """Raises `NoPlaceError` where nothing was sent because there was no place."""
-        if error.code == "busy":
-            raise NoPlaceError
-        return Attempted(error=error.code, slow=True)
-
-    @staticmethod
-    def failed_for_good(code: str) -> Attempted:
-        return Attempted(error=code, final=True)
-
-    @staticmethod
-    def held_back() -> Attempted:
-        return Attempted(error="webhook-disabled", final=True, withheld=True)
-
-    def write(
-        self, unit: Unit, records: Repository, delivery: str, number: int, status: str, now: int, next_at: int = 0
-    ) -> None:
-        """Adds to the unit the attempt `number` at a delivery (uuid), which now has this status, and the next attempt
-        at `next_at`.
-
-        A first attempt that succeeds is one change of one row: there is a row of its own for an attempt that failed.
-        """
-        key = Delivery.row_key(delivery)
-        if self.withheld:
-            unit.merge(key, {"status": status, "error": self.error, "nextAttemptAt": 0, "updatedAt": now})
-            return
-        outcome: dict[str, Value] = {
-            "status": status,
-            "attempts": number,
-            "responseStatus": self.status,
-            "duration": self.duration,
-            "error": self.error,
-            "nextAttemptAt": next_at,
-            "updatedAt": now,
-        }
-        if self.answer and not self.error:
-            outcome["answer"] = records.seal(self.answer, key)
-        unit.merge(key, outcome)
-        if self.error:
-            failure = attempt_of(delivery, number, self.status, self.duration, self.error, now)
-            if self.answer:
-                failure.answer = records.seal(self.answer, failure.key)
-            unit.upsert(failure.key, failure.values())
+def answered(answer: Answer) -> Delivered | Retry:
+    """What an answer says."""
+    duration, slow = round(answer.duration * 1000), answer.duration > PATIENCE
+    if 200 <= answer.status < 300:
+        return Delivered(answer.status, duration, answer.body, slow)
+    return Retry(f"http-{answer.status}", answer.status, duration, answer.body, answer.headers.get("retry-after"), slow)
 
 
-def attempt_of(delivery: str, number: int, response_status: int, duration: int, error: str, now: int) -> Attempt:
-    """The row of attempt `number` at a delivery (uuid)."""
-    return Attempt(
-        uuid=f"{delivery}.{number:02d}",
-        status="FAILED" if error else "DELIVERED",
-        response_status=response_status,
-        duration=duration,
-        error=error,
-        created_at=now,
-        updated_at=now,
-    )
+def unanswered(error: EgressError) -> Retry:
+    """What a missing answer means. Raises `NoPlaceError` where nothing was sent because there was no place."""
+    if error.code == "busy":
+        raise NoPlaceError
+    return Retry(error.code, slow=True)
 
 
 class Ladder(Protocol):
     def __call__(self, attempt: int, random: float, *, retry_after: int | None = None) -> int | None: ...
 
+
+_OUTCOMES: Mapping[type[Attempted], str] = {
+    Delivered: "delivered",
+    Retry: "failed",
+    Failed: "failed",
+    Withheld: "withheld",
+}
 
 Call = Callable[[Tenant, I, int], Awaitable[Attempted]]
 Also = Callable[[Unit, I, str, int], None]
@@ -276,7 +204,7 @@ class Attempts(Generic[I]):
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("attempt at delivery %s broke off: %s at\n%s", item.delivery, type(error).__name__, where)  # noqa: TRY400
             self._services.meter.count(f"{self._queue}.internal")
-            attempted = Attempted(error="internal")
+            attempted = Retry("internal")
         if attempted.slow:
             self._receivers.mark_slow(item)
         elif attempted.status:
@@ -285,14 +213,14 @@ class Attempts(Generic[I]):
         if attempted.status:
             step.attributes["http.response.status_code"] = attempted.status
         step.error = attempted.error
-        outcome = "withheld" if attempted.withheld else "failed" if attempted.error else "delivered"
+        outcome = _OUTCOMES[type(attempted)]
         step.attributes["tnt.outcome"] = "retry" if delay is not None else outcome
         await self._record(tenant, item, attempted, number, delay)
         self._services.meter.count(f"{self._queue}.{outcome}")
         return delay
 
     def _next(self, number: int, attempted: Attempted) -> int | None:
-        if not attempted.error or attempted.final:
+        if not isinstance(attempted, Retry):
             return None
         random = int.from_bytes(self._services.random(4), "big") / 2**32
         retry_after = read_retry_after(attempted.retry_after, self._services.now() / 1000)
@@ -300,11 +228,10 @@ class Attempts(Generic[I]):
 
     async def _record(self, tenant: Tenant, item: I, attempted: Attempted, number: int, delay: int | None) -> None:
         now = self._services.now()
-        failed = "WITHHELD" if attempted.withheld else "FAILED"
-        status = "DELIVERED" if not attempted.error else "PENDING" if delay is not None else failed
+        status = "PENDING" if delay is not None else _OUTCOMES[type(attempted)].upper()
         unit = Unit()
         next_at = now + delay * 1000 if delay is not None else 0
-        attempted.write(unit, tenant.records, item.delivery, number, status, now, next_at)
+        write_attempt(unit, tenant.records, attempted, item.delivery, number, status, now, next_at)
         if status != "PENDING" and self._also:
             self._also(unit, item, status, now)
         tasks = []

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from tntcore import envelope
-from tntcore.delivery.attempts import NO_PLACE, Attempted, Attempts, NoPlaceError
+from tntcore.delivery.attempted import Attempted, Failed, Retry
+from tntcore.delivery.attempts import NO_PLACE, Attempts, NoPlaceError, answered, unanswered
 from tntcore.delivery.items import Drain, SendItem, items_of
 from tntcore.delivery.outbox import Outbox, send_item
 from tntcore.delivery.retry import send_delay
@@ -147,10 +148,10 @@ class Outbound:
         else:
             peer = await peer_of(tenants, tenant, item.delivery)
         if peer is None or peer.connection is None or peer.theirs is None:
-            return Attempted.failed_for_good("connection-gone")
+            return Failed("connection-gone")
         plaintext = await self._plaintext(tenant, item)
         if not plaintext:
-            return Attempted.failed_for_good("message-erased")
+            return Failed("message-erased")
         try:
             theirs = peer.announced or peer.theirs
             if item.previous:
@@ -158,9 +159,9 @@ class Outbound:
                 theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
             uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
-            return Attempted.failed_for_good(error.code)
+            return Failed(error.code)
         except DidError as error:
-            return Attempted(error=error.code)
+            return Retry(error.code)
         calling(uri)
         mark("packed")
         try:
@@ -176,8 +177,8 @@ class Outbound:
                     is_sent=is_sent,
                 )
         except EgressError as error:
-            return Attempted.refused(error)
-        return Attempted.answered(answer)
+            return unanswered(error)
+        return answered(answer)
 
     async def _plaintext(self, tenant: Tenant, item: SendItem) -> bytes:
         if item.body:
@@ -259,7 +260,7 @@ async def drain(services: Services, principal: str, connection: str, *, delay: i
 
 
 async def _ended(tenant: Tenant, item: SendItem, now: int) -> Attempted:
-    return Attempted.failed_for_good("connection-ended")
+    return Failed("connection-ended")
 
 
 async def _forget(tenant: Tenant, held: Held) -> None:

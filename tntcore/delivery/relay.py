@@ -6,11 +6,10 @@ record, and one that fails goes on alone along the ladder of `retry.retry_delay`
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 
-from tntcore.delivery.attempts import Attempted, Attempts
+from tntcore.delivery.attempted import Attempted, Failed, Retry, Withheld
+from tntcore.delivery.attempts import Attempts
 from tntcore.delivery.items import MessageCall, RelayItem, ReplayPart, TaskCall, items_of, relay_item
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.replay import Replays
@@ -24,6 +23,8 @@ from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
+
+_GONE = 410
 
 
 class Relay:
@@ -54,16 +55,18 @@ class Relay:
             setting = await tenant.webhooks(key)
             entry = setting.entry(item.entry)
         if entry is None:
-            return Attempted.failed_for_good("webhook-removed")
+            return Failed("webhook-removed")
         if setting.is_disabled(entry.id):
-            return Attempted.held_back()
+            return Withheld()
         body = orjson.dumps(item.task) if isinstance(item, TaskCall) else await self._body(tenant, item)
         if body is None:
-            return Attempted.failed_for_good("message-erased")
+            return Failed("message-erased")
         attempted = await call_entry(self._services, setting, entry, item.delivery, body, now)
         if attempted.error or entry.id in setting.health:
             await self._watch.saw(tenant, key, entry.id, attempted, first=not item.attempts)
-        return replace(attempted, final=True) if attempted.status == 410 else attempted
+        if isinstance(attempted, Retry) and attempted.status == _GONE:
+            return Failed(attempted.error, attempted.status, attempted.duration, attempted.answer, attempted.slow)
+        return attempted
 
     async def _body(self, tenant: Tenant, item: MessageCall) -> bytes | None:
         """What the webhook is told of a message; None if it was erased."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tntcore.delivery.attempts import attempt_of
+from tntcore.delivery.attempted import attempt_of
 from tntcore.delivery.items import ReplayPart
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver

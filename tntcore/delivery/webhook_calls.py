@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from tntcore.delivery.attempts import Attempted
+from tntcore.delivery.attempted import Delivered, Retry
+from tntcore.delivery.attempts import answered, unanswered
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.slow_receivers import waiting_for_answer
 from tntcore.delivery.spans import calling
@@ -28,7 +29,7 @@ _MAX_RACES = 5
 
 async def call_entry(
     services: Services, setting: Webhooks, entry: WebhookEntry, delivery: str, body: bytes, now: int
-) -> Attempted:
+) -> Delivered | Retry:
     """Calls an entry with `body` (JSON).
 
     Args:
@@ -53,8 +54,8 @@ async def call_entry(
                 is_sent=is_sent,
             )
     except EgressError as error:
-        return Attempted.refused(error)
-    return Attempted.answered(answer)
+        return unanswered(error)
+    return answered(answer)
 
 
 class Watch:
@@ -66,7 +67,7 @@ class Watch:
         self._outbox = outbox
         self._under_way: set[str] = set()
 
-    async def saw(self, tenant: Tenant, key: str, entry_id: str, attempted: Attempted, *, first: bool) -> None:
+    async def saw(self, tenant: Tenant, key: str, entry_id: str, attempted: Delivered | Retry, *, first: bool) -> None:
         """Takes note of how a call went.
 
         Args:
@@ -88,7 +89,7 @@ class Watch:
             self._under_way.discard(name)
             tenant.settings_changed(key)
 
-    async def _change(self, tenant: Tenant, key: str, entry_id: str, attempted: Attempted) -> None:
+    async def _change(self, tenant: Tenant, key: str, entry_id: str, attempted: Delivered | Retry) -> None:
         for _ in range(_MAX_RACES):
             record = await tenant.records.get(Setting, key)
             if record is None:
@@ -127,7 +128,7 @@ class Watch:
         return tasks
 
 
-def _after(before: Health | None, attempted: Attempted, now: int) -> Health | None:
+def _after(before: Health | None, attempted: Delivered | Retry, now: int) -> Health | None:
     """What becomes of an entry's health: a call that succeeds mends all but what is disabled."""
     if attempted.error:
         return after_failure(before, attempted.status, now) or before
