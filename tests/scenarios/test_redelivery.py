@@ -103,7 +103,7 @@ async def test_one_item_fails_and_its_neighbours_do_not(
     bad = item(foreign, "bad")
     inbound = stack.app.inbound
     way = inbound._receiving
-    monkeypatch.setattr(way, "receive", once(way.receive, lambda given: given.uuid == bad["id"]))
+    monkeypatch.setattr(way, "receive", once(way.receive, lambda given, _: given.uuid == bad["id"]))
     await inbound.handle(body(item(foreign, "a"), bad, item(foreign, "b")), 1)
     # The failed one was put back to the queue alone.
     await foreign.client.receivers[0].count(3)

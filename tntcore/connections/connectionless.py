@@ -18,7 +18,7 @@ import orjson
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT
-from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import is_good
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
 from tntcore.dids import key as did_key
@@ -59,7 +59,7 @@ class Connectionless:
 
     # The inviter.
 
-    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Effect | None:
+    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Reaction | None:
         """What an answer to an attached request does: its sender is a contact from then on. None for any other message,
         such as a problem report that nobody is to answer.
 
@@ -78,7 +78,7 @@ class Connectionless:
         try:
             return await self._answered(tenant, invitation, message, sender.kid)
         except Refused as refused:
-            return Effect(error=refused.code)
+            return Refusal(refused.code)
 
     async def _answered(self, tenant: Tenant, invitation: Invitation, message: Message, verkey: str) -> Effect:
         now = self._services.now()
@@ -150,7 +150,7 @@ class Connectionless:
         connection.introduction = {"pthid": content.id}
         return Effect(connection, contact=contact, keys=tuple(keys.by_kid(mine)))
 
-    def heard(self, sender: OtherSide, effect: Effect | None) -> Effect | None:
+    def heard(self, sender: OtherSide, effect: Reaction | None) -> Reaction | None:
         """The effect of a message by the connection's other side, which has our key as the message was for it: that
         ends our introduction."""
         connection = sender.connection
@@ -158,7 +158,7 @@ class Connectionless:
             return effect
         if effect is None:
             effect = Effect(replace(connection, updated_at=self._services.now()), ordinary=True)
-        if effect.connection is not None:
+        if isinstance(effect, Effect):
             effect.connection = replace(effect.connection, introduction={})
         return effect
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tntcore.connections.connection import COMPLETED
 from tntcore.storage.commit import Unit
@@ -25,13 +25,38 @@ class Refused(Exception):
         self.detail = detail
 
 
-@dataclass(slots=True)
-class Effect:
-    """What a message does beside being stored.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The message does nothing.
 
     Attributes:
-        connection: as it will be, whose other side has proved to be the sender; None for a message that is refused.
-        error: why it is refused.
+        code: why, for the tenant, in kebab-case.
+        report: a problem report about the message: on the connection that it came on, or to `stranger`.
+        stranger: the document of a sender with whom there is no connection.
+        of_handshake: the message is one of those that establish a connection.
+    """
+
+    code: str
+    report: Mapping[str, Any] | None = None
+    stranger: Mapping[str, Any] | None = None
+    of_handshake: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The message changes no connection, but the tenant's system is told of it: `task`."""
+
+    of_handshake: ClassVar[bool] = True
+
+    task: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a message does to a connection, beside being stored; or the tenant's word on it.
+
+    Attributes:
+        connection: as it will be; its other side has proved to be the message's sender.
         contact: to create. invitation: to mark as used.
         replies: complete messages to send on the connection.
         keys: our new kids, to be found at the door.
@@ -39,15 +64,11 @@ class Effect:
         rejects: the contact is not wanted.
         attached: what came with the invitation and is to be handled once the connection is completed.
         ordinary: the message is one of an established connection, whose sender is known whatever the message does.
-        refusal: a problem report about the message, which is refused: on the connection that it came on, or to
-            `stranger`. stranger: the document of a sender with whom there is no connection.
         reopens: the contact, which was decided upon before, waits again.
         names: columns of the contact, which exists, that say by which DID it is known.
-        task: what the tenant's system is told, beside what the connection has come to.
     """
 
-    connection: Connection | None = None
-    error: str = ""
+    connection: Connection
     contact: Contact | None = None
     invitation: Invitation | None = None
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -56,19 +77,16 @@ class Effect:
     attached: list[Attached] = field(default_factory=list)
     to_previous: bool = False
     rejects: bool = False
-    refusal: dict[str, Any] | None = None
-    stranger: dict[str, Any] | None = None
     reopens: bool = False
-    task: dict[str, Any] | None = None
     names: dict[str, Value] = field(default_factory=dict)
 
     @property
     def completed(self) -> bool:
-        return self.connection is not None and self.connection.state == COMPLETED
+        return self.connection.state == COMPLETED
 
     def tells(self, before: Connection | None) -> bool:
         """Whether the tenant's system is told: the connection now waits for its word, or has come to an end."""
-        state = self.connection.state if self.connection else ""
+        state = self.connection.state
         return state in ("request-received", COMPLETED, "abandoned") and (before is None or before.state != state)
 
     @property
@@ -79,8 +97,6 @@ class Effect:
     def add_to(self, unit: Unit) -> None:
         """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
         connection = self.connection
-        if connection is None:
-            return
         change: dict[str, Value]
         if self.invitation is not None:
             change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
@@ -98,3 +114,7 @@ class Effect:
             if connection.state == COMPLETED or self.rejects or self.reopens:
                 change["status"] = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
             unit.upsert(Contact.row_key(connection.contact_uuid), change)
+
+
+Reaction = Effect | Refusal | Notice
+"""What comes of a message for connections."""

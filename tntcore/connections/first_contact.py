@@ -24,7 +24,7 @@ import orjson
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
-from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import find_invitation
 from tntcore.connections.sender import OtherSide, Sender, kid_of
 from tntcore.dids import peer
@@ -79,7 +79,7 @@ class FirstContact:
                 return replace(known, at_invitation=True)
         return recipient
 
-    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Effect | None:
+    async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Reaction | None:
         """What a v2 message changes in who is connected, and by which DIDs; None for nothing.
 
         Args:
@@ -100,11 +100,11 @@ class FirstContact:
                 return await self._rotated(recipient, connection, message, sender, did)
             return self._heard(recipient, connection) if isinstance(sender, OtherSide) else None
         except Refused as refused:
-            return Effect(error=refused.code)
+            return Refusal(refused.code)
         except (DidError, EnvelopeError) as error:
             if error.code == UNRESOLVABLE:
                 raise
-            return Effect(error=error.code)
+            return Refusal(error.code)
 
     # The inviter.
 
@@ -251,7 +251,7 @@ class FirstContact:
 
     async def _rotated(
         self, recipient: Recipient, connection: Connection, message: Message, sender: Sender, did: str
-    ) -> Effect | None:
+    ) -> Reaction | None:
         """Raises `DidError` or `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
         if not same_did(prior.sub, did):

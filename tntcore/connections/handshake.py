@@ -21,7 +21,7 @@ import orjson
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
-from tntcore.connections.effect import Effect, Refused
+from tntcore.connections.effect import Effect, Notice, Reaction, Refusal, Refused
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
 from tntcore.dids import peer, sov
 from tntcore.dids.document import DidDocument
@@ -66,7 +66,7 @@ class Handshake:
         *,
         uuid: str,
         last: bool = False,
-    ) -> Effect | None:
+    ) -> Reaction | None:
         """What a message of a DID exchange does; None if it belongs to none.
 
         Raises:
@@ -78,7 +78,7 @@ class Handshake:
         step = rfc.read_step(message)
         connection = recipient.connection
         if isinstance(sender, Anonymous):
-            return Effect(error="sender-unknown") if step is not None else None
+            return Refusal("sender-unknown") if step is not None else None
         if connection is None and (declined := _declined(recipient, message, uuid)) is not None:
             return declined
         if step is None:
@@ -87,22 +87,22 @@ class Handshake:
             if step.kind == "request":
                 return await self._request(tenant, recipient, message, step, sender.kid)
             if connection is None or not await _is_on(tenant, connection, message, step, sender):
-                return Effect(error="thread-unknown")
+                return Refusal("thread-unknown")
             if _is_connections(step.prefix) != _is_connections(connection.protocol):
-                return Effect(error="protocol-mismatch")
+                return Refusal("protocol-mismatch")
             if step.kind == "response":
                 return await self._response(recipient, connection, message, step, sender.kid, last=last)
             if not isinstance(sender, OtherSide):
-                return Effect(error="sender-not-connection")
+                return Refusal("sender-not-connection")
             return self._end(connection, message, step)
         except Refused as refused:
-            return Effect(error=refused.code)
+            return Refusal(refused.code)
         except OutOfTurn:
-            return Effect(error="out-of-turn")
+            return Refusal("out-of-turn")
         except (DidError, EnvelopeError) as error:
             if error.code == UNRESOLVABLE and not last:
                 raise
-            return Effect(error=error.code)
+            return Refusal(error.code)
 
     def _first_message(self, connection: Connection) -> Effect | None:
         """Connections 1.0 has no `complete`: whatever the requester sends first on the new connection is one."""
@@ -124,7 +124,9 @@ class Handshake:
 
     # The responder.
 
-    async def _request(self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str) -> Effect:
+    async def _request(
+        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str
+    ) -> Effect | Refusal:
         if recipient.connection is not None:
             raise OutOfTurn("a request on a connection")
         theirs = await self._their_document(message, step)
@@ -136,7 +138,7 @@ class Handshake:
         except Refused as refused:
             # Why is not said: which invitations there are, and whose, is the tenant's business.
             report = self._report(step, message.thid, "request_not_accepted", "The invitation cannot be answered.")
-            return Effect(error=refused.code, refusal=report, stranger=kept(theirs))
+            return Refusal(refused.code, report, stranger=kept(theirs))
 
     def _report(self, step: Step, thid: str, code: str, explain: str) -> dict[str, Any]:
         message_id = random_uuid(self._services.random)
@@ -271,7 +273,7 @@ class Handshake:
 
     async def _response(
         self, recipient: Recipient, connection: Connection, message: Message, step: Step, verkey: str, *, last: bool
-    ) -> Effect:
+    ) -> Effect | Refusal:
         """A response that is refused leaves the request sent, and may be sent again. One to a request that was given up
         is refused, too: to give up says nothing to the other side (RFC 0023, "Errors")."""
         withdrawn = (connection.role, connection.state) == ("requester", "abandoned")
@@ -289,7 +291,7 @@ class Handshake:
                 raise
             code = "response_processing_error" if unresolvable else "response_not_accepted"
             report = self._report(step, message.thid, code, "The response cannot be used.")
-            return Effect(error=error.code, refusal=report)
+            return Refusal(error.code, report)
         changed = replace(connection, state=state, updated_at=self._services.now())
         changed.their_document = kept(theirs)
         # A key of the invitation has vouched for the response, and with that for the DID that the invitation named.
@@ -408,7 +410,7 @@ def _is_connections(protocol: str) -> bool:
     return "/connections/" in protocol or ";spec/connections/" in protocol
 
 
-def _declined(recipient: Recipient, message: Message, uuid: str) -> Effect | None:
+def _declined(recipient: Recipient, message: Message, uuid: str) -> Notice | None:
     """A problem report on an invitation, of any protocol, for the tenant to see; None for any other message.
 
     Of the table's outcomes (RFC 0023: start, or abandoned) it is the first: whoever knows the invitation can send it,
@@ -427,7 +429,7 @@ def _declined(recipient: Recipient, message: Message, uuid: str) -> Effect | Non
         "contactUuid": invitation.contact_uuid or None,
         "identityUuid": invitation.identity_uuid,
     }
-    return Effect(task=task)
+    return Notice(task)
 
 
 async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, sender: Sender) -> bool:

@@ -373,8 +373,6 @@ class Invitations:
     async def apply(self, tenant: Tenant, effect: Effect) -> None:
         """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409."""
         connection = effect.connection
-        if connection is None:
-            return
         services, now = self._services, self._services.now()
         owner = Found(tenant.uuid, "connection", connection.uuid)
         for kid in effect.keys:

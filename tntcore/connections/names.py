@@ -88,7 +88,7 @@ async def follow(tenant: Tenant, before: Connection | None, effect: Effect) -> N
         before: the connection as it was.
     """
     after = effect.connection
-    if after is None or effect.contact is not None:
+    if effect.contact is not None:
         return
     if before is not None and (before.contact_did, before.claimed_did or "") == (
         after.contact_did,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tntcore.connections import names
 from tntcore.connections.connectionless import Connectionless
-from tntcore.connections.effect import Effect
+from tntcore.connections.effect import Effect, Reaction
 from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.reuse import Reuse
@@ -38,7 +38,7 @@ class Received:
 
     async def effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, *, uuid: str, last: bool
-    ) -> Effect | None:
+    ) -> Reaction | None:
         """Decides what the message does: names, begins, changes or ends the connection; None for nothing.
 
         Args:
@@ -57,13 +57,13 @@ class Received:
         effect = await self._effect(tenant, recipient, message, sender, uuid, last)
         if effect is None and recipient.connection is not None and recipient is not before:
             effect = Effect(replace(recipient.connection, updated_at=self._services.now()), ordinary=True)
-        if effect is not None:
+        if isinstance(effect, Effect):
             await names.follow(tenant, before.connection, effect)
         return effect
 
     async def _effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, uuid: str, last: bool
-    ) -> Effect | None:
+    ) -> Reaction | None:
         effect = (
             await self._first_contact.receive(tenant, recipient, message, sender)
             or await self._connectionless.receive(tenant, recipient, message, sender)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, pairwise
 from tntcore.connections.documents import checked, kept, resolvable
-from tntcore.connections.effect import Effect
+from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.first_contact import EMPTY
 from tntcore.connections.sender import OtherSide
 from tntcore.dids.document import DidDocument
@@ -31,7 +31,7 @@ class Rotation:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(self, recipient: Recipient, sender: OtherSide, message: Message) -> Effect | None:
+    async def receive(self, recipient: Recipient, sender: OtherSide, message: Message) -> Reaction | None:
         """What a message of the protocol, by the connection's other side, does; None for any other message.
 
         Args:
@@ -42,7 +42,7 @@ class Rotation:
         if kind is None or connection.state not in (COMPLETED, "response-sent"):
             return None
         if kind in ("rotate", "hangup") and self._is_retired(recipient, message, sender.kid):
-            return Effect(error="sender-retired", ordinary=True)
+            return Refusal("sender-retired", of_handshake=False)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed, ordinary=True)
         if kind == "rotate":

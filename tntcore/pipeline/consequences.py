@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
-from tntcore.connections.effect import Effect
+from tntcore.connections.effect import Effect, Notice, Reaction, Refusal
 from tntcore.connections.sender import (
     Author,
     Enclosed,
@@ -69,7 +70,7 @@ class Consequences:
         self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
         self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
 
-    async def of(self, incoming: Incoming, effect: Effect | None) -> Receipt:
+    async def of(self, incoming: Incoming, effect: Reaction | None) -> Receipt:
         """Everything that is to be committed because of a message.
 
         Args:
@@ -85,9 +86,9 @@ class Consequences:
         author = _author(sender, effect)
         receipt = await self._receipt(incoming, author, dedup_scope)
         receipt.effect = effect
-        if effect is not None:
-            receipt.refuse(effect.error)
-        elif isinstance(sender, Stranger):
+        if isinstance(effect, Refusal):
+            receipt.refuse(effect.code)
+        elif effect is None and isinstance(sender, Stranger):
             receipt.refuse(sender.reason)
         transition = decide(message, self._context) if isinstance(author, OtherSide) else Transition()
         if author is not None:
@@ -155,12 +156,12 @@ class Consequences:
         effect, now = receipt.effect, receipt.stored.created_at
         if receipt.stored.status != "REJECTED":
             receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
-        if effect is not None and effect.connection is not None and effect.tells(recipient.connection):
+        if isinstance(effect, Effect) and effect.tells(recipient.connection):
             task = connection_task(effect.connection)
             receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
-        if effect is not None and effect.task is not None:
+        if isinstance(effect, Notice):
             receipt.tasks += await task_deliveries(tenant, effect.task, source=receipt.stored.uuid, now=now)
-        replies = [*(effect.replies if effect else ())]
+        replies: list[Mapping[str, Any]] = [*effect.replies] if isinstance(effect, Effect) else []
         if isinstance(author, Partner):
             replies += transition.replies
         answers = [
@@ -181,27 +182,26 @@ class Consequences:
                     orjson.dumps(reply.message),
                     message_uuid=reply.message_uuid,
                     now=now,
-                    to_previous=effect is not None and effect.to_previous,
+                    to_previous=isinstance(effect, Effect) and effect.to_previous,
                 )
                 for reply in answers
             ]
-        elif effect is not None and effect.refusal is not None:
-            receipt.answers = await self._refusal(tenant, recipient, effect, receipt)
+        elif isinstance(effect, Refusal) and effect.report is not None:
+            receipt.answers = await self._report(tenant, recipient, effect, receipt)
         receipt.failures = await self._failed_actions(tenant, recipient, message, transition.failed_threads)
         receipt.name_effects()
 
-    async def _refusal(self, tenant: Tenant, recipient: Recipient, effect: Effect, receipt: Receipt) -> list[Outgoing]:
+    async def _report(self, tenant: Tenant, recipient: Recipient, refusal: Refusal, receipt: Receipt) -> list[Outgoing]:
         """The problem report about a refused message; none where there were too many of late, which whoever makes us
         send them, to wherever it likes, will not mind."""
         if not self._refusals.take(recipient.scope):
             self._services.meter.count("inbound.unanswered")
             return []
-        plaintext, now = orjson.dumps(effect.refusal), receipt.stored.created_at
+        plaintext, now = orjson.dumps(refusal.report), receipt.stored.created_at
         message_uuid = delivery_uuid(receipt.stored.uuid, "answer/0")
         connection = recipient.connection
-        if effect.stranger is not None:
-            document = effect.stranger
-            return [await write_to(tenant, recipient, document, plaintext, message_uuid=message_uuid, now=now)]
+        if refusal.stranger is not None:
+            return [await write_to(tenant, recipient, refusal.stranger, plaintext, message_uuid=message_uuid, now=now)]
         if connection is None:
             return []
         thread = Action(uuid=action_uuid(connection.uuid, connection.thid))
@@ -248,8 +248,8 @@ class Consequences:
         return changes
 
 
-def _author(sender: Sender | Enclosed, effect: Effect | None) -> Author | None:
+def _author(sender: Sender | Enclosed, effect: Reaction | None) -> Author | None:
     """Whose connection the message belongs to, after what it does to the connection; None for nobody's."""
     if effect is None:
         return sender if isinstance(sender, Author) else None
-    return other_side(effect.connection, kid_of(sender)) if effect.connection is not None else None
+    return other_side(effect.connection, kid_of(sender)) if isinstance(effect, Effect) else None

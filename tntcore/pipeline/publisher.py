@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tntcore.connections.connection import COMPLETED
+from tntcore.connections.effect import Effect
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox, attached_item, message_call
 from tntcore.delivery.redeliver import redeliver
@@ -28,7 +29,7 @@ class Publisher:
     async def publish(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> None:
         """What follows the commit. A crash before its end is made good by the queue's redelivery."""
         effect = receipt.effect
-        if effect is not None and effect.connection is not None:
+        if isinstance(effect, Effect):
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, recipient.scope)
         await asyncio.gather(
@@ -39,7 +40,7 @@ class Publisher:
             *(self._outbox.relay(task_call(tenant.uuid, task)) for task in receipt.tasks),
             *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
         )
-        if effect is not None and effect.connection is not None and effect.connection.state in _SETTLED:
+        if isinstance(effect, Effect) and effect.connection.state in _SETTLED:
             await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)
 
     async def publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:

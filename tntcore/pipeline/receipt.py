@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tntcore.connections.effect import Effect
+from tntcore.connections.effect import Effect, Reaction
 from tntcore.delivery.outgoing import Outgoing
 from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.ids import delivery_uuid
@@ -40,13 +40,12 @@ class Receipt:
     tasks: list[Delivery] = field(default_factory=list)
     answers: list[Outgoing] = field(default_factory=list)
     failures: Mapping[str, dict[str, Value]] = field(default_factory=dict)
-    effect: Effect | None = None
+    effect: Reaction | None = None
     outcome: Outcome | None = None
 
     def refuse(self, code: str) -> None:
-        """Has the message do nothing, for this reason; for none, "", it goes on."""
-        if code:
-            self.stored.status, self.stored.error = "REJECTED", code
+        """Has the message do nothing, for this reason."""
+        self.stored.status, self.stored.error = "REJECTED", code
 
     def name_effects(self) -> None:
         """Has the dedup row name what is to be published, for when that has to be done again."""
@@ -89,7 +88,7 @@ class Receipt:
             unit.create(record.key, record.values())
         for answer in self.answers:
             answer.add_to(unit)
-        if self.effect is not None:
+        if isinstance(self.effect, Effect):
             self.effect.add_to(unit)
         if self.outcome is not None:
             self.outcome.add_to(unit)

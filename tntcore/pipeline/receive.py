@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tntcore.caching import SharedCache
-from tntcore.connections.effect import Effect
+from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.received import Received
 from tntcore.connections.sender import (
     Enclosed,
@@ -250,7 +250,7 @@ class Receiving:
         mark("opened")
         tell("tnt.protocol", protocol_of(message.type))
         effect = await self._effect(incoming)
-        if effect is not None and effect.error and (before := await self._was_received(incoming)):
+        if isinstance(effect, Refusal) and (before := await self._was_received(incoming)):
             self._services.meter.count("inbound.duplicate")
             came_to("duplicate")
             if before.message_uuid == incoming.uuid:
@@ -258,7 +258,7 @@ class Receiving:
             return
         receipt = await self._consequences.of(incoming, effect)
         await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
-        if effect is not None and effect.connection is not None:
+        if isinstance(effect, Effect):
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         came_to("duplicate")
@@ -267,7 +267,7 @@ class Receiving:
             came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
             await self._publisher.publish(tenant, incoming.recipient, receipt)
 
-    async def _effect(self, incoming: Incoming) -> Effect | None:
+    async def _effect(self, incoming: Incoming) -> Reaction | None:
         """What the message does to the connection. One that is `Enclosed` does nothing."""
         sender = incoming.sender
         if isinstance(sender, Enclosed):
@@ -284,7 +284,7 @@ class Receiving:
         except DidError as error:
             if not incoming.last:
                 raise NotYet("a document cannot be had now") from error
-            return Effect(error=error.code)
+            return Refusal(error.code)
 
     async def _was_received(self, incoming: Incoming) -> Entry | None:
         """That a message, which the connection refuses, is one by which it came about, if it is: who sends that again,
