@@ -22,7 +22,7 @@ from tntcore.api.contexts import ContextRoutes
 from tntcore.api.credentials import CredentialRoutes
 from tntcore.api.deliveries import DeliveryRoutes
 from tntcore.api.didcomm import Door
-from tntcore.api.exchanges import ExchangeRoutes, Steps
+from tntcore.api.exchanges import ExchangeRoutes
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitations import InvitationRoutes
 from tntcore.api.openapi import DocsRoutes
@@ -46,6 +46,7 @@ from tntcore.maintenance.poison import Poison
 from tntcore.maintenance.sweep import Sweep
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.sending import Actions
+from tntcore.pipeline.steps import Steps
 from tntcore.services import Services, open_services
 
 _MODULES = (

@@ -374,7 +374,7 @@ async def test_poison_that_makes_no_sense(stack: Stack, content: bytes) -> None:
 async def test_messages_of_a_deleted_tenant_are_dropped(stack: Stack, foreign: Foreign) -> None:
     given = item(foreign, "x")
     await stack.call("DELETE", f"principal/{foreign.client.uuid}", **stack.operator)
-    message = body({**given, "d": "x"})
+    message = body({**given, "d": "x", "a": "", "n": ""})
     for handle in (stack.app.inbound.handle, stack.app.relay.handle, stack.app.outbound.handle):
         await handle(message, 1)
     for queue in ("inbound", "relay", "outbound"):

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from tntcore.api.exchanges import (
-    BEGIN_ERRORS,
-    STEP_ERRORS,
-    Beginning,
-    ExchangeView,
-    Steps,
-    as_problems,
-    data_of,
-    members_of,
-)
+from tntcore.api.exchange_errors import BEGIN_ERRORS, STEP_ERRORS
+from tntcore.api.exchange_shapes import Beginning, ExchangeView, data_of, members_of
+from tntcore.api.exchanges import begin
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
 from tntcore.api.json_schema import Words
@@ -21,8 +14,10 @@ from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filt
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance
+from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.messaging import times
+from tntcore.pipeline.steps import Steps
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
@@ -178,7 +173,7 @@ class CredentialRoutes:
                 await issuance.issue(run, data, **members)
 
         role = "issuer" if command in ("offer", "issue") else "holder"
-        return await self._steps.begin(call, body, "issue-credential", role, step, default_format=_DEFAULT)
+        return await begin(self._steps, call, body, "issue-credential", role, step, default_format=_DEFAULT)
 
     async def verify(self, call: Call) -> Response:
         """Makes the checks again, as of now."""

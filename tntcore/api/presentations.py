@@ -5,24 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from tntcore.api.credentials import OUTCOME_FILTERS, CheckView, outcome_view
-from tntcore.api.exchanges import (
-    BEGIN_ERRORS,
-    STEP_ERRORS,
-    Beginning,
-    ExchangeView,
-    Steps,
-    as_problems,
-    data_of,
-    members_of,
-    object_of,
-    view,
-)
+from tntcore.api.exchange_errors import BEGIN_ERRORS, STEP_ERRORS
+from tntcore.api.exchange_shapes import Beginning, ExchangeView, data_of, members_of, object_of, view
+from tntcore.api.exchanges import begin
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
 from tntcore.api.views import Entity, JsonObject, Page, Uuid, filters, found, listing, text
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
+from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
+from tntcore.pipeline.steps import Steps
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Exchange, Presentation
 
@@ -154,7 +147,7 @@ class PresentationRoutes:
         async def step(run: Run) -> None:
             await proving.request(run, data, **members)
 
-        return await self._steps.begin(call, body, _PROTOCOL, "verifier", step, default_format=_DEFAULT)
+        return await begin(self._steps, call, body, _PROTOCOL, "verifier", step, default_format=_DEFAULT)
 
     async def show(self, call: Call) -> Response:
         """`{command: "propose", from?, to, format?, data, ...}` proposes what to show; `{command: "present",
@@ -173,7 +166,7 @@ class PresentationRoutes:
                 chosen = data_of(body, "credentials") if "credentials" in body else object_of(body, "data")
                 await proving.present(run, chosen, **members)
 
-        return await self._steps.begin(call, body, _PROTOCOL, "prover", step, default_format=_DEFAULT)
+        return await begin(self._steps, call, body, _PROTOCOL, "prover", step, default_format=_DEFAULT)
 
     async def verify(self, call: Call) -> Response:
         """Makes the checks of a presentation that was received again, as of now."""

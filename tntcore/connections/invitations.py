@@ -21,7 +21,7 @@ from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
 from tntcore.delivery.outbox import Outbox, attached_item
 from tntcore.delivery.outgoing import Outgoing, write
-from tntcore.dids.document import Service
+from tntcore.dids.document import Service, Version
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem
 from tntcore.messaging import invitations as rfc434
@@ -71,6 +71,11 @@ class Wanted:
     contact_uuid: str = ""
     public_did: bool = False
     requests: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def version(self) -> Version:
+        """Of DIDComm, that who answers it speaks."""
+        return "v2" if self.form == FORM_2 else "v1"
 
 
 class Invitations:

@@ -1,0 +1,103 @@
+"""The problems that calls about exchanges may be answered with."""
+
+from __future__ import annotations
+
+from tntcore.api.actions import CONNECTION_ERRORS
+from tntcore.api.invitations import WANTED_ERRORS
+
+UNKNOWN = "404 exchange-unknown"
+# What may be wrong with an attachment, of whichever side; the codes of `FormatError`.
+_FORMAT_ERRORS = (
+    "409 attachment-invalid",
+    "409 attachment-missing",
+    "409 created-unsupported",
+    "409 credential-definition-invalid",
+    "409 credential-invalid",
+    "409 credential-too-large",
+    "409 definition-invalid",
+    "409 definition-mismatch",
+    "409 definition-too-large",
+    "409 definition-unreachable",
+    "409 detail-invalid",
+    "409 format-unknown",
+    "409 identifier-unsupported",
+    "409 issuer-differs",
+    "409 issuer-mismatch",
+    "409 jwt-invalid",
+    "409 malformed",
+    "409 not-published",
+    "409 not-signable",
+    "409 offer-invalid",
+    "409 presentation-invalid",
+    "409 preview-invalid",
+    "409 proposal-invalid",
+    "409 request-differs",
+    "409 request-invalid",
+    "409 request-mismatch",
+    "409 revocation-registry-invalid",
+    "409 revocation-registry-mismatch",
+    "409 schema-invalid",
+    "409 schema-mismatch",
+    "409 status-list-invalid",
+    "409 status-list-unknown",
+    "409 status-unsupported",
+    "409 tails-mismatch",
+    "409 too-expensive",
+    "409 too-many",
+)
+# Likewise those of `DidError`.
+_DID_ERRORS = (
+    "409 did-bad-key",
+    "409 did-bad-service",
+    "409 did-document-mismatch",
+    "409 did-document-too-large",
+    "409 did-malformed-did",
+    "409 did-malformed-document",
+    "409 did-no-endpoint",
+    "409 did-not-found",
+    "409 did-unresolvable",
+    "409 did-unsupported-method",
+)
+WORKING_ERRORS = (*_FORMAT_ERRORS, *_DID_ERRORS, "502 signing-failed", "503 busy", "409 exchange-changed")
+STEP_ERRORS = (
+    UNKNOWN,
+    "400 attachment-invalid",
+    "400 attachment-missing",
+    "400 attributes-invalid",
+    "400 attributes-mismatch",
+    "400 choice-invalid",
+    "400 content-invalid",
+    "400 credential-definition-missing",
+    "400 credential-invalid",
+    "400 credentials-invalid",
+    "400 data-invalid",
+    "400 definition-invalid",
+    "400 flag-invalid",
+    "400 format-unsupported",
+    "400 number-invalid",
+    "400 options-invalid",
+    "400 proposal-invalid",
+    "404 action-unknown",
+    "404 credential-definition-unknown",
+    "404 credential-unknown",
+    "404 identity-not-found",
+    "409 connection-ended",
+    "409 identity-gone",
+    "409 message-id-used",
+    "409 nothing-to-present",
+    "409 out-of-turn",
+    "409 revocation-registry-full",
+    "413 message-too-large",
+    "503 schema-unreachable",
+    *WORKING_ERRORS,
+)
+BEGIN_ERRORS = (
+    "400 command-unsupported",
+    "400 credentials-missing",
+    "400 data-missing",
+    "400 invitation-invalid",
+    "400 protocol-unsupported",
+    *CONNECTION_ERRORS,
+    *WANTED_ERRORS,
+    *STEP_ERRORS,
+)

@@ -1,0 +1,177 @@
+"""What bodies about exchanges say, and what of them is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from tntcore.api.actions import Between
+from tntcore.api.invitations import InvitationWanted
+from tntcore.api.json_schema import Words
+from tntcore.api.views import Entity, JsonObject, Uuid, entity, text
+from tntcore.credentials.formats import Attribute
+from tntcore.errors import Problem
+from tntcore.messaging.types import DIDCOMM_ORG
+from tntcore.storage.records import Exchange
+
+MAX_ATTRIBUTES = 500
+_VERSIONS = ("1.0", "2.0", "3.0")
+
+
+class Preview(TypedDict):
+    name: str
+    value: str | int
+    mimeType: NotRequired[str]
+
+
+class Members(TypedDict, total=False):
+    """What a message of a credential protocol may say, beside what it carries."""
+
+    comment: str
+    goalCode: str
+    replacementId: str
+    multipleAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
+    moreAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
+    willConfirm: bool
+    presentMultiple: bool
+    lastPresentation: bool
+    attributes: dict[str, str | int] | list[Preview]
+
+
+class Beginning(Members, Between, total=False):
+    """With `to` it begins an exchange, with `exchangeUuid` it goes on with one, with `invitation` it invites."""
+
+    format: str
+    data: JsonObject | None
+    protocol: Annotated[str, "such as `issue-credential/2.0`; by default the newest that the connection speaks"]
+    exchangeUuid: Uuid
+    invitation: InvitationWanted | None
+    referenceID: Annotated[str, "the DIDComm thread id"]
+
+
+class Acceptance(Members):
+    """`data`: of the next message, where it is not to be what follows by itself."""
+
+    data: NotRequired[JsonObject | None]
+    credentials: NotRequired[Annotated[JsonObject | None, "of a presentation: what to show, by the candidates' names"]]
+
+
+class Refusal(TypedDict):
+    reason: NotRequired[str | None]
+
+
+class ExchangeView(Entity):
+    """A run of issue-credential or present-proof. WAITING: for the tenant's word. Its uuid is its action's."""
+
+    status: Literal["ACTIVE", "WAITING", "DONE", "ABANDONED"]
+    actionUuid: Uuid
+    protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
+    role: Literal["issuer", "holder", "verifier", "prover"]
+    state: Annotated[str, "in the RFC's words", Words(examples=["offer-sent"])]
+    thid: str
+    format: str | None
+    identityUuid: Uuid
+    connectionUuid: str
+    contactUuid: str
+    messages: Annotated[dict[str, str], "uuid of the latest message of each step"]
+    credentialUuids: list[Uuid]
+    presentationUuids: list[Uuid]
+    error: Annotated[str | None, "why it waits, or what ended it"]
+
+
+class Candidate(TypedDict):
+    name: str
+    required: bool
+    credentials: list[Uuid]
+
+
+class Candidates(TypedDict):
+    candidates: list[Candidate]
+
+
+def view(exchange: Exchange) -> dict[str, Any]:
+    return entity(
+        exchange,
+        actionUuid=exchange.uuid,
+        protocol=exchange.protocol,
+        role=exchange.role,
+        state=exchange.state,
+        thid=exchange.thid,
+        format=exchange.format or None,
+        identityUuid=exchange.identity_uuid,
+        connectionUuid=exchange.connection_uuid,
+        contactUuid=exchange.contact_uuid,
+        messages=exchange.messages,
+        credentialUuids=exchange.credentials,
+        presentationUuids=exchange.presentations,
+        error=exchange.error or None,
+    )
+
+
+def members_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request's body says of the message itself, as a protocol's `build` takes it. Raises `Problem` 400."""
+    members: dict[str, Any] = {}
+    for name, member in (("comment", "comment"), ("goalCode", "goal_code"), ("replacementId", "replacement_id")):
+        if name in body:
+            members[member] = text(body[name], name)
+    for name, member in (("multipleAvailable", "multiple_available"), ("moreAvailable", "more_available")):
+        if name in body:
+            if type(body[name]) is not int or not 0 <= body[name] <= 10_000:
+                raise Problem(400, "number-invalid", f"{name} has to be a number from 0 to 10000.")
+            members[member] = body[name]
+    for name, member in (
+        ("willConfirm", "will_confirm"),
+        ("presentMultiple", "present_multiple"),
+        ("lastPresentation", "last_presentation"),
+    ):
+        if name in body:
+            if not isinstance(body[name], bool):
+                raise Problem(400, "flag-invalid", f"{name} has to be true or false.")
+            members[member] = body[name]
+    if "attributes" in body:
+        members["preview"] = _attributes(body["attributes"])
+    return members
+
+
+def _attributes(value: Any) -> list[Attribute]:
+    """`{name: value}`, or `[{name, value, mimeType?}]`."""
+    if isinstance(value, dict):
+        value = [{"name": name, "value": one} for name, one in value.items()]
+    if not isinstance(value, list) or len(value) > MAX_ATTRIBUTES:
+        raise Problem(400, "attributes-invalid", f"attributes has to be an object or a list, of {MAX_ATTRIBUTES}.")
+    out = []
+    for one in value:
+        one = one if isinstance(one, dict) else {}
+        name, content = one.get("name"), one.get("value")
+        if isinstance(content, int) and not isinstance(content, bool):
+            content = str(content)
+        mime_type = one.get("mimeType", "")
+        if not (isinstance(name, str) and name and isinstance(content, str) and isinstance(mime_type, str)):
+            raise Problem(400, "attributes-invalid", "An attribute is {name, value, mimeType?}, all of them texts.")
+        out.append(Attribute(name, content, mime_type))
+    return out
+
+
+def prefix_of(body: Mapping[str, Any], protocol: str, version: str) -> str:
+    """The URI of the protocol version that was asked for, by default the newest that the connection speaks."""
+    given = text(body.get("protocol"), "protocol") or f"{protocol}/{'3.0' if version == 'v2' else '2.0'}"
+    name, _, number = given.removeprefix(DIDCOMM_ORG).partition("/")
+    if name != protocol or number not in _VERSIONS or (number == "3.0" and version == "v1"):
+        possible = ", ".join(f"{protocol}/{one}" for one in (_VERSIONS if version == "v2" else _VERSIONS[:2]))
+        raise Problem(400, "protocol-unsupported", f"protocol has to be one of {possible}, on this connection.")
+    return f"{DIDCOMM_ORG}{protocol}/{number}"
+
+
+def object_of(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Problem(400, f"{name}-invalid", f"{name} has to be an object.")
+    return value
+
+
+def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
+    """Raises `Problem` 400."""
+    data = object_of(body, name)
+    if data is None:
+        raise Problem(400, f"{name}-missing", f"{name} is missing. It has to be an object, as /api/docs shows.")
+    return data

@@ -1,0 +1,101 @@
+"""A tenant's step of an exchange: works it out, sends the message, commits both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from tntcore.connections.invitations import Invitations, Wanted
+from tntcore.errors import Problem
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.problems import as_problems
+from tntcore.exchanges.run import Run
+from tntcore.pipeline.sending import Actions, Random, Thread
+from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation
+from tntcore.tenancy.tenants import Tenant
+
+Step = Callable[[Run], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What a new exchange is like.
+
+    Attributes:
+        prefix: the protocol's URI. format: as tenants write it.
+    """
+
+    prefix: str
+    role: str
+    format: str
+
+
+class Steps:
+    def __init__(self, exchanges: Exchanges, actions: Actions, invitations: Invitations) -> None:
+        self.exchanges = exchanges
+        self._actions = actions
+        self._invitations = invitations
+
+    async def begin(
+        self,
+        tenant: Tenant,
+        connection: Connection,
+        thid: str | None,
+        first: First,
+        step: Step,
+        *,
+        random: Random,
+        since: int | None,
+    ) -> Exchange:
+        """Begins an exchange on a connection, with its first message.
+
+        Args:
+            thid: of its thread; by default a new one.
+            since: milliseconds since 1970: an earlier try of the same call may have begun it since.
+        """
+        thread = self._actions.begin(connection, thid, random)
+        begun = await self._begun_before(tenant, thread, first, since) if since is not None else None
+        if begun is not None:
+            return begun
+        run = self.exchanges.begin(tenant, connection, thread.action, first.prefix, first.role, first.format)
+        return await self.go_on(tenant, run, step, thread=thread)
+
+    async def _begun_before(self, tenant: Tenant, thread: Thread, first: First, since: int) -> Exchange | None:
+        """The exchange that an earlier try of this call has begun: what it sent, with signatures and nonces, would not
+        be the same again. It is seen to that it is on its way."""
+        exchange = await tenant.records.get(Exchange, thread.action.uuid)
+        if exchange is None or exchange.created_at < since:
+            return None
+        if (exchange.protocol, exchange.role) != (first.prefix, first.role):
+            return None
+        for message_uuid in exchange.messages.values():
+            await self._actions.see_to(tenant, message_uuid)
+        return exchange
+
+    async def invite(self, tenant: Tenant, identity: Identity, wanted: Wanted, first: First, step: Step) -> Invitation:
+        """Makes an invitation with the first message of an exchange inside, whoever answers that."""
+        run = self.exchanges.draft(tenant, identity, first.prefix, first.role, first.format, wanted.version)
+        with as_problems(run.exchange):
+            await step(run)
+        wanted = replace(wanted, requests=(*wanted.requests, run.outcome.replies[0].message))
+        return await self._invitations.create(tenant, identity, wanted)
+
+    async def go_on(self, tenant: Tenant, run: Run, step: Step, *, thread: Thread | None = None) -> Exchange:
+        """Takes the step. The exchange as it then is; it has an etag unless it is new.
+
+        Args:
+            thread: of a new exchange.
+        """
+        with as_problems(run.exchange):
+            await step(run)
+        outcome = run.outcome
+        if outcome.replies:
+            if thread is None:
+                action = await tenant.records.get(Action, run.exchange.uuid)
+                if action is None:
+                    raise Problem(404, "action-unknown", f"There is no action {run.exchange.uuid!r}.")
+                thread = Thread(run.connection, action)
+            await self._actions.send(tenant, thread, outcome.replies[0].message, outcome)
+        else:
+            await self.exchanges.commit(tenant, outcome)
+        return run.exchange
