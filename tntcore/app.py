@@ -31,6 +31,7 @@ from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
 from tntcore.api.schemas import SchemaRoutes
 from tntcore.config import Config
+from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.rotation import Rotation
@@ -83,7 +84,8 @@ class App:
         self.relay = Relay(services, outbox, replays)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound, replays)
-        invitations = Invitations(services, outbox, handshake)
+        invitations = Invitations(services)
+        acceptance = Acceptance(services, outbox, handshake)
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)
         routes = [
@@ -92,8 +94,8 @@ class App:
             *ActionRoutes(actions).routes,
             *DeliveryRoutes(replays).routes,
             *InvitationRoutes(invitations).routes,
-            *ContactRoutes(invitations).routes,
-            *ConnectionRoutes(invitations, rotation).routes,
+            *ContactRoutes(invitations, acceptance).routes,
+            *ConnectionRoutes(acceptance, rotation).routes,
             *ExchangeRoutes(steps).routes,
             *CredentialRoutes(steps).routes,
             *PresentationRoutes(steps).routes,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, listing
-from tntcore.connections.invitations import Invitations
+from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
 from tntcore.dids.parse import qualify
@@ -39,8 +39,8 @@ _MOVING = (_UNKNOWN, "409 not-connected", "409 not-rotatable", "409 connection-c
 
 
 class ConnectionRoutes:
-    def __init__(self, invitations: Invitations, rotation: Rotation) -> None:
-        self._invitations = invitations
+    def __init__(self, acceptance: Acceptance, rotation: Rotation) -> None:
+        self._acceptance = acceptance
         self._rotation = rotation
         self.routes = [
             Route(
@@ -111,19 +111,19 @@ class ConnectionRoutes:
         """Gives this side of the connection a new DID and new keys."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.begin(call.tenant, connection)
-        await self._invitations.apply(call.tenant, effect)
+        await self._acceptance.apply(call.tenant, effect)
         return answer(_view(effect.connection or connection))
 
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side; nothing is received on it or sent from then on."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.hang_up(call.tenant, connection)
-        await self._invitations.apply(call.tenant, effect)
+        await self._acceptance.apply(call.tenant, effect)
         return answer(_view(effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        return answer(_view(await self._invitations.decide(call.tenant, connection, accept=accept)))
+        return answer(_view(await self._acceptance.decide(call.tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:

@@ -23,6 +23,7 @@ from tntcore.api.views import (
     not_found,
     text,
 )
+from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.connection import connection_uuid, start
 from tntcore.connections.invitations import Invitations, Wanted
 from tntcore.delivery.outbound import drain
@@ -80,8 +81,9 @@ class ContactMade(ContactView):
 
 
 class ContactRoutes:
-    def __init__(self, invitations: Invitations) -> None:
+    def __init__(self, invitations: Invitations, acceptance: Acceptance) -> None:
         self._invitations = invitations
+        self._acceptance = acceptance
         self.routes = [
             Route(
                 "POST",
@@ -161,14 +163,14 @@ class ContactRoutes:
             updated_at=now,
         )
         if content is not None:
-            reused = await self._invitations.reuse(call.tenant, identity, content)
+            reused = await self._acceptance.reuse(call.tenant, identity, content)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
             # Who answers is who its keys prove, whomever the invitation is expected to be from.
             contact.did, contact.claimed_did = "", contact.did
             contact.display_name = contact.display_name or (content.label or "")[:200]
-            connection = await self._invitations.accept(call.tenant, identity, contact, content)
+            connection = await self._acceptance.accept(call.tenant, identity, contact, content)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
             if not contact.did.startswith("did:"):
@@ -201,7 +203,7 @@ class ContactRoutes:
     async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
         """A DID that cannot be reached now leaves a contact without DID exchange, whose messages are held."""
         try:
-            connection = await self._invitations.accept_implicit(call.tenant, identity, contact)
+            connection = await self._acceptance.accept_implicit(call.tenant, identity, contact)
             reason = None
         except DidError as error:
             connection = await _keep(call, identity, contact)

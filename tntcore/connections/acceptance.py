@@ -1,0 +1,344 @@
+"""How contacts are made by our tenants' words: answers to anyone's invitation, and decisions on connections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from tntcore.connections import names
+from tntcore.connections.connection import COMPLETED, start
+from tntcore.connections.connectionless import Connectionless, inline_document
+from tntcore.connections.documents import MAX_DOCUMENT
+from tntcore.connections.effect import Effect
+from tntcore.connections.first_contact import FORM as FORM_2
+from tntcore.connections.first_contact import FirstContact
+from tntcore.connections.handshake import Handshake
+from tntcore.delivery.items import queue_message
+from tntcore.delivery.outbound import drain
+from tntcore.delivery.outbox import Outbox, attached_item
+from tntcore.delivery.outgoing import Outgoing, write
+from tntcore.dids.document import Service
+from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.errors import DidError, Problem
+from tntcore.messaging.ids import random_uuid
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.message import Message as Plaintext
+from tntcore.messaging.threads import action_uuid
+from tntcore.protocols import did_exchange as rfc23
+from tntcore.protocols import out_of_band as rfc434_messages
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
+from tntcore.protocols.transition import OutOfTurn
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found
+from tntcore.storage.records import Action, Attached, Connection, Contact, Identity, Invitation, Message
+from tntcore.storage.storage import INBOUND
+from tntcore.tenancy.recipients import KeyPairs, document_id
+from tntcore.tenancy.tenants import Tenant
+
+log = logging.getLogger(__name__)
+
+_LATER = 60  # seconds
+
+
+class Acceptance:
+    def __init__(self, services: Services, outbox: Outbox, handshake: Handshake) -> None:
+        self._services = services
+        self._outbox = outbox
+        self._handshake = handshake
+        self._first_contact = FirstContact(services)
+        self._connectionless = Connectionless(services)
+
+    async def accept(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection:
+        """Answers anyone's invitation: a connection in state `request-sent`, or completed where no handshake is wanted.
+        Raises `Problem` 400."""
+        now = self._services.now()
+        if content.expires_at and content.expires_at * 1000 < now:
+            raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
+        if content.form == FORM_2:
+            connection = start(identity, contact, now)
+            effect = await self._first_contact.accept(tenant, connection, contact, content)
+            contact.claimed_did = contact.claimed_did or connection.claimed_did
+            effect.attached = self._attached(tenant, connection, content)
+            await self.apply(tenant, effect)
+            return connection
+        if content.form == "out-of-band/1" and not content.handshake_protocols:
+            connection = start(identity, contact, now)
+            theirs = await self._provisional(content.services)
+            effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
+            contact.claimed_did = contact.claimed_did or connection.claimed_did
+            effect.attached = self._attached(tenant, connection, content)
+            await self.apply(tenant, effect)
+            return connection
+        offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
+        protocol = next((name for name in offered if name in SUPPORTED), None)
+        if protocol is None:
+            raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
+        connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
+        contact.claimed_did = contact.claimed_did or connection.claimed_did
+        # The DID that was reached, and no other that the invitation names.
+        reached = document_id(connection.their_document)
+        connection.invited_did = reached if reached in content.services else ""
+        return await self._begin(tenant, identity, contact, connection, content)
+
+    async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
+        """Uses the connection with an inviter whose DID is connected with already (RFC 0434, "Reuse Messages"): for
+        what is attached, or else to tell the inviter. None if there is none."""
+        did = _public_did(content)
+        if not did:
+            return None
+        hits = await tenant.records.list(
+            Connection,
+            limit=1,
+            where="invitedDid eq @did and identityUuid eq @identity and state eq 'completed'",
+            parameters={"did": did, "identity": identity.uuid},
+        )
+        if not hits.records:
+            return None
+        connection = hits.records[0]
+        effect = Effect(replace(connection, updated_at=self._services.now()))
+        effect.attached = self._attached(tenant, connection, content)
+        if not effect.attached:
+            message_id = random_uuid(self._services.random)
+            effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
+        await self.apply(tenant, effect)
+        return connection
+
+    async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
+        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"), or writes to it at
+        once where it speaks DIDComm v2 alone.
+
+        Raises:
+            DidError: it cannot be resolved, or not be reached.
+        """
+        document = await self._services.resolver.resolve(contact.did)
+        try:
+            didcomm_endpoint(document, "v1")
+        except DidError:
+            connection = start(identity, contact, self._services.now())
+            await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact))
+            return connection
+        connection = self._invited(
+            identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
+        )
+        connection.invited_did = contact.did
+        return await self._begin(tenant, identity, contact, connection)
+
+    async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
+        """A tenant's word on a connection that waits for it, or on one that is to be given up.
+
+        A request that is rejected is over here: `abandoned`, and its contact REJECTED. The other side is told
+        `request_not_accepted`, which RFC 0023 ("Errors") has for an active rejection, and which is all that agents
+        understand; by it they may ask again. Then the same sender at a reusable invitation, or at a public DID, waits
+        for a new decision, as the same contact; one at a single-use invitation, which it has used, is refused. What we
+        asked for ourselves is given up without a word: a response to it that still comes is refused.
+
+        Raises:
+            Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
+        """
+        changed = replace(connection, updated_at=self._services.now())
+        effect = Effect(changed)
+        try:
+            if not accept:
+                await self._reject(tenant, changed, effect)
+            elif changed.version == "v2":
+                self._first_contact.admit(changed, effect)
+            elif changed.role == "responder":
+                inviter = await self._inviter(tenant, changed)
+                if inviter is None:
+                    raise Problem(409, "invitation-gone", "The invitation was deleted.")
+                self._handshake.respond(tenant, changed, inviter, effect)
+            else:
+                identity = await tenant.records.get(Identity, changed.identity_uuid)
+                self._handshake.request(tenant, changed, identity.display_name if identity else "", effect)
+        except OutOfTurn:
+            raise Problem(
+                409, "nothing-to-decide", f"A {connection.role} in state {connection.state} cannot be told that."
+            ) from None
+        await self.apply(tenant, effect)
+        return changed
+
+    async def _reject(self, tenant: Tenant, changed: Connection, effect: Effect) -> None:
+        if changed.state in ("completed", "abandoned", "start"):
+            raise OutOfTurn(f"rejecting in state {changed.state}")
+        effect.rejects = True
+        if changed.version == "v2":
+            self._first_contact.turn_away(changed, effect)
+        elif (changed.role, changed.state) == ("responder", "request-received"):
+            changed.state = rfc23.move("responder", "request-received", "send problem-report")
+            inviter: Invitation | Identity | None
+            if changed.invitation_uuid:
+                inviter = await tenant.records.get(Invitation, changed.invitation_uuid)
+            else:
+                inviter = await tenant.records.get(Identity, changed.identity_uuid)
+            if inviter is not None and not changed.keys:
+                # Nothing was made for this connection yet: the key that the request was for speaks.
+                keys = KeyPairs.deserialise(tenant.records.open(inviter.keys, inviter.key))
+                changed.keys = tenant.records.seal(keys.serialise(), changed.key)
+                changed.my_did, changed.my_document = inviter.did, inviter.document
+            if changed.keys:
+                effect.replies.append(
+                    rfc23.problem_report(
+                        changed.protocol,
+                        message_id=random_uuid(self._services.random),
+                        thid=changed.thid,
+                        code="request_not_accepted",
+                        explain="The request was rejected.",
+                    )
+                )
+        else:
+            # What was sent is retracted by not answering (RFC 0023, "Errors").
+            changed.state = "abandoned"
+
+    async def _inviter(self, tenant: Tenant, connection: Connection) -> Any:
+        if connection.invitation_uuid:
+            return await self._services.tenants.recipient(tenant, "invitation", connection.invitation_uuid)
+        return await self._services.tenants.recipient(tenant, "identity", connection.identity_uuid)
+
+    def _invited(
+        self, identity: Identity, contact: Contact, protocol: str, pthid: str, document: Mapping[str, Any]
+    ) -> Connection:
+        connection = start(identity, contact, self._services.now())
+        connection.role = "requester"
+        connection.state = rfc23.move("requester", "start", "invitation")
+        connection.protocol, connection.pthid = protocol, pthid
+        connection.their_document = dict(document)
+        names.claim(connection, str(document["id"]))
+        return connection
+
+    async def _begin(
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        connection: Connection,
+        content: Content | None = None,
+    ) -> Connection:
+        effect = Effect(connection, contact=None if contact.etag else contact)
+        self._handshake.request(tenant, connection, identity.display_name, effect)
+        if content is not None:
+            effect.attached = self._attached(tenant, connection, content)
+        await self.apply(tenant, effect)
+        return connection
+
+    def _attached(self, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
+        """What came with the invitation, to be received on the connection once that is completed."""
+        found = []
+        for request in content.requests:
+            uuid = f"{connection.uuid}.{self._services.uuid7()}"
+            attached = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
+            attached.body = tenant.records.seal(orjson.dumps(request), attached.key)
+            found.append(attached)
+        return found
+
+    async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
+        """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
+        reasons = []
+        for service in services:
+            try:
+                if isinstance(service, str):
+                    document = await self._services.resolver.resolve(service)
+                    didcomm_endpoint(document, "v1")
+                    known = {**document.raw, "id": document.id}
+                else:
+                    known = inline_document(service)
+            except DidError as error:
+                reasons.append(error.detail)
+                continue
+            if len(orjson.dumps(known)) <= MAX_DOCUMENT:
+                return known
+        raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
+
+    async def apply(self, tenant: Tenant, effect: Effect) -> None:
+        """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409."""
+        connection = effect.connection
+        services, now = self._services, self._services.now()
+        owner = Found(tenant.uuid, "connection", connection.uuid)
+        for kid in effect.keys:
+            await services.lookups.add("key", kid, owner)
+        thid = Plaintext.read(orjson.dumps(effect.replies[0])).thid if effect.replies else connection.thid
+        action = Action(
+            uuid=action_uuid(connection.uuid, thid),
+            reference_id=thid,
+            direction="IN" if thid == connection.thid and connection.role == "responder" else "OUT",
+            identity_did=connection.identity_did,
+            contact_did=connection.contact_did,
+            contact_uuid=connection.contact_uuid,
+            connection_uuid=connection.uuid,
+            created_at=now,
+            updated_at=now,
+        )
+        sent = [
+            await write(tenant.records, connection, action, orjson.dumps(reply), message_uuid=services.uuid7(), now=now)
+            for reply in effect.replies
+        ]
+        await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid for outgoing in sent])
+        received = []
+        if effect.completed:
+            received = [attached_item(tenant.uuid, attached, services.uuid7()) for attached in effect.attached]
+        for item in received:
+            # Should this process die after the commit. Where it does not, there is nothing left to do by then.
+            await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
+        await self._commit(tenant, connection, effect, action, sent)
+        services.tenants.forget_recipient(tenant, connection.uuid)
+        try:
+            for outgoing in sent:
+                await self._outbox.outbound(outgoing.item(tenant.uuid))
+            for item in received:
+                await services.storage.inbound.add(item.traced().data())
+            if connection.state in (COMPLETED, "abandoned"):
+                await drain(services, tenant.uuid, connection.uuid)
+        except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
+            log.warning("what connection %s sends waits for the sweeper: %s", connection.uuid, type(error).__name__)
+            services.meter.count("invitations.unqueued")
+
+    async def _commit(
+        self, tenant: Tenant, connection: Connection, effect: Effect, action: Action, sent: Sequence[Outgoing]
+    ) -> None:
+        """Raises `Problem` 409."""
+        opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
+        while True:
+            unit = Unit()
+            effect.add_to(unit)
+            if opens:
+                unit.create(action.key, action.values())
+            elif sent:
+                unit.upsert(action.key, action.values_of_any_thread())
+            for outgoing in sent:
+                outgoing.add_to(unit)
+            try:
+                await tenant.records.commit(unit)
+            except (Changed, Exists) as error:
+                if await _is_written(tenant, connection, effect, sent):
+                    return
+                if not opens or error.row != action.key:
+                    detail = "The connection was changed meanwhile. Try again."
+                    raise Problem(409, "connection-changed", detail) from None
+                opens = False
+            else:
+                return
+
+
+async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, sent: Sequence[Outgoing]) -> bool:
+    """Whether a commit that collides did so with itself: storage may have taken it, failed to say so, and been asked
+    again by its client library."""
+    records = tenant.records
+    if sent:
+        return await records.get(Message, sent[0].message.uuid) is not None
+    if effect.attached:
+        return await records.get(Attached, effect.attached[0].uuid) is not None
+    current = await records.get(Connection, connection.uuid)
+    return current is not None and current.changes() == connection.changes()
+
+
+def _public_did(content: Content) -> str:
+    """The DID that an invitation names first, where it is one that says more than the invitation alone. That of an
+    out-of-band/2 invitation is none: reusing a connection is of DIDComm v1."""
+    if content.form == FORM_2:
+        return ""
+    first = content.services[0]
+    return first if isinstance(first, str) and not first.startswith("did:sov:") else ""
