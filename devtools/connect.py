@@ -66,8 +66,8 @@ async def _complete(
         if connection.etag:
             unit.merge(connection.key, connection.values(), connection.etag)
         else:
-            unit.create(connection.key, connection.values())
-        unit.upsert(Contact.row_key(connection.contact_uuid), {"status": "ACCEPTED", "updatedAt": now})
+            unit.create(connection)
+        unit.upsert_row(Contact.row_key(connection.contact_uuid), {"status": "ACCEPTED", "updatedAt": now})
         try:
             await tenant.records.commit(unit)
             break
@@ -122,6 +122,6 @@ async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Con
         updated_at=now,
     )
     unit = Unit()
-    unit.create(contact.key, contact.values())
+    unit.create(contact)
     await tenant.records.commit(unit)
     return contact

@@ -108,7 +108,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
     rows = (entry, action, stored, delivery)
     written = Unit()
     for record in rows:
-        written.create(record.key, record.values())
+        written.create(record)
     many = written.operations * (_ROWS // len(rows))
     accepted = _batch_answer(_ROWS)
     inbound_item = orjson.dumps({"id": uuid, "p": principal, "o": "connection", "u": scope, "e": packed.decode()})
@@ -136,7 +136,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
     def columns() -> None:
         unit = Unit()
         for record in rows:
-            unit.create(record.key, record.values())
+            unit.create(record)
 
     def queued(data: bytes) -> Call:
         return lambda: orjson.loads(base64.b64decode(base64.b64encode(data)))

@@ -70,7 +70,7 @@ class Control:
         now = services.now()
         contact = Contact(uuid=services.uuid7(), did=partner["id"], created_at=now, updated_at=now)
         unit = Unit()
-        unit.create(contact.key, contact.values())
+        unit.create(contact)
         await tenant.records.commit(unit)
         keys = KeyPairs.generate()
         await complete(

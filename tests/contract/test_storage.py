@@ -109,8 +109,8 @@ async def test_a_hundred_operations_fit(storage: Storage, partition: str) -> Non
 async def test_neighbours_of_a_duplicate_and_of_a_lost_race_are_committed(storage: Storage, partition: str) -> None:
     committer = Committer(storage.records)
     first = Unit()
-    first.create("taken", {"by": "first"})
-    first.create("raced", {"by": "first"})
+    first.create_row("taken", {"by": "first"})
+    first.create_row("raced", {"by": "first"})
     await committer.commit(partition, first)
     row = await storage.records.get(partition, "raced")
     assert row is not None
@@ -121,9 +121,9 @@ async def test_neighbours_of_a_duplicate_and_of_a_lost_race_are_committed(storag
     units = []
     for number in range(30):
         unit = Unit()
-        unit.create(f"row-{number:02d}", {"n": number})
+        unit.create_row(f"row-{number:02d}", {"n": number})
         if number == 7:
-            unit.create("taken", {"by": "late"})
+            unit.create_row("taken", {"by": "late"})
         if number == 11:
             unit.merge("raced", {"by": "late"}, row.etag)
         if number == 13:
@@ -145,7 +145,7 @@ async def test_neighbours_of_a_value_that_is_too_large_are_committed(storage: St
     units = [Unit(), Unit(), Unit(), Unit()]
     values: list[Value] = ["x", "x" * 40_000, bytes(70_000), "y"]
     for number, value in enumerate(values):
-        units[number].create(f"row-{number}", {"value": value})
+        units[number].create_row(f"row-{number}", {"value": value})
     results = await asyncio.gather(*(committer.commit(partition, unit) for unit in units), return_exceptions=True)
     assert [type(result) for result in results] == [type(None), TransactionError, TransactionError, type(None)]
     written = [row.key for row in (await storage.records.scan(partition, "row-", "row-~", limit=100)).rows]
@@ -156,8 +156,8 @@ async def test_a_unit_of_too_many_operations_fails_alone(storage: Storage, parti
     committer = Committer(storage.records)
     units = [Unit(), Unit()]
     for number in range(101):
-        units[0].create(f"many-{number:03d}", {})
-    units[1].create("one", {})
+        units[0].create_row(f"many-{number:03d}", {})
+    units[1].create_row("one", {})
     results = await asyncio.gather(*(committer.commit(partition, unit) for unit in units), return_exceptions=True)
     assert isinstance(results[0], TooLarge)
     assert results[1] is None
@@ -177,9 +177,9 @@ async def test_a_name_is_removed_by_its_owner_alone(storage: Storage, partition:
 async def test_two_units_that_touch_one_row_are_folded_or_follow_each_other(storage: Storage, partition: str) -> None:
     committer = Committer(storage.records)
     begin, follow, again = Unit(), Unit(), Unit()
-    begin.create("thread", {"begun": "yes", "last": "1"})
-    follow.upsert("thread", {"last": "2"})
-    again.create("thread", {"begun": "no"})
+    begin.create_row("thread", {"begun": "yes", "last": "1"})
+    follow.upsert_row("thread", {"last": "2"})
+    again.create_row("thread", {"begun": "no"})
     results = await asyncio.gather(
         *(committer.commit(partition, unit) for unit in (begin, follow, again)), return_exceptions=True
     )
@@ -192,9 +192,9 @@ async def test_two_units_that_touch_one_row_are_folded_or_follow_each_other(stor
 async def test_a_unit_that_changes_one_row_twice_is_refused_alone(storage: Storage, partition: str) -> None:
     committer = Committer(storage.records)
     wrong, right = Unit(), Unit()
-    wrong.create("x", {})
+    wrong.create_row("x", {})
     wrong.delete("x")
-    right.create("y", {})
+    right.create_row("y", {})
     results = await asyncio.gather(
         committer.commit(partition, wrong), committer.commit(partition, right), return_exceptions=True
     )
@@ -207,7 +207,7 @@ async def test_large_units_are_spread_over_transactions(storage: Storage, partit
     units = []
     for number in range(90):
         unit = Unit()
-        unit.create(f"big-{number:02d}", {"body": bytes(60_000)})
+        unit.create_row(f"big-{number:02d}", {"body": bytes(60_000)})
         units.append(unit)
     await asyncio.gather(*(committer.commit(partition, unit) for unit in units))
     page = await storage.records.scan(partition, "big-", "big-~", limit=200, columns=())

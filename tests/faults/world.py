@@ -576,7 +576,7 @@ class World:
         now = services.now()
         contact = Contact(uuid=services.uuid7(), did=found.document.id, created_at=now, updated_at=now)
         unit = Unit()
-        unit.create(contact.key, contact.values())
+        unit.create(contact)
         await tenant.records.commit(unit)
         found.connection = start(identity, contact, now)
         await complete(

@@ -118,7 +118,7 @@ async def _connect(
     now = services.now()
     contact = Contact(uuid=services.uuid7(), status="REQUESTED", did=theirs.id, created_at=now, updated_at=now)
     unit = Unit()
-    unit.create(contact.key, contact.values())
+    unit.create(contact)
     await tenant.records.commit(unit)
     connection = start(identity, contact, now)
     await complete(

@@ -458,7 +458,7 @@ async def test_lists_go_on_page_after_page(stack: Stack, tmp_path: Path) -> None
         for number in range(start, start + 70):
             uuid, now = stack.app.services.uuid7(), stack.app.services.now()
             contact = Contact(uuid=uuid, status="REQUESTED", display_name=f"P{number}", created_at=now, updated_at=now)
-            unit.create(contact.key, contact.values())
+            unit.create(contact)
         await tenant.records.commit(unit)
     some = await acme.run("contacts", "-n", "3")
     assert len(some.output.splitlines()) == 4

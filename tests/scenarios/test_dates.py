@@ -46,7 +46,7 @@ async def test_rows_that_an_older_version_wrote(stack: Stack) -> None:
     kept: dict[str, Any] = {"status": "HELD", "role": "holder", "format": "jwt-vc", "created_at": 1, "updated_at": 1}
     for number, moment in enumerate((1 << 60, -62_135_596_800_000, -(1 << 60))):
         credential = Credential(uuid=f"0{number}", expires_at=moment, **kept)
-        unit.create(credential.key, credential.values())
+        unit.create(credential)
     await records.commit(unit)
     assert [hit["expiresAt"] for hit in (await client.get("invitation"))["hits"]] == [LAST]
     shown = [hit["expiresAt"] for hit in (await client.get("credential"))["hits"]]

@@ -133,7 +133,7 @@ async def test_the_newest_of_more_credentials_than_a_page_has(
         data = orjson.dumps({"value": number, "secret": ""})
         record.body = records.seal(data, f"{record.key}/body")
         unit = Unit()
-        unit.create(record.key, record.values())
+        unit.create(record)
         await records.commit(unit)
     monkeypatch.setattr("tntcore.credentials.wallet._PAGE", 2)
     held = await held_credentials(records, frozenset({"jwt-vc", "ld-proof"}))
@@ -149,7 +149,7 @@ async def test_checks_without_end_fit_in_a_row(foreign: Foreign) -> None:
     seal_details(records, record, Details({"claims": "x" * 100_000}, Verification(checks, required)))
     assert not record.verified
     unit = Unit()
-    unit.create(record.key, record.values())
+    unit.create(record)
     await records.commit(unit)
     kept = open_details(records, record)
     assert [check["subject"] for check in kept.checks if not check["passed"]] == ["credential 599"]

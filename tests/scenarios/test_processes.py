@@ -78,7 +78,7 @@ async def test_a_message_inside_an_invitation_can_be_read_but_does_nothing(stack
     attached = Attached(uuid=f"{foreign.connection.uuid}.00")
     attached.body = tenant.records.seal(orjson.dumps(did_rotate.rotate(message_id="m", to_did=did)), attached.key)
     unit = Unit()
-    unit.create(attached.key, attached.values())
+    unit.create(attached)
     await tenant.records.commit(unit)
     item = {"id": stack.app.services.uuid7(), "p": acme.uuid, "o": "connection", "u": foreign.connection.uuid}
     await stack.app.inbound.handle(orjson.dumps({"items": [{**item, "r": attached.uuid}]}), 1)

@@ -164,8 +164,8 @@ async def placed(
     connection.their_did, connection.their_document = theirs.id, kept(theirs)
     await services.lookups.add("key", ours.verkey, Found(client.uuid, "connection", connection.uuid))
     unit = Unit()
-    unit.create(contact.key, contact.values())
-    unit.create(connection.key, connection.values())
+    unit.create(contact)
+    unit.create(connection)
     await owner.records.commit(unit)
     return connection, ours
 

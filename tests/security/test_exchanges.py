@@ -129,7 +129,7 @@ async def test_what_came_inside_an_invitation_moves_no_exchange_that_there_is(fo
         attached = Attached(uuid=f"{foreign.connection.uuid}.{services.uuid7()}", parent_id="p")
         attached.body = records.seal(orjson.dumps(message), attached.key)
         unit = Unit()
-        unit.create(attached.key, attached.values())
+        unit.create(attached)
         await records.commit(unit)
         given = {"id": services.uuid7(), "p": client.uuid, "o": "connection", "u": foreign.connection.uuid}
         await foreign.stack.app.inbound.handle(orjson.dumps({"items": [{**given, "r": attached.uuid}]}), 1)

@@ -55,7 +55,7 @@ async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -
         trace=call.trace,
         details=details,
     )
-    unit.upsert(record.key, record.values())
+    unit.upsert(record)
 
 
 async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
@@ -63,7 +63,7 @@ async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: An
     record = await call.services.audits.record(
         HOME, call.uuid7(), call.actor, act, on=on, trace=call.trace, details=details
     )
-    unit.upsert(record.key, record.values())
+    unit.upsert(record)
 
 
 @asynccontextmanager
@@ -96,7 +96,7 @@ async def into(call: Call, unit: Unit, record: Audit) -> None:
         trace=record.trace,
         details=record.details,
     )
-    unit.upsert(own.key, own.values())
+    unit.upsert(own)
 
 
 async def tenants_own(call: Call) -> Response:

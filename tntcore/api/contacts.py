@@ -232,8 +232,8 @@ async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
     connection = start(identity, contact, call.services.now())
     unit = Unit()
     if not contact.etag:
-        unit.create(contact.key, contact.values())
-    unit.create(connection.key, connection.values())
+        unit.create(contact)
+    unit.create(connection)
     await call.tenant.records.commit(unit)
     return connection
 

@@ -206,7 +206,7 @@ async def _changed(call: Call, credential: Credential) -> Response:
     records = call.tenant.records
     credential.updated_at = call.services.now()
     unit = Unit()
-    unit.merge(credential.key, credential.changes(), credential.etag)
+    unit.change(credential)
     await records.commit(unit)
     return answer(_view(records, credential))
 

@@ -57,7 +57,7 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
     values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "seed": seed}
     values["begun"] = begun
     if stored is None:
-        unit.create(row, values)
+        unit.create_row(row, values)
     else:
         unit.merge(row, values, stored.etag)
     try:

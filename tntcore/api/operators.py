@@ -106,7 +106,7 @@ async def create(call: Call) -> Response:
     key = services.operators.drawn(record)
     unit = Unit()
     # An earlier try of the same call may have made it: nobody got that key.
-    unit.upsert(record.key, record.values())
+    unit.upsert(record)
     await note_own(call, unit, "operator.made", record.uuid, name=name, role=role)
     await services.operators.commit(unit)
     services.operators.forget(record.uuid)

@@ -179,7 +179,7 @@ class PresentationRoutes:
             await proving.verify_again(run, presentation)
         presentation.updated_at = call.services.now()
         unit = Unit()
-        unit.merge(presentation.key, presentation.changes(), presentation.etag)
+        unit.change(presentation)
         await records.commit(unit)
         return answer(outcome_view(records, presentation))
 

@@ -135,7 +135,7 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
     )
     await _index(services, principal)
     unit = Unit()
-    unit.create(principal.key, principal.values())
+    unit.create(principal)
     await into(call, unit, record)
     try:
         await services.storage.committer.commit(uuid, unit)
@@ -389,7 +389,7 @@ async def create_token(services: Services, tenant: Tenant, name: str, uuid: str,
     now = services.now()
     token = ApiToken(uuid=uuid, name=name, hash=hash_key(key), created_at=now, updated_at=now)
     await services.lookups.add("token", token.hash, Found(tenant.uuid, "token", token.uuid))
-    unit.upsert(token.key, token.values())
+    unit.upsert(token)
     await tenant.records.commit(unit)
     tenant.token_changed(uuid)
     return key

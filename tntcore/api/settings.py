@@ -231,7 +231,7 @@ async def test(call: Call) -> Response:
     unit, over = Unit(), services.now()
     status = "FAILED" if attempted.error else "DELIVERED"
     delivery = Delivery(uuid=uuid, status=status, kind="test", entry_id=name, type=TEST, created_at=now, updated_at=now)
-    unit.upsert(delivery.key, delivery.values())
+    unit.upsert(delivery)
     await records.commit(unit)
     outcome = Unit()
     write_attempt(outcome, records, attempted, uuid, 1, status, over)
@@ -294,7 +294,7 @@ async def _write(call: Call, record: Setting, before: Setting | None, act: str, 
     unit = Unit()
     await note(call, unit, act, record.uuid, **details)
     if before is None:
-        unit.create(record.key, record.values())
+        unit.create(record)
     else:
         unit.merge(record.key, record.values(), before.etag)
     try:

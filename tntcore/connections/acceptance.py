@@ -305,9 +305,9 @@ class Acceptance:
             unit = Unit()
             effect.add_to(unit)
             if opens:
-                unit.create(action.key, action.values())
+                unit.create(action)
             elif sent:
-                unit.upsert(action.key, action.values_of_any_thread())
+                unit.upsert_row(action.key, action.values_of_any_thread())
             for outgoing in sent:
                 outgoing.add_to(unit)
             try:

@@ -102,18 +102,18 @@ class Effect:
             change = {"status": self.invitation.status, "updatedAt": self.invitation.updated_at}
             unit.merge(self.invitation.key, change, self.invitation.etag)
         if connection.etag:
-            unit.merge(connection.key, connection.changes(), connection.etag)
+            unit.change(connection)
         else:
-            unit.create(connection.key, connection.values())
+            unit.create(connection)
         for attached in self.attached:
-            unit.upsert(attached.key, attached.values())
+            unit.upsert(attached)
         if self.contact is not None:
-            unit.create(self.contact.key, self.contact.values())
+            unit.create(self.contact)
         elif connection.state == COMPLETED or self.rejects or self.reopens or self.names:
             change = {**self.names, "updatedAt": connection.updated_at}
             if connection.state == COMPLETED or self.rejects or self.reopens:
                 change["status"] = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
-            unit.upsert(Contact.row_key(connection.contact_uuid), change)
+            unit.upsert_row(Contact.row_key(connection.contact_uuid), change)
 
 
 Reaction = Effect | Refusal | Notice

@@ -130,7 +130,7 @@ class Invitations:
         for kid in keys.by_kid(document):
             await services.lookups.add("key", kid, owner)
         unit = Unit()
-        unit.create(invitation.key, invitation.values())
+        unit.create(invitation)
         await tenant.records.commit(unit)
         return invitation
 

@@ -86,7 +86,7 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
     record = Context(uuid=Context.uuid_of(url), url=url, created_at=now, updated_at=now)
     record.body = await records.put_body(record.uuid, records.seal(data, f"{record.key}/body"))
     unit = Unit()
-    unit.create(record.key, record.values())
+    unit.create(record)
     try:
         await records.commit(unit)
     except Exists:

@@ -137,7 +137,7 @@ class StatusLists:
         )
         made.signed = await self._sign(party, made)
         unit = Unit()
-        unit.create(made.key, made.values())
+        unit.create(made)
         try:
             await party.records.commit(unit)
         except Exists:

@@ -109,7 +109,7 @@ def write_attempt(
     failure = attempt_of(delivery, number, attempted.status, attempted.duration, attempted.error, now)
     if attempted.answer:
         failure.answer = records.seal(attempted.answer, failure.key)
-    unit.upsert(failure.key, failure.values())
+    unit.upsert(failure)
 
 
 def attempt_of(delivery: str, number: int, response_status: int, duration: int, error: str, now: int) -> Attempt:

@@ -244,7 +244,7 @@ class Attempts(Generic[I]):
             tasks = await task_deliveries(tenant, task, source=item.delivery, now=now)
             await self._outbox.mark(tenant.uuid, [delivery.uuid for delivery in tasks])
         for delivery in tasks:
-            unit.create(delivery.key, delivery.values())
+            unit.create(delivery)
         try:
             await tenant.records.commit(unit)
         except Changed:

@@ -275,6 +275,6 @@ def write_outcome(unit: Unit, item: SendItem, status: str, now: int) -> None:
     sent = "SENT" if status == "DELIVERED" else "FAILED"
     unit.merge(Message.row_key(item.message), {"status": sent, "updatedAt": now})
     if item.action:
-        unit.upsert(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})
+        unit.upsert_row(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})
     if item.held:
         unit.delete(Held.row_key(item.held))

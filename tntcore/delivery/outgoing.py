@@ -43,10 +43,10 @@ class Outgoing:
         """Adds the message, but not its action. A held message goes with the connection as it was read: if that is
         completed at this very moment, the message must not be held."""
         for record in (self.entry, self.message, self.delivery):
-            unit.create(record.key, record.values())
+            unit.create(record)
         if self.connection.uuid:
             sent = sent_id(self.connection.uuid, self.message.message_id)
-            unit.upsert(Sent.row_key(sent), Sent(uuid=sent, action_uuid=self.message.action_uuid).values())
+            unit.upsert_row(Sent.row_key(sent), Sent(uuid=sent, action_uuid=self.message.action_uuid).values())
         if self.message.status == "HELD":
             waiting = Held(
                 uuid=f"{self.connection.uuid}.{self.message.uuid}",
@@ -54,7 +54,7 @@ class Outgoing:
                 delivery_uuid=self.delivery.uuid,
                 action_uuid=self.message.action_uuid,
             )
-            unit.create(waiting.key, waiting.values())
+            unit.create(waiting)
             unit.merge(self.connection.key, {"updatedAt": self.message.created_at}, self.connection.etag)
 
     def item(self, principal: str) -> SendItem:

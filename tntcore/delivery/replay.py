@@ -79,7 +79,7 @@ class Replays:
         )
         await self._services.storage.due.put(_DUE, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
         unit = Unit(list(also.operations) if also is not None else [])
-        unit.create(replay.key, replay.values())
+        unit.create(replay)
         await tenant.records.commit(unit)
         await self._next(tenant.uuid, replay.uuid, replay.position, 0)
         return replay
@@ -177,7 +177,7 @@ class Replays:
             )
             if delivery.answer:
                 attempt.answer = tenant.records.seal(tenant.records.open(delivery.answer, delivery.key), attempt.key)
-            unit.upsert(attempt.key, attempt.values())
+            unit.upsert(attempt)
         if delivery.kind == "didcomm":
             unit.merge(Message.row_key(delivery.message_uuid), {"status": "SENDING", "updatedAt": now})
         await self._outbox.mark(tenant.uuid, [delivery.uuid])

@@ -108,7 +108,7 @@ class Watch:
             unit = Unit()
             unit.merge(record.key, {"health": orjson.dumps(health).decode()}, record.etag)
             for delivery in tasks:
-                unit.create(delivery.key, delivery.values())
+                unit.create(delivery)
             try:
                 await tenant.records.commit(unit)
             except Changed:

@@ -48,13 +48,13 @@ class Outcome:
         """A lost race is told of the exchange, or of what belongs to it."""
         for record in self.records:
             if record.etag:
-                unit.merge(record.key, record.changes(), record.etag)
+                unit.change(record)
             else:
-                unit.create(record.key, record.values())
+                unit.create(record)
         if self.shown is not None:
-            unit.create(self.shown.key, self.shown.values())
+            unit.create(self.shown)
         for stored in self.stored:
-            unit.upsert(stored.key, stored.values())
+            unit.upsert(stored)
 
     def tasks(self) -> list[dict[str, Any]]:
         """What the tenant's system is told: `{type, uuid, status, ...}`; an exchange's status is the RFC's state."""

@@ -56,7 +56,7 @@ async def create_identity(
     for kid in keys.by_kid(parse_document(document)):
         await services.lookups.add("key", kid, owner)
     unit = Unit()
-    unit.create(identity.key, identity.values())
+    unit.create(identity)
     await tenant.records.commit(unit)
     return identity
 
@@ -113,7 +113,7 @@ async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: 
     if bound != former:
         if bound:
             taken = BoundDid(uuid=short_hash(bound), identity_uuid=identity.uuid, created_at=services.now())
-            unit.create(taken.key, taken.values())
+            unit.create(taken)
         if former:
             unit.delete(BoundDid.row_key(short_hash(former)))
     try:

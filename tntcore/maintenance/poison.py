@@ -189,7 +189,7 @@ class Poison:
         if isinstance(item, SendItem):
             unit.merge(Message.row_key(item.message), {"status": "SENDING", "updatedAt": now})
             if item.action:
-                unit.upsert(Action.row_key(item.action), {"typeStatus": "SENDING", "updatedAt": now})
+                unit.upsert_row(Action.row_key(item.action), {"typeStatus": "SENDING", "updatedAt": now})
         try:
             await records.commit(unit)
         except Changed:

@@ -33,8 +33,8 @@ async def show(records: Repository, item: InboundItem, now: int) -> bool:
     )
     entry = _entry(item.uuid)
     unit = Unit()
-    unit.create(entry.key, entry.values())
-    unit.create(message.key, message.values())
+    unit.create(entry)
+    unit.create(message)
     try:
         await records.commit(unit)
     except Exists:

@@ -71,21 +71,21 @@ class Receipt:
             opens: the thread's row is created, and must not be there; else it is merged, whether or not it is there.
         """
         unit = Unit()
-        unit.create(self.dedup.key, self.dedup.values())
+        unit.create(self.dedup)
         if self.listed is not None:
-            unit.upsert(self.listed.key, self.listed.values())
+            unit.upsert(self.listed)
         if self.stored.status != "REJECTED":
             own = self.failures.get(self.action.uuid, {})
             if opens:
-                unit.create(self.action.key, {**self.action.values(), **own})
+                unit.create_row(self.action.key, {**self.action.values(), **own})
             else:
-                unit.upsert(self.action.key, {**self.action.values_of_any_thread(), **own})
+                unit.upsert_row(self.action.key, {**self.action.values_of_any_thread(), **own})
             for uuid, change in self.failures.items():
                 if uuid != self.action.uuid:
-                    unit.upsert(Action.row_key(uuid), change)
-        unit.create(self.stored.key, self.stored.values())
+                    unit.upsert_row(Action.row_key(uuid), change)
+        unit.create(self.stored)
         for record in (*self.assets, *self.deliveries, *self.tasks):
-            unit.create(record.key, record.values())
+            unit.create(record)
         for answer in self.answers:
             answer.add_to(unit)
         if isinstance(self.effect, Effect):

@@ -230,8 +230,8 @@ class Receiving:
         )
         entry = Entry(uuid=entry_id("refused", "in", digest), message_uuid=uuid, digest=digest, created_at=now)
         unit = Unit()
-        unit.create(entry.key, entry.values())
-        unit.create(message.key, message.values())
+        unit.create(entry)
+        unit.create(message)
         try:
             await records.commit(unit)
         except Exists as exists:

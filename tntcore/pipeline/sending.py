@@ -86,7 +86,7 @@ class Actions:
     async def create(self, tenant: Tenant, thread: Thread) -> Action:
         """Keeps an action that has no message yet. One that is there already is answered as it is."""
         unit = Unit()
-        unit.create(thread.action.key, thread.action.values())
+        unit.create(thread.action)
         try:
             await tenant.records.commit(unit)
         except Exists:
@@ -144,9 +144,9 @@ class Actions:
             if outcome is not None:
                 outcome.add_to(unit)
             if create:
-                unit.create(action.key, action.values())
+                unit.create(action)
             else:
-                unit.upsert(action.key, {"typeStatus": action.type_status, "updatedAt": now})
+                unit.upsert_row(action.key, {"typeStatus": action.type_status, "updatedAt": now})
             await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid])
             try:
                 await records.commit(unit)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from azure.core.exceptions import HttpResponseError
 
 from tntcore.storage.batching import Batcher
+from tntcore.storage.records import Record
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
@@ -47,13 +48,27 @@ class Unit:
 
     operations: list[Operation] = field(default_factory=list)
 
-    def create(self, row: str, values: dict[str, Value]) -> None:
+    def create(self, record: Record) -> None:
+        """Writes a new record; its row must not be there."""
+        self.create_row(record.key, record.values())
+
+    def change(self, record: Record) -> None:
+        """Writes a record that was read, and must not have changed since."""
+        self.merge(record.key, record.changes(), record.etag)
+
+    def upsert(self, record: Record) -> None:
+        """Writes a record, whether or not its row is there."""
+        self.upsert_row(record.key, record.values())
+
+    def create_row(self, row: str, values: dict[str, Value]) -> None:
         self.operations.append(Operation("create", row, values))
 
     def merge(self, row: str, values: dict[str, Value], etag: str = "*") -> None:
+        """Writes some columns of a row, which must be there, and with an etag must not have changed since."""
         self.operations.append(Operation("merge", row, values, etag))
 
-    def upsert(self, row: str, values: dict[str, Value]) -> None:
+    def upsert_row(self, row: str, values: dict[str, Value]) -> None:
+        """Writes some columns of a row, whether or not it is there."""
         self.operations.append(Operation("upsert", row, values))
 
     def delete(self, row: str, etag: str = "*") -> None:

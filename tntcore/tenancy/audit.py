@@ -82,14 +82,14 @@ class Audits:
     async def begin(self, record: Audit) -> None:
         """Writes down among the operators' own that an act is about to be done."""
         unit = Unit()
-        unit.upsert(record.key, replace(record, status="STARTED").values())
+        unit.upsert_row(record.key, replace(record, status="STARTED").values())
         await self._storage.committer.commit(HOME, unit)
 
     async def end(self, record: Audit, *, done: bool) -> None:
         """Writes down that it was done, or forgets it. The details may have grown meanwhile."""
         unit = Unit()
         if done:
-            unit.upsert(record.key, record.values())
+            unit.upsert(record)
         else:
             unit.delete(record.key)
         await self._storage.committer.commit(HOME, unit)

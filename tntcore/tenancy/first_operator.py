@@ -65,7 +65,7 @@ async def _make(environ: Mapping[str, str], name: str, until: str | None, *, any
         also = Unit()
         by, details = Actor("storage", "", STORAGE, Role.ADMIN), {"name": name, "role": Role.ADMIN}
         noted = await Audits(storage, time.monotonic).record(HOME, uuid, by, "operator.made", on=uuid, details=details)
-        also.create(noted.key, noted.values())
+        also.create(noted)
         made = await operators.first(name, expires_at, uuid, anyway=anyway, by=STORAGE, also=also)
     finally:
         await storage.close()

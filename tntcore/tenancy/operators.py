@@ -184,11 +184,11 @@ class Operators:
         )
         key = self.drawn(record)
         unit = Unit(list(also.operations) if also is not None else [])
-        unit.create(record.key, record.values())
+        unit.create(record)
         for old in unused:
             unit.merge(old.key, {"status": "REVOKED", "updatedAt": now})
         if guard is None:
-            unit.create(_GUARD, {"at": now})
+            unit.create_row(_GUARD, {"at": now})
         else:
             unit.merge(_GUARD, {"at": now}, guard.etag)
         await self.commit(unit)
@@ -222,7 +222,7 @@ async def home(storage: Storage, custody: Custody, now: int) -> Repository:
         row = Principal(uuid=HOME, status="OPERATORS", created_at=now, updated_at=now)
         row.data_key, row.data_key_version = wrapped.ciphertext, wrapped.version
         unit = Unit()
-        unit.create(row.key, row.values())
+        unit.create(row)
         try:
             await storage.committer.commit(HOME, unit)
         except Exists:

@@ -42,7 +42,7 @@ class World:
         records = Repository(self.storage, secrets.token_hex(16), DataKey(secrets.token_bytes(32)))
         identity = Identity(uuid=uuid, did=key.did)
         unit = Unit()
-        unit.create(identity.key, identity.values())
+        unit.create(identity)
         await records.commit(unit)
         self.identities[uuid] = records
         return Party(key.did, key, records)

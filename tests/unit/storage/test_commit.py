@@ -44,7 +44,7 @@ def http_error(status: int) -> HttpResponseError:
 def unit(*rows: str, **values: bytes) -> Unit:
     made = Unit()
     for row in rows:
-        made.create(row, dict(values))
+        made.create_row(row, dict(values))
     return made
 
 

@@ -44,7 +44,7 @@ class Tools:
             secret: str = await self.workers.run(work.link_secret)
             made.value = records.seal(secret.encode(), made.key)
             unit = Unit()
-            unit.create(made.key, made.values())
+            unit.create(made)
             try:
                 await records.commit(unit)
             except Exists:

@@ -109,7 +109,7 @@ class Issuer:
         if before.records:
             raise Problem(409, "schema-exists", f"This identity has published it before: {before.records[0].uuid}.")
         unit = Unit()
-        unit.create(schema.key, schema.values())
+        unit.create(schema)
         await records.commit(unit)
         return schema
 
@@ -165,7 +165,7 @@ class Issuer:
                 503, "computation-too-long", "It took too long this time. Try again.", retry_after=5
             ) from None
         record.private = await records.put_body(record.key, records.seal(private.serialise(), record.key))
-        unit.create(record.key, record.values())
+        unit.create(record)
         await records.commit(unit)
         return record
 
@@ -352,7 +352,7 @@ def _add_status(unit: Unit, definition: CredentialDefinition, status: str, times
     uuid = RevocationStatus.uuid_at(split_resource(definition.revocation_registry_id)[1], timestamp)
     moment = timestamp * 1000
     row = RevocationStatus(uuid=uuid, content=status.encode(), created_at=moment, updated_at=moment)
-    unit.create(row.key, row.values())
+    unit.create(row)
 
 
 def _check_hosted(identity: Identity) -> None:
