@@ -25,21 +25,26 @@ def columns(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value["bytes"].encode() if isinstance(value, dict) else value for name, value in values.items()}
 
 
+def has(written: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether the columns of before are written as they were; there may be new ones."""
+    return written.items() >= columns(before).items()
+
+
 @pytest.mark.parametrize("kind", ROWS)
 def test_a_row_is_read_and_written_as_it_was(kind: str) -> None:
     row = ROWS[kind]
     record = KINDS[kind].read(Row("p", row["key"], columns(row["new"]), "etag"))
     assert record.key == row["key"]
     assert record.etag == "etag"
-    assert record.values() == columns(row["new"])
-    assert record.changes() == columns(row["changed"])
+    assert has(record.values(), row["new"])
+    assert has(record.changes(), row["changed"])
 
 
 @pytest.mark.parametrize("kind", ROWS)
 def test_a_row_that_says_nothing_is_written_as_it_was(kind: str) -> None:
     record = KINDS[kind](uuid="u")
-    assert record.values() == columns(ROWS[kind]["least"])
-    assert record.changes() == columns(ROWS[kind]["emptied"])
+    assert has(record.values(), ROWS[kind]["least"])
+    assert has(record.changes(), ROWS[kind]["emptied"])
 
 
 @pytest.mark.parametrize("kind", ROWS)
