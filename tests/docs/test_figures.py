@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from tests.docs.pages import ROOT
@@ -43,6 +44,21 @@ def test_limits() -> None:
         assert shown in text
     assert 3 * _DAY < sum(WEBHOOK_LADDER) < 4 * _DAY
     assert 1.5 * _DAY < sum(SEND_LADDER) < 2.5 * _DAY
+
+
+def test_what_the_host_holds() -> None:
+    text = page("deploy")
+    http = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]
+    at_once, waiting = http["maxConcurrentRequests"], http["maxOutstandingRequests"]
+    held = at_once * MAX_WIRE * 4 / 1e9
+    for shown in (
+        f"`perInstanceConcurrency` {at_once}, as `maxConcurrentRequests`",
+        f"`maxOutstandingRequests` ({waiting})",
+        f"`FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` {MAX_WIRE}, the largest packed message ({MAX_WIRE / _MIB} MiB)",
+        f"{at_once} x {MAX_WIRE / _MIB} MiB x 4 = {held:.2f} GB",
+        f"{held + 0.27 + 0.13 + 0.11:.1f} GB. What waits",
+    ):
+        assert shown in text
 
 
 def test_when_a_webhook_is_tried_again() -> None:

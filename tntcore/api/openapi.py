@@ -395,7 +395,7 @@ async def asset(call: Call) -> Response:
     name = call.arguments["file"]
     if name not in _FILES:
         raise Problem(404, "no-such-path", "There is nothing at this path.")
-    headers = {**_DAY, "x-content-type-options": "nosniff"}
+    headers = {**_DAY, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
     if "gzip" in call.request.headers.get("accept-encoding", ""):
         return Response(200, _compressed(name), _FILES[name], {**headers, "content-encoding": "gzip"})
     return Response(200, _file(name), _FILES[name], headers)
