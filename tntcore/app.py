@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tntcore.api import (
+    account,
     api_tokens,
     audit,
     health,
@@ -51,6 +52,7 @@ from tntcore.pipeline.steps import Steps
 from tntcore.services import Services, open_services
 
 _MODULES = (
+    account,
     audit,
     principals,
     operators,

@@ -479,3 +479,62 @@ async def test_output_that_nobody_reads_on(operator: Tool) -> None:
     process.stdout._transport.close()  # type: ignore[attr-defined]
     _, errors = await process.communicate()
     assert errors == b""
+
+
+async def test_operators_have_keys_of_their_own(operator: Tool, stack: Stack, tmp_path: Path) -> None:
+    made = await operator.run("operator", "new", "Rex", "--role", "read", "--expires", "90d", "--save", "rex")
+    assert "in profile rex" in made.output
+    assert "tnto_" not in made.output
+    me = await operator.json("operator", "me", "--profile", "rex", TNT_OPERATOR_KEY="")
+    assert (me["name"], me["role"]) == ("Rex", "read")
+    refused = await operator.run("register", "x", "--profile", "rex", code=1, TNT_OPERATOR_KEY="")
+    assert "code role-too-low" in refused.errors
+    rotated = await operator.json("operator", "rotate", me["uuid"])
+    assert rotated["headers"]["tnt-operator-key"].startswith("tnto_")
+    assert "Rex" in (await operator.run("operator")).output
+    await operator.run("operator", "revoke", me["uuid"])
+    acts = await operator.json("operator", "audit", "-n", "3")
+    assert [act["act"] for act in acts] == ["operator.revoked", "operator.rotated", "operator.made"]
+    # A token of a provider is a bearer token, which is not taken here.
+    token = await operator.run("operator", "me", code=1, TNT_OPERATOR_KEY="a.b.c")
+    assert "code operator-key-missing" in token.errors
+
+
+async def test_the_first_operator(operator: Tool, stack: Stack) -> None:
+    without = await operator.run("operator", "first", "Ada", code=2)
+    assert "TNT_HOST_KEY" in without.errors
+    exists = await operator.run("operator", "first", "Ada", code=1, TNT_HOST_KEY="operator")
+    assert "code operator-exists" in exists.errors
+    wrong = await operator.run("operator", "first", "Ada", code=1, TNT_HOST_KEY="wrong-key")
+    assert "did not take the key" in wrong.errors
+    storage = {"AzureWebJobsStorage": stack.storage}
+    refused = await operator.run("operator", "first", "Ada", "--storage", code=2, **storage)
+    assert "has a key already" in refused.errors
+    unknown = await operator.run("operator", "first", "Ada", "--storage", code=2)
+    assert "AzureWebJobsStorage is missing" in unknown.errors
+    made = await operator.json("operator", "first", "Rescue", "--storage", "--anyway", "--expires", "1h", **storage)
+    key = made["headers"]["tnt-operator-key"]
+    me = await operator.json("operator", "me", TNT_OPERATOR_KEY=key)
+    assert (me["name"], me["role"]) == ("Rescue", "admin")
+    [act] = [act for act in await operator.json("operator", "audit", "-n", "20") if act["on"] == me["uuid"]]
+    assert (act["act"], act["by"]["kind"]) == ("operator.made", "storage")
+
+
+async def test_tenants_are_found_suspended_and_resumed(operator: Tool, stack: Stack, tmp_path: Path) -> None:
+    tool, client = await register(stack, tmp_path, "Quokka")
+    assert [hit["uuid"] for hit in await operator.json("tenants", "--name", "quokka")] == [client.uuid]
+    assert (await operator.json("tenants", "suspend", client.uuid, "--reason", "unpaid"))["status"] == "SUSPENDED"
+    assert (await tool.json("account"))["status"] == "SUSPENDED"
+    assert "code tenant-suspended" in (await tool.run("messages", code=1)).errors
+    await operator.run("tenants", "resume", client.uuid)
+    await tool.run("keys", "new", "reader", "--scope", "read", "--expires", "1d")
+    shown = await tool.run("keys")
+    assert "read" in shown.output
+    for acts in (await tool.json("audit"), await operator.json("tenants", "audit", client.uuid)):
+        assert [act["act"] for act in acts] == [
+            "api-token.made",
+            "tenant.resumed",
+            "tenant.suspended",
+            "tenant.registered",
+        ]
+    assert (await operator.json("tenants", "show", client.uuid))["displayName"] == "Quokka"

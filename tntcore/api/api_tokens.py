@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
-from tntcore.api.views import Entity, Name, Page, Uuid, entity, found, listing, text
+from tntcore.api.views import Entity, Name, Page, Time, Uuid, entity, expiry, found, listing, only, text
+from tntcore.errors import Problem
+from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import ApiToken
+from tntcore.tenancy.access import Scope
+
+ScopeName = Literal["read", "send", "admin"]
+Expiry = Annotated[Time | None, "when the key stops being taken; null: never"]
 
 
 class NewToken(TypedDict):
     name: NotRequired[Name]
+    scope: NotRequired[
+        Annotated[
+            ScopeName,
+            "`read` looks at all but settings; `send` also does business; `admin`, the default, also manages keys, "
+            "settings and identities",
+        ]
+    ]
+    expiresAt: NotRequired[Expiry]
 
 
 class TokenMade(TypedDict):
@@ -22,49 +36,78 @@ class TokenMade(TypedDict):
     account: str
     principalUuid: Uuid
     headers: KeyHeader
+    uuid: Uuid
+    name: str
+    scope: ScopeName
+    expiresAt: Time | None
 
 
 class ApiTokenView(Entity):
     """A subscription key; its text is kept nowhere."""
 
-    status: Literal["ACTIVE", "REVOKED"]
+    status: Literal["ACTIVE", "EXPIRED", "REVOKED"]
     name: str
+    scope: ScopeName
+    expiresAt: Time | None
+    lastUsedAt: Annotated[Time | None, "to within some minutes"]
 
 
 async def create(call: Call) -> Response:
-    """`{name?}` -> `{account, principalUuid, headers: {"tnt-subscription-key": ...}}`, shown this once."""
-    name = text(call.request.object().get("name"), "name", maximum=200)
+    """`{name?, scope?, expiresAt?}` -> `{..., headers: {"tnt-subscription-key": ...}}`, shown this once."""
+    body = call.request.object()
+    only(body, "name", "scope", "expiresAt")
+    name = text(body.get("name"), "name", maximum=200)
+    scope = body.get("scope") or Scope.ADMIN
+    if scope not in list(Scope):
+        raise Problem(400, "scope-invalid", f"scope has to be one of {', '.join(Scope)}.")
+    expires_at = expiry(body.get("expiresAt"), call.services.now())
     unit, uuid = Unit(), call.uuid7()
-    await note(call, unit, "api-token.made", uuid, name=name)
-    key = await create_token(call.services, call.tenant, name, uuid, unit)
+    shown = times.iso(expires_at) if expires_at else None
+    await note(call, unit, "api-token.made", uuid, name=name, scope=scope, expiresAt=shown)
+    key = await create_token(call.services, call.tenant, name, uuid, unit, scope=Scope(scope), expires_at=expires_at)
     return answer(
         {
             "account": call.tenant.principal.display_name,
             "principalUuid": call.tenant.uuid,
             "headers": {KEY_HEADER: key},
+            "uuid": uuid,
+            "name": name,
+            "scope": scope,
+            "expiresAt": shown,
         },
         201,
     )
 
 
 async def list_(call: Call) -> Response:
-    return await listing(call, ApiToken, _view)
+    now = call.services.now()
+    return await listing(call, ApiToken, lambda token: view(token, now))
 
 
 async def revoke(call: Call) -> Response:
     """The key is refused from now on; other processes may take it for another minute."""
     token = await found(call.tenant.records, ApiToken, call.arguments["uuid"])
     await call.services.lookups.remove("token", token.hash, token.uuid)
-    unit = Unit()
-    unit.merge(token.key, {"status": "REVOKED", "updatedAt": call.services.now()})
-    await note(call, unit, "api-token.revoked", token.uuid, name=token.name)
-    await call.tenant.records.commit(unit)
+    if token.status != "REVOKED":
+        unit = Unit()
+        unit.merge(token.key, {"status": "REVOKED", "updatedAt": call.services.now()})
+        await note(call, unit, "api-token.revoked", token.uuid, name=token.name)
+        await call.tenant.records.commit(unit)
     call.tenant.token_changed(token.uuid)
     return Response(204, content_type="")
 
 
-def _view(token: ApiToken) -> dict[str, object]:
-    return entity(token, name=token.name)
+def view(token: ApiToken, now: int) -> dict[str, Any]:
+    shown = entity(
+        token,
+        name=token.name,
+        scope=token.scope or Scope.ADMIN,
+        expiresAt=times.iso(token.expires_at) if token.expires_at else None,
+        lastUsedAt=times.iso(token.last_used_at) if token.last_used_at else None,
+    )
+    if token.status == "ACTIVE" and 0 < token.expires_at <= now:
+        shown["status"] = "EXPIRED"
+    return shown
 
 
 ROUTES = [
@@ -72,16 +115,20 @@ ROUTES = [
         "POST",
         "api-token",
         create,
+        scope=Scope.ADMIN,
         creates=True,
         summary="Make a key",
         request=NewToken,
         answers={201: TokenMade},
+        errors=("400 member-unknown", "400 scope-invalid", "400 expires-at-invalid"),
+        example={"name": "warehouse", "scope": "send"},
     ),
-    Route("GET", "api-token", list_, summary="The keys", answers={200: Page[ApiTokenView]}),
+    Route("GET", "api-token", list_, scope=Scope.ADMIN, summary="The keys", answers={200: Page[ApiTokenView]}),
     Route(
         "DELETE",
         "api-token/{uuid}",
         revoke,
+        scope=Scope.ADMIN,
         summary="Revoke a key",
         answers={204: None},
         errors=("404 api-token-unknown",),

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import JsonObject, Page, Time, Uuid, entity, limit_of
+from tntcore.api.views import JsonObject, Page, Time, Uuid, entity, limit_of, moment
 from tntcore.errors import Problem
-from tntcore.messaging import times
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Audit
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import Role, Scope
 from tntcore.tenancy.audit import COUNTED
 from tntcore.tenancy.operators import HOME
 
@@ -128,12 +127,7 @@ async def page(call: Call, partition: str) -> Response:
 
 def _time(value: str | None, name: str) -> int:
     """Milliseconds since 1970, 0 for none. Raises `Problem` 400."""
-    if not value:
-        return 0
-    try:
-        return max(times.read(value), 1)
-    except ValueError:
-        raise Problem(400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z.") from None
+    return max(moment(value, name), 1) if value else 0
 
 
 def _view(record: Audit) -> dict[str, Any]:
@@ -156,6 +150,7 @@ ROUTES = [
         "GET",
         "audit",
         tenants_own,
+        scope=Scope.ADMIN,
         summary="Who did what",
         answers={200: Page[AuditView]},
         query=QUERY,

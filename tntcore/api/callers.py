@@ -7,11 +7,12 @@ import math
 import time
 from collections.abc import Callable
 
-from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, client_address, client_ip, hash_key
+from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Route, client_address, client_ip, hash_key
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
-from tntcore.tenancy.access import Actor, Role
+from tntcore.storage.records import ApiToken
+from tntcore.tenancy.access import Actor, Role, Scope
 from tntcore.tenancy.operators import FIRST, HOME, is_usable
 from tntcore.tenancy.tenants import Tenant
 from tntcore.tenancy.tokens import Tokens
@@ -34,13 +35,28 @@ class Callers:
         issuer = services.config.issuer
         self._tokens = Tokens(issuer, services.egress.fetch, now) if issuer is not None else None
 
-    async def tenant(self, request: Request) -> tuple[Tenant, Actor]:
-        """Whose subscription key it is. Raises `Problem` 401, 403 or 429."""
+    async def tenant(self, request: Request, route: Route) -> tuple[Tenant, Actor]:
+        """Whose subscription key it is, which has the scope that the route needs. Raises `Problem` 401, 403 or 429."""
         key = request.headers.get(KEY_HEADER)
         if key is None and self._services.config.key_in_query:
             key = request.query.get(KEY_HEADER)
         if not key:
             raise Problem(401, "key-missing", f"Send your subscription key in the header {KEY_HEADER}.")
+        tenant, token = await self._known(request, key)
+        now = self._services.now()
+        if 0 < token.expires_at <= now:
+            raise Problem(401, "key-expired", "The subscription key has expired. Ask for a new one.")
+        if tenant.is_suspended and not route.when_suspended:
+            raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Ask there for more.")
+        scope = Scope(token.scope or Scope.ADMIN)
+        if not scope.covers(route.needs):
+            detail = f"This needs a key with the scope {route.needs}, and yours has {scope}. Use another key."
+            raise Problem(403, "scope-too-low", detail)
+        self._services.last_used.saw(tenant.uuid, token, now)
+        return tenant, Actor("tenant", token.uuid, token.name, scope)
+
+    async def _known(self, request: Request, key: str) -> tuple[Tenant, ApiToken]:
+        """Raises `Problem` 401 or 429."""
         digest = hash_key(key)
         if not self._services.lookups.is_cached("token", digest):
             self._check_guesses(request)
@@ -50,10 +66,7 @@ class Callers:
         if tenant is None or token is None or not hmac.compare_digest(token.hash, digest) or token.status != "ACTIVE":
             self._guessed(request)
             raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
-        if tenant.is_suspended:
-            raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Ask there for more.")
-        self._services.last_used.saw(tenant.uuid, token, self._services.now())
-        return tenant, Actor("tenant", token.uuid, token.name, "admin")
+        return tenant, token
 
     async def operator(self, request: Request, needs: Role) -> Actor:
         """Which operator it is, with at least that role. Raises `Problem` 401, 403, 429 or 503."""

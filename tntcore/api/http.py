@@ -15,7 +15,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
 from tntcore.strict_json import JsonError, read_json
-from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.access import Actor, Role, Scope
 from tntcore.tenancy.tenants import Tenant
 
 JSON = "application/json"
@@ -193,6 +193,8 @@ class Route:
         access: `tenant` asks for a subscription key, `operator` for an operator's key or token; `host` is for who has
             the functions host's own key, which the host checks; `public` for anybody.
         role: of an operator's route, the least that may call it.
+        scope: of a tenant's route, the least that a key has to have; by default `needs` says it. `when_suspended`: a
+            suspended tenant may call it.
         creates: a POST that takes an `Idempotency-Key`.
         summary: what it does, in a few words.
         request: the type of the body, or a `Content`; None for none. `bodiless`: it may be left out.
@@ -207,6 +209,8 @@ class Route:
     handler: Handler
     access: Access = "tenant"
     role: Role | None = None
+    scope: Scope | None = None
+    when_suspended: bool = False
     creates: bool = False
     summary: str = ""
     request: Any = None
@@ -215,6 +219,11 @@ class Route:
     query: Mapping[str, str] = field(default_factory=dict)
     errors: Sequence[str] = ()
     example: Any = None
+
+    @property
+    def needs(self) -> Scope:
+        """Of a tenant's route: the scope. A GET reads, and whatever else sends, where the route says nothing."""
+        return self.scope or (Scope.READ if self.method == "GET" else Scope.SEND)
 
 
 def hash_key(key: str) -> str:

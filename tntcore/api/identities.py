@@ -14,6 +14,7 @@ from tntcore.identities.identities import METHODS, bind_did, create_identity
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
+from tntcore.tenancy.access import Scope
 
 _MAX_DID = 2_000  # characters; a did:web has a few, a did:peer with keys and endpoint a few hundred
 
@@ -131,6 +132,7 @@ ROUTES = [
         "POST",
         "identity",
         create,
+        scope=Scope.ADMIN,
         creates=True,
         summary="Make an identity",
         request=NewIdentity,
@@ -168,6 +170,7 @@ ROUTES = [
         "PUT",
         "identity/{id}",
         change,
+        scope=Scope.ADMIN,
         summary="Rename an identity, or give it a DID of your own",
         request=IdentityChange,
         answers={200: IdentityView},

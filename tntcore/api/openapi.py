@@ -42,6 +42,8 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     "tenant": (
         "401 key-missing",
         "401 key-unknown",
+        "401 key-expired",
+        "403 scope-too-low",
         "403 tenant-suspended",
         "429 too-many-wrong-keys",
         "429 too-much-work",
@@ -126,6 +128,7 @@ _TAGS: Mapping[str, str] = {
     "context": "JSON-LD contexts of your own credential types",
     "schema": "Of AnonCreds",
     "credential-definition": "Of AnonCreds",
+    "account": "Who you are here",
     "api-token": "Your subscription keys",
     "audit": "Who did what",
     "didcomm": "For agents: where packed messages are delivered",
@@ -227,6 +230,8 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     if route.role is not None:
         operation["security"].append({"operatorToken": []})
         operation["description"] = f"{operation['description']}\n\nRole: `{route.role}`.".strip()
+    if route.access == "tenant":
+        operation["description"] = f"{operation['description']}\n\nScope: `{route.needs}`.".strip()
     if route.access == "host":
         operation["responses"]["401"] = {"description": "The host's key is missing or wrong."}
     return operation

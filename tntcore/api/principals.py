@@ -24,7 +24,7 @@ from tntcore.storage.records import END, ApiToken, Audit, Identity, Principal, R
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import Role, Scope
 from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, Tenant
 
@@ -378,16 +378,34 @@ async def audit(call: Call) -> Response:
     return await page(call, (await _principal(call)).uuid)
 
 
-async def create_token(services: Services, tenant: Tenant, name: str, uuid: str, unit: Unit) -> str:
+async def create_token(
+    services: Services,
+    tenant: Tenant,
+    name: str,
+    uuid: str,
+    unit: Unit,
+    *,
+    scope: Scope = Scope.ADMIN,
+    expires_at: int = 0,
+) -> str:
     """A new subscription key; its text is stored nowhere.
 
     Args:
         uuid: its record's. An earlier try of the same call may have made it: nobody got that key.
         unit: what is committed with it.
+        expires_at: milliseconds since 1970, 0 for never.
     """
     key = "tnt_" + base64.urlsafe_b64encode(services.random(32)).decode().rstrip("=")
     now = services.now()
-    token = ApiToken(uuid=uuid, name=name, hash=hash_key(key), created_at=now, updated_at=now)
+    token = ApiToken(
+        uuid=uuid,
+        name=name,
+        hash=hash_key(key),
+        scope=scope,
+        expires_at=expires_at,
+        created_at=now,
+        updated_at=now,
+    )
     await services.lookups.add("token", token.hash, Found(tenant.uuid, "token", token.uuid))
     unit.upsert(token)
     await tenant.records.commit(unit)

@@ -132,7 +132,7 @@ class Router:
     async def _let_in(self, request: Request, route: Route) -> tuple[Tenant | None, Actor | None]:
         match route.access:
             case "tenant":
-                return await self._callers.tenant(request)
+                return await self._callers.tenant(request, route)
             case "operator":
                 self._callers.check_network(request)
                 return None, await self._callers.operator(request, route.role or Role.ADMIN)

@@ -22,6 +22,7 @@ from tntcore.messaging import times
 from tntcore.messaging.message import Message
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
+from tntcore.tenancy.access import Scope
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
 from tntcore.tenancy.webhooks import (
@@ -367,11 +368,20 @@ _SAVING = (
 _ENTRY = (_UNKNOWN, "404 entry-unknown", "409 setting-changed", "413 setting-too-large")
 _EXAMPLE = {"setting": [{"url": "https://erp.example.com/didcomm", "match": "basicmessage|ack~attach"}]}
 ROUTES = [
-    Route("GET", "settings/{key}", read, summary="A setting", answers={200: SettingView}, errors=(_UNKNOWN,)),
+    Route(
+        "GET",
+        "settings/{key}",
+        read,
+        scope=Scope.ADMIN,
+        summary="A setting",
+        answers={200: SettingView},
+        errors=(_UNKNOWN,),
+    ),
     Route(
         "POST",
         "settings/{key}",
         save,
+        scope=Scope.ADMIN,
         summary="Save a setting",
         request=NewSetting,
         answers={200: SettingView},
@@ -382,17 +392,27 @@ ROUTES = [
         "PUT",
         "settings/{key}",
         save,
+        scope=Scope.ADMIN,
         summary="Save a setting",
         request=NewSetting,
         answers={200: SettingView},
         errors=_SAVING,
         example=_EXAMPLE,
     ),
-    Route("DELETE", "settings/{key}", delete, summary="Delete a setting", answers={204: None}, errors=(_UNKNOWN,)),
+    Route(
+        "DELETE",
+        "settings/{key}",
+        delete,
+        scope=Scope.ADMIN,
+        summary="Delete a setting",
+        answers={204: None},
+        errors=(_UNKNOWN,),
+    ),
     Route(
         "POST",
         "settings/{key}/{entry}/rotate-secret",
         rotate_secret,
+        scope=Scope.ADMIN,
         creates=True,
         summary="Give a webhook new keys",
         answers={200: RotatedView},
@@ -402,6 +422,7 @@ ROUTES = [
         "POST",
         "settings/{key}/{entry}/enable",
         enable,
+        scope=Scope.ADMIN,
         summary="Have a webhook called again",
         answers={200: SettingView},
         errors=_ENTRY,
@@ -410,6 +431,7 @@ ROUTES = [
         "POST",
         "settings/{key}/{entry}/test",
         test,
+        scope=Scope.ADMIN,
         creates=True,
         summary="Call a webhook once",
         answers={200: DeliveryDetails},

@@ -172,15 +172,16 @@ _OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the 
 def since(value: Any, name: str = "since") -> str:
     """Where a list begins that has everything since a time, or since a `sequence` (a uuid of version 7); "" where none
     is given. It overlaps by a few seconds, so that nothing is missed. Raises `Problem` 400."""
-    return first_uuid(max(_moment(value, name) - _OVERLAP, 0)) if value else ""
+    return first_uuid(max(moment(value, name) - _OVERLAP, 0)) if value else ""
 
 
 def until(value: Any, name: str = "until") -> str:
     """Where a list ends that has everything before a time, or a `sequence`; "" where none is given."""
-    return first_uuid(_moment(value, name)) if value else ""
+    return first_uuid(moment(value, name)) if value else ""
 
 
-def _moment(value: Any, name: str) -> int:
+def moment(value: Any, name: str) -> int:
+    """The time that a text is, or that a `sequence` was made at, in milliseconds since 1970. Raises `Problem` 400."""
     with suppress(ValueError, AttributeError, TypeError):
         return uuid.UUID(value).int >> 80
     try:

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import shell_complete
 
 from tntcore.cli import completion, show
+from tntcore.cli.audit import account, audit, tenants
 from tntcore.cli.base import Group, Session
 from tntcore.cli.deliveries import deliveries, replay
 from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
@@ -23,7 +24,7 @@ from tntcore.cli.tenants import health, keys, profile_commands, register, rotate
 OK, PROBLEM, USAGE, UNREACHABLE, NOT_YET, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _PARTS = {
-    "Tenants": (register, keys, profile_commands),
+    "Tenants": (register, tenants, account, keys, audit, profile_commands),
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
     "Settings": (webhooks, settings, rotate),

@@ -24,15 +24,16 @@ SETTINGS = (*WEBHOOKS, "PRINCIPAL_SETTINGS")
 @click.command("register", cls=Command)
 @click.argument("name")
 @click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
+@once
 @pass_session
-def register(session: Session, name: str, save: str | None) -> None:
+def register(session: Session, name: str, save: str | None, key: str) -> None:
     """Register a tenant (operator). Its first key is shown this once."""
     known = _profiles(session, save)
     service = session.service
-    made = service.post("principal", {"displayName": name}, operator=True)
-    key = made["headers"][_KEY_HEADER]
+    made = service.post("principal", {"displayName": name}, key=key, operator=True)
+    first = made["headers"][_KEY_HEADER]
     if save is not None:
-        profiles.save(session.file, profiles.added(known, save, Profile(service.profile.url, key)))
+        profiles.save(session.file, profiles.added(known, save, Profile(service.profile.url, first)))
         del made["headers"]
     session.answer(
         made,
@@ -41,7 +42,7 @@ def register(session: Session, name: str, save: str | None) -> None:
                 ("tenant", show.safe(made["displayName"])),
                 ("uuid", show.safe(made["uuid"])),
                 ("DID", show.safe(made["identity"]["did"])),
-                ("key", f"in profile {show.safe(save)}" if save is not None else show.safe(key)),
+                ("key", f"in profile {show.safe(save)}" if save is not None else show.safe(first)),
                 ("", "Keep the key: it is not shown again." if save is None else ""),
             ]
         ),
@@ -66,20 +67,32 @@ def keys() -> None:
 @pass_session
 def list_keys(session: Session, limit: int | None) -> None:
     """The tenant's keys, which are kept nowhere: only their names."""
-    columns = [field("NAME", "name"), field("STATUS", "status", show.status), *CREATED]
+    columns = [
+        field("NAME", "name", cut=True),
+        field("STATUS", "status", show.status),
+        field("SCOPE", "scope"),
+        field("EXPIRES", "expiresAt", show.moment),
+        field("LAST USED", "lastUsedAt", show.moment),
+        *CREATED,
+    ]
     session.hits(session.tenant.pages("api-token", {}), columns, "keys", limit)
 
 
 @keys.command("new")
 @click.argument("name")
+@click.option("--scope", type=click.Choice(("read", "send", "admin")), default="admin", show_default=True)
+@click.option("--expires", metavar="IN", help="In how long it expires: 12h, 90d. Else it does not.")
 @click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
 @once
 @pass_session
-def new_key(session: Session, name: str, save: str | None, key: str) -> None:
+def new_key(session: Session, name: str, scope: str, expires: str | None, save: str | None, key: str) -> None:
     """Make a key, which is shown this once."""
     known = _profiles(session, save)
     service = session.tenant
-    made = service.post("api-token", {"name": name}, key=key)
+    body = {"name": name, "scope": scope}
+    if expires:
+        body["expiresAt"] = show.iso(service.now + show.seconds(expires))
+    made = service.post("api-token", body, key=key)
     text = made["headers"][_KEY_HEADER]
     if save is not None:
         profiles.save(session.file, profiles.added(known, save, Profile(service.profile.url, text)))

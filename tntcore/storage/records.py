@@ -119,11 +119,12 @@ class Principal(Record):
 
 @dataclass(kw_only=True, slots=True)
 class ApiToken(Record):
-    """A subscription key. `hash` is of its text. Times that are 0 are none."""
+    """A subscription key. `hash` is of its text; a `scope` that is empty is admin. Times that are 0 are none."""
 
     KIND: ClassVar[str] = "api-token"
     name: str = ""
     hash: str = ""
+    scope: str = ""
     expires_at: int = 0
     last_used_at: int = 0
 

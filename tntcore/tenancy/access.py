@@ -23,6 +23,22 @@ class Role(StrEnum):
         return _RANKS[self] >= _RANKS[other]
 
 
+class Scope(StrEnum):
+    """What a subscription key may do. Each scope may do what the ones before it may.
+
+    READ looks at all but settings. SEND does business: messages, contacts, credentials. ADMIN manages keys, settings,
+    identities, and reads the audit log.
+    """
+
+    READ = "read"
+    SEND = "send"
+    ADMIN = "admin"
+
+    def covers(self, other: Scope) -> bool:
+        scopes = list(Scope)
+        return scopes.index(self) >= scopes.index(other)
+
+
 _RANKS: Final[Mapping[Role, int]] = {role: rank for rank, role in enumerate(Role)}
 
 

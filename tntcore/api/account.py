@@ -1,0 +1,54 @@
+"""`/account`: who calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+from tntcore.api.api_tokens import ApiTokenView, view
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.principals import Limits
+from tntcore.api.views import Uuid, found
+from tntcore.storage.records import ApiToken
+from tntcore.tenancy.access import Scope
+
+
+class Account(TypedDict):
+    """The tenant, and the key that this call has. `quota` is in bytes, 0 for no limit."""
+
+    principalUuid: Uuid
+    displayName: str
+    status: Literal["ACTIVE", "SUSPENDED"]
+    limits: Limits
+    storedBytes: Annotated[int, "what the tenant keeps"]
+    quota: Annotated[int, "what it may keep"]
+    key: ApiTokenView
+
+
+async def read(call: Call) -> Response:
+    """Whose key this is, and what it may do. It is answered to a suspended tenant, too."""
+    tenant, usage = call.tenant, call.services.usage
+    token = await found(tenant.records, ApiToken, call.actor.id)
+    return answer(
+        {
+            "principalUuid": tenant.uuid,
+            "displayName": tenant.principal.display_name,
+            "status": tenant.principal.status,
+            "limits": tenant.principal.limits,
+            "storedBytes": usage.stored(tenant.principal),
+            "quota": usage.quota(tenant.principal),
+            "key": view(token, call.services.now()),
+        }
+    )
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "account",
+        read,
+        scope=Scope.READ,
+        when_suspended=True,
+        summary="Whose key this is",
+        answers={200: Account},
+    )
+]
