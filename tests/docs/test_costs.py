@@ -1,4 +1,4 @@
-"""The costs in docs/operating.md are its quantities times its prices, and the quantities what the README shows."""
+"""The costs in docs/operating.md are its quantities times its prices, and its seconds what the README shows."""
 
 from __future__ import annotations
 
@@ -37,11 +37,32 @@ def test_dollars_are_quantities_times_prices() -> None:
         assert total == pytest.approx(sum(costs.values()), rel=0.05), column
 
 
-def test_seconds_are_those_of_the_benchmark() -> None:
-    """Three instances of 2 GB, for as long as one process needs for a message."""
-    bench = (ROOT / "README.md").read_text().split("<!-- bench -->")[1]
-    relayed = [float(number) for number in re.findall(r"^\| (?!connections|---)[^|]+\| (\d+) \|", bench, re.MULTILINE)]
+README = (ROOT / "README.md").read_text()
+BENCH = README.split("<!-- bench -->")[1].split("<!-- /bench -->")[0]
+# In the README: what the local host and the real one did, by what was measured.
+COMPARED = {
+    row[0]: row[1:]
+    for row in re.findall(
+        r"^\| ([^|]+) \| ([\d.]+) \| ([\d.]+)[^|]* \|$", README.split("<!-- /bench -->")[1], re.MULTILINE
+    )
+}
+
+
+def test_seconds_are_those_of_the_real_host() -> None:
+    """Three instances of 2 GB, for as long as host and worker need for a message. Many tenants were not measured there:
+    theirs is as much dearer as in the benchmark."""
+    relayed = [float(number) for number in re.findall(r"^\| (?!connections|---)[^|]+\| (\d+) \|", BENCH, re.MULTILINE)]
     assert len(relayed) == 5
+    busy = 3 * 2 / float(COMPARED["relayed/s under load"][1])
+    alone = 3 * 2 * float(COMPARED["ms from end to end, one message alone"][1]) / 1000
     shown = table("Quantities for each message:\n\n| | now and then")["GB-second"][1:]
-    for seconds, rate in zip(shown, [relayed[0], *relayed[2:]], strict=True):
-        assert seconds == pytest.approx(3 * 2 / rate, rel=0.05)
+    assert shown == pytest.approx([alone, busy, busy, busy * relayed[3] / relayed[4]], rel=0.01)
+
+
+def test_the_real_host_is_compared_with_the_benchmarks_own_figures() -> None:
+    rows = dict(re.findall(r"^\| (64|one message at a time) \| (.+) \|$", BENCH, re.MULTILINE))
+    relayed, _, processor, _ = rows["64"].split(" | ")
+    _, alone, _, _ = rows["one message at a time"].split(" | ")
+    assert COMPARED["relayed/s under load"][0] == relayed
+    assert COMPARED["CPU ms a message, under load"][0] == processor.split(", ")[0]
+    assert COMPARED["ms from end to end, one message alone"][0] == alone.split(" / ")[0]
