@@ -41,12 +41,14 @@ def build(folder: Path) -> list[dict[str, Any]]:
         for container in used:
             container["image"] = f"{image['newName']}:{image['newTag']}"
     for each in objects:
-        if each["kind"] not in _WITHOUT_NAMESPACE:
+        if "namespace" in given and each["kind"] not in _WITHOUT_NAMESPACE:
             each["metadata"]["namespace"] = given["namespace"]
     return objects
 
 
 def _identity(each: dict[str, Any]) -> tuple[str, str, str]:
+    # Patches are matched by the namespace as well, and come before it is set.
+    assert "namespace" not in each["metadata"], each
     return each["apiVersion"], each["kind"], each["metadata"]["name"]
 
 

@@ -38,29 +38,28 @@ def resources(source: bytes) -> Iterator[tuple[str, bool]]:
 
 
 def properties(source: bytes) -> Iterator[Property]:
-    """Everything that is written for the resources that the file owns. A list's items are `path[]`."""
-    for node in _all(_parse(source)):
+    """Everything that is written for the resources that the file owns, in place or as a variable.
+
+    A list's items are `path[]`.
+    """
+    root = _parse(source)
+    declared = {
+        _text(_named(node)[0]): _named(node)[-1] for node in root.children if node.type == "variable_declaration"
+    }
+    for node in _all(root):
         if node.type == "resource_declaration" and (found := _DECLARED.match(_text(node))) and not found[3]:
             body = next(each for each in _all(node) if each.type == "object")
-            yield from _walk(body, f"{found[1]}@{found[2]}", "")
+            yield from _walk(body, f"{found[1]}@{found[2]}", "", declared)
 
 
 def read(path: Path) -> list[Property]:
     return list(properties(path.read_bytes()))
 
 
-def _walk(node: Node, resource: str, path: str) -> Iterator[Property]:
-    inner = _named(node)
-    if node.type in ("ternary_expression", "conditional_expression"):
-        for branch in inner[1:]:
-            yield from _walk(branch, resource, path)
-        return
-    if node.type == "call_expression" and _text(node).startswith("union("):
-        for argument in _named(next(each for each in _all(node) if each.type == "arguments")):
-            yield from _walk(argument, resource, path)
-        return
-    if node.type == "parenthesized_expression":
-        yield from _walk(inner[0], resource, path)
+def _walk(node: Node, resource: str, path: str, declared: dict[str, Node]) -> Iterator[Property]:
+    if others := _stands_for(node, declared):
+        for value in others:
+            yield from _walk(value, resource, path, declared)
         return
     kind = node.type if node.type in _WRITTEN else "expression"
     text = _text(node)
@@ -73,10 +72,25 @@ def _walk(node: Node, resource: str, path: str) -> Iterator[Property]:
             name = "*" if "${" in name else name
             # What the language itself takes beside a resource's properties.
             if path or name not in ("parent", "scope", "dependsOn"):
-                yield from _walk(_named(each)[-1], resource, f"{path}.{name}" if path else name)
+                yield from _walk(_named(each)[-1], resource, f"{path}.{name}" if path else name, declared)
     elif kind == "array":
-        for each in inner:
-            yield from _walk(_named(each)[-1] if each.type == "for_statement" else each, resource, f"{path}[]")
+        for each in _named(node):
+            item = _named(each)[-1] if each.type == "for_statement" else each
+            yield from _walk(item, resource, f"{path}[]", declared)
+
+
+def _stands_for(node: Node, declared: dict[str, Node]) -> list[Node]:
+    """Returns the values that may come in a node's place, or none where it is a value itself."""
+    inner = _named(node)
+    if node.type in ("ternary_expression", "conditional_expression"):
+        return inner[1:]
+    if node.type == "parenthesized_expression":
+        return inner
+    if node.type == "call_expression" and _text(inner[0]) in ("union", "concat"):
+        return _named(inner[1])
+    if node.type == "identifier" and _text(node) in declared:
+        return [declared[_text(node)]]
+    return []
 
 
 def _parse(source: bytes) -> Node:

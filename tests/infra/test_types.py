@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import function_app
+from devtools.host.functions import load
 from tests.infra.bicep import INFRA, files
 from tests.infra.shapes import Property, properties, read, resources
 
@@ -170,6 +172,14 @@ def test_queries_read_tables_and_columns_that_exist() -> None:
     operations = re.findall(r'"(\w+GridNotification)"', " ".join(queries))
     assert operations
     assert set(operations) <= set(PLATFORM["vaultOperations"]["names"])
+
+
+def test_instances_are_kept_ready_for_functions_that_there_are() -> None:
+    named = re.findall(r"name: '([\w:]+)', instanceCount", (INFRA / "app" / "function.bicep").read_text())
+    functions = {name.removeprefix(PLATFORM["alwaysReady"]["prefix"]) for name in named if ":" in name}
+    assert {name for name in named if ":" not in name} == {"http"} <= set(PLATFORM["alwaysReady"]["groups"])
+    queues = {each.name for each in load(function_app.app) if each.kind == "queueTrigger"}
+    assert functions == {name for name in queues if not name.endswith("_poison")}
 
 
 def test_other_names_of_the_platform() -> None:
