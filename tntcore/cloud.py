@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from ssl import SSLContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
 from tntcore.config import CloudIdentity
+
+if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
 # Seconds that an idle connection is kept: less than any server does. The SDK does not repeat a create whose connection
 # turned out to be closed.
@@ -42,6 +44,9 @@ class Cloud:
     def credential(self) -> AsyncTokenCredential:
         """The app's identity; the same object each time, since it keeps the tokens."""
         if self._credential is None:
+            # Slow to load, and needed only where nothing else opens the storage account.
+            from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
             options: dict[str, Any] = {"transport": self.transport()}
             client_id = self._identity.client_id
             if self._identity.managed:

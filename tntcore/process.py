@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import uuid
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 END_SECONDS: Final = 4.5  # from SIGTERM to the end of the process; a second or more before the platform kills it
 _OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, if nothing is called before
+_LOAD_AFTER: Final = 2.0  # seconds from the opening of the app, when the first messages are through
+_LOADED_LATER: Final = ("tntcore.envelope.jose",)
+"""Modules that are slow to load and that messages may need: loaded by a thread, so that no message waits for it."""
 _FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
 _CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
 
@@ -78,6 +82,7 @@ class Service:
             app = App.open(self.config, lambda queue: self.on_put(queue))
             self._opened = loop, app
             self._making = loop.create_task(app.services.storage.ensure_in_time())
+            loop.call_later(_LOAD_AFTER, loop.run_in_executor, None, _load)
         return self._opened[1]
 
     @contextmanager
@@ -134,6 +139,11 @@ class Service:
                 self._making.cancel()
                 await asyncio.gather(self._making, return_exceptions=True)
             await app.close()
+
+
+def _load() -> None:
+    for name in _LOADED_LATER:
+        importlib.import_module(name)
 
 
 def _read_settings(environment: Mapping[str, str]) -> Config:

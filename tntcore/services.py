@@ -14,7 +14,6 @@ from tntcore.config import Config
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
 from tntcore.keys.custody import Custody, LocalMasterKeys, MasterKeys
-from tntcore.keys.vault import VaultMasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
@@ -126,4 +125,7 @@ def open_services(
 def _master_keys(config: Config, cloud: Cloud) -> MasterKeys:
     if isinstance(config.master_keys, Path):
         return LocalMasterKeys(config.master_keys)
+    # Slow to load.
+    from tntcore.keys.vault import VaultMasterKeys
+
     return VaultMasterKeys(config.master_keys, cloud, time.monotonic)

@@ -15,22 +15,11 @@ No library makes the addressing checks of the specification: see `_check_address
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from authlib.deprecate import AuthlibDeprecationWarning
-
-with warnings.catch_warnings():
-    # didcomm needs this module, and pyproject.toml keeps the major version that has it: no news to who runs this.
-    warnings.simplefilter("ignore", AuthlibDeprecationWarning)
-    from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
-from didcomm.common.algorithms import AnonCryptAlg, AuthCryptAlg
-from didcomm.core.anoncrypt import anoncrypt
-from didcomm.core.authcrypt import authcrypt
-from didcomm.core.types import Key
 
 from tntcore.dids.document import Curve, DidDocument, PublicKey
 from tntcore.envelope import base64url
@@ -40,6 +29,9 @@ from tntcore.envelope.limits import MAX_RECIPIENTS, check_depth, check_plaintext
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read
 from tntcore.errors import DidError, EnvelopeError
+
+if TYPE_CHECKING:
+    from tntcore.envelope.jose import Key
 
 FORWARD: Final = "https://didcomm.org/routing/2.0/forward"
 
@@ -203,8 +195,10 @@ def algorithm(curve: Curve) -> str | None:
 
 def sign_bytes(data: bytes, secret: PrivateKey) -> bytes:
     """A signature in the form of RFC 7515, by the `algorithm` of the key's curve."""
+    from tntcore.envelope import jose
+
     name = _SIGN_ALGS[secret.curve]
-    signature: bytes = JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(data, _private_jose(secret))
+    signature: bytes = jose.JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(data, _private_jose(secret))
     return _low_s(signature) if name == "ES256K" else signature
 
 
@@ -214,6 +208,8 @@ def check_signature(data: bytes, signature: bytes, *, alg: str | None, kid: str,
     Raises:
         EnvelopeError: `unknown-signer-key`, `unsupported` if the key's curve is not for `alg`, `bad-signature`.
     """
+    from tntcore.envelope import jose
+
     method = document.method(kid)
     if method is None or method.id not in document.authentication:
         raise EnvelopeError("unknown-signer-key", "the signer's document has no such authentication key")
@@ -222,7 +218,7 @@ def check_signature(data: bytes, signature: bytes, *, alg: str | None, kid: str,
         raise EnvelopeError("unsupported", f"a signature {alg} with a key of {method.key.curve}")
     key = _import_public(method.key)
     try:
-        valid = JsonWebSignature.ALGORITHMS_REGISTRY[name].verify(data, signature, key)
+        valid = jose.JsonWebSignature.ALGORITHMS_REGISTRY[name].verify(data, signature, key)
     except Exception:  # noqa: BLE001  as in _decrypt
         valid = False
     if not valid:
@@ -237,6 +233,8 @@ def _layer(wire: Wire) -> str:
 
 def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes]:
     """Our key id and the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4)."""
+    from tntcore.envelope import jose
+
     header, body = wire.header, wire.body
     if _text(wire.protected, "apv").rstrip("=") != _apv(header.recipient_kids):
         raise EnvelopeError("malformed", "apv does not stand for the recipients")
@@ -257,7 +255,8 @@ def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, b
         "apv": wire.protected["apv"],
         "epk": _ephemeral_key(wire.protected.get("epk"), secret),
     }
-    alg, enc = JsonWebEncryption.ALG_REGISTRY[header.alg], JsonWebEncryption.ENC_REGISTRY[params["enc"]]
+    registries = jose.JsonWebEncryption
+    alg, enc = registries.ALG_REGISTRY[header.alg], registries.ENC_REGISTRY[params["enc"]]
     ours = _private_jose(secret)
     try:
         if theirs is None:
@@ -379,12 +378,17 @@ def _low_s(signature: bytes) -> bytes:
 
 
 def _authcrypt(content: dict[str, Any], recipients: Sequence[Key], sender: Key) -> dict[str, Any]:
-    alg = AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW
-    return _with_full_epk(lambda: authcrypt(content, list(recipients), sender, alg).msg)
+    from tntcore.envelope import jose
+
+    alg = jose.AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW
+    return _with_full_epk(lambda: jose.authcrypt(content, list(recipients), sender, alg).msg)
 
 
 def _anoncrypt(content: dict[str, Any], recipients: Sequence[Key]) -> dict[str, Any]:
-    return _with_full_epk(lambda: anoncrypt(content, list(recipients), AnonCryptAlg.XC20P_ECDH_ES_A256KW).msg)
+    from tntcore.envelope import jose
+
+    alg = jose.AnonCryptAlg.XC20P_ECDH_ES_A256KW
+    return _with_full_epk(lambda: jose.anoncrypt(content, list(recipients), alg).msg)
 
 
 def _with_full_epk(encrypt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -437,7 +441,9 @@ def _public_jose(document: DidDocument, kid: str) -> Key:
 
 
 def _key(kid: str, key: Any) -> Key:
-    return Key(cast("Any", kid), key)
+    from tntcore.envelope import jose
+
+    return jose.Key(cast("Any", kid), key)
 
 
 def _apv(kids: Sequence[str]) -> str:
@@ -466,8 +472,10 @@ def _private_jose(secret: PrivateKey) -> Any:
 
 
 def _import(jwk: dict[str, str]) -> Any:
+    from tntcore.envelope import jose
+
     try:
-        key: Any = cast("Any", OKPKey if jwk["kty"] == "OKP" else ECKey).import_key(jwk)
+        key: Any = cast("Any", jose.OKPKey if jwk["kty"] == "OKP" else jose.ECKey).import_key(jwk)
         key.get_op_key("wrapKey")
     except ValueError:
         raise EnvelopeError("bad-key", f"not a key of {jwk['crv']}") from None

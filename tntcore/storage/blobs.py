@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from tntcore.telemetry import Meter
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,16 @@ class BlobPage:
 
 
 class Blobs:
-    """One container. Every call is counted as `blob.<kind>`."""
+    """One container, whose client `service` gives when it is first used. Every call is counted as `blob.<kind>`."""
 
-    def __init__(self, service: BlobServiceClient, container: str, meter: Meter) -> None:
-        self._client: ContainerClient = service.get_container_client(container)
+    def __init__(self, service: Callable[[], BlobServiceClient], container: str, meter: Meter) -> None:
+        self._service = service
+        self._container = container
         self._meter = meter
+
+    @cached_property
+    def _client(self) -> ContainerClient:
+        return self._service().get_container_client(self._container)
 
     async def put(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         """Writes the blob, replacing what was there."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
-from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.caching import SharedCache
@@ -21,6 +20,9 @@ from tntcore.storage.queues import ListQueue, OnPut, Queue
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import TransactionError
 from tntcore.telemetry import Meter
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +57,11 @@ class Storage:
         self._cloud = cloud = cloud or Cloud(CloudIdentity())
         self._tables: TableServiceClient
         self._queues: QueueServiceClient
-        self._blobs: BlobServiceClient
+        self._account = account
+        self._blob_service: BlobServiceClient | None = None
         if isinstance(account, str):
             self._tables = TableServiceClient.from_connection_string(account, transport=cloud.transport(), **_TABLES)
             self._queues = QueueServiceClient.from_connection_string(
-                account, transport=cloud.transport(), **_QUEUES_AND_BLOBS
-            )
-            self._blobs = BlobServiceClient.from_connection_string(
                 account, transport=cloud.transport(), **_QUEUES_AND_BLOBS
             )
         else:
@@ -70,7 +70,6 @@ class Storage:
             self._queues = QueueServiceClient(
                 account.queues, transport=cloud.transport(), **identity, **_QUEUES_AND_BLOBS
             )
-            self._blobs = BlobServiceClient(account.blobs, transport=cloud.transport(), **identity, **_QUEUES_AND_BLOBS)
         self.records = Table(self._tables, "records", meter)
         self.lookups = Table(self._tables, "lookups", meter)
         self.due = Table(self._tables, "due", meter)
@@ -88,6 +87,19 @@ class Storage:
         self._reachable: SharedCache[dict[str, bool]] = SharedCache(time.monotonic, 1)
         self.bodies = Blobs(self._blobs, "bodies", meter)
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
+
+    def _blobs(self) -> BlobServiceClient:
+        """Returns the client of the blobs, whose library is slow to load and not needed for a message of usual size."""
+        if self._blob_service is None:
+            from azure.storage.blob.aio import BlobServiceClient
+
+            options: dict[str, Any] = {"transport": self._cloud.transport(), **_QUEUES_AND_BLOBS}
+            if isinstance(self._account, str):
+                self._blob_service = BlobServiceClient.from_connection_string(self._account, **options)
+            else:
+                credential = self._cloud.credential()
+                self._blob_service = BlobServiceClient(self._account.blobs, credential, **options)
+        return self._blob_service
 
     async def ensure(self) -> None:
         """Creates what is missing, so that the first message does not wait for it."""
@@ -132,11 +144,13 @@ class Storage:
         results = await asyncio.gather(
             answers(self._tables.get_service_properties()),
             answers(self._queues.get_service_properties()),
-            answers(self._blobs.get_service_properties()),
+            answers(self._blobs().get_service_properties()),
         )
         return dict(zip(names, results, strict=True)), _ASKED_SECONDS
 
     async def close(self) -> None:
-        await asyncio.gather(self._tables.close(), self._queues.close(), self._blobs.close())
+        await asyncio.gather(self._tables.close(), self._queues.close())
+        if self._blob_service is not None:
+            await self._blob_service.close()
         if self._owns_cloud:
             await self._cloud.close()
