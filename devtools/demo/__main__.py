@@ -248,6 +248,8 @@ async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> N
     # Reads the settings, which are made by `configure`.
     import function_app
 
+    # After that: the app keeps lines of a worker's handlers for its next call, and these are the local host's as well.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     # A signal handler runs between two instructions of this thread: only this wakes the loop.
@@ -286,7 +288,6 @@ async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> N
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 after Ctrl-C, 1 with one line on standard error when it cannot run, 130 when it is cut short."""
     chosen = parse(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending = Ending()
     try:
         settle_ports(chosen)
