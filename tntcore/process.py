@@ -30,13 +30,13 @@ from tntcore.telemetry.invocation import invocation, keep_late_lines
 
 log = logging.getLogger(__name__)
 
-END_SECONDS: Final = 4.5  # from SIGTERM to the end of the process; a second or more before the platform kills it
+END_SECONDS: Final = 4.5  # from SIGTERM to the end of the process in any case
+_FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
+_CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
 _OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, if nothing is called before
 _LOAD_AFTER: Final = 2.0  # seconds from the opening of the app, when the first messages are through
 _LOADED_LATER: Final = ("tntcore.envelope.jose",)
 """Modules that are slow to load and that messages may need: loaded by a thread, so that no message waits for it."""
-_FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
-_CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
 
 
 class Stopping(Exception):
@@ -55,6 +55,7 @@ class Service:
         self.on_put: Callable[[str], None] = lambda queue: None
         self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
         self._making: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._stopping = False
         self._running = 0
         self._idle = asyncio.Event()
