@@ -28,10 +28,10 @@ def _as_parsed(data: bytes) -> bytes:
     """What begins a request, with what aiohttp's parser refuses and the real host's takes put otherwise."""
     if method := _METHOD.match(data):
         data = method[0].upper() + data[method.end() :]
-    head, end, body = data.partition(b"\r\n\r\n")
-    if _CHUNKED.search(head):
-        head = _LENGTH.sub(b"\r\nX-Content-Length:", head)
-    return head + end + body
+    end = data.find(b"\r\n\r\n")
+    if end > 0 and _CHUNKED.search(data, 0, end):
+        data = _LENGTH.sub(b"\r\nX-Content-Length:", data[:end]) + data[end:]
+    return data
 
 
 class _Connection(web.RequestHandler):
