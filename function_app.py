@@ -60,6 +60,12 @@ async def inbound(msg: func.QueueMessage) -> None:
         await opened.inbound.handle(msg.get_body(), msg.dequeue_count or 1)
 
 
+@app.queue_trigger("msg", "exchange", STORAGE)
+async def exchange(msg: func.QueueMessage) -> None:
+    with service.invocation() as opened:
+        await opened.exchange.handle(msg.get_body(), msg.dequeue_count or 1)
+
+
 @app.queue_trigger("msg", "outbound", STORAGE)
 async def outbound(msg: func.QueueMessage) -> None:
     with service.invocation() as opened:
@@ -76,6 +82,12 @@ async def relay(msg: func.QueueMessage) -> None:
 async def inbound_poison(msg: func.QueueMessage) -> None:
     with service.invocation() as opened:
         await opened.poison.handle("inbound", msg.id or "", msg.get_body())
+
+
+@app.queue_trigger("msg", "exchange-poison", STORAGE)
+async def exchange_poison(msg: func.QueueMessage) -> None:
+    with service.invocation() as opened:
+        await opened.poison.handle("exchange", msg.id or "", msg.get_body())
 
 
 @app.queue_trigger("msg", "outbound-poison", STORAGE)

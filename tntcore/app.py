@@ -35,6 +35,7 @@ from tntcore.config import Config
 from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.invitations import Invitations
+from tntcore.connections.received import Received
 from tntcore.connections.rotation import Rotation
 from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.catalogue import open_formats
@@ -46,10 +47,14 @@ from tntcore.delivery.replay import Replays
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.maintenance.poison import Poison
 from tntcore.maintenance.sweep import Sweep
+from tntcore.pipeline.consequences import Consequences
 from tntcore.pipeline.inbound import Inbound
+from tntcore.pipeline.publisher import Publisher
+from tntcore.pipeline.receive import Receiving
 from tntcore.pipeline.sending import Actions
 from tntcore.pipeline.steps import Steps
 from tntcore.services import Services, open_services
+from tntcore.storage.storage import EXCHANGE
 
 _MODULES = (
     account,
@@ -69,7 +74,7 @@ class App:
 
     Attributes:
         routes: every HTTP route there is.
-        inbound, outbound, relay, poison, sweep: what the queues and the timer trigger.
+        inbound, exchange, outbound, relay, poison, sweep: what the queues and the timer trigger.
         outbox: puts what follows in the queues.
     """
 
@@ -81,7 +86,15 @@ class App:
         anoncreds = open_anoncreds(services)
         contexts = read_folder(services.config.contexts)
         exchanges = Exchanges(services, partial(open_formats, services, contexts, anoncreds))
-        self.inbound = Inbound(services, outbox, self.outbound, handshake, rotation, exchanges)
+        receiving = Receiving(
+            services,
+            outbox,
+            Received(services, handshake, rotation),
+            Consequences(services, exchanges),
+            Publisher(services, outbox, self.outbound),
+        )
+        self.inbound = Inbound(services, receiving)
+        self.exchange = Inbound(services, receiving, EXCHANGE)
         replays = Replays(services, outbox)
         self.relay = Relay(services, outbox, replays)
         self.poison = Poison(services)

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -23,6 +23,13 @@ class Party:
 
     tenant: str = ""
     sender: str = ""
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """The tenant, and the sender twice: it may hold half as many places as the tenant, and leaves others of the
+        same tenant's as many."""
+        sender = f"{self.tenant}/{self.sender}"
+        return self.tenant, sender, sender
 
 
 _PARTY: ContextVar[Party | None] = ContextVar("party", default=None)
@@ -87,8 +94,8 @@ class Shares:
     threshold" of shared packet buffers: Choudhury and Hahne, 1998): alone it may hold half of them, beside another
     greedy one a third, and whoever comes new finds a free place.
 
-    A place may have several holders at once, such as a tenant and a host: each has to be within its share. For one
-    event loop.
+    A place may have several holders at once, such as a tenant and a host: each has to be within its share. One that is
+    named twice counts twice. For one event loop.
     """
 
     def __init__(self, places: int) -> None:
@@ -154,10 +161,11 @@ class Shares:
             raise
 
     def _leave(self, holders: tuple[str, ...], turn: asyncio.Future[None]) -> None:
-        group = self._waiting[holders]
-        group.remove(turn)
+        group = self._waiting.get(holders, deque())
+        with suppress(ValueError):
+            group.remove(turn)
         if not group:
-            del self._waiting[holders]
+            self._waiting.pop(holders, None)
 
     def _admit(self) -> None:
         """Gives what is free to those who wait and are within their share, one for each group before a second one."""
@@ -173,6 +181,8 @@ class Shares:
                     self._waiting.move_to_end(holders)
                 else:
                     del self._waiting[holders]
-                self.take(*holders)
-                turn.set_result(None)
+                # One that was cancelled has not yet had its turn to leave.
+                if not turn.cancelled():
+                    self.take(*holders)
+                    turn.set_result(None)
                 admitted = True

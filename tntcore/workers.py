@@ -71,9 +71,8 @@ class Workers:
             WorkTimeout: it took longer than it may, or its process died again and again.
             Busy: no process was free in time.
         """
-        who = party()
         for _ in range(_TRIES):
-            async with self._places.place(who.tenant, f"{who.tenant}/{who.sender}", patience=self._patience):
+            async with self._places.place(*party().holders, patience=self._patience):
                 try:
                     return await self._run(function, *args)
                 except BrokenProcessPool:

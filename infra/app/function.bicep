@@ -52,6 +52,7 @@ resource edge 'Microsoft.Cdn/profiles@2025-06-01' existing = if (!empty(edgeName
 // HTTP is a group of its own. What moves messages on is ready, too: inbound opens them, relay calls webhooks.
 var readyQueues = readyQueueInstances == 0 ? [] : [
   { name: 'function:inbound', instanceCount: readyQueueInstances }
+  { name: 'function:exchange', instanceCount: readyQueueInstances }
   { name: 'function:outbound', instanceCount: readyQueueInstances }
   { name: 'function:relay', instanceCount: readyQueueInstances }
 ]

@@ -48,7 +48,7 @@ resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-08-0
 }
 
 // The service makes what it misses; a trigger whose queue is there from the beginning does not log errors meanwhile.
-resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = [for queue in ['inbound', 'outbound', 'relay', 'inbound-poison', 'outbound-poison', 'relay-poison']: {
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = [for queue in ['inbound', 'exchange', 'outbound', 'relay', 'inbound-poison', 'exchange-poison', 'outbound-poison', 'relay-poison']: {
   parent: queueService
   name: queue
 }]

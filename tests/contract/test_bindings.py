@@ -72,7 +72,7 @@ def test_every_queue_has_its_poison_function(app: dict[str, list[dict[str, Any]]
     queues = [binding["queueName"] for binding in of_type(app, "queueTrigger").values()]
     assert len(queues) == len(set(queues))
     main = {name for name in queues if not name.endswith("-poison")}
-    assert main == {"inbound", "outbound", "relay"}
+    assert main == {"inbound", "exchange", "outbound", "relay"}
     assert set(queues) - main == {f"{name}-poison" for name in main}
 
 

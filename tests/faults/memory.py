@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
-from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
+from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY, Storage
 from tntcore.storage.tables import Page, Row, Table
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation, TransactionError, Value
 from tntcore.telemetry import Meter
@@ -235,7 +235,7 @@ class MemoryStorage(Storage):
         self.due = MemoryTable(durable, "due", point)
         self.poisoned = MemoryTable(durable, "poisoned", point)
         self.committer = Committer(self.records)
-        queues = {name: MemoryQueue(durable, name, point) for name in (INBOUND, OUTBOUND, RELAY)}
+        queues = {name: MemoryQueue(durable, name, point) for name in (INBOUND, EXCHANGE, OUTBOUND, RELAY)}
         self.queues = dict(queues)
         self.inbound = ListQueue(queues[INBOUND].put)
         self.outbound = ListQueue(queues[OUTBOUND].put)

@@ -46,7 +46,7 @@ async def test_a_crash_between_commit_and_publishing(
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "outbound", once(outbox.outbound))
         with pytest.raises(ConnectionError):
-            await stack.app.inbound.handle(given, 1)
+            await stack.app.exchange.handle(given, 1)
     assert (await client.get(f"exchange/{begun['uuid']}"))["state"] == "credential-issued"
     redeliver = outbox.outbound
 
@@ -57,7 +57,7 @@ async def test_a_crash_between_commit_and_publishing(
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "outbound", seen)
         for count in (2, 3):
-            await stack.app.inbound.handle(given, count)
+            await stack.app.exchange.handle(given, count)
     [issued] = await outgoing(client, "issue-credential")
     assert {sent.message for sent in put} == {issued["uuid"]}
     assert len((await client.get("credential"))["hits"]) == 1
@@ -71,9 +71,9 @@ async def test_a_failed_commit_leaves_nothing(stack: Stack, foreign: Foreign, mo
     with monkeypatch.context() as patch:
         patch.setattr(committer, "commit", once(committer.commit, moves_an_exchange))
         with pytest.raises(ConnectionError):
-            await stack.app.inbound.handle(given, 1)
+            await stack.app.exchange.handle(given, 1)
     assert (await client.get(f"exchange/{begun['uuid']}"))["state"] == "offer-sent"
-    await stack.app.inbound.handle(given, 2)
+    await stack.app.exchange.handle(given, 2)
     assert len(await outgoing(client, "issue-credential")) == 1
 
 

@@ -55,7 +55,7 @@ def item(foreign: Foreign, message: dict[str, Any]) -> dict[str, Any]:
 async def comes(foreign: Foreign, *messages: dict[str, Any]) -> list[Any]:
     """The stored messages, after all of them came together and were handled."""
     items = [item(foreign, message) for message in messages]
-    await foreign.stack.app.inbound.handle(orjson.dumps({"items": items}), 1)
+    await foreign.stack.app.exchange.handle(orjson.dumps({"items": items}), 1)
     return [await foreign.client.get(f"message/{one['id']}") for one in items]
 
 
@@ -132,7 +132,7 @@ async def test_what_came_inside_an_invitation_moves_no_exchange_that_there_is(fo
         unit.create(attached)
         await records.commit(unit)
         given = {"id": services.uuid7(), "p": client.uuid, "o": "connection", "u": foreign.connection.uuid}
-        await foreign.stack.app.inbound.handle(orjson.dumps({"items": [{**given, "r": attached.uuid}]}), 1)
+        await foreign.stack.app.exchange.handle(orjson.dumps({"items": [{**given, "r": attached.uuid}]}), 1)
         stored = await client.get(f"message/{given['id']}")
         assert (stored["status"], stored["error"]) == ("RECEIVED", "sender-unproven")
     [exchange] = (await client.get("exchange"))["hits"]

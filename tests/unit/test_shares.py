@@ -89,6 +89,21 @@ async def test_a_place_that_is_given_to_who_is_cancelled_goes_to_the_next() -> N
     assert shares.free == 2
 
 
+async def test_a_place_that_becomes_free_as_the_next_one_is_cancelled_is_not_lost() -> None:
+    shares = Shares(2)
+    place = shares.place("a")
+    await place.__aenter__()
+    first, second = [asyncio.create_task(shares.acquire("a")) for _ in range(2)]
+    await settle()
+    # Its future is cancelled at once, the task hears of it later.
+    first.cancel()
+    await place.__aexit__(None, None, None)
+    await asyncio.wait_for(second, 1)
+    await asyncio.gather(first, return_exceptions=True)
+    shares.give_back("a")
+    assert (shares.free, shares.held("a")) == (2, 0)
+
+
 @settings(max_examples=60)
 @given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=25))
 def test_no_place_is_lost_and_nobody_waits_for_ever(places: int, wishes: list[tuple[str, int]]) -> None:

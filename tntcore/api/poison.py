@@ -27,7 +27,7 @@ class PoisonItem(TypedDict):
 class PoisonView(TypedDict):
     """A message that a queue gave up."""
 
-    queue: Literal["inbound", "outbound", "relay"]
+    queue: Literal["inbound", "exchange", "outbound", "relay"]
     id: str
     at: Time
     bytes: int
@@ -69,7 +69,11 @@ class PoisonRoutes:
                 Role.READ,
                 summary="What the queues gave up",
                 answers={200: PoisonPage},
-                query={"queue": "`inbound`, `outbound` or `relay`", "limit": "how many", "next": "of the page before"},
+                query={
+                    "queue": "`inbound`, `exchange`, `outbound` or `relay`",
+                    "limit": "how many",
+                    "next": "of the page before",
+                },
                 errors=("400 queue-invalid", "400 limit-invalid"),
             ),
             Route(

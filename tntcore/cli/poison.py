@@ -11,7 +11,7 @@ from tntcore.cli.base import Group, Session, bar, paged, pass_session
 from tntcore.cli.service import part
 from tntcore.cli.show import Column, field
 
-_QUEUES = ("inbound", "outbound", "relay")
+_QUEUES = ("inbound", "exchange", "outbound", "relay")
 
 
 @click.group("poison", cls=Group)

@@ -89,6 +89,7 @@ class InboundItem(Item):
         attached: uuid of the `Attached` record to receive instead of an envelope.
         put_off: how often it was put off; None if it never was.
         limits_passed: how many of the limits, the sender's and the tenant's, have let it through.
+        waited: how often there was no place for it.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {
@@ -101,6 +102,7 @@ class InboundItem(Item):
         "put_off": "n",
         "limits_passed": "l",
         "rests": "s",
+        "waited": "w",
         "trace": "tp",
         "link": "tl",
     }
@@ -112,6 +114,7 @@ class InboundItem(Item):
     attached: str = ""
     put_off: int | None = None
     limits_passed: int = 0
+    waited: int = 0
 
     @property
     def in_blob(self) -> bool:

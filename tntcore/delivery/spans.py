@@ -25,6 +25,8 @@ from tntcore.telemetry.meter import (
     TENANT_MESSAGES,
 )
 
+PASSED_ON = "passed-on"
+"""What becomes, on queue `inbound`, of a message that queue `exchange` handles."""
 _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
@@ -33,15 +35,15 @@ def follow(services: Services, name: str, item: Item, queue: str) -> Step:
     return services.tracing.follow(name, queue, tenant=item.principal, parent=item.trace, link=item.link)
 
 
-def receiving(services: Services, item: InboundItem, among: int) -> AbstractContextManager[Step]:
-    """The handling of an item of queue `inbound`, which came with `among` in one queue message."""
-    step = follow(services, "process inbound", item, INBOUND)
-    return step if step is QUIET else _receiving(services, item, among, step)
+def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Step]:
+    """The handling of an item of queue `inbound` or `exchange`, which came with `among` in one queue message."""
+    step = follow(services, f"process {queue}", item, queue)
+    return step if step is QUIET else _receiving(services, item, queue, among, step)
 
 
 @contextmanager
-def _receiving(services: Services, item: InboundItem, among: int, step: Step) -> Iterator[Step]:
-    meter, first = services.meter, item.put_off is None and not item.limits_passed
+def _receiving(services: Services, item: InboundItem, queue: str, among: int, step: Step) -> Iterator[Step]:
+    meter, first = services.meter, queue == INBOUND and item.put_off is None and not item.limits_passed
     step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
     step.attributes["messaging.batch.message_count"] = among
     if first:
@@ -51,9 +53,10 @@ def _receiving(services: Services, item: InboundItem, among: int, step: Step) ->
             yield step
     finally:
         outcome = step.outcome
-        meter.add(MESSAGES, str(step.attributes.get("tnt.protocol", "")), outcome, step.error)
-        meter.add(TENANT_MESSAGES, step.tenant, outcome)
-        meter.record(PROCESS_SECONDS, step.seconds, INBOUND, outcome)
+        if outcome != PASSED_ON:
+            meter.add(MESSAGES, str(step.attributes.get("tnt.protocol", "")), outcome, step.error)
+            meter.add(TENANT_MESSAGES, step.tenant, outcome)
+        meter.record(PROCESS_SECONDS, step.seconds, queue, outcome)
 
 
 def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Step]:

@@ -6,15 +6,12 @@ race begins again from what is then stored.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
 
 import orjson
 
@@ -23,7 +20,7 @@ from tntcore.connections.sender import Author, Enclosed, OtherSide, Partner
 from tntcore.credentials.formats import FormatError
 from tntcore.credentials.registry import Formats
 from tntcore.delivery.outgoing import write
-from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
+from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
@@ -41,8 +38,6 @@ from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 8  # messages of one tenant's exchanges; host.json has places for 24 queue messages of all tenants
-_PATIENCE = 0.5  # seconds
 _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -87,7 +82,6 @@ class Exchanges:
     def __init__(self, services: Services, formats_of: Callable[[Repository], Formats]) -> None:
         self._services = services
         self.formats_of = formats_of
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def receive(
         self, tenant: Tenant, author: Author, message: Message, *, uuid: str, last: bool
@@ -100,7 +94,7 @@ class Exchanges:
             last: it is not put off any more.
 
         Raises:
-            DidError: `unresolvable`, unless `last`. NotYet: others of the tenant's take long, unless `last`.
+            DidError: `unresolvable`, unless `last`.
         """
         read = _read(message)
         if read is None:
@@ -127,26 +121,10 @@ class Exchanges:
                 except OutOfTurn:
                     return Outcome(error="out-of-turn")
                 begun = _Begun(_new(connection, step.prefix, role, message.thid, self._services.now()))
-        async with self._turn(tenant, last=last):
-            outcome = await self._move(tenant, connection, begun, incoming, last=last)
+        outcome = await self._move(tenant, connection, begun, incoming, last=last)
         if outcome.exchange is not None:
             outcome.stored = begun.stored
         return outcome
-
-    @asynccontextmanager
-    async def _turn(self, tenant: Tenant, *, last: bool) -> AsyncIterator[None]:
-        """One tenant's signer, or hosts that its contacts name, may answer late or never: what waits for them takes no
-        more than some of the places in which messages of all tenants are handled."""
-        turn = self._turns.setdefault(tenant.uuid, asyncio.Semaphore(_AT_ONCE))
-        try:
-            async with asyncio.timeout(None if last else _PATIENCE):
-                await turn.acquire()
-        except TimeoutError:
-            raise NotYet("other exchanges of the tenant take long") from None
-        try:
-            yield
-        finally:
-            turn.release()
 
     async def _move(
         self, tenant: Tenant, connection: Connection, begun: _Begun, incoming: _Incoming, *, last: bool
@@ -373,6 +351,12 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
 
 
 _PROTOCOLS: Sequence[ModuleType] = (issue_credential, present_proof)
+
+
+def takes_long(message: Message) -> bool:
+    """Whether a message may take long to handle: one that issues or proves, which others may have to be asked about,
+    and signatures to be computed."""
+    return any(protocol.read_step(message) is not None for protocol in _PROTOCOLS)
 
 
 def _read(message: Message) -> tuple[ModuleType | None, Any, str] | None:

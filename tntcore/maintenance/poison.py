@@ -21,17 +21,18 @@ from tntcore.pipeline import given_up
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Delivery, Message
-from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY
+from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
 from tntcore.telemetry.meter import POISON
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-QUEUES = (INBOUND, OUTBOUND, RELAY)
+QUEUES = (INBOUND, EXCHANGE, OUTBOUND, RELAY)
 FAILED = given_up.ERROR
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Item]] = {
     INBOUND: InboundItem.read,
+    EXCHANGE: InboundItem.read,
     OUTBOUND: SendItem.read,
     RELAY: relay_item,
 }
@@ -77,7 +78,7 @@ def _items(queue: str, body: bytes) -> list[Item]:
 def _again(item: Item) -> Item:
     """The item as it is put back: as one that was never put off, or may have been attempted."""
     if isinstance(item, InboundItem):
-        return replace(item, put_off=0)
+        return replace(item, put_off=0, waited=0)
     return replace(item.without_body(), again=True) if isinstance(item, DeliveryItem) else item
 
 
@@ -138,7 +139,7 @@ class Poison:
 
     async def discard(self, given: Given) -> None:
         """Forgets it. The tenant's records go on saying that it failed."""
-        if given.queue == INBOUND:
+        if given.queue in (INBOUND, EXCHANGE):
             envelopes = self._services.storage.envelopes
             await asyncio.gather(
                 *(envelopes.delete(item.uuid) for item in given.items if isinstance(item, InboundItem) and item.in_blob)

@@ -1,4 +1,8 @@
-"""Queue `inbound`: each item of a queue message is received; what fails is put back or put off."""
+"""Queues `inbound` and `exchange`: each item of a queue message is received; what fails is put back or put off.
+
+Every message comes by `inbound`, where many are handled at once and none may take long. What issues or proves goes on
+to `exchange`, where each has a place in its tenant's and its sender's share, and so much time and no more.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tntcore.connections.handshake import Handshake
-from tntcore.connections.received import Received
-from tntcore.connections.rotation import Rotation
 from tntcore.delivery.items import InboundItem, items_of, queue_message
-from tntcore.delivery.outbound import Outbound
-from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.spans import receiving
 from tntcore.errors import NotYet
-from tntcore.exchanges.exchanges import Exchanges
-from tntcore.pipeline.consequences import Consequences
-from tntcore.pipeline.publisher import Publisher
 from tntcore.pipeline.receive import Admission, Receiving, TooSoon
 from tntcore.services import Services
+from tntcore.shares import Busy, Shares, on_behalf_of, party, within_budget
 from tntcore.storage.queues import MAX_DELAY, MAX_MESSAGE, fit
 from tntcore.storage.storage import INBOUND
 
@@ -28,6 +25,9 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
+_PLACES = 16  # messages that may take long, at once; host.json has places for 24
+_SECONDS = 30.0  # of work that one such message may cause
+_WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
 
 
@@ -47,21 +47,22 @@ class Failed:
     error: Exception
 
 
+class NoPlace(TooSoon):
+    """Too many that may take long are under way."""
+
+
 class Inbound:
-    def __init__(
-        self,
-        services: Services,
-        outbox: Outbox,
-        outbound: Outbound,
-        handshake: Handshake,
-        rotation: Rotation,
-        exchanges: Exchanges,
-    ) -> None:
+    """
+    Args:
+        queue: whose messages these are.
+    """
+
+    def __init__(self, services: Services, receiving: Receiving, queue: str = INBOUND) -> None:
         self._services = services
-        self._storage = services.storage
-        received = Received(services, handshake, rotation)
-        consequences = Consequences(services, exchanges)
-        self._receiving = Receiving(services, outbox, received, consequences, Publisher(services, outbox, outbound))
+        self._receiving = receiving
+        self._name = queue
+        self._queue = services.storage.queues[queue]
+        self._places = Shares(_PLACES)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. What fails of a list goes back alone, what fails alone raises.
@@ -97,34 +98,57 @@ class Inbound:
                 raise result.error
             log.warning("an inbound item is put off", exc_info=result.error)
             body = queue_message([replace(result.item, put_off=tries + 1)])
-            await self._storage.queues[INBOUND].put(body, delay=_LATER[tries])
+            await self._queue.put(body, delay=_LATER[tries])
 
     async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | Failed | None:
         """Handles an item; None if it is done."""
         admission = Admission.of(item)
         try:
-            with receiving(self._services, item, among):
-                await self._receiving.receive(item, admission, last=last)
+            with receiving(self._services, item, self._name, among), on_behalf_of(item.principal, item.owner_uuid):
+                if self._name == INBOUND:
+                    await self._receiving.receive(item, admission, last=last)
+                else:
+                    await self._in_turn(item, admission, last=last)
         except TooSoon as soon:
-            return PutOff(admission.on(item), soon.seconds)
+            waited = item.waited + isinstance(soon, NoPlace)
+            return PutOff(replace(admission.on(item), waited=waited), soon.seconds)
         except Exception as error:  # noqa: BLE001  what fails must not fail its neighbours
             return Failed(admission.on(item), error)
         return None
 
+    async def _in_turn(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
+        """Handles an item that may take long. Raises `TooSoon` where the tenant, or the sender, has its share of all
+        places, and as `Receiving.receive`."""
+        holders = party().holders
+        if not self._places.may_take(*holders):
+            raise self._no_place(item)
+        self._places.take(*holders)
+        try:
+            with within_budget(_SECONDS):
+                await self._receiving.receive(item, admission, last=last, long=True)
+        except Busy:
+            raise self._no_place(item) from None
+        finally:
+            self._places.give_back(*holders)
+
+    def _no_place(self, item: InboundItem) -> TooSoon:
+        """That others are busy is no outage: soon again, a little later each time."""
+        random = int.from_bytes(self._services.random(4), "big") / 2**32
+        return NoPlace(min(_WAIT * 2**item.waited, _LONGEST_WAIT) * (0.5 + random))
+
     async def _put_off(self, early: list[PutOff]) -> None:
         """Has the items given out again when it is their turn; those whose turns are near each other together."""
         early.sort(key=lambda one: one.seconds)
-        queue, puts, begin = self._storage.queues[INBOUND], [], 0
+        puts, begin = [], 0
         self._services.meter.count("inbound.put-off", len(early))
         while begin < len(early):
             near = [one for one in early[begin:] if one.seconds <= early[begin].seconds + _SPAN]
             data = [one.item.data() for one in near]
             count = fit(data, MAX_MESSAGE - len(b'{"items":[]}') + 1)
             delay = min(math.ceil(early[begin + count - 1].seconds), MAX_DELAY)
-            puts.append(queue.put(b'{"items":[' + b",".join(data[:count]) + b"]}", delay=delay))
+            puts.append(self._queue.put(b'{"items":[' + b",".join(data[:count]) + b"]}", delay=delay))
             begin += count
         await asyncio.gather(*puts)
 
     async def _put_back(self, items: Sequence[InboundItem]) -> None:
-        queue = self._storage.queues[INBOUND]
-        await asyncio.gather(*(queue.put(queue_message([item])) for item in items))
+        await asyncio.gather(*(self._queue.put(queue_message([item])) for item in items))

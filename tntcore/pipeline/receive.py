@@ -17,10 +17,11 @@ from tntcore.connections.sender import (
     OtherSide,
     Stranger,
 )
-from tntcore.delivery.items import InboundItem
+from tntcore.delivery.items import InboundItem, queue_message
 from tntcore.delivery.outbox import Outbox
-from tntcore.delivery.spans import protocol_of
+from tntcore.delivery.spans import PASSED_ON, protocol_of
 from tntcore.errors import DidError, EnvelopeError, NotYet
+from tntcore.exchanges.exchanges import takes_long
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
@@ -34,6 +35,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Attached, Connection, Entry, entry_id
 from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.storage import EXCHANGE
 from tntcore.telemetry import came_to, mark, tell
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
@@ -54,6 +56,10 @@ class TooSoon(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"in {seconds:.1f} s")
         self.seconds = seconds
+
+
+class _TakesLong(Exception):
+    """The message is none that may be handled here."""
 
 
 @dataclass(slots=True)
@@ -93,12 +99,13 @@ class Receiving:
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
 
-    async def receive(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
-        """Handles an item.
+    async def receive(self, item: InboundItem, admission: Admission, *, last: bool, long: bool = False) -> None:
+        """Handles an item, or passes it on to queue `exchange`.
 
         Args:
             admission: how far the limits have let it through.
             last: it is not put off any more.
+            long: it may take long.
 
         Raises:
             TooSoon: its turn is later. NotYet: what it needs may be there later.
@@ -114,8 +121,12 @@ class Receiving:
             raise TooSoon(rest(admission.rests - 1))
         for _ in range(_MAX_RACES):
             try:
-                await self._handle(tenant, item, admission, last=last)
+                await self._handle(tenant, item, admission, last=last, long=long)
                 break
+            except _TakesLong:
+                await self._storage.queues[EXCHANGE].put(queue_message([admission.on(item).traced()]))
+                came_to(PASSED_ON)
+                return
             except Changed:
                 # Another message moved the same connection meanwhile: what this one does has to be decided anew.
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
@@ -129,11 +140,11 @@ class Receiving:
         if item.in_blob:
             await self._storage.envelopes.delete(item.uuid)
 
-    async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool) -> None:
-        """Raises `Changed` where the item is to be handled anew, `NotYet` where later."""
+    async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool, long: bool) -> None:
+        """Raises `Changed` where the item is to be handled anew, `NotYet` where later, `_TakesLong` where elsewhere."""
         recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
         if item.attached and recipient is not None:
-            await self._attached(tenant, recipient, item)
+            await self._attached(tenant, recipient, item, long=long)
             return
         raw = await self._envelope(item)
         if raw is None:
@@ -159,9 +170,11 @@ class Receiving:
                 known = isinstance(sender, OtherSide)
                 self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers")
                 message = Message.read(opened.plaintext, opened.version)
+                if not long and takes_long(message):
+                    raise _TakesLong
                 await self._store(Incoming(tenant, owner, message, sender, item.uuid, last))
 
-    async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem) -> None:
+    async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem, *, long: bool) -> None:
         """A message that came inside an invitation. Who made the invitation proved to have its key, not to have written
         everything in it: the message is the connection's, but not authenticated."""
         attached = await tenant.records.get(Attached, item.attached)
@@ -169,8 +182,11 @@ class Receiving:
             return
         plaintext = tenant.records.open(attached.body, attached.key)
         if recipient.connection is not None:
+            message = Message.read(plaintext)
+            if not long and takes_long(message):
+                raise _TakesLong
             sender = Enclosed(recipient.connection, attached.parent_id)
-            await self._store(Incoming(tenant, recipient, Message.read(plaintext), sender, item.uuid, last=True))
+            await self._store(Incoming(tenant, recipient, message, sender, item.uuid, last=True))
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):

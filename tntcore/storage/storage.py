@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE: Final = 60.0  # seconds between two attempts at making what is missing
-INBOUND, OUTBOUND, RELAY = "inbound", "outbound", "relay"
+INBOUND, EXCHANGE, OUTBOUND, RELAY = "inbound", "exchange", "outbound", "relay"
 _ASKED_SECONDS = 2.0
 # Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
 _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
@@ -46,7 +46,8 @@ class Storage:
         lookups: what must be found from outside a partition: recipient keys, api tokens, public identities.
         due: which principals had something to deliver, by time: what the sweeper reads.
         poisoned: queue messages that were given up, by queue.
-        inbound: packed messages that wait for decryption. outbound, relay: effects of commits.
+        inbound: packed messages that wait for decryption. exchange: those of them that issue and prove, which may take
+            long to compute. outbound, relay: effects of commits.
         bodies: sealed bodies too large for a row. envelopes: packed messages too large for a queue.
     """
 
@@ -76,9 +77,10 @@ class Storage:
         self.poisoned = Table(self._tables, "poisoned", meter)
         self.committer = Committer(self.records)
         self._inbound = Queue(self._queues, INBOUND, meter, on_put)
+        self._exchange = Queue(self._queues, EXCHANGE, meter, on_put)
         self._outbound = Queue(self._queues, OUTBOUND, meter, on_put)
         self._relay = Queue(self._queues, RELAY, meter, on_put)
-        self.queues = {queue.name: queue for queue in (self._inbound, self._outbound, self._relay)}
+        self.queues = {queue.name: queue for queue in (self._inbound, self._exchange, self._outbound, self._relay)}
         # The host makes one only when it has something for it, and until then warns at each look into it.
         self._poison = [Queue(self._queues, f"{name}-poison", meter, on_put) for name in self.queues]
         self.inbound = ListQueue(self._inbound.put)

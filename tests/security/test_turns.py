@@ -1,0 +1,102 @@
+"""Messages that take long to handle: whoever sends many of them holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scenarios.common import basic
+from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.security.test_exchanges import ISSUE, item, said
+from tests.stack import Stack
+from tntcore.exchanges.exchanges import Exchanges
+from tntcore.pipeline import inbound
+
+
+@pytest.fixture
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """The threads whose messages are being worked with, which goes on for ever where a thread is called "slow"."""
+    under_way: list[str] = []
+    go_on = asyncio.Event()
+    move = Exchanges._move
+
+    async def slowly(self: Exchanges, *args: Any, **more: Any) -> Any:
+        thread = args[2].exchange.thid
+        if thread.startswith("slow"):
+            under_way.append(thread)
+            await go_on.wait()
+        return await move(self, *args, **more)
+
+    monkeypatch.setattr(Exchanges, "_move", slowly)
+    yield under_way
+    go_on.set()
+
+
+def offer(thread: str) -> dict[str, Any]:
+    return said(f"{ISSUE}/offer-credential", thread, f"id-{thread}", {"a": 1})
+
+
+async def send(foreign: Foreign, message: dict[str, Any]) -> None:
+    assert (await foreign.stack.deliver(foreign.v1(orjson.dumps(message)))).status == 202
+
+
+async def test_a_flood_of_them_stops_neither_messages_nor_exchanges_of_others(stack: Stack, hanging: list[str]) -> None:
+    attacked = await stack.register("Attacked")
+    stranger, partner = await connect_foreign(stack, attacked), await connect_foreign(stack, attacked)
+    other = await connect_foreign(stack, await stack.register("Other"))
+    for number in range(40):
+        await send(stranger, offer(f"slow {number}"))
+
+    async def busy() -> bool:
+        return len(hanging) >= inbound._PLACES // 3
+
+    await stack.eventually(busy)
+    begun = time.monotonic()
+    for one in (partner, other):
+        await send(one, basic("plain", **{"@id": f"plain {one.client.uuid}"}))
+        await send(one, offer("honest"))
+
+    async def done() -> bool:
+        for client in (attacked, other.client):
+            threads = [hit["thid"] for hit in (await client.get("exchange"))["hits"]]
+            types = [hit["type"].rpartition("/")[0] for hit in (await client.get("message"))["hits"]]
+            if "honest" not in threads or "https://didcomm.org/basicmessage/1.0" not in types:
+                return False
+        return True
+
+    await stack.eventually(done, 8)
+    assert time.monotonic() - begun < 8
+    assert len(hanging) <= inbound._PLACES // 2
+
+
+async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = await connect_foreign(stack, await stack.register("Busy"))
+    exchange = stack.app.exchange
+    for _ in range(inbound._PLACES):
+        exchange._places.take("others")
+    delays: list[int] = []
+    last: list[bytes] = []
+
+    async def put(body: bytes, *, delay: int = 0) -> None:
+        delays.append(delay)
+        last[:] = [body]
+
+    monkeypatch.setattr(exchange._queue, "put", put)
+    body = orjson.dumps({"items": [item(foreign, offer("T"))]})
+    for _ in range(12):
+        await exchange.handle(body, 1)
+        [body] = last
+    assert delays[0] <= 3
+    assert sum(delays[:4]) <= 60
+    assert max(delays) <= 1.5 * inbound._LONGEST_WAIT
+    for _ in range(inbound._PLACES):
+        exchange._places.give_back("others")
+    await exchange.handle(body, 1)
+    assert len((await foreign.client.get("exchange"))["hits"]) == 1
