@@ -282,7 +282,7 @@ async def test_identities(stack: Stack) -> None:
 async def test_api_tokens(stack: Stack) -> None:
     client = await stack.register("Keyring")
     made = await client.post("api-token", {"name": "ci"})
-    assert set(made) == {"account", "principalUuid", "headers"}
+    assert set(made) == {"account", "principalUuid", "headers", "uuid", "name", "scope", "expiresAt"}
     assert (made["account"], made["principalUuid"]) == ("Keyring", client.uuid)
     key = made["headers"]["tnt-subscription-key"]
     listed = await client.call("GET", "api-token")
@@ -305,7 +305,7 @@ async def test_health(stack: Stack) -> None:
     assert answer.json() == {"status": "ok", "storage": {"tables": True, "queues": True, "blobs": True}}
 
 
-@pytest.mark.parametrize("path", ["", "x", "actions", "action/a/b", "identity/x/did.json/y", "message/", "didcomm/x"])
+@pytest.mark.parametrize("path", ["x", "actions", "action/a/b", "identity/x/did.json/y", "message/", "didcomm/x"])
 async def test_nothing_there(stack: Stack, path: str) -> None:
     client = await stack.register("Lost")
     answer = await client.call("GET", path)
@@ -318,13 +318,13 @@ async def test_nothing_there(stack: Stack, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "action", "GET, POST"),
-        ("DELETE", "action/x", "GET, POST"),
+        ("PUT", "action", "GET, HEAD, POST"),
+        ("DELETE", "action/x", "GET, HEAD, POST"),
         ("GET", "didcomm", "POST"),
-        ("POST", "health", "GET"),
-        ("POST", "message", "GET"),
-        ("POST", "identity/x/did.json", "GET"),
-        ("PUT", "principal", None),
+        ("POST", "health", "GET, HEAD"),
+        ("POST", "message", "GET, HEAD"),
+        ("POST", "identity/x/did.json", "GET, HEAD"),
+        ("PUT", "principal", "GET, HEAD, POST"),
     ],
 )
 async def test_wrong_methods(stack: Stack, method: str, path: str, allowed: str | None) -> None:
