@@ -35,12 +35,18 @@ def _as_parsed(data: bytes) -> bytes:
 
 
 class _Connection(web.RequestHandler):
+    _has_part = False
+
     def data_received(self, data: bytes) -> None:
-        # Between requests the handler waits, or has not begun: what comes then begins with a method.
+        # Between requests the handler waits, or has not begun: what comes then begins with a method, unless a part of
+        # the same head came before.
         waiting = self._waiter is not None and not self._waiter.done()
-        if (waiting and not self._messages) or self._request_count == 0:
+        between = (waiting and not self._messages) or self._request_count == 0
+        if between and not self._has_part:
             data = _as_parsed(data)
+        count = self._request_count
         super().data_received(data)
+        self._has_part = between and self._request_count == count
 
     def handle_error(
         self,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import JsonObject, Page, Time, Uuid, entity, limit_of, moment
 from tntcore.errors import Problem
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import Audit
 from tntcore.tenancy.access import Role, Scope
 from tntcore.tenancy.audit import COUNTED
@@ -76,8 +76,8 @@ async def operating(call: Call, act: str, principal: str = "", on: str = "", **d
     await audits.begin(record)
     try:
         yield record
-    except (Problem, Changed, Exists):
-        # It was refused, and had no effect.
+    except Problem:
+        # It was refused, and had no effect. Of a lost race nobody knows that: the client library repeats writes.
         await audits.end(record, done=False)
         raise
     await audits.end(record, done=record.status != NO_EFFECT)

@@ -97,13 +97,9 @@ class Callers:
         if key:
             return await self._by_key(request, key)
         if self._tokens is not None and scheme.lower() == "bearer" and token:
-            self._check_guesses(request)
-            try:
-                return await self._tokens.read(token.strip())
-            except Problem as problem:
-                if problem.status == 401:
-                    self._guessed(request)
-                raise
+            # Not counted with the wrong keys: to refuse one costs no storage call, and who has a good one is not known
+            # before it was verified.
+            return await self._tokens.read(token.strip())
         other = " or a token of your identity provider as Authorization: Bearer" if self._tokens is not None else ""
         raise Problem(401, "operator-key-missing", f"Send an operator key in the header {OPERATOR_HEADER}{other}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tntcore.api.actions import connection_between
+from tntcore.api.contacts import find_contacts
 from tntcore.api.exchange_errors import STEP_ERRORS, UNKNOWN, WORKING_ERRORS
 from tntcore.api.exchange_shapes import (
     Acceptance,
@@ -28,7 +29,7 @@ from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import First, Step, Steps
 from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.storage.records import Exchange
+from tntcore.storage.records import Connection, Exchange
 
 
 class ExchangeRoutes:
@@ -177,12 +178,37 @@ async def begin(
         first = First(prefix_of(body, protocol, wanted.version), role, format_name)
         made = await steps.invite(call.tenant, identity, wanted, first, step)
         return answer(invitation_view(call, made), 201)
-    connection = await connection_between(call, body)
+    connection, identity_uuid = await _parties(call, body)
     thid = text(body.get("referenceID"), "referenceID") or None
-    first = First(prefix_of(body, protocol, connection.version), role, format_name)
+    first = First(prefix_of(body, protocol, connection.version), role, format_name, identity_uuid)
     since = call.chance.at if call.chance is not None and call.chance.again else None
     begun = await steps.begin(call.tenant, connection, thid, first, step, random=call.random, since=since)
     return answer(view(begun), 201)
+
+
+async def _parties(call: Call, body: dict[str, Any]) -> tuple[Connection, str]:
+    """The connection on which an exchange goes, and the uuid of the identity that acts in it: that of the connection,
+    or any other of the tenant's that is given as `from`. Raises as `connection_between`."""
+    try:
+        connection = await connection_between(call, body)
+    except Problem as problem:
+        if problem.code != "not-connected" or not body.get("from"):
+            raise
+        identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
+        return await _any_connection(call, body, problem), identity.uuid
+    return connection, connection.identity_uuid
+
+
+async def _any_connection(call: Call, body: dict[str, Any], problem: Problem) -> Connection:
+    """The only connection with the contact, of whichever identity. Raises `problem` if there is none, or several."""
+    records = call.tenant.records
+    found: list[Connection] = []
+    for contact in await find_contacts(records, text(body.get("to"), "to", maximum=4000)):
+        where, parameters = "contactUuid eq @contact and state eq 'completed'", {"contact": contact.uuid}
+        found += (await records.list(Connection, limit=2, where=where, parameters=parameters)).records
+    if len(found) != 1:
+        raise problem
+    return found[0]
 
 
 def _shown(exchange: Exchange) -> Response:

@@ -238,11 +238,12 @@ async def _set_status(call: Call, status: str, act: str) -> Response:
     reason = text(body.get("reason"), "reason", maximum=500)
     principal = await _principal(call)
     async with operating(call, act, principal.uuid, **({"reason": reason} if reason else {})) as record:
-        for _ in range(_MAX_RACES):
+        for attempt in range(_MAX_RACES):
             if principal.status == "DELETED":
                 raise not_found(Principal, principal.uuid)
             if principal.status == status:
-                record.status = NO_EFFECT
+                if not attempt:  # else it may be by this very write, which was repeated
+                    record.status = NO_EFFECT
                 break
             principal.status, principal.updated_at = status, services.now()
             unit = Unit()
@@ -337,7 +338,9 @@ async def delete(call: Call) -> Response:
         try:
             await services.storage.committer.commit(principal.uuid, unit)
         except Changed:
-            raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.") from None
+            # Unless it was this very write, which was repeated.
+            if (await _principal(call)).status != "DELETED":
+                raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.") from None
         await _forget(call, principal)
     return Response(204, content_type="")
 

@@ -85,6 +85,11 @@ def dids_of(party: Party) -> set[str]:
     return {party.did, party.signer.kid.partition("#")[0], key.create(party.signer.key)}
 
 
+async def owner_of(party: Party, did: str) -> Party | None:
+    """Who of the party's tenant has a DID: the party itself, or another identity; None if nobody does."""
+    return party if did in dids_of(party) else await party.find(did) if did else None
+
+
 def listed(value: Any) -> list[Any]:
     """What JSON-LD lets be written as one value or as a list of them."""
     return value if isinstance(value, list) else [] if value is None else [value]

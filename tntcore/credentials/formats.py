@@ -102,6 +102,10 @@ class SigningError(Exception):
         self.detail = detail
 
 
+async def _no_other(did: str) -> Party | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """Who acts: an identity of a tenant.
@@ -109,11 +113,13 @@ class Party:
     Attributes:
         did: the identity's. signer: with its key.
         records: the tenant's, for what a format keeps itself (link secrets, credential definitions).
+        find: another identity of the same tenant, by any of its DIDs; None if there is none.
     """
 
     did: str
     signer: Signer
     records: Repository
+    find: Callable[[str], Awaitable[Party | None]] = _no_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +283,9 @@ class ProofFormat(Protocol):
         """The verifier's request: of `content`, or without one of what was proposed. Adds what makes it fresh (nonce,
         challenge) where it is not given. Raises `Problem`, `FormatError`."""
 
-    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
-        """Which credentials would do, for each thing asked for. Raises `FormatError`."""
+    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
+        """Which credentials would do, for each thing asked for; of `party`, those that its `present` takes. Raises
+        `FormatError`."""
 
     async def present(
         self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None

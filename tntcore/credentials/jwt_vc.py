@@ -29,10 +29,10 @@ from tntcore.credentials.checking import (
     check_schema,
     check_status,
     check_time,
-    dids_of,
     end_of,
     identifier,
     listed,
+    owner_of,
     resolve_signer,
     subjects,
     summary,
@@ -121,7 +121,7 @@ class JwtVc:
 
     async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         credential = _wanted(content) if content is not None else _received(issuing.proposal, "proposal")
-        return _detail(_issued_by(party, credential, own=content is not None))
+        return _detail(_issued_by(await _issuer(party, credential), credential, own=content is not None))
 
     async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         credential = _wanted(content) if content is not None else _received(issuing.offer, "offer")
@@ -141,13 +141,15 @@ class JwtVc:
                 offered = _about(_received(issuing.offer, "offer"), identifier(credential["credentialSubject"]))
                 if difference := _difference(offered, credential):
                     raise FormatError("request-differs", f"What is requested is not what was offered: {difference}.")
+        party = await _issuer(party, credential)
         credential = _complete(_issued_by(party, credential, own=content is not None), self._now())
         return Draft(await self._sign(party, credential), ISSUED, "application/jwt")
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
         opened = await self.open(value)
         credential = opened.credential
-        checks = [*opened.verification.checks, _bound(credential, party), _as_asked(credential, issuing)]
+        own = {name for name in subjects(credential) if await owner_of(party, name)}
+        checks = [*opened.verification.checks, _bound(credential, own), _as_asked(credential, issuing)]
         required = opened.verification.required | {("holder-binding", ""), ("request", "")}
         ends = end_of(credential, _seconds(opened.claims.get("exp")))
         held = Held("", ISSUED, value, summary=summary(credential), expires_at=ends)
@@ -272,8 +274,15 @@ def _seconds(value: Any) -> float | None:
     return value * 1000 if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _bound(credential: Mapping[str, Any], party: Party) -> Check:
-    if set(subjects(credential)) <= dids_of(party):
+async def _issuer(party: Party, credential: Mapping[str, Any]) -> Party:
+    """Who of the tenant's identities the credential names as its issuer; the party itself if it names none of them."""
+    issuer = identifier(credential.get("issuer"))
+    other = await party.find(issuer) if issuer and issuer != _own(party) else None
+    return other if other is not None and _own(other) == issuer else party
+
+
+def _bound(credential: Mapping[str, Any], own: set[str]) -> Check:
+    if set(subjects(credential)) <= own:
         return Check("holder-binding", True)
     return Check("holder-binding", False, "The credential is about another than the identity that asked for it.")
 

@@ -24,6 +24,7 @@ from tntcore.credentials.checking import (
     end_of,
     identifier,
     listed,
+    owner_of,
     subjects,
     summary,
     wrong_date,
@@ -120,6 +121,7 @@ class LdProof:
         detail = self._wanted(content) if content is not None else _received(issuing.proposal, "proposal")
         if content is None:
             _refuse_status(detail)
+        party = await _issuer(party, detail)
         detail = await self._complete(party, detail, own=content is not None)
         try:
             await self._linked_data.check_signable(detail["credential"], suite=_suite_of(detail["options"]))
@@ -145,6 +147,7 @@ class LdProof:
                 _refuse_status(detail)
             elif wrong := _departs(_received(issuing.offer, "offer"), requested):
                 raise FormatError("request-differs", f"What is requested is not what was offered: {wrong}.")
+        party = await _issuer(party, detail)
         detail = await self._complete(party, detail, own=content is not None)
         options = detail["options"]
         try:
@@ -167,7 +170,8 @@ class LdProof:
         detail = _received(asked, "request") if asked is not None else None
         checks = [*verification.checks, _as_asked(detail, value)]
         required = {("request", "")}
-        binding = _bound(detail, value, dids_of(party))
+        own = {name for name in subjects(value) if await owner_of(party, name)} | dids_of(party)
+        binding = _bound(detail, value, own)
         if binding is not None:
             checks.append(binding)
             required.add((binding.name, ""))
@@ -180,7 +184,7 @@ class LdProof:
     async def revoke(self, party: Party, held: Held) -> None:
         if self._lists is None:
             raise Problem(404, "credential-not-revocable", "There are no status lists here.")
-        await self._lists.revoke(party, held.value)
+        await self._lists.revoke(await _issuer(party, {"credential": held.value}), held.value)
 
     async def verify_credential(self, value: Any, subject: str = "") -> Verification:
         """Every check on a credential but those that depend on who shows it: `signature`, `issuer`, `expiry`, and
@@ -274,6 +278,13 @@ def _draft(detail: Detail) -> Draft:
 def _own(party: Party) -> str:
     """The DID that a proof by this party's key shows."""
     return party.signer.kid.partition("#")[0]
+
+
+async def _issuer(party: Party, detail: Detail) -> Party:
+    """Who of the tenant's identities the credential names as its issuer; the party itself if it names none of them."""
+    issuer = identifier(detail["credential"].get("issuer"))
+    other = await party.find(issuer) if issuer and issuer != _own(party) else None
+    return other if other is not None and _own(other) == issuer else party
 
 
 def _refuse_status(detail: Detail) -> None:

@@ -68,7 +68,7 @@ class PlainProof:
     async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
         return _draft(content)
 
-    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
+    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
         return ()
 
     async def present(

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -35,9 +35,9 @@ from tntcore.credentials.checking import (
     SECONDS,
     TooLongError,
     check_dates,
-    dids_of,
     identifier,
     listed,
+    owner_of,
     subjects,
     summary,
 )
@@ -160,33 +160,36 @@ class PresentationExchange:
         asked = {"challenge": self._new_uuid(), **_options(options)}
         return Draft({"options": asked, "presentation_definition": {"id": self._new_uuid(), **definition}}, DEFINITION)
 
-    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
+    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
         definition, _, _ = await self._read(request)
         fitting = await self._fitting(definition, held)
+        if party is not None:
+            owners = await _owners(party, held, fitting)
+            fitting = {name: [uuid for uuid in uuids if uuid in owners] for name, uuids in fitting.items()}
         return [Candidate(name, found, is_required(definition, name)) for name, found in fitting.items()]
 
     async def present(
         self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
     ) -> Draft:
         definition, challenge, domain = await self._read(request)
-        dids = dids_of(party)
         fitting = await self._fitting(definition, held)
-        ours = {one.uuid: one for one in held if _subject(one) in dids}
-        usable = {name: [found for found in uuids if found in ours] for name, uuids in fitting.items()}
+        owners = await _owners(party, held, fitting)
+        usable = {name: [found for found in uuids if found in owners] for name, uuids in fitting.items()}
         for name, choice in (chosen or {}).items():
             if choice not in usable.get(name, []):
                 raise Problem(400, "choice-invalid", _why_no_choice(name, choice, fitting))
             usable[name] = [choice]
-        names = choose(definition, {name for name, uuids in usable.items() if uuids}, chosen or ())
-        if not names:
+        if not choose(definition, {name for name, uuids in usable.items() if uuids}, chosen or ()):
             raise Problem(409, "nothing-to-present", _why_nothing(definition, usable, fitting))
-        shown = {name: ours[usable[name][0]] for name in names}
-        about = {_subject(one) for one in shown.values()} - {""}
-        if len(about) > 1:
+        # One presentation is signed by one DID, and all that is in it has to be about that.
+        holder, answers = next(_of_one(definition, usable, owners, chosen or ()), ("", {}))
+        if not answers:
             detail = "The credentials are about different DIDs, and one presentation is signed by one: choose others."
             raise Problem(409, "nothing-to-present", detail)
-        holder = next(iter(about), party.signer.kid.partition("#")[0])
-        signer = _Aliased(party.signer, _kid(party, holder))
+        ours = {one.uuid: one for one in held}
+        shown = {name: ours[uuid] for name, uuid in answers.items()}
+        signing = next(owner for did, owner in owners.values() if did == holder)
+        signer = _Aliased(signing.signer, _kid(signing, holder))
         values = list({one.uuid: one.value for one in shown.values()}.values())
         submission = self._submission(definition, shown, values)
         kind = _kind(definition, values)
@@ -421,6 +424,32 @@ def _subject(held: Held) -> str:
     credential = _credential(held.value)
     about = set(subjects(credential)) if credential is not None else set()
     return about.pop() if len(about) == 1 else "several" if about else ""
+
+
+async def _owners(
+    party: Party, held: Sequence[Held], fitting: Mapping[str, Collection[str]]
+) -> dict[str, tuple[str, Party]]:
+    """Of each credential that fits and that is about an identity of the tenant: that DID, and the identity. Those of
+    `party` come first."""
+    wanted = {uuid for uuids in fitting.values() for uuid in uuids}
+    about = {one.uuid: _subject(one) for one in held if one.uuid in wanted}
+    known = {did: await owner_of(party, did) for did in set(about.values())}
+    found = {uuid: (did, owner) for uuid, did in about.items() if (owner := known[did]) is not None}
+    return dict(sorted(found.items(), key=lambda item: item[1][1] is not party))
+
+
+def _of_one(
+    definition: Definition,
+    usable: Mapping[str, Sequence[str]],
+    owners: Mapping[str, tuple[str, Party]],
+    chosen: Collection[str],
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """For each DID that could answer alone: what it would show, by descriptor."""
+    for did in dict.fromkeys(did for did, _ in owners.values()):
+        own = {name: [uuid for uuid in uuids if owners[uuid][0] == did] for name, uuids in usable.items()}
+        names = choose(definition, {name for name, uuids in own.items() if uuids}, chosen)
+        if names and set(chosen) <= set(names):
+            yield did, {name: own[name][0] for name in names}
 
 
 def _kid(party: Party, holder: str) -> str:

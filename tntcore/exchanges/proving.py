@@ -75,7 +75,7 @@ async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -
 async def candidates(run: Run) -> Sequence[Candidate]:
     """Which credentials would do for what is asked for. Raises `FormatError`."""
     asked = await run.value("request", run.formats.proofs)
-    return await _format(run).candidates(asked, await _wallet(run))
+    return await _format(run).candidates(asked, await _wallet(run), await run.party())
 
 
 async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tntcore.credentials.formats import Draft, FormatError, Party, Signer, SigningError
 from tntcore.credentials.registry import F, Format, Formats, Registry
+from tntcore.dids import key
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
 from tntcore.exchanges.outcome import Outcome, Reply
@@ -21,6 +22,7 @@ from tntcore.storage.records import Connection, Exchange, Identity
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.tenancy.tenants import Tenant
 
+MAX_IDENTITIES = 200  # of a tenant, among which a DID is looked for
 MAX_ERROR = 1000  # characters
 MAX_KEPT = 500  # credentials, or presentations, of one exchange: their uuids are in one column
 
@@ -125,12 +127,30 @@ class Run:
         identity = await self.tenant.records.get(Identity, self.exchange.identity_uuid)
         if identity is None:
             raise Problem(409, "identity-gone", "The identity of this exchange was deleted.")
+        return await self._party_of(identity)
+
+    async def _party_of(self, identity: Identity) -> Party:
         signer: Signer
         try:
             signer = await signer_for(self.services, self.tenant, identity)
         except SigningError as error:
             signer = _Nobody(error)
-        return Party(identity.did, signer, self.tenant.records)
+        return Party(identity.did, signer, self.tenant.records, self._other)
+
+    async def _other(self, did: str) -> Party | None:
+        """The tenant's identity that has a DID: its own, the one bound to it, or the did:key of its key."""
+        known = await self.tenant.records.list(Identity, limit=MAX_IDENTITIES)
+        for identity in known.records:
+            if did in (identity.did, identity.own_did):
+                return await self._party_of(identity)
+        if not did.startswith("did:key:"):
+            return None
+        for identity in known.records:
+            if not identity.is_external:
+                party = await self._party_of(identity)
+                if not isinstance(party.signer, _Nobody) and key.create(party.signer.key) == did:
+                    return party
+        return None
 
     @property
     def secret(self) -> bytes:

@@ -23,11 +23,13 @@ class First:
 
     Attributes:
         prefix: the protocol's URI. format: as tenants write it.
+        identity_uuid: of who acts in it; "" is the identity of its connection.
     """
 
     prefix: str
     role: str
     format: str
+    identity_uuid: str = ""
 
 
 class Steps:
@@ -58,6 +60,7 @@ class Steps:
         if begun is not None:
             return begun
         run = self.exchanges.begin(tenant, connection, thread.action, first.prefix, first.role, first.format)
+        run.exchange.identity_uuid = first.identity_uuid or run.exchange.identity_uuid
         return await self.go_on(tenant, run, step, thread=thread)
 
     async def _begun_before(self, tenant: Tenant, thread: Thread, first: First, since: int) -> Exchange | None:

@@ -98,7 +98,8 @@ class Operators:
     def is_cached(self, key: str) -> bool:
         """Whether `find` answers without a storage call, and with a record."""
         owner = owner_of(key)
-        return owner is not None and self._known.peek(owner) is not None
+        record = self._known.peek(owner) if owner is not None else None
+        return record is not None and opens(record, key, self._now())
 
     async def find(self, key: str) -> Operator | None:
         """The record that the key opens, whatever its status; None where it opens none."""

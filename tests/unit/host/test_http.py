@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -221,6 +222,22 @@ async def test_methods_in_lower_case_in_one_connection(host: Host) -> None:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert head.startswith(b"HTTP/1.1 200 ")
         assert await reader.readexactly(1) == b"4"
+    writer.close()
+
+
+async def test_a_head_in_pieces(host: Host) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+    for _ in range(2):
+        for piece in (b"get /api/show HTTP/1.1\r\nHost: x\r\nX-Twice:", b"one two\r\n", b"\r\n"):
+            writer.write(piece)
+            await writer.drain()
+            # Long enough for it to arrive by itself.
+            await asyncio.sleep(0.02)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        assert length
+        seen = json.loads(await reader.readexactly(int(length[1])))
+        assert (seen["method"], seen["twice"]) == ("GET", "one two")
     writer.close()
 
 

@@ -116,7 +116,7 @@ class AnonCredsProof:
         modern = any(text.startswith("did:") and not text.startswith("did:sov:") for text in told)
         return Draft(dict(value), self.identifiers[step][0 if modern else 1])
 
-    async def candidates(self, request: Any, held: Sequence[Held]) -> Sequence[Candidate]:
+    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
         kept = self._kept(held)
         return [
             Candidate(wanted.referent, [uuid for uuid, (one, value) in kept.items() if _would_do(wanted, one, value)])
