@@ -86,9 +86,12 @@ class App:
         anoncreds = open_anoncreds(services)
         contexts = read_folder(services.config.contexts)
         exchanges = Exchanges(services, partial(open_formats, services, contexts, anoncreds))
+        invitations = Invitations(services)
+        acceptance = Acceptance(services, outbox, handshake)
         receiving = Receiving(
             services,
             outbox,
+            acceptance,
             Received(services, handshake, rotation),
             Consequences(services, exchanges),
             Publisher(services, outbox, self.outbound),
@@ -99,8 +102,6 @@ class App:
         self.relay = Relay(services, outbox, replays)
         self.poison = Poison(services)
         self.sweep = Sweep(services, outbox, self.outbound, replays)
-        invitations = Invitations(services)
-        acceptance = Acceptance(services, outbox, handshake)
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)
         routes = [

@@ -241,7 +241,7 @@ async def test_acapy_refuses_our_request(agents: Agents, new_tenant: Callable[[s
     assert report["message"]["description"]["code"] == "request_not_accepted"
     assert report["connectionUuid"] == second["connectionUuid"]
     # The code is one of the four that leave the exchange open.
-    await until_state(bolt, second["connectionUuid"], "invitation-received")
+    await until_state(bolt, second["connectionUuid"], "abandoned")
     assert (await bolt.get(f"contact/{second['uuid']}"))["status"] == "REQUESTED"
 
 

@@ -74,8 +74,8 @@ async def test_only_one_of_two_requests_gets_a_single_use_invitation(stack: Stac
         (await client.get(f"connection/{contact['connectionUuid']}"))["state"]
         for client, contact in zip((bolt, carl), made, strict=True)
     ]
-    # Who came too late is told so, and may ask again.
-    assert sorted(states) == ["completed", "invitation-received"]
+    # Who came too late is told so.
+    assert sorted(states) == ["abandoned", "completed"]
     assert len((await acme.get("connection"))["hits"]) == 1
 
 
@@ -101,9 +101,8 @@ async def test_a_request_waits_for_the_tenants_word(pair: tuple[Client, Client])
 
             async def told() -> bool:
                 connection = await bolt.get(f"connection/{contact['connectionUuid']}")  # noqa: B023
-                return bool(connection["state"] == "invitation-received")
+                return bool(connection["state"] == "abandoned")
 
-            # The code is one of the RFC's four: the request may be sent again.
             await acme.stack.eventually(told)
 
 

@@ -122,7 +122,7 @@ async def test_a_rejection_ends_it_on_both_sides(stack: Stack) -> None:
     offered = await only(stack, holder, "offer-received")
     await holder.post(f"exchange/{offered['uuid']}/reject", {"reason": "No, thank you."}, 200)
     ended = await state(stack, issuer, begun["uuid"], "abandoned")
-    assert (ended["status"], ended["error"]) == ("ABANDONED", "issuance-abandoned")
+    assert (ended["status"], ended["error"]) == ("ABANDONED", "issuance-abandoned: No, thank you.")
     assert (await issuer.get(f"action/{begun['uuid']}"))["status"] == "ERROR"
 
 

@@ -438,9 +438,9 @@ async def test_nobody_else_gives_up_a_request(tenant: Client, agent: Agent, mall
         await refused(tenant, await mallory.send(by_nobody, ours, anonymous=True), "sender-unknown")
         await refused(tenant, await agent.send(report(protocol, new_id(), code), ours), "thread-unknown")
     assert await state_of(tenant, uuid) == "request-sent"
-    # The inviter's own word counts: the request may be sent again, on a thread of its own.
+    # The inviter's own word counts. The tenant may ask again, on a thread of its own.
     await agent.send(report(protocol, request["@id"]), ours)
-    await until_state(tenant, uuid, "invitation-received")
+    await until_state(tenant, uuid, "abandoned")
     await tenant.post(f"connection/{uuid}/accept", {}, 200)
     second, _ = await agent.hears("/request", 2)
     assert second["@id"] != request["@id"]

@@ -53,7 +53,9 @@ def expected(role: str, state: str, kind: str, protocol: str) -> tuple[bool, str
     outcomes = CELLS.get((role, state, f"receive {event}"), [])
     if not outcomes:
         return False, state
-    follows = outcomes[-1 if kind == "last report" else 0]
+    # Who asked and is refused is asked what follows, whatever the code of the report.
+    last = kind == "last report" or (role, state, kind) == ("requester", "request-sent", "report")
+    follows = outcomes[-1 if last else 0]
     # It is answered at once.
     return True, CELLS[role, follows, "send complete"][0] if follows == "response-received" else follows
 

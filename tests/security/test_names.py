@@ -28,7 +28,7 @@ from tests.security.handshakes import (
     stored,
     until_state,
 )
-from tests.stack import Client, Receiver, Stack
+from tests.stack import Client, Hook, Receiver, Stack
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import pack_v2
 from tntcore.envelope.keys import verkey_to_did_key
@@ -504,3 +504,92 @@ async def test_what_a_message_says_of_itself_is_no_name(
     await stack.deliver(pack_v2(said_2, to=to), MEDIA_TYPE)
     told = (await hook.until(lambda got: got.json()["message"].get("id") == said_2["id"])).json()
     assert (told["from"], told["authenticated"], told["contactUuid"]) == (None, False, None)
+
+
+async def reusable(client: Client, bank: Agent, did: str) -> tuple[Json, str]:
+    """A connection that came about by an invitation with the bank's public DID, and our key."""
+    made = await client.post("contact", {"invitation": bank.invitation(DID_EXCHANGE_1_1, services=[did])})
+    request, ours = await bank.hears("/request")
+    await bank.send(bank.response(DID_EXCHANGE_1_1, request["@id"], bank.keys.ed25519), ours)
+    connection = await until_state(client, made["connectionUuid"], "completed")
+    assert (connection["contactDid"], connection["theirDid"]) == (did, bank.peer_2)
+    return connection, ours
+
+
+async def test_an_invitation_puts_nothing_under_the_partner_it_names(
+    tenant: Client, bank: Agent, mallory: Agent, web: Receiver
+) -> None:
+    """Mallory's invitation names the bank's public DID, by which there is a connection, and has an offer inside."""
+    hook = await tenant.webhook()
+    did = did_web(web)
+    web.text = orjson.dumps(public(bank, did)).decode()
+    honest, ours = await reusable(tenant, bank, did)
+    attached = [{"@id": "1", "data": {"json": {"@type": OFFER, "@id": new_id(), "~thread": {"thid": new_id()}}}}]
+    invitation = mallory.invitation(DID_EXCHANGE_1_1, services=[did], requests__attach=attached)
+    made = await tenant.post("contact", {"invitation": invitation}, 200)
+    assert (made["uuid"], made["reused"]) == (honest["contactUuid"], True)
+    reuse, _ = await bank.hears("/handshake-reuse")
+    assert reuse["~thread"]["pthid"] == invitation["@id"]
+    # Nothing of it is the bank's, as long as the bank says nothing, or something else.
+    await says(hook, bank, ours)
+    wrong: Json = {"@type": f"{reuse['@type']}-accepted", "@id": new_id(), "~thread": {"thid": new_id()}}
+    await bank.send(wrong, ours)
+    wrong = {**wrong, "@id": new_id(), "~thread": {"thid": reuse["@id"], "pthid": new_id()}}
+    await bank.send(wrong, ours)
+    await stored(tenant, wrong["@id"])
+    hers: Json = {**wrong, "@id": new_id(), "~thread": {"thid": reuse["@id"], "pthid": invitation["@id"]}}
+    record = await stored(tenant, await mallory.send(hers, ours))
+    assert record.error == "sender-not-connection"
+    assert [got for got in hook.got if got.json()["type"] == OFFER] == []
+    assert (await tenant.get(f"message?type={OFFER}"))["hits"] == []
+    # The bank made it after all.
+    await bank.send({**hers, "@id": new_id()}, ours)
+    told = (await hook.until(lambda got: got.json()["type"] == OFFER)).json()
+    assert (told["connectionUuid"], told["authenticated"]) == (honest["uuid"], False)
+    await bank.send({**hers, "@id": new_id()}, ours)
+    await says(hook, bank, ours)
+    assert len([got for got in hook.got if got.json()["type"] == OFFER]) == 1
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_connection_that_is_not_reused_is_not_touched(
+    tenant: Client, bank: Agent, mallory: Agent, web: Receiver, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    hook = await tenant.webhook()
+    monkeypatch.setattr("tntcore.connections.acceptance._REUSE_SECONDS", 30 if gone else 1)
+    did = did_web(web)
+    web.text = orjson.dumps(public(bank, did)).decode()
+    honest, ours = await reusable(tenant, bank, did)
+    if gone:
+        bank.receiver.answer = lambda hook: (404 if _is_reuse(bank, hook) else 200, {})
+    attached = [{"@id": "1", "data": {"json": {"@type": OFFER, "@id": new_id()}}}]
+    invitation = mallory.invitation(DID_EXCHANGE_1_1, services=[did], requests__attach=attached, label="Bank")
+    body = {"invitation": invitation, "contact": {"internalRef": "4711"}}
+    assert (await tenant.post("contact", body, 200))["reused"]
+    request, again = await bank.hears("/request", 2)
+    bank.receiver.answer = lambda hook: (200, {})
+    assert request["~thread"]["pthid"] == invitation["@id"]
+    assert {**await tenant.get(f"connection/{honest['uuid']}"), "updatedAt": honest["updatedAt"]} == honest
+    [other] = [one for one in await connections(tenant) if one["uuid"] != honest["uuid"]]
+    await is_nobody_of(tenant, other, did)
+    assert (await says(hook, bank, ours))["connectionUuid"] == honest["uuid"]
+    assert (await tenant.get(f"message?type={OFFER}"))["hits"] == []
+    # What was attached follows the new connection.
+    await bank.send(bank.response(DID_EXCHANGE_1_1, request["@id"], bank.keys.ed25519), again)
+    await until_state(tenant, other["uuid"], "completed")
+    told = (await hook.until(lambda got: got.json()["type"] == OFFER)).json()
+    assert (told["connectionUuid"], told["from"], told["authenticated"]) == (other["uuid"], did, False)
+    contact = await tenant.get(f"contact/{other['contactUuid']}")
+    assert (contact["internalRef"], contact["displayName"], contact["did"]) == ("4711", "Bank", did)
+
+
+def _is_reuse(agent: Agent, hook: Hook) -> bool:
+    opened = agent.opened(hook.body)
+    return opened is not None and opened[0]["@type"].endswith("/handshake-reuse")
+
+
+async def is_nobody_of(client: Client, connection: Json, claimed: str) -> None:
+    """As `is_nobody`, where the DID is another contact's."""
+    contact = await client.get(f"contact/{connection['contactUuid']}")
+    assert (connection["theirDid"], connection["contactDid"], contact["did"]) == (None, None, None)
+    assert connection["claimedDid"] == contact["claimedDid"] == claimed

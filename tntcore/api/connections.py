@@ -30,6 +30,7 @@ class ConnectionView(Entity):
     role: str | None
     invitationUuid: Annotated[Uuid | None, "of an invitation of the principal's, by which it began"]
     state: Annotated[State, "of its DID exchange, in RFC 0023's words"]
+    error: Annotated[str | None, "why the contact refused it: its code and words"]
     version: Annotated[Version, "of DIDComm"]
 
 
@@ -158,5 +159,6 @@ def _view(connection: Connection) -> dict[str, Any]:
         role=connection.role or None,
         invitationUuid=connection.invitation_uuid or None,
         state=connection.state,
+        error=connection.error or None,
         version=connection.version,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -34,6 +35,8 @@ from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
+
+_PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
 Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])]
 
@@ -163,12 +166,12 @@ class ContactRoutes:
             updated_at=now,
         )
         if content is not None:
-            reused = await self._acceptance.reuse(call.tenant, identity, content)
+            # Who answers is who its keys prove, whomever the invitation is expected to be from.
+            contact.did, contact.claimed_did = "", contact.did
+            reused = await self._acceptance.reuse(call.tenant, identity, contact, content)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
-            # Who answers is who its keys prove, whomever the invitation is expected to be from.
-            contact.did, contact.claimed_did = "", contact.did
             contact.display_name = contact.display_name or (content.label or "")[:200]
             connection = await self._acceptance.accept(call.tenant, identity, contact, content)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
@@ -312,11 +315,18 @@ async def find_contacts(records: Repository, name: str) -> Sequence[Contact]:
         contact = await records.get(Contact, name) if name else None
         contacts: Sequence[Contact] = [contact] if contact is not None else []
     else:
-        named = (await records.list(Contact, limit=100, where="did eq @did", parameters={"did": did})).records
-        contacts = [contact for contact in named if contact.did == did or await _is_connected(records, contact, did)]
+        contacts = await _named(records, did)
+        if not contacts and (port := _PORT.match(did)) is not None:
+            # In a path, the `%3A` before a port has become a colon on its way here.
+            contacts = await _named(records, f"{port[1]}%3A{did[port.end() :]}")
     if not contacts:
         raise not_found(Contact, name)
     return contacts
+
+
+async def _named(records: Repository, did: str) -> list[Contact]:
+    hits = await records.list(Contact, limit=100, where="did eq @did", parameters={"did": did})
+    return [contact for contact in hits.records if contact.did == did or await _is_connected(records, contact, did)]
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:

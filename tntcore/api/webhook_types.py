@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Sides, Uuid
+from tntcore.api.views import Did, Sides, Time, Uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,19 @@ class ReceivedMessage(Sides):
     authenticated: Annotated[bool, "whether the sender proved itself"]
 
 
-class ConnectionEvent(TypedDict):
-    """A connection has come to a state, which is its `status`, in RFC 0023's words."""
+class Event(TypedDict):
+    """What every event has."""
 
-    type: Literal["connection"]
+    time: Time
+    sequence: Annotated[str, "sorts, as text, in order of time; the same for every entry that is called"]
+
+
+class ConnectionEvent(Event):
+    """A connection has come to a state, which is its `status`, in RFC 0023's words. `request-didexchange` and
+    `answer-invitation`: it is the one that `POST /contact` began, by a DID or by an invitation, and is completed or
+    over."""
+
+    type: Literal["connection", "request-didexchange", "answer-invitation"]
     uuid: Uuid
     status: str
     role: str
@@ -48,9 +57,26 @@ class ConnectionEvent(TypedDict):
     contactUuid: Uuid
     identityUuid: Uuid
     invitationUuid: Uuid | None
+    contactDid: Did | None
+    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
+    error: Annotated[str | None, "why the contact refused it"]
 
 
-class _OfExchange(TypedDict):
+class ContactEvent(Event):
+    """A contact is accepted, is rejected, or waits for the tenant's word. `did`: proven, or written by the tenant."""
+
+    type: Literal["contact"]
+    uuid: Uuid
+    status: Literal["REQUESTED", "ACCEPTED", "REJECTED"]
+    did: Did | None
+    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
+    connectionUuid: Uuid
+    contactUuid: Uuid
+    identityUuid: Uuid
+    error: Annotated[str | None, "why the contact refused it"]
+
+
+class _OfExchange(Event):
     uuid: Uuid
     status: str
     exchangeUuid: Uuid
@@ -75,7 +101,7 @@ class CredentialEvent(_OfExchange):
     verified: bool
 
 
-class InvitationEvent(TypedDict):
+class InvitationEvent(Event):
     """Who got an invitation has a problem with it."""
 
     type: Literal["invitation"]
@@ -86,7 +112,7 @@ class InvitationEvent(TypedDict):
     identityUuid: Uuid
 
 
-class DeliveryEvent(TypedDict):
+class DeliveryEvent(Event):
     """A webhook call or an outgoing message has failed for good."""
 
     type: Literal["delivery"]
@@ -96,7 +122,7 @@ class DeliveryEvent(TypedDict):
     messageUuid: Uuid | None
 
 
-class WebhookEvent(TypedDict):
+class WebhookEvent(Event):
     """An entry of a setting, whose id is `uuid`, was disabled: too many calls of it failed."""
 
     type: Literal["webhook"]
@@ -153,6 +179,19 @@ WEBHOOKS: Mapping[str, Webhook] = {
     ),
     "TASK_WEBHOOK connection": Webhook(
         "A connection has come to a state", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ConnectionEvent
+    ),
+    "TASK_WEBHOOK request-didexchange": Webhook(
+        "A partner that was asked by its DID has answered",
+        f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}",
+        ConnectionEvent,
+    ),
+    "TASK_WEBHOOK answer-invitation": Webhook(
+        "Who made an invitation that was accepted has answered",
+        f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}",
+        ConnectionEvent,
+    ),
+    "TASK_WEBHOOK contact": Webhook(
+        "A contact is accepted, is rejected, or waits", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ContactEvent
     ),
     "TASK_WEBHOOK exchange": Webhook(
         "An exchange has moved", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ExchangeEvent

@@ -139,6 +139,8 @@ def _connection(found: dict[str, Any]) -> list[str]:
             ("state", show.status(found["state"])),
             ("contact", show.safe(found["contactUuid"])),
             ("their DID", show.short_did(found["theirDid"])),
+            ("says it is", show.short_did(found.get("claimedDid"))),
+            ("refused", show.safe(found.get("error"))),
             ("my DID", show.short_did(found["myDid"])),
         ]
     )

@@ -17,10 +17,13 @@ from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
+from tntcore.connections.invitations import read_content
+from tntcore.connections.reuse import attached, read_reuse, write_reuse
 from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
-from tntcore.delivery.outbox import Outbox, attached_item
+from tntcore.delivery.outbox import Outbox, attached_item, reuse_item
 from tntcore.delivery.outgoing import Outgoing, write
+from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.errors import DidError, Problem
@@ -35,7 +38,18 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
-from tntcore.storage.records import Action, Attached, Connection, Contact, Identity, Invitation, Message
+from tntcore.storage.records import (
+    Action,
+    Attached,
+    Connection,
+    Contact,
+    Delivery,
+    Identity,
+    Invitation,
+    Message,
+    PendingReuse,
+    sent_id,
+)
 from tntcore.storage.storage import INBOUND
 from tntcore.tenancy.recipients import KeyPairs, document_id
 from tntcore.tenancy.tenants import Tenant
@@ -43,6 +57,8 @@ from tntcore.tenancy.tenants import Tenant
 log = logging.getLogger(__name__)
 
 _LATER = 60  # seconds
+_REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
+_MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
 
 class Acceptance:
@@ -53,9 +69,21 @@ class Acceptance:
         self._first_contact = FirstContact(services)
         self._connectionless = Connectionless(services)
 
-    async def accept(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection:
+    async def accept(
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        content: Content,
+        *,
+        ends: PendingReuse | None = None,
+    ) -> Connection:
         """Answers anyone's invitation: a connection in state `request-sent`, or completed where no handshake is wanted.
-        Raises `Problem` 400."""
+        Raises `Problem` 400.
+
+        Args:
+            ends: what waited for another connection to be used for the invitation.
+        """
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
             raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
@@ -63,16 +91,16 @@ class Acceptance:
             connection = start(identity, contact, now)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
-            effect.attached = self._attached(tenant, connection, content)
-            await self.apply(tenant, effect)
+            effect.attached = attached(self._services, tenant, connection, content)
+            await self.apply(tenant, effect, tells=True)
             return connection
         if content.form == "out-of-band/1" and not content.handshake_protocols:
             connection = start(identity, contact, now)
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
-            effect.attached = self._attached(tenant, connection, content)
-            await self.apply(tenant, effect)
+            effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
+            await self.apply(tenant, effect, tells=True)
             return connection
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
         protocol = next((name for name in offered if name in SUPPORTED), None)
@@ -83,30 +111,65 @@ class Acceptance:
         # The DID that was reached, and no other that the invitation names.
         reached = document_id(connection.their_document)
         connection.invited_did = reached if reached in content.services else ""
-        return await self._begin(tenant, identity, contact, connection, content)
+        return await self._begin(tenant, identity, contact, connection, content, ends)
 
-    async def reuse(self, tenant: Tenant, identity: Identity, content: Content) -> Connection | None:
-        """Uses the connection with an inviter whose DID is connected with already (RFC 0434, "Reuse Messages"): for
-        what is attached, or else to tell the inviter. None if there is none."""
+    async def reuse(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection | None:
+        """Asks an inviter whose DID is connected with already to use that connection (see `reuse`). None if there is
+        none. Raises `Problem` 409.
+
+        Args:
+            contact: whom the tenant takes the invitation to be from; made only if the other side does not agree.
+        """
         did = _public_did(content)
         if not did:
             return None
+        services, now = self._services, self._services.now()
         hits = await tenant.records.list(
             Connection,
-            limit=1,
-            where="invitedDid eq @did and identityUuid eq @identity and state eq 'completed'",
+            limit=10,
+            where="invitedDid eq @did and identityUuid eq @identity and state eq 'completed' and version eq 'v1'",
             parameters={"did": did, "identity": identity.uuid},
         )
         if not hits.records:
             return None
-        connection = hits.records[0]
-        effect = Effect(replace(connection, updated_at=self._services.now()))
-        effect.attached = self._attached(tenant, connection, content)
-        if not effect.attached:
-            message_id = random_uuid(self._services.random)
-            effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
+        connection = max(hits.records, key=lambda one: one.created_at)
+        effect = Effect(replace(connection, updated_at=now))
+        message_id = random_uuid(services.random)
+        waiting = PendingReuse(
+            uuid=sent_id(connection.uuid, message_id),
+            identity_uuid=identity.uuid,
+            contact_uuid=contact.uuid,
+            created_at=now,
+        )
+        write_reuse(tenant, waiting, content, contact)
+        if len(waiting.content) > _MAX_REUSE:
+            return None
+        effect.makes.append(waiting)
+        effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
+        item = reuse_item(tenant.uuid, connection.uuid, waiting.uuid, services.uuid7())
+        await services.storage.queues[INBOUND].put(queue_message([item]), delay=_REUSE_SECONDS)
         await self.apply(tenant, effect)
         return connection
+
+    async def begin_anyway(self, tenant: Tenant, uuid: str) -> None:
+        """Begins a connection by an invitation for which the other side has not agreed to use the one that there is;
+        nothing if it has. `uuid`: of the `PendingReuse`."""
+        waiting = await tenant.records.get(PendingReuse, uuid)
+        identity = await tenant.records.get(Identity, waiting.identity_uuid) if waiting is not None else None
+        if waiting is None or identity is None:
+            return
+        content, contact = read_reuse(tenant, waiting)
+        contact.updated_at = self._services.now()
+        contact.display_name = contact.display_name or (content.label or "")[:200]
+        try:
+            await self.accept(tenant, identity, contact, content, ends=waiting)
+        except Problem as problem:
+            if problem.status != 400:
+                raise
+            log.info("an invitation cannot be answered without the connection that it was for: %s", problem.code)
+            unit = Unit()
+            unit.delete(waiting.key, waiting.etag)
+            await tenant.records.commit(unit)
 
     async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
         """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"), or writes to it at
@@ -120,7 +183,7 @@ class Acceptance:
             didcomm_endpoint(document, "v1")
         except DidError:
             connection = start(identity, contact, self._services.now())
-            await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact))
+            await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
             return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
@@ -148,12 +211,16 @@ class Acceptance:
             elif changed.version == "v2":
                 self._first_contact.admit(changed, effect)
             elif changed.role == "responder":
-                inviter = await self._inviter(tenant, changed)
+                asked = await self._asked(tenant, changed)
+                inviter = await self._services.tenants.open_recipient(tenant, asked) if asked is not None else None
                 if inviter is None:
                     raise Problem(409, "invitation-gone", "The invitation was deleted.")
                 self._handshake.respond(tenant, changed, inviter, effect)
             else:
                 identity = await tenant.records.get(Identity, changed.identity_uuid)
+                if changed.state == "abandoned" and changed.error:
+                    # It was refused, and is asked again.
+                    changed.state, changed.error, effect.reopens = "invitation-received", "", True
                 self._handshake.request(tenant, changed, identity.display_name if identity else "", effect)
         except OutOfTurn:
             raise Problem(
@@ -170,16 +237,13 @@ class Acceptance:
             self._first_contact.turn_away(changed, effect)
         elif (changed.role, changed.state) == ("responder", "request-received"):
             changed.state = rfc23.move("responder", "request-received", "send problem-report")
-            inviter: Invitation | Identity | None
-            if changed.invitation_uuid:
-                inviter = await tenant.records.get(Invitation, changed.invitation_uuid)
-            else:
-                inviter = await tenant.records.get(Identity, changed.identity_uuid)
+            inviter = await self._asked(tenant, changed)
             if inviter is not None and not changed.keys:
                 # Nothing was made for this connection yet: the key that the request was for speaks.
                 keys = KeyPairs.deserialise(tenant.records.open(inviter.keys, inviter.key))
                 changed.keys = tenant.records.seal(keys.serialise(), changed.key)
-                changed.my_did, changed.my_document = inviter.did, inviter.document
+                own = inviter.own if isinstance(inviter, Identity) else inviter.did
+                changed.my_did, changed.my_document = own, inviter.document
             if changed.keys:
                 effect.replies.append(
                     rfc23.problem_report(
@@ -194,10 +258,17 @@ class Acceptance:
             # What was sent is retracted by not answering (RFC 0023, "Errors").
             changed.state = "abandoned"
 
-    async def _inviter(self, tenant: Tenant, connection: Connection) -> Any:
-        if connection.invitation_uuid:
-            return await self._services.tenants.recipient(tenant, "invitation", connection.invitation_uuid)
-        return await self._services.tenants.recipient(tenant, "identity", connection.identity_uuid)
+    async def _asked(self, tenant: Tenant, connection: Connection) -> Invitation | Identity | None:
+        """Whose key a request was for, and so speaks for us: the invitation's own, or that of the identity, whose
+        public DID the invitation may name (RFC 0023, "Response"). None if it is gone."""
+        if connection.invitation_uuid and not connection.of_identity:
+            invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
+            # Before it was noted whose key was asked, an invitation by a public DID had that alone.
+            before = connection.of_identity is None and invitation is not None
+            services = read_content(tenant.records, invitation).get("services") if before and invitation else None
+            if not (isinstance(services, list) and all(isinstance(service, str) for service in services)):
+                return invitation
+        return await tenant.records.get(Identity, connection.identity_uuid)
 
     def _invited(
         self, identity: Identity, contact: Contact, protocol: str, pthid: str, document: Mapping[str, Any]
@@ -217,23 +288,15 @@ class Acceptance:
         contact: Contact,
         connection: Connection,
         content: Content | None = None,
+        ends: PendingReuse | None = None,
     ) -> Connection:
         effect = Effect(connection, contact=None if contact.etag else contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
+        effect.ends = ends
         if content is not None:
-            effect.attached = self._attached(tenant, connection, content)
+            effect.attached = attached(self._services, tenant, connection, content)
         await self.apply(tenant, effect)
         return connection
-
-    def _attached(self, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
-        """What came with the invitation, to be received on the connection once that is completed."""
-        found = []
-        for request in content.requests:
-            uuid = f"{connection.uuid}.{self._services.uuid7()}"
-            attached = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
-            attached.body = tenant.records.seal(orjson.dumps(request), attached.key)
-            found.append(attached)
-        return found
 
     async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
         """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
@@ -253,8 +316,12 @@ class Acceptance:
                 return known
         raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
 
-    async def apply(self, tenant: Tenant, effect: Effect) -> None:
-        """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409."""
+    async def apply(self, tenant: Tenant, effect: Effect, *, tells: bool = False) -> None:
+        """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409.
+
+        Args:
+            tells: the tenant's system is told that the connection, which is new, is completed.
+        """
         connection = effect.connection
         services, now = self._services, self._services.now()
         owner = Found(tenant.uuid, "connection", connection.uuid)
@@ -276,18 +343,23 @@ class Acceptance:
             await write(tenant.records, connection, action, orjson.dumps(reply), message_uuid=services.uuid7(), now=now)
             for reply in effect.replies
         ]
-        await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid for outgoing in sent])
+        told: list[Delivery] = []
+        for task in connection_tasks(connection, rejected=False, begun=True) if tells else ():
+            told += await task_deliveries(tenant, task, source=services.uuid7(), now=now)
+        await self._outbox.mark(tenant.uuid, [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)])
         received = []
         if effect.completed:
-            received = [attached_item(tenant.uuid, attached, services.uuid7()) for attached in effect.attached]
+            received = [attached_item(tenant.uuid, one, services.uuid7()) for one in effect.attached]
         for item in received:
             # Should this process die after the commit. Where it does not, there is nothing left to do by then.
             await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
-        await self._commit(tenant, connection, effect, action, sent)
+        await self._commit(tenant, connection, effect, action, sent, told)
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:
             for outgoing in sent:
                 await self._outbox.outbound(outgoing.item(tenant.uuid))
+            for delivery in told:
+                await self._outbox.relay(task_call(tenant.uuid, delivery))
             for item in received:
                 await services.storage.inbound.add(item.traced().data())
             if connection.state in (COMPLETED, "abandoned"):
@@ -297,7 +369,13 @@ class Acceptance:
             services.meter.count("invitations.unqueued")
 
     async def _commit(
-        self, tenant: Tenant, connection: Connection, effect: Effect, action: Action, sent: Sequence[Outgoing]
+        self,
+        tenant: Tenant,
+        connection: Connection,
+        effect: Effect,
+        action: Action,
+        sent: Sequence[Outgoing],
+        told: Sequence[Delivery],
     ) -> None:
         """Raises `Problem` 409."""
         opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
@@ -310,6 +388,8 @@ class Acceptance:
                 unit.upsert_row(action.key, action.values_of_any_thread())
             for outgoing in sent:
                 outgoing.add_to(unit)
+            for delivery in told:
+                unit.create(delivery)
             try:
                 await tenant.records.commit(unit)
             except (Changed, Exists) as error:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tntcore.connections.connection import COMPLETED
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Attached, Connection, Contact, Invitation
+from tntcore.storage.records import Attached, Connection, Contact, Invitation, Record
 from tntcore.storage.transactions import Value
 
 
@@ -65,6 +65,7 @@ class Effect:
         attached: what came with the invitation and is to be handled once the connection is completed.
         ordinary: the message is one of an established connection, whose sender is known whatever the message does.
         reopens: the contact, which was decided upon before, waits again.
+        makes: records to create. ends: a record to delete, which must be as it was read.
         names: columns of the contact, which exists, that say by which DID it is known.
     """
 
@@ -79,6 +80,8 @@ class Effect:
     rejects: bool = False
     reopens: bool = False
     names: dict[str, Value] = field(default_factory=dict)
+    makes: list[Record] = field(default_factory=list)
+    ends: Record | None = None
 
     @property
     def completed(self) -> bool:
@@ -107,6 +110,10 @@ class Effect:
             unit.create(connection)
         for attached in self.attached:
             unit.upsert(attached)
+        for made in self.makes:
+            unit.create(made)
+        if self.ends is not None:
+            unit.delete(self.ends.key, self.ends.etag)
         if self.contact is not None:
             unit.create(self.contact)
         elif connection.state == COMPLETED or self.rejects or self.reopens or self.names:

@@ -35,7 +35,7 @@ from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message
-from tntcore.messaging.problems import is_problem_report
+from tntcore.messaging.problems import is_problem_report, read_problem_report, reason_given
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
@@ -96,11 +96,17 @@ class FirstContact:
                 return await self._first(tenant, recipient, message, did)
             if connection.version != "v2" or connection.state == "abandoned":
                 return None
+            effect: Reaction | None = None
             if message.fields.get("from_prior") is not None:
-                return await self._rotated(recipient, connection, message, sender, did)
-            return self._heard(recipient, connection) if isinstance(sender, OtherSide) else None
-        except Refused as refused:
-            return Refusal(refused.code)
+                effect = await self._rotated(recipient, connection, message, sender, did)
+            elif isinstance(sender, OtherSide):
+                effect = self._heard(recipient, connection)
+            else:
+                return None
+            refused = _is_refusal(connection, message) and not isinstance(effect, Refusal)
+            return _refused(connection, message, effect) if refused else effect
+        except Refused as error:
+            return Refusal(error.code)
         except (DidError, EnvelopeError) as error:
             if error.code == UNRESOLVABLE:
                 raise
@@ -309,6 +315,22 @@ class FirstContact:
 
     def _new_id(self) -> str:
         return random_uuid(self._services.random)
+
+
+def _is_refusal(connection: Connection, message: Message) -> bool:
+    """Whether the other side does not want the connection that we began (`turn_away`). Other reports on that thread may
+    be about the ping alone."""
+    if connection.role != "requester" or connection.thid not in (message.thid, message.pthid):
+        return False
+    report = read_problem_report(message)
+    return report is not None and report.code.startswith("e.p.req")
+
+
+def _refused(connection: Connection, message: Message, effect: Reaction | None) -> Effect:
+    """`effect`: what the message does besides."""
+    effect = effect if isinstance(effect, Effect) else Effect(replace(connection), ordinary=True)
+    effect.connection.state, effect.connection.error, effect.rejects = "abandoned", reason_given(message), True
+    return effect
 
 
 def _contact_uuid(recipient: Recipient, did: str) -> str:

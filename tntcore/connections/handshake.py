@@ -30,7 +30,7 @@ from tntcore.envelope.signatures import sign_attachment, sign_field, verify_atta
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message
-from tntcore.messaging.problems import is_problem_report
+from tntcore.messaging.problems import is_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
@@ -81,8 +81,14 @@ class Handshake:
             return Refusal("sender-unknown") if step is not None else None
         if connection is None and (declined := _declined(recipient, message, uuid)) is not None:
             return declined
+        if step is None and isinstance(sender, OtherSide):
+            waits = (sender.connection.role, sender.connection.state) == ("requester", "request-sent")
+            about = sender.connection.thid in (message.thid, message.pthid)
+            if waits and about and is_problem_report(message.type):
+                return self._refused(sender.connection, message)
+            return self._first_message(sender.connection)
         if step is None:
-            return self._first_message(sender.connection) if isinstance(sender, OtherSide) else None
+            return None
         try:
             if step.kind == "request":
                 return await self._request(tenant, recipient, message, step, sender.kid)
@@ -117,10 +123,19 @@ class Handshake:
 
     def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
         """`complete`, or a problem report. Raises `OutOfTurn`."""
+        if (connection.role, connection.state, step.kind) == ("requester", "request-sent", "problem-report"):
+            return self._refused(connection, message)
         event: rfc.Event = "receive complete" if step.kind == "complete" else "receive problem-report"
         state = rfc.move(connection.role, connection.state, event, retry=rfc.may_retry(message))
         changed = replace(connection, state=state, updated_at=self._services.now())
         return Effect(connection=changed)
+
+    def _refused(self, connection: Connection, message: Message) -> Effect:
+        """Our request came to nothing, whichever of the table's outcomes the code of the report asks for: who is to be
+        asked again, and when, is for the tenant to say."""
+        state = rfc.move("requester", "request-sent", "receive problem-report")
+        changed = replace(connection, state=state, error=reason_given(message), updated_at=self._services.now())
+        return Effect(changed, rejects=True)
 
     # The responder.
 
@@ -193,6 +208,7 @@ class Handshake:
         connection.protocol = step.prefix
         connection.thid, connection.pthid = message.thid, message.pthid or ""
         connection.invitation_uuid = invitation.uuid if invitation else ""
+        connection.of_identity = recipient.invitation is None
         connection.contact_did, connection.their_document = "", kept(theirs)
         names.prove(connection, verkey)
         effect = Effect(connection)

@@ -25,6 +25,7 @@ from tntcore.storage.repository import Repository
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
+_GOAL_CODE = "aries.rel.build"  # RFC 0519: "Relationship building"
 _MAX_CONTENT = 60_000  # sealed bytes; a column holds 64 KiB
 
 
@@ -69,6 +70,10 @@ class Invitations:
             )
             raise Problem(400, "public-did-unreachable", detail)
         services, now = self._services, self._services.now()
+        goal, goal_code = wanted.goal, wanted.goal_code
+        if goal or goal_code:
+            # ACA-Py refuses an invitation that has but one of them.
+            goal, goal_code = goal or goal_code, goal_code or _GOAL_CODE
         threads: list[str] = []
         keys = KeyPairs.generate()
         document = pairwise(services, keys)
@@ -85,8 +90,8 @@ class Invitations:
                 id=invitation_id,
                 from_did=from_did,
                 requests=[_under_2(request, invitation_id, from_did, services) for request in wanted.requests],
-                goal=wanted.goal,
-                goal_code=wanted.goal_code,
+                goal=goal,
+                goal_code=goal_code,
                 expires_at=expires_at,
             )
         else:
@@ -101,8 +106,8 @@ class Invitations:
                 requests=requests,
                 handshake_protocols=wanted.handshake_protocols,
                 label=wanted.label,
-                goal=wanted.goal,
-                goal_code=wanted.goal_code,
+                goal=goal,
+                goal_code=goal_code,
                 expires_at=expires_at,
             )
         invitation = Invitation(

@@ -1,16 +1,27 @@
-"""Reusing a connection for another invitation (RFC 0434, "Reuse Messages")."""
+"""Reusing a connection for another invitation (RFC 0434, "Reuse Messages").
+
+An invitation is not signed: that it names the DID of a partner says nothing of who made it. So the partner is asked,
+and what is inside the invitation is received, as on any new connection, when its own key has agreed; the RFC would have
+it received at once. A partner that does not agree in time, or is not there any more, is asked for a new connection
+(`Acceptance.begin_anyway`), as if there were none yet.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
+
 from tntcore.connections.effect import Effect
 from tntcore.connections.handshake import find_invitation, is_good
 from tntcore.connections.sender import OtherSide
 from tntcore.messaging.ids import random_uuid
+from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import read_invitation
 from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
+from tntcore.storage.records import Attached, Connection, Contact, PendingReuse, sent_id
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -24,6 +35,8 @@ class Reuse:
         One that names no invitation of the same identity that is still good is not answered: the other side then does a
         handshake.
         """
+        if rfc.is_reuse_accepted(message):
+            return await self._accepted(tenant, sender.connection, message)
         if not rfc.is_reuse(message):
             return None
         connection = sender.connection
@@ -36,3 +49,39 @@ class Reuse:
             effect.invitation = replace(invitation, status="USED", updated_at=now)
         effect.replies.append(rfc.reuse_accepted(message, message_id=random_uuid(self._services.random)))
         return effect
+
+    async def _accepted(self, tenant: Tenant, connection: Connection, message: Message) -> Effect | None:
+        """One that answers nothing, or too late, does nothing."""
+        waiting = await tenant.records.get(PendingReuse, sent_id(connection.uuid, message.thid))
+        if waiting is None:
+            return None
+        content = read_reuse(tenant, waiting)[0]
+        if message.pthid not in (None, content.id):
+            return None
+        changed = replace(connection, updated_at=self._services.now())
+        return Effect(changed, ordinary=True, attached=attached(self._services, tenant, changed, content), ends=waiting)
+
+
+def attached(services: Services, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
+    """What came with an invitation, to be received on the connection once that is completed."""
+    found = []
+    for request in content.requests:
+        uuid = f"{connection.uuid}.{services.uuid7()}"
+        record = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
+        record.body = tenant.records.seal(orjson.dumps(request), record.key)
+        found.append(record)
+    return found
+
+
+def write_reuse(tenant: Tenant, record: PendingReuse, content: Content, contact: Contact) -> None:
+    """Has the record hold the invitation, and whom the tenant takes it to be from."""
+    given = {"display_name": contact.display_name, "internal_ref": contact.internal_ref, "email": contact.email}
+    whole = {"invitation": content.raw, "contact": {**given, "claimed_did": contact.claimed_did}}
+    record.content = tenant.records.seal(orjson.dumps(whole), record.key)
+
+
+def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact]:
+    """The invitation, and the contact that its maker becomes if no connection is reused."""
+    whole = orjson.loads(tenant.records.open(record.content, record.key))
+    contact = Contact(uuid=record.contact_uuid, status="REQUESTED", created_at=record.created_at, **whole["contact"])
+    return read_invitation(whole["invitation"]), contact

@@ -80,13 +80,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundItem(Item):
-    """An envelope for one of our keys, or a message that came inside an invitation.
+    """An envelope for one of our keys, a message that came inside an invitation, or such an invitation.
 
     Attributes:
         uuid: the message's, given at the door and so the same at every delivery.
         owner, owner_uuid: kind and uuid of the record that has the key.
         envelope: as text; None where it is in a blob named by `uuid`.
         attached: uuid of the `Attached` record to receive instead of an envelope.
+        reuse: uuid of the `PendingReuse` of an invitation that is to be answered anew, unless that is settled.
         put_off: how often it was put off; None if it never was.
         limits_passed: how many of the limits, the sender's and the tenant's, have let it through.
         waited: how often there was no place for it.
@@ -99,6 +100,7 @@ class InboundItem(Item):
         "owner_uuid": "u",
         "envelope": "e",
         "attached": "r",
+        "reuse": "y",
         "put_off": "n",
         "limits_passed": "l",
         "rests": "s",
@@ -112,6 +114,7 @@ class InboundItem(Item):
     owner_uuid: str
     envelope: str | None = None
     attached: str = ""
+    reuse: str = ""
     put_off: int | None = None
     limits_passed: int = 0
     waited: int = 0
@@ -119,7 +122,7 @@ class InboundItem(Item):
     @property
     def in_blob(self) -> bool:
         """Whether the envelope is in a blob."""
-        return self.envelope is None and not self.attached
+        return self.envelope is None and not self.attached and not self.reuse
 
     def metadata(self) -> dict[str, str]:
         """What the blob of an envelope says of it."""

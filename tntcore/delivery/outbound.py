@@ -17,8 +17,8 @@ import orjson
 from tntcore import envelope
 from tntcore.delivery.attempted import Attempted, Failed, Retry
 from tntcore.delivery.attempts import NO_PLACE, Attempts, NoPlaceError, answered, unanswered
-from tntcore.delivery.items import Drain, SendItem, items_of
-from tntcore.delivery.outbox import Outbox, send_item
+from tntcore.delivery.items import Drain, SendItem, items_of, queue_message
+from tntcore.delivery.outbox import Outbox, reuse_item, send_item
 from tntcore.delivery.retry import send_delay
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, waiting_for_answer, watch
 from tntcore.delivery.spans import calling
@@ -31,10 +31,11 @@ from tntcore.envelope import EnvelopeError, NeedsDocument
 from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
+from tntcore.messaging.message import Message as Plaintext
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.records import Action, Connection, Delivery, Held, Message
-from tntcore.storage.storage import OUTBOUND
+from tntcore.storage.records import Action, Connection, Delivery, Held, Message, PendingReuse, sent_id
+from tntcore.storage.storage import INBOUND, OUTBOUND
 from tntcore.telemetry import mark
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
@@ -47,6 +48,7 @@ _CONTENT_TYPES = {
     "v2": "application/didcomm-encrypted+json",
 }
 _MAX_MEDIATORS = 4
+_GONE = (404, 410)
 _CLAIM = 60_000  # milliseconds in which an attempt is over
 _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wait between attempts
 
@@ -178,7 +180,17 @@ class Outbound:
                 )
         except EgressError as error:
             return unanswered(error)
+        if answer.status in _GONE and item.connection:
+            await self._unreached(tenant, item.connection, plaintext)
         return answered(answer)
+
+    async def _unreached(self, tenant: Tenant, connection: str, plaintext: bytes) -> None:
+        """Nobody has the key that we wrote to: an invitation for which this connection was to be used is answered anew,
+        before its time."""
+        uuid = sent_id(connection, Plaintext.read(plaintext).id)
+        if await tenant.records.get(PendingReuse, uuid) is not None:
+            item = reuse_item(tenant.uuid, connection, uuid, self._services.uuid7())
+            await self._services.storage.queues[INBOUND].put(queue_message([item]))
 
     async def _plaintext(self, tenant: Tenant, item: SendItem) -> bytes:
         if item.body:

@@ -71,6 +71,12 @@ def attached_item(principal: str, attached: Attached, message_uuid: str) -> Inbo
     )
 
 
+def reuse_item(principal: str, connection: str, reuse: str, uuid: str) -> InboundItem:
+    """What queue `inbound` needs to have an invitation answered anew, if the other side has not agreed to use the
+    connection for it. `reuse`: uuid of the `PendingReuse`."""
+    return InboundItem(uuid=uuid, principal=principal, owner="connection", owner_uuid=connection, reuse=reuse)
+
+
 def _again(items: Sequence[DeliveryItem]) -> bytes:
     """The queue message of items that may have been attempted, without their bodies if they do not fit."""
     again = [replace(item, again=True) for item in items]

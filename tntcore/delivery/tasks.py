@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tntcore.delivery.items import TaskCall
+from tntcore.messaging import times
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
 from tntcore.storage.records import Connection, Delivery
@@ -19,14 +20,16 @@ async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, 
     """The calls that an event causes: one for each entry whose expression is found in its type.
 
     Args:
-        task: `{type, uuid, status, ...}`.
+        task: `{type, uuid, status, ...}`; `time` and `sequence` are added.
         source: uuid (version 7) of what caused it: the same event of the same cause has the same uuid.
     """
     webhooks = await tenant.webhooks(TASK_WEBHOOK)
     event = Message(b"", type=str(task["type"]))
+    name = f"task/{task['type']}/{task['status']}"
+    task = {**task, "time": times.iso(now), "sequence": delivery_uuid(source, name)}
     return [
         Delivery(
-            uuid=delivery_uuid(source, f"task/{task['type']}/{task['status']}/{entry.id}"),
+            uuid=delivery_uuid(source, f"{name}/{entry.id}"),
             status="PENDING",
             kind="task",
             entry_id=entry.id,
@@ -49,10 +52,14 @@ def task_call(principal: str, delivery: Delivery) -> TaskCall:
     return TaskCall(principal=principal, delivery=delivery.uuid, entry=delivery.entry_id, task=delivery.task)
 
 
-def connection_task(connection: Connection) -> dict[str, Any]:
-    """That a connection has come to a state, RFC 0023's word for which is the event's status."""
-    return {
-        "type": "connection",
+def connection_tasks(connection: Connection, *, rejected: bool, begun: bool) -> list[dict[str, Any]]:
+    """That a connection has come to a state, RFC 0023's word for which is the event's status; what its contact is from
+    then on; and what became of the tenant's own call, if it is the end of one.
+
+    Args:
+        rejected: the contact is, too. begun: it was not completed before.
+    """
+    whole = {
         "uuid": connection.uuid,
         "status": connection.state,
         "role": connection.role,
@@ -60,4 +67,19 @@ def connection_task(connection: Connection) -> dict[str, Any]:
         "contactUuid": connection.contact_uuid,
         "identityUuid": connection.identity_uuid,
         "invitationUuid": connection.invitation_uuid or None,
+        "contactDid": connection.contact_did or None,
+        "claimedDid": connection.claimed_did or None,
+        "error": connection.error or None,
     }
+    tasks = [{"type": "connection", **whole}]
+    over = connection.state in ("completed", "abandoned")
+    if connection.role == "requester" and over and begun:
+        asked = connection.pthid.partition("#")[0] in ("", connection.invited_did)
+        tasks.append({"type": "request-didexchange" if asked else "answer-invitation", **whole})
+    statuses = {"completed": "ACCEPTED", "request-received": "REQUESTED"}
+    status = "REJECTED" if rejected else statuses.get(connection.state)
+    if status is not None:
+        contact = {"uuid": connection.contact_uuid, "status": status, "did": connection.contact_did or None}
+        others = ("connectionUuid", "contactUuid", "identityUuid", "claimedDid", "error")
+        tasks.append({"type": "contact", **contact, **{name: whole[name] for name in others}})
+    return tasks

@@ -26,7 +26,7 @@ from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.run import Run, protocol_of
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
-from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report
+from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
@@ -150,8 +150,8 @@ class Exchanges:
         except OutOfTurn:
             return Outcome(error="out-of-turn")
         if incoming.kind == "problem-report":
-            report = read_problem_report(incoming.message)
-            run.exchange.error = (report.code or report.comment if report else "ack: FAIL")[:1000] or "problem-report"
+            failed = not is_problem_report(incoming.message.type)
+            run.exchange.error = "ack: FAIL" if failed else reason_given(incoming.message)
             await rules_of(run).abandoned(run)
             return run.outcome
         if content is not None and incoming.kind != "ack" and 0 < content.expires_at < run.now:

@@ -70,6 +70,13 @@ def read_problem_report(message: Message) -> ProblemReport | None:
     return ProblemReport(code, comment, tuple(items), body)
 
 
+def reason_given(message: Message) -> str:
+    """Why, in the words of the problem report `message`: `code: comment`, or one of them, at most 1,000 characters."""
+    report = read_problem_report(message)
+    said = (report.code, report.comment) if report is not None else ()
+    return ": ".join(dict.fromkeys(filter(None, said)))[:1000] or "problem-report"
+
+
 def ack_status(message: Message) -> str:
     """`status` of an acknowledgement: `OK`, `FAIL` or `PENDING` (RFC 0015); "" where there is none."""
     return _text(message.body.get("status"))

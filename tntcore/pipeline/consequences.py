@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal
 from tntcore.connections.sender import (
     Author,
@@ -22,7 +23,7 @@ from tntcore.connections.sender import (
 )
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.strangers import write_to
-from tntcore.delivery.tasks import connection_task, task_deliveries
+from tntcore.delivery.tasks import connection_tasks, task_deliveries
 from tntcore.errors import DidError, NotYet
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Reply
@@ -157,8 +158,10 @@ class Consequences:
         if receipt.stored.status != "REJECTED":
             receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
         if isinstance(effect, Effect) and effect.tells(recipient.connection):
-            task = connection_task(effect.connection)
-            receipt.tasks = await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
+            before = recipient.connection
+            begun = before is None or before.state != COMPLETED
+            for task in connection_tasks(effect.connection, rejected=effect.rejects, begun=begun):
+                receipt.tasks += await task_deliveries(tenant, task, source=receipt.stored.uuid, now=now)
         if isinstance(effect, Notice):
             receipt.tasks += await task_deliveries(tenant, effect.task, source=receipt.stored.uuid, now=now)
         replies: list[Mapping[str, Any]] = [*effect.replies] if isinstance(effect, Effect) else []

@@ -13,7 +13,7 @@ from tntcore.delivery.tasks import task_call
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.pipeline.receipt import Receipt
 from tntcore.services import Services
-from tntcore.storage.records import Attached, Delivery, Entry
+from tntcore.storage.records import Attached, Connection, Delivery, Entry
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant
 
@@ -41,7 +41,7 @@ class Publisher:
             *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
         )
         if isinstance(effect, Effect) and effect.connection.state in _SETTLED:
-            await self._follow_up(tenant, effect.connection.uuid, receipt.stored.uuid)
+            await self._follow_up(tenant, effect.connection, receipt.stored.uuid)
 
     async def publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
         """Publishes what `before` names and is still pending."""
@@ -49,12 +49,14 @@ class Publisher:
             if delivery.status == "PENDING":
                 await redeliver(self._outbox, tenant, delivery)
         if recipient.connection is not None and recipient.connection.state in _SETTLED:
-            await self._follow_up(tenant, recipient.connection.uuid, before.message_uuid)
+            await self._follow_up(tenant, recipient.connection, before.message_uuid)
 
-    async def _follow_up(self, tenant: Tenant, connection: str, message_uuid: str) -> None:
-        """What waited for the connection to be completed, or to be over: messages that were held, and those that came
-        with the invitation."""
-        await self._outbound.drain(tenant.uuid, connection)
-        for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection}.")).records:
+    async def _follow_up(self, tenant: Tenant, connection: Connection, message_uuid: str) -> None:
+        """What waited for the connection to be completed, or to be over: messages that were held; and, if it is
+        completed, those that came with the invitation."""
+        await self._outbound.drain(tenant.uuid, connection.uuid)
+        if connection.state != COMPLETED:
+            return
+        for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection.uuid}.")).records:
             item = attached_item(tenant.uuid, attached, delivery_uuid(message_uuid, attached.uuid))
             await self._services.storage.inbound.add(item.traced().data())

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tntcore.caching import SharedCache
+from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.received import Received
 from tntcore.connections.sender import (
@@ -85,10 +86,17 @@ class Admission:
 
 class Receiving:
     def __init__(
-        self, services: Services, outbox: Outbox, received: Received, consequences: Consequences, publisher: Publisher
+        self,
+        services: Services,
+        outbox: Outbox,
+        acceptance: Acceptance,
+        received: Received,
+        consequences: Consequences,
+        publisher: Publisher,
     ) -> None:
         self._services = services
         self._outbox = outbox
+        self._acceptance = acceptance
         self._received = received
         self._consequences = consequences
         self._publisher = publisher
@@ -142,6 +150,9 @@ class Receiving:
 
     async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool, long: bool) -> None:
         """Raises `Changed` where the item is to be handled anew, `NotYet` where later, `_TakesLong` where elsewhere."""
+        if item.reuse:
+            await self._acceptance.begin_anyway(tenant, item.reuse)
+            return
         recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
         if item.attached and recipient is not None:
             await self._attached(tenant, recipient, item, long=long)

@@ -15,12 +15,20 @@ PREFIX: Final = "https://didcomm.org/out-of-band/1.1"
 
 def is_reuse(message: Message) -> bool:
     """Whether this is a `handshake-reuse` of any 1.x."""
+    return _is(message, "handshake-reuse")
+
+
+def is_reuse_accepted(message: Message) -> bool:
+    """Whether this is a `handshake-reuse-accepted` of any 1.x."""
+    return _is(message, "handshake-reuse-accepted")
+
+
+def _is(message: Message, name: str) -> bool:
     parsed = parse(canonical(message.type))
     return (
         parsed is not None
         and message.version == "v1"
-        and (parsed.prefix, parsed.protocol, parsed.major, parsed.name)
-        == (DIDCOMM_ORG, "out-of-band", 1, "handshake-reuse")
+        and (parsed.prefix, parsed.protocol, parsed.major, parsed.name) == (DIDCOMM_ORG, "out-of-band", 1, name)
     )
 
 

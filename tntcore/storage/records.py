@@ -233,7 +233,8 @@ class Connection(Record):
 
     `their_did` and `contact_did` are DIDs that the other side has proven (`connections.names`), or that the tenant
     wrote; `claimed_did` is what it says until then, and `their_document` what it is written to by. `announced_document`
-    is of the DID that it is about to take. `error` says why the connection is over. `named` is not in rows of before
+    is of the DID that it is about to take. `of_identity`: a request was for the key of the identity's public DID, even
+    if an invitation named that. `error` says why the connection is over. `named` is not in rows of before
     there were such rules.
     """
 
@@ -260,6 +261,7 @@ class Connection(Record):
     their_document: dict[str, Any] = field(default_factory=dict)
     previous_document: dict[str, Any] = field(default_factory=dict)
     announced_document: dict[str, Any] | None = None
+    of_identity: bool | None = None
     error: str | None = None
     next_did: str = ""
     next_document: dict[str, Any] = field(default_factory=dict)
@@ -459,6 +461,18 @@ class Held(Record):
     message_uuid: str = ""
     delivery_uuid: str = ""
     action_uuid: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class PendingReuse(Record):
+    """An invitation for which a connection is to be used that there is, if the other side agrees. Its uuid is that of
+    the `Sent` row of the message that asks; `content`, sealed, is `{invitation, contact}`: with whom a connection
+    begins if it does not, as `contact_uuid`."""
+
+    KIND: ClassVar[str] = "reuse"
+    identity_uuid: str = ""
+    contact_uuid: str = ""
+    content: bytes = b""
 
 
 @dataclass(kw_only=True, slots=True)
