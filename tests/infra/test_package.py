@@ -80,13 +80,31 @@ def test_it_has_what_runs_and_nothing_else(archive: Path) -> None:
     apart = {name for name in sources if name.startswith("tntcore/cli/")} | {"tntcore/__main__.py"}
     assert {name for name in sources if "__pycache__" not in name} - apart < own
     assert not own & apart, "the command line is not deployed"
-    assert {name.partition("/")[0] for name in own} == {"function_app.py", "host.json", "requirements.txt", "tntcore"}
+    assert {name.partition("/")[0] for name in own} == {
+        *(".funcignore", "__pycache__", "function_app.py", "host.json", "requirements.txt", "tntcore")
+    }
     installed = {name.parts[3] for name in names if name.is_relative_to(PACKAGES)}
     assert {"azure", "aiohttp", "nacl", "didcomm", "anoncreds"} <= installed
     assert not installed & {"pytest", "_pytest", "mypy", "ruff", "hypothesis", "pycep", "peerdid", "uv", "bin"}
-    assert not [name for name in names if name.suffix == ".pyc" or "local.settings" in name.name]
+    assert not [name for name in names if "local.settings" in name.name]
+    assert not [name for name in names if {"SelfTest", "isoschematron", "tests"} & set(name.parts)]
     # A package of 1 GB is the most that the platform takes; a large one makes every new instance slow.
-    assert archive.stat().st_size < 40_000_000
+    assert archive.stat().st_size < 46_000_000
+
+
+def test_every_module_has_bytecode_that_is_not_checked_against_its_source(archive: Path) -> None:
+    tag = sys.implementation.cache_tag
+    with zipfile.ZipFile(archive) as packed:
+        names = {Path(name) for name in packed.namelist()}
+        missing = [
+            name
+            for name in names
+            if name.suffix == ".py" and name.parent / "__pycache__" / f"{name.stem}.{tag}.pyc" not in names
+        ]
+        # PEP 552: bit 0 is set where a hash takes the place of the time, bit 1 where it is to be checked.
+        flags = {packed.read(str(name))[4:8] for name in names if name.suffix == ".pyc"}
+    assert missing == []
+    assert flags == {b"\x01\0\0\0"}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -108,6 +126,42 @@ def test_its_functions_are_found_in_an_empty_environment(unpacked: Path, empty: 
     *names, file = done.stdout.split()
     assert names == sorted(function.name for function in load(functions))
     assert Path(file).parent == unpacked
+
+
+EVERYTHING = """
+import importlib, pkgutil, anoncreds, tntcore
+from azure.monitor.opentelemetry import exporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+for module in pkgutil.walk_packages(tntcore.__path__, "tntcore."):
+    importlib.import_module(module.name)
+from pyld import jsonld
+assert jsonld.normalize({"https://a.example/b": "c"}, {"format": "application/n-quads"})
+from jsonschema import Draft7Validator
+Draft7Validator({"type": "string"}).validate("text")
+assert anoncreds.create_link_secret()
+from tntcore.dids import peer
+from tntcore.dids.build import didcomm_services
+from tntcore.envelope import pack_v2, unpack
+from tntcore.tenancy.recipients import KeyPairs
+keys = KeyPairs.generate()
+services = didcomm_services("https://a.example", "#key-2")
+did = peer.resolve(peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], services))
+message = {"id": "1", "type": "https://a.example/b/1.0/c", "body": {}, "to": [did.id], "from": did.id}
+packed = pack_v2(message, to=did, from_=(did, keys.by_kid(did)))
+assert b"a.example/b/1.0/c" in unpack(packed, keys.by_kid(did), {did.id: did}).plaintext
+"""
+
+
+def test_what_is_left_out_is_missed_by_nothing(unpacked: Path, empty: Path) -> None:
+    done = subprocess.run(
+        [empty, "-c", EVERYTHING],
+        cwd=unpacked,
+        env=environment(unpacked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager
