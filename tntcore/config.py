@@ -166,7 +166,8 @@ class Issuer:
             return None
         parts = _split(url)
         plain = parts is not None and not parts.query and not parts.fragment
-        if parts is None or parts.scheme not in ("https", "http") or not parts.hostname or not plain:
+        schemes = ("https", "http") if _flag(environment, "TNT_ALLOW_HTTP") else ("https",)
+        if parts is None or parts.scheme not in schemes or not parts.hostname or not plain:
             raise ConfigError(
                 "TNT_OPERATOR_ISSUER has to be like https://login.microsoftonline.com/TENANT/v2.0, "
                 f"with TNT_OPERATOR_AUDIENCE beside it, not {url!r}"

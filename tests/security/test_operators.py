@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import jwt
 import orjson
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.stack import Stack
@@ -193,9 +195,10 @@ ISSUER = Issuer("https://login.example/tenant/v2.0", "api://tntcore")
 class Provider:
     """An identity provider, as egress reaches it."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = ISSUER.url) -> None:
+        self.url = url
         self.keys = {"one": rsa.generate_private_key(65537, 2048)}
-        self.issuer = ISSUER.url
+        self.issuer = url
         self.fetched: list[str] = []
         self.away = False
         self.more: list[Any] = []
@@ -204,9 +207,9 @@ class Provider:
         self.fetched.append(url)
         if self.away:
             raise EgressError("connect", "away")
-        if url == f"{ISSUER.url}/.well-known/openid-configuration":
-            return orjson.dumps({"issuer": self.issuer, "jwks_uri": "https://login.example/keys"})
-        assert url == "https://login.example/keys"
+        if url == f"{self.url}/.well-known/openid-configuration":
+            return orjson.dumps({"issuer": self.issuer, "jwks_uri": f"{self.url}/keys"})
+        assert url == f"{self.url}/keys"
         jwks = [
             {**orjson.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "use": "sig"}
             for kid, key in self.keys.items()
@@ -216,7 +219,7 @@ class Provider:
     def token(self, kid: str = "one", alg: str = "RS256", key: Any = None, **claims: Any) -> str:
         now = int(time.time())
         known = {
-            "iss": ISSUER.url, "aud": ISSUER.audience, "sub": "subject", "oid": "object", "iat": now, "nbf": now,
+            "iss": self.url, "aud": ISSUER.audience, "sub": "subject", "oid": "object", "iat": now, "nbf": now,
             "exp": now + 600, "roles": ["tnt.operate"], "preferred_username": "ada@example.com",
         }  # fmt: skip
         given = {name: value for name, value in {**known, **claims}.items() if value is not None}
@@ -304,10 +307,26 @@ async def test_keys_are_read_again_seldom() -> None:
         await tokens.read(provider.token())
 
 
-async def test_a_token_at_the_door(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    services, provider = stack.app.services, Provider()
-    monkeypatch.setattr(services.egress, "fetch", provider.fetch)
-    app = App(replace(services, config=replace(services.config, issuer=ISSUER)))
+@pytest.fixture
+async def local() -> AsyncIterator[Provider]:
+    """One on this machine, which egress reaches over HTTP."""
+    provider = Provider()
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        body = await provider.fetch(f"http://{request.host}{request.path}")
+        return web.Response(body=body, content_type="application/json")
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    provider.url = provider.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}/tenant"
+    yield provider
+    await runner.cleanup()
+
+
+async def test_a_token_at_the_door(stack: Stack, local: Provider) -> None:
+    services, provider = stack.app.services, local
+    app = App(replace(services, config=replace(services.config, issuer=Issuer(local.url, ISSUER.audience))))
     answer = await ask(app, "GET", "operator/me", authorization=f"Bearer {provider.token()}")
     assert answer.status == 200, answer.body
     assert orjson.loads(answer.body) == {

@@ -74,3 +74,16 @@ def test_no_limit_and_no_memory_without_end() -> None:
         assert pace.take(name, 1) == 0
     assert len(pace._used_until) == 3
     assert pace.take("d", 1) > 0
+
+
+def test_asking_how_long_takes_nothing() -> None:
+    pace, clock = paced()
+    assert pace.wait("a", 2) == 0
+    assert [pace.take("a", 2) for _ in range(2)] == [0, 0]
+    for _ in range(3):
+        assert pace.wait("a", 2) == pytest.approx(30)
+    assert pace.wait("b", 2) == pace.wait("a", 0) == 0
+    clock[0] += 31
+    assert pace.wait("a", 2) == 0
+    assert pace.take("a", 2) == 0
+    assert pace.wait("a", 2) == pytest.approx(29)
