@@ -23,11 +23,10 @@ from tntcore.api.invitations import invitation_view, wanted_of
 from tntcore.api.views import Page, filters, found, listing, text
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance, proving
-from tntcore.exchanges.exchanges import rules_of
+from tntcore.exchanges.flows import ISSUING
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import First, Step, Steps
-from tntcore.protocols import issue_credential
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage.records import Connection, Exchange
 
@@ -101,7 +100,7 @@ class ExchangeRoutes:
         data = object_of(body, "data")
 
         async def step(run: Run) -> None:
-            if run.protocol is issue_credential:
+            if run.flow is ISSUING:
                 if state == "proposal-received":
                     await issuance.offer(run, data, **members)
                 elif state == "offer-received":
@@ -133,7 +132,7 @@ class ExchangeRoutes:
         async def step(run: Run) -> None:
             await run.move("problem-report", sent=True)
             run.give_up(reason, detail=f"rejected: {reason}")
-            await rules_of(run).abandoned(run)
+            await run.flow.rules.abandoned(run)
 
         return _shown(await self._steps.go_on(call.tenant, run, step))
 
@@ -166,7 +165,7 @@ async def begin(
     format_name = text(body.get("format"), "format") or default_format
     if uuid:
         run = await steps.exchanges.open(call.tenant, uuid)
-        if f"/{protocol}/" not in run.exchange.protocol or run.exchange.role != role:
+        if run.flow.name != protocol or run.exchange.role != role:
             raise Problem(409, "out-of-turn", f"That exchange is no {protocol} in which you are the {role}.")
         if "format" in body or not run.exchange.format:
             steps.exchanges.use(run, format_name)

@@ -10,7 +10,6 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import orjson
@@ -18,17 +17,17 @@ import orjson
 from tntcore.connections.invitations import read_content
 from tntcore.connections.sender import Author, Enclosed, OtherSide, Partner
 from tntcore.credentials.formats import FormatError
-from tntcore.credentials.registry import Formats
+from tntcore.credentials.registry import Formats, Registry
 from tntcore.delivery.outgoing import write
+from tntcore.dids.document import Version
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
-from tntcore.exchanges import issuance, proving
+from tntcore.exchanges.flows import FLOWS, flow_of
 from tntcore.exchanges.outcome import Outcome
-from tntcore.exchanges.run import Run, protocol_of
+from tntcore.exchanges.run import Flow, Run
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
-from tntcore.protocols import issue_credential, present_proof
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
@@ -46,13 +45,13 @@ class _Incoming:
     """A message that has come, as far as an exchange is concerned.
 
     Attributes:
-        protocol, step: whose it is; None for an acknowledgement or report of no protocol's own.
+        flow, step: whose it is; None for an acknowledgement or report of no protocol's own.
         uuid: under which it is stored.
         author: whose it is. By itself something follows, and is answered, for a `Partner` alone.
     """
 
     message: Message
-    protocol: ModuleType | None
+    flow: Flow | None
     step: Any
     kind: str
     uuid: str
@@ -99,25 +98,25 @@ class Exchanges:
         read = _read(message)
         if read is None:
             return None
-        protocol, step, kind = read
+        flow, step, kind = read
         if not message.thid:
-            return Outcome(error="thread-missing") if protocol is not None else None
+            return Outcome(error="thread-missing") if flow is not None else None
         connection = author.connection
-        incoming = _Incoming(message, protocol, step, kind, uuid, author)
+        incoming = _Incoming(message, flow, step, kind, uuid, author)
         exchange = await self._find(tenant, connection, incoming)
         if exchange is not None and isinstance(author, Enclosed):
             return Outcome(error="sender-unproven")
-        if exchange is not None and protocol not in (None, protocol_of(exchange)):
+        if exchange is not None and flow not in (None, flow_of(exchange)):
             return Outcome(error="out-of-turn")
         begun = _Begun(exchange) if exchange is not None else None
         if begun is None:
-            if protocol is None:
+            if flow is None:
                 return None
             if isinstance(author, OtherSide):
-                begun = await self._invited(tenant, connection, message, protocol)
+                begun = await self._invited(tenant, connection, message, flow)
             if begun is None:
                 try:
-                    role = protocol.begins(kind, received=True)
+                    role = flow.protocol.begins(kind, received=True)
                 except OutOfTurn:
                     return Outcome(error="out-of-turn")
                 begun = _Begun(_new(connection, step.prefix, role, message.thid, self._services.now()))
@@ -140,9 +139,9 @@ class Exchanges:
             return run
 
         content, reason = None, ""
-        if incoming.protocol is not None:
+        if incoming.flow is not None:
             try:
-                content = incoming.protocol.read(incoming.message, incoming.step)
+                content = incoming.flow.protocol.read(incoming.message, incoming.step)
             except FormatError as error:
                 reason = f"{error.code}: {error.detail}"
         try:
@@ -152,13 +151,13 @@ class Exchanges:
         if incoming.kind == "problem-report":
             failed = not is_problem_report(incoming.message.type)
             run.exchange.error = "ack: FAIL" if failed else reason_given(incoming.message)
-            await rules_of(run).abandoned(run)
+            await run.flow.rules.abandoned(run)
             return run.outcome
         if content is not None and incoming.kind != "ack" and 0 < content.expires_at < run.now:
             reason = "expired: the message had expired when it came"
         if not reason:
             try:
-                await rules_of(run).received(run, incoming.kind, incoming.author)
+                await run.flow.rules.received(run, incoming.kind, incoming.author)
             except FormatError as error:
                 reason = f"{error.code}: {error.detail}"
             except DidError as error:
@@ -210,15 +209,14 @@ class Exchanges:
                 return exchange
         return None
 
-    async def _invited(
-        self, tenant: Tenant, connection: Connection, message: Message, protocol: ModuleType
-    ) -> _Begun | None:
+    async def _invited(self, tenant: Tenant, connection: Connection, message: Message, flow: Flow) -> _Begun | None:
         """The exchange that our own invitation began, with an offer or a request inside."""
         invitation = None
         if connection.invitation_uuid:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
         if invitation is None or invitation.status == "REVOKED":
             return None
+        protocol = flow.protocol
         content = Message.read(orjson.dumps(read_content(tenant.records, invitation)))
         for attached in attachments(content):
             plaintext = orjson.dumps(attached.data) if attached.kind == "json" else b""
@@ -230,7 +228,7 @@ class Exchanges:
             exchange = _new(connection, step.prefix, protocol.begins(step.kind, received=False), message.thid, now)
             exchange.state = protocol.move(exchange.role, "start", protocol.event(step.kind, received=False))
             said = protocol.read(asked, step)
-            exchange.format = self._registry(tenant, protocol).choose(step.kind, said)[0].name
+            exchange.format = self._registry(tenant, flow).choose(step.kind, said)[0].name
             name = delivery_uuid(invitation.uuid, f"{connection.uuid}/{asked.id}")
             action = Action(uuid=exchange.uuid)
             sent = await write(tenant.records, connection, action, plaintext, message_uuid=name, now=now)
@@ -239,9 +237,8 @@ class Exchanges:
             return _Begun(exchange, {step.kind: said}, [sent.message, sent.entry])
         return None
 
-    def _registry(self, tenant: Tenant, protocol: ModuleType) -> Any:
-        formats = self.formats_of(tenant.records)
-        return formats.credentials if protocol is issue_credential else formats.proofs
+    def _registry(self, tenant: Tenant, flow: Flow) -> Registry[Any]:
+        return flow.formats(self.formats_of(tenant.records))
 
     # What a tenant does.
 
@@ -272,9 +269,11 @@ class Exchanges:
 
     def use(self, run: Run, format_name: str) -> None:
         """Has an exchange go on in this format. Raises `Problem` 400 `format-unsupported`."""
-        run.exchange.format = self._registry(run.tenant, run.protocol).named(format_name).name
+        run.exchange.format = self._registry(run.tenant, run.flow).named(format_name).name
 
-    def draft(self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: str) -> Run:
+    def draft(
+        self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: Version
+    ) -> Run:
         """An exchange with nobody yet: its first message goes into an invitation. Nothing of it is to be committed."""
         connection = Connection(uuid="", identity_uuid=identity.uuid, version=version)
         action = Action(uuid="", reference_id=random_uuid(self._services.random))
@@ -294,29 +293,29 @@ class Exchanges:
         read = _read(message)
         if read is None:
             return None
-        protocol, step, kind = read
+        flow, step, kind = read
         exchange = await tenant.records.get(Exchange, action.uuid)
         try:
             if exchange is None:
-                if protocol is None:
+                if flow is None:
                     return None
-                role = protocol.begins(kind, received=False)
+                role = flow.protocol.begins(kind, received=False)
                 exchange = _new(connection, step.prefix, role, action.reference_id, self._services.now())
                 exchange.uuid = action.uuid
-            elif protocol not in (None, protocol_of(exchange)):
+            elif flow not in (None, flow_of(exchange)):
                 return None
             run = self._run(tenant, connection, exchange, message_uuid)
-            if protocol is not None and kind not in ("ack", "problem-report"):
-                content = run.said[kind] = protocol.read(message, step)
-                run.exchange.format = self._registry(tenant, protocol).choose(kind, content)[0].name
+            if flow is not None and kind not in ("ack", "problem-report"):
+                content = run.said[kind] = flow.protocol.read(message, step)
+                run.exchange.format = self._registry(tenant, flow).choose(kind, content)[0].name
                 run.exchange.messages = {**run.exchange.messages, kind: message_uuid}
             await run.move(kind, sent=True)
         except (OutOfTurn, FormatError):
             return None
         if kind == "ack":
-            await rules_of(run).acknowledged(run)
+            await run.flow.rules.acknowledged(run)
         elif kind == "problem-report":
-            await rules_of(run).abandoned(run)
+            await run.flow.rules.abandoned(run)
         return run.outcome
 
     def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
@@ -326,14 +325,10 @@ class Exchanges:
             tenant=tenant,
             connection=connection,
             exchange=replace(exchange),
+            flow=flow_of(exchange),
             name=lambda what: delivery_uuid(source, f"exchange/{what}"),
             now=self._services.now(),
         )
-
-
-def rules_of(run: Run) -> ModuleType:
-    """What follows from the messages of its protocol."""
-    return issuance if run.protocol is issue_credential else proving
 
 
 def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) -> Exchange:
@@ -350,22 +345,20 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
     )
 
 
-_PROTOCOLS: Sequence[ModuleType] = (issue_credential, present_proof)
-
-
 def takes_long(message: Message) -> bool:
     """Whether a message may take long to handle: one that issues or proves, which others may have to be asked about,
     and signatures to be computed."""
-    return any(protocol.read_step(message) is not None for protocol in _PROTOCOLS)
+    return any(flow.protocol.read_step(message) is not None for flow in FLOWS.values())
 
 
-def _read(message: Message) -> tuple[ModuleType | None, Any, str] | None:
+def _read(message: Message) -> tuple[Flow | None, Any, str] | None:
     """Which of the protocols a message belongs to, which step of it it is, and of what kind; None if it can be part of
     no exchange. Acknowledgements and problem reports may be of no protocol's own."""
-    protocol, step = None, None
-    for protocol in _PROTOCOLS:
-        step = protocol.read_step(message)
+    flow, step = None, None
+    for one in FLOWS.values():
+        step = one.protocol.read_step(message)
         if step is not None:
+            flow = one
             break
     kind = step.kind if step is not None else ""
     if kind == "ack" or (step is None and is_ack(message.type)):
@@ -379,4 +372,4 @@ def _read(message: Message) -> tuple[ModuleType | None, Any, str] | None:
         # DIDComm v2.1, "Problem Reports": a warning, after which the protocol may go on.
         if message.version == "v2" and report is not None and report.code.startswith("w."):
             return None
-    return (protocol if step is not None else None, step, kind) if kind else None
+    return (flow, step, kind) if kind else None

@@ -26,6 +26,10 @@ from tntcore.workers import WorkTimeout
 _MAX_TAKEN = 20  # credentials of one exchange that are stored together
 
 
+async def conditions(run: Run, kind: str) -> Mapping[str, bool]:
+    return {"more": run.exchange.more > 0}
+
+
 async def received(run: Run, kind: str, author: Author) -> None:
     """What follows from a message that has just moved the exchange.
 

@@ -24,6 +24,16 @@ from tntcore.storage.records import Presentation, Shown, short_hash
 from tntcore.workers import WorkTimeout
 
 
+async def conditions(run: Run, kind: str) -> Mapping[str, bool]:
+    if kind != "present":
+        return {}
+    asked, shown = await run.content("request"), run.said.get("present")
+    return {
+        "confirm": asked is None or asked.will_confirm or bool(shown and shown.please_ack),
+        "last": shown is None or shown.last_presentation or not (asked and asked.present_multiple),
+    }
+
+
 async def received(run: Run, kind: str, author: Author) -> None:
     """As `issuance.received`."""
     if kind == "ack":

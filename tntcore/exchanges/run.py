@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
+from tntcore.connections.sender import Author
 from tntcore.credentials.formats import Draft, FormatError, Party, Signer, SigningError
 from tntcore.credentials.registry import F, Format, Formats, Registry
 from tntcore.dids import key
@@ -16,7 +16,7 @@ from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.identities.signing import signer_for
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.message import Message
-from tntcore.protocols import issue_credential, present_proof
+from tntcore.protocols.interface import CredentialProtocol
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Exchange, Identity
 from tntcore.storage.records import Message as StoredMessage
@@ -27,9 +27,37 @@ MAX_ERROR = 1000  # characters
 MAX_KEPT = 500  # credentials, or presentations, of one exchange: their uuids are in one column
 
 
-def protocol_of(exchange: Exchange) -> ModuleType:
-    """The module whose table the exchange follows."""
-    return issue_credential if "/issue-credential/" in exchange.protocol else present_proof
+class Rules(Protocol):
+    """What follows from the messages of a protocol, and from the tenant's words: `issuance`, `proving`."""
+
+    async def conditions(self, run: Run, kind: str) -> Mapping[str, bool]:
+        """What a move by a message of this kind depends on, as the protocol's `move` takes it."""
+
+    async def received(self, run: Run, kind: str, author: Author) -> None:
+        """What follows from a message that has just moved the exchange. Raises `FormatError`, `DidError`."""
+
+    async def acknowledged(self, run: Run) -> None:
+        """The other side has taken what was last sent."""
+
+    async def abandoned(self, run: Run) -> None:
+        """The exchange has come to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One of the two ways that exchanges go.
+
+    Attributes:
+        name: of the protocol, in its URIs.
+        formats: those that its attachments may have, of all formats.
+        given_up: the code of our problem report.
+    """
+
+    name: str
+    protocol: CredentialProtocol
+    rules: Rules
+    formats: Callable[[Formats], Registry[Any]]
+    given_up: str
 
 
 @dataclass(slots=True)
@@ -46,6 +74,7 @@ class Run:
     tenant: Tenant
     connection: Connection
     exchange: Exchange
+    flow: Flow
     name: Callable[[str], str]
     now: int
     said: dict[str, Any] = field(default_factory=dict)
@@ -55,22 +84,12 @@ class Run:
         self.outcome.exchange = self.exchange
         self.exchange.updated_at = self.now
 
-    @property
-    def protocol(self) -> ModuleType:
-        return protocol_of(self.exchange)
-
     async def move(self, kind: str, *, sent: bool) -> None:
         """Moves the exchange by its protocol's table. Raises `OutOfTurn`."""
         exchange = self.exchange
-        how: dict[str, bool] = {}
-        if self.protocol is issue_credential:
-            how["more"] = exchange.more > 0
-        elif kind == "present":
-            asked, shown = await self.content("request"), self.said.get("present")
-            how["confirm"] = asked is None or asked.will_confirm or bool(shown and shown.please_ack)
-            how["last"] = shown is None or shown.last_presentation or not (asked and asked.present_multiple)
-        event = self.protocol.event(kind, received=not sent)
-        exchange.state = self.protocol.move(exchange.role, exchange.state, event, **how)
+        conditions = await self.flow.rules.conditions(self, kind)
+        event = self.flow.protocol.event(kind, received=not sent)
+        exchange.state = self.flow.protocol.move(exchange.role, exchange.state, event, **conditions)
         self.settle()
 
     def settle(self) -> None:
@@ -96,9 +115,9 @@ class Run:
             body = await records.body(stored) if stored is not None else b""
             if body:
                 message = Message.read(body, "v2" if stored is not None and stored.version == "v2" else None)
-                read = self.protocol.read_step(message)
+                read = self.flow.protocol.read_step(message)
                 if read is not None:
-                    self.said[step] = self.protocol.read(message, read)
+                    self.said[step] = self.flow.protocol.read(message, read)
         return self.said.get(step)
 
     async def value(self, step: str, registry: Registry[F]) -> Any:
@@ -175,12 +194,14 @@ class Run:
     def _build(
         self, kind: str, message_id: str, drafts: Sequence[Draft], members: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        exchange, version = self.exchange, self.connection.version
+        exchange, version, protocol = self.exchange, self.connection.version, self.flow.protocol
         message: Mapping[str, Any]
         if kind == "ack":
-            message = self.protocol.ack(exchange.protocol, message_id=message_id, thid=exchange.thid, version=version)
+            message = self.flow.protocol.ack(
+                exchange.protocol, message_id=message_id, thid=exchange.thid, version=version
+            )
         else:
-            message = self.protocol.build(
+            message = protocol.build(
                 exchange.protocol,
                 kind,
                 message_id=message_id,
@@ -205,11 +226,11 @@ class Run:
         """
         exchange = self.exchange
         exchange.state, exchange.status, exchange.error = "abandoned", "ABANDONED", detail[:MAX_ERROR]
-        report: Mapping[str, Any] = self.protocol.problem_report(
+        report: Mapping[str, Any] = self.flow.protocol.problem_report(
             exchange.protocol,
             message_id=random_uuid(self.services.random),
             thid=exchange.thid,
-            code="issuance-abandoned" if self.protocol is issue_credential else "abandoned",
+            code=self.flow.given_up,
             explain=explain,
             version=self.connection.version,
         )

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from tntcore.exchanges.flows import FLOWS
 from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline import given_up
+from tntcore.protocols.interface import name_of
 from tntcore.services import Services
 from tntcore.storage.commit import Changed
 from tntcore.storage.erasure import erase
@@ -30,7 +32,6 @@ _SETTLES = 3_600_000  # milliseconds from writing a row of ours to the end of wh
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
-_PROTOCOLS = ("/issue-credential/", "/present-proof/")
 
 
 class Retention:
@@ -134,7 +135,7 @@ async def _is_needed(tenant: Tenant, message: Message) -> bool:
     """Whether the message has yet to be handled, or an exchange that is not over goes by what it said."""
     if given_up.shows(message):
         return True
-    if not any(protocol in message.type for protocol in _PROTOCOLS):
+    if name_of(message.type.rpartition("/")[0]) not in FLOWS:
         return False
     exchange = await tenant.records.get(Exchange, message.action_uuid)
     return exchange is not None and exchange.status in ("ACTIVE", "WAITING")

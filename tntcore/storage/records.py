@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self, get_type_hints
 import orjson
 
 from tntcore.dids import sov
+from tntcore.dids.document import Version
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.errors import DidError
@@ -250,7 +251,7 @@ class Connection(Record):
     pthid: str = ""
     invitation_uuid: str = ""
     invited_did: str = ""
-    version: str = "v1"
+    version: Version = "v1"
     my_did: str = ""
     introduction: dict[str, str] = field(default_factory=dict)
     my_document: dict[str, Any] = field(default_factory=dict)
