@@ -245,7 +245,7 @@ async def test_a_page_ends_when_it_is_large_and_goes_on_with_the_next(stack: Sta
 async def test_all_that_can_follow_from_one_message_fits_in_a_transaction(stack: Stack) -> None:
     client = await stack.register("Busy")
     for key, most in (("DIDCOMM_WEBHOOK", 20), ("TASK_WEBHOOK", 8)):
-        entries = [{"url": f"{stack.url}/api/none/{number}"} for number in range(most)]
+        entries = [{"url": f"http://127.0.0.1:9/{number}"} for number in range(most)]
         await client.post(f"settings/{key}", {"setting": entries}, 200)
         assert_problem(
             await client.call("POST", f"settings/{key}", {"setting": [*entries, *entries[:1]]}), 400, "setting-invalid"
