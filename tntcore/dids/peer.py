@@ -65,11 +65,6 @@ def resolve(did: str) -> DidDocument:
     raise DidError("malformed-did", "not a did:peer of numalgo 0, 1, 2, 3 or 4")
 
 
-def create_0(key: PublicKey) -> str:
-    """The did:peer:0 of one key with every privilege. Raises `DidError` `bad-key`."""
-    return "did:peer:0" + encode_multikey(key)
-
-
 def resolve_0(did: str) -> DidDocument:
     """As for the did:key of the same key. Raises `DidError` `malformed-did`."""
     document = parse_document(did_key.expand(did, did_key.decode(did, "did:peer:0")))

@@ -27,11 +27,6 @@ def is_of_key(did: str, verkey: str) -> bool:
     return did == f"did:sov:{create(verkey)}"
 
 
-def unqualify(did: str) -> str:
-    """A did:sov without its `did:sov:`, as legacy agents write it in messages; any other DID as it is."""
-    return did.removeprefix("did:sov:")
-
-
 def legacy_document(did: str, verkey: str, endpoint: str, *, routing_keys: Sequence[str] = ()) -> dict[str, Any]:
     """The document that answers a legacy agent's.
 
