@@ -12,6 +12,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity
+from tntcore.storage.states import ContactStatus
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
@@ -115,7 +116,7 @@ async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Con
     now = services.now()
     contact = Contact(
         uuid=services.uuid7(),
-        status="REQUESTED",
+        status=ContactStatus.REQUESTED,
         did=partner.did,
         display_name=partner.display_name,
         created_at=now,

@@ -31,6 +31,7 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Action, Delivery, Entry, Principal, entry_id
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row, Table
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant, Webhooks
@@ -96,11 +97,12 @@ async def calls() -> dict[str, tuple[Call, float]]:
     action = Action(uuid=action_uuid(scope, message.id), reference_id=message.id, direction="IN", identity_did=did,
                     contact_did=did, contact_uuid=scope, connection_uuid=scope, created_at=now,
                     updated_at=now)  # fmt: skip
-    stored = StoredMessage(uuid=uuid, status="RECEIVED", direction="IN", type=message.type, message_id=message.id,
+    stored = StoredMessage(uuid=uuid, status=MessageStatus.RECEIVED, direction="IN", type=message.type,
+                           message_id=message.id,
                            action_uuid=action.uuid, contact_uuid=scope, connection_uuid=scope, identity_did=did,
                            contact_did=did, authenticated=True, body=sealed, created_at=now,
                            updated_at=now)  # fmt: skip
-    delivery = Delivery(uuid=delivery_uuid(uuid, "e"), status="PENDING", kind="webhook", message_uuid=uuid,
+    delivery = Delivery(uuid=delivery_uuid(uuid, "e"), status=DeliveryStatus.PENDING, kind="webhook", message_uuid=uuid,
                         action_uuid=action.uuid, connection_uuid=scope, entry_id="e", type=message.type,
                         next_attempt_at=now, created_at=now, updated_at=now)  # fmt: skip
     entry = Entry(uuid=entry_id(action.uuid, "in", message.id), message_uuid=uuid, digest="0" * 64,

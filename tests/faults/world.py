@@ -41,6 +41,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Operator
+from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.audit import Audits
 from tntcore.tenancy.last_used import LastUsed
@@ -574,7 +575,9 @@ class World:
         found.ours, found.verkey = pairwise(services, ours), ours.verkey
         tenant, identity = await self._side(client)
         now = services.now()
-        contact = Contact(uuid=services.uuid7(), did=found.document.id, created_at=now, updated_at=now)
+        contact = Contact(
+            uuid=services.uuid7(), did=found.document.id, status=ContactStatus.ACCEPTED, created_at=now, updated_at=now
+        )
         unit = Unit()
         unit.create(contact)
         await tenant.records.commit(unit)

@@ -17,6 +17,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, pack_v1, pack_v2
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
+from tntcore.storage.states import ContactStatus
 from tntcore.tenancy.recipients import KeyPairs
 
 BOBS_KEYS = {
@@ -116,7 +117,9 @@ async def _connect(
     identity = await tenant.records.get(Identity, client.identity["uuid"])
     assert identity is not None
     now = services.now()
-    contact = Contact(uuid=services.uuid7(), status="REQUESTED", did=theirs.id, created_at=now, updated_at=now)
+    contact = Contact(
+        uuid=services.uuid7(), status=ContactStatus.REQUESTED, did=theirs.id, created_at=now, updated_at=now
+    )
     unit = Unit()
     unit.create(contact)
     await tenant.records.commit(unit)

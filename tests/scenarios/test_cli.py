@@ -18,6 +18,7 @@ from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact
+from tntcore.storage.states import ContactStatus
 
 _KEY = re.compile(r"tnt_[\w-]{43}")
 # What is never to reach a terminal as it came.
@@ -457,7 +458,9 @@ async def test_lists_go_on_page_after_page(stack: Stack, tmp_path: Path) -> None
         unit = Unit()
         for number in range(start, start + 70):
             uuid, now = stack.app.services.uuid7(), stack.app.services.now()
-            contact = Contact(uuid=uuid, status="REQUESTED", display_name=f"P{number}", created_at=now, updated_at=now)
+            contact = Contact(
+                uuid=uuid, status=ContactStatus.REQUESTED, display_name=f"P{number}", created_at=now, updated_at=now
+            )
             unit.create(contact)
         await tenant.records.commit(unit)
     some = await acme.run("contacts", "-n", "3")

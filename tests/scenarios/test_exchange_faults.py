@@ -16,6 +16,7 @@ from tntcore.credentials.formats import Check, Verification
 from tntcore.credentials.wallet import Details, held_credentials, open_details, seal_details
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential
+from tntcore.storage.states import CredentialStatus
 
 LD = "ld-proof/Ed25519Signature2020"
 
@@ -129,7 +130,7 @@ async def test_the_newest_of_more_credentials_than_a_page_has(
     records = (await foreign.client.tenant()).records
     uuids = [foreign.stack.app.services.uuid7() for _ in range(7)]
     for number, uuid in enumerate(uuids):
-        record = Credential(uuid=uuid, status="HELD", format="other" if number == 6 else "jwt-vc")
+        record = Credential(uuid=uuid, status=CredentialStatus.HELD, format="other" if number == 6 else "jwt-vc")
         data = orjson.dumps({"value": number, "secret": ""})
         record.body = records.seal(data, f"{record.key}/body")
         unit = Unit()

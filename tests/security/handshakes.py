@@ -15,6 +15,7 @@ from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity, Message
+from tntcore.storage.states import ContactStatus
 from tntcore.tenancy.recipients import KeyPairs
 
 PING = "https://didcomm.org/trust_ping/1.0/ping"
@@ -153,7 +154,9 @@ async def placed(
     identity = await owner.records.get(Identity, client.identity["uuid"])
     assert identity is not None
     now, theirs = services.now(), agent.document(protocol)
-    contact = Contact(uuid=services.uuid7(), status="REQUESTED", did=theirs.id, created_at=now, updated_at=now)
+    contact = Contact(
+        uuid=services.uuid7(), status=ContactStatus.REQUESTED, did=theirs.id, created_at=now, updated_at=now
+    )
     connection = start(identity, contact, now)
     ours = KeyPairs.generate()
     mine = pairwise(services, ours)

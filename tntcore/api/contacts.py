@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
@@ -35,6 +35,7 @@ from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import ContactStatus
 
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
@@ -63,7 +64,7 @@ class ContactChange(ContactGiven):
 class ContactView(Entity):
     """A business partner. REQUESTED until its connection is completed."""
 
-    status: Literal["REQUESTED", "ACCEPTED", "REJECTED"]
+    status: ContactStatus
     did: Annotated[Did | None, "proven, or written by the principal"]
     claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
     email: str | None
@@ -157,7 +158,7 @@ class ContactRoutes:
         content = await self._invitation(body)
         contact = Contact(
             uuid=uuid,
-            status="REQUESTED",
+            status=ContactStatus.REQUESTED,
             did=text(given.get("did"), "did", maximum=4000),
             email=text(given.get("email"), "email", maximum=320),
             display_name=text(given.get("displayName"), "displayName", maximum=200),

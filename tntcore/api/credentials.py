@@ -21,6 +21,7 @@ from tntcore.pipeline.steps import Steps
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import CredentialStatus
 
 _COMMANDS = ("offer", "propose", "request", "issue")
 _DEFAULT = "ld-proof"
@@ -43,7 +44,7 @@ class CredentialView(Entity):
     """A credential that was received, or issued. `verified`: every check that its format asks for was made, and
     passed."""
 
-    status: Literal["HELD", "RECEIVED", "REJECTED", "ISSUED", "REVOKED"]
+    status: CredentialStatus
     role: Literal["issuer", "holder"]
     format: str
     exchangeUuid: Uuid
@@ -198,7 +199,7 @@ class CredentialRoutes:
         run = await self._steps.exchanges.open(call.tenant, exchange.uuid)
         with as_problems(exchange):
             await format_.revoke(await run.party(), await open_held(records, credential))
-        credential.status = "REVOKED"
+        credential.status = CredentialStatus.REVOKED
         return await _changed(call, credential)
 
 

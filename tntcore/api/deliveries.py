@@ -27,6 +27,7 @@ from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus, ReplayStatus
 
 _MAX_ATTEMPTS = 500
 # All but what is large, and what no list shows.
@@ -36,7 +37,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-Status = Literal["HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD"]
+Status = DeliveryStatus
 
 
 class DeliveryView(Entity):
@@ -83,7 +84,7 @@ class NewReplay(TypedDict):
 class ReplayView(Entity):
     """How far a replay is."""
 
-    status: Literal["ACTIVE", "DONE"]
+    status: ReplayStatus
     deliveryStatus: list[Status]
     webhookId: str | None
     replayed: int
@@ -240,7 +241,7 @@ async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, A
         )
         for row in rows
     ]
-    if delivery.status == "DELIVERED":
+    if delivery.status == DeliveryStatus.DELIVERED:
         opened = records.open(delivery.answer, delivery.key) if delivery.answer else b""
         status, took = delivery.response_status, delivery.duration
         log.append(_attempt(delivery.attempts, delivery.updated_at, status, took, "", opened))
@@ -272,7 +273,7 @@ def _view(delivery: Delivery) -> dict[str, Any]:
         responseStatus=delivery.response_status or None,
         duration=delivery.duration or None,
         error=delivery.error or None,
-        nextAttemptAt=times.iso(delivery.next_attempt_at) if delivery.status == "PENDING" else None,
+        nextAttemptAt=times.iso(delivery.next_attempt_at) if delivery.status == DeliveryStatus.PENDING else None,
         replayedAt=times.iso(delivery.replayed_at) if delivery.replayed_at else None,
     )
 

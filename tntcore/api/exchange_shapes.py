@@ -13,6 +13,7 @@ from tntcore.credentials.formats import Attribute
 from tntcore.errors import Problem
 from tntcore.messaging.types import DIDCOMM_ORG
 from tntcore.storage.records import Exchange
+from tntcore.storage.states import ExchangeStatus
 
 MAX_ATTRIBUTES = 500
 _VERSIONS = ("1.0", "2.0", "3.0")
@@ -63,7 +64,7 @@ class Refusal(TypedDict):
 class ExchangeView(Entity):
     """A run of issue-credential or present-proof. WAITING: for the tenant's word. Its uuid is its action's."""
 
-    status: Literal["ACTIVE", "WAITING", "DONE", "ABANDONED"]
+    status: ExchangeStatus
     actionUuid: Uuid
     protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
     role: Literal["issuer", "holder", "verifier", "prover"]

@@ -26,6 +26,7 @@ from tntcore.messaging import times
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.storage.records import Identity, Invitation
+from tntcore.storage.states import InvitationStatus
 
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
@@ -83,7 +84,7 @@ class Qr(TypedDict):
 class InvitationView(Entity):
     """An out-of-band message that invites, as JSON, as a URL and as a QR code."""
 
-    status: Literal["ACTIVE", "USED", "REVOKED"]
+    status: InvitationStatus
     invitationId: Uuid
     form: Form
     identityUuid: Uuid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import (
     Annotated,
     Any,
@@ -59,6 +60,8 @@ def schema_of(hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] 
         return schema
     if origin in (Required, NotRequired):
         return schema_of(arguments[0], named, variables)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"type": "string", "enum": [one.value for one in hint]}
     if origin is Literal:
         return {"type": "string", "enum": list(arguments)}
     if origin in (Union, types.UnionType):

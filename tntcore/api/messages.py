@@ -18,13 +18,14 @@ from tntcore.messaging.types import prefixes
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import AssetData, Message
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import MessageStatus
 
 
 class MessageView(Entity, Sides):
     """A DIDComm message. `message` is the plaintext: text where it is not JSON, `{base64}` where it is not even text;
     `envelope` stands in its place where it could not be opened."""
 
-    status: Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "SENT"]
+    status: MessageStatus
     direction: Literal["IN", "OUT"]
     type: Annotated[str, Words(examples=["https://didcomm.org/basicmessage/1.0/message"])]
     messageId: Annotated[str | None, "its `@id` or `id`"]
@@ -136,7 +137,9 @@ async def message_view(records: Repository, message: Message) -> dict[str, Any]:
         direction=message.direction,
         type=message.type,
         messageId=message.message_id or None,
-        actionUuid=(message.action_uuid or None) if message.status != "REJECTED" else None,  # it was let into none
+        actionUuid=(message.action_uuid or None)
+        if message.status != MessageStatus.REJECTED
+        else None,  # it was let into none
         contactUuid=message.contact_uuid or None,
         connectionUuid=message.connection_uuid or None,
         **{"from": message.contact_did or None, "to": message.identity_did or None}

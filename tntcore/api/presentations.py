@@ -18,6 +18,7 @@ from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import Steps
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Exchange, Presentation
+from tntcore.storage.states import PresentationStatus
 
 _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
@@ -32,7 +33,7 @@ class PresentationView(Entity):
     """A presentation that was received, or sent. `verified`: each check that its format asks for was made and passed.
     UNDECIDED: one could not be made."""
 
-    status: Literal["VERIFIED", "REJECTED", "UNDECIDED", "ACCEPTED", "SENT"]
+    status: PresentationStatus
     role: Literal["verifier", "prover"]
     format: str
     exchangeUuid: Uuid

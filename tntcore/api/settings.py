@@ -22,6 +22,7 @@ from tntcore.messaging import times
 from tntcore.messaging.message import Message
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
+from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.access import Scope
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
@@ -230,7 +231,7 @@ async def test(call: Call) -> Response:
     uuid, now = services.uuid7(), services.now()
     attempted = await call_entry(services, setting, entry, uuid, _test_body(key, uuid), now)
     unit, over = Unit(), services.now()
-    status = "FAILED" if attempted.error else "DELIVERED"
+    status = DeliveryStatus.FAILED if attempted.error else DeliveryStatus.DELIVERED
     delivery = Delivery(uuid=uuid, status=status, kind="test", entry_id=name, type=TEST, created_at=now, updated_at=now)
     unit.upsert(delivery)
     await records.commit(unit)

@@ -35,6 +35,7 @@ from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, short_hash
+from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.tenancy.recipients import KeyPairs, Recipient
 from tntcore.tenancy.tenants import Tenant
 
@@ -92,7 +93,7 @@ class Connectionless:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
         contact = Contact(
             uuid=_contact_uuid(invitation, verkey),
-            status="ACCEPTED",
+            status=ContactStatus.ACCEPTED,
             did=str(theirs["id"]),
             named=True,
             created_at=now,
@@ -109,7 +110,7 @@ class Connectionless:
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)
         effect = Effect(connection, contact=contact)
         if not invitation.multi_use:
-            effect.invitation = replace(invitation, status="USED", updated_at=now)
+            effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         return effect
 
     def keeps_key(self, sender: OtherSide, message: Message) -> Effect | None:
@@ -139,7 +140,7 @@ class Connectionless:
         """
         keys = KeyPairs.generate()
         mine = pairwise(self._services, keys)
-        contact.status = "ACCEPTED"
+        contact.status = ContactStatus.ACCEPTED
         connection.role, connection.state, connection.protocol = "requester", COMPLETED, OUT_OF_BAND_1
         connection.pthid = content.id
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)

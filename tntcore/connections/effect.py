@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from tntcore.connections.connection import COMPLETED
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attached, Connection, Contact, Invitation, Record
+from tntcore.storage.states import ContactStatus
 from tntcore.storage.transactions import Value
 
 
@@ -97,6 +98,12 @@ class Effect:
         """Whether the message is one of those that establish the connection."""
         return not self.ordinary
 
+    @property
+    def _contact_status(self) -> ContactStatus:
+        if self.rejects:
+            return ContactStatus.REJECTED
+        return ContactStatus.REQUESTED if self.reopens else ContactStatus.ACCEPTED
+
     def add_to(self, unit: Unit) -> None:
         """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
         connection = self.connection
@@ -119,7 +126,7 @@ class Effect:
         elif connection.state == COMPLETED or self.rejects or self.reopens or self.names:
             change = {**self.names, "updatedAt": connection.updated_at}
             if connection.state == COMPLETED or self.rejects or self.reopens:
-                change["status"] = "REJECTED" if self.rejects else "REQUESTED" if self.reopens else "ACCEPTED"
+                change["status"] = self._contact_status
             unit.upsert_row(Contact.row_key(connection.contact_uuid), change)
 
 

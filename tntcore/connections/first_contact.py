@@ -39,6 +39,7 @@ from tntcore.messaging.problems import is_problem_report, read_problem_report, r
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
+from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of
 from tntcore.tenancy.tenants import Tenant
 
@@ -130,11 +131,11 @@ class FirstContact:
         if message.pthid != invitation.invitation_id:
             raise Refused("invitation-unknown", "it names another invitation than its key belongs to")
         now = self._services.now()
-        if invitation.status != "ACTIVE" or (invitation.expires_at and invitation.expires_at < now):
+        if invitation.status != InvitationStatus.ACTIVE or (invitation.expires_at and invitation.expires_at < now):
             raise Refused("invitation-not-valid", "the invitation was used or has expired")
         effect = await self._begun(tenant, recipient, message, did, invitation)
         if not invitation.multi_use:
-            effect.invitation = replace(invitation, status="USED", updated_at=now)
+            effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         return effect
 
     async def _begun(
@@ -151,7 +152,7 @@ class FirstContact:
         accepted = await tenant.auto_accept()
         new = Contact(
             uuid=_contact_uuid(recipient, did),
-            status="ACCEPTED" if accepted else "REQUESTED",
+            status=ContactStatus.ACCEPTED if accepted else ContactStatus.REQUESTED,
             did=theirs.id,
             named=True,
             created_at=now,
@@ -216,7 +217,7 @@ class FirstContact:
             didcomm_endpoint(theirs, "v2")
         except DidError as error:
             raise Problem(400, "invitation-unreachable", f"Its DID cannot be used: {error.detail}.") from None
-        contact.status = "ACCEPTED"
+        contact.status = ContactStatus.ACCEPTED
         connection.role, connection.state = "requester", COMPLETED
         connection.thid, connection.pthid = self._new_id(), content.id
         keys = self._begin(tenant, connection, theirs)
@@ -234,7 +235,7 @@ class FirstContact:
         """
         theirs = await self._document(contact.did)
         didcomm_endpoint(theirs, "v2")
-        contact.status = "ACCEPTED"
+        contact.status = ContactStatus.ACCEPTED
         connection.role, connection.state = "requester", COMPLETED
         connection.thid, connection.invited_did = self._new_id(), contact.did
         # Its keys alone are written to and heard.

@@ -38,6 +38,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
+from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.tenancy.recipients import KeyPairs, Recipient, verkeys
 from tntcore.tenancy.tenants import Tenant
 
@@ -183,7 +184,7 @@ class Handshake:
         scope = f"contact/{theirs.id}/{verkey}"
         contact = Contact(
             uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, scope),
-            status="REQUESTED",
+            status=ContactStatus.REQUESTED,
             display_name=_label(message),
             created_at=now,
             updated_at=now,
@@ -216,9 +217,9 @@ class Handshake:
             effect.contact = contact
             contact.did, contact.claimed_did = connection.contact_did, connection.claimed_did
             contact.named = bool(contact.did)
-        effect.reopens = bool(contact.etag) and contact.status != "REQUESTED"
+        effect.reopens = bool(contact.etag) and contact.status != ContactStatus.REQUESTED
         if invitation is not None and not invitation.multi_use:
-            effect.invitation = replace(invitation, status="USED", updated_at=now)
+            effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         if await tenant.auto_accept():
             self.respond(tenant, connection, recipient, effect)
         return effect
@@ -478,7 +479,7 @@ async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[st
 
 def is_good(invitation: Invitation, now: int) -> bool:
     """Whether the invitation may be answered."""
-    return invitation.status == "ACTIVE" and not (invitation.expires_at and invitation.expires_at < now)
+    return invitation.status == InvitationStatus.ACTIVE and not (invitation.expires_at and invitation.expires_at < now)
 
 
 async def find_invitation(lookups: Lookups, tenant: Tenant, invitation_id: str) -> Invitation | None:

@@ -22,6 +22,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Identity, Invitation, short_hash
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import InvitationStatus
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
@@ -144,14 +145,16 @@ class Invitations:
         owner = await self._services.lookups.find("invitation", uuid)
         inviter = await self._services.tenants.get(owner.principal) if owner else None
         invitation = await inviter.records.get(Invitation, uuid) if inviter else None
-        if inviter is None or invitation is None or invitation.status != "ACTIVE":
+        if inviter is None or invitation is None or invitation.status != InvitationStatus.ACTIVE:
             return None
         return read_content(inviter.records, invitation)
 
     async def revoke(self, tenant: Tenant, invitation: Invitation) -> None:
         """The invitation can no longer be answered; what it began goes on."""
         unit = Unit()
-        unit.merge(invitation.key, {"status": "REVOKED", "updatedAt": self._services.now()}, invitation.etag)
+        unit.merge(
+            invitation.key, {"status": InvitationStatus.REVOKED, "updatedAt": self._services.now()}, invitation.etag
+        )
         await tenant.records.commit(unit)
         self._services.tenants.forget_recipient(tenant, invitation.uuid)
 

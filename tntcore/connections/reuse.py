@@ -22,6 +22,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Attached, Connection, Contact, PendingReuse, sent_id
+from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -46,7 +47,7 @@ class Reuse:
         if invitation is None or invitation.identity_uuid != connection.identity_uuid or not is_good(invitation, now):
             return effect
         if not invitation.multi_use:
-            effect.invitation = replace(invitation, status="USED", updated_at=now)
+            effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         effect.replies.append(rfc.reuse_accepted(message, message_id=random_uuid(self._services.random)))
         return effect
 
@@ -83,5 +84,7 @@ def write_reuse(tenant: Tenant, record: PendingReuse, content: Content, contact:
 def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact]:
     """The invitation, and the contact that its maker becomes if no connection is reused."""
     whole = orjson.loads(tenant.records.open(record.content, record.key))
-    contact = Contact(uuid=record.contact_uuid, status="REQUESTED", created_at=record.created_at, **whole["contact"])
+    contact = Contact(
+        uuid=record.contact_uuid, status=ContactStatus.REQUESTED, created_at=record.created_at, **whole["contact"]
+    )
     return read_invitation(whole["invitation"]), contact

@@ -8,6 +8,7 @@ from typing import ClassVar
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.transactions import Value
 
 
@@ -75,7 +76,7 @@ def write_attempt(
     attempted: Attempted,
     delivery: str,
     number: int,
-    status: str,
+    status: DeliveryStatus,
     now: int,
     next_at: int = 0,
 ) -> None:

@@ -22,6 +22,7 @@ from tntcore.services import Services
 from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery
+from tntcore.storage.states import DeliveryStatus
 from tntcore.telemetry import Step
 from tntcore.tenancy.tenants import Tenant, rest
 
@@ -54,15 +55,15 @@ class Ladder(Protocol):
     def __call__(self, attempt: int, random: float, *, retry_after: int | None = None) -> int | None: ...
 
 
-_OUTCOMES: Mapping[type[Attempted], str] = {
-    Delivered: "delivered",
-    Retry: "failed",
-    Failed: "failed",
-    Withheld: "withheld",
+_STATES: Mapping[type[Attempted], DeliveryStatus] = {
+    Delivered: DeliveryStatus.DELIVERED,
+    Retry: DeliveryStatus.FAILED,
+    Failed: DeliveryStatus.FAILED,
+    Withheld: DeliveryStatus.WITHHELD,
 }
 
 Call = Callable[[Tenant, I, int], Awaitable[Attempted]]
-Also = Callable[[Unit, I, str, int], None]
+Also = Callable[[Unit, I, DeliveryStatus, int], None]
 
 
 class Attempts(Generic[I]):
@@ -165,7 +166,7 @@ class Attempts(Generic[I]):
         # One that waited that long may have been put on its way a second time by the sweeper.
         if repeated or item.again or now - time_of(item.delivery) > GRACE:
             delivery = await tenant.records.get(Delivery, item.delivery)
-            if delivery is None or delivery.status != "PENDING":
+            if delivery is None or delivery.status != DeliveryStatus.PENDING:
                 return
             if delivery.attempts != made and delivery.next_attempt_at > now:
                 # Its next attempt is scheduled already, by another queue message.
@@ -213,7 +214,7 @@ class Attempts(Generic[I]):
         if attempted.status:
             step.attributes["http.response.status_code"] = attempted.status
         step.error = attempted.error
-        outcome = _OUTCOMES[type(attempted)]
+        outcome = _STATES[type(attempted)].lower()
         step.attributes["tnt.outcome"] = "retry" if delay is not None else outcome
         await self._record(tenant, item, attempted, number, delay)
         self._services.meter.count(f"{self._queue}.{outcome}")
@@ -228,17 +229,17 @@ class Attempts(Generic[I]):
 
     async def _record(self, tenant: Tenant, item: I, attempted: Attempted, number: int, delay: int | None) -> None:
         now = self._services.now()
-        status = "PENDING" if delay is not None else _OUTCOMES[type(attempted)].upper()
+        status = DeliveryStatus.PENDING if delay is not None else _STATES[type(attempted)]
         unit = Unit()
         next_at = now + delay * 1000 if delay is not None else 0
         write_attempt(unit, tenant.records, attempted, item.delivery, number, status, now, next_at)
-        if status != "PENDING" and self._also:
+        if status is not DeliveryStatus.PENDING and self._also:
             self._also(unit, item, status, now)
         tasks = []
-        if status == "FAILED":
+        if status is DeliveryStatus.FAILED:
             # infra/app/alerts.bicep looks for these words.
             log.warning("a delivery of queue %s failed for good", self._queue, extra={"code": attempted.error})
-        if status == "FAILED" and isinstance(item, MessageCall | SendItem):
+        if status is DeliveryStatus.FAILED and isinstance(item, MessageCall | SendItem):
             task = {"type": "delivery", "uuid": item.delivery, "status": status, "error": attempted.error}
             task["messageUuid"] = item.message
             tasks = await task_deliveries(tenant, task, source=item.delivery, now=now)

@@ -35,6 +35,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message, PendingReuse, sent_id
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
 from tntcore.telemetry import mark
 from tntcore.tenancy.recipients import Recipient
@@ -111,10 +112,12 @@ class Outbound:
             start = held.next
             for message in held.records:
                 delivery = await tenant.records.get(Delivery, message.delivery_uuid)
-                if delivery is None or delivery.status in ("DELIVERED", "FAILED"):
+                if delivery is None or delivery.status in (DeliveryStatus.DELIVERED, DeliveryStatus.FAILED):
                     await _forget(tenant, message)
                     continue
-                if not await self._claim(tenant, delivery, whenever=ended and delivery.status == "PENDING"):
+                if not await self._claim(
+                    tenant, delivery, whenever=ended and delivery.status == DeliveryStatus.PENDING
+                ):
                     if ended:
                         continue
                     return
@@ -282,9 +285,9 @@ async def _forget(tenant: Tenant, held: Held) -> None:
         await tenant.records.commit(unit)
 
 
-def write_outcome(unit: Unit, item: SendItem, status: str, now: int) -> None:
+def write_outcome(unit: Unit, item: SendItem, status: DeliveryStatus, now: int) -> None:
     """Adds to the unit of work that ends a delivery what its message and action then say."""
-    sent = "SENT" if status == "DELIVERED" else "FAILED"
+    sent = MessageStatus.SENT if status is DeliveryStatus.DELIVERED else MessageStatus.FAILED
     unit.merge(Message.row_key(item.message), {"status": sent, "updatedAt": now})
     if item.action:
         unit.upsert_row(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})

@@ -11,6 +11,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.telemetry import traceparent
 
 
@@ -47,7 +48,7 @@ class Outgoing:
         if self.connection.uuid:
             sent = sent_id(self.connection.uuid, self.message.message_id)
             unit.upsert_row(Sent.row_key(sent), Sent(uuid=sent, action_uuid=self.message.action_uuid).values())
-        if self.message.status == "HELD":
+        if self.message.status == MessageStatus.HELD:
             waiting = Held(
                 uuid=f"{self.connection.uuid}.{self.message.uuid}",
                 message_uuid=self.message.uuid,
@@ -83,7 +84,7 @@ async def write(
     sealed = records.seal_body(message_uuid, plaintext)
     message = Message(
         uuid=message_uuid,
-        status="HELD" if held else "SENDING",
+        status=MessageStatus.HELD if held else MessageStatus.SENDING,
         direction="OUT",
         type=read.type,
         version=read.version,
@@ -100,7 +101,7 @@ async def write(
     )
     delivery = Delivery(
         uuid=delivery_uuid(message_uuid, "didcomm"),
-        status="HELD" if held else "PENDING",
+        status=DeliveryStatus.HELD if held else DeliveryStatus.PENDING,
         kind="didcomm",
         message_uuid=message_uuid,
         action_uuid=action.uuid,

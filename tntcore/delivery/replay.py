@@ -20,6 +20,7 @@ from tntcore.errors import Problem
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Message, Replay
+from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import RELAY
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant, rest
@@ -95,7 +96,7 @@ class Replays:
         principal, uuid = part.principal, part.replay
         tenant = await self._services.tenants.get(principal)
         replay = await tenant.records.get(Replay, uuid) if tenant else None
-        if tenant is None or replay is None or replay.status != "ACTIVE":
+        if tenant is None or replay is None or replay.status != ReplayStatus.ACTIVE:
             return
         if replay.position != part.position:
             return
@@ -116,7 +117,7 @@ class Replays:
             "position": hits.next or replay.end,
             "replayed": replay.replayed + done.count(True),
             "skipped": replay.skipped + done.count(False),
-            "status": "ACTIVE" if hits.next else "DONE",
+            "status": ReplayStatus.ACTIVE if hits.next else ReplayStatus.DONE,
             "updatedAt": self._services.now(),
         }
         unit.merge(replay.key, changed, replay.etag)
@@ -140,7 +141,7 @@ class Replays:
                 principal, _, uuid = row.key.partition("~")
                 tenant = await self._services.tenants.get(principal)
                 replay = await tenant.records.get(Replay, uuid) if tenant else None
-                if replay is not None and replay.status == "ACTIVE":
+                if replay is not None and replay.status == ReplayStatus.ACTIVE:
                     if replay.updated_at + GRACE < now and tenant is not None and not tenant.is_suspended:
                         self._services.meter.count("sweep.replay")
                         await self._next(principal, uuid, replay.position, 0)
@@ -164,13 +165,13 @@ class Replays:
         now = self._services.now()
         unit = Unit(list(also.operations) if also is not None else [])
         again: dict[str, Value] = {
-            "status": "PENDING",
+            "status": DeliveryStatus.PENDING,
             "replayedFrom": delivery.attempts,
             "replayedAt": now,
             "nextAttemptAt": now,
         }
         unit.merge(delivery.key, {**again, "error": "", "answer": b"", "updatedAt": now}, delivery.etag)
-        if delivery.status == "DELIVERED":
+        if delivery.status == DeliveryStatus.DELIVERED:
             # What its row said of the attempt that succeeded is about to be written over.
             attempt = attempt_of(
                 delivery.uuid, delivery.attempts, delivery.response_status, delivery.duration, "", delivery.updated_at
@@ -179,7 +180,7 @@ class Replays:
                 attempt.answer = tenant.records.seal(tenant.records.open(delivery.answer, delivery.key), attempt.key)
             unit.upsert(attempt)
         if delivery.kind == "didcomm":
-            unit.merge(Message.row_key(delivery.message_uuid), {"status": "SENDING", "updatedAt": now})
+            unit.merge(Message.row_key(delivery.message_uuid), {"status": MessageStatus.SENDING, "updatedAt": now})
         await self._outbox.mark(tenant.uuid, [delivery.uuid])
         try:
             await tenant.records.commit(unit)

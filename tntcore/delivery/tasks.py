@@ -12,6 +12,7 @@ from tntcore.messaging import times
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
 from tntcore.storage.records import Connection, Delivery
+from tntcore.storage.states import DeliveryStatus
 from tntcore.telemetry import traceparent
 from tntcore.tenancy.tenants import TASK_WEBHOOK, Tenant
 
@@ -30,7 +31,7 @@ async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, 
     return [
         Delivery(
             uuid=delivery_uuid(source, f"{name}/{entry.id}"),
-            status="PENDING",
+            status=DeliveryStatus.PENDING,
             kind="task",
             entry_id=entry.id,
             connection_uuid=str(task.get("connectionUuid") or ""),

@@ -33,6 +33,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import InvitationStatus, MessageStatus
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ class Exchanges:
         invitation = None
         if connection.invitation_uuid:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
-        if invitation is None or invitation.status == "REVOKED":
+        if invitation is None or invitation.status == InvitationStatus.REVOKED:
             return None
         protocol = flow.protocol
         content = Message.read(orjson.dumps(read_content(tenant.records, invitation)))
@@ -232,7 +233,7 @@ class Exchanges:
             name = delivery_uuid(invitation.uuid, f"{connection.uuid}/{asked.id}")
             action = Action(uuid=exchange.uuid)
             sent = await write(tenant.records, connection, action, plaintext, message_uuid=name, now=now)
-            sent.message.status = "SENT"
+            sent.message.status = MessageStatus.SENT
             exchange.messages = {step.kind: name}
             return _Begun(exchange, {step.kind: said}, [sent.message, sent.entry])
         return None

@@ -21,6 +21,7 @@ from tntcore.credentials.wallet import Details, seal_details, seal_held
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.storage.records import Credential
+from tntcore.storage.states import CredentialStatus
 from tntcore.workers import WorkTimeout
 
 _MAX_TAKEN = 20  # credentials of one exchange that are stored together
@@ -108,7 +109,9 @@ async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
     run.exchange.more = int(members.get("more_available") or 0)
     await run.say("issue", [draft], **members)
     held = Held("", draft.format, draft.value, draft.secret)
-    await _keep(run, held, Details({}, Verification((), frozenset())), status="ISSUED", message=run.name("issue"))
+    await _keep(
+        run, held, Details({}, Verification((), frozenset())), status=CredentialStatus.ISSUED, message=run.name("issue")
+    )
 
 
 async def store(run: Run) -> None:
@@ -123,19 +126,19 @@ async def store(run: Run) -> None:
 async def acknowledged(run: Run) -> None:
     """The holder has what it was sent."""
     for credential in run.outcome.credentials:
-        credential.status = "HELD"
-    await _settle(run, "HELD")
+        credential.status = CredentialStatus.HELD
+    await _settle(run, CredentialStatus.HELD)
 
 
 async def abandoned(run: Run) -> None:
     """The exchange has come to nothing: a credential that waited to be taken is not."""
-    await _settle(run, "REJECTED")
+    await _settle(run, CredentialStatus.REJECTED)
 
 
-async def _settle(run: Run, status: str) -> None:
+async def _settle(run: Run, status: CredentialStatus) -> None:
     known = [one for one in run.exchange.credentials if one not in {new.uuid for new in run.outcome.credentials}]
     for credential in await run.tenant.records.many(Credential, known[-_MAX_TAKEN:]):
-        if credential.status == "RECEIVED":
+        if credential.status == CredentialStatus.RECEIVED:
             credential.status, credential.updated_at = status, run.now
             run.outcome.credentials.append(credential)
 
@@ -151,7 +154,7 @@ async def _take(run: Run, format_: CredentialFormat, value: Any, author: Author)
     early = [check for check in verification.checks if isinstance(check, NotYetValid)]
     failed = [check for check in verification.checks if check.passed is False and check not in early]
     good = _without(verification, early).verified
-    status = "REJECTED" if failed else "RECEIVED"
+    status = CredentialStatus.REJECTED if failed else CredentialStatus.RECEIVED
     await _keep(run, taken.held, details, status=status, message=run.exchange.messages["issue"])
     if failed:
         # Details may quote claims: they are kept sealed, with the credential.
@@ -170,7 +173,7 @@ def _without(verification: Verification, early: Sequence[Check]) -> Verification
     return Verification(rest, verification.required - {(check.name, check.subject) for check in early})
 
 
-async def _keep(run: Run, held: Held, details: Details, *, status: str, message: str) -> None:
+async def _keep(run: Run, held: Held, details: Details, *, status: CredentialStatus, message: str) -> None:
     exchange = run.exchange
     number = len(exchange.credentials)
     credential = Credential(

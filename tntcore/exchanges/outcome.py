@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation, Record, Shown
+from tntcore.storage.states import ExchangeStatus
 
 
 class Reply(NamedTuple):
@@ -68,7 +69,7 @@ class Outcome:
                 "type": "exchange",
                 "uuid": exchange.uuid,
                 "status": exchange.state,
-                "waiting": exchange.status == "WAITING",
+                "waiting": exchange.status == ExchangeStatus.WAITING,
                 "error": exchange.error or None,
                 **about,
             }

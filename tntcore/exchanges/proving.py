@@ -21,6 +21,7 @@ from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
 from tntcore.storage.records import Presentation, Shown, short_hash
+from tntcore.storage.states import PresentationStatus
 from tntcore.workers import WorkTimeout
 
 
@@ -94,7 +95,7 @@ async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) ->
     draft = await _format(run).present(await run.party(), asked, await _wallet(run), chosen)
     draft = await run.answering("present", draft, "request", _format(run))
     await run.say("present", [draft], **members)
-    _keep(run, Details({}, Verification((), frozenset())), status="SENT", message=run.name("present"))
+    _keep(run, Details({}, Verification((), frozenset())), status=PresentationStatus.SENT, message=run.name("present"))
 
 
 async def accept(run: Run) -> None:
@@ -105,15 +106,15 @@ async def accept(run: Run) -> None:
 
 async def acknowledged(run: Run) -> None:
     """The verifier has taken the latest presentation."""
-    await _settle(run, "ACCEPTED")
+    await _settle(run, PresentationStatus.ACCEPTED)
 
 
 async def abandoned(run: Run) -> None:
     """The exchange has come to nothing: neither has what was shown in it."""
-    await _settle(run, "REJECTED")
+    await _settle(run, PresentationStatus.REJECTED)
 
 
-async def _settle(run: Run, status: str) -> None:
+async def _settle(run: Run, status: PresentationStatus) -> None:
     shown = run.exchange.presentations
     presentation = await run.tenant.records.get(Presentation, shown[-1]) if shown else None
     if presentation is not None:
@@ -130,7 +131,13 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
         raise FormatError("too-expensive", str(error)) from None
     verification = await _against_copies(run, verified, run.name("presentation"))
     failed = [check for check in verification.checks if check.passed is False]
-    status = "REJECTED" if failed else "VERIFIED" if verification.verified else "UNDECIDED"
+    status = (
+        PresentationStatus.REJECTED
+        if failed
+        else PresentationStatus.VERIFIED
+        if verification.verified
+        else PresentationStatus.UNDECIDED
+    )
     _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
     if verified.mark and not failed:
         run.outcome.shown = Shown(
@@ -175,7 +182,7 @@ async def verify_again(run: Run, presentation: Presentation) -> Details:
     return open_details(run.tenant.records, presentation)
 
 
-def _keep(run: Run, details: Details, *, status: str, message: str) -> None:
+def _keep(run: Run, details: Details, *, status: PresentationStatus, message: str) -> None:
     exchange = run.exchange
     presentation = Presentation(
         uuid=run.name("presentation"),

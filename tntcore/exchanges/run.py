@@ -20,6 +20,7 @@ from tntcore.protocols.interface import CredentialProtocol
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Exchange, Identity
 from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.states import ExchangeStatus
 from tntcore.tenancy.tenants import Tenant
 
 MAX_IDENTITIES = 200  # of a tenant, among which a DID is looked for
@@ -94,11 +95,13 @@ class Run:
 
     def settle(self) -> None:
         state = self.exchange.state
-        self.exchange.status = {"done": "DONE", "abandoned": "ABANDONED"}.get(state, "ACTIVE")
+        self.exchange.status = {"done": ExchangeStatus.DONE, "abandoned": ExchangeStatus.ABANDONED}.get(
+            state, ExchangeStatus.ACTIVE
+        )
 
     def wait(self, reason: str = "") -> None:
         """Nothing goes on before the tenant says so."""
-        self.exchange.status, self.exchange.error = "WAITING", reason[:MAX_ERROR]
+        self.exchange.status, self.exchange.error = ExchangeStatus.WAITING, reason[:MAX_ERROR]
 
     def asked_to_wait(self, content: Any) -> bool:
         """Whether the other side wants no answer yet (RFC 0032): then it gets none by itself."""
@@ -225,7 +228,7 @@ class Run:
             explain: for the other side. detail: for the tenant.
         """
         exchange = self.exchange
-        exchange.state, exchange.status, exchange.error = "abandoned", "ABANDONED", detail[:MAX_ERROR]
+        exchange.state, exchange.status, exchange.error = "abandoned", ExchangeStatus.ABANDONED, detail[:MAX_ERROR]
         report: Mapping[str, Any] = self.flow.protocol.problem_report(
             exchange.protocol,
             message_id=random_uuid(self.services.random),

@@ -21,6 +21,7 @@ from tntcore.pipeline import given_up
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Delivery, Message
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY
 from tntcore.storage.tables import Row
 from tntcore.telemetry.meter import POISON
@@ -158,14 +159,14 @@ class Poison:
         if not isinstance(item, DeliveryItem):
             return
         delivery = await tenant.records.get(Delivery, item.delivery)
-        if delivery is None or delivery.status != "PENDING":
+        if delivery is None or delivery.status != DeliveryStatus.PENDING:
             # Its neighbours in the list were the trouble: this one has come to its end.
             self._services.meter.count(f"poison.{queue}.known")
             return
         unit = Unit()
-        unit.merge(delivery.key, {"status": "FAILED", "error": FAILED, "updatedAt": now}, delivery.etag)
+        unit.merge(delivery.key, {"status": DeliveryStatus.FAILED, "error": FAILED, "updatedAt": now}, delivery.etag)
         if isinstance(item, SendItem):
-            write_outcome(unit, item, "FAILED", now)
+            write_outcome(unit, item, DeliveryStatus.FAILED, now)
         try:
             await tenant.records.commit(unit)
         except Changed:
@@ -181,14 +182,16 @@ class Poison:
         delivery = await records.get(Delivery, item.delivery)
         if delivery is None or (delivery.status, delivery.error) not in (("FAILED", FAILED), ("PENDING", "")):
             return False
-        if delivery.status == "PENDING":
+        if delivery.status == DeliveryStatus.PENDING:
             return True
         unit = Unit()
         unit.merge(
-            delivery.key, {"status": "PENDING", "error": "", "nextAttemptAt": now, "updatedAt": now}, delivery.etag
+            delivery.key,
+            {"status": DeliveryStatus.PENDING, "error": "", "nextAttemptAt": now, "updatedAt": now},
+            delivery.etag,
         )
         if isinstance(item, SendItem):
-            unit.merge(Message.row_key(item.message), {"status": "SENDING", "updatedAt": now})
+            unit.merge(Message.row_key(item.message), {"status": MessageStatus.SENDING, "updatedAt": now})
             if item.action:
                 unit.upsert_row(Action.row_key(item.action), {"typeStatus": "SENDING", "updatedAt": now})
         try:

@@ -19,6 +19,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import Exchange, Message, Principal
+from tntcore.storage.states import ExchangeStatus
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
 from tntcore.tenancy.preferences import RETENTION_DAYS
@@ -138,4 +139,4 @@ async def _is_needed(tenant: Tenant, message: Message) -> bool:
     if name_of(message.type.rpartition("/")[0]) not in FLOWS:
         return False
     exchange = await tenant.records.get(Exchange, message.action_uuid)
-    return exchange is not None and exchange.status in ("ACTIVE", "WAITING")
+    return exchange is not None and exchange.status in (ExchangeStatus.ACTIVE, ExchangeStatus.WAITING)

@@ -16,6 +16,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Connection, Delivery
+from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.tenants import Tenant
 
@@ -94,7 +95,7 @@ class Sweep:
                 waiting = True
                 if delivery.next_attempt_at + GRACE > now:
                     continue
-                if delivery.status == "HELD":
+                if delivery.status == DeliveryStatus.HELD:
                     await self._release(tenant, delivery, now, drained)
                 else:
                     await self._redeliver(tenant, delivery, now)

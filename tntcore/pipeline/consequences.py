@@ -37,6 +37,7 @@ from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import traceparent
 from tntcore.tenancy.recipients import Recipient
@@ -123,7 +124,7 @@ class Consequences:
         sealed = tenant.records.seal_body(uuid, message.raw)
         stored = StoredMessage(
             uuid=uuid,
-            status="RECEIVED",
+            status=MessageStatus.RECEIVED,
             direction="IN",
             type=message.type,
             version=message.version,
@@ -155,7 +156,7 @@ class Consequences:
         """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
         tenant, recipient, message = incoming.tenant, incoming.recipient, incoming.message
         effect, now = receipt.effect, receipt.stored.created_at
-        if receipt.stored.status != "REJECTED":
+        if receipt.stored.status != MessageStatus.REJECTED:
             receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
         if isinstance(effect, Effect) and effect.tells(recipient.connection):
             before = recipient.connection
@@ -215,7 +216,7 @@ class Consequences:
         return [
             Delivery(
                 uuid=delivery_uuid(stored.uuid, entry.id),
-                status="PENDING",
+                status=DeliveryStatus.PENDING,
                 kind="webhook",
                 message_uuid=stored.uuid,
                 action_uuid=stored.action_uuid,

@@ -10,6 +10,7 @@ from tntcore.delivery.items import InboundItem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Entry, Message, entry_id
 from tntcore.storage.repository import MAX_INLINE, Repository
+from tntcore.storage.states import MessageStatus
 
 ERROR = "handling-failed"
 
@@ -24,7 +25,7 @@ async def show(records: Repository, item: InboundItem, now: int) -> bool:
     sealed = records.seal_body(item.uuid, raw) if raw else b""
     message = Message(
         uuid=item.uuid,
-        status="FAILED",
+        status=MessageStatus.FAILED,
         direction="IN",
         error=ERROR,
         body=sealed if len(sealed) <= MAX_INLINE else b"",

@@ -14,6 +14,7 @@ from tntcore.messaging.ids import delivery_uuid
 from tntcore.pipeline.receipt import Receipt
 from tntcore.services import Services
 from tntcore.storage.records import Attached, Connection, Delivery, Entry
+from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant
 
@@ -46,7 +47,7 @@ class Publisher:
     async def publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
         """Publishes what `before` names and is still pending."""
         for delivery in await tenant.records.many(Delivery, before.deliveries):
-            if delivery.status == "PENDING":
+            if delivery.status == DeliveryStatus.PENDING:
                 await redeliver(self._outbox, tenant, delivery)
         if recipient.connection is not None and recipient.connection.state in _SETTLED:
             await self._follow_up(tenant, recipient.connection, before.message_uuid)

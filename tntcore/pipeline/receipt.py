@@ -13,6 +13,7 @@ from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
+from tntcore.storage.states import MessageStatus
 from tntcore.storage.transactions import Value
 
 
@@ -45,7 +46,7 @@ class Receipt:
 
     def refuse(self, code: str) -> None:
         """Has the message do nothing, for this reason."""
-        self.stored.status, self.stored.error = "REJECTED", code
+        self.stored.status, self.stored.error = MessageStatus.REJECTED, code
 
     def name_effects(self) -> None:
         """Has the dedup row name what is to be published, for when that has to be done again."""
@@ -74,7 +75,7 @@ class Receipt:
         unit.create(self.dedup)
         if self.listed is not None:
             unit.upsert(self.listed)
-        if self.stored.status != "REJECTED":
+        if self.stored.status != MessageStatus.REJECTED:
             own = self.failures.get(self.action.uuid, {})
             if opens:
                 unit.create_row(self.action.key, {**self.action.values(), **own})

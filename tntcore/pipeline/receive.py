@@ -36,6 +36,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Attached, Connection, Entry, entry_id
 from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.states import MessageStatus
 from tntcore.storage.storage import EXCHANGE
 from tntcore.telemetry import came_to, mark, tell
 from tntcore.tenancy.recipients import Recipient
@@ -246,7 +247,7 @@ class Receiving:
         connection = recipient.connection if recipient else None
         message = StoredMessage(
             uuid=uuid,
-            status="REJECTED",
+            status=MessageStatus.REJECTED,
             direction="IN",
             error=code,
             identity_did=recipient.identity_did if recipient else "",
@@ -364,10 +365,10 @@ class Receiving:
                     return False
                 self._services.meter.count("inbound.conflict")
                 receipt.drop_outcome()
-                stored.status, stored.error = "CONFLICT", "message-id-reused"
+                stored.status, stored.error = MessageStatus.CONFLICT, "message-id-reused"
                 dedup.uuid += f".{dedup.digest[:16]}"
                 continue
-            if stored.status != "REJECTED":
+            if stored.status != MessageStatus.REJECTED:
                 self._threads.put(thread, True, math.inf)
             self._services.meter.count("inbound.stored")
             return True

@@ -26,6 +26,7 @@ from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
+from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant
 
@@ -184,7 +185,7 @@ class Actions:
     async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
         """Has a message that was sent, should its queue message have been lost, go on its way."""
         delivery = await tenant.records.get(Delivery, delivery_uuid(message_uuid, "didcomm"))
-        if delivery is not None and delivery.status == "PENDING":
+        if delivery is not None and delivery.status == DeliveryStatus.PENDING:
             await self._queued(redeliver(self._outbox, tenant, delivery))
 
     async def _queued(self, put: Awaitable[None]) -> None:

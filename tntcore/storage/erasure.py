@@ -5,6 +5,7 @@ from __future__ import annotations
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus
 
 
 async def erase(records: Repository, message: Message, *, under_way: bool = True) -> bool:
@@ -20,7 +21,9 @@ async def erase(records: Repository, message: Message, *, under_way: bool = True
     deliveries = (
         await records.list(Delivery, limit=100, under=message.uuid[:13], where=where, parameters=parameters)
     ).records
-    if not under_way and any(delivery.status in ("PENDING", "HELD") for delivery in deliveries):
+    if not under_way and any(
+        delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.HELD) for delivery in deliveries
+    ):
         return False
     entries = (
         await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where, parameters=parameters)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, get_type_hints
+from enum import StrEnum
+from typing import Any, ClassVar, Self, get_type_hints
 
 import orjson
 
@@ -19,6 +21,16 @@ from tntcore.dids.document import Version
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.errors import DidError
+from tntcore.storage.states import (
+    ContactStatus,
+    CredentialStatus,
+    DeliveryStatus,
+    ExchangeStatus,
+    InvitationStatus,
+    MessageStatus,
+    PresentationStatus,
+    ReplayStatus,
+)
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 
@@ -57,12 +69,14 @@ class Record:
     def changes(self) -> dict[str, Value]:
         """As `values`, for a row that exists: a text that is empty now becomes so in the row."""
         out: dict[str, Value] = {}
-        for name, column, is_json in _columns_of(type(self)):
+        for name, column, is_json, _ in _columns_of(type(self)):
             value = getattr(self, name)
             if value is None:
                 continue
             if is_json:
                 value = orjson.dumps(value).decode()
+            elif isinstance(value, StrEnum):
+                value = value.value
             if isinstance(value, str) and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
                 raise ValueError(f"{self.KIND}: column {column} would have more than {MAX_TEXT} characters")
             out[column] = value
@@ -72,9 +86,11 @@ class Record:
     def read(cls, row: Row) -> Self:
         values = row.values
         known: dict[str, Any] = {}
-        for name, column, is_json in _columns_of(cls):
+        for name, column, is_json, states in _columns_of(cls):
             if column in values:
-                known[name] = orjson.loads(values[column]) if is_json else values[column]
+                value = orjson.loads(values[column]) if is_json else values[column]
+                # A state that only a newer process knows stays the text that it is.
+                known[name] = states.get(value, value) if states else value
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
 
 
@@ -82,12 +98,12 @@ def _utf_16(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-_Columns = tuple[tuple[str, str, bool], ...]
+_Columns = tuple[tuple[str, str, bool, Mapping[str, StrEnum]], ...]
 _known: dict[type[Record], _Columns] = {}
 
 
 def _columns_of(record: type[Record]) -> _Columns:
-    """Of each field: its name, its column, and whether the column holds JSON."""
+    """Of each field: its name, its column, whether the column holds JSON, and the states that it may be one of."""
     columns = _known.get(record)
     if columns is None:
         columns = _known[record] = _read_columns(record)
@@ -101,8 +117,10 @@ def _read_columns(record: type[Record]) -> _Columns:
         if item.name in ("uuid", "etag"):
             continue
         head, *rest = item.name.split("_")
-        is_json = str(hints[item.name]).startswith(("dict", "list"))
-        out.append((item.name, head + "".join(part.title() for part in rest), is_json))
+        hint = hints[item.name]
+        is_json = str(hint).startswith(("dict", "list"))
+        states = {one.value: one for one in hint} if isinstance(hint, type) and issubclass(hint, StrEnum) else {}
+        out.append((item.name, head + "".join(part.title() for part in rest), is_json, states))
     return tuple(out)
 
 
@@ -209,6 +227,7 @@ class Contact(Record):
     """
 
     KIND: ClassVar[str] = "contact"
+    status: ContactStatus = ContactStatus.REQUESTED
     did: str = ""
     claimed_did: str | None = None
     named: bool | None = None
@@ -295,6 +314,7 @@ class Invitation(Record):
     sealed. `threads` are those of attached requests that are answered without a handshake, as hashes."""
 
     KIND: ClassVar[str] = "invitation"
+    status: InvitationStatus = InvitationStatus.ACTIVE
     invitation_id: str = ""
     form: str = ""
     identity_uuid: str = ""
@@ -330,9 +350,6 @@ class Action(Record):
         return {column: value for column, value in self.values().items() if column not in own}
 
 
-MessageStatus = Literal["RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "SENT"]
-
-
 @dataclass(kw_only=True, slots=True)
 class Message(Record):
     """One DIDComm message. `body` is the plaintext, sealed; of one that could not be opened, the envelope.
@@ -341,6 +358,7 @@ class Message(Record):
     """
 
     KIND: ClassVar[str] = "message"
+    status: MessageStatus = MessageStatus.RECEIVED
     direction: str = ""
     type: str = ""
     version: str = ""
@@ -380,6 +398,7 @@ class Delivery(Record):
     """
 
     KIND: ClassVar[str] = "delivery"
+    status: DeliveryStatus = DeliveryStatus.PENDING
     kind: str = ""
     message_uuid: str = ""
     action_uuid: str = ""
@@ -428,6 +447,7 @@ class Replay(Record):
     DONE; `position` is the uuid to go on from."""
 
     KIND: ClassVar[str] = "replay"
+    status: ReplayStatus = ReplayStatus.ACTIVE
     position: str = ""
     end: str = ""
     statuses: list[str] = field(default_factory=list)
@@ -575,6 +595,7 @@ class Exchange(Record):
     """
 
     KIND: ClassVar[str] = "exchange"
+    status: ExchangeStatus = ExchangeStatus.ACTIVE
     protocol: str = ""
     role: str = ""
     state: str = "start"
@@ -600,6 +621,7 @@ class Credential(Record):
     """
 
     KIND: ClassVar[str] = "credential"
+    status: CredentialStatus = CredentialStatus.RECEIVED
     role: str = ""
     format: str = ""
     attachment_format: str = ""
@@ -620,6 +642,7 @@ class Presentation(Record):
     ACCEPTED or SENT. `details` as a credential has them."""
 
     KIND: ClassVar[str] = "presentation"
+    status: PresentationStatus = PresentationStatus.UNDECIDED
     role: str = ""
     format: str = ""
     exchange_uuid: str = ""

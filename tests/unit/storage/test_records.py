@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tntcore.storage.records import MAX_TEXT, Action, Connection, Message
+from tntcore.storage.records import MAX_TEXT, Action, Connection, Delivery, Message
+from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.tables import Row
 
 
@@ -37,3 +38,15 @@ def test_what_just_fits_is_taken() -> None:
 def test_how_a_thread_began_is_not_written_again() -> None:
     action = Action(uuid="u", reference_id="t", direction="IN", created_at=5, updated_at=6)
     assert action.values_of_any_thread() == {"referenceId": "t", "updatedAt": 6}
+
+
+def test_a_state_is_kept_as_text_and_read_as_one_of_its_kind() -> None:
+    delivery = Delivery(uuid="u", status=DeliveryStatus.WITHHELD)
+    assert type(delivery.values()["status"]) is str
+    read = Delivery.read(Row("p", delivery.key, delivery.values(), ""))
+    assert read.status is DeliveryStatus.WITHHELD
+
+
+def test_a_state_of_a_newer_process_stays_the_text_that_it_is() -> None:
+    read = Delivery.read(Row("p", "delivery~u", {"status": "PAUSED"}, ""))
+    assert read.values()["status"] == "PAUSED"

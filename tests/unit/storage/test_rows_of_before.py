@@ -42,7 +42,7 @@ def test_a_row_is_read_and_written_as_it_was(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ROWS)
 def test_a_row_that_says_nothing_is_written_as_it_was(kind: str) -> None:
-    record = KINDS[kind](uuid="u")
+    record = KINDS[kind](uuid="u", status="ACTIVE")
     assert has(record.values(), ROWS[kind]["least"])
     assert has(record.changes(), ROWS[kind]["emptied"])
 
