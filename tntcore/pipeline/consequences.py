@@ -92,7 +92,6 @@ class Consequences:
             receipt.refuse(effect.code)
         elif effect is None and isinstance(sender, Stranger):
             receipt.refuse(sender.reason)
-        transition = decide(message, self._context) if isinstance(author, OtherSide) else Transition()
         if author is not None:
             try:
                 receipt.outcome = await self._exchanges.receive(
@@ -100,6 +99,7 @@ class Consequences:
                 )
             except DidError as error:
                 raise NotYet("a document cannot be had now") from error
+        transition = decide(message, self._context) if isinstance(author, OtherSide) else Transition()
         await self._add(incoming, author, transition, receipt)
         return receipt
 

@@ -102,9 +102,10 @@ class Inbound:
 
     async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | Failed | None:
         """Handles an item; None if it is done."""
+        span = receiving(self._services, item, self._name, among)
         admission = Admission.of(item)
         try:
-            with receiving(self._services, item, self._name, among), on_behalf_of(item.principal, item.owner_uuid):
+            with span, on_behalf_of(item.principal, item.owner_uuid):
                 if self._name == INBOUND:
                     await self._receiving.receive(item, admission, last=last)
                 else:
