@@ -86,7 +86,7 @@ def compile_all(folder: Path, python: str) -> None:
     """
     interpreter = find_python(python)
     if interpreter is None:
-        print(f"No Python {python} was found here, so the package has no bytecode: each process starts 2 s later.")
+        print(f"No Python {python} was found here, so the package has no bytecode: each process compiles it all.")
         return
     command = [interpreter, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     # The order of what is in a set is part of the bytecode.
