@@ -185,7 +185,7 @@ async def test_what_cannot_be_revoked_says_so(stack: Stack) -> None:
     await issued(stack, issuer, holder, mine.contact_uuid, "jwt-vc")
     [made] = (await issuer.get("credential"))["hits"]
     answer = await issuer.call("POST", f"credential/{made['uuid']}/revoke")
-    assert (answer.status, answer.json()["type"]) == (404, "urn:tnt:problem:credential-not-revocable")
+    assert (answer.status, answer.json()["type"]) == (409, "urn:tnt:problem:credential-not-revocable")
 
 
 async def test_all_that_may_follow_from_a_message_fits(stack: Stack) -> None:

@@ -13,11 +13,13 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filters, found, listing, text
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
-from tntcore.exchanges import issuance
+from tntcore.exchanges import issuance, revocation
 from tntcore.exchanges.problems import as_problems
+from tntcore.exchanges.revocation import comment_of
 from tntcore.exchanges.run import Run
 from tntcore.messaging import times
 from tntcore.pipeline.steps import Steps
+from tntcore.protocols.revocation_notification import MAX_COMMENT
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
@@ -40,6 +42,18 @@ class CheckView(TypedDict):
     subject: Annotated[str, "which part; empty: the whole"]
 
 
+class NoticeView(TypedDict):
+    """An issuer's word that it revoked a credential. Whether it did, the checks say."""
+
+    at: Time
+    comment: str
+
+
+class Revocation(TypedDict, total=False):
+    notify: Annotated[bool | None, "whether the holder is told; by default as `notifyRevocation` says"]
+    comment: Annotated[str, "for the holder"]
+
+
 class CredentialView(Entity):
     """A credential that was received, or issued. `verified`: every check that its format asks for was made, and
     passed."""
@@ -56,6 +70,7 @@ class CredentialView(Entity):
     checks: list[CheckView]
     summary: JsonObject
     expiresAt: Time | None
+    revocationNotice: Annotated[NoticeView | None, "the issuer has said that it revoked it"]
 
 
 class CredentialDetails(CredentialView):
@@ -146,8 +161,10 @@ class CredentialRoutes:
                 "credential/{uuid}/revoke",
                 self.revoke,
                 summary="Revoke a credential that was issued",
+                request=Revocation,
+                bodiless=True,
                 answers={200: CredentialView},
-                errors=(_UNKNOWN, "404 credential-not-revocable", "409 not-issued-here", *STEP_ERRORS),
+                errors=(_UNKNOWN, "409 credential-not-revocable", "409 not-issued-here", *STEP_ERRORS),
             ),
         ]
 
@@ -189,7 +206,13 @@ class CredentialRoutes:
         return await _changed(call, credential)
 
     async def revoke(self, call: Call) -> Response:
-        """Publishes that a credential that was issued is no longer valid. To say it again changes nothing."""
+        """`{notify?, comment?}`: publishes that a credential that was issued is no longer valid. A second call changes
+        nothing. With `notify`, or where `notifyRevocation` of `PRINCIPAL_SETTINGS` is set, its holder is told."""
+        body = call.request.object() if call.request.body else {}
+        wanted = body.get("notify")
+        if not isinstance(wanted, bool | None):
+            raise Problem(400, "flag-invalid", "notify has to be true or false.")
+        comment = text(body.get("comment"), "comment", maximum=MAX_COMMENT)
         records = call.tenant.records
         credential = await found(records, Credential, call.arguments["uuid"])
         if credential.role != "issuer":
@@ -197,10 +220,20 @@ class CredentialRoutes:
         exchange = await found(records, Exchange, credential.exchange_uuid)
         format_ = self._steps.exchanges.formats_of(records).credentials.named(credential.format)
         run = await self._steps.exchanges.open(call.tenant, exchange.uuid)
+        if wanted and run.connection.state == "abandoned":
+            raise Problem(409, "connection-ended", "The connection to the holder was ended. Revoke without notify.")
+        held = await open_held(records, credential)
         with as_problems(exchange):
-            await format_.revoke(await run.party(), await open_held(records, credential))
+            await format_.revoke(await run.party(), held)
+        if wanted is None:
+            automatic = await call.tenant.automatic("notifyRevocation", False)
+            wanted = automatic and credential.status != CredentialStatus.REVOKED and run.connection.state != "abandoned"
         credential.status = CredentialStatus.REVOKED
-        return await _changed(call, credential)
+        if not wanted:
+            return await _changed(call, credential)
+        credential.updated_at = call.services.now()
+        await self._steps.tell(call.tenant, run, revocation.telling(run, credential, held, comment))
+        return answer(_view(records, credential))
 
 
 async def _changed(call: Call, credential: Credential) -> Response:
@@ -240,6 +273,9 @@ def _view(records: Repository, credential: Credential) -> dict[str, Any]:
     return {
         **outcome_view(records, credential),
         "expiresAt": times.iso(credential.expires_at) if credential.expires_at else None,
+        "revocationNotice": {"at": times.iso(credential.noticed_at), "comment": comment_of(records, credential)}
+        if credential.noticed_at
+        else None,
     }
 
 

@@ -235,7 +235,7 @@ class CredentialFormat(Protocol):
         """Publishes that a credential that `party` issued is revoked; nothing happens where it is already.
 
         Raises:
-            Problem: 404 `credential-not-revocable`. SigningError.
+            Problem: 409 `credential-not-revocable`. SigningError.
         """
 
 

@@ -159,7 +159,7 @@ class JwtVc:
         return await self.verify_credential(held.value)
 
     async def revoke(self, party: Party, held: Held) -> None:
-        raise Problem(404, "credential-not-revocable", "A JWT is issued here without a status.")
+        raise Problem(409, "credential-not-revocable", "A JWT is issued here without a status.")
 
     async def verify_credential(self, token: Any, subject: str = "") -> Verification:
         """Every check on a credential but those that depend on who shows it. Raises as `open`."""

@@ -183,7 +183,7 @@ class LdProof:
 
     async def revoke(self, party: Party, held: Held) -> None:
         if self._lists is None:
-            raise Problem(404, "credential-not-revocable", "There are no status lists here.")
+            raise Problem(409, "credential-not-revocable", "There are no status lists here.")
         await self._lists.revoke(await _issuer(party, {"credential": held.value}), held.value)
 
     async def verify_credential(self, value: Any, subject: str = "") -> Verification:

@@ -52,7 +52,7 @@ class PlainCredential:
         return _UNCHECKED
 
     async def revoke(self, party: Party, held: Held) -> None:
-        raise Problem(404, "credential-not-revocable", "Nothing is known here of how it would be revoked.")
+        raise Problem(409, "credential-not-revocable", "Nothing is known here of how it would be revoked.")
 
 
 class PlainProof:

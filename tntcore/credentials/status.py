@@ -85,7 +85,7 @@ class StatusLists:
             party: the identity that issued it.
 
         Raises:
-            Problem: 404 `credential-not-revocable`: it names no list of this identity; 503 `busy`. SigningError.
+            Problem: 409 `credential-not-revocable`: it names no list of this identity; 503 `busy`. SigningError.
         """
         identity = await _identity(party)
         try:
@@ -101,13 +101,13 @@ class StatusLists:
                 and entry.index < self._size
             ):
                 return await self._set(party, f"{identity.uuid}.{number}", entry.index)
-        raise Problem(404, "credential-not-revocable", "The credential names no status list of this identity.")
+        raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
 
     async def _set(self, party: Party, uuid: str, index: int) -> None:
         for _ in range(_TRIES):
             found = await party.records.get(StatusList, uuid)
             if found is None:
-                raise Problem(404, "credential-not-revocable", "The credential names no status list of this identity.")
+                raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
             bits = bytearray(found.bits)
             set_status_bit(bits, index, 1)
             if bits == found.bits:

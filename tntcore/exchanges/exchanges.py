@@ -21,13 +21,16 @@ from tntcore.credentials.registry import Formats, Registry
 from tntcore.delivery.outgoing import write
 from tntcore.dids.document import Version
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
+from tntcore.exchanges import revocation
 from tntcore.exchanges.flows import FLOWS, flow_of
-from tntcore.exchanges.outcome import Outcome
+from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.exchanges.run import Flow, Run
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
+from tntcore.protocols import revocation_notification
+from tntcore.protocols.revocation_notification import Notice
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
@@ -96,6 +99,9 @@ class Exchanges:
         Raises:
             DidError: `unresolvable`, unless `last`.
         """
+        notice = revocation_notification.read(message)
+        if notice is not None:
+            return await self._noticed(tenant, author, notice, message, uuid)
         read = _read(message)
         if read is None:
             return None
@@ -124,6 +130,15 @@ class Exchanges:
         outcome = await self._move(tenant, connection, begun, incoming, last=last)
         if outcome.exchange is not None:
             outcome.stored = begun.stored
+        return outcome
+
+    async def _noticed(self, tenant: Tenant, author: Author, notice: Notice, message: Message, uuid: str) -> Outcome:
+        if isinstance(author, Enclosed):
+            return Outcome(error="sender-unproven")
+        outcome = await revocation.noticed(tenant.records, author.connection, notice, self._services.now())
+        if notice.wants_ack and isinstance(author, Partner) and not outcome.error:
+            answer = revocation_notification.ack(message, random_uuid(self._services.random))
+            outcome.replies.append(Reply(delivery_uuid(uuid, "notice/ack"), answer))
         return outcome
 
     async def _move(

@@ -61,7 +61,7 @@ class Outcome:
         """What the tenant's system is told: `{type, uuid, status, ...}`; an exchange's status is the RFC's state."""
         exchange = self.exchange
         if exchange is None:
-            return []
+            return [_task(record, _about(record)) for record in self.credentials]
         about = {"exchangeUuid": exchange.uuid, "connectionUuid": exchange.connection_uuid}
         about |= {"contactUuid": exchange.contact_uuid, "role": exchange.role, "protocol": exchange.protocol}
         events: list[dict[str, Any]] = [
@@ -76,13 +76,26 @@ class Outcome:
         ]
         for record in (*self.credentials, self.presentation):
             if record is not None:
-                events.append(
-                    {
-                        "type": record.KIND,
-                        "uuid": record.uuid,
-                        "status": record.status,
-                        "verified": record.verified,
-                        **about,
-                    }
-                )
+                events.append(_task(record, about))
         return events
+
+
+def _task(record: Credential | Presentation, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": record.KIND,
+        "uuid": record.uuid,
+        "status": record.status,
+        "verified": record.verified,
+        **about,
+    }
+
+
+def _about(credential: Credential) -> dict[str, Any]:
+    """Of a credential that changes after its exchange: its issuer has said that it is revoked."""
+    return {
+        "exchangeUuid": credential.exchange_uuid,
+        "connectionUuid": credential.connection_uuid,
+        "contactUuid": credential.contact_uuid,
+        "role": credential.role,
+        "revocationNoticed": bool(credential.noticed_at),
+    }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tntcore.connections.invitations import Invitations, Wanted
 from tntcore.errors import Problem
 from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.pipeline.sending import Actions, Random, Thread
@@ -91,14 +92,17 @@ class Steps:
         """
         with as_problems(run.exchange):
             await step(run)
-        outcome = run.outcome
-        if outcome.replies:
-            if thread is None:
-                action = await tenant.records.get(Action, run.exchange.uuid)
-                if action is None:
-                    raise Problem(404, "action-unknown", f"There is no action {run.exchange.uuid!r}.")
-                thread = Thread(run.connection, action)
-            await self._actions.send(tenant, thread, outcome.replies[0].message, outcome)
+        if run.outcome.replies:
+            await self.tell(tenant, run, run.outcome, thread=thread)
         else:
-            await self.exchanges.commit(tenant, outcome)
+            await self.exchanges.commit(tenant, run.outcome)
         return run.exchange
+
+    async def tell(self, tenant: Tenant, run: Run, outcome: Outcome, *, thread: Thread | None = None) -> None:
+        """Sends the outcome's message on the exchange's thread, and commits the rest of it."""
+        if thread is None:
+            action = await tenant.records.get(Action, run.exchange.uuid)
+            if action is None:
+                raise Problem(404, "action-unknown", f"There is no action {run.exchange.uuid!r}.")
+            thread = Thread(run.connection, action)
+        await self._actions.send(tenant, thread, outcome.replies[0].message, outcome)

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tntcore.messaging.message import Message
-from tntcore.protocols import discover_features, issue_credential, present_proof, report_problem, trust_ping
+from tntcore.protocols import (
+    discover_features,
+    issue_credential,
+    present_proof,
+    report_problem,
+    revocation_notification,
+    trust_ping,
+)
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.protocols.transition import Context, Transition
 
@@ -31,6 +38,7 @@ PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     **report_problem.PROTOCOLS,
     **issue_credential.PROTOCOLS,
     **present_proof.PROTOCOLS,
+    **revocation_notification.PROTOCOLS,
 }
 """What is disclosed to who asks, with our roles."""
 

@@ -617,7 +617,7 @@ class Credential(Record):
     """A credential that was received, or issued. Status HELD, RECEIVED (not accepted yet), REJECTED, ISSUED or REVOKED.
 
     `details` is `{summary, checks, required}` and `body` is `{value, secret}`, both sealed; a large body is in a blob
-    named by the uuid.
+    named by the uuid. `notice` is `{comment}`, sealed, of the issuer's notification at `noticed_at` of its revocation.
     """
 
     KIND: ClassVar[str] = "credential"
@@ -633,6 +633,8 @@ class Credential(Record):
     verified: bool = False
     expires_at: int = 0
     details: bytes = b""
+    noticed_at: int = 0
+    notice: bytes = b""
     body: bytes = b""
 
 

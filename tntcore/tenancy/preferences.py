@@ -16,6 +16,7 @@ AUTOMATIC: Final = (
     "autoStore",
     "autoPresent",
     "autoVerify",
+    "notifyRevocation",
 )
 EXTERNAL_SIGNING_URL: Final = "externalSigningUrl"
 RETENTION_DAYS: Final = "retentionDays"
@@ -32,8 +33,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
             - `autoAcceptConnections`: requests for a connection are accepted without asking;
             - `autoOffer` (a proposal is answered by an offer), `autoRequest` (an offer by a request), `autoIssue` (a
               request by the credential), `autoStore` (a credential is kept, and acknowledged), `autoPresent` (a request
-              for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged):
-              true or false;
+              for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged),
+              `notifyRevocation` (whoever holds what is revoked is told): true or false;
             - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 

@@ -187,7 +187,7 @@ class AnonCreds:
     async def revoke(self, party: Party, held: Held) -> None:
         number = orjson.loads(held.secret) if held.secret else None
         if number is None:
-            raise Problem(404, "credential-not-revocable", "Its credential definition has no revocation registry.")
+            raise Problem(409, "credential-not-revocable", "Its credential definition has no revocation registry.")
         await self._issuer.revoke(party.records, number["rev_reg_id"], number["index"])
 
     async def _examine(

@@ -271,19 +271,19 @@ class Issuer:
             registry_id, index: `rev_reg_id` of the credential, and its number (`revocation_of`).
 
         Raises:
-            Problem: 404 where the registry is not the tenant's, or has issued no such number.
+            Problem: 409 where the registry is not the tenant's, or has issued no such number.
         """
         for _ in range(_TRIES):
             hits = await records.list(
                 CredentialDefinition, limit=1, where="revocationRegistryId eq @id", parameters={"id": registry_id}
             )
             if not hits.records or not 0 < index <= hits.records[0].issued:
-                raise Problem(404, "credential-not-revocable", "No such credential was issued here.")
+                raise Problem(409, "credential-not-revocable", "No such credential was issued here.")
             definition = hits.records[0]
             # The clock of another instance may be ahead.
             status = await newest_status(records, split_resource(registry_id)[1], 10**10)
             if status is None:
-                raise Problem(404, "credential-not-revocable", "The revocation registry has no status list.")
+                raise Problem(409, "credential-not-revocable", "The revocation registry has no status list.")
             before = orjson.loads(status.content)
             if is_revoked(before, index):
                 return

@@ -1,0 +1,81 @@
+"""What an issuer's word that a credential was revoked does to the one that is held, and how we say so ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import orjson
+
+from tntcore.credentials.anoncreds.issuer import revocation_of
+from tntcore.credentials.formats import Held
+from tntcore.credentials.wallet import open_held
+from tntcore.exchanges.outcome import Outcome, Reply
+from tntcore.exchanges.run import Run
+from tntcore.messaging.ids import random_uuid
+from tntcore.messaging.threads import action_uuid
+from tntcore.protocols import revocation_notification
+from tntcore.protocols.revocation_notification import Notice
+from tntcore.storage.records import Connection, Credential, Exchange
+from tntcore.storage.repository import Repository
+
+_MAX_LOOKED_AT = 200  # credentials of one connection
+
+
+async def noticed(records: Repository, connection: Connection, notice: Notice, now: int) -> Outcome:
+    """The credential with the notice, if it came on the connection that the notice came on: nobody else's word counts.
+    It stays what it is; whether it is revoked, its own checks say."""
+    async for credential in _named(records, connection, notice):
+        if not credential.noticed_at:
+            credential.noticed_at = credential.updated_at = now
+            written = orjson.dumps({"comment": notice.comment})
+            credential.notice = records.seal(written, f"{credential.key}/notice")
+        return Outcome(credentials=[credential])
+    return Outcome(error="credential-unknown")
+
+
+def comment_of(records: Repository, credential: Credential) -> str:
+    """What the issuer said with its notice."""
+    if not credential.notice:
+        return ""
+    return str(orjson.loads(records.open(credential.notice, f"{credential.key}/notice"))["comment"])
+
+
+async def _named(records: Repository, connection: Connection, notice: Notice) -> AsyncIterator[Credential]:
+    for thid in notice.threads:
+        exchange = await records.get(Exchange, action_uuid(connection.uuid, thid))
+        if exchange is None or exchange.role != "holder":
+            continue
+        for credential in await records.many(Credential, exchange.credentials[-_MAX_LOOKED_AT:]):
+            if not notice.registry or await _is(records, credential, notice):
+                yield credential
+    if not notice.registry:
+        return
+    where = "connectionUuid eq @connection and role eq 'holder' and format eq 'anoncreds'"
+    parameters = {"connection": connection.uuid}
+    for credential in (
+        await records.list(Credential, limit=_MAX_LOOKED_AT, where=where, parameters=parameters)
+    ).records:
+        if await _is(records, credential, notice):
+            yield credential
+
+
+async def _is(records: Repository, credential: Credential, notice: Notice) -> bool:
+    if credential.format != "anoncreds":
+        return False
+    held = await open_held(records, credential)
+    return revocation_of(held.value) == (notice.registry, notice.number)
+
+
+def telling(run: Run, credential: Credential, held: Held, comment: str) -> Outcome:
+    """The issuer's notification, on the thread of the issuance, and the credential that changes with it."""
+    registry, number = (revocation_of(held.value) if credential.format == "anoncreds" else None) or ("", 0)
+    message = revocation_notification.build(
+        "1.0" if run.exchange.protocol.endswith("/1.0") else "2.0",
+        message_id=random_uuid(run.services.random),
+        thid=run.exchange.thid,
+        registry=registry,
+        number=number,
+        comment=comment,
+        version="v2" if run.connection.version == "v2" else "v1",
+    )
+    return Outcome(credentials=[credential], replies=[Reply(run.name("revoke"), message)])
