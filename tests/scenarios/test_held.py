@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.scenarios.common import basic, contact_out_of_reach, messages_of, settled
 from tests.stack import Client, Stack
+from tntcore.delivery.outbox import GRACE
 from tntcore.dids.document import Version
+from tntcore.maintenance import sweep
+from tntcore.storage.records import Connection
+from tntcore.storage.repository import Repository
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -82,3 +88,31 @@ async def test_held_for_a_contact_that_is_deleted(stack: Stack, pair: tuple[Clie
     assert (delivery["status"], delivery["error"]) == ("FAILED", "connection-gone")
     answer = await acme.call("POST", f"action/{action['uuid']}", {"data": {"message": basic()}})
     assert answer.status == 404
+
+
+async def test_messages_held_for_who_never_answers_cost_the_sweeper_next_to_nothing(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, and whatever the number of contacts; and the next tenant is not kept waiting for them."""
+    monkeypatch.setattr(sweep, "_LOOKS", 3)
+    for number in range(5):
+        made = await pair[0].post("contact", {"contact": {"email": f"nobody{number}@example.com"}})
+        for _ in range(4):
+            await pair[0].act(made["uuid"], basic())
+    records = await pair[0].tenant()
+    looked: list[str] = []
+    get = Repository.get
+
+    async def counting(self: Repository, kind: Any, uuid: str) -> Any:
+        if kind is Connection and self.principal == records.uuid:
+            looked.append(uuid)
+        return await get(self, kind, uuid)
+
+    monkeypatch.setattr(Repository, "get", counting)
+    services = stack.app.services
+    later = replace(services, now=lambda: services.now() + 2 * GRACE)
+    sweeper = sweep.Sweep(later, stack.app.outbox, stack.app.outbound, stack.app.relay._replays)
+    for expected in (3, 5, 8):
+        await sweeper.run()
+        assert len(looked) == expected
+    assert len(set(looked[:5])) == 5

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 _KEEP = 2 * BUCKET  # milliseconds that a row of the due table is kept after its last mark
 _PAGE = 500
+_PAGES = 4  # of one tenant's deliveries that are looked at in a run; the next run goes on behind them
+_LOOKS = 100  # connections of one tenant that are looked at in a run
+_WAITS = 1_800.0  # seconds for which a connection that is not completed is not looked at again: completing it drains it
+_MAX_WAITING = 100_000
 
 
 class Sweep:
@@ -34,6 +38,8 @@ class Sweep:
         self._replays = replays
         self._orphans = Orphans(services)
         self._retention = Retention(services)
+        # Where the next run goes on in a row of the due table.
+        self._resume: dict[str, str] = {}
 
     async def run(self) -> int:
         """Goes through everything that is due; how many deliveries were put on their way again.
@@ -43,14 +49,14 @@ class Sweep:
         """
         found = 0
         start: str | None = ""
-        drained: set[str] = set()
+        seen: set[str] = set()
         errors: list[Exception] = []
         while start is not None:
             page = await self._services.storage.due.scan(DUE, start, "~", limit=_PAGE)
             start = page.next
             for row in page.rows:
                 try:
-                    found += await self._row(row, drained)
+                    found += await self._row(row, seen)
                 except Exception as error:
                     # One principal's trouble is not the others'.
                     log.exception("the sweeper could not go through row %s", row.key)
@@ -70,53 +76,69 @@ class Sweep:
             raise ExceptionGroup(f"{len(errors)} rows could not be swept", errors)
         return found
 
-    async def _row(self, row: Row, drained: set[str]) -> int:
+    async def _row(self, row: Row, seen: set[str]) -> int:
         bucket, _, principal = row.key.partition("~")
         tenant = await self._services.tenants.get(principal)
         if tenant is not None and tenant.is_suspended:
             return 0  # the row stays, for when the tenant is resumed
-        again, waiting = await self._bucket(tenant, int(bucket), drained) if tenant else (0, False)
+        again, waiting = await self._bucket(tenant, row.key, int(bucket), seen) if tenant else (0, False)
         if not waiting and row.values["markedAt"] + _KEEP < self._services.now():
             await self._services.storage.due.delete(DUE, row.key, row.etag)
         return again
 
-    async def _bucket(self, tenant: Tenant, bucket: int, drained: set[str]) -> tuple[int, bool]:
-        """How many deliveries of the bucket were put on their way again, and whether any is not yet over."""
-        again, waiting = 0, False
-        now = self._services.now()
-        start: str | None = first_uuid(bucket * BUCKET)
-        end = first_uuid((bucket + 1) * BUCKET)
-        while start is not None:
+    async def _bucket(self, tenant: Tenant, key: str, bucket: int, seen: set[str]) -> tuple[int, bool]:
+        """Puts deliveries of the bucket on their way again, as many as one tenant may take of a run; the next run goes
+        on behind them.
+
+        Args:
+            key: of the bucket's row.
+            seen: connections that were looked at in this run.
+
+        Returns:
+            How many they were, and whether any is not yet over.
+        """
+        again, now, looked = 0, self._services.now(), 0
+        begin, end = first_uuid(bucket * BUCKET), first_uuid((bucket + 1) * BUCKET)
+        start = self._resume.pop(key, begin)
+        waiting = start != begin
+        for _ in range(_PAGES):
             hits = await tenant.records.list(
                 Delivery, limit=_PAGE, start=start, end=end, where="status eq 'PENDING' or status eq 'HELD'"
             )
-            start = hits.next
             for delivery in hits.records:
                 waiting = True
                 if delivery.next_attempt_at + GRACE > now:
                     continue
-                if delivery.status == DeliveryStatus.HELD:
-                    await self._release(tenant, delivery, now, drained)
-                else:
+                if delivery.status == DeliveryStatus.PENDING:
                     await self._redeliver(tenant, delivery, now)
-                again += 1
-        return again, waiting
+                    again += 1
+                elif delivery.connection_uuid not in seen:
+                    if looked == _LOOKS:
+                        self._resume[key] = delivery.uuid
+                        return again, True
+                    looked += 1
+                    seen.add(delivery.connection_uuid)
+                    again += await self._release(tenant, delivery, now)
+            if hits.next is None:
+                return again, waiting
+            start = hits.next
+        self._resume[key] = start
+        return again, True
 
     async def _redeliver(self, tenant: Tenant, delivery: Delivery, now: int) -> None:
         if await self._touch(tenant, delivery, now):
             self._services.meter.count("sweep.redelivered")
             await redeliver(self._outbox, tenant, delivery, overdue=True)
 
-    async def _release(self, tenant: Tenant, delivery: Delivery, now: int, drained: set[str]) -> None:
-        """Has the connection drained, once, if there is nothing left to wait for."""
-        if delivery.connection_uuid in drained:
-            return
+    async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
+        """Has the connection drained if there is nothing left to wait for; whether it was."""
         connection = await tenant.records.get(Connection, delivery.connection_uuid)
         waits = connection is not None and connection.state not in (COMPLETED, "abandoned")
-        if not waits and await self._touch(tenant, delivery, now):
-            drained.add(delivery.connection_uuid)
-            self._services.meter.count("sweep.drained")
-            await self._outbound.drain(tenant.uuid, delivery.connection_uuid)
+        if waits or not await self._touch(tenant, delivery, now):
+            return False
+        self._services.meter.count("sweep.drained")
+        await self._outbound.drain(tenant.uuid, delivery.connection_uuid)
+        return True
 
     async def _touch(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
         """Claims the delivery, so that two sweepers do not both put it on its way."""
