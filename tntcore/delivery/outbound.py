@@ -8,9 +8,11 @@ drains of one connection, one sends. If the connection has ended instead, they f
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -32,6 +34,7 @@ from tntcore.errors import DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
 from tntcore.messaging.message import Message as Plaintext
+from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message, PendingReuse, sent_id
@@ -50,6 +53,11 @@ _CONTENT_TYPES = {
 }
 _MAX_MEDIATORS = 4
 _GONE = (404, 410)
+_REFUSED = (400, 413, 415, 422)  # the message is not what the other side takes, and will not be the next time
+_REFUSED_ATTEMPTS = 3
+# An endpoint that a stranger named, and that has not shown that it wants anything of us.
+_UNPROVEN_ATTEMPTS = 6  # over half an hour
+_UNPROVEN_BURST, _UNPROVEN_SECONDS = 300, 0.2  # requests to one such host: see `Allowance`
 _CLAIM = 60_000  # milliseconds in which an attempt is over
 _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wait between attempts
 
@@ -58,6 +66,7 @@ class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
         self._receivers = SlowReceivers()
+        self._unproven = Allowance(time.monotonic, burst=_UNPROVEN_BURST, seconds=_UNPROVEN_SECONDS)
         self._attempts: Attempts[SendItem] = Attempts(
             services, outbox, OUTBOUND, send_delay, self._receivers, write_outcome
         )
@@ -169,6 +178,9 @@ class Outbound:
             return Retry(error.code)
         calling(uri)
         mark("packed")
+        unproven = _is_unproven(peer.connection)
+        if unproven and not self._unproven.take(_host(uri)):
+            raise NoPlaceError
         try:
             # No `traceparent`: it is none of theirs.
             with waiting_for_answer() as is_sent:
@@ -182,10 +194,12 @@ class Outbound:
                     is_sent=is_sent,
                 )
         except EgressError as error:
-            return unanswered(error)
+            return _within(_UNPROVEN_ATTEMPTS, item, unanswered(error)) if unproven else unanswered(error)
         if answer.status in _GONE and item.connection:
             await self._unreached(tenant, item.connection, plaintext)
-        return answered(answer)
+        if answer.status in _REFUSED:
+            return _within(_REFUSED_ATTEMPTS, item, answered(answer))
+        return _within(_UNPROVEN_ATTEMPTS, item, answered(answer)) if unproven else answered(answer)
 
     async def _unreached(self, tenant: Tenant, connection: str, plaintext: bytes) -> None:
         """Nobody has the key that we wrote to: an invitation for which this connection was to be used is answered anew,
@@ -283,6 +297,26 @@ async def _forget(tenant: Tenant, held: Held) -> None:
     unit.delete(held.key)
     with suppress(Changed):  # gone already
         await tenant.records.commit(unit)
+
+
+def _is_unproven(connection: Connection) -> bool:
+    """Whether the endpoint is known from a stranger's request alone."""
+    return not connection.uuid or connection.state in ("request-received", "response-sent")
+
+
+def _host(uri: str) -> str:
+    """Partners name URIs as they like, so it may be none."""
+    try:
+        return urlsplit(uri).netloc
+    except ValueError:
+        return uri
+
+
+def _within(attempts: int, item: SendItem, attempted: Attempted) -> Attempted:
+    """The outcome of an attempt, the last one if it is that many."""
+    if isinstance(attempted, Retry) and item.attempts + 1 >= attempts:
+        return Failed(attempted.error, attempted.status, attempted.duration, attempted.answer, attempted.slow)
+    return attempted
 
 
 def write_outcome(unit: Unit, item: SendItem, status: DeliveryStatus, now: int) -> None:

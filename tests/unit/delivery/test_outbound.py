@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from tntcore.delivery.attempted import Attempted, Delivered, Failed, Retry
+from tntcore.delivery.items import SendItem
+from tntcore.delivery.outbound import _is_unproven, _within
+from tntcore.storage.records import Connection
+
+
+@pytest.mark.parametrize(
+    ("uuid", "role", "state", "unproven"),
+    [
+        ("", "", "start", True),
+        ("1", "responder", "request-received", True),
+        ("1", "responder", "response-sent", True),
+        ("1", "responder", "completed", False),
+        ("1", "requester", "request-sent", False),
+        ("1", "requester", "completed", False),
+    ],
+)
+def test_an_endpoint_is_unproven_while_a_strangers_request_is_all_that_is_known(
+    uuid: str, role: str, state: str, unproven: bool
+) -> None:
+    assert _is_unproven(Connection(uuid=uuid, role=role, state=state)) is unproven
+
+
+@pytest.mark.parametrize(
+    ("attempted", "made", "outcome"),
+    [
+        (Retry("http-422", 422, 5, b"not that", None, True), 1, Retry),
+        (Retry("http-422", 422, 5, b"not that", None, True), 2, Failed),
+        (Retry("timeout"), 2, Failed),
+        (Delivered(202, 5), 2, Delivered),
+        (Failed("x"), 0, Failed),
+    ],
+)
+def test_the_last_of_a_few_attempts_fails_for_good(attempted: Attempted, made: int, outcome: type) -> None:
+    item = SendItem(principal="p", delivery="d", message="m", action="a", connection="c", attempts=made)
+    result = _within(3, item, attempted)
+    assert type(result) is outcome
+    if isinstance(attempted, Retry):
+        assert isinstance(result, Retry | Failed)
+        assert (result.error, result.status, result.answer) == (attempted.error, attempted.status, attempted.answer)
