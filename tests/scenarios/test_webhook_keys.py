@@ -162,7 +162,7 @@ async def test_entries_that_are_not_there(foreign: Foreign, call: str) -> None:
         assert answer.json()["type"].rpartition(":")[2] in wanted[answer.status]
     await client.webhook()
     assert_problem(await client.call("POST", f"{SETTING}/x/{call}"), 404, "entry-unknown")
-    assert_problem(await client.call("POST", f"{SETTING}/%00{'x' * 300}/{call}"), 404, "entry-unknown")
+    assert_problem(await client.call("POST", f"{SETTING}/%01{'x' * 300}/{call}"), 404, "entry-unknown")
 
 
 @pytest.mark.parametrize("key", ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK"])
