@@ -6,19 +6,24 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+from zlib import crc32
 
 V = TypeVar("V")
+SPREAD = 0.3
+"""For caches that many tenants fill at the same moment, as when a process starts."""
 
 
 class SharedCache(Generic[V]):
     """Args:
     now: a clock in seconds that never goes back, e.g. `time.monotonic`.
     capacity: entries kept; the one used longest ago goes first.
+    spread: share of its life that an entry may lose, by its key: what is loaded together then does not expire together.
     """
 
-    def __init__(self, now: Callable[[], float], capacity: int) -> None:
+    def __init__(self, now: Callable[[], float], capacity: int, spread: float = 0.0) -> None:
         self._now = now
         self._capacity = capacity
+        self._spread = spread
         self._entries: OrderedDict[str, tuple[V, float]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V]] = {}
 
@@ -34,9 +39,11 @@ class SharedCache(Generic[V]):
         return entry[0]
 
     def put(self, key: str, value: V, ttl: float) -> None:
-        """Keeps a value for `ttl` seconds (`math.inf`: until evicted; 0 or less: not at all)."""
+        """Keeps a value for `ttl` seconds at most (`math.inf`: until evicted; 0 or less: not at all)."""
         if ttl <= 0:
             return
+        if self._spread:
+            ttl *= 1 - self._spread * crc32(key.encode()) / 2**32
         self._entries[key] = (value, self._now() + ttl)
         self._entries.move_to_end(key)
         while len(self._entries) > self._capacity:

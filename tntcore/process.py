@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -35,6 +36,7 @@ _FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
 _CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
 _OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, if nothing is called before
 _LOAD_AFTER: Final = 2.0  # seconds from the opening of the app, when the first messages are through
+_GC_THRESHOLDS: Final = (5_000, 20, 50)
 _LOADED_LATER: Final = ("tntcore.envelope.jose",)
 """Modules that are slow to load and that messages may need: loaded by a thread, so that no message waits for it."""
 
@@ -143,8 +145,12 @@ class Service:
 
 
 def _load() -> None:
+    """Loads the rest of the code. What there is then stays: the garbage collector need neither go through it nor come as
+    often as in a process that keeps little."""
     for name in _LOADED_LATER:
         importlib.import_module(name)
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _read_settings(environment: Mapping[str, str]) -> Config:

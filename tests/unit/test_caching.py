@@ -22,6 +22,21 @@ async def test_entries_expire_and_the_one_unused_longest_goes_first() -> None:
     assert cache.peek("d") is None
 
 
+async def test_what_is_loaded_together_does_not_expire_together() -> None:
+    time = 0.0
+    cache: SharedCache[int] = SharedCache(lambda: time, 1000, spread=0.5)
+    for number in range(1000):
+        cache.put(f"tenant-{number}", number, 100)
+    left = []
+    for moment in (49.9, 60, 75, 90, 100):
+        time = moment
+        left.append(sum(cache.peek(f"tenant-{number}") is not None for number in range(1000)))
+    assert left[0] == 1000
+    assert left[-1] == 0
+    for found, expected in zip(left[1:4], (800, 500, 200), strict=True):
+        assert abs(found - expected) < 60
+
+
 async def test_a_load_that_fails_fails_for_all_who_waited_and_is_tried_again() -> None:
     cache: SharedCache[int] = SharedCache(lambda: 0.0, 2)
     calls = 0

@@ -30,7 +30,7 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from tntcore.caching import SharedCache
+from tntcore.caching import SPREAD, SharedCache
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Custody:
         self._master = master
         self._stored = load
         self._ttl = ttl
-        self._keys: SharedCache[DataKey] = SharedCache(now, capacity)
+        self._keys: SharedCache[DataKey] = SharedCache(now, capacity, SPREAD)
 
     async def create(self, principal: str) -> WrappedKey:
         """A new data key for a new principal, wrapped, for the caller to store. Storing it over an older one destroys

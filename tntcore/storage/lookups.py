@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tntcore.caching import SharedCache
+from tntcore.caching import SPREAD, SharedCache
 from tntcore.storage.records import short_hash
 from tntcore.storage.tables import Table
 
@@ -37,7 +37,7 @@ class Lookups:
     def __init__(self, table: Table, now: Callable[[], float], *, capacity: int = 50_000, seconds: float = 60) -> None:
         self._table = table
         self._seconds = seconds
-        self._cache: SharedCache[Found | None] = SharedCache(now, capacity)
+        self._cache: SharedCache[Found | None] = SharedCache(now, capacity, SPREAD)
 
     async def find(self, kind: Kind, name: str) -> Found | None:
         """`name` is a verkey or kid, an api token's hash, the uuid of an identity or invitation, or an invitation's

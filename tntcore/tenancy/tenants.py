@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tntcore.caching import SharedCache
+from tntcore.caching import SPREAD, SharedCache
 from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, WrappedKey
@@ -166,8 +166,8 @@ class Tenants:
         self._custody = custody
         self._resolve = resolve
         self._now = now
-        self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS)
-        self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS)
+        self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS, SPREAD)
+        self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS, SPREAD)
 
     async def get(self, uuid: str) -> Tenant | None:
         """The principal, which may be suspended, or None where there is none (any more)."""
