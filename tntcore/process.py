@@ -145,8 +145,8 @@ class Service:
 
 
 def _load() -> None:
-    """Loads the rest of the code. What there is then stays: the garbage collector need neither go through it nor come as
-    often as in a process that keeps little."""
+    """Loads the rest of the code. What there is then stays: the garbage collector need neither go through it nor come
+    as often as in a process that keeps little."""
     for name in _LOADED_LATER:
         importlib.import_module(name)
     gc.freeze()

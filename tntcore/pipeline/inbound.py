@@ -44,7 +44,7 @@ class Failed:
     """The item could not be handled."""
 
     item: InboundItem
-    error: Exception
+    error: BaseException
 
 
 class NoPlace(TooSoon):
@@ -76,7 +76,13 @@ class Inbound:
         elif dequeue_count > 1:
             await self._put_back(items)
         else:
-            results = await asyncio.gather(*(self._item(item, last=False, among=len(items)) for item in items))
+            handled = (self._item(item, last=False, among=len(items)) for item in items)
+            # What an item waited for may be cancelled without this queue message being.
+            ends = await asyncio.gather(*handled, return_exceptions=True)
+            results = [
+                Failed(item, end) if isinstance(end, BaseException) else end
+                for item, end in zip(items, ends, strict=True)
+            ]
             failed = [result for result in results if isinstance(result, Failed)]
             for result in failed:
                 log.warning("an inbound item goes back to the queue alone", exc_info=result.error)
