@@ -9,6 +9,7 @@ from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise,
 from tntcore.delivery.outbound import Outbound
 from tntcore.dids.document import DidDocument, Version
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity
@@ -110,7 +111,7 @@ async def connect_tenants(
 
 
 async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Contact:
-    hits = await tenant.records.list(Contact, limit=1, where="did eq @did", parameters={"did": partner.did})
+    hits = await tenant.records.list(Contact, limit=1, where=queries.of_did(partner.did))
     if hits.records:
         return hits.records[0]
     now = services.now()

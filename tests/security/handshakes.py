@@ -14,6 +14,7 @@ from tntcore.dids.web import identity_document
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found
+from tntcore.storage.queries import Where
 from tntcore.storage.records import Connection, Contact, Identity, Message
 from tntcore.storage.states import ContactStatus
 from tntcore.tenancy.recipients import KeyPairs
@@ -39,7 +40,7 @@ async def stored(client: Client, message_id: str) -> Message:
     records = (await client.tenant()).records
 
     async def check() -> Message | None:
-        found = await records.list(Message, limit=1, where="messageId eq @id", parameters={"id": message_id})
+        found = await records.list(Message, limit=1, where=Where("messageId eq @id", {"id": message_id}))
         return found.records[0] if found.records else None
 
     try:

@@ -25,6 +25,7 @@ from tests.security.handshakes import (
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
+from tntcore.storage.queries import Where
 from tntcore.storage.records import Message
 
 
@@ -74,7 +75,7 @@ async def settled_without(client: Client, message_id: str) -> None:
     """That a message whose sender's document cannot be had is refused or still waited for, but does nothing."""
     await asyncio.sleep(0.5)
     records = (await client.tenant()).records
-    found = (await records.list(Message, limit=1, where="messageId eq @id", parameters={"id": message_id})).records
+    found = (await records.list(Message, limit=1, where=Where("messageId eq @id", {"id": message_id}))).records
     assert [(one.status, one.error) for one in found] in ([], [("REJECTED", "unresolvable")])
 
 

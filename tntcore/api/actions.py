@@ -172,7 +172,7 @@ class ActionRoutes:
         return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
     async def list_(self, call: Call) -> Response:
-        where, parameters = filters(
+        where = filters(
             call,
             {
                 "contact": "contactUuid",
@@ -181,7 +181,7 @@ class ActionRoutes:
                 "referenceID": "referenceId",
             },
         )
-        return await listing(call, Action, lambda action: _view(action, call), where=where, parameters=parameters)
+        return await listing(call, Action, lambda action: _view(action, call), where=where)
 
     async def read(self, call: Call) -> Response:
         """The action, with the uuids of its messages in order of time, at most 1,000."""

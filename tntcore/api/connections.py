@@ -128,7 +128,7 @@ class ConnectionRoutes:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(
+    where = filters(
         call,
         {
             "identityDid": "identityDid",
@@ -138,7 +138,7 @@ async def list_(call: Call) -> Response:
             "invitation": "invitationUuid",
         },
     )
-    return await listing(call, Connection, _view, where=where, parameters=parameters)
+    return await listing(call, Connection, _view, where=where)
 
 
 async def read(call: Call) -> Response:

@@ -32,6 +32,7 @@ from tntcore.dids.parse import qualify
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
+from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
@@ -196,8 +197,7 @@ class ContactRoutes:
 
     async def _known(self, call: Call, identity: Identity, contact: Contact) -> Contact:
         """The contact that has this DID already, where another identity is to be connected with it too."""
-        where, parameters = "did eq @did", {"did": contact.did}
-        hits = (await call.tenant.records.list(Contact, limit=1, where=where, parameters=parameters)).records
+        hits = (await call.tenant.records.list(Contact, limit=1, where=queries.of_did(contact.did))).records
         if not hits:
             return contact
         if await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid)) is not None:
@@ -247,8 +247,8 @@ def _invalid(detail: str) -> Problem:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(call, {"did": "did", "email": "email", "status": "status"})
-    return await listing(call, Contact, _view, where=where, parameters=parameters)
+    where = filters(call, {"did": "did", "email": "email", "status": "status"})
+    return await listing(call, Contact, _view, where=where)
 
 
 async def read(call: Call) -> Response:
@@ -283,9 +283,7 @@ async def delete(call: Call) -> Response:
     contact = await find_contact(records, call.arguments["id"])
     unit = Unit()
     unit.delete(contact.key)
-    connections = (
-        await records.list(Connection, limit=90, where="contactUuid eq @contact", parameters={"contact": contact.uuid})
-    ).records
+    connections = (await records.list(Connection, limit=90, where=queries.connections_of_contact(contact.uuid))).records
     kids: list[tuple[str, str]] = []
     for connection in connections:
         unit.delete(connection.key)
@@ -326,15 +324,14 @@ async def find_contacts(records: Repository, name: str) -> Sequence[Contact]:
 
 
 async def _named(records: Repository, did: str) -> list[Contact]:
-    hits = await records.list(Contact, limit=100, where="did eq @did", parameters={"did": did})
+    hits = await records.list(Contact, limit=100, where=queries.of_did(did))
     return [contact for contact in hits.records if contact.did == did or await _is_connected(records, contact, did)]
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
     """Whether a contact, which is not known to have proven its DID, has a connection that shows it has: one that was
     kept before that was noted with the contact."""
-    where, parameters = "contactUuid eq @contact", {"contact": contact.uuid}
-    connections = await records.list(Connection, limit=10, where=where, parameters=parameters)
+    connections = await records.list(Connection, limit=10, where=queries.connections_of_contact(contact.uuid))
     return any(connection.contact_did == did for connection in connections.records)
 
 

@@ -246,9 +246,9 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(call, OUTCOME_FILTERS)
+    where = filters(call, OUTCOME_FILTERS)
     records = call.tenant.records
-    return await listing(call, Credential, lambda one: _view(records, one), where=where, parameters=parameters)
+    return await listing(call, Credential, lambda one: _view(records, one), where=where)
 
 
 async def read(call: Call) -> Response:

@@ -198,7 +198,7 @@ class DeliveryRoutes:
 async def list_(call: Call) -> Response:
     """Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test),
     `webhookId`, and `since` and `until` (a time, or a `sequence`), of when the message was received or sent."""
-    where, parameters = filters(
+    where = filters(
         call,
         {
             "status": "status",
@@ -212,9 +212,7 @@ async def list_(call: Call) -> Response:
     )
     query = call.request.query
     start, end = since(query.get("since")), until(query.get("until"))
-    return await listing(
-        call, Delivery, _view, where=where, parameters=parameters, start=start, end=end, columns=_COLUMNS
-    )
+    return await listing(call, Delivery, _view, where=where, start=start, end=end, columns=_COLUMNS)
 
 
 async def read(call: Call) -> Response:

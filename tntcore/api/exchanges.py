@@ -28,6 +28,7 @@ from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import First, Step, Steps
 from tntcore.protocols.transition import OutOfTurn
+from tntcore.storage import queries
 from tntcore.storage.records import Connection, Exchange
 
 
@@ -203,8 +204,8 @@ async def _any_connection(call: Call, body: dict[str, Any], problem: Problem) ->
     records = call.tenant.records
     found: list[Connection] = []
     for contact in await find_contacts(records, text(body.get("to"), "to", maximum=4000)):
-        where, parameters = "contactUuid eq @contact and state eq 'completed'", {"contact": contact.uuid}
-        found += (await records.list(Connection, limit=2, where=where, parameters=parameters)).records
+        where = queries.completed_connections_of_contact(contact.uuid)
+        found += (await records.list(Connection, limit=2, where=where)).records
     if len(found) != 1:
         raise problem
     return found[0]
@@ -215,7 +216,7 @@ def _shown(exchange: Exchange) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(
+    where = filters(
         call,
         {
             "connection": "connectionUuid",
@@ -226,7 +227,7 @@ async def list_(call: Call) -> Response:
             "protocol": "protocol",
         },
     )
-    return await listing(call, Exchange, view, where=where, parameters=parameters)
+    return await listing(call, Exchange, view, where=where)
 
 
 async def read(call: Call) -> Response:

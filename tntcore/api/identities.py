@@ -11,6 +11,7 @@ from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Name, Page, entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities.identities import METHODS, bind_did, create_identity
+from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
@@ -108,8 +109,8 @@ async def find_identity(records: Repository, name: str) -> Identity:
         if identity is None:
             raise not_found(Identity, name)
         return identity
-    where, parameters = ("did eq @did or ownDid eq @did", {"did": name}) if name else ("isDefault eq true", {})
-    hits = (await records.list(Identity, limit=1, where=where, parameters=parameters)).records
+    where = queries.identities_of_did(name) if name else queries.default_identity()
+    hits = (await records.list(Identity, limit=1, where=where)).records
     if not hits:
         raise not_found(Identity, name or "default")
     return hits[0]

@@ -15,6 +15,7 @@ from tntcore.keys.custody import CustodyError
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.types import prefixes
+from tntcore.storage import queries
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import AssetData, Message
 from tntcore.storage.repository import Repository
@@ -55,7 +56,7 @@ class AssetDataView(Entity):
 async def list_(call: Call) -> Response:
     """Filters: `action`, `contact`, `connection`, `type` (how it begins, in either spelling), `direction`, `status`,
     `since` (a time, or a `sequence`; what it answers overlaps by a few seconds, so that nothing is missed)."""
-    where, parameters = filters(
+    where = filters(
         call,
         {
             "action": "actionUuid",
@@ -66,22 +67,17 @@ async def list_(call: Call) -> Response:
             "status": "status",
         },
     )
-    if parameters.get("direction", "IN") not in ("IN", "OUT"):
+    if where.parameters.get("direction", "IN") not in ("IN", "OUT"):
         raise Problem(400, "direction-invalid", "direction has to be IN or OUT.")
     prefix = call.request.query.get("type", "")
     if prefix and prefix != "DIDCOMM":
-        # The client finds the names of parameters between blanks.
-        ranges = []
-        for number, spelling in enumerate(prefixes(prefix)):
-            ranges.append(f"( type ge @prefix{number} and type lt @behind{number} )")
-            parameters |= {f"prefix{number}": spelling, f"behind{number}": spelling + "\uffff"}
-        where += (" and " if where else "") + f"( {' or '.join(ranges)} )"
+        where = where & queries.messages_of_types(prefixes(prefix))
     start = since(call.request.query.get("since", ""))
 
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
 
-    return await listing(call, Message, view, where=where, parameters=parameters, start=start)
+    return await listing(call, Message, view, where=where, start=start)
 
 
 async def read(call: Call) -> Response:

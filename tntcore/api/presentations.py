@@ -16,6 +16,7 @@ from tntcore.exchanges import proving
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import Steps
+from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Exchange, Presentation
 from tntcore.storage.states import PresentationStatus
@@ -187,7 +188,7 @@ class PresentationRoutes:
 
 async def requests(call: Call) -> Response:
     """The exchanges of present-proof."""
-    where, parameters = filters(
+    where = filters(
         call,
         {
             "status": "status",
@@ -197,15 +198,14 @@ async def requests(call: Call) -> Response:
             "connection": "connectionUuid",
         },
     )
-    proofs = "(role eq 'verifier' or role eq 'prover')"
-    where = f"{proofs} and {where}" if where else proofs
-    return await listing(call, Exchange, view, where=where, parameters=parameters)
+    where = queries.proofs() & where
+    return await listing(call, Exchange, view, where=where)
 
 
 async def list_(call: Call) -> Response:
-    where, parameters = filters(call, OUTCOME_FILTERS)
+    where = filters(call, OUTCOME_FILTERS)
     records = call.tenant.records
-    return await listing(call, Presentation, lambda one: outcome_view(records, one), where=where, parameters=parameters)
+    return await listing(call, Presentation, lambda one: outcome_view(records, one), where=where)
 
 
 async def read(call: Call) -> Response:

@@ -15,6 +15,7 @@ from tntcore.api.json_schema import Words
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
+from tntcore.storage.queries import ANY, Where, equal
 from tntcore.storage.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
@@ -83,8 +84,7 @@ async def listing(
     kind: type[R],
     view: Callable[[R], dict[str, Any]] | Callable[[R], Awaitable[dict[str, Any]]],
     *,
-    where: str = "",
-    parameters: Mapping[str, Any] | None = None,
+    where: Where = ANY,
     start: str = "",
     end: str = "",
     columns: Sequence[str] | None = None,
@@ -99,12 +99,10 @@ async def listing(
     records = call.tenant.records
     limit = limit_of(call)
     token = call.request.query.get("next", "")
-    hits = await records.list(
-        kind, limit=limit, start=token or start, end=end, where=where, parameters=parameters, columns=columns
-    )
+    hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
     total = len(hits.records)
     if hits.next is not None or token:
-        total = await records.count(kind, start=start, end=end, where=where, parameters=parameters)
+        total = await records.count(kind, start=start, end=end, where=where)
     views: list[orjson.Fragment] = []
     size, following = 0, hits.next
     for record in hits.records:
@@ -198,7 +196,7 @@ def code_of(name: str) -> str:
     return f"{_CAPITALS.sub('-', name).lower()}-invalid"
 
 
-def filters(call: Call, columns: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The OData filter of the query parameters given, each compared with its column."""
-    given = {name: call.request.query[name] for name in columns if call.request.query.get(name)}
-    return " and ".join(f"{columns[name]} eq @{name}" for name in given), given
+def filters(call: Call, columns: Mapping[str, str]) -> Where:
+    """The condition that the query parameters given make, each compared with its column."""
+    query = call.request.query
+    return equal({name: (column, query[name]) for name, column in columns.items() if query.get(name)})

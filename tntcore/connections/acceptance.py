@@ -36,6 +36,7 @@ from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import (
@@ -127,8 +128,7 @@ class Acceptance:
         hits = await tenant.records.list(
             Connection,
             limit=10,
-            where="invitedDid eq @did and identityUuid eq @identity and state eq 'completed' and version eq 'v1'",
-            parameters={"did": did, "identity": identity.uuid},
+            where=queries.reusable_connections(did, identity.uuid),
         )
         if not hits.records:
             return None

@@ -23,6 +23,7 @@ from tntcore.credentials.formats import Party
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.errors import Problem
 from tntcore.messaging import times
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
@@ -169,9 +170,7 @@ class StatusLists:
 
 
 async def _identity(party: Party) -> Identity:
-    hits = await party.records.list(
-        Identity, limit=1, where="did eq @did or ownDid eq @did", parameters={"did": party.did}
-    )
+    hits = await party.records.list(Identity, limit=1, where=queries.identities_of_did(party.did))
     if not hits.records:
         raise Problem(404, "identity-not-found", f"There is no identity {party.did}.")
     return hits.records[0]
@@ -182,8 +181,7 @@ async def _open_list(records: Repository, identity: Identity, type_: str) -> Sta
         StatusList,
         limit=1,
         under=identity.uuid + ".",
-        where="status eq 'ACTIVE' and type eq @type",
-        parameters={"type": type_},
+        where=queries.open_status_lists(type_),
     )
     return hits.records[0] if hits.records else None
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from tntcore.credentials.formats import Check, FormatError, Held, Verification
+from tntcore.storage import queries
 from tntcore.storage.records import Credential, Presentation
 from tntcore.storage.repository import Repository
 
@@ -83,12 +84,10 @@ async def held_credentials(records: Repository, format_names: frozenset[str]) ->
     """What the tenant holds of these formats, the newest first: the newest `MAX_SEARCHED` of 20,000."""
     if not format_names:
         return []
-    # The names are the formats' own, never a caller's.
-    formats = " or ".join(f"format eq '{name}'" for name in sorted(format_names))
     newest: deque[Credential] = deque(maxlen=MAX_SEARCHED)
     start: str | None = ""
     for _ in range(_MAX_PAGES):
-        where = f"status eq 'HELD' and ({formats})"
+        where = queries.held_credentials(format_names)
         hits = await records.list(Credential, limit=_PAGE, start=start or "", where=where)
         newest.extend(hits.records)
         start = hits.next

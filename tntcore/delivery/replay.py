@@ -18,6 +18,7 @@ from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
@@ -104,13 +105,8 @@ class Replays:
             await self._next(principal, uuid, part.position, rest(2))
             return
         _read_anew(tenant)
-        where = " or ".join(f"status eq @status{number}" for number in range(len(replay.statuses)))
-        parameters = {f"status{number}": status for number, status in enumerate(replay.statuses)}
-        if replay.entry_id:
-            where, parameters = f"( {where} ) and entryId eq @entry", {**parameters, "entry": replay.entry_id}
-        hits = await tenant.records.list(
-            Delivery, limit=_PART, start=replay.position, end=replay.end, where=where, parameters=parameters
-        )
+        where = queries.deliveries_in(replay.statuses, replay.entry_id)
+        hits = await tenant.records.list(Delivery, limit=_PART, start=replay.position, end=replay.end, where=where)
         done = await asyncio.gather(*(self._try(tenant, delivery, replay.created_at) for delivery in hits.records))
         unit = Unit()
         changed: dict[str, Value] = {

@@ -15,6 +15,7 @@ from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import revocation_notification
 from tntcore.protocols.revocation_notification import Notice
+from tntcore.storage import queries
 from tntcore.storage.records import Connection, Credential, Exchange
 from tntcore.storage.repository import Repository
 
@@ -50,11 +51,8 @@ async def _named(records: Repository, connection: Connection, notice: Notice) ->
                 yield credential
     if not notice.registry:
         return
-    where = "connectionUuid eq @connection and role eq 'holder' and format eq 'anoncreds'"
-    parameters = {"connection": connection.uuid}
-    for credential in (
-        await records.list(Credential, limit=_MAX_LOOKED_AT, where=where, parameters=parameters)
-    ).records:
+    where = queries.credentials_of_connection(connection.uuid, "anoncreds")
+    for credential in (await records.list(Credential, limit=_MAX_LOOKED_AT, where=where)).records:
         if await _is(records, credential, notice):
             yield credential
 

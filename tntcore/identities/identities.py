@@ -12,6 +12,7 @@ from tntcore.dids.document import DidDocument, VerificationMethod
 from tntcore.dids.parse import check_did, parse_document
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
@@ -137,7 +138,7 @@ def signing_method(document: DidDocument) -> VerificationMethod | None:
 
 async def _check_free(tenant: Tenant, identity: Identity, did: str) -> None:
     """Raises `Problem` 409 `did-bound`."""
-    hits = await tenant.records.list(Identity, limit=2, where="did eq @did or ownDid eq @did", parameters={"did": did})
+    hits = await tenant.records.list(Identity, limit=2, where=queries.identities_of_did(did))
     if any(hit.uuid != identity.uuid for hit in hits.records):
         raise _bound()
 
@@ -176,8 +177,7 @@ async def _rename(
             kind,
             limit=_PAGE,
             start=start,
-            where="identityUuid eq @identity and identityDid ne @did",
-            parameters={"identity": identity.uuid, "did": identity.did},
+            where=queries.connections_under_another_did(identity.uuid, identity.did),
             columns=("identityDid",),
         )
         await asyncio.gather(*map(write, hits.records))

@@ -16,6 +16,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.pipeline import given_up
 from tntcore.protocols.interface import name_of
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import Exchange, Message, Principal
@@ -82,7 +83,7 @@ class Retention:
             return
         end = first_uuid(self._services.now() - days * _DAY)
         # What is on its way is not even looked at.
-        where = "status ne 'SENDING' and status ne 'HELD'"
+        where = queries.messages_not_on_their_way()
         start = self._next.get(row.key, "")
         hits = await tenant.records.list(Message, limit=MOST, start=start, end=end, where=where)
         self._next.pop(row.key, None)

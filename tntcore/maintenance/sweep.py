@@ -14,6 +14,7 @@ from tntcore.maintenance.orphans import Orphans
 from tntcore.maintenance.retention import Retention
 from tntcore.messaging.ids import first_uuid
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.states import DeliveryStatus
@@ -103,7 +104,7 @@ class Sweep:
         waiting = start != begin
         for _ in range(_PAGES):
             hits = await tenant.records.list(
-                Delivery, limit=_PAGE, start=start, end=end, where="status eq 'PENDING' or status eq 'HELD'"
+                Delivery, limit=_PAGE, start=start, end=end, where=queries.deliveries_under_way()
             )
             for delivery in hits.records:
                 waiting = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.repository import Repository
@@ -17,17 +18,13 @@ async def erase(records: Repository, message: Message, *, under_way: bool = True
     Args:
         under_way: even a message that has yet to be delivered.
     """
-    where, parameters = "messageUuid eq @message", {"message": message.uuid}
-    deliveries = (
-        await records.list(Delivery, limit=100, under=message.uuid[:13], where=where, parameters=parameters)
-    ).records
+    where = queries.about_message(message.uuid)
+    deliveries = (await records.list(Delivery, limit=100, under=message.uuid[:13], where=where)).records
     if not under_way and any(
         delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.HELD) for delivery in deliveries
     ):
         return False
-    entries = (
-        await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where, parameters=parameters)
-    ).records
+    entries = (await records.list(Entry, limit=10, under=f"{message.action_uuid}.", where=where)).records
     unit = Unit()
     unit.delete(message.key)
     for asset in await records.many(AssetData, message.asset_data):

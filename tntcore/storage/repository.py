@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from tntcore.keys.custody import DataKey
 from tntcore.storage.commit import Unit
+from tntcore.storage.queries import ANY, Where
 from tntcore.storage.records import END, Message, Record
 from tntcore.storage.storage import Storage
 
@@ -65,8 +66,7 @@ class Repository:
         start: str = "",
         end: str = "",
         under: str = "",
-        where: str = "",
-        parameters: Mapping[str, Any] | None = None,
+        where: Where = ANY,
         columns: Sequence[str] | None = None,
     ) -> Hits[R]:
         """Records of a kind in the order of their uuids.
@@ -74,12 +74,12 @@ class Repository:
         Args:
             start, end: the uuid to start from, and the one to stop before.
             under: only uuids that begin so.
-            where, parameters, columns: as `Table.scan` has them.
+            columns: as `Table.scan` has them.
         """
         first = max(kind.row_key(under), kind.row_key(start))
         last = kind.row_key(end or under + END) if end or under else kind.KIND + END
         page = await self._storage.records.scan(
-            self.principal, first, last, limit=limit, where=where, parameters=parameters, columns=columns
+            self.principal, first, last, limit=limit, where=where.text, parameters=where.parameters, columns=columns
         )
         return Hits([kind.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None)
 
@@ -89,8 +89,7 @@ class Repository:
         *,
         start: str = "",
         end: str = "",
-        where: str = "",
-        parameters: Mapping[str, Any] | None = None,
+        where: Where = ANY,
     ) -> int:
         """How many there are from the uuid `start` to before `end`, counted no further than `COUNT_CAP`."""
         page = await self._storage.records.scan(
@@ -98,8 +97,8 @@ class Repository:
             kind.row_key(start),
             kind.row_key(end) if end else kind.KIND + END,
             limit=COUNT_CAP,
-            where=where,
-            parameters=parameters,
+            where=where.text,
+            parameters=where.parameters,
             columns=(),
         )
         return len(page.rows)

@@ -22,6 +22,7 @@ from tntcore.credentials.anoncreds.registry import (
 )
 from tntcore.credentials.formats import FormatError
 from tntcore.errors import DidError, Problem
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import CredentialDefinition, Identity, RevocationStatus, Schema
 from tntcore.storage.repository import Repository
@@ -103,9 +104,7 @@ class Issuer:
             created_at=now,
             updated_at=now,
         )
-        before = await records.list(
-            Schema, limit=1, where="schemaId eq @schemaId", parameters={"schemaId": schema.schema_id}
-        )
+        before = await records.list(Schema, limit=1, where=queries.schemas(schema.schema_id))
         if before.records:
             raise Problem(409, "schema-exists", f"This identity has published it before: {before.records[0].uuid}.")
         unit = Unit()
@@ -207,9 +206,7 @@ class Issuer:
         """The tenant's own, by uuid or identifier. Raises `Problem` 404."""
         found = await records.get(CredentialDefinition, name)
         if found is None:
-            hits = await records.list(
-                CredentialDefinition, limit=1, where="credentialDefinitionId eq @id", parameters={"id": name}
-            )
+            hits = await records.list(CredentialDefinition, limit=1, where=queries.credential_definitions(name))
             found = hits.records[0] if hits.records else None
         if found is None:
             raise Problem(404, "credential-definition-unknown", f"There is no credential definition {name[:200]!r}.")
@@ -275,7 +272,7 @@ class Issuer:
         """
         for _ in range(_TRIES):
             hits = await records.list(
-                CredentialDefinition, limit=1, where="revocationRegistryId eq @id", parameters={"id": registry_id}
+                CredentialDefinition, limit=1, where=queries.definitions_with_registry(registry_id)
             )
             if not hits.records or not 0 < index <= hits.records[0].issued:
                 raise Problem(409, "credential-not-revocable", "No such credential was issued here.")

@@ -1,0 +1,136 @@
+"""What a tenant's records are asked beside their keys, by name. OData is written here alone.
+
+The tables' client finds the names of parameters between blanks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition on records.
+
+    Attributes:
+        text: OData; "" for none. parameters: the values of its `@names`.
+    """
+
+    text: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __and__(self, other: Where) -> Where:
+        """Both conditions, whose parameters have different names."""
+        if not self.text or not other.text:
+            return self if self.text else other
+        return Where(f"( {self.text} ) and ( {other.text} )", {**self.parameters, **other.parameters})
+
+
+ANY: Final = Where()
+
+
+def equal(values: Mapping[str, tuple[str, Any]]) -> Where:
+    """Columns that have these values: by the name of its parameter, each column and its value."""
+    text = " and ".join(f"{column} eq @{name}" for name, (column, _) in values.items())
+    return Where(text, {name: value for name, (_, value) in values.items()})
+
+
+def of_did(did: str) -> Where:
+    """Contacts with this DID."""
+    return Where("did eq @did", {"did": did})
+
+
+def identities_of_did(did: str) -> Where:
+    """Identities whose DID this is, or was before they took an external one."""
+    return Where("did eq @did or ownDid eq @did", {"did": did})
+
+
+def default_identity() -> Where:
+    return Where("isDefault eq true")
+
+
+def connections_of_contact(contact_uuid: str) -> Where:
+    return Where("contactUuid eq @contact", {"contact": contact_uuid})
+
+
+def completed_connections_of_contact(contact_uuid: str) -> Where:
+    return Where("contactUuid eq @contact and state eq 'completed'", {"contact": contact_uuid})
+
+
+def reusable_connections(invited_did: str, identity_uuid: str) -> Where:
+    """Completed connections, of DIDComm v1, with whom an invitation named by this DID."""
+    return Where(
+        "invitedDid eq @did and identityUuid eq @identity and state eq 'completed' and version eq 'v1'",
+        {"did": invited_did, "identity": identity_uuid},
+    )
+
+
+def connections_under_another_did(identity_uuid: str, did: str) -> Where:
+    """Connections of the identity that name another DID of it."""
+    return Where("identityUuid eq @identity and identityDid ne @did", {"identity": identity_uuid, "did": did})
+
+
+def about_message(message_uuid: str) -> Where:
+    """Deliveries, or entries of threads, of the message."""
+    return Where("messageUuid eq @message", {"message": message_uuid})
+
+
+def messages_not_on_their_way() -> Where:
+    return Where("status ne 'SENDING' and status ne 'HELD'")
+
+
+def messages_of_types(ranges: Iterable[str]) -> Where:
+    """Messages whose type begins in one of these ways."""
+    texts: list[str] = []
+    parameters: dict[str, str] = {}
+    for number, beginning in enumerate(ranges):
+        texts.append(f"( type ge @prefix{number} and type lt @behind{number} )")
+        parameters |= {f"prefix{number}": beginning, f"behind{number}": beginning + "\uffff"}
+    return Where(" or ".join(texts), parameters)
+
+
+def deliveries_under_way() -> Where:
+    return Where("status eq 'PENDING' or status eq 'HELD'")
+
+
+def deliveries_in(statuses: Sequence[str], entry_id: str) -> Where:
+    """Deliveries in one of these states; of one entry of a webhook, unless that is ""."""
+    text = " or ".join(f"status eq @status{number}" for number in range(len(statuses)))
+    states = Where(text, {f"status{number}": status for number, status in enumerate(statuses)})
+    return states & (Where("entryId eq @entry", {"entry": entry_id}) if entry_id else ANY)
+
+
+def proofs() -> Where:
+    """Exchanges of present-proof."""
+    return Where("role eq 'verifier' or role eq 'prover'")
+
+
+def held_credentials(formats: Collection[str]) -> Where:
+    """Credentials that are held, in one of these formats, whose names are our own."""
+    names = " or ".join(f"format eq '{name}'" for name in sorted(formats))
+    return Where(f"status eq 'HELD' and ({names})")
+
+
+def credentials_of_connection(connection_uuid: str, format_name: str) -> Where:
+    """Credentials of a format that we got on the connection."""
+    text = "connectionUuid eq @connection and role eq 'holder' and format eq @format"
+    return Where(text, {"connection": connection_uuid, "format": format_name})
+
+
+def schemas(schema_id: str) -> Where:
+    return Where("schemaId eq @id", {"id": schema_id})
+
+
+def credential_definitions(credential_definition_id: str) -> Where:
+    return Where("credentialDefinitionId eq @id", {"id": credential_definition_id})
+
+
+def definitions_with_registry(revocation_registry_id: str) -> Where:
+    return Where("revocationRegistryId eq @id", {"id": revocation_registry_id})
+
+
+def open_status_lists(type_: str) -> Where:
+    """Status lists that have places left."""
+    return Where("status eq 'ACTIVE' and type eq @type", {"type": type_})
