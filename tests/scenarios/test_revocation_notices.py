@@ -90,6 +90,31 @@ async def test_an_anoncreds_credential_is_named_by_its_registry(stack: Stack) ->
     assert sent["credential_id"].endswith("::1")
 
 
+V2_CREDENTIAL = {
+    "@context": ["https://www.w3.org/ns/credentials/v2"],
+    "type": ["VerifiableCredential"],
+    "credentialSubject": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("credential", "kind"), [(DIPLOMA, "StatusList2021Entry"), (V2_CREDENTIAL, "BitstringStatusListEntry")]
+)
+async def test_offers_that_say_nothing_can_be_revoked(stack: Stack, credential: Any, kind: str) -> None:
+    issuer, holder, mine, _ = await connected(stack, "v1")
+    await issuer.post("settings/PRINCIPAL_SETTINGS", {"setting": {"offerRevocable": True}}, 200)
+    for options in ({}, {"credentialStatus": None}):
+        data = {"credential": credential, "options": options}
+        await issuer.post("credential", {"to": mine.contact_uuid, "data": data})
+        await accepted(stack, holder, "done")
+    hits = (await holder.get("credential?status=HELD"))["hits"]
+    assert all(one["verified"] for one in hits)
+    found = [(await holder.get(f"credential/{one['uuid']}"))["credential"] for one in hits]
+    assert [one.get("credentialStatus", {}).get("type") for one in found] in ([kind, None], [None, kind])
+    jwt = await issuer.call("POST", "credential", offer("jwt-vc", mine.contact_uuid))
+    assert jwt.status == 201
+
+
 async def test_what_cannot_be_revoked(stack: Stack) -> None:
     issuer, holder, mine, _ = await connected(stack, "v1")
     await issuer.post("credential", offer("jwt-vc", mine.contact_uuid))

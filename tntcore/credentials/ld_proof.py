@@ -74,6 +74,17 @@ class StatusLists(Protocol):
         """A `credentialStatus` for one new credential. Raises `Problem`, `SigningError`."""
 
 
+def revocable(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tenant's content of an offer, with a status where it says nothing of one: of the kind that the credential's
+    data model has."""
+    options = content.get("options", {})
+    credential = content.get("credential")
+    if not isinstance(options, dict) or not isinstance(credential, dict) or "credentialStatus" in options:
+        return content
+    kind = "BitstringStatusListEntry" if _V2 in listed(credential.get("@context")) else "StatusList2021Entry"
+    return {**content, "options": {**options, "credentialStatus": {"type": kind}}}
+
+
 class LdProof:
     """`CredentialFormat` of credentials with linked-data proofs.
 
@@ -232,6 +243,7 @@ class LdProof:
         given = content.get("options", {})
         if not isinstance(given, dict):
             raise Problem(400, "credential-invalid", "`options` has to be an object.")
+        given = {name: value for name, value in given.items() if value is not None}
         options = {"proofType": self._suite, "proofPurpose": "assertionMethod", **given}
         name = options["proofType"]
         if name in ("eddsa-rdfc-2022", "eddsa-jcs-2022"):

@@ -238,6 +238,8 @@ def _check_names(document: dict[str, Any], config: dict[str, Any], named: Named,
     if _is_presentation(document):
         # Each of them has contexts of its own, and is checked alone.
         document = {name: value for name, value in document.items() if name != _EMBEDDED_CREDENTIALS}
+    if any(name == "@direction" for name, _ in spelled(document, frozenset(), types=())):
+        raise NotSignable("@direction is not signed by this suite: leave it out, or use eddsa-jcs-2022")
     index = _term_index(document["@context"], serve)
     _check_terms(named, index, _listed_terms(document["@context"], serve))
     # Not `validate_document`, which takes no terms inside a document at all.

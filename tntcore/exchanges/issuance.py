@@ -17,6 +17,7 @@ from tntcore.credentials.formats import (
     SigningError,
     Verification,
 )
+from tntcore.credentials.ld_proof import LdProof, revocable
 from tntcore.credentials.wallet import Details, seal_details, seal_held
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
@@ -86,6 +87,12 @@ async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
         proposed = await run.content("propose")
         members["preview"] = proposed.preview if proposed is not None else ()
     issuing = await _issuing(run, members["preview"])
+    if (
+        content is not None
+        and run.exchange.format == LdProof.name
+        and await run.tenant.automatic("offerRevocable", False)
+    ):
+        content = revocable(content)
     draft = await _format(run).offer(await run.party(), issuing, content)
     if content is None:
         draft = await run.answering("offer", draft, "propose", _format(run))

@@ -17,6 +17,7 @@ AUTOMATIC: Final = (
     "autoPresent",
     "autoVerify",
     "notifyRevocation",
+    "offerRevocable",
 )
 EXTERNAL_SIGNING_URL: Final = "externalSigningUrl"
 RETENTION_DAYS: Final = "retentionDays"
@@ -34,7 +35,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
             - `autoOffer` (a proposal is answered by an offer), `autoRequest` (an offer by a request), `autoIssue` (a
               request by the credential), `autoStore` (a credential is kept, and acknowledged), `autoPresent` (a request
               for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged),
-              `notifyRevocation` (whoever holds what is revoked is told): true or false;
+              `notifyRevocation` (whoever holds what is revoked is told), `offerRevocable` (an `ld-proof` offer that
+              says nothing of it can be revoked): true or false;
             - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 

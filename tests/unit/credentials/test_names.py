@@ -255,6 +255,15 @@ async def test_jcs_signs_the_json_as_it_is(data: LinkedData) -> None:
     assert await why_not(data, signed)
 
 
+async def test_a_direction_is_not_signed(data: LinkedData) -> None:
+    name = {"@value": "Acme", "@language": "en", "@direction": "ltr"}
+    document = {**credential([], {}, V2, "VerifiableCredential"), "name": name}
+    with pytest.raises(FormatError, match="eddsa-jcs-2022"):
+        await sign(data, document, "eddsa-rdfc-2022")
+    signed = await sign(data, document, "eddsa-jcs-2022")
+    assert await why_not(data, signed) == ""
+
+
 async def test_types_of_such_a_document(data: LinkedData) -> None:
     document: Any = {"@context": [V1, {"ex": TERMS, "Statement": "ex:Statement"}], "type": ["Statement"]}
     assert await data.types(document) == {TERMS + "Statement"}
