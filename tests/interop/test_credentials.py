@@ -353,7 +353,7 @@ async def ended(side: Sides, thread: str, reason: str) -> Entity:
 
 async def told_us(side: Sides, thread: str) -> None:
     ours = await ended(side, thread, "Not today")
-    assert ours["error"] == "issuance-abandoned"
+    assert ours["error"].startswith("issuance-abandoned")
     action = await side.tenant.get(f"action/{ours['actionUuid']}")
     assert action["status"] == "ERROR"
     assert "Not today" in str(action["config"]["error"])
@@ -478,7 +478,7 @@ async def test_acapy_refuses_an_offer_of_another_format(agents: Agents, tenant: 
     data = {"attachment": {"some": "thing"}, "format": "example/thing@v1.0"}
     begun = await tenant.post("credential", {"from": side.did, "to": side.contact, "format": "plain", "data": data})
     ours = await exchange_of(tenant, begun["thid"], "abandoned")
-    assert ours["error"] == "issuance-abandoned"
+    assert ours["error"].startswith("issuance-abandoned")
 
 
 async def test_a_proposal_that_acapy_cannot_read_ends_with_its_report(agents: Agents, tenant: Client) -> None:
@@ -487,7 +487,7 @@ async def test_a_proposal_that_acapy_cannot_read_ends_with_its_report(agents: Ag
     del data["credential"]["issuer"]
     begun = await tenant.post("credential", {"command": "propose", "from": side.did, "to": side.contact, "data": data})
     ours = await exchange_of(tenant, begun["thid"], "abandoned")
-    assert ours["error"] == "message-parse-failure"
+    assert ours["error"].startswith("message-parse-failure")
     report = (await tenant.get(f"action/{ours['actionUuid']}"))["config"]["error"]
     assert report["@type"] == "https://didcomm.org/notification/1.0/problem-report"
 
@@ -541,7 +541,7 @@ async def test_acapy_declines_our_offer_inside_an_invitation(agents: Agents, ten
     got = await alice.wait_exchange(ISSUE_2_0, thread, "offer-received")
     await alice.go_on(ISSUE_2_0, got, "problem-report", description="Not today")
     ours = await exchange_of(tenant, thread, "abandoned")
-    assert (ours["status"], ours["error"]) == ("ABANDONED", "issuance-abandoned")
+    assert (ours["status"], ours["error"].partition(":")[0]) == ("ABANDONED", "issuance-abandoned")
 
 
 async def test_we_decline_acapys_offer_inside_an_invitation(agents: Agents, tenant: Client) -> None:
