@@ -100,7 +100,7 @@ class App:
         self.exchange = Inbound(services, receiving, EXCHANGE)
         replays = Replays(services, outbox)
         self.relay = Relay(services, outbox, replays)
-        self.poison = Poison(services)
+        self.poison = Poison(services, outbox)
         self.sweep = Sweep(services, outbox, self.outbound, replays)
         actions = Actions(services, outbox, exchanges)
         steps = Steps(exchanges, actions, invitations)

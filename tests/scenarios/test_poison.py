@@ -11,9 +11,14 @@ import pytest
 
 from tests.scenarios.common import assert_problem, basic, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.test_deliveries import kept_back
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Stack
+from tntcore.delivery.outbox import BUCKET, DUE, due_key
 from tntcore.maintenance.orphans import LONG, Orphans
+from tntcore.messaging.ids import time_of
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Entry, entry_id
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ async def test_a_message_is_given_up_shown_and_replayed(stack: Stack, foreign: F
     named = {"queue": "inbound", "id": hit["id"]}
     answers = await asyncio.gather(*(operate(stack, "POST", "poison/replay", named) for _ in range(2)))
     assert {answer.status for answer in answers} <= {200, 404}
-    assert any(answer.json() == {"replayed": 1, "senseless": 0, "more": False} for answer in answers)
+    assert any(answer.json() == {"replayed": 1, "senseless": 0, "missing": 0, "more": False} for answer in answers)
     await hook.count(2)
     await asyncio.sleep(0.3)
     assert sorted(got.json()["message"]["content"] for got in hook.got) == ["0", "1"]
@@ -69,6 +74,53 @@ async def test_a_message_is_given_up_shown_and_replayed(stack: Stack, foreign: F
     assert [(message["uuid"], message["status"]) for message in shown] == [(one["id"], "RECEIVED") for one in given]
     assert_problem(await operate(stack, "GET", one), 404, "poison-unknown")
     assert_problem(await operate(stack, "POST", "poison/replay", named), 404, "poison-unknown")
+
+
+async def test_a_large_message_whose_envelope_is_gone_stays_and_is_said_to(stack: Stack, foreign: Foreign) -> None:
+    given = item(foreign, "large")
+    del given["e"]
+    await stack.app.poison.handle("inbound", f"gone-{foreign.client.uuid}", body(given))
+    named = {"queue": "inbound", "id": f"gone-{foreign.client.uuid}"}
+    for _ in range(2):
+        answer = await operate(stack, "POST", "poison/replay", named)
+        assert answer.json() == {"replayed": 0, "senseless": 0, "missing": 1, "more": False}
+    assert [(one["uuid"], one["status"]) for one in (await foreign.client.get("message"))["hits"]] == [
+        (given["id"], "FAILED")
+    ]
+    assert len(await of(stack, foreign)) == 1
+
+
+async def test_one_whose_entry_is_gone_is_replayed(stack: Stack, foreign: Foreign) -> None:
+    given = item(foreign, "no entry")
+    await stack.app.poison.handle("inbound", f"entry-{foreign.client.uuid}", body(given))
+    records = (await foreign.client.tenant()).records
+    unit = Unit()
+    unit.delete(Entry.row_key(entry_id("failed", "in", given["id"])))
+    await records.commit(unit)
+    answer = await operate(stack, "POST", "poison/replay", {"queue": "inbound", "id": f"entry-{foreign.client.uuid}"})
+    assert answer.json()["replayed"] == 1
+
+    async def handled() -> bool:
+        return [one["status"] for one in (await foreign.client.get("message"))["hits"]] == ["RECEIVED"]
+
+    await stack.eventually(handled)
+
+
+async def test_a_delivery_that_is_revived_is_found_by_the_sweeper_if_its_queue_message_is_lost(
+    stack: Stack, foreign: Foreign
+) -> None:
+    await foreign.client.webhook()
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(body(item(foreign, "revived")), 1)
+    await stack.app.poison.handle("relay", f"revived-{foreign.client.uuid}", body(*items))
+    due = stack.app.services.storage.due
+    for row in (await due.scan(DUE, "", "~", limit=1000)).rows:
+        if row.key.endswith(foreign.client.uuid):
+            await due.delete(DUE, row.key, row.etag)
+    stack.app.poison._outbox._marks.drop(due_key(time_of(items[0]["d"]) // BUCKET, foreign.client.uuid))
+    with kept_back(stack, "relay"):
+        await operate(stack, "POST", "poison/replay", {"queue": "relay", "id": f"revived-{foreign.client.uuid}"})
+    assert any(row.key.endswith(foreign.client.uuid) for row in (await due.scan(DUE, "", "~", limit=1000)).rows)
 
 
 async def test_a_large_message(stack: Stack, foreign: Foreign) -> None:
@@ -123,7 +175,7 @@ async def test_a_crash_in_the_middle_of_a_replay(
             answer = await operate(stack, "POST", "poison/replay", {"principalUuid": foreign.client.uuid})
             assert answer.status == 500
     answer = await operate(stack, "POST", "poison/replay", {"principalUuid": foreign.client.uuid})
-    assert answer.json() == {"replayed": 1, "senseless": 0, "more": False}
+    assert answer.json() == {"replayed": 1, "senseless": 0, "missing": 0, "more": False}
     await hook.count(1)
     await asyncio.sleep(0.3)
     assert len(hook.got) == 1
@@ -200,7 +252,7 @@ async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyP
 async def test_what_makes_no_sense_stays_until_it_is_discarded(stack: Stack) -> None:
     await stack.app.poison.handle("relay", "senseless", b"\xff no JSON")
     answer = await operate(stack, "POST", "poison/replay", {"queue": "relay", "id": "senseless"})
-    assert answer.json() == {"replayed": 0, "senseless": 1, "more": False}
+    assert answer.json() == {"replayed": 0, "senseless": 1, "missing": 0, "more": False}
     [hit] = [hit for hit in await listed(stack, "&queue=relay") if hit["id"] == "senseless"]
     assert (hit["replayable"], hit["items"]) == (False, [])
     assert (await operate(stack, "DELETE", "poison/relay/senseless")).status == 204

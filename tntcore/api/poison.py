@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -11,7 +12,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import Time, Uuid, limit_of, text
 from tntcore.delivery.items import DeliveryItem, InboundItem, Item
 from tntcore.errors import Problem
-from tntcore.maintenance.poison import QUEUES, Given, Poison
+from tntcore.maintenance.poison import QUEUES, Given, Poison, Replayed
 from tntcore.messaging import times
 from tntcore.tenancy.access import Role
 
@@ -51,6 +52,7 @@ class PoisonWanted(TypedDict, total=False):
 class PoisonReplayed(TypedDict):
     replayed: int
     senseless: Annotated[int, "of which the queue makes no sense; they stay"]
+    missing: Annotated[int, "whose envelope is gone; they stay, and their tenants go on seeing them as failed"]
     more: bool
 
 
@@ -156,13 +158,12 @@ class PoisonRoutes:
         return answer(done)
 
     async def _replay(self, given: Given) -> PoisonReplayed:
-        replayed = int(await self._poison.replay(given))
-        return {"replayed": replayed, "senseless": 1 - replayed, "more": False}
+        return _answer(Counter([await self._poison.replay(given)]), more=False)
 
     async def _replay_all(self, name: str, principal: str) -> PoisonReplayed:
         """Args: principal: whose alone; "" for all."""
-        replayed = senseless = looked_at = 0
-        more = False
+        done: Counter[Replayed] = Counter()
+        looked_at, more = 0, False
         for queue in QUEUES if not name else (_queue(name),):
             start: str | None = ""
             while start is not None:
@@ -170,18 +171,26 @@ class PoisonRoutes:
                 for given in page:
                     if principal and all(item.principal != principal for item in given.items):
                         continue
-                    done = await self._poison.replay(given)
-                    replayed, senseless = replayed + done, senseless + (not done)
+                    done[await self._poison.replay(given)] += 1
                 looked_at += len(page)
                 if looked_at >= _MAX_REPLAY and start is not None:
                     more, start = True, None
-        return {"replayed": replayed, "senseless": senseless, "more": more}
+        return _answer(done, more=more)
 
     async def _given(self, queue: str, message_id: str) -> Given:
         given = await self._poison.get(_queue(queue), message_id) if _ID.fullmatch(message_id) else None
         if given is None:
             raise Problem(404, "poison-unknown", f"The queue {queue} has given up no message of this id.")
         return given
+
+
+def _answer(done: Counter[Replayed], *, more: bool) -> PoisonReplayed:
+    return {
+        "replayed": done[Replayed.REPLAYED],
+        "senseless": done[Replayed.SENSELESS],
+        "missing": done[Replayed.MISSING],
+        "more": more,
+    }
 
 
 def _queue(name: str) -> str:

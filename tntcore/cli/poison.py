@@ -49,13 +49,13 @@ def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: 
     """Have it handled again: all, all of QUEUE, or one. Nothing is done twice by it."""
     given = {"queue": queue, "id": id_, "principalUuid": tenant}
     body = {name: value for name, value in given.items() if value}
-    total = {"replayed": 0, "senseless": 0}
+    total = {"replayed": 0, "senseless": 0, "missing": 0}
     with bar(session, None, "replaying") as moved:
         while True:
             page = session.service.post("poison/replay", body, operator=True)
             moved(page["replayed"])
-            # Those that make no sense are met again on each page.
-            total = {"replayed": total["replayed"] + page["replayed"], "senseless": page["senseless"]}
+            # Those that stay are met again on each page.
+            total = {**page, "replayed": total["replayed"] + page["replayed"]}
             if not (page["more"] and page["replayed"]):
                 break
     total["more"] = page["more"]
@@ -64,6 +64,7 @@ def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: 
         lambda: [
             f"{total['replayed']} back on their queues"
             + (f", {total['senseless']} make no sense there and stay" if total["senseless"] else "")
+            + (f", the envelopes of {total['missing']} are gone; they stay" if total["missing"] else "")
         ],
     )
 

@@ -10,12 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from tntcore.delivery.items import DeliveryItem, InboundItem, Item, SendItem, items_of, queue_message, relay_item
 from tntcore.delivery.outbound import write_outcome
+from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.spans import follow
 from tntcore.pipeline import given_up
 from tntcore.services import Services
@@ -38,6 +40,14 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Item]] = {
     RELAY: relay_item,
 }
 _MAX_COLUMN = 64 * 1024  # bytes: a queue message has no more
+
+
+class Replayed(StrEnum):
+    """What came of a replay."""
+
+    REPLAYED = "replayed"
+    SENSELESS = "senseless"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +103,9 @@ def _is_part(queue: str, body: bytes) -> bool:
 
 
 class Poison:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
+        self._outbox = outbox
         self._table = services.storage.poisoned
 
     async def handle(self, queue: str, message_id: str, body: bytes) -> None:
@@ -122,11 +133,13 @@ class Poison:
         row = await self._table.get(queue, message_id)
         return None if row is None else Given.read(row)
 
-    async def replay(self, given: Given) -> bool:
-        """Has it handled again; False where that makes no sense, and it is left where it is. Doing it twice, or dying
-        in the middle and doing it again, does nothing twice."""
+    async def replay(self, given: Given) -> Replayed:
+        """Has it handled again, unless that makes no sense or an envelope is missing: then it is left where it is.
+        Doing it twice, or dying in the middle and doing it again, does nothing twice."""
         if not given.replayable:
-            return False
+            return Replayed.SENSELESS
+        if await self._is_missing(given):
+            return Replayed.MISSING
         queue = self._services.storage.queues[given.queue]
         if _is_part(given.queue, given.body):
             await queue.put(given.body)
@@ -136,7 +149,19 @@ class Poison:
                 await queue.put(queue_message([_again(item)]))
         await self._table.delete(given.queue, given.id)
         self._services.meter.count(f"poison.{given.queue}.replayed")
-        return True
+        return Replayed.REPLAYED
+
+    async def _is_missing(self, given: Given) -> bool:
+        """Whether the envelope of an item is gone that its tenant still sees as failed."""
+        for item in given.items:
+            if not isinstance(item, InboundItem) or not item.in_blob:
+                continue
+            tenant = await self._services.tenants.get(item.principal)
+            if tenant is None or not await given_up.is_shown(tenant.records, item.uuid):
+                continue
+            if not await self._services.storage.envelopes.size(item.uuid):
+                return True
+        return False
 
     async def discard(self, given: Given) -> None:
         """Forgets it. The tenant's records go on saying that it failed."""
@@ -184,6 +209,8 @@ class Poison:
             return False
         if delivery.status == DeliveryStatus.PENDING:
             return True
+        # Should its queue message be lost, the sweeper finds it.
+        await self._outbox.mark(tenant.uuid, [delivery.uuid])
         unit = Unit()
         unit.merge(
             delivery.key,

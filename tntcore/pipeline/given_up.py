@@ -13,6 +13,7 @@ from tntcore.storage.repository import MAX_INLINE, Repository
 from tntcore.storage.states import MessageStatus
 
 ERROR = "handling-failed"
+_MAX_RACES = 5
 
 
 async def show(records: Repository, item: InboundItem, now: int) -> bool:
@@ -44,21 +45,28 @@ async def show(records: Repository, item: InboundItem, now: int) -> bool:
 
 
 async def take_back(records: Repository, uuid: str) -> bool:
-    """Undoes `show` for the item of this uuid. False if there is a message that something else has become of."""
-    message = await records.get(Message, uuid)
-    if message is None:
+    """Undoes `show` for the item of this uuid. False if there is a message that something else has become of.
+
+    Raises:
+        TimeoutError: others change it all the time.
+    """
+    for _ in range(_MAX_RACES):
+        message = await records.get(Message, uuid)
+        if message is None:
+            return True
+        if not shows(message):
+            return False
+        unit = Unit()
+        unit.delete(message.key, message.etag)
+        if await records.get(Entry, _entry(uuid).uuid) is not None:
+            unit.delete(_entry(uuid).key)
+        try:
+            await records.commit(unit)
+        except Changed:
+            # Somebody else has just done it, or the tenant has erased the message.
+            continue
         return True
-    if not shows(message):
-        return False
-    unit = Unit()
-    unit.delete(_entry(uuid).key)
-    unit.delete(message.key, message.etag)
-    try:
-        await records.commit(unit)
-    except Changed:
-        # Somebody else has just done it, or the tenant has erased the message.
-        return await take_back(records, uuid)
-    return True
+    raise TimeoutError("a message that was given up changes too fast")
 
 
 async def is_shown(records: Repository, uuid: str) -> bool:

@@ -34,8 +34,10 @@ _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_
 _QUEUES_AND_BLOBS: dict[str, Any] = {
     "retry_total": 3,
     "retry_connect": 2,
-    "initial_backoff": 0.2,
-    "increment_base": 1.5,
+    # Waits 0.1 s, then 1.1 s. The SDK's own jitter is 3 s, which one message alone would have to wait.
+    "initial_backoff": 0.1,
+    "increment_base": 1,
+    "random_jitter_range": 0.1,
 }
 
 
