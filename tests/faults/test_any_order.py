@@ -194,6 +194,13 @@ class AnyOrder(RuleBasedStateMachine):
             for client in self.clients:
                 await self._accept(client)
         await world.settle()
+        if self.rotated:
+            # A new DID counts once its key has spoken.
+            for side in (0, 1):
+                content = world.name("between")
+                self.expected[1 - side].append(content)
+                await self.clients[side].act(self.contacts[side], basic(content))
+            await world.settle()
         world.restart()
         await world.assert_at_rest(*self.clients)
         for client, expected in zip(self.clients, self.expected, strict=True):
