@@ -279,7 +279,7 @@ async def asked_by_acapy(side: Sides) -> str:
 
 async def told_us(tenant: Client, thread: str) -> None:
     ours = await exchange_of(tenant, thread, "abandoned")
-    assert (ours["status"], ours["error"]) == ("ABANDONED", "abandoned")
+    assert (ours["status"], ours["error"].partition(":")[0]) == ("ABANDONED", "abandoned")
     action = await tenant.get(f"action/{ours['actionUuid']}")
     assert action["status"] == "ERROR"
     assert "Not today" in str(action["config"]["error"])
@@ -375,7 +375,7 @@ async def test_acapy_has_nothing_to_show(agents: Agents, tenant: Client) -> None
     data = {"presentation_definition": definition("Ed25519Signature2020", side.did)}
     begun = await tenant.post("proof-request", {"from": side.did, "to": side.contact, "data": data})
     ours = await exchange_of(tenant, begun["thid"], "abandoned")
-    assert ours["error"] == "abandoned"
+    assert ours["error"].startswith("abandoned")
 
 
 # Inside invitations.
