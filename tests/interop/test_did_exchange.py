@@ -240,9 +240,9 @@ async def test_acapy_refuses_our_request(agents: Agents, new_tenant: Callable[[s
     report = await heard(bolt, f"{CONNECTIONS_1_0}/problem_report")
     assert report["message"]["description"]["code"] == "request_not_accepted"
     assert report["connectionUuid"] == second["connectionUuid"]
-    # The code is one of the four that leave the exchange open.
-    await until_state(bolt, second["connectionUuid"], "abandoned")
-    assert (await bolt.get(f"contact/{second['uuid']}"))["status"] == "REQUESTED"
+    shown = await until_state(bolt, second["connectionUuid"], "abandoned")
+    assert shown["error"].startswith("request_not_accepted")
+    assert (await bolt.get(f"contact/{second['uuid']}"))["status"] == "REJECTED"
 
 
 @pytest.mark.parametrize(("version", "protocol"), [("1.7.0", DIDEXCHANGE_1_0), ("1.2.7", CONNECTIONS_1_0)])
