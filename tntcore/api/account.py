@@ -1,4 +1,4 @@
-"""`/account`: who calls."""
+"""`/account`: the tenant and the key of the caller."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tntcore.tenancy.access import Scope
 
 
 class Account(TypedDict):
-    """The tenant, and the key that this call has. `quota` is in bytes, 0 for no limit."""
+    """The tenant, and the key this call was made with. `quota` is in bytes; 0 means no limit."""
 
     principalUuid: Uuid
     displayName: str
     status: Literal["ACTIVE", "SUSPENDED"]
     limits: Limits
-    storedBytes: Annotated[int, "what the tenant keeps"]
-    quota: Annotated[int, "what it may keep"]
+    storedBytes: Annotated[int, "bytes the tenant stores"]
+    quota: Annotated[int, "bytes it may store"]
     key: ApiTokenView
 
 
 async def read(call: Call) -> Response:
-    """Whose key this is, and what it may do. It is answered to a suspended tenant, too."""
+    """Shows which tenant the key belongs to and what the key may do. Suspended tenants can call this too."""
     tenant, usage = call.tenant, call.services.usage
     token = await found(tenant.records, ApiToken, call.actor.id)
     return answer(
@@ -48,7 +48,7 @@ ROUTES = [
         read,
         scope=Scope.READ,
         when_suspended=True,
-        summary="Whose key this is",
+        summary="Show the account of your key",
         answers={200: Account},
     )
 ]

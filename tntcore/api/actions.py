@@ -1,4 +1,4 @@
-"""`/action`: a tenant's plain messages, and the threads they are on."""
+"""`/action`: a tenant's plain messages and their threads."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _SENDING_ERRORS = (
 
 
 class MessageData(TypedDict):
-    """`message`: in the shape of either version of DIDComm; `@id` and `~thread` are filled in."""
+    """The message to send, in the form of DIDComm v1 or v2. The service fills in `@id` and `~thread`."""
 
     message: JsonObject
 
 
 class ActionConfig(TypedDict):
-    contactUuid: NotRequired[Annotated[Uuid, "in place of `to`"]]
+    contactUuid: NotRequired[Annotated[Uuid, "uuid of the contact, instead of `to`"]]
 
 
 Between = TypedDict(
     "Between",
     {
-        "from": Annotated[str, "uuid or DID of an identity; by default the default one"],
+        "from": Annotated[str, "uuid or DID of an identity; by default the default identity"],
         "to": Annotated[str, "uuid or DID of a contact"],
         "config": ActionConfig,
     },
@@ -57,7 +57,7 @@ Between = TypedDict(
 
 
 class NewAction(Between):
-    type: Annotated[str, "`DIDCOMM`, in any case"]
+    type: Annotated[str, "`DIDCOMM`, in upper or lower case"]
     command: NotRequired[Annotated[str, "`message`"]]
     data: NotRequired[MessageData | None]
     referenceID: NotRequired[Annotated[str, "the DIDComm thread id; by default the action's uuid"]]
@@ -80,13 +80,13 @@ class ActionView(Entity, Sides):
     principalUuid: Uuid
     type: Literal["DIDCOMM"]
     typeVersion: str
-    direction: Annotated[Literal["IN", "OUT"], "of its first message"]
+    direction: Annotated[Literal["IN", "OUT"], "direction of its first message"]
     referenceID: Annotated[str, "the DIDComm thread id"]
     connectionUuid: Uuid | None
     config: _ShownConfig
     typeStatus: Literal["HELD", "SENDING", "SENT", "FAILED"] | None
     data: MessageData | None
-    messages: NotRequired[Annotated[list[Uuid], "in order of time"]]
+    messages: NotRequired[Annotated[list[Uuid], "uuids of its messages, oldest first"]]
 
 
 class ActionRoutes:
@@ -98,7 +98,7 @@ class ActionRoutes:
                 "action",
                 self.create,
                 creates=True,
-                summary="Begin a thread, and send on it",
+                summary="Start a thread and send a message",
                 request=NewAction,
                 answers={201: ActionView},
                 errors=("400 type-unsupported", "400 contact-uuid-invalid", *CONNECTION_ERRORS, *_SENDING_ERRORS),
@@ -108,7 +108,7 @@ class ActionRoutes:
                 "GET",
                 "action",
                 self.list_,
-                summary="Threads",
+                summary="List threads",
                 answers={200: Page[ActionView]},
                 query={
                     "contact": "uuid of the contact",
@@ -121,7 +121,7 @@ class ActionRoutes:
                 "GET",
                 "action/{uuid}",
                 self.read,
-                summary="A thread, with its messages",
+                summary="Read a thread and the uuids of its messages",
                 answers={200: ActionView},
                 errors=("404 action-unknown",),
             ),
@@ -130,7 +130,7 @@ class ActionRoutes:
                 "action/{uuid}",
                 self.command,
                 creates=True,
-                summary="Send on a thread",
+                summary="Send a message on a thread",
                 request=Command,
                 answers={200: ActionView},
                 errors=(
@@ -144,10 +144,13 @@ class ActionRoutes:
         ]
 
     async def create(self, call: Call) -> Response:
-        """`{type: "DIDCOMM", from, to, command?, data?: {message}, config?: {contactUuid}, referenceID?}`"""
+        """Starts a thread with a contact, and sends `data.message` on it if given.
+
+        Body: `{type: "DIDCOMM", from, to, command?, data?: {message}, config?: {contactUuid}, referenceID?}`.
+        """
         body = call.request.object()
         if text(body.get("type"), "type", required=True).upper() != "DIDCOMM":
-            raise Problem(400, "type-unsupported", 'type has to be "DIDCOMM".')
+            raise Problem(400, "type-unsupported", 'type must be "DIDCOMM".')
         message = _message(body)
         connection = await connection_between(call, body)
         thread = self._actions.begin(connection, _reference(body, message), call.random)
@@ -157,17 +160,23 @@ class ActionRoutes:
         return answer(_sent(sent, call), 201)
 
     async def command(self, call: Call) -> Response:
-        """`{command: "message", data: {message}}`: sends on the thread of an action."""
+        """Sends a message on the action's thread. Body: `{command: "message", data: {message}}`."""
         body = call.request.object()
         message = _message(body)
         if message is None:
-            raise Problem(400, "message-missing", 'Send {command: "message", data: {message: {...}}}.')
+            raise Problem(
+                400, "message-missing", 'The message is missing. Send {command: "message", data: {message: {...}}}.'
+            )
         action = await found(call.tenant.records, Action, call.arguments["uuid"])
         if not action.connection_uuid:
-            raise Problem(409, "action-without-contact", "Nobody is known to be at the other end of this action.")
+            raise Problem(
+                409,
+                "action-without-contact",
+                "This action has no contact, so no message can be sent on it. Start a new action.",
+            )
         connection = await _by_uuid(call, action.connection_uuid)
         if connection is None:
-            raise Problem(404, "connection-unknown", "The connection of this action was deleted.")
+            raise Problem(404, "connection-unknown", "The connection of this action was deleted. Start a new action.")
         thread = Thread(connection, action)
         return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
@@ -184,7 +193,7 @@ class ActionRoutes:
         return await listing(call, Action, lambda action: _view(action, call), where=where)
 
     async def read(self, call: Call) -> Response:
-        """The action, with the uuids of its messages in order of time, at most 1,000."""
+        """Shows the action and the uuids of its messages, oldest first, at most 1,000."""
         records = call.tenant.records
         action = await found(records, Action, call.arguments["uuid"])
         entries = (await records.list(Entry, limit=1000, under=f"{action.uuid}.")).records
@@ -201,20 +210,22 @@ def _sent(sent: Sent, call: Call) -> dict[str, Any]:
 def _message(body: dict[str, Any]) -> dict[str, Any] | None:
     command = text(body.get("command"), "command") or "message"
     if command.lower() != "message":
-        raise Problem(400, "command-unsupported", 'command has to be "message".')
+        raise Problem(400, "command-unsupported", 'command must be "message".')
     data = body.get("data")
     if data is None:
         if "message" in body:
-            raise Problem(400, "message-invalid", "Send the message in data: {data: {message: {...}}}.")
+            raise Problem(
+                400, "message-invalid", "The message is in the wrong place. Send it in data: {data: {message: {...}}}."
+            )
         return None
     message = data.get("message") if isinstance(data, dict) else None
     if not isinstance(message, dict):
-        raise Problem(400, "message-invalid", "data has to be {message: {...}}.")
+        raise Problem(400, "message-invalid", "data must be an object: {message: {...}}.")
     return message
 
 
 def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | None:
-    """The thread id that the caller gave, in `referenceID` or in the message; None if it left that to us."""
+    """Returns the thread id from `referenceID` or from the message; None if the caller gave none."""
     given = text(body.get("referenceID"), "referenceID", maximum=MAX_IDENTIFIER)
     if given or message is None:
         return given or None
@@ -224,8 +235,12 @@ def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | No
 
 
 async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
-    """The connection of `from` with `to`. Raises `Problem` 404, or 409 also where `to` is a DID of several contacts,
-    of which none is chosen; those whose connection is over do not count."""
+    """Finds the connection between `from` and `to`.
+
+    Raises:
+        Problem: 404 for an unknown identity or contact, 409 if they are not connected, or if `to` is a DID that
+            several contacts share (contacts whose connection has ended do not count).
+    """
     config = body.get("config")
     config = config if isinstance(config, dict) else {}
     sender = text(body.get("from"), "from", maximum=4000)
@@ -240,11 +255,13 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
     found = [(contact, await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))) for contact in contacts]
     known = [(contact, connection) for contact, connection in found if connection is not None]
     if qualify(receiver).startswith("did:"):
-        # One contact may be known by another DID to each identity.
+        # A contact may use a different DID with each identity.
         known = [one for one in known if qualify(receiver) in (one[1].contact_did, one[1].their_did)]
     known = [one for one in known if one[1].state != "abandoned"] or known
     if not known:
-        detail = "This identity has no connection with this contact: give another as `from`, or invite the contact."
+        detail = (
+            "This identity has no connection with this contact. Give another identity as `from`, or invite the contact."
+        )
         raise Problem(409, "not-connected", detail)
     if len(known) > 1:
         raise ambiguous([contact for contact, _ in known])
@@ -252,7 +269,7 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
 
 
 async def _by_uuid(call: Call, uuid: str) -> Connection | None:
-    """The connection: from memory once it is completed, else as it is stored at this moment."""
+    """Returns the connection: from the cache if it is completed, otherwise from storage."""
     peer = await call.services.tenants.recipient(call.tenant, "connection", uuid)
     if peer is not None and peer.connection is not None:
         return peer.connection
@@ -284,6 +301,6 @@ def _view(
 
 
 def _error(records: Repository, action: Action) -> Any:
-    """The problem report that ended the action."""
+    """Returns the problem report that ended the action."""
     report = records.open(action.error, f"{action.key}/error")
     return orjson.Fragment(report) if Plaintext.read(report).is_json else None

@@ -15,7 +15,7 @@ from tntcore.storage.records import ApiToken
 from tntcore.tenancy.access import Scope
 
 ScopeName = Literal["read", "send", "admin"]
-Expiry = Annotated[Time | None, "when the key stops being taken; null: never"]
+Expiry = Annotated[Time | None, "when the key expires; null: never"]
 
 
 class NewToken(TypedDict):
@@ -23,15 +23,15 @@ class NewToken(TypedDict):
     scope: NotRequired[
         Annotated[
             ScopeName,
-            "`read` looks at all but settings; `send` also does business; `admin`, the default, also manages keys, "
-            "settings and identities",
+            "`read` reads everything except settings; `send` may also send messages and make other changes; `admin` "
+            "(the default) may also manage keys, settings and identities",
         ]
     ]
     expiresAt: NotRequired[Expiry]
 
 
 class TokenMade(TypedDict):
-    """A key, shown this once, as the header that takes it."""
+    """A new key, as the header to send. It is shown only once."""
 
     account: str
     principalUuid: Uuid
@@ -43,23 +43,26 @@ class TokenMade(TypedDict):
 
 
 class ApiTokenView(Entity):
-    """A subscription key; its text is kept nowhere."""
+    """A subscription key. The service does not store its text."""
 
     status: Literal["ACTIVE", "EXPIRED", "REVOKED"]
     name: str
     scope: ScopeName
     expiresAt: Time | None
-    lastUsedAt: Annotated[Time | None, "to within some minutes"]
+    lastUsedAt: Annotated[Time | None, "accurate to a few minutes"]
 
 
 async def create(call: Call) -> Response:
-    """`{name?, scope?, expiresAt?}` -> `{..., headers: {"tnt-subscription-key": ...}}`, shown this once."""
+    """Creates a key. Body: `{name?, scope?, expiresAt?}`.
+
+    The answer has the key in `headers: {"tnt-subscription-key": ...}`. It is shown only this once.
+    """
     body = call.request.object()
     only(body, "name", "scope", "expiresAt")
     name = text(body.get("name"), "name", maximum=200)
     scope = body.get("scope") or Scope.ADMIN
     if scope not in list(Scope):
-        raise Problem(400, "scope-invalid", f"scope has to be one of {', '.join(Scope)}.")
+        raise Problem(400, "scope-invalid", f"scope must be one of {', '.join(Scope)}.")
     expires_at = expiry(body.get("expiresAt"), call.services.now())
     unit, uuid = Unit(), call.uuid7()
     shown = times.iso(expires_at) if expires_at else None
@@ -85,7 +88,7 @@ async def list_(call: Call) -> Response:
 
 
 async def revoke(call: Call) -> Response:
-    """The key is refused from now on; other processes may take it for another minute."""
+    """Revokes the key. Other processes of the service may accept it for up to one more minute."""
     token = await found(call.tenant.records, ApiToken, call.arguments["uuid"])
     await call.services.lookups.remove("token", token.hash, token.uuid)
     if token.status != "REVOKED":
@@ -117,13 +120,13 @@ ROUTES = [
         create,
         scope=Scope.ADMIN,
         creates=True,
-        summary="Make a key",
+        summary="Create a key",
         request=NewToken,
         answers={201: TokenMade},
         errors=("400 member-unknown", "400 scope-invalid", "400 expires-at-invalid"),
         example={"name": "warehouse", "scope": "send"},
     ),
-    Route("GET", "api-token", list_, scope=Scope.ADMIN, summary="The keys", answers={200: Page[ApiTokenView]}),
+    Route("GET", "api-token", list_, scope=Scope.ADMIN, summary="List keys", answers={200: Page[ApiTokenView]}),
     Route(
         "DELETE",
         "api-token/{uuid}",

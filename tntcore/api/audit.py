@@ -1,4 +1,4 @@
-"""`/audit`: who did what. What other modules write their records with, and the lists of them."""
+"""`/audit`: the audit log. Lists its records, and writes them for the other modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_EFFECT = "NO_EFFECT"
 
 
 class ActorView(TypedDict):
-    """Who did it. `id` is the uuid of the key, or a token's subject; `role` an operator's role, or a key's scope."""
+    """The caller. `id` is the uuid of the key, or a token's subject; `role` is an operator's role, or a key's scope."""
 
     kind: Literal["operator", "token", "tenant", "host", "storage"]
     id: str
@@ -28,22 +28,24 @@ class ActorView(TypedDict):
 
 
 class AuditView(TypedDict):
-    """An act."""
+    """A record of the audit log: one act."""
 
     uuid: Uuid
     createdAt: Time
     updatedAt: Time
-    status: Annotated[Literal["DONE", "STARTED"], "`STARTED`: the call broke off, perhaps before it had its effect"]
+    status: Annotated[
+        Literal["DONE", "STARTED"], "`STARTED`: the call was interrupted; it may or may not have taken effect"
+    ]
     act: Annotated[str, "such as `api-token.made`"]
     by: ActorView
-    principalUuid: Annotated[Uuid | None, "the tenant that it is about"]
-    on: Annotated[str | None, "what it was done to: a uuid, or the key of a setting"]
+    principalUuid: Annotated[Uuid | None, "the tenant concerned"]
+    on: Annotated[str | None, "the object of the act: a uuid, or the key of a setting"]
     details: JsonObject
     traceId: str | None
 
 
 async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
-    """Adds to a unit of the calling tenant's partition who did this."""
+    """Adds an audit record to a unit of the calling tenant's partition."""
     record = await call.services.audits.record(
         call.tenant.uuid,
         call.uuid7(),
@@ -58,7 +60,7 @@ async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -
 
 
 async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
-    """Adds to a unit of the operators' own partition who did this."""
+    """Adds an audit record to a unit of the operators' partition."""
     record = await call.services.audits.record(
         HOME, call.uuid7(), call.actor, act, on=on, trace=call.trace, details=details
     )
@@ -84,7 +86,7 @@ async def operating(call: Call, act: str, principal: str = "", on: str = "", **d
 
 
 async def into(call: Call, unit: Unit, record: Audit) -> None:
-    """Adds the record to a unit of the partition of the tenant that it is about."""
+    """Adds the record to a unit of the partition of the tenant concerned."""
     own = await call.services.audits.record(
         record.principal,
         record.uuid.partition(".")[2],
@@ -99,18 +101,21 @@ async def into(call: Call, unit: Unit, record: Audit) -> None:
 
 
 async def tenants_own(call: Call) -> Response:
-    """The newest first: made and revoked keys, changed settings and webhooks, replays, and what operators did to the
-    tenant. Two storage calls."""
+    """Lists audit records, newest first: created and revoked keys, changed settings and webhooks, replays, and acts of
+    operators on the tenant.
+
+    A page costs two storage calls.
+    """
     return await page(call, call.tenant.uuid)
 
 
 async def operators_own(call: Call) -> Response:
-    """What operators did, the newest first, on whatever tenant. Two storage calls."""
+    """Lists the acts of operators on all tenants, newest first. A page costs two storage calls."""
     return await page(call, HOME)
 
 
 async def page(call: Call, partition: str) -> Response:
-    """One page of a partition's records. Raises `Problem` 400."""
+    """Returns one page of a partition's records. Raises `Problem` 400."""
     audits, query = call.services.audits, call.request.query
     bounds = {"since": _time(query.get("since"), "since"), "until": _time(query.get("until"), "until")}
     start = query.get("next", "")
@@ -126,7 +131,7 @@ async def page(call: Call, partition: str) -> Response:
 
 
 def _time(value: str | None, name: str) -> int:
-    """Milliseconds since 1970, 0 for none. Raises `Problem` 400."""
+    """Returns milliseconds since 1970; 0 if no time was given. Raises `Problem` 400."""
     return max(moment(value, name), 1) if value else 0
 
 
@@ -143,7 +148,7 @@ def _view(record: Audit) -> dict[str, Any]:
     }
 
 
-QUERY = {"since": "from this time on", "until": "before this time"}
+QUERY = {"since": "only records from this time on", "until": "only records before this time"}
 ERRORS = ("400 since-invalid", "400 until-invalid")
 ROUTES = [
     Route(
@@ -151,7 +156,7 @@ ROUTES = [
         "audit",
         tenants_own,
         scope=Scope.ADMIN,
-        summary="Who did what",
+        summary="List audit records",
         answers={200: Page[AuditView]},
         query=QUERY,
         errors=ERRORS,
@@ -162,7 +167,7 @@ ROUTES = [
         operators_own,
         "operator",
         Role.READ,
-        summary="What operators did",
+        summary="List acts of operators",
         answers={200: Page[AuditView]},
         query=QUERY,
         errors=ERRORS,

@@ -1,4 +1,4 @@
-"""Lets callers in: a tenant by its subscription key, an operator by a key of ours or by a token of its provider."""
+"""Authenticates callers: tenants by subscription key, operators by operator key or identity-provider token."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tntcore.tenancy.tenants import Tenant
 from tntcore.tenancy.tokens import Tokens
 
 HOST = Actor("host", "", FIRST, Role.ADMIN)
-"""Who comes through a door that the host opens for its master key alone."""
-_UNKNOWN_ADDRESSES = 10  # callers whose address nobody knows share the budget of so many
+"""The caller of a route that the host opens only for its master key."""
+_UNKNOWN_ADDRESSES = 10  # callers with an unknown address share the budget of this many addresses
 
 
 class Callers:
@@ -36,21 +36,28 @@ class Callers:
         self._tokens = Tokens(issuer, services.egress.fetch, now) if issuer is not None else None
 
     async def tenant(self, request: Request, route: Route) -> tuple[Tenant, Actor]:
-        """Whose subscription key it is, which has the scope that the route needs. Raises `Problem` 401, 403 or 429."""
+        """Returns the tenant of the subscription key, and checks the scope the route needs.
+
+        Raises `Problem` 401, 403 or 429.
+        """
         key = request.headers.get(KEY_HEADER)
         if key is None and self._services.config.key_in_query:
             key = request.query.get(KEY_HEADER)
         if not key:
-            raise Problem(401, "key-missing", f"Send your subscription key in the header {KEY_HEADER}.")
+            raise Problem(401, "key-missing", f"The subscription key is missing. Send it in the header {KEY_HEADER}.")
         tenant, token = await self._known(request, key)
         now = self._services.now()
         if 0 < token.expires_at <= now:
-            raise Problem(401, "key-expired", "The subscription key has expired. Ask for a new one.")
+            raise Problem(
+                401,
+                "key-expired",
+                "The subscription key has expired. Create a new one, or ask an admin of your account for one.",
+            )
         if tenant.is_suspended and not route.when_suspended:
-            raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Ask there for more.")
+            raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Contact the operator.")
         scope = Scope(token.scope or Scope.ADMIN)
         if not scope.covers(route.needs):
-            detail = f"This needs a key with the scope {route.needs}, and yours has {scope}. Use another key."
+            detail = f"Your key has the scope {scope}; this call needs {route.needs}. Use another key."
             raise Problem(403, "scope-too-low", detail)
         self._services.last_used.saw(tenant.uuid, token, now)
         return tenant, Actor("tenant", token.uuid, token.name, scope)
@@ -65,30 +72,30 @@ class Callers:
         token = await tenant.token(found.uuid) if tenant is not None and found is not None else None
         if tenant is None or token is None or not hmac.compare_digest(token.hash, digest) or token.status != "ACTIVE":
             self._guessed(request)
-            raise Problem(401, "key-unknown", "The subscription key is not known, or was revoked.")
+            raise Problem(401, "key-unknown", "The subscription key is unknown or was revoked. Use another key.")
         return tenant, token
 
     async def operator(self, request: Request, needs: Role) -> Actor:
-        """Which operator it is, with at least that role. Raises `Problem` 401, 403, 429 or 503."""
+        """Returns the operator, and checks that it has at least this role. Raises `Problem` 401, 403, 429 or 503."""
         actor = await self._operator(request)
         if not Role(actor.role).covers(needs):
             raise Problem(
                 403,
                 "role-too-low",
-                f"This needs the role {needs}, and you have {actor.role}. Ask an operator with the role admin.",
+                f"Your role is {actor.role}; this call needs {needs}. Ask an operator with the role admin.",
             )
         return actor
 
     def check_network(self, request: Request) -> None:
-        """Raises `Problem` 403 where operators may call from some networks alone, and this comes from none of them."""
+        """Raises `Problem` 403 if operators may call only from certain networks and this call comes from another."""
         networks = self._services.config.operator_networks
         address = client_ip(request.headers, self._limits.forwarded_hops) if networks else None
         if networks and not (address and any(address in network for network in networks)):
             raise Problem(
                 403,
                 "operator-network",
-                "Operators may not call from your address. Call from one of the networks that the setting "
-                "TNT_OPERATOR_NETWORKS names.",
+                "Operators may not call from your address. Call from one of the networks in the setting "
+                "TNT_OPERATOR_NETWORKS.",
             )
 
     async def _operator(self, request: Request) -> Actor:
@@ -101,7 +108,9 @@ class Callers:
             # before it was verified.
             return await self._tokens.read(token.strip())
         other = " or a token of your identity provider as Authorization: Bearer" if self._tokens is not None else ""
-        raise Problem(401, "operator-key-missing", f"Send an operator key in the header {OPERATOR_HEADER}{other}.")
+        raise Problem(
+            401, "operator-key-missing", f"The operator key is missing. Send it in the header {OPERATOR_HEADER}{other}."
+        )
 
     async def _by_key(self, request: Request, key: str) -> Actor:
         services = self._services
@@ -110,15 +119,19 @@ class Callers:
         record = await services.operators.find(key)
         if record is None or record.status != "ACTIVE":
             self._guessed(request)
-            raise Problem(401, "operator-key-unknown", "The operator key is not known, or was revoked.")
+            raise Problem(401, "operator-key-unknown", "The operator key is unknown or was revoked. Use another key.")
         now = services.now()
         if not is_usable(record, now):
-            raise Problem(401, "operator-key-expired", "The operator key has expired. Ask for a new one.")
+            raise Problem(
+                401,
+                "operator-key-expired",
+                "The operator key has expired. Ask an operator with the role admin for a new one.",
+            )
         services.last_used.saw(HOME, record, now)
         return Actor("operator", record.uuid, record.name, record.role)
 
     def _check_guesses(self, request: Request) -> None:
-        """Raises `Problem` 429 where too many wrong keys came from there. Keys known to be good are let in before."""
+        """Raises `Problem` 429 if too many wrong keys came from this address. Callers check known good keys first."""
         if wait := self._wrong.wait(*self._budget(request)):
             seconds = math.ceil(wait)
             detail = f"Too many wrong keys came from your address. Try again in {seconds} s."

@@ -1,4 +1,4 @@
-"""`/connection`: identities joined to contacts."""
+"""`/connection`: connections between identities and contacts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tntcore.storage.records import Connection
 
 
 class ConnectionView(Entity):
-    """An identity joined to a contact."""
+    """A connection between one of your identities and a contact."""
 
     status: Literal["ACTIVE"]
     identityUuid: Uuid
     identityDid: Did
     contactUuid: Uuid
     contactDid: Did | None
-    myDid: Annotated[Did | None, "the identity's on this connection"]
-    theirDid: Annotated[Did | None, "the contact's on this connection, proven by a message"]
-    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
+    myDid: Annotated[Did | None, "the identity's DID on this connection"]
+    theirDid: Annotated[Did | None, "the contact's DID on this connection, proven by a message"]
+    claimedDid: Annotated[Did | None, "the DID the contact claims but has not proven"]
     protocol: Annotated[str | None, Words(examples=["https://didcomm.org/didexchange/1.1"])]
     role: str | None
-    invitationUuid: Annotated[Uuid | None, "of an invitation of the principal's, by which it began"]
-    state: Annotated[State, "of its DID exchange, in RFC 0023's words"]
+    invitationUuid: Annotated[Uuid | None, "uuid of your invitation that started it"]
+    state: Annotated[State, "state of its DID exchange (RFC 0023)"]
     error: Annotated[str | None, "why the contact refused it: its code and words"]
-    version: Annotated[Version, "of DIDComm"]
+    version: Annotated[Version, "version of DIDComm"]
 
 
 _UNKNOWN = "404 connection-unknown"
@@ -48,21 +48,21 @@ class ConnectionRoutes:
                 "GET",
                 "connection",
                 list_,
-                summary="Connections",
+                summary="List connections",
                 answers={200: Page[ConnectionView]},
                 query={
                     "identityDid": "DID of the identity",
                     "contactDid": "DID of the contact",
                     "contactUuid": "uuid of the contact",
-                    "state": "of the DID exchange",
-                    "invitation": "uuid of the invitation by which it began",
+                    "state": "state of the DID exchange",
+                    "invitation": "uuid of the invitation that started it",
                 },
             ),
             Route(
                 "GET",
                 "connection/{uuid}",
                 read,
-                summary="A connection",
+                summary="Read a connection",
                 answers={200: ConnectionView},
                 errors=(_UNKNOWN,),
             ),
@@ -70,7 +70,7 @@ class ConnectionRoutes:
                 "POST",
                 "connection/{uuid}/accept",
                 self.accept,
-                summary="Accept a request, or an invitation",
+                summary="Accept a request or an invitation",
                 answers={200: ConnectionView},
                 errors=_DECIDING,
             ),
@@ -78,7 +78,7 @@ class ConnectionRoutes:
                 "POST",
                 "connection/{uuid}/reject",
                 self.reject,
-                summary="Reject a request, or give up",
+                summary="Reject a request, or abandon the exchange",
                 answers={200: ConnectionView},
                 errors=_DECIDING,
             ),
@@ -86,7 +86,7 @@ class ConnectionRoutes:
                 "POST",
                 "connection/{uuid}/rotate",
                 self.rotate,
-                summary="Take a new DID",
+                summary="Rotate to a new DID",
                 answers={200: ConnectionView},
                 errors=_MOVING,
             ),
@@ -101,11 +101,11 @@ class ConnectionRoutes:
         ]
 
     async def accept(self, call: Call) -> Response:
-        """Answers a request that waits, or sends one (again) for an invitation that was received."""
+        """Answers a waiting request, or sends (or resends) a request for a received invitation."""
         return await self._decide(call, accept=True)
 
     async def reject(self, call: Call) -> Response:
-        """Rejects a request that waits, or gives up an exchange that is under way."""
+        """Rejects a waiting request, or abandons a DID exchange that is in progress."""
         return await self._decide(call, accept=False)
 
     async def rotate(self, call: Call) -> Response:
@@ -116,7 +116,7 @@ class ConnectionRoutes:
         return answer(_view(effect.connection or connection))
 
     async def hang_up(self, call: Call) -> Response:
-        """Ends the connection and tells the other side; nothing is received on it or sent from then on."""
+        """Ends the connection and tells the other side. Nothing can be sent or received on it afterwards."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.hang_up(call.tenant, connection)
         await self._acceptance.apply(call.tenant, effect)

@@ -1,4 +1,4 @@
-"""`/contact`: business partners as the principal sees them."""
+"""`/contact`: a tenant's business partners."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class ContactGiven(TypedDict, total=False):
 
 class NewContact(TypedDict, total=False):
     contact: ContactGiven
-    identityId: Annotated[str, "uuid or DID of the identity; by default the default one"]
-    invitationId: Annotated[Uuid, "of an invitation of another tenant"]
+    identityId: Annotated[str, "uuid or DID of the identity; by default the default identity"]
+    invitationId: Annotated[Uuid, "uuid of an invitation of another tenant"]
     invitation: Annotated[JsonObject, "anybody's invitation"]
     invitationUrl: Annotated[str, "anybody's invitation"]
 
@@ -63,18 +63,19 @@ class ContactChange(ContactGiven):
 
 
 class ContactView(Entity):
-    """A business partner. REQUESTED until its connection is completed."""
+    """A business partner. Its status is REQUESTED until its connection is completed."""
 
     status: ContactStatus
-    did: Annotated[Did | None, "proven, or written by the principal"]
-    claimedDid: Annotated[Did | None, "what the contact says that it is, and has not proven"]
+    did: Annotated[Did | None, "proven by the contact, or given by you"]
+    claimedDid: Annotated[Did | None, "the DID the contact claims but has not proven"]
     email: str | None
     displayName: str
     internalRef: str | None
 
 
 class ContactMade(ContactView):
-    """`reused`: the invitation came from a contact that there is. `unreachable`: why the DID could not be asked."""
+    """A new contact. `reused`: the invitation came from an existing contact. `unreachable`: why the DID could not be
+    contacted."""
 
     connectionUuid: Uuid
     reused: NotRequired[bool]
@@ -95,7 +96,7 @@ class ContactRoutes:
                 "contact",
                 self.create,
                 creates=True,
-                summary="Invite a partner, or accept an invitation",
+                summary="Invite a partner or accept an invitation",
                 request=NewContact,
                 answers={201: ContactMade, 200: ContactMade},
                 errors=(
@@ -111,7 +112,7 @@ class ContactRoutes:
                 "GET",
                 "contact",
                 list_,
-                summary="Contacts",
+                summary="List contacts",
                 answers={200: Page[ContactView]},
                 query={"did": "its DID", "email": "its address", "status": "REQUESTED, ACCEPTED or REJECTED"},
             ),
@@ -119,7 +120,7 @@ class ContactRoutes:
                 "GET",
                 "contact/{id}",
                 read,
-                summary="A contact",
+                summary="Read a contact",
                 answers={200: ContactView},
                 errors=("404 contact-unknown", "409 contact-ambiguous"),
             ),
@@ -137,22 +138,25 @@ class ContactRoutes:
                 "DELETE",
                 "contact/{id}",
                 delete,
-                summary="Forget a contact",
+                summary="Delete a contact",
                 answers={204: None},
                 errors=("404 contact-unknown", "409 contact-ambiguous"),
             ),
         ]
 
     async def create(self, call: Call) -> Response:
-        """`{contact: {did | email, displayName?, internalRef?}, identityId?}` invites; `{invitationId | invitation |
-        invitationUrl, contact?, identityId?}` accepts. REQUESTED until its connection is completed."""
+        """Invites a partner, or accepts an invitation. The contact is REQUESTED until its connection is completed.
+
+        To invite: `{contact: {did | email, displayName?, internalRef?}, identityId?}`.
+        To accept: `{invitationId | invitation | invitationUrl, contact?, identityId?}`.
+        """
         body = call.request.object()
         given = body.get("contact", {})
         if not isinstance(given, dict):
-            raise _invalid("contact has to be an object such as {did, displayName, internalRef}.")
+            raise _invalid("contact must be an object such as {did, displayName, internalRef}.")
         now, uuid = call.services.now(), call.uuid7()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
-        # Made by an earlier try, whose answer nobody got.
+        # An earlier attempt created it, but its answer did not reach the caller.
         before = await call.tenant.records.get(Contact, uuid) if call.chance is not None else None
         if before is not None and not before.email:
             return answer({**_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}, 201)
@@ -168,7 +172,7 @@ class ContactRoutes:
             updated_at=now,
         )
         if content is not None:
-            # Who answers is who its keys prove, whomever the invitation is expected to be from.
+            # The keys in the answer prove who answers, whoever the caller expects.
             contact.did, contact.claimed_did = "", contact.did
             reused = await self._acceptance.reuse(call.tenant, identity, contact, content)
             if reused is not None:
@@ -179,12 +183,12 @@ class ContactRoutes:
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
             if not contact.did.startswith("did:"):
-                raise _invalid("did has to be a DID.")
+                raise _invalid("did must be a DID, such as did:web:partner.example.")
             return await self._implicit(call, identity, await self._known(call, identity, contact))
         if not contact.email:
             raise _invalid(
-                "contact has to have a did or an email. To accept an invitation, send invitationUrl, invitation or "
-                "invitationId."
+                "contact has neither did nor email. Give one of them; to accept an invitation, send invitationUrl, "
+                "invitation or invitationId."
             )
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
@@ -196,16 +200,21 @@ class ContactRoutes:
         )
 
     async def _known(self, call: Call, identity: Identity, contact: Contact) -> Contact:
-        """The contact that has this DID already, where another identity is to be connected with it too."""
+        """Returns the existing contact with this DID, if another identity is to connect with it too."""
         hits = (await call.tenant.records.list(Contact, limit=1, where=queries.of_did(contact.did))).records
         if not hits:
             return contact
         if await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid)) is not None:
-            raise Problem(409, "contact-exists", "This identity is connected with a contact of that did already.")
+            raise Problem(
+                409,
+                "contact-exists",
+                "This identity is already connected with a contact with this did. Use that contact.",
+            )
         return hits[0]
 
     async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
-        """A DID that cannot be reached now leaves a contact without DID exchange, whose messages are held."""
+        """Starts a DID exchange with the contact. If its DID cannot be reached now, the contact stays without a DID
+        exchange and its messages are held."""
         try:
             connection = await self._acceptance.accept_implicit(call.tenant, identity, contact)
             reason = None
@@ -215,7 +224,7 @@ class ContactRoutes:
         return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
     async def _invitation(self, body: dict[str, Any]) -> Content | None:
-        """The invitation that is to be accepted, if one is given."""
+        """Returns the invitation to accept, if one is given."""
         url, uuid = body.get("invitationUrl"), body.get("invitationId")
         if url is not None:
             return read_invitation_url(text(url, "invitationUrl", maximum=200_000, required=True))
@@ -223,16 +232,18 @@ class ContactRoutes:
         if uuid is not None:
             content = await self._invitations.content_of(text(uuid, "invitationId", required=True))
             if content is None:
-                raise Problem(404, "invitation-unknown", "There is no invitation of that id that can be accepted.")
+                raise Problem(
+                    404, "invitation-unknown", "No open invitation has this id. Ask the partner for a new one."
+                )
         if content is None:
             return None
         if not isinstance(content, dict):
-            raise _invalid("invitation has to be a JSON object; send its URL as invitationUrl.")
+            raise _invalid("invitation must be a JSON object. To send its URL, use invitationUrl.")
         return read_invitation(content)
 
 
 async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
-    """The contact and its connection, in state `start`."""
+    """Creates the contact and its connection, in state `start`."""
     connection = start(identity, contact, call.services.now())
     unit = Unit()
     if not contact.etag:
@@ -256,14 +267,16 @@ async def read(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """`{contact: {displayName?, email?, internalRef?}}`"""
+    """Changes a contact. Body: `{contact: {displayName?, email?, internalRef?}}`."""
     contact = await find_contact(call.tenant.records, call.arguments["id"])
     body = call.request.object()
     given = body.get("contact", body)
     if not isinstance(given, dict):
-        raise Problem(400, "contact-invalid", "contact has to be an object such as {displayName, internalRef}.")
+        raise Problem(400, "contact-invalid", "contact must be an object such as {displayName, internalRef}.")
     if "did" in given and given["did"] != contact.did:
-        raise Problem(400, "did-immutable", "A contact keeps its did; make another contact for another did.")
+        raise Problem(
+            400, "did-immutable", "The did of a contact cannot change. Create another contact for another did."
+        )
     contact.updated_at = call.services.now()
     changes: dict[str, Any] = {"updatedAt": contact.updated_at}
     for name, attribute in (("displayName", "display_name"), ("email", "email"), ("internalRef", "internal_ref")):
@@ -277,8 +290,8 @@ async def change(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Forgets the contact and its connections: their keys open nothing any more. Messages stay; those that were
-    held for it have failed."""
+    """Deletes the contact and its connections, so that their keys can no longer decrypt. Messages are kept; messages
+    that were held for the contact become FAILED."""
     records = call.tenant.records
     contact = await find_contact(records, call.arguments["id"])
     unit = Unit()
@@ -300,7 +313,7 @@ async def delete(call: Call) -> Response:
 
 
 async def find_contact(records: Repository, name: str) -> Contact:
-    """The contact by its uuid or DID. Raises `Problem` 404, or 409 if several have that DID."""
+    """Returns the contact with this uuid or DID. Raises `Problem` 404, or 409 if several have the DID."""
     contacts = await find_contacts(records, name)
     if len(contacts) > 1:
         raise ambiguous(contacts)
@@ -308,7 +321,10 @@ async def find_contact(records: Repository, name: str) -> Contact:
 
 
 async def find_contacts(records: Repository, name: str) -> Sequence[Contact]:
-    """The contacts by uuid or DID, as one DID may be connected several times. At least one. Raises `Problem` 404."""
+    """Returns the contacts with this uuid or DID: at least one, and several if the DID is connected several times.
+
+    Raises `Problem` 404.
+    """
     did = qualify(name)
     if not did.startswith("did:"):
         contact = await records.get(Contact, name) if name else None
@@ -329,15 +345,17 @@ async def _named(records: Repository, did: str) -> list[Contact]:
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
-    """Whether a contact, which is not known to have proven its DID, has a connection that shows it has: one that was
-    kept before that was noted with the contact."""
+    """Tells whether a connection shows that the contact has proven its DID. Contacts stored by older versions do not
+    record that themselves."""
     connections = await records.list(Connection, limit=10, where=queries.connections_of_contact(contact.uuid))
     return any(connection.contact_did == did for connection in connections.records)
 
 
 def ambiguous(contacts: Sequence[Contact]) -> Problem:
     uuids = ", ".join(sorted(contact.uuid for contact in contacts)[:20])
-    return Problem(409, "contact-ambiguous", f"Several contacts have this DID. Give the uuid of one of them: {uuids}.")
+    return Problem(
+        409, "contact-ambiguous", f"Several contacts have this DID. Give the uuid of one of them instead: {uuids}."
+    )
 
 
 def _view(contact: Contact) -> dict[str, Any]:

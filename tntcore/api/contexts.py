@@ -1,4 +1,4 @@
-"""`/context`: JSON-LD contexts that a tenant gives, by the URLs under which its credentials name them."""
+"""`/context`: JSON-LD contexts of a tenant, by the URLs that its credentials use."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UNKNOWN = "404 context-unknown"
 
 
 class NewContext(TypedDict):
-    url: Annotated[Url, "as credentials name it"]
-    document: Annotated[JsonObject, "what is published there: an object with `@context`"]
+    url: Annotated[Url, "the URL as credentials name it"]
+    document: Annotated[JsonObject, "the document published at the URL: an object with `@context`"]
 
 
 class ContextView(Entity):
-    """A JSON-LD context of yours. It is used for you alone, and never fetched."""
+    """A JSON-LD context of yours. The service uses it only for you, and never fetches it."""
 
     status: Literal["ACTIVE"]
     url: Url
@@ -49,7 +49,7 @@ class ContextRoutes:
                 "context",
                 self.give,
                 creates=True,
-                summary="Give a JSON-LD context",
+                summary="Add a JSON-LD context",
                 request=NewContext,
                 answers={201: ContextView},
                 errors=("400 url-invalid", "400 context-invalid", "409 context-exists", "409 context-limit"),
@@ -58,12 +58,12 @@ class ContextRoutes:
                     "document": {"@context": {"Membership": "https://acme.example/terms#Membership"}},
                 },
             ),
-            Route("GET", "context", list_, summary="Your JSON-LD contexts", answers={200: Page[ContextView]}),
+            Route("GET", "context", list_, summary="List your JSON-LD contexts", answers={200: Page[ContextView]}),
             Route(
                 "GET",
                 "context/{uuid}",
                 read,
-                summary="A JSON-LD context",
+                summary="Read a JSON-LD context",
                 answers={200: ContextDetails},
                 errors=(_UNKNOWN,),
             ),
@@ -78,11 +78,14 @@ class ContextRoutes:
         ]
 
     async def give(self, call: Call) -> Response:
-        """`{url, document}`: what that URL means in your credentials, and in those that you are shown."""
+        """Sets the context that a URL stands for, in your credentials and in those you receive. Body: `{url,
+        document}`."""
         body = call.request.object()
         url = text(body.get("url"), "url", required=True)
         if not _URL.fullmatch(url):
-            raise Problem(400, "url-invalid", "url has to be like https://acme.example/terms/v1, without a fragment.")
+            raise Problem(
+                400, "url-invalid", "url must be a URL without a fragment, such as https://acme.example/terms/v1."
+            )
         records = call.tenant.records
         return answer(
             _view(await give_context(records, url, body.get("document"), call.services.now(), self._others)), 201
@@ -99,7 +102,7 @@ async def read(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Credentials that name it can then neither be issued nor verified here."""
+    """Deletes a context. Credentials that name it can then no longer be issued or verified here."""
     records = call.tenant.records
     record = await found(records, Context, call.arguments["uuid"])
     unit = Unit()

@@ -1,6 +1,6 @@
-"""Cross-origin calls by browsers (the Fetch standard, section "CORS protocol"), from the origins that a setting names.
+"""Cross-origin calls by browsers (the Fetch standard, section "CORS protocol"), from the origins in a setting.
 
-A caller is known by a key in a header, never by a cookie, so credentials are not allowed.
+Callers authenticate by a key in a header, never by a cookie, so credentials are not allowed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PREFLIGHT_SECONDS = "600"
 
 
 class Cors:
-    """Decides by the header `Origin`. Without origins nothing is answered to browsers of other sites.
+    """Decides by the header `Origin`. Without configured origins, browsers of other sites get no CORS headers.
 
     Args:
         origins: such as `https://console.example.com`, in lower case.
@@ -26,10 +26,10 @@ class Cors:
         self._origins = frozenset(origins)
 
     def preflight(self, request: Request, methods: Iterable[str]) -> Response | None:
-        """The answer to a browser that asks before it calls; None if `request` is no such question from these origins.
+        """Answers a preflight request; returns None if `request` is not a preflight from one of the origins.
 
         Args:
-            methods: those that the path takes.
+            methods: the methods that the path supports.
         """
         asks = request.method == "OPTIONS" and "access-control-request-method" in request.headers
         if not asks or not self._is_allowed(request):
@@ -42,7 +42,7 @@ class Cors:
         return Response(204, content_type="", headers=headers)
 
     def share(self, request: Request, response: Response) -> Response:
-        """The response with what lets a browser show it to a page of the request's origin, if that is allowed."""
+        """Returns the response, with CORS headers if the request's origin is allowed to read it."""
         if not self._origins:
             return response
         headers: dict[str, str] = {**response.headers, "vary": _with(response.headers, "origin")}

@@ -1,4 +1,4 @@
-"""`/credential`: credentials that are held and issued, and the first word of an exchange of one."""
+"""`/credential`: held and issued credentials, and the first message of an exchange of one."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class NewCredential(Beginning, total=False):
 
 
 class CheckView(TypedDict):
-    """One thing that was tried. `passed`: null where it could not be made."""
+    """One check. `passed` is null if the check could not be made."""
 
     name: Annotated[str, Words(examples=["signature"])]
     passed: bool | None
     detail: str
-    subject: Annotated[str, "which part; empty: the whole"]
+    subject: Annotated[str, "the part that was checked; empty: the whole"]
 
 
 class NoticeView(TypedDict):
-    """An issuer's word that it revoked a credential. Whether it did, the checks say."""
+    """An issuer's notice that it revoked a credential. Only the checks tell whether it really did."""
 
     at: Time
     comment: str
 
 
 class Revocation(TypedDict, total=False):
-    notify: Annotated[bool | None, "whether the holder is told; by default as `notifyRevocation` says"]
+    notify: Annotated[bool | None, "whether to tell the holder; by default the preference `notifyRevocation`"]
     comment: Annotated[str, "for the holder"]
 
 
 class CredentialView(Entity):
-    """A credential that was received, or issued. `verified`: every check that its format asks for was made, and
+    """A credential that was received or issued. `verified`: every check that its format requires was made and
     passed."""
 
     status: CredentialStatus
@@ -70,11 +70,11 @@ class CredentialView(Entity):
     checks: list[CheckView]
     summary: JsonObject
     expiresAt: Time | None
-    revocationNotice: Annotated[NoticeView | None, "the issuer has said that it revoked it"]
+    revocationNotice: Annotated[NoticeView | None, "the issuer's notice that it revoked the credential"]
 
 
 class CredentialDetails(CredentialView):
-    """A credential, and the credential itself as it came."""
+    """A credential with its original content."""
 
     credential: Any
 
@@ -121,7 +121,7 @@ class CredentialRoutes:
                 "GET",
                 "credential",
                 list_,
-                summary="Credentials",
+                summary="List credentials",
                 answers={200: Page[CredentialView]},
                 query={
                     "status": "such as HELD",
@@ -136,7 +136,7 @@ class CredentialRoutes:
                 "GET",
                 "credential/{uuid}",
                 read,
-                summary="A credential",
+                summary="Read a credential",
                 answers={200: CredentialDetails},
                 errors=(_UNKNOWN,),
             ),
@@ -152,7 +152,7 @@ class CredentialRoutes:
                 "POST",
                 "credential/{uuid}/verify",
                 self.verify,
-                summary="Make the checks again",
+                summary="Check a credential again",
                 answers={200: CredentialView},
                 errors=(_UNKNOWN, "409 own-credential", *STEP_ERRORS),
             ),
@@ -160,7 +160,7 @@ class CredentialRoutes:
                 "POST",
                 "credential/{uuid}/revoke",
                 self.revoke,
-                summary="Revoke a credential that was issued",
+                summary="Revoke an issued credential",
                 request=Revocation,
                 bodiless=True,
                 answers={200: CredentialView},
@@ -169,13 +169,16 @@ class CredentialRoutes:
         ]
 
     async def begin(self, call: Call) -> Response:
-        """`{command: "offer" | "propose" | "request" | "issue", from?, to, format?, data?, attributes?, protocol?,
-        comment?, ...}`, with `exchangeUuid` for a step of an exchange that is under way (a counter-proposal, say) in
-        place of `to`, or with `invitation` for an offer that goes out inside one."""
+        """Sends the first message of a credential exchange, or the next one.
+
+        Body: `{command: "offer" | "propose" | "request" | "issue", from?, to, format?, data?, attributes?, protocol?,
+        comment?, ...}`. Give `exchangeUuid` instead of `to` for a step of an exchange in progress, such as a
+        counter-proposal. Give `invitation` instead of `to` to send an offer inside an invitation.
+        """
         body = call.request.object()
         command = text(body.get("command"), "command").lower() or "offer"
         if command not in _COMMANDS:
-            raise Problem(400, "command-unsupported", f"command has to be one of {', '.join(_COMMANDS)}.")
+            raise Problem(400, "command-unsupported", f"command must be one of {', '.join(_COMMANDS)}.")
         members = members_of(body)
         under_way = "exchangeUuid" in body and "data" not in body
         data = None if under_way and command != "propose" else data_of(body)
@@ -194,7 +197,7 @@ class CredentialRoutes:
         return await begin(self._steps, call, body, "issue-credential", role, step, default_format=_DEFAULT)
 
     async def verify(self, call: Call) -> Response:
-        """Makes the checks again, as of now."""
+        """Makes the checks of the credential again, as of now."""
         records = call.tenant.records
         credential = await found(records, Credential, call.arguments["uuid"])
         exchange = await found(records, Exchange, credential.exchange_uuid)
@@ -206,17 +209,22 @@ class CredentialRoutes:
         return await _changed(call, credential)
 
     async def revoke(self, call: Call) -> Response:
-        """`{notify?, comment?}`: publishes that a credential that was issued is no longer valid. A second call changes
-        nothing. With `notify`, or where `notifyRevocation` of `PRINCIPAL_SETTINGS` is set, its holder is told."""
+        """Revokes an issued credential and publishes that. Revoking it again changes nothing. Body: `{notify?,
+        comment?}`.
+
+        The holder is told if `notify` is true, or by default if `notifyRevocation` is set in `PRINCIPAL_SETTINGS`.
+        """
         body = call.request.object() if call.request.body else {}
         wanted = body.get("notify")
         if not isinstance(wanted, bool | None):
-            raise Problem(400, "flag-invalid", "notify has to be true or false.")
+            raise Problem(400, "flag-invalid", "notify must be true or false.")
         comment = text(body.get("comment"), "comment", maximum=MAX_COMMENT)
         records = call.tenant.records
         credential = await found(records, Credential, call.arguments["uuid"])
         if credential.role != "issuer":
-            raise Problem(409, "not-issued-here", "Only its issuer revokes a credential.")
+            raise Problem(
+                409, "not-issued-here", "This credential was issued elsewhere. Only its issuer can revoke it."
+            )
         exchange = await found(records, Exchange, credential.exchange_uuid)
         format_ = self._steps.exchanges.formats_of(records).credentials.named(credential.format)
         run = await self._steps.exchanges.open(call.tenant, exchange.uuid)
@@ -252,7 +260,7 @@ async def list_(call: Call) -> Response:
 
 
 async def read(call: Call) -> Response:
-    """With the credential itself, as it came."""
+    """Shows a credential with its original content."""
     records = call.tenant.records
     credential = await found(records, Credential, call.arguments["uuid"])
     held = await open_held(records, credential)
@@ -280,7 +288,7 @@ def _view(records: Repository, credential: Credential) -> dict[str, Any]:
 
 
 def outcome_view(records: Repository, outcome: Credential | Presentation) -> dict[str, Any]:
-    """What credentials and presentations show alike."""
+    """Returns the members that credentials and presentations have in common."""
     details = open_details(records, outcome)
     return entity(
         outcome,

@@ -1,4 +1,4 @@
-"""`/delivery`: webhooks and outbound messages on their way, every attempt at them, and sending them again."""
+"""`/delivery`: webhook calls and outgoing messages, every attempt at them, and replays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
 
 _MAX_ATTEMPTS = 500
-# All but what is large, and what no list shows.
+# All columns except large ones and those that no list shows.
 _COLUMNS = (
     "status", "createdAt", "updatedAt", "kind", "type", "messageUuid", "actionUuid", "connectionUuid", "contactUuid",
     "entryId", "attempts", "responseStatus", "duration", "error", "nextAttemptAt", "replayedAt",
@@ -41,19 +41,19 @@ Status = DeliveryStatus
 
 
 class DeliveryView(Entity):
-    """A webhook call, or a message, on its way."""
+    """The delivery of a webhook call or of an outgoing message."""
 
     status: Status
     kind: Literal["webhook", "task", "didcomm", "test"]
-    type: Annotated[str, "of the message, or of the event"]
+    type: Annotated[str, "type of the message or event"]
     messageUuid: Uuid | None
     actionUuid: Uuid | None
     connectionUuid: Uuid | None
     contactUuid: Uuid | None
-    webhookId: Annotated[str | None, "of the entry in the setting"]
+    webhookId: Annotated[str | None, "id of the webhook entry in the setting"]
     attempts: int
     responseStatus: int | None
-    duration: Annotated[int | None, "of the latest attempt, in milliseconds"]
+    duration: Annotated[int | None, "duration of the latest attempt, in milliseconds"]
     error: str | None
     nextAttemptAt: Time | None
     replayedAt: Time | None
@@ -65,11 +65,11 @@ class AttemptView(TypedDict):
     responseStatus: int | None
     duration: Annotated[int, "milliseconds"]
     error: str | None
-    answer: Annotated[Any, "the beginning of what was answered"]
+    answer: Annotated[Any, "the beginning of the answer"]
 
 
 class DeliveryDetails(DeliveryView):
-    """A delivery, with each attempt at it."""
+    """A delivery with all its attempts."""
 
     log: list[AttemptView]
 
@@ -82,7 +82,7 @@ class NewReplay(TypedDict):
 
 
 class ReplayView(Entity):
-    """How far a replay is."""
+    """The progress of a replay."""
 
     status: ReplayStatus
     deliveryStatus: list[Status]
@@ -108,7 +108,7 @@ _FILTERS = {
     "contact": "uuid of the contact",
     "connection": "uuid of the connection",
     "kind": "`webhook`, `task`, `didcomm` or `test`",
-    "webhookId": "of the entry in the setting",
+    "webhookId": "id of the webhook entry in the setting",
     "since": "a time, or a `sequence`",
     "until": "likewise",
 }
@@ -122,7 +122,7 @@ class DeliveryRoutes:
                 "GET",
                 "delivery",
                 list_,
-                summary="Deliveries",
+                summary="List deliveries",
                 answers={200: Page[DeliveryView]},
                 query=_FILTERS,
                 errors=("400 since-invalid", "400 until-invalid"),
@@ -131,7 +131,7 @@ class DeliveryRoutes:
                 "GET",
                 "delivery/{uuid}",
                 read,
-                summary="A delivery",
+                summary="Read a delivery",
                 answers={200: DeliveryDetails},
                 errors=(_UNKNOWN,),
             ),
@@ -149,7 +149,7 @@ class DeliveryRoutes:
                 "delivery/replay",
                 self.replay_all,
                 creates=True,
-                summary="Send again what failed since a time",
+                summary="Send failed deliveries again",
                 request=NewReplay,
                 answers={202: ReplayView},
                 errors=("400 since-invalid", "400 until-invalid", "400 status-invalid"),
@@ -159,15 +159,17 @@ class DeliveryRoutes:
                 "GET",
                 "delivery/replay/{uuid}",
                 read_replay,
-                summary="How far a replay is",
+                summary="Read the progress of a replay",
                 answers={200: ReplayView},
                 errors=("404 replay-unknown",),
             ),
         ]
 
     async def replay(self, call: Call) -> Response:
-        """Sends a delivery again: answers it as it then is. One that is on its way, or was sent again within the last
-        minute, is not."""
+        """Sends a delivery again, and shows it.
+
+        A delivery that is PENDING, or was sent again within the last minute, is refused.
+        """
         records = call.tenant.records
         delivery = await found(records, Delivery, call.arguments["uuid"])
         also = Unit()
@@ -176,17 +178,23 @@ class DeliveryRoutes:
         return answer(await shown_delivery(records, await found(records, Delivery, delivery.uuid)))
 
     async def replay_all(self, call: Call) -> Response:
-        """`{since, until?, status?, webhookId?}`: has deliveries of messages since a time sent again, by default those
-        that failed or were withheld. 202; `GET /delivery/replay/{uuid}` tells how far it is."""
+        """Starts a replay: sends all matching deliveries again, by default those that failed or were withheld.
+
+        Body: `{since, until?, status?, webhookId?}`. `GET /delivery/replay/{uuid}` shows the progress.
+        """
         body = call.request.object()
         if not body.get("since"):
-            raise Problem(400, "since-invalid", "Send {since: a time such as 2026-01-31T12:00:00Z, or a sequence}.")
+            raise Problem(
+                400,
+                "since-invalid",
+                "since is missing. Send {since: a time such as 2026-01-31T12:00:00Z, or a sequence}.",
+            )
         end = until(body.get("until")) or until(times.iso(call.services.now() + 1_000))
         asked = body.get("status")
         statuses = BY_DEFAULT if asked is None else [asked] if isinstance(asked, str) else asked
         if not isinstance(statuses, list | tuple) or not statuses or any(item not in STATUSES for item in statuses):
             raise Problem(
-                400, "status-invalid", f"status has to be one of {', '.join(STATUSES)}, or a list of some of them."
+                400, "status-invalid", f"status must be one of {', '.join(STATUSES)}, or a list of some of them."
             )
         entry_id = text(body.get("webhookId"), "webhookId", maximum=64)
         also, asked = Unit(), sorted(set(statuses))
@@ -196,8 +204,11 @@ class DeliveryRoutes:
 
 
 async def list_(call: Call) -> Response:
-    """Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test),
-    `webhookId`, and `since` and `until` (a time, or a `sequence`), of when the message was received or sent."""
+    """Lists deliveries.
+
+    Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test), `webhookId`,
+    and `since` and `until` (a time or a `sequence`), which compare the time when the message was received or sent.
+    """
     where = filters(
         call,
         {
@@ -216,7 +227,7 @@ async def list_(call: Call) -> Response:
 
 
 async def read(call: Call) -> Response:
-    """A delivery, with each attempt at it."""
+    """Shows a delivery with all its attempts."""
     records = call.tenant.records
     return answer(await shown_delivery(records, await found(records, Delivery, call.arguments["uuid"])))
 
@@ -226,7 +237,7 @@ async def read_replay(call: Call) -> Response:
 
 
 async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, Any]:
-    """A delivery, and under `log` each attempt at it, with the first 20 kB of what was answered."""
+    """Returns a delivery, with each attempt and the first 20 kB of its answer under `log`."""
     rows = (await records.list(Attempt, limit=_MAX_ATTEMPTS, under=f"{delivery.uuid}.")).records
     log = [
         _attempt(

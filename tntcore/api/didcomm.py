@@ -1,7 +1,7 @@
-"""`POST /didcomm`: where external agents deliver packed messages.
+"""`POST /didcomm`: the endpoint to which external agents deliver packed messages.
 
-Answers 202 once every message is durably queued. What is found out later never answers the sender. Who comes too often
-or at a bad time is told when to come again, before anything is read, looked up or kept for it.
+It answers 202 once every message is durably queued. Errors found later are never reported in the answer. A sender that
+exceeds a limit is told when to retry, before its message is read, looked up or stored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MEDIA_TYPES = frozenset(
     }
 )
 _ACCEPTED = Response(202, content_type="")
-# What a sender may know of why an envelope was not taken: its outer form, which it can see itself.
+# The reasons for refusal that a sender may learn: only faults of the envelope's outer form, which it can see itself.
 _STATUS = {"too-large": 413}
 _REFUSED = (
     "malformed",
@@ -51,9 +51,9 @@ _REFUSED = (
     "zip-refused",
 )
 MAX_IN_HAND = 64 * 1024 * 1024
-"""Bytes of messages that wait, at one moment and in one process, for being queued."""
-_REQUEST = 10_000  # what a request takes in memory beside its body, or more
-_MISS = 20  # messages that one counts as, or more, whose recipient is not here
+"""The most bytes of messages that may wait to be queued at one time in one process."""
+_REQUEST = 10_000  # upper bound of a request's memory besides its body
+_MISS = 20  # a message to an unknown recipient counts as at least this many messages
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 
 
@@ -94,7 +94,7 @@ class Door:
         ]
 
     async def receive(self, call: Call) -> Response:
-        """Takes a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""
+        """Receives a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""
         request = call.request
         address = client_address(request.headers, self._limits.forwarded_hops)
         if address and (wait := self._addresses.take(address, self._limits.address)):
@@ -102,7 +102,9 @@ class Door:
         media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media_type not in _MEDIA_TYPES:
             raise Problem(
-                415, "unsupported-media-type", f"Send the message as one of {', '.join(sorted(_MEDIA_TYPES))}."
+                415,
+                "unsupported-media-type",
+                f"The media type is not supported. Send one of {', '.join(sorted(_MEDIA_TYPES))}.",
             )
         size = len(request.body) + _REQUEST
         if self._in_hand + size > MAX_IN_HAND:
@@ -121,23 +123,32 @@ class Door:
             header = envelope.peek(raw)
         except EnvelopeError as error:
             raise Problem(
-                _STATUS.get(error.code, 400), f"message-{error.code}", f"The message: {error.detail}."
+                _STATUS.get(error.code, 400), f"message-{error.code}", f"The message is not acceptable: {error.detail}."
             ) from None
         if header.kind != "encrypted":
-            raise Problem(400, "message-not-encrypted", "Encrypt the message for one of the recipient's keys.")
+            raise Problem(
+                400,
+                "message-not-encrypted",
+                "The message is not encrypted. Encrypt it for one of the recipient's keys.",
+            )
         found = await asyncio.gather(*(self._owner(kid) for kid in header.recipient_kids))
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
             if principal in (None, owner.principal)
         }
-        # Each key that is not here costs a storage call, each copy a place in the queue.
+        # Each unknown key costs a storage call, each copy a place in the queue.
         misses = sum(one is None for one in found)
         charge = (misses if owners else max(misses, _MISS)) + max(len(owners) - 1, 0)
         if address and charge:
             self._addresses.reserve(address, self._limits.address, charge)
         if not owners:
-            raise Problem(404, "recipient-unknown", "None of the recipient keys is hosted here.")
+            raise Problem(
+                404,
+                "recipient-unknown",
+                "None of the recipient keys is hosted here. Get a current "
+                "invitation or DID document from the recipient.",
+            )
         for owner in owners:
             if wait := self._keys.take("/".join(owner), self._limits.key):
                 raise _too_many("for this recipient", wait)
@@ -149,29 +160,29 @@ class Door:
         except Full:
             raise _busy() from None
         if any(full for _, full in owners.values()):
-            # Of several recipients the others have it now: for them, the next time is a duplicate.
-            # That a tenant is full, or suspended, is for the tenant to know.
+            # The other recipients have the message now; a retry will be a duplicate for them.
+            # Only the tenant itself may learn that it is full or suspended.
             self._services.meter.count("door.no-room")
             raise _busy()
         return _ACCEPTED
 
     async def _owner(self, kid: str) -> tuple[Found, bool] | None:
-        """Whose the key is, and whether nothing is taken for them now: they are suspended, or may keep nothing more."""
+        """Returns the owner of the key, and whether its messages are refused now (tenant suspended or out of quota)."""
         owner = await self._services.lookups.find("key", kid)
-        # The keys of a deleted tenant are still listed.
+        # The keys of a deleted tenant stay in the lookup table.
         tenant = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or tenant is None:
             return None
         return owner, tenant.is_suspended or self._services.usage.is_full(tenant.principal)
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
-        """As `_queue`, in a trace of its own: what tenants are shown is not to tell them what they share."""
+        """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""
         with self._services.tracing.begin("send inbound", "producer", links=(traceparent(),)) as step:
             step.tenant = owner.principal
             await self._queue(owner, raw)
 
     async def _queue(self, owner: Found, raw: bytes) -> None:
-        """One item for each tenant and key owner, as `pipeline.inbound` reads it."""
+        """Queues one item for a tenant and key owner, as `pipeline.inbound` reads it."""
         storage = self._services.storage
         item = InboundItem(
             uuid=self._services.uuid7(),
@@ -190,20 +201,20 @@ class Door:
 
 def _too_many(where: str, wait: float) -> Problem:
     seconds = math.ceil(wait)
-    detail = f"Too many messages {where}. Send this one again in {seconds} s, and fewer within a minute."
+    detail = f"Too many messages {where}. Retry in {seconds} s, and send fewer messages a minute."
     return Problem(429, "too-many-messages", detail, retry_after=seconds)
 
 
 def _busy() -> Problem:
-    return Problem(503, "busy", "The message cannot be taken now. Send it again later.", retry_after=30)
+    return Problem(503, "busy", "The service cannot receive the message now. Retry later.", retry_after=30)
 
 
 def _unwrap(raw: bytes) -> tuple[bytes, str | None]:
-    """The packed message and the principal that it is meant for. Raises `EnvelopeError`."""
+    """Returns the packed message and the principal it is meant for. Raises `EnvelopeError`."""
     value = envelope.parse_json(raw)
     if not isinstance(value, dict) or "message" not in value:
         return raw, None
     principal, message = value.get("targetPrincipalUuid"), value["message"]
     if not isinstance(principal, str):
-        raise Problem(400, "target-invalid", "targetPrincipalUuid has to be the uuid of a principal.")
+        raise Problem(400, "target-invalid", "targetPrincipalUuid must be the uuid of a principal.")
     return message.encode() if isinstance(message, str) else orjson.dumps(message), principal

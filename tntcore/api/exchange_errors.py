@@ -1,4 +1,4 @@
-"""The problems that calls about exchanges may be answered with."""
+"""The problems that calls about exchanges can answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tntcore.api.actions import CONNECTION_ERRORS
 from tntcore.api.invitations import WANTED_ERRORS
 
 UNKNOWN = "404 exchange-unknown"
-# What may be wrong with an attachment, of whichever side; the codes of `FormatError`.
+# Faults of an attachment of either side: the codes of `FormatError`.
 _FORMAT_ERRORS = (
     "409 attachment-invalid",
     "409 attachment-missing",
@@ -45,7 +45,7 @@ _FORMAT_ERRORS = (
     "409 too-expensive",
     "409 too-many",
 )
-# Likewise those of `DidError`.
+# The codes of `DidError`.
 _DID_ERRORS = (
     "409 did-bad-key",
     "409 did-bad-service",

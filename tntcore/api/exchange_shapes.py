@@ -1,4 +1,4 @@
-"""What bodies about exchanges say, and what of them is said."""
+"""Shapes of request and response bodies about exchanges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Preview(TypedDict):
 
 
 class Members(TypedDict, total=False):
-    """What a message of a credential protocol may say, beside what it carries."""
+    """Members of a credential protocol's message, besides its attachment."""
 
     comment: str
     goalCode: str
@@ -40,21 +40,23 @@ class Members(TypedDict, total=False):
 
 
 class Beginning(Members, Between, total=False):
-    """With `to` it begins an exchange, with `exchangeUuid` it goes on with one, with `invitation` it invites."""
+    """Starts an exchange (`to`), continues one (`exchangeUuid`), or puts it into an invitation (`invitation`)."""
 
     format: str
     data: JsonObject | None
-    protocol: Annotated[str, "such as `issue-credential/2.0`; by default the newest that the connection speaks"]
+    protocol: Annotated[str, "such as `issue-credential/2.0`; by default the newest that the connection supports"]
     exchangeUuid: Uuid
     invitation: InvitationWanted | None
     referenceID: Annotated[str, "the DIDComm thread id"]
 
 
 class Acceptance(Members):
-    """`data`: of the next message, where it is not to be what follows by itself."""
+    """The next step. `data` is the content of the next message, if the default content is not wanted."""
 
     data: NotRequired[JsonObject | None]
-    credentials: NotRequired[Annotated[JsonObject | None, "of a presentation: what to show, by the candidates' names"]]
+    credentials: NotRequired[
+        Annotated[JsonObject | None, "for a presentation: the credentials to show, by the candidates' names"]
+    ]
 
 
 class Refusal(TypedDict):
@@ -62,13 +64,13 @@ class Refusal(TypedDict):
 
 
 class ExchangeView(Entity):
-    """A run of issue-credential or present-proof. WAITING: for the tenant's word. Its uuid is its action's."""
+    """A run of issue-credential or present-proof. WAITING: it waits for your decision. Its uuid is its action's."""
 
     status: ExchangeStatus
     actionUuid: Uuid
     protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
     role: Literal["issuer", "holder", "verifier", "prover"]
-    state: Annotated[str, "in the RFC's words", Words(examples=["offer-sent"])]
+    state: Annotated[str, "state as named in the RFC", Words(examples=["offer-sent"])]
     thid: str
     format: str | None
     identityUuid: Uuid
@@ -77,7 +79,7 @@ class ExchangeView(Entity):
     messages: Annotated[dict[str, str], "uuid of the latest message of each step"]
     credentialUuids: list[Uuid]
     presentationUuids: list[Uuid]
-    error: Annotated[str | None, "why it waits, or what ended it"]
+    error: Annotated[str | None, "why it waits, or why it ended"]
 
 
 class Candidate(TypedDict):
@@ -110,7 +112,8 @@ def view(exchange: Exchange) -> dict[str, Any]:
 
 
 def members_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request's body says of the message itself, as a protocol's `build` takes it. Raises `Problem` 400."""
+    """Reads the members of the message from a request's body, as a protocol's `build` takes them. Raises `Problem`
+    400."""
     members: dict[str, Any] = {}
     for name, member in (("comment", "comment"), ("goalCode", "goal_code"), ("replacementId", "replacement_id")):
         if name in body:
@@ -118,7 +121,7 @@ def members_of(body: Mapping[str, Any]) -> dict[str, Any]:
     for name, member in (("multipleAvailable", "multiple_available"), ("moreAvailable", "more_available")):
         if name in body:
             if type(body[name]) is not int or not 0 <= body[name] <= 10_000:
-                raise Problem(400, "number-invalid", f"{name} has to be a number from 0 to 10000.")
+                raise Problem(400, "number-invalid", f"{name} must be a whole number from 0 to 10000.")
             members[member] = body[name]
     for name, member in (
         ("willConfirm", "will_confirm"),
@@ -127,7 +130,7 @@ def members_of(body: Mapping[str, Any]) -> dict[str, Any]:
     ):
         if name in body:
             if not isinstance(body[name], bool):
-                raise Problem(400, "flag-invalid", f"{name} has to be true or false.")
+                raise Problem(400, "flag-invalid", f"{name} must be true or false.")
             members[member] = body[name]
     if "attributes" in body:
         members["preview"] = _attributes(body["attributes"])
@@ -139,7 +142,9 @@ def _attributes(value: Any) -> list[Attribute]:
     if isinstance(value, dict):
         value = [{"name": name, "value": one} for name, one in value.items()]
     if not isinstance(value, list) or len(value) > MAX_ATTRIBUTES:
-        raise Problem(400, "attributes-invalid", f"attributes has to be an object or a list, of {MAX_ATTRIBUTES}.")
+        raise Problem(
+            400, "attributes-invalid", f"attributes must be an object or a list, with at most {MAX_ATTRIBUTES} entries."
+        )
     out = []
     for one in value:
         one = one if isinstance(one, dict) else {}
@@ -148,31 +153,35 @@ def _attributes(value: Any) -> list[Attribute]:
             content = str(content)
         mime_type = one.get("mimeType", "")
         if not (isinstance(name, str) and name and isinstance(content, str) and isinstance(mime_type, str)):
-            raise Problem(400, "attributes-invalid", "An attribute is {name, value, mimeType?}, all of them texts.")
+            raise Problem(
+                400,
+                "attributes-invalid",
+                "An attribute is malformed. Each must be {name, value, mimeType?}, all of them strings.",
+            )
         out.append(Attribute(name, content, mime_type))
     return out
 
 
 def prefix_of(body: Mapping[str, Any], protocol: str, version: str) -> str:
-    """The URI of the protocol version that was asked for, by default the newest that the connection speaks."""
+    """Returns the URI of the requested protocol version; by default the newest that the connection supports."""
     given = text(body.get("protocol"), "protocol") or f"{protocol}/{'3.0' if version == 'v2' else '2.0'}"
     name, _, number = given.removeprefix(DIDCOMM_ORG).partition("/")
     if name != protocol or number not in _VERSIONS or (number == "3.0" and version == "v1"):
         possible = ", ".join(f"{protocol}/{one}" for one in (_VERSIONS if version == "v2" else _VERSIONS[:2]))
-        raise Problem(400, "protocol-unsupported", f"protocol has to be one of {possible}, on this connection.")
+        raise Problem(400, "protocol-unsupported", f"protocol must be one of {possible} on this connection.")
     return f"{DIDCOMM_ORG}{protocol}/{number}"
 
 
 def object_of(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
-        raise Problem(400, f"{name}-invalid", f"{name} has to be an object.")
+        raise Problem(400, f"{name}-invalid", f"{name} must be an object.")
     return value
 
 
 def data_of(body: Mapping[str, Any], name: str = "data") -> dict[str, Any]:
-    """Raises `Problem` 400."""
+    """Returns a required object of the body. Raises `Problem` 400."""
     data = object_of(body, name)
     if data is None:
-        raise Problem(400, f"{name}-missing", f"{name} is missing. It has to be an object, as /api/docs shows.")
+        raise Problem(400, f"{name}-missing", f"{name} is missing. It must be an object; /api/docs shows its form.")
     return data

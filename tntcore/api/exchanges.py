@@ -1,4 +1,4 @@
-"""`/exchange`: runs of issue-credential and present-proof, and what their tenant decides."""
+"""`/exchange`: runs of issue-credential and present-proof, and the tenant's decisions in them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class ExchangeRoutes:
                 "GET",
                 "exchange",
                 list_,
-                summary="Exchanges",
+                summary="List exchanges",
                 answers={200: Page[ExchangeView]},
                 query={
                     "status": "such as WAITING",
-                    "state": "in the RFC's words",
+                    "state": "state as named in the RFC",
                     "role": "`issuer`, `holder`, `verifier` or `prover`",
-                    "protocol": "its URI",
+                    "protocol": "URI of the protocol",
                     "contact": "uuid of the contact",
                     "connection": "uuid of the connection",
                 },
@@ -55,7 +55,7 @@ class ExchangeRoutes:
                 "GET",
                 "exchange/{uuid}",
                 read,
-                summary="An exchange",
+                summary="Read an exchange",
                 answers={200: ExchangeView},
                 errors=(UNKNOWN,),
             ),
@@ -63,7 +63,7 @@ class ExchangeRoutes:
                 "GET",
                 "exchange/{uuid}/candidates",
                 self.candidates,
-                summary="Which credentials would do",
+                summary="List the credentials that match a proof request",
                 answers={200: Candidates},
                 errors=(UNKNOWN, "409 out-of-turn", *WORKING_ERRORS),
             ),
@@ -92,9 +92,12 @@ class ExchangeRoutes:
         ]
 
     async def accept(self, call: Call) -> Response:
-        """`{data?, attributes?, credentials?, comment?}`: the next step. Of a proposal, the offer or proof request; of
-        an offer, the request; of a request, the credential or the presentation (of `credentials`: name to uuid, by
-        default the first that would do); of a credential or presentation, the acknowledgement."""
+        """Accepts the last message and takes the next step. Body: `{data?, attributes?, credentials?, comment?}`.
+
+        A proposal is answered with an offer or a proof request; an offer with a request; a request with the credential
+        or the presentation; a credential or a presentation with an acknowledgement. For a presentation, `credentials`
+        maps each name to the uuid of a credential; by default the first match is used.
+        """
         body = _body(call)
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
         state, members = run.exchange.state, members_of(body)
@@ -126,7 +129,7 @@ class ExchangeRoutes:
         return _shown(await self._steps.go_on(call.tenant, run, step))
 
     async def reject(self, call: Call) -> Response:
-        """`{reason?}`: ends the exchange and tells the other side."""
+        """Ends the exchange and tells the other side. Body: `{reason?}`."""
         reason = text(_body(call).get("reason"), "reason") or "Rejected."
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
 
@@ -138,7 +141,7 @@ class ExchangeRoutes:
         return _shown(await self._steps.go_on(call.tenant, run, step))
 
     async def candidates(self, call: Call) -> Response:
-        """Of a proof request: for each thing asked for, the credentials that would do; of anything else, none."""
+        """Lists, for each item of a proof request, the credentials that match. The list is empty for other messages."""
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
         if run.exchange.role != "prover" or "request" not in run.exchange.messages:
             return answer({"candidates": []})
@@ -156,8 +159,8 @@ class ExchangeRoutes:
 async def begin(
     steps: Steps, call: Call, body: dict[str, Any], protocol: str, role: str, step: Step, *, default_format: str
 ) -> Response:
-    """The first message of an exchange, or the next of `exchangeUuid`; with `invitation`, one that goes out inside an
-    invitation, whoever answers that.
+    """Sends the first message of an exchange, or the next one of `exchangeUuid`; with `invitation`, puts the first
+    message into an invitation.
 
     Args:
         protocol: its name, e.g. `issue-credential`.
@@ -167,7 +170,12 @@ async def begin(
     if uuid:
         run = await steps.exchanges.open(call.tenant, uuid)
         if run.flow.name != protocol or run.exchange.role != role:
-            raise Problem(409, "out-of-turn", f"That exchange is no {protocol} in which you are the {role}.")
+            raise Problem(
+                409,
+                "out-of-turn",
+                f"The exchange of exchangeUuid is not a {protocol} exchange in which "
+                f"you are the {role}. Check the uuid.",
+            )
         if "format" in body or not run.exchange.format:
             steps.exchanges.use(run, format_name)
         return _shown(await steps.go_on(call.tenant, run, step))
@@ -187,8 +195,10 @@ async def begin(
 
 
 async def _parties(call: Call, body: dict[str, Any]) -> tuple[Connection, str]:
-    """The connection on which an exchange goes, and the uuid of the identity that acts in it: that of the connection,
-    or any other of the tenant's that is given as `from`. Raises as `connection_between`."""
+    """Returns the connection of an exchange and the uuid of the identity that acts in it.
+
+    The identity is the connection's, or another one of the tenant given as `from`. Raises as `connection_between`.
+    """
     try:
         connection = await connection_between(call, body)
     except Problem as problem:
@@ -200,7 +210,7 @@ async def _parties(call: Call, body: dict[str, Any]) -> tuple[Connection, str]:
 
 
 async def _any_connection(call: Call, body: dict[str, Any], problem: Problem) -> Connection:
-    """The only connection with the contact, of whichever identity. Raises `problem` if there is none, or several."""
+    """Returns the only connection with the contact, of any identity. Raises `problem` if there is none or several."""
     records = call.tenant.records
     found: list[Connection] = []
     for contact in await find_contacts(records, text(body.get("to"), "to", maximum=4000)):

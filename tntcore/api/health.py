@@ -1,4 +1,4 @@
-"""`/health`: liveness, and whether the storage account answers."""
+"""`/health`: liveness, and reachability of the storage account."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Health(TypedDict):
 
 
 async def read(call: Call) -> Response:
-    """Answers 200 `{status: "ok", storage: {...}}`, or 503 with what is out of reach, as of some seconds ago."""
+    """Answers 200 `{status: "ok", storage: {...}}`, or 503 with the storage parts that were unreachable seconds ago."""
     storage = await call.services.storage.reachable()
     well = all(storage.values())
     return answer({"status": "ok" if well else "degraded", "storage": storage}, 200 if well else 503)
 
 
 ROUTES = [
-    Route("GET", "health", read, "public", summary="Is it well?", answers={200: Health, 503: Health}),
+    Route("GET", "health", read, "public", summary="Check the service's health", answers={200: Health, 503: Health}),
 ]

@@ -1,4 +1,4 @@
-"""What the HTTP door speaks: requests, responses, routes, and problems as `application/problem+json` (RFC 9457)."""
+"""HTTP types: requests, responses, routes, and problems as `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Access = Literal["tenant", "public", "operator", "host"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` is relative to the prefix, without slashes at its ends; header names are in lower case."""
+    """A request. `path` is relative to the prefix, without slashes at its ends; header names are in lower case."""
 
     method: str
     path: str
@@ -39,19 +39,23 @@ class Request:
     body: bytes
 
     def json(self) -> Any:
-        """The body. Raises `Problem` 400, 413 or 415."""
+        """Returns the parsed body. Raises `Problem` 400, 413 or 415."""
         media_type = self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media_type != JSON and not media_type.endswith("+json"):
-            raise Problem(415, "unsupported-media-type", f"Send the body as {JSON}, not {media_type or 'nothing'}.")
+            raise Problem(
+                415,
+                "unsupported-media-type",
+                f"The Content-Type is {media_type or 'missing'}. Send the body as {JSON}.",
+            )
         if len(self.body) > MAX_JSON:
-            raise Problem(413, "body-too-large", f"The body has {len(self.body)} bytes; at most {MAX_JSON} are taken.")
+            raise Problem(413, "body-too-large", f"The body has {len(self.body)} bytes. Send at most {MAX_JSON}.")
         try:
             return read_json(self.body)
         except JsonError as error:
-            raise Problem(400, "body-not-json", f"The body has to be JSON: {error}.") from None
+            raise Problem(400, "body-not-json", f"The body is not valid JSON: {error}. Send valid JSON.") from None
 
     def check_transfer(self) -> None:
-        """Raises `Problem` where the body did not arrive, 411, or is compressed, 415."""
+        """Raises `Problem` 411 if the body did not arrive, 415 if it is compressed."""
         if "transfer-encoding" in self.headers and not self.body:
             raise Problem(
                 411,
@@ -64,16 +68,16 @@ class Request:
             raise Problem(
                 415,
                 "unsupported-media-type",
-                f"The body is compressed (Content-Encoding: {coding}), and compressed bodies are not read. Send it as "
-                "it is, without Content-Encoding.",
+                f"The body is compressed (Content-Encoding: {coding}), which is not supported. Send it "
+                "uncompressed, without Content-Encoding.",
                 headers={"accept-encoding": "identity"},
             )
 
     def object(self) -> dict[str, Any]:
-        """The body, which has to be a JSON object. Raises as `json`."""
+        """Returns the body, which must be a JSON object. Raises as `json`."""
         value = self.json()
         if not isinstance(value, dict):
-            raise Problem(400, "body-not-an-object", "The body has to be a JSON object.")
+            raise Problem(400, "body-not-an-object", "The body is not a JSON object. Send a JSON object.")
         return value
 
 
@@ -90,7 +94,7 @@ def answer(value: Any, status: int = 200) -> Response:
 
 
 def problem(error: Problem, trace_id: str) -> Response:
-    """RFC 9457, with a `type` that is stable and a `detail` that says what to change."""
+    """Returns an RFC 9457 problem, with a stable `type` and a `detail` that says what to change."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
@@ -105,16 +109,18 @@ def problem(error: Problem, trace_id: str) -> Response:
 
 
 def title_of(code: str) -> str:
-    """A problem's title: its code, in words."""
+    """Returns a problem's title: its code, in words."""
     return code.replace("-", " ")
 
 
 class Chance:
-    """What a call with an idempotency key takes for random: the same each time that it is tried, so that what an
-    earlier try made, whose answer nobody got, is found and not made again.
+    """Random bytes of a call with an idempotency key: the same at each attempt, so that the call finds what an earlier
+    attempt created instead of creating it again.
 
     Args:
-        seed: of the key. at: milliseconds since 1970, of the first try. again: this is not the first one.
+        seed: derived from the key.
+        at: time of the first attempt, in milliseconds since 1970.
+        again: whether an earlier attempt was made.
     """
 
     def __init__(self, seed: bytes, at: int, *, again: bool) -> None:
@@ -131,13 +137,13 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, let in.
+    """An authenticated request.
 
     Attributes:
         arguments: the variable parts of its path.
-        caller: the tenant; None where no subscription key is asked.
-        by: who calls; None where anybody may.
-        trace: what the answer of a failure names.
+        caller: the tenant; None on routes without a subscription key.
+        by: the caller; None on public routes.
+        trace: the id that the answer shows if the request fails.
     """
 
     services: Services
@@ -150,7 +156,7 @@ class Call:
 
     @property
     def random(self) -> Callable[[int], bytes]:
-        """For identifiers. Not for secrets."""
+        """Returns random bytes for identifiers. Do not use them for secrets."""
         return self.chance.random if self.chance is not None else self.services.random
 
     @property
@@ -160,7 +166,7 @@ class Call:
     @property
     def tenant(self) -> Tenant:
         if self.caller is None:
-            raise Problem(401, "key-missing", f"Send the header {KEY_HEADER}.")
+            raise Problem(401, "key-missing", f"The subscription key is missing. Send it in the header {KEY_HEADER}.")
         return self.caller
 
     @property
@@ -175,7 +181,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An answer's body that is not `application/json`; `type` describes it where it is JSON all the same."""
+    """A body with another media type than `application/json`; `type` describes it if it still is JSON."""
 
     media_type: str
     type: Any = None
@@ -183,25 +189,26 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path such as `action/{uuid}`, what answers it, and how the API's description (`openapi.py`) shows it.
+    """A path such as `action/{uuid}`, its handler, and its description in the API document (`openapi.py`).
 
-    Types are those that `json_schema.schema_of` takes. What every route of its kind has (the key, the parts of its
-    path, the pages of a list, `Idempotency-Key`, and the errors of these) needs no word here. The handler's docstring
-    is shown.
+    Types are those that `json_schema.schema_of` takes. `openapi.py` adds what all routes of a kind share: the key, the
+    parts of the path, the paging of lists, `Idempotency-Key`, and the errors of these. It shows the handler's docstring
+    as the description.
 
     Attributes:
-        access: `tenant` asks for a subscription key, `operator` for an operator's key or token; `host` is for who has
-            the functions host's own key, which the host checks; `public` for anybody.
-        role: of an operator's route, the least that may call it.
-        scope: of a tenant's route, the least that a key has to have; by default `needs` says it. `when_suspended`: a
-            suspended tenant may call it.
-        creates: a POST that takes an `Idempotency-Key`.
-        summary: what it does, in a few words.
-        request: the type of the body, or a `Content`; None for none. `bodiless`: it may be left out.
-        answers: the type of the body by status, a `Content`, or None for none.
-        query: the parameters of the query, each with what it means.
-        errors: each as its status and code, such as `409 not-connected`.
-        example: of a request's body; by default one made of the examples in `request`.
+        access: `tenant` requires a subscription key, `operator` an operator's key or token, `host` the functions host's
+            own key (the host checks it); `public` requires none.
+        role: the lowest role that may call an operator's route.
+        scope: the lowest scope that may call a tenant's route; by default see `needs`.
+        when_suspended: whether a suspended tenant may call it.
+        creates: whether it is a POST that takes an `Idempotency-Key`.
+        summary: a few words that begin with a verb.
+        request: the type of the body, or a `Content`; None for no body.
+        bodiless: whether the body may be left out.
+        answers: for each status the type of the body, a `Content`, or None for no body.
+        query: the meaning of each query parameter.
+        errors: status and code of each error, such as `409 not-connected`.
+        example: an example of the request's body; by default made of the examples in `request`.
     """
 
     method: str
@@ -222,22 +229,23 @@ class Route:
 
     @property
     def needs(self) -> Scope:
-        """Of a tenant's route: the scope. A GET reads, and whatever else sends, where the route says nothing."""
+        """Returns the scope that a tenant's route requires: `scope`, or by default `read` for a GET and `send`
+        otherwise."""
         return self.scope or (Scope.READ if self.method == "GET" else Scope.SEND)
 
 
 def hash_key(key: str) -> str:
-    """What is stored of a subscription key. It is random and long, so a plain hash is enough."""
+    """Returns the stored form of a subscription key. Keys are long and random, so a plain hash is enough."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def client_ip(headers: Mapping[str, str], hops: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a request comes from, or None if it is not known.
+    """Returns the address that a request comes from, or None if it is not known.
 
     Args:
-        headers: `x-forwarded-for` has an entry of each proxy, the last one's last; what is before those of our own may
-            be anybody's invention.
-        hops: how many proxies of ours there are: the platform's own front end is one.
+        headers: `x-forwarded-for` has one entry for each proxy, the last proxy's last. Entries before those of our own
+            proxies can be forged.
+        hops: number of our own proxies, including the platform's front end.
     """
     entries = headers.get("x-forwarded-for", "").split(",")
     if not 0 < hops <= len(entries):
@@ -246,8 +254,10 @@ def client_ip(headers: Mapping[str, str], hops: int) -> ipaddress.IPv4Address | 
 
 
 def client_address(headers: Mapping[str, str], hops: int) -> str:
-    """Whom a request comes from, "" if that is not known: an IPv4 address, or the /64 of an IPv6 address, all of which
-    are one client's. Takes what `client_ip` takes.
+    """Returns the client's network: an IPv4 address, or the /64 of an IPv6 address (one client's network); "" if
+    unknown.
+
+    Takes the arguments of `client_ip`.
     """
     address = client_ip(headers, hops)
     if isinstance(address, ipaddress.IPv6Address):

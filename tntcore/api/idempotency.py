@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that creates something, sent again with the same key, is answered as the first time."""
+"""`Idempotency-Key`: a create request that is repeated with the same key gets the answer of the first one."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 
 _DAY = 24 * 3600 * 1000
-_STUCK = 120_000  # milliseconds after which a call that never finished may be tried again
+_STUCK = 120_000  # milliseconds after which a call that never finished may be retried
 _MAX_KEY = 255
 _KIND = "idempotency"
 
 
 async def once(call: Call, records: Repository, handler: Handler, *, of: str = "") -> Response:
-    """Runs the handler, or answers what it answered to the same key within the last 24 hours.
+    """Runs the handler, or returns the answer it gave to the same key within the last 24 hours.
 
     Args:
-        records: where the answer is kept, sealed.
-        of: whose key it is, where several callers who are not to see each other's answers share `records`.
+        records: storage for the answer, which is encrypted.
+        of: the caller, if callers that must not see each other's answers share `records`.
 
     Raises:
-        Problem: 400 for a key of another form, 409 while the first call is under way, 422 if the key was used for
-            another request. An answer that is a problem is not remembered.
+        Problem: 400 for a malformed key, 409 while the first call is in progress, 422 if the key was used for another
+            request. Problems are not stored as answers.
     """
     request, now = call.request, call.services.now()
     key = request.headers["idempotency-key"]
     if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
-        raise Problem(400, "idempotency-key-invalid", f"Idempotency-Key has to have 1 to {_MAX_KEY} characters.")
+        raise Problem(
+            400,
+            "idempotency-key-invalid",
+            f"The Idempotency-Key is empty or too long. Send 1 to {_MAX_KEY} characters.",
+        )
     row = f"{_KIND}~{short_hash(f'{of}~{key}' if of else key)}"
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
     stored = await call.services.storage.records.get(records.principal, row)
@@ -46,9 +50,18 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
         finished = before.get("finished", False)
         if now - before["at"] < (_DAY if finished else _STUCK):
             if before["digest"] != digest:
-                raise Problem(422, "idempotency-key-reused", "This Idempotency-Key came with another request before.")
+                raise Problem(
+                    422,
+                    "idempotency-key-reused",
+                    "This Idempotency-Key was used with another request before. Use a new key for each request.",
+                )
             if not finished:
-                raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2)
+                raise Problem(
+                    409,
+                    "idempotency-in-progress",
+                    "The first call with this Idempotency-Key is still in progress. Retry later.",
+                    retry_after=2,
+                )
             sealed = before.get("answer") or await records.stored_body(row)
             saved = orjson.loads(records.open(sealed, row))
             return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
@@ -63,17 +76,22 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
     try:
         await records.commit(unit)
     except (Exists, Changed):
-        raise Problem(409, "idempotency-in-progress", "The first call is still under way.", retry_after=2) from None
+        raise Problem(
+            409,
+            "idempotency-in-progress",
+            "The first call with this Idempotency-Key is still in progress. Retry later.",
+            retry_after=2,
+        ) from None
     release = Unit()
     try:
         response = await handler(replace(call, chance=Chance(seed, begun, again=again)))
     except Problem:
-        # Nothing was done, and the caller is told why.
+        # The call had no effect, and the caller learns why.
         release.delete(row)
         await records.commit(release)
         raise
     except BaseException:
-        # Something may have been done. Who tries again, which may be at once, finds it by the same seed.
+        # The call may have had an effect. A retry, even an immediate one, finds it by the same seed.
         release.merge(row, {"at": 0})
         await records.commit(release)
         raise

@@ -1,4 +1,4 @@
-"""`/identity`: the DIDs that a principal acts as, and their public documents."""
+"""`/identity`: a tenant's DIDs and their public documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 from tntcore.tenancy.access import Scope
 
-_MAX_DID = 2_000  # characters; a did:web has a few, a did:peer with keys and endpoint a few hundred
+_MAX_DID = 2_000  # characters; a did:web is short, a did:peer with keys and endpoint has a few hundred
 
 
 class NewIdentity(TypedDict, total=False):
@@ -31,24 +31,27 @@ class IdentityChange(TypedDict):
 
 
 class IdentityView(Entity):
-    """A DID that the principal acts as."""
+    """An identity: a DID of yours."""
 
     status: Literal["DRAFT", "ACTIVE"]
     did: Did
-    ownDid: Annotated[Did, "the one that was made here"]
-    external: Annotated[bool, "whether the keys of `did` are elsewhere"]
+    ownDid: Annotated[Did, "the DID that was created here"]
+    external: Annotated[bool, "whether the keys of `did` are held outside the service"]
     method: str
     displayName: str
     isDefault: bool
 
 
 async def create(call: Call) -> Response:
-    """`{method?, displayName?}`: `did:web` (the default), whose document this service publishes, or `did:key`, which is
-    its own document: it can sign, and has no endpoint at which it could be reached without an invitation."""
+    """Creates an identity. Body: `{method?, displayName?}`.
+
+    `method` is `did:web` (the default) or `did:key`. The service publishes the document of a `did:web`. A `did:key` is
+    its own document: it can sign, but has no endpoint, so partners can reach it only through an invitation.
+    """
     body = call.request.object()
     method = "did:" + (text(body.get("method"), "method", maximum=50) or "did:web").removeprefix("did:")
     if method not in METHODS:
-        raise Problem(400, "method-unsupported", f"method has to be {' or '.join(METHODS)}.")
+        raise Problem(400, "method-unsupported", f"method must be {' or '.join(METHODS)}.")
     name = text(body.get("displayName"), "displayName", maximum=200)
     return answer(_view(await create_identity(call.services, call.tenant, name, method=method)), 201)
 
@@ -62,8 +65,10 @@ async def read(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """`{displayName?, did?}`: `did` binds a DID whose keys the tenant holds, or, if it is the identity's `ownDid`, ends
-    that; see `bind_did`."""
+    """Renames an identity, or binds a DID of your own to it. Body: `{displayName?, did?}`.
+
+    `did` is a DID whose keys you hold yourself. Give the identity's `ownDid` to undo the binding.
+    """
     identity = await find_identity(call.tenant.records, call.arguments["id"])
     body = call.request.object()
     did = text(body["did"], "did", maximum=_MAX_DID, required=True) if "did" in body else ""
@@ -79,8 +84,8 @@ async def change(call: Call) -> Response:
 
 
 async def document(call: Call) -> Response:
-    """The public document of a did:web that was made here, whatever DID its identity has now: what was signed with its
-    key can be checked for ever. 404 for a did:key, which needs none."""
+    """Publishes the document of a did:web that was created here, even if its identity has another DID now, so that old
+    signatures stay verifiable. A did:key has no such document: 404."""
     uuid = call.arguments["uuid"]
     owner = await call.services.lookups.find("identity", uuid)
     tenant = await call.services.tenants.get(owner.principal) if owner else None
@@ -91,7 +96,7 @@ async def document(call: Call) -> Response:
 
 
 async def status_list(call: Call) -> Response:
-    """A public list that says which credentials of an identity are revoked."""
+    """Publishes a status list, which says which credentials of an identity are revoked."""
     uuid, number = call.arguments["uuid"], call.arguments["number"]
     owner = await call.services.lookups.find("identity", uuid)
     tenant = await call.services.tenants.get(owner.principal) if owner else None
@@ -102,8 +107,8 @@ async def status_list(call: Call) -> Response:
 
 
 async def find_identity(records: Repository, name: str) -> Identity:
-    """The identity by its uuid, its DID, or the one that was made for it here; the default one for an empty name.
-    Raises `Problem` 404."""
+    """Returns the identity with this uuid, DID or `ownDid`; the default identity if the name is empty. Raises `Problem`
+    404."""
     if name and not name.startswith("did:"):
         identity = await records.get(Identity, name)
         if identity is None:
@@ -135,18 +140,18 @@ ROUTES = [
         create,
         scope=Scope.ADMIN,
         creates=True,
-        summary="Make an identity",
+        summary="Create an identity",
         request=NewIdentity,
         answers={201: IdentityView},
         errors=("400 method-unsupported",),
     ),
-    Route("GET", "identity", list_, summary="Identities", answers={200: Page[IdentityView]}),
+    Route("GET", "identity", list_, summary="List identities", answers={200: Page[IdentityView]}),
     Route(
         "GET",
         "identity/{uuid}/did.json",
         document,
         "public",
-        summary="The document of a did:web",
+        summary="Read the document of a did:web",
         answers={200: Content("application/did+json", JsonObject)},
         errors=("404 identity-unknown",),
     ),
@@ -155,7 +160,7 @@ ROUTES = [
         "identity/{uuid}/status-list/{number}",
         status_list,
         "public",
-        summary="Which credentials are revoked",
+        summary="Read a status list of revoked credentials",
         answers={200: Content("application/vc", JsonObject)},
         errors=("404 status-list-unknown",),
     ),
@@ -163,7 +168,7 @@ ROUTES = [
         "GET",
         "identity/{id}",
         read,
-        summary="An identity",
+        summary="Read an identity",
         answers={200: IdentityView},
         errors=("404 identity-unknown",),
     ),
@@ -172,7 +177,7 @@ ROUTES = [
         "identity/{id}",
         change,
         scope=Scope.ADMIN,
-        summary="Rename an identity, or give it a DID of your own",
+        summary="Rename an identity or bind a DID of your own",
         request=IdentityChange,
         answers={200: IdentityView},
         errors=(

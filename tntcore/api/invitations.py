@@ -1,4 +1,4 @@
-"""`/invitation`: out-of-band invitations of a principal."""
+"""`/invitation`: out-of-band invitations of a tenant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tntcore.storage.states import InvitationStatus
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
 
-# What can be wrong with an invitation that is made, or accepted.
+# Errors of an invitation that is created or accepted.
 INVITATION_ERRORS = (
     "400 invitation-malformed",
     "400 invitation-incomplete",
@@ -65,15 +65,17 @@ class InvitationWanted(TypedDict, total=False):
     label: Name
     goal: str | None
     goalCode: str | None
-    handshakeProtocols: Annotated[list[str] | None, "in order of preference; none: `requests` are answered without"]
+    handshakeProtocols: Annotated[
+        list[str] | None, "in order of preference; empty: one of `requests` is answered without a handshake"
+    ]
     multiUse: bool
     expiresAt: Time | None
-    publicDid: Annotated[bool, "whether the identity's own DID is named"]
-    requests: Annotated[list[JsonObject], "messages for who is invited"]
+    publicDid: Annotated[bool, "whether to name the identity's public DID"]
+    requests: Annotated[list[JsonObject], "messages for the invited partner"]
 
 
 class NewInvitation(InvitationWanted, total=False):
-    identityId: Annotated[str, "uuid or DID; by default the default one"]
+    identityId: Annotated[str, "uuid or DID; by default the default identity"]
 
 
 class Qr(TypedDict):
@@ -82,7 +84,7 @@ class Qr(TypedDict):
 
 
 class InvitationView(Entity):
-    """An out-of-band message that invites, as JSON, as a URL and as a QR code."""
+    """An out-of-band invitation, as JSON, as a URL and as a QR code."""
 
     status: InvitationStatus
     invitationId: Uuid
@@ -113,12 +115,12 @@ class InvitationRoutes:
                 errors=("404 identity-unknown", *WANTED_ERRORS),
                 example={"label": "Acme", "multiUse": False},
             ),
-            Route("GET", "invitation", self.list_, summary="Invitations", answers={200: Page[InvitationView]}),
+            Route("GET", "invitation", self.list_, summary="List invitations", answers={200: Page[InvitationView]}),
             Route(
                 "GET",
                 "invitation/{uuid}",
                 self.read,
-                summary="An invitation",
+                summary="Read an invitation",
                 answers={200: InvitationView},
                 errors=(_UNKNOWN,),
             ),
@@ -134,7 +136,7 @@ class InvitationRoutes:
                 "GET",
                 "invitation/{uuid}/qr.svg",
                 self.svg,
-                summary="An invitation as a picture",
+                summary="Show an invitation as a QR code",
                 answers={200: Content("image/svg+xml")},
                 errors=(_UNKNOWN,),
             ),
@@ -142,15 +144,18 @@ class InvitationRoutes:
                 "GET",
                 "invitation/{uuid}/qr.png",
                 self.png,
-                summary="An invitation as a picture",
+                summary="Show an invitation as a QR code",
                 answers={200: Content("image/png")},
                 errors=(_UNKNOWN,),
             ),
         ]
 
     async def create(self, call: Call) -> Response:
-        """`{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?,
-        publicDid?, requests?}`. With `handshakeProtocols: []` one of the requests is answered without a handshake."""
+        """Creates an invitation. With `handshakeProtocols: []`, one of the `requests` is answered without a handshake.
+
+        Body: `{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?, publicDid?,
+        requests?}`.
+        """
         body = call.request.object()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         wanted = wanted_of(body, identity)
@@ -177,14 +182,16 @@ class InvitationRoutes:
 
 
 def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
-    """What a request's body says of a new invitation. Raises `Problem` 400."""
+    """Reads the members of a new invitation from a request's body. Raises `Problem` 400."""
     form = text(body.get("form"), "form") or _FORMS[0]
     if form not in _FORMS:
-        raise Problem(400, "form-unsupported", f"form has to be one of {', '.join(_FORMS)}.")
+        raise Problem(400, "form-unsupported", f"form must be one of {', '.join(_FORMS)}.")
     protocols = body.get("handshakeProtocols")
     protocols = list(SUPPORTED) if protocols is None else protocols
     if not isinstance(protocols, list) or not all(name in SUPPORTED for name in protocols):
-        raise Problem(400, "handshake-protocols-invalid", f"Choose from {', '.join(SUPPORTED)}.")
+        raise Problem(
+            400, "handshake-protocols-invalid", f"handshakeProtocols must be a list of some of {', '.join(SUPPORTED)}."
+        )
     wanted = Wanted(
         form=form,
         label=text(body.get("label"), "label", maximum=200) or identity.display_name,
@@ -197,7 +204,11 @@ def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
         requests=tuple(_messages(body)),
     )
     if form == "connections/1" and (wanted.public_did or wanted.requests):
-        raise Problem(400, "form-unsupported", "publicDid and requests are for invitations of out-of-band only.")
+        raise Problem(
+            400,
+            "form-unsupported",
+            "This form of invitation has no publicDid and no requests. Use the form out-of-band/1 or out-of-band/2.",
+        )
     return wanted
 
 
@@ -224,14 +235,14 @@ def _url(call: Call, invitation: Invitation) -> str:
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     value = body.get("requests", [])
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
-        raise Problem(400, "requests-invalid", "requests has to be a list of messages.")
+        raise Problem(400, "requests-invalid", "requests must be a list of messages.")
     return value
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:
     value = body.get(name, False)
     if not isinstance(value, bool):
-        raise Problem(400, "flag-invalid", f"{name} has to be true or false.")
+        raise Problem(400, "flag-invalid", f"{name} must be true or false.")
     return value
 
 
@@ -242,5 +253,5 @@ def _time(body: dict[str, Any], name: str) -> int:
     except ValueError:
         moment = -1
     if moment < 0:
-        raise Problem(400, "time-invalid", f"{name} has to be a time from 1970 on, such as 2026-01-31T12:00:00Z.")
+        raise Problem(400, "time-invalid", f"{name} must be a time from 1970 on, such as 2026-01-31T12:00:00Z.")
     return moment

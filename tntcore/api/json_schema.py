@@ -1,7 +1,7 @@
-"""JSON Schemas (2020-12, as OpenAPI 3.1 has them) of the types in which bodies and views are described.
+"""JSON Schemas (2020-12, as in OpenAPI 3.1) of the types that describe bodies and views.
 
-Those are `TypedDict`s of texts, numbers, lists, objects and each other. `Annotated` adds to a type: a text is its
-description, `Words` has keywords such as `format="uuid", examples=[...]`.
+The types are `TypedDict`s of strings, numbers, lists, objects and each other. `Annotated` adds to a type: a string is
+its description, `Words` has keywords such as `format="uuid", examples=[...]`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Words:
 
 
 def schema_of(hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] | None = None) -> Schema:
-    """The schema of a type.
+    """Returns the schema of a type.
 
     Args:
-        named: gets the schema of each `TypedDict` that is met, under its name without `View` at its end.
-        variables: what a generic type's variables stand for.
+        named: receives the schema of each `TypedDict` found, under its name without the suffix `View`.
+        variables: values of a generic type's variables.
 
     Raises:
-        TypeError: the type is none that can be described, or two have one name.
+        TypeError: the type cannot be described, or two types have the same name.
     """
     if isinstance(hint, TypeVar):
         hint = (variables or {})[hint]
@@ -89,7 +89,7 @@ def _named(hint: Any, named: dict[str, Schema]) -> Schema:
     name = "".join(one.__name__.removesuffix("View").lstrip("_") for one in (*arguments, origin))
     marker = {"x-type": f"{origin.__module__}.{origin.__qualname__}"}
     if name not in named:
-        named[name] = marker  # a type may hold itself
+        named[name] = marker  # a type may contain itself
         variables = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=True))
         hints = get_type_hints(origin, include_extras=True)
         schema: Schema = {"type": "object"}
@@ -106,14 +106,14 @@ def _named(hint: Any, named: dict[str, Schema]) -> Schema:
 
 
 def _is_required(origin: Any, member: str, hint: Any) -> bool:
-    # Annotations that are texts are not looked into when the class is made, so its own sets know of `total` alone.
+    # With annotations as strings, the class cannot see NotRequired in them, so its own sets reflect only `total`.
     if get_origin(hint) in (Required, NotRequired):
         return get_origin(hint) is Required
     return member in origin.__required_keys__
 
 
 def example_of(schema: Schema, named: Mapping[str, Schema]) -> Any:
-    """A value of which the schema is true, made of the examples in it."""
+    """Returns a value that matches the schema, made of the examples in it."""
     if "examples" in schema:
         return schema["examples"][0]
     if "$ref" in schema:

@@ -1,4 +1,4 @@
-"""`/message`: every DIDComm message of a principal, in and out, decrypted; `/asset-data`: what was attached to them."""
+"""`/message`: a tenant's DIDComm messages, in and out, decrypted; `/asset-data`: their attachments."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tntcore.storage.states import MessageStatus
 
 
 class MessageView(Entity, Sides):
-    """A DIDComm message. `message` is the plaintext: text where it is not JSON, `{base64}` where it is not even text;
-    `envelope` stands in its place where it could not be opened."""
+    """A DIDComm message. `message` is the plaintext: a string if it is not JSON, `{base64}` if it is not text. If the
+    message could not be decrypted, `envelope` takes the place of `message`."""
 
     status: MessageStatus
     direction: Literal["IN", "OUT"]
@@ -33,16 +33,16 @@ class MessageView(Entity, Sides):
     actionUuid: Uuid | None
     contactUuid: Uuid | None
     connectionUuid: Uuid | None
-    authenticated: Annotated[bool, "whether the sender proved itself"]
+    authenticated: Annotated[bool, "whether the sender is proven"]
     assetDataUuids: list[Uuid]
-    sequence: Annotated[str, "sorts, as text, in order of receipt"]
+    sequence: Annotated[str, "sorts, as a string, in order of receipt"]
     error: str | None
     message: NotRequired[Any]
     envelope: NotRequired[Any]
 
 
 class AssetDataView(Entity):
-    """What was attached to a message. `value`: JSON, else `{base64}` or `{links}`."""
+    """An attachment of a message. `value` is JSON, or else `{base64}` or `{links}`."""
 
     status: Literal["ACTIVE"]
     messageUuid: Uuid
@@ -54,8 +54,11 @@ class AssetDataView(Entity):
 
 
 async def list_(call: Call) -> Response:
-    """Filters: `action`, `contact`, `connection`, `type` (how it begins, in either spelling), `direction`, `status`,
-    `since` (a time, or a `sequence`; what it answers overlaps by a few seconds, so that nothing is missed)."""
+    """Lists messages in order of receipt.
+
+    Filters: `action`, `contact`, `connection`, `type` (a prefix, in either spelling), `direction`, `status` and `since`
+    (a time or a `sequence`). A list with `since` starts a few seconds earlier, so that no message is missed.
+    """
     where = filters(
         call,
         {
@@ -68,7 +71,7 @@ async def list_(call: Call) -> Response:
         },
     )
     if where.parameters.get("direction", "IN") not in ("IN", "OUT"):
-        raise Problem(400, "direction-invalid", "direction has to be IN or OUT.")
+        raise Problem(400, "direction-invalid", "direction must be IN or OUT.")
     prefix = call.request.query.get("type", "")
     if prefix and prefix != "DIDCOMM":
         where = where & queries.messages_of_types(prefixes(prefix))
@@ -86,14 +89,14 @@ async def read(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Erases the message, see `erase`."""
+    """Erases the message's content for good, with its attachments."""
     records = call.tenant.records
     await erase(records, await found(records, Message, call.arguments["uuid"]))
     return Response(204, content_type="")
 
 
 async def read_asset_data(call: Call) -> Response:
-    """The value of an attachment: `data` as JSON, or as base64 where it is none."""
+    """Shows an attachment: its `data` as JSON, or as base64 if it is not JSON."""
     records = call.tenant.records
     asset = await found(records, AssetData, call.arguments["uuid"])
     message = await found(records, Message, asset.message_uuid)
@@ -122,7 +125,8 @@ def _value(attachment: Attachment) -> Any:
 
 
 async def message_view(records: Repository, message: Message) -> dict[str, Any]:
-    """A message as the contract has it; `message` is the plaintext, `envelope` what could not be opened."""
+    """Returns a message in its API form; `message` is the plaintext, `envelope` a message that could not be
+    decrypted."""
     try:
         body = await records.body(message)
     except CustodyError:
@@ -135,7 +139,7 @@ async def message_view(records: Repository, message: Message) -> dict[str, Any]:
         messageId=message.message_id or None,
         actionUuid=(message.action_uuid or None)
         if message.status != MessageStatus.REJECTED
-        else None,  # it was let into none
+        else None,  # a rejected message belongs to no action
         contactUuid=message.contact_uuid or None,
         connectionUuid=message.connection_uuid or None,
         **{"from": message.contact_did or None, "to": message.identity_did or None}
@@ -150,7 +154,7 @@ async def message_view(records: Repository, message: Message) -> dict[str, Any]:
 
 
 def shown(body: bytes) -> Any:
-    """A plaintext in an answer: spliced in where it is JSON, else its text, else base64."""
+    """Returns a plaintext for an answer: inserted as it is if it is JSON, else as a string, else as base64."""
     if Plaintext.read(body).is_json:
         return orjson.Fragment(body)
     try:
@@ -162,12 +166,12 @@ def shown(body: bytes) -> Any:
 _UNKNOWN = "404 message-unknown"
 _FILTERS = {
     "action": "uuid of the action",
-    "actionUuid": "the same",
+    "actionUuid": "same as `action`",
     "contact": "uuid of the contact",
     "connection": "uuid of the connection",
     "direction": "IN or OUT",
     "status": "such as RECEIVED",
-    "type": "how it begins, in either spelling",
+    "type": "prefix of the type, in either spelling",
     "since": "a time, or a `sequence`",
 }
 ROUTES = [
@@ -175,27 +179,27 @@ ROUTES = [
         "GET",
         "message",
         list_,
-        summary="Messages",
+        summary="List messages",
         answers={200: Page[MessageView]},
         query=_FILTERS,
         errors=("400 since-invalid", "400 direction-invalid"),
     ),
-    Route("GET", "message/{uuid}", read, summary="A message", answers={200: MessageView}, errors=(_UNKNOWN,)),
+    Route("GET", "message/{uuid}", read, summary="Read a message", answers={200: MessageView}, errors=(_UNKNOWN,)),
     Route("DELETE", "message/{uuid}", delete, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
     Route(
         "GET",
         "asset",
         list_,
-        summary="Messages, under the name that older clients know",
+        summary="List messages (path used by older clients)",
         answers={200: Page[MessageView]},
-        query={**_FILTERS, "type": "`DIDCOMM`, or how it begins"},
+        query={**_FILTERS, "type": "`DIDCOMM`, or a prefix of the type"},
         errors=("400 since-invalid", "400 direction-invalid"),
     ),
     Route(
         "GET",
         "asset-data/{uuid}",
         read_asset_data,
-        summary="What was attached to a message",
+        summary="Read an attachment of a message",
         answers={200: AssetDataView},
         errors=("404 asset-data-unknown",),
     ),

@@ -1,4 +1,4 @@
-"""`/openapi.json`: the API as OpenAPI 3.1 describes it, made of the routes themselves; `/docs`: a page to try it."""
+"""`/openapi.json`: the OpenAPI 3.1 description of the API, generated from the routes; `/docs`: a page to try it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from tntcore.api.json_schema import Schema, example_of, schema_of
 from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
 from tntcore.errors import PROBLEM_BASE, Problem
 
-_ABOUT = """A company registers once, and from then on speaks plain JSON: the service holds its DIDs and keys, encrypts
-what it sends, decrypts what it receives, keeps every message and relays each one by webhook.
+_ABOUT = """A hosted DIDComm service. A company registers once and then uses plain JSON. The service holds its DIDs and
+keys, encrypts what it sends, decrypts what it receives, stores every message, and relays each received message by
+webhook.
 
-Lists are pages; the parameter `next` asks for the one behind. Errors are problems after RFC 9457: `type` is stable,
-`detail` says what to change. What names an identity or a contact is its uuid or its DID."""
+Lists are paged: send the `next` of a page to get the next one. Errors are RFC 9457 problems: `type` is stable, `detail`
+says what happened and what to change. Identities and contacts can be named by uuid or by DID."""
 
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
@@ -75,17 +76,17 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     "changes": ("409 changed-meanwhile",),
 }
 ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
-"""What is answered where there is no route."""
+"""Errors of requests that match no route."""
 
 _PROBLEM: Schema = {
     "type": "object",
-    "description": "What went wrong (RFC 9457).",
+    "description": "A problem (RFC 9457).",
     "properties": {
-        "type": {"type": "string", "description": f"Stable: `{PROBLEM_BASE}` and a code."},
+        "type": {"type": "string", "description": f"A stable identifier: `{PROBLEM_BASE}` and a code."},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "What to change."},
-        "traceId": {"type": "string", "description": "What to name when asking the operator."},
+        "detail": {"type": "string", "description": "What happened, and what to change."},
+        "traceId": {"type": "string", "description": "Give this id to the operator when you report the problem."},
     },
     "required": ["type", "title", "status", "detail", "traceId"],
 }
@@ -96,57 +97,60 @@ _SECURITY: Mapping[str, Schema] = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A token of the operators' identity provider, where the service is set to take them.",
+        "description": "A token of the operators' identity provider, if the service is configured to accept them.",
     },
     "host": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The functions host's key."},
 }
 _ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
     "id": ("A uuid or a DID.", {"type": "string"}),
-    "key": ("Which setting.", {"type": "string", "enum": ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK", "PRINCIPAL_SETTINGS"]}),
-    "entry": ("The id of an entry of the setting, or `externalSigningUrl`.", {"type": "string"}),
-    "queue": ("Which queue gave it up.", {"type": "string", "enum": ["inbound", "outbound", "relay"]}),
-    "number": ("Which of the identity's status lists, from 0.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "key": (
+        "The key of the setting.",
+        {"type": "string", "enum": ["DIDCOMM_WEBHOOK", "TASK_WEBHOOK", "PRINCIPAL_SETTINGS"]},
+    ),
+    "entry": ("The id of an entry in the setting, or `externalSigningUrl`.", {"type": "string"}),
+    "queue": ("The queue that gave the message up.", {"type": "string", "enum": ["inbound", "outbound", "relay"]}),
+    "number": ("The number of the identity's status list, from 0.", {"type": "string", "pattern": "^[0-9]+$"}),
     "digest": ("SHA-256 of the resource, in hexadecimal.", {"type": "string"}),
     "time": ("Seconds since 1970.", {"type": "string", "pattern": "^[0-9]+$"}),
-    "file": ("Its name.", {"type": "string"}),
+    "file": ("The name of the file.", {"type": "string"}),
 }
 _TAGS: Mapping[str, str] = {
-    "action": "Threads of messages with one contact: send here",
-    "message": "What was sent and received",
-    "asset": "The same, as older clients ask for it",
-    "asset-data": "Values found in the attachments of messages",
+    "action": "Send messages, on threads with one contact",
+    "message": "Sent and received messages",
+    "asset": "Messages, under the path that older clients use",
+    "asset-data": "Attachments of messages",
     "contact": "Partners",
-    "invitation": "How a partner is reached",
-    "connection": "What joins one of your identities to a contact",
+    "invitation": "Out-of-band invitations, to connect with partners",
+    "connection": "Connections between your identities and contacts",
     "identity": "Your DIDs",
     "settings": "Your webhooks and preferences",
-    "delivery": "Calls of webhooks and outgoing messages: every attempt, and doing it again",
-    "credential": "Offered, requested, issued and held",
-    "proof-request": "Asking for proof",
-    "presentation": "Giving proof, and checking it",
-    "exchange": "The runs of the credential protocols, and what waits for your word",
+    "delivery": "Webhook calls and outgoing messages: every attempt, and replays",
+    "credential": "Credentials: offer, request, issue and hold",
+    "proof-request": "Request proof",
+    "presentation": "Give proof, and verify received proof",
+    "exchange": "Runs of the credential protocols, and the steps that wait for your decision",
     "context": "JSON-LD contexts of your own credential types",
-    "schema": "Of AnonCreds",
-    "credential-definition": "Of AnonCreds",
-    "account": "Who you are here",
+    "schema": "AnonCreds schemas",
+    "credential-definition": "AnonCreds credential definitions",
+    "account": "Your account, and the key of this call",
     "api-token": "Your subscription keys",
-    "audit": "Who did what",
-    "didcomm": "For agents: where packed messages are delivered",
+    "audit": "The audit log",
+    "didcomm": "For agents: the endpoint for packed messages",
     "health": "Liveness",
     "openapi.json": "This description",
     "docs": "This page",
     "principal": "For operators: tenants",
     "operator": "For operators: their own keys",
-    "poison": "For operators: what the queues gave up",
+    "poison": "For operators: messages that the queues gave up",
 }
-"""In the order in which they are shown. What is not here would not be described."""
+"""Tags in display order. A path without a tag here would have no description."""
 
 
 def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the routes.
+    """Returns the OpenAPI 3.1 document of the routes.
 
     Raises:
-        TypeError: a type of theirs cannot be described.
+        TypeError: a type in the routes cannot be described.
     """
     named: dict[str, Schema] = {"Problem": _PROBLEM}
     paths: dict[str, dict[str, Any]] = {}
@@ -184,7 +188,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     query = [(name, about, {"type": "string"}) for name, about in route.query.items()]
     if paged:
         number: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-        query += [("limit", "how many", number), ("next", "of the page before", {"type": "string"})]
+        query += [("limit", "hits in a page", number), ("next", "`next` of the previous page", {"type": "string"})]
     parameters += [{"name": name, "in": "query", "description": about, "schema": of} for name, about, of in query]
     errors = [*_ERRORS["any"], *route.errors]
     for kind, applies in {
@@ -202,7 +206,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     }.items():
         errors += _ERRORS[kind] if applies else ()
     if route.creates:
-        about = "The same call, sent again with the same key within 24 hours, is answered as the first time."
+        about = "Makes retries safe: a call repeated with the same key within 24 hours gets the first answer again."
         text = {"type": "string", "minLength": 1, "maxLength": 255}
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
     operation: dict[str, Any] = {
@@ -242,11 +246,11 @@ def _uuid_of(route: Route) -> tuple[str, Schema]:
     return f"The uuid of the {noun}.", {"type": "string", "format": "uuid"}
 
 
-_STATUS = {200: "Done.", 201: "Made.", 202: "Taken.", 204: "Done.", 503: "Not well."}
+_STATUS = {200: "Success.", 201: "Created.", 202: "Accepted.", 204: "Success.", 503: "Unhealthy."}
 
 
 def operation_id(route: Route) -> str:
-    """`GET settings/{key}` -> `get-settings-key`."""
+    """Returns the operation id of a route, such as `get-settings-key` for `GET settings/{key}`."""
     return "-".join([route.method.lower(), *re.findall(r"[\w.-]+", route.path)])
 
 
@@ -261,13 +265,13 @@ def _content(of: Any, named: dict[str, Schema]) -> dict[str, Any]:
 
 
 def _texts(schema: Schema, named: Mapping[str, Schema]) -> Iterable[str]:
-    """The names of the texts in a request's body, each of which has an error of its own."""
+    """Yields the names of the string members of a request's body. Each of them has its own error code."""
     if "$ref" in schema:
         yield from _texts(named[schema["$ref"].rpartition("/")[2]], named)
     for choice in schema.get("anyOf", ()):
         yield from _texts(choice, named)
     for name, of in schema.get("properties", {}).items():
-        if "string" in of.get("type", ()):  # which may be a list, with "null"
+        if "string" in of.get("type", ()):  # may be a list, with "null"
             yield name
         else:
             yield from _texts(of, named)
@@ -288,7 +292,7 @@ def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
         "type": PROBLEM_BASE + codes[0],
         "title": title_of(codes[0]),
         "status": int(status),
-        "detail": "A sentence that says what to change.",
+        "detail": "A sentence that says what happened and what to change.",
         "traceId": "00000000000000000000000000000000",
     }
     return {
@@ -300,7 +304,7 @@ def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
 def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
     schema = schema_of(hook.body, named)
     media = {"schema": schema, "example": hook.example or example_of(schema, named)}
-    about = "of Standard Webhooks 1.0.0"
+    about = "see Standard Webhooks 1.0.0"
     signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
     return {
         "operationId": hook.body.__name__,
@@ -317,7 +321,10 @@ def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str,
 
 def _content_of_answer(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
     if hook.answer is None:
-        return {"description": "Any 2xx: it was received. Anything else is tried again."}
+        return {
+            "description": "Any 2xx status means that the call was received. After any other status the "
+            "service retries."
+        }
     return {"description": "Done.", "content": _content(hook.answer, named)}
 
 
@@ -330,7 +337,7 @@ _DAY = {"cache-control": "public, max-age=86400"}
 
 
 class Index(TypedDict):
-    """URLs: a page to read and try the API, its description, and whether the service is well."""
+    """URLs of the API's documentation page, its OpenAPI description and the health check."""
 
     docs: str
     openapi: str
@@ -338,7 +345,7 @@ class Index(TypedDict):
 
 
 class DocsRoutes:
-    """What describes the routes given, and itself."""
+    """Routes that describe the given routes and themselves."""
 
     def __init__(self, routes: Sequence[Route], public_url: str) -> None:
         self._written: bytes | None = None
@@ -346,13 +353,13 @@ class DocsRoutes:
         url = urlsplit(public_url)
         self._base, self._origin = f"{url.path}/api/", f"{url.scheme}://{url.netloc}"
         self.routes = [
-            Route("GET", "", self.index, "public", summary="Where to go from here", answers={200: Index}),
+            Route("GET", "", self.index, "public", summary="List the entry points", answers={200: Index}),
             Route(
                 "GET",
                 "openapi.json",
                 self.read,
                 "public",
-                summary="This description, in OpenAPI 3.1",
+                summary="Read this description, in OpenAPI 3.1",
                 answers={200: JsonObject},
             ),
             Route(
@@ -360,7 +367,7 @@ class DocsRoutes:
                 "docs",
                 self.page,
                 "public",
-                summary="A page to read and try the API",
+                summary="Open a page to read and try the API",
                 answers={200: Content("text/html")},
             ),
             Route(
@@ -368,7 +375,7 @@ class DocsRoutes:
                 "docs/{file}",
                 asset,
                 "public",
-                summary="What the page is made of",
+                summary="Load a file of the page",
                 answers={200: Content("*/*")},
             ),
         ]
@@ -384,9 +391,9 @@ class DocsRoutes:
         return Response(200, self._written)
 
     async def page(self, call: Call) -> Response:
-        """Everything it needs is served here. A key that is typed into it is kept nowhere."""
+        """Shows the API. All files of the page are served here. Keys typed into it are not stored."""
         headers = {
-            # Swagger UI writes styles and images into its own page.
+            # Swagger UI uses inline styles and data: images.
             "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
             f"img-src 'self' data:; connect-src 'self' {self._origin}; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'",
@@ -399,7 +406,7 @@ class DocsRoutes:
 async def asset(call: Call) -> Response:
     name = call.arguments["file"]
     if name not in _FILES:
-        raise Problem(404, "no-such-path", "There is nothing at this path.")
+        raise Problem(404, "no-such-path", "There is nothing at this path. Check the path.")
     headers = {**_DAY, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
     if "gzip" in call.request.headers.get("accept-encoding", ""):
         return Response(200, _compressed(name), _FILES[name], {**headers, "content-encoding": "gzip"})

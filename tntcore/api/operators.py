@@ -17,12 +17,16 @@ from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, is_usable
 
 OperatorHeader = TypedDict("OperatorHeader", {"tnt-operator-key": str})
 RoleName = Literal["read", "operate", "admin"]
-Expiry = Annotated[Time | None, "when the key stops being taken; null: never"]
+Expiry = Annotated[Time | None, "when the key expires; null: never"]
 
 
 class NewOperator(TypedDict):
     name: Name
-    role: Annotated[RoleName, "`read` looks; `operate` also registers, limits, suspends, replays; `admin` does all"]
+    role: Annotated[
+        RoleName,
+        "`read` may read; `operate` may also register, limit and suspend tenants, and "
+        "replay; `admin` may do everything",
+    ]
     expiresAt: NotRequired[Expiry]
 
 
@@ -32,48 +36,47 @@ class FirstOperator(TypedDict):
 
 
 class OperatorView(Entity):
-    """A key of an operator; its text is kept nowhere."""
+    """A key of an operator. The service does not store its text."""
 
     status: Literal["ACTIVE", "EXPIRED", "REVOKED"]
     name: str
     role: RoleName
     expiresAt: Time | None
-    lastUsedAt: Annotated[Time | None, "to within some minutes"]
-    madeBy: Annotated[str, "the name of who made it"]
+    lastUsedAt: Annotated[Time | None, "accurate to a few minutes"]
+    madeBy: Annotated[str, "name of the operator who created it"]
 
 
 class OperatorMade(OperatorView):
-    """A key of an operator, shown this once, as the header that takes it."""
+    """A new key of an operator, as the header to send. It is shown only once."""
 
     headers: OperatorHeader
 
 
 class OperatorRotated(OperatorMade):
-    formerValidUntil: Annotated[Time, "until when the former key is taken as well"]
+    formerValidUntil: Annotated[Time, "time until which the old key is accepted too"]
 
 
 class Operators(TypedDict):
-    """All keys, those that were revoked included, the oldest first."""
+    """Lists all keys, including revoked ones, oldest first."""
 
     hits: list[OperatorView]
 
 
 class Me(TypedDict):
-    """Who calls. `uuid` is of an operator's key; null for a token."""
+    """The caller. `uuid` is that of an operator's key; null for a token."""
 
     uuid: Uuid | None
     name: str
     role: RoleName
-    subject: Annotated[str | None, "of a token"]
+    subject: Annotated[str | None, "issuer of a token"]
     expiresAt: Time | None
 
 
 async def first(call: Call) -> Response:
-    """Makes the first operator's key, with the role admin. It takes the functions host's own key, which is good for
-    nothing else here.
+    """Creates the first operator's key, with the role admin.
 
-    Refused while there is an admin's key that works, unless that was made so, too, and was never used: then it is
-    revoked.
+    Send the functions host's own key; it opens no other route here. The call is refused if a valid key with the role
+    admin exists. Exception: a key created by this call and never used is revoked and replaced.
     """
     body, services = call.request.object(), call.services
     only(body, "name", "expiresAt")
@@ -86,14 +89,16 @@ async def first(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    """`{name, role, expiresAt?}`: a key for an operator, shown this once."""
+    """Creates a key for an operator. It is shown only once. Body: `{name, role, expiresAt?}`."""
     body, services = call.request.object(), call.services
     only(body, "name", "role", "expiresAt")
     name = text(body.get("name"), "name", maximum=200, required=True)
     role, now = _role(body.get("role")), services.now()
     keys = await services.operators.all()
     if sum(record.status == "ACTIVE" for record in keys) >= MOST:
-        raise Problem(409, "too-many-operators", f"There are {MOST} operator keys already. Revoke those not needed.")
+        raise Problem(
+            409, "too-many-operators", f"There are already {MOST} operator keys. Revoke keys you do not need."
+        )
     record = Operator(
         uuid=call.uuid7(),
         name=name,
@@ -105,7 +110,7 @@ async def create(call: Call) -> Response:
     )
     key = services.operators.drawn(record)
     unit = Unit()
-    # An earlier try of the same call may have made it: nobody got that key.
+    # An earlier attempt of the same call may have created it: its key reached nobody.
     unit.upsert(record)
     await note_own(call, unit, "operator.made", record.uuid, name=name, role=role)
     await services.operators.commit(unit)
@@ -119,7 +124,7 @@ async def list_(call: Call) -> Response:
 
 
 async def me(call: Call) -> Response:
-    """Whose key or token this call has, and which role."""
+    """Shows the operator of the key or token of this call, and its role."""
     actor = call.actor
     record = await call.services.operators.get(actor.id) if actor.kind == "operator" else None
     return answer(
@@ -134,15 +139,20 @@ async def me(call: Call) -> Response:
 
 
 async def rotate(call: Call) -> Response:
-    """Gives a key a new text, shown this once; the former one is taken for another hour. Everybody may rotate their own
-    key; others' take the role admin. After a theft revoke the key instead."""
+    """Replaces the text of a key. The new text is shown only once; the old one stays valid for another hour.
+
+    Operators may rotate their own key. To rotate another operator's key takes the role admin. If a key was stolen,
+    revoke it instead.
+    """
     services, now = call.services, call.services.now()
     uuid = call.arguments["uuid"]
     if uuid != call.actor.id and not Role(call.actor.role).covers(Role.ADMIN):
-        raise Problem(403, "role-too-low", "Another operator's key is rotated with the role admin. This is not yours.")
+        raise Problem(
+            403, "role-too-low", "This is another operator's key. Only an operator with the role admin can rotate it."
+        )
     record = await _operator(call)
     if not is_usable(record, now):
-        raise Problem(409, "operator-not-active", "The key was revoked, or has expired. Make a new one.")
+        raise Problem(409, "operator-not-active", "The key was revoked or has expired. Create a new one.")
     former = record.hash
     key = services.operators.drawn(record)
     record.updated_at = now
@@ -157,7 +167,7 @@ async def rotate(call: Call) -> Response:
 
 
 async def revoke(call: Call) -> Response:
-    """The key is refused from now on; other processes may take it for another half a minute."""
+    """Revokes the key. Other processes of the service may accept it for up to half a minute more."""
     services = call.services
     record = await _operator(call)
     if record.status != "REVOKED":
@@ -177,9 +187,9 @@ async def _operator(call: Call) -> Operator:
 
 
 def _role(value: Any) -> Role:
-    """Raises `Problem` 400."""
+    """Reads a role from a request's body. Raises `Problem` 400."""
     if value not in list(Role):
-        raise Problem(400, "role-invalid", f"role has to be one of {', '.join(Role)}.")
+        raise Problem(400, "role-invalid", f"role must be one of {', '.join(Role)}.")
     return Role(value)
 
 
@@ -209,7 +219,7 @@ ROUTES = [
         "operator/first",
         first,
         "host",
-        summary="Make the first operator's key",
+        summary="Create the first operator's key",
         request=FirstOperator,
         answers={201: OperatorMade},
         errors=(*_MEMBERS, "409 operator-exists"),
@@ -222,14 +232,16 @@ ROUTES = [
         "operator",
         Role.ADMIN,
         creates=True,
-        summary="Make a key for an operator",
+        summary="Create a key for an operator",
         request=NewOperator,
         answers={201: OperatorMade},
         errors=(*_MEMBERS, "400 role-invalid", "409 too-many-operators"),
         example={"name": "Rex Reader", "role": "read"},
     ),
-    Route("GET", "operator", list_, "operator", Role.READ, summary="The operators' keys", answers={200: Operators}),
-    Route("GET", "operator/me", me, "operator", Role.READ, summary="Whose key this is", answers={200: Me}),
+    Route(
+        "GET", "operator", list_, "operator", Role.READ, summary="List the operators' keys", answers={200: Operators}
+    ),
+    Route("GET", "operator/me", me, "operator", Role.READ, summary="Show the operator of your key", answers={200: Me}),
     Route(
         "POST",
         "operator/{uuid}/rotate",
@@ -237,7 +249,7 @@ ROUTES = [
         "operator",
         Role.READ,
         creates=True,
-        summary="Give an operator's key a new text",
+        summary="Rotate an operator's key",
         answers={200: OperatorRotated},
         errors=(_UNKNOWN, "409 operator-not-active"),
     ),

@@ -1,4 +1,4 @@
-"""`/poison`: the operator sees what the queues gave up, and has it handled again."""
+"""`/poison`: lets operators inspect, replay and discard messages that the queues gave up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PoisonView(TypedDict):
 
 
 class PoisonPage(TypedDict):
-    """As `Page`, without a total."""
+    """A page, without a total."""
 
     hits: list[PoisonView]
     next: str | None
@@ -45,14 +45,14 @@ class PoisonPage(TypedDict):
 
 class PoisonWanted(TypedDict, total=False):
     queue: str
-    id: Annotated[str, "of one message; by default all"]
-    principalUuid: Annotated[Uuid, "what has any of this tenant's"]
+    id: Annotated[str, "id of one message; by default all messages"]
+    principalUuid: Annotated[Uuid, "only messages that contain items of this tenant"]
 
 
 class PoisonReplayed(TypedDict):
     replayed: int
-    senseless: Annotated[int, "of which the queue makes no sense; they stay"]
-    missing: Annotated[int, "whose envelope is gone; they stay, and their tenants go on seeing them as failed"]
+    senseless: Annotated[int, "messages that their queue cannot read; they stay"]
+    missing: Annotated[int, "messages whose envelope is gone; they stay, and their tenants still see them as FAILED"]
     more: bool
 
 
@@ -69,12 +69,12 @@ class PoisonRoutes:
                 self.list_,
                 "operator",
                 Role.READ,
-                summary="What the queues gave up",
+                summary="List messages that the queues gave up",
                 answers={200: PoisonPage},
                 query={
                     "queue": "`inbound`, `exchange`, `outbound` or `relay`",
-                    "limit": "how many",
-                    "next": "of the page before",
+                    "limit": "hits in a page",
+                    "next": "`next` of the previous page",
                 },
                 errors=("400 queue-invalid", "400 limit-invalid"),
             ),
@@ -84,7 +84,7 @@ class PoisonRoutes:
                 self.read,
                 "operator",
                 Role.READ,
-                summary="A message that a queue gave up",
+                summary="Read a message that a queue gave up",
                 answers={200: PoisonView},
                 errors=_UNKNOWN,
             ),
@@ -94,7 +94,7 @@ class PoisonRoutes:
                 self.discard,
                 "operator",
                 Role.ADMIN,
-                summary="Throw it away",
+                summary="Discard a message that a queue gave up",
                 answers={204: None},
                 errors=_UNKNOWN,
             ),
@@ -104,7 +104,7 @@ class PoisonRoutes:
                 self.replay,
                 "operator",
                 Role.OPERATE,
-                summary="Have it handled again",
+                summary="Process messages again that a queue gave up",
                 request=PoisonWanted,
                 answers={200: PoisonReplayed},
                 errors=_UNKNOWN,
@@ -113,7 +113,10 @@ class PoisonRoutes:
         ]
 
     async def list_(self, call: Call) -> Response:
-        """Filter: `queue`. Nothing of a message's content is shown: its tenant sees the message, FAILED."""
+        """Lists messages that the queues gave up. Filter: `queue`.
+
+        The content is not shown. Its tenant sees the message with the status FAILED.
+        """
         limit, queue = limit_of(call), call.request.query.get("queue", "")
         token_queue, _, start = call.request.query.get("next", "").partition("~")
         names: Sequence[str] = QUEUES if not queue else (_queue(queue),)
@@ -143,9 +146,11 @@ class PoisonRoutes:
         return Response(204, content_type="")
 
     async def replay(self, call: Call) -> Response:
-        """`{queue?, id?, principalUuid?}`: all that was given up of a queue, one message of it, or what has any of a
-        tenant's. Answers how many went back, how many make no sense to their queue and stay, and whether there may be
-        more: 1,000 are looked at in one call."""
+        """Puts messages back into their queues. Body: `{queue?, id?, principalUuid?}`.
+
+        Select one queue, one message of it, or the messages of one tenant; by default all. The answer says how many
+        went back, how many their queue cannot read (they stay), and whether there may be more: one call looks at 1,000.
+        """
         body = call.request.object()
         principal, name = text(body.get("principalUuid"), "principalUuid"), text(body.get("queue"), "queue")
         given = await self._given(name, text(body["id"], "id", required=True)) if "id" in body else None
@@ -161,7 +166,7 @@ class PoisonRoutes:
         return _answer(Counter([await self._poison.replay(given)]), more=False)
 
     async def _replay_all(self, name: str, principal: str) -> PoisonReplayed:
-        """Args: principal: whose alone; "" for all."""
+        """Replays all messages of a queue, or only those of one principal; "" means all."""
         done: Counter[Replayed] = Counter()
         looked_at, more = 0, False
         for queue in QUEUES if not name else (_queue(name),):
@@ -180,7 +185,11 @@ class PoisonRoutes:
     async def _given(self, queue: str, message_id: str) -> Given:
         given = await self._poison.get(_queue(queue), message_id) if _ID.fullmatch(message_id) else None
         if given is None:
-            raise Problem(404, "poison-unknown", f"The queue {queue} has given up no message of this id.")
+            raise Problem(
+                404,
+                "poison-unknown",
+                f"The queue {queue} has given up no message with this id. GET /poison lists them.",
+            )
         return given
 
 
@@ -195,7 +204,7 @@ def _answer(done: Counter[Replayed], *, more: bool) -> PoisonReplayed:
 
 def _queue(name: str) -> str:
     if name not in QUEUES:
-        raise Problem(400, "queue-invalid", f"queue has to be one of {', '.join(QUEUES)}.")
+        raise Problem(400, "queue-invalid", f"queue must be one of {', '.join(QUEUES)}.")
     return name
 
 
@@ -211,7 +220,7 @@ def _view(given: Given) -> dict[str, Any]:
 
 
 def _uuid(item: Item) -> str | None:
-    """The message's, or the delivery's."""
+    """Returns the uuid of the message or of the delivery."""
     if isinstance(item, InboundItem):
         return item.uuid
     return item.delivery if isinstance(item, DeliveryItem) else None

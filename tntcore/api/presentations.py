@@ -1,4 +1,4 @@
-"""`/proof-request` and `/presentation`: asking for proof, giving it, and what became of it."""
+"""`/proof-request` and `/presentation`: requests for proof, presentations and their checks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PROTOCOL = "present-proof"
 
 class NewPresentation(Beginning, total=False):
     command: Annotated[str, "`present` (the default) or `propose`"]
-    credentials: Annotated[JsonObject, "what to show, by the candidates' names"]
+    credentials: Annotated[JsonObject, "the credentials to show, by the candidates' names"]
 
 
 class PresentationView(Entity):
-    """A presentation that was received, or sent. `verified`: each check that its format asks for was made and passed.
-    UNDECIDED: one could not be made."""
+    """A presentation that was received or sent. `verified`: every check that its format requires was made and passed.
+    UNDECIDED: a check could not be made."""
 
     status: PresentationStatus
     role: Literal["verifier", "prover"]
@@ -69,7 +69,7 @@ class PresentationRoutes:
                 "proof-request",
                 self.ask,
                 creates=True,
-                summary="Ask for proof",
+                summary="Request proof",
                 request=Beginning,
                 answers={201: ExchangeView | InvitationView, 200: ExchangeView},
                 errors=BEGIN_ERRORS,
@@ -83,11 +83,11 @@ class PresentationRoutes:
                 "GET",
                 "proof-request",
                 requests,
-                summary="Exchanges of proof",
+                summary="List exchanges of proof",
                 answers={200: Page[ExchangeView]},
                 query={
                     "status": "such as WAITING",
-                    "state": "in the RFC's words",
+                    "state": "state as named in the RFC",
                     "role": "`verifier` or `prover`",
                     "contact": "uuid of the contact",
                     "connection": "uuid of the connection",
@@ -98,7 +98,7 @@ class PresentationRoutes:
                 "presentation",
                 self.show,
                 creates=True,
-                summary="Give proof, or propose what to show",
+                summary="Present proof, or propose what to show",
                 request=NewPresentation,
                 answers={201: ExchangeView | InvitationView, 200: ExchangeView},
                 errors=BEGIN_ERRORS,
@@ -108,7 +108,7 @@ class PresentationRoutes:
                 "GET",
                 "presentation",
                 list_,
-                summary="Presentations",
+                summary="List presentations",
                 answers={200: Page[PresentationView]},
                 query={
                     "status": "such as VERIFIED",
@@ -123,7 +123,7 @@ class PresentationRoutes:
                 "GET",
                 "presentation/{uuid}",
                 read,
-                summary="A presentation",
+                summary="Read a presentation",
                 answers={200: PresentationView},
                 errors=(_UNKNOWN,),
             ),
@@ -131,15 +131,17 @@ class PresentationRoutes:
                 "POST",
                 "presentation/{uuid}/verify",
                 self.verify,
-                summary="Make the checks again",
+                summary="Check a presentation again",
                 answers={200: PresentationView},
                 errors=(_UNKNOWN, "409 own-presentation", *STEP_ERRORS),
             ),
         ]
 
     async def ask(self, call: Call) -> Response:
-        """`{from?, to, format?, data, protocol?, comment?, willConfirm?, ...}`: asks a contact for proof. With
-        `exchangeUuid` in place of `to` it asks again, or answers a proposal; with `invitation`, whoever answers that.
+        """Requests proof from a contact. Body: `{from?, to, format?, data, protocol?, comment?, willConfirm?, ...}`.
+
+        Give `exchangeUuid` instead of `to` to ask again or to answer a proposal. Give `invitation` instead of `to` to
+        ask whoever answers the invitation.
         """
         body = call.request.object()
         members = members_of(body)
@@ -152,12 +154,15 @@ class PresentationRoutes:
         return await begin(self._steps, call, body, _PROTOCOL, "verifier", step, default_format=_DEFAULT)
 
     async def show(self, call: Call) -> Response:
-        """`{command: "propose", from?, to, format?, data, ...}` proposes what to show; `{command: "present",
-        exchangeUuid, credentials? | data?}` shows it."""
+        """Proposes a presentation, or presents proof.
+
+        To propose: `{command: "propose", from?, to, format?, data, ...}`.
+        To present: `{command: "present", exchangeUuid, credentials? | data?}`.
+        """
         body = call.request.object()
         command = text(body.get("command"), "command").lower() or "present"
         if command not in ("propose", "present"):
-            raise Problem(400, "command-unsupported", "command has to be propose or present.")
+            raise Problem(400, "command-unsupported", "command must be propose or present.")
         members = members_of(body)
         members.pop("preview", None)
 
@@ -171,11 +176,15 @@ class PresentationRoutes:
         return await begin(self._steps, call, body, _PROTOCOL, "prover", step, default_format=_DEFAULT)
 
     async def verify(self, call: Call) -> Response:
-        """Makes the checks of a presentation that was received again, as of now."""
+        """Makes the checks of a received presentation again, as of now."""
         records = call.tenant.records
         presentation = await found(records, Presentation, call.arguments["uuid"])
         if presentation.role != "verifier":
-            raise Problem(409, "own-presentation", "Only a presentation that was received can be verified.")
+            raise Problem(
+                409,
+                "own-presentation",
+                "This presentation was sent by you. Only a received presentation can be verified.",
+            )
         run = await self._steps.exchanges.open(call.tenant, presentation.exchange_uuid)
         with as_problems(run.exchange):
             await proving.verify_again(run, presentation)
@@ -187,7 +196,7 @@ class PresentationRoutes:
 
 
 async def requests(call: Call) -> Response:
-    """The exchanges of present-proof."""
+    """Lists the exchanges of present-proof."""
     where = filters(
         call,
         {

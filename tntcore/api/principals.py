@@ -1,4 +1,4 @@
-"""`/principal`: the operator registers tenants."""
+"""`/principal`: lets operators register and manage tenants."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class NewPrincipal(TypedDict):
 
 
 class Limits(TypedDict, total=False):
-    """0 is no limit; what is left out, or null, is as the service is set."""
+    """Limits of a tenant. 0 means no limit; a missing or null limit is the service's default."""
 
     storedBytes: int | None
     messagesPerMinute: int | None
@@ -57,21 +57,21 @@ class PrincipalView(Entity):
     status: Literal["ACTIVE", "SUSPENDED", "DELETED"]
     displayName: str
     limits: Limits
-    storedBytes: Annotated[int, "what it keeps"]
+    storedBytes: Annotated[int, "bytes it stores"]
 
 
 class Suspension(TypedDict):
-    reason: NotRequired[Annotated[str, "for the audit log, which the tenant sees", Words(maxLength=500)]]
+    reason: NotRequired[Annotated[str, "for the audit log, which the tenant can read", Words(maxLength=500)]]
 
 
 class Rewrap(TypedDict):
-    start: NotRequired[Annotated[str, "`next` of the call before"]]
+    start: NotRequired[Annotated[str, "`next` of the previous call"]]
 
 
 class RewrappedView(TypedDict):
     rewrapped: int
     unchanged: int
-    failed: Annotated[dict[str, str], "what was wrong, by the tenant's uuid"]
+    failed: Annotated[dict[str, str], "error code by the tenant's uuid"]
     next: str | None
 
 
@@ -81,7 +81,7 @@ class _FirstIdentity(TypedDict):
 
 
 class PrincipalMade(PrincipalView):
-    """A tenant with its first key, shown this once, as the header that takes it."""
+    """A new tenant with its first key, as the header to send. The key is shown only once."""
 
     identity: _FirstIdentity
     account: str
@@ -90,7 +90,8 @@ class PrincipalMade(PrincipalView):
 
 
 async def create(call: Call) -> Response:
-    """`{displayName}`: a tenant with a default identity and its first key, which is shown this once."""
+    """Registers a tenant, with a default identity and a first key. The key is shown only once. Body:
+    `{displayName}`."""
     display_name = text(call.request.object().get("displayName"), "displayName", maximum=200, required=True)
     services = call.services
     uuid, identity_uuid, token_uuid = call.uuid7(), call.uuid7(), call.uuid7()
@@ -98,13 +99,13 @@ async def create(call: Call) -> Response:
         principal = await _registered(call, uuid, display_name, record)
         tenant = await services.tenants.get(uuid)
         if tenant is None:
-            raise Problem(500, "internal", "The principal could not be read back. Try again.")
+            raise Problem(500, "internal", "The new principal could not be read back. Try again.")
         identity = await tenant.records.get(Identity, identity_uuid) if call.chance is not None else None
         if identity is None:
             try:
                 identity = await create_identity(services, tenant, display_name, is_default=True, uuid=identity_uuid)
             except Exists:
-                # Its write was repeated, or an earlier try is still under way.
+                # The write was repeated, or an earlier attempt is still in progress.
                 identity = await found(tenant.records, Identity, identity_uuid)
         key = await create_token(services, tenant, "first", token_uuid, Unit())
     return answer(
@@ -120,7 +121,7 @@ async def create(call: Call) -> Response:
 
 
 async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -> Principal:
-    """The tenant's own row. An earlier try of the same call may have written it."""
+    """Writes the tenant's own row. An earlier attempt of the same call may have written it already."""
     services, now = call.services, call.services.now()
     if call.chance is not None and call.chance.again and (before := await _read(services, uuid)) is not None:
         return before
@@ -140,7 +141,7 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
     try:
         await services.storage.committer.commit(uuid, unit)
     except Exists:
-        # Its write was repeated, or an earlier try is still under way.
+        # The write was repeated, or an earlier attempt is still in progress.
         services.custody.forget(uuid)
         stored = await _read(services, uuid)
         if stored is None:
@@ -150,16 +151,16 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
 
 
 async def list_(call: Call) -> Response:
-    """Tenants that are not deleted, in the order in which they were registered. `name` finds those with this text
-    anywhere in their name, in any case; `status` is ACTIVE or SUSPENDED.
+    """Lists tenants in order of registration, without deleted ones.
 
-    A page costs one storage call for each hit, and one for each 1,000 tenants that were looked at, at most six. It may
-    have fewer hits than `limit`, even none, and a `next` all the same.
+    Filters: `name` (text anywhere in the name, in upper or lower case) and `status` (ACTIVE or SUSPENDED). A page costs
+    one storage call for each hit, and one for each 1,000 tenants examined, at most six. A page with a `next` may have
+    fewer hits than `limit`, even none.
     """
     query = call.request.query
     name, status = query.get("name", "").casefold(), query.get("status", "").upper()
     if status not in ("", "ACTIVE", "SUSPENDED"):
-        raise Problem(400, "status-invalid", "status has to be ACTIVE or SUSPENDED.")
+        raise Problem(400, "status-invalid", "status must be ACTIVE or SUSPENDED.")
     limit, services = limit_of(call), call.services
     hits: list[Principal] = []
     following: str | None = query.get("next", "")
@@ -195,7 +196,7 @@ async def list_(call: Call) -> Response:
 
 
 def _may_fit(row: Row, name: str, status: str) -> bool:
-    """As far as the index tells. Rows of tenants that were registered by an older version have less."""
+    """Tells whether the index row matches. Rows of tenants registered by an older version have fewer columns."""
     values = row.values
     return name in values.get("displayName", name).casefold() and status in ("", values.get("status", status))
 
@@ -211,7 +212,7 @@ async def _read(services: Services, uuid: str) -> Principal | None:
 
 
 async def _index(services: Services, principal: Principal) -> None:
-    """Writes down what a tenant is found by."""
+    """Writes the index row of a tenant."""
     columns: dict[str, Value] = {
         "createdAt": principal.created_at,
         "displayName": principal.display_name,
@@ -221,14 +222,17 @@ async def _index(services: Services, principal: Principal) -> None:
 
 
 async def suspend(call: Call) -> Response:
-    """`{reason?}`: from now on nothing of the tenant's comes in or goes out. Agents are told to come again later, its
-    calls are refused with 403 `tenant-suspended`, and what waits goes on waiting, and is not spent. Other processes
-    know it within half a minute. Its DIDs' documents and other public facts stay published."""
+    """Suspends a tenant: it can no longer send or receive. Body: `{reason?}`.
+
+    Agents are told to retry later. The tenant's calls are refused with 403 `tenant-suspended`. Queued messages and
+    deliveries keep waiting and use up no attempts. Other processes learn of it within half a minute. Its DID documents
+    and other public data stay published.
+    """
     return await _set_status(call, "SUSPENDED", "tenant.suspended")
 
 
 async def resume(call: Call) -> Response:
-    """`{reason?}`: takes a suspension back. What waited goes on within five minutes."""
+    """Ends a suspension. Waiting messages and deliveries continue within five minutes. Body: `{reason?}`."""
     return await _set_status(call, "ACTIVE", "tenant.resumed")
 
 
@@ -242,7 +246,7 @@ async def _set_status(call: Call, status: str, act: str) -> Response:
             if principal.status == "DELETED":
                 raise not_found(Principal, principal.uuid)
             if principal.status == status:
-                if not attempt:  # else it may be by this very write, which was repeated
+                if not attempt:  # otherwise this very write, repeated by the SDK, may have done it
                     record.status = NO_EFFECT
                 break
             principal.status, principal.updated_at = status, services.now()
@@ -253,10 +257,12 @@ async def _set_status(call: Call, status: str, act: str) -> Response:
                 await services.storage.committer.commit(principal.uuid, unit)
                 break
             except Changed:
-                # Most often by the count of what it keeps.
+                # Most often the update of its stored bytes.
                 principal = await _principal(call)
         else:
-            raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.")
+            raise Problem(
+                409, "principal-changed", "Another request changed the principal at the same time. Try again."
+            )
     services.tenants.forget(principal.uuid)
     await _index(services, principal)
     return answer(_view(principal))
@@ -267,8 +273,11 @@ async def read(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """`{displayName?, limits?}`. `limits` is `{storedBytes?, messagesPerMinute?}`: whole numbers, 0 for no limit. What
-    is left out, or null, is as the service is set."""
+    """Changes a tenant's name or limits. Body: `{displayName?, limits?}`.
+
+    `limits` is `{storedBytes?, messagesPerMinute?}`: whole numbers, 0 for no limit. A missing or null limit is the
+    service's default.
+    """
     body = call.request.object()
     principal = await _principal(call)
     if principal.status == "DELETED":
@@ -300,16 +309,16 @@ async def change(call: Call) -> Response:
 def _read_limits(value: Any) -> dict[str, int]:
     """Raises `Problem` 400."""
     if not isinstance(value, dict) or value.keys() - _LIMITS:
-        raise Problem(400, "limits-invalid", f"limits has to be an object of {', '.join(_LIMITS)}.")
+        raise Problem(400, "limits-invalid", f"limits must be an object with the members {', '.join(_LIMITS)}.")
     limits = {name: limit for name, limit in value.items() if limit is not None}
     for name, limit in limits.items():
         if type(limit) is not int or not 0 <= limit < 10**15:
-            raise Problem(400, "limits-invalid", f"limits.{name} has to be a whole number, 0 for no limit.")
+            raise Problem(400, "limits-invalid", f"limits.{name} must be a whole number; 0 means no limit.")
     return limits
 
 
 async def recount(call: Call) -> Response:
-    """Counts what the principal keeps anew. It reads all of it: a minute or more for a million messages."""
+    """Recounts the tenant's stored bytes. This reads all its rows: a minute or more for a million messages."""
     principal = await _principal(call)
     async with operating(call, "tenant.recounted", principal.uuid):
         await call.services.usage.recount(principal.uuid)
@@ -318,12 +327,15 @@ async def recount(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Deletes a tenant: its data key is destroyed first, and all that was sealed under it with it. The sweeper deletes
-    its rows and bodies."""
+    """Deletes a tenant.
+
+    The service first destroys its data key, so that all data encrypted with it is lost. It deletes the tenant's rows
+    and message bodies later, in the background.
+    """
     services = call.services
     principal = await _principal(call)
     if principal.status == "DELETED":
-        # What an earlier call may have left undone is done again; it is no act of its own.
+        # Completes what an earlier call may have left undone, without an audit record of its own.
         await _forget(call, principal)
         return Response(204, content_type="")
     await remember(services, GONE, principal.uuid)
@@ -338,15 +350,17 @@ async def delete(call: Call) -> Response:
         try:
             await services.storage.committer.commit(principal.uuid, unit)
         except Changed:
-            # Unless it was this very write, which was repeated.
+            # Unless this very write, repeated by the SDK, did it.
             if (await _principal(call)).status != "DELETED":
-                raise Problem(409, "principal-changed", "The principal was changed meanwhile. Try again.") from None
+                raise Problem(
+                    409, "principal-changed", "Another request changed the principal at the same time. Try again."
+                ) from None
         await _forget(call, principal)
     return Response(204, content_type="")
 
 
 async def _forget(call: Call, principal: Principal) -> None:
-    """Removes what finds a tenant that is deleted."""
+    """Removes the index and lookup rows of a deleted tenant."""
     services = call.services
     services.tenants.forget(principal.uuid)
     await services.storage.lookups.delete(PRINCIPALS, principal.uuid)
@@ -358,14 +372,17 @@ async def _forget(call: Call, principal: Principal) -> None:
 
 
 async def _all(services: Services, principal: str, kind: type[R]) -> list[R]:
-    """A tenant's records of a kind, of which nothing sealed is needed: its data key is gone."""
+    """Returns a tenant's records of a kind, without encrypted values: its data key is gone."""
     page = await services.storage.records.scan(principal, kind.row_key(""), kind.KIND + END, limit=1000)
     return [kind.read(row) for row in page.rows]
 
 
 async def rewrap(call: Call) -> Response:
-    """`{start?}`: wraps the data keys of the next tenants under the current version of the master key. Answers
-    `{rewrapped, unchanged, failed: {uuid: code}, next}`; `next` is the `start` of the next call, null at the end."""
+    """Wraps the data keys of the next tenants under the current version of the master key. Body: `{start?}`.
+
+    The answer is `{rewrapped, unchanged, failed: {uuid: code}, next}`. Send `next` as the `start` of the next call; it
+    is null at the end.
+    """
     start = text(call.request.object().get("start"), "start", maximum=200) if call.request.body else ""
     services = call.services
     async with operating(call, "data-keys.rewrapped", start=start) as record:
@@ -377,7 +394,7 @@ async def rewrap(call: Call) -> Response:
 
 
 async def audit(call: Call) -> Response:
-    """What was done by the tenant's keys, and to the tenant, the newest first; what the tenant sees at `GET /audit`."""
+    """Lists the tenant's audit records, newest first. The tenant sees the same at `GET /audit`."""
     return await page(call, (await _principal(call)).uuid)
 
 
@@ -391,12 +408,12 @@ async def create_token(
     scope: Scope = Scope.ADMIN,
     expires_at: int = 0,
 ) -> str:
-    """A new subscription key; its text is stored nowhere.
+    """Creates a subscription key and returns its text, which is not stored.
 
     Args:
-        uuid: its record's. An earlier try of the same call may have made it: nobody got that key.
-        unit: what is committed with it.
-        expires_at: milliseconds since 1970, 0 for never.
+        uuid: uuid of the key's record. An earlier attempt of the same call may have created it; its key reached nobody.
+        unit: changes to commit with it.
+        expires_at: milliseconds since 1970; 0 means never.
     """
     key = "tnt_" + base64.urlsafe_b64encode(services.random(32)).decode().rstrip("=")
     now = services.now()
@@ -442,9 +459,9 @@ ROUTES = [
         list_,
         "operator",
         Role.READ,
-        summary="Tenants",
+        summary="List tenants",
         answers={200: Page[PrincipalView]},
-        query={"name": "with this text in their name", "status": "`ACTIVE` or `SUSPENDED`"},
+        query={"name": "text in the name", "status": "`ACTIVE` or `SUSPENDED`"},
         errors=("400 status-invalid",),
     ),
     Route(
@@ -466,7 +483,7 @@ ROUTES = [
         resume,
         "operator",
         Role.OPERATE,
-        summary="Take a suspension back",
+        summary="End a suspension",
         request=Suspension,
         bodiless=True,
         answers={200: PrincipalView},
@@ -490,7 +507,7 @@ ROUTES = [
         read,
         "operator",
         Role.READ,
-        summary="A tenant",
+        summary="Read a tenant",
         answers={200: PrincipalView},
         errors=(_UNKNOWN,),
     ),
@@ -500,7 +517,7 @@ ROUTES = [
         change,
         "operator",
         Role.OPERATE,
-        summary="Rename a tenant, or limit it",
+        summary="Rename a tenant or change its limits",
         request=PrincipalChange,
         answers={200: PrincipalView},
         errors=("400 limits-invalid", _UNKNOWN),
@@ -512,7 +529,7 @@ ROUTES = [
         audit,
         "operator",
         Role.READ,
-        summary="Who did what at a tenant",
+        summary="List a tenant's audit records",
         answers={200: Page[AuditView]},
         query=QUERY,
         errors=(_UNKNOWN, *ERRORS),
@@ -523,7 +540,7 @@ ROUTES = [
         recount,
         "operator",
         Role.OPERATE,
-        summary="Count anew what a tenant keeps",
+        summary="Recount a tenant's stored bytes",
         answers={200: PrincipalView},
         errors=(_UNKNOWN,),
     ),
@@ -545,7 +562,7 @@ ROUTES = [
         delete,
         "operator",
         Role.ADMIN,
-        summary="Delete a tenant and all it has",
+        summary="Delete a tenant and all its data",
         answers={204: None},
         errors=(_UNKNOWN, "409 principal-changed"),
     ),

@@ -1,4 +1,4 @@
-"""The HTTP door: finds the route of a request, lets the caller in, and turns problems into answers."""
+"""The HTTP entry point: finds the route, authenticates the caller, and turns problems into answers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"
 
 
 class Router:
-    """Finds the route of a request, lets the caller in, and turns problems into answers.
+    """Finds the route of a request, authenticates the caller, and turns problems into answers.
 
     Args:
-        new_trace_id: a fresh identifier, which the answer shows and the log has, where the request is not traced.
+        new_trace_id: returns a fresh identifier for the answer and the log, used if the request is not traced.
 
     Raises:
         ValueError: a route does not say who may call it.
@@ -48,13 +48,14 @@ class Router:
         self._routes: dict[int, list[tuple[list[str], Route]]] = {}
         for route in routes:
             if (route.access == "operator") != (route.role is not None):
-                raise ValueError(f"{route.method} {route.path}: an operator's route, and no other, names a role")
+                raise ValueError(f"{route.method} {route.path}: only an operator's route names a role, and each must")
             segments = route.path.split("/")
             self._routes.setdefault(len(segments), []).append((segments, route))
 
     async def handle(self, request: Request, access: Sequence[Access]) -> Response:
-        """Answers the request; `access` says which routes this door leads to."""
-        # Whoever calls may say anything: a trace begins here. What a tenant calls its own trace is a link, see below.
+        """Answers the request. `access` limits the routes that can be reached."""
+        # Callers are not trusted to name our trace, so a new trace begins here. A tenant's own trace is linked, see
+        # below.
         with self._services.tracing.begin("HTTP") as step:
             response = await self._answer(request, access, step)
             step.attributes["http.response.status_code"] = response.status
@@ -97,9 +98,14 @@ class Router:
         except Busy:
             return self._problem(_too_much_work(), step)
         except (Changed, Exists):
-            # Two calls changed, or deleted, one thing at the same moment: one of them did.
+            # Two calls changed or deleted the same row at the same time; one of them succeeded.
             return self._problem(
-                Problem(409, "changed-meanwhile", "It was changed meanwhile. Read it and try again."), step
+                Problem(
+                    409,
+                    "changed-meanwhile",
+                    "Another request changed the object at the same time. Read it and try again.",
+                ),
+                step,
             )
         except Exception as error:
             if is_away(error):
@@ -115,14 +121,22 @@ class Router:
                 extra={"traceId": trace_id, "code": "internal"},
             )
             step.error = "internal"
-            return problem(Problem(500, "internal", "Something went wrong here. Try again later."), trace_id)
+            return problem(
+                Problem(
+                    500,
+                    "internal",
+                    "The service failed unexpectedly. Try again later; if it fails "
+                    "again, give the traceId to the operator.",
+                ),
+                trace_id,
+            )
 
     def _problem(self, error: Problem, step: Step) -> Response:
         step.error = error.code
         return problem(error, step.trace or self._new_trace_id())
 
     def _at(self, path: str, access: Sequence[Access]) -> list[Found]:
-        """The routes of a path that this door leads to, each with the variable parts of the path."""
+        """Returns the reachable routes of a path, each with the variable parts of the path."""
         parts = path.split("/")
         candidates = [route for route in self._routes.get(len(parts), ()) if route[1].access in access]
         return [
@@ -147,46 +161,53 @@ class Router:
         return await home(services.storage, services.custody, services.now())
 
     def _check_room(self, caller: Tenant) -> None:
-        """Whether the tenant may make anything more. What others send it is refused at the door; see `didcomm`."""
+        """Raises `Problem` if the tenant's quota is used up. `didcomm` refuses messages from others by itself."""
         usage = self._services.usage
         if usage.is_full(caller.principal):
             raise Problem(
                 507,
                 "quota-exceeded",
-                f"You keep {usage.stored(caller.principal)} bytes and may keep {usage.quota(caller.principal)}: delete "
-                "messages, or ask the operator for more. Until then nothing is sent, and senders are told to come "
-                "back later.",
+                f"You store {usage.stored(caller.principal)} bytes; your quota is "
+                f"{usage.quota(caller.principal)}. Delete "
+                "messages, or ask the operator for a larger quota. Until then you cannot send, and partners that send "
+                "to you are told to retry later.",
             )
 
 
 def _end_loops(request: Request) -> None:
-    """A webhook may be pointed at our own API, through whatever names and proxies."""
+    """Refuses calls that the service itself made: a webhook can point to our own API, through any names and proxies."""
     if LOOP_HEADER in request.headers:
-        raise Problem(508, "loop-detected", f"This call came from the service itself (header {LOOP_HEADER}).")
+        raise Problem(
+            508,
+            "loop-detected",
+            f"This call came from the service itself (header {LOOP_HEADER}). Change the URL of the webhook.",
+        )
 
 
 def _too_much_work() -> Problem:
-    detail = "Others of your calls and messages are being computed. Send this one again in 10 s, and fewer at once."
+    detail = "Too many of your calls and messages are being processed. Retry in 10 s, and send fewer at once."
     return Problem(429, "too-much-work", detail, retry_after=10)
 
 
 def _away() -> Problem:
     detail = (
-        f"What this service keeps things in does not answer now. Send the same again in {AGAIN} s. What creates "
-        "something may have been done: only with an Idempotency-Key is it not done twice."
+        f"Storage is temporarily unavailable. Retry in {AGAIN} s. A create request may already have taken effect; "
+        "send an Idempotency-Key to make retries safe."
     )
     return Problem(503, "storage-unavailable", detail, retry_after=AGAIN)
 
 
 def _choose(found: Sequence[Found], method: str) -> Found:
-    """The route of a method; HEAD is answered as GET, whose body the server leaves out. Raises `Problem` 404, 405."""
+    """Returns the route of a method; HEAD is handled as GET (the server omits the body). Raises `Problem` 404, 405."""
     for route, arguments in found:
         if route.method == ("GET" if method == "HEAD" else method):
             return route, arguments
     if not found:
-        raise Problem(404, "no-such-path", "There is nothing at this path.")
+        raise Problem(404, "no-such-path", "There is nothing at this path. Check the path; /api/docs lists all.")
     methods = ", ".join(_methods(found))
-    raise Problem(405, "method-not-allowed", f"This path takes {methods}.", headers={"allow": methods})
+    raise Problem(
+        405, "method-not-allowed", f"This path does not support the method. Use {methods}.", headers={"allow": methods}
+    )
 
 
 def _methods(found: Iterable[Found]) -> list[str]:

@@ -1,5 +1,5 @@
-"""`/schema` and `/credential-definition`: what a principal publishes to issue AnonCreds by, and for anybody who reads
-such a credential, what is published under an identifier."""
+"""`/schema` and `/credential-definition`: a tenant's AnonCreds schemas and definitions, and the public resources under
+their identifiers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tntcore.storage.repository import Repository
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TIME = re.compile("[0-9]{1,10}")
-# What an identifier names never changes.
+# The resource under an identifier never changes.
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 
@@ -40,7 +40,7 @@ class NewSchema(TypedDict):
 
 
 class SchemaView(Entity):
-    """An AnonCreds schema that was published."""
+    """A published AnonCreds schema."""
 
     status: Literal["ACTIVE"]
     schemaId: Resource
@@ -52,7 +52,7 @@ class SchemaView(Entity):
 
 
 class NewCredentialDefinition(TypedDict):
-    schemaId: Annotated[str, "the uuid of one of yours, or the identifier of anybody's"]
+    schemaId: Annotated[str, "the uuid of your schema, or the identifier of any schema"]
     tag: NotRequired[Label | None]
     supportRevocation: NotRequired[bool]
     maxCredentials: NotRequired[Annotated[int | None, Words(minimum=1, maximum=MAX_CREDENTIALS)]]
@@ -60,7 +60,7 @@ class NewCredentialDefinition(TypedDict):
 
 
 class CredentialDefinitionView(Entity):
-    """What AnonCreds are issued by."""
+    """A published AnonCreds credential definition."""
 
     status: Literal["ACTIVE"]
     credentialDefinitionId: Resource
@@ -95,12 +95,12 @@ class SchemaRoutes:
                     "409 schema-exists",
                 ),
             ),
-            Route("GET", "schema", list_schemas, summary="Schemas", answers={200: Page[SchemaView]}),
+            Route("GET", "schema", list_schemas, summary="List schemas", answers={200: Page[SchemaView]}),
             Route(
                 "GET",
                 "schema/{uuid}",
                 read_schema,
-                summary="A schema",
+                summary="Read a schema",
                 answers={200: SchemaView},
                 errors=("404 schema-unknown",),
             ),
@@ -129,14 +129,14 @@ class SchemaRoutes:
                 "GET",
                 "credential-definition",
                 list_definitions,
-                summary="Credential definitions",
+                summary="List credential definitions",
                 answers={200: Page[CredentialDefinitionView]},
             ),
             Route(
                 "GET",
                 "credential-definition/{uuid}",
                 read_definition,
-                summary="A credential definition",
+                summary="Read a credential definition",
                 answers={200: CredentialDefinitionView},
                 errors=("404 credential-definition-unknown",),
             ),
@@ -145,7 +145,7 @@ class SchemaRoutes:
                 "identity/{uuid}/resources/{digest}",
                 resource,
                 "public",
-                summary="What is published under an identifier",
+                summary="Read the public resource of an identifier",
                 answers={200: Content("*/*")},
                 errors=("404 resource-unknown",),
             ),
@@ -154,21 +154,21 @@ class SchemaRoutes:
                 "identity/{uuid}/resources/{digest}/status/{time}",
                 status,
                 "public",
-                summary="The status list of a revocation registry",
+                summary="Read the status list of a revocation registry",
                 answers={200: JsonObject},
                 errors=("404 status-unknown",),
             ),
         ]
 
     async def create_schema(self, call: Call) -> Response:
-        """`{name, version, attributes: [text], identityId?}`"""
+        """Publishes an AnonCreds schema. Body: `{name, version, attributes: [string], identityId?}`."""
         body = call.request.object()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         attributes = body.get("attributes")
         if not isinstance(attributes, list) or not all(
             isinstance(name, str) and 0 < len(name) <= 256 and name.isprintable() for name in attributes
         ):
-            raise Problem(400, "attributes-invalid", "attributes has to be a list of names of up to 256 characters.")
+            raise Problem(400, "attributes-invalid", "attributes must be a list of names of up to 256 characters.")
         schema = await self._issuer.create_schema(
             call.tenant.records,
             identity,
@@ -179,9 +179,10 @@ class SchemaRoutes:
         return answer(_schema_view(schema), 201)
 
     async def create_definition(self, call: Call) -> Response:
-        """`{schemaId, tag?, supportRevocation?, maxCredentials?, identityId?}`: answers after some seconds.
+        """Publishes a credential definition, which takes a few seconds.
 
-        `schemaId` is a schema's uuid here, or the identifier of anybody's.
+        Body: `{schemaId, tag?, supportRevocation?, maxCredentials?, identityId?}`. `schemaId` is the uuid of your
+        schema, or the identifier of any schema.
         """
         body, records = call.request.object(), call.tenant.records
         identity = await find_identity(records, text(body.get("identityId"), "identityId", maximum=4000))
@@ -190,9 +191,12 @@ class SchemaRoutes:
         tag = _name(body, "tag") if body.get("tag") is not None else "default"
         maximum = _maximum(body)
         if call.tenant.uuid in self._busy:
-            # It is minutes of computing for who asks for many, and the others' credentials wait for it.
+            # Many definitions would take minutes of CPU time, and other tenants' credentials would wait.
             raise Problem(
-                429, "definition-under-way", "Another is being made for you. Ask again when it is.", retry_after=10
+                429,
+                "definition-under-way",
+                "Another credential definition of yours is being created. Retry when it is finished.",
+                retry_after=10,
             )
         self._busy.add(call.tenant.uuid)
         try:
@@ -221,27 +225,31 @@ async def read_definition(call: Call) -> Response:
 
 
 async def resource(call: Call) -> Response:
-    """The schema, credential definition, revocation registry or tails file that an identifier ends with."""
+    """Publishes the schema, credential definition, revocation registry or tails file of an identifier."""
     digest = call.arguments["digest"]
     records = await _publisher(call)
     content = None
     if records is not None and _DIGEST.fullmatch(digest):
         content = await published_resource(records, call.arguments["uuid"], digest)
     if content is None:
-        raise Problem(404, "resource-unknown", "Nothing is published under this identifier.")
+        raise Problem(404, "resource-unknown", "Nothing is published under this identifier. Check the identifier.")
     is_json = content.startswith(b"{")
     return Response(200, content, "application/json" if is_json else "application/octet-stream", _FOR_EVER)
 
 
 async def status(call: Call) -> Response:
-    """The status list of a revocation registry that was in force at a time (seconds since 1970)."""
+    """Publishes the status list of a revocation registry that was valid at a time (seconds since 1970)."""
     digest, time = call.arguments["digest"], call.arguments["time"]
     records = await _publisher(call)
     newest = None
     if records is not None and _DIGEST.fullmatch(digest) and _TIME.fullmatch(time):
         newest = await newest_status(records, digest, int(time))
     if newest is None:
-        raise Problem(404, "status-unknown", "There is no such registry, or it is younger than that.")
+        raise Problem(
+            404,
+            "status-unknown",
+            "There is no such revocation registry, or it did not exist at this time. Check identifier and time.",
+        )
     return Response(200, newest.content)
 
 
@@ -254,22 +262,22 @@ async def _publisher(call: Call) -> Repository | None:
 def _name(body: dict[str, Any], name: str) -> str:
     given = text(body.get(name), name, maximum=200, required=True)
     if not given.isprintable():
-        raise Problem(400, f"{name}-invalid", f"{name} has to be a text of printable characters.")
+        raise Problem(400, f"{name}-invalid", f"{name} must be a string of printable characters.")
     return given
 
 
 def _maximum(body: dict[str, Any]) -> int:
-    """How many credentials can be revoked; 0 for none."""
+    """Returns the number of revocable credentials; 0 for none."""
     revocable, given = body.get("supportRevocation", False), body.get("maxCredentials")
     if not isinstance(revocable, bool):
-        raise Problem(400, "support-revocation-invalid", "supportRevocation has to be true or false.")
+        raise Problem(400, "support-revocation-invalid", "supportRevocation must be true or false.")
     if given is None:
         return DEFAULT_CREDENTIALS if revocable else 0
     if not revocable or not isinstance(given, int) or not 0 < given <= MAX_CREDENTIALS or isinstance(given, bool):
         raise Problem(
             400,
             "max-credentials-invalid",
-            f"maxCredentials has to be a number from 1 to {MAX_CREDENTIALS}, and goes with supportRevocation.",
+            f"maxCredentials must be a number from 1 to {MAX_CREDENTIALS}, and needs supportRevocation.",
         )
     return given
 

@@ -1,4 +1,4 @@
-"""`/settings/{key}`: a principal's configuration."""
+"""`/settings/{key}`: a tenant's configuration."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ _MAX_RACES = 5
 
 
 class WebhookGiven(TypedDict):
-    """Who is called for which messages or events. What else was shown of an entry may be given back."""
+    """A webhook: its URL and the messages or events that trigger it. Read-only members of an earlier response are
+    accepted and ignored."""
 
     url: Url
     method: NotRequired[Annotated[str | None, "POST, PUT or PATCH; by default POST"]]
     match: NotRequired[Annotated[str | None, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
-    headers: NotRequired[Annotated[dict[str, str] | None, "sent in addition"]]
-    id: NotRequired[Annotated[str | None, "of an entry that there is"]]
+    headers: NotRequired[Annotated[dict[str, str] | None, "additional headers to send"]]
+    id: NotRequired[Annotated[str | None, "id of an existing entry"]]
     publicKey: NotRequired[Any]
     status: NotRequired[Any]
     failingSince: NotRequired[Any]
@@ -72,7 +73,7 @@ class WebhookView(TypedDict):
     method: Literal["POST", "PUT", "PATCH"]
     match: str
     headers: dict[str, str]
-    publicKey: Annotated[str | None, "whose key it is that signs, `whpk_...`"]
+    publicKey: Annotated[str | None, "the public key that verifies signatures, `whpk_...`"]
     status: Literal["ACTIVE", "DISABLED"]
     failingSince: Time | None
     disabledAt: Time | None
@@ -80,7 +81,9 @@ class WebhookView(TypedDict):
 
 
 class RotatedView(TypedDict):
-    """New keys of an entry; `secret` is shown this once. The former ones sign as well until `formerValidUntil`."""
+    """New keys of an entry. `secret` is shown only once. Calls are also signed with the old keys until
+    `formerValidUntil`.
+    """
 
     key: str
     entry: str
@@ -90,8 +93,8 @@ class RotatedView(TypedDict):
 
 
 class SettingView(TypedDict):
-    """`setting`: a list of webhook entries, or the object of `PRINCIPAL_SETTINGS`. `secrets`: of new entries by their
-    ids, shown this once."""
+    """A setting: a list of webhook entries, or the object of `PRINCIPAL_SETTINGS`. `secrets` has the secrets of new
+    entries by id, and is shown only once."""
 
     uuid: str
     status: str
@@ -103,25 +106,27 @@ class SettingView(TypedDict):
 
 
 async def read(call: Call) -> Response:
-    """`{key, setting}`; webhook secrets are not shown again."""
+    """Shows a setting, without the secrets of webhooks."""
     key = _key(call)
     record = await call.tenant.records.get(Setting, key)
     if record is None:
-        raise Problem(404, "setting-unknown", f"{key} is not set.")
+        raise Problem(404, "setting-unknown", f"{key} is not set. PUT /settings/{key} sets it.")
     return answer(_view(record, call.tenant.opened(record)))
 
 
 async def save(call: Call) -> Response:
-    """`{setting: ...}`. A webhook setting is a list of `{url, method?, match?, headers?, id?}`; `PRINCIPAL_SETTINGS` is
-    an object, see `read_preferences`. Entries that were disabled are enabled by it.
+    """Saves a setting as a whole. Body: `{setting: ...}`.
 
-    The answer shows each entry's id, and `secrets` those of entries that are new, or that of an `externalSigningUrl`
-    that is: keep them, they are shown this once.
+    A webhook setting is a list of `{url, method?, match?, headers?, id?}`; `PRINCIPAL_SETTINGS` is an object of
+    preferences. Saving enables disabled entries again.
+
+    The answer shows the id of each entry. `secrets` has the secrets of new entries, or of a new `externalSigningUrl`.
+    They are shown only this once: store them.
     """
     key = _key(call)
     body = call.request.object()
     if "setting" not in body:
-        raise Problem(400, "setting-invalid", "Send {setting: ...}.")
+        raise Problem(400, "setting-invalid", "setting is missing. Send {setting: ...}.")
     given = body["setting"]
     most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
@@ -138,7 +143,7 @@ async def save(call: Call) -> Response:
         if key == PRINCIPAL_SETTINGS:
             named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in given else []
             if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != given[EXTERNAL_SIGNING_URL]:
-                # Who signed until now could else call the new signer in our name.
+                # Otherwise the previous signer, who knows the secret, could call the new one in our name.
                 known = {}
         else:
             given = [entry.saved() for entry in entries]
@@ -158,21 +163,23 @@ async def save(call: Call) -> Response:
         current = await call.tenant.records.get(Setting, key)
         if before is None or current is None or current.value != before.value:
             break
-        # What changed is only how its webhooks fared.
+        # Only the health of its webhooks changed.
         before = current
     raise _changed()
 
 
 def _check_url(call: Call, url: str) -> None:
-    """Raises `EgressError`."""
+    """Raises `EgressError` if the URL may not be called."""
     call.services.egress.check(url)
     if is_own_api(url, call.services.config.public_url):
-        raise EgressError("invalid-url", "it is this service itself")
+        raise EgressError("invalid-url", "it points to this service itself")
 
 
 async def rotate_secret(call: Call) -> Response:
-    """Gives an entry new keys. `{secret, publicKey}` are shown, the secret this once; the ones before are valid, and
-    sign as well, until `formerValidUntil`, a day from now."""
+    """Gives a webhook entry new keys, and shows `{secret, publicKey}`; the secret is shown only once.
+
+    The old keys stay valid until `formerValidUntil`, a day from now. Until then calls are signed with both.
+    """
     key, name, now = _key(call), call.arguments["entry"], call.services.now()
     for _ in range(_MAX_RACES):
         before = await found(call.tenant.records, Setting, key)
@@ -201,7 +208,7 @@ async def rotate_secret(call: Call) -> Response:
 
 
 async def enable(call: Call) -> Response:
-    """Has a webhook called again that was disabled; what was withheld meanwhile is sent by a replay. The setting."""
+    """Enables a disabled webhook again, and shows the setting. To send the calls that were withheld, start a replay."""
     key, name = _key(call), call.arguments["entry"]
     for _ in range(_MAX_RACES):
         before = await found(call.tenant.records, Setting, key)
@@ -216,9 +223,9 @@ async def enable(call: Call) -> Response:
 
 
 async def test(call: Call) -> Response:
-    """Calls a webhook once, signed like any call, even if it is disabled. The delivery, with what was answered.
+    """Calls a webhook once, even if it is disabled, and shows the delivery with the answer.
 
-    The call's type is `urn:tnt:webhook-test`; its body is that of a message or of a task, see `_test_body`.
+    The call is signed as usual. Its type is `urn:tnt:webhook-test`; its body has the form of a message or of a task.
     """
     key, name, services, records = _key(call), call.arguments["entry"], call.services, call.tenant.records
     if key == PRINCIPAL_SETTINGS:
@@ -242,7 +249,8 @@ async def test(call: Call) -> Response:
 
 
 def _test_body(key: str, uuid: str) -> bytes:
-    """As `delivery_body` makes it of a message `{"@type", "@id"}`, or a task `{type, uuid, status}`."""
+    """Returns the body for a message `{"@type", "@id"}` as `delivery_body` builds it, or a task `{type, uuid,
+    status}`."""
     if key == TASK_WEBHOOK:
         return orjson.dumps({"type": TEST, "uuid": uuid, "status": "TEST"})
     return delivery_body(
@@ -266,17 +274,19 @@ def _new(key: str, call: Call) -> list[str]:
 
 
 def _record(call: Call, key: str, value: dict[str, Any], before: Setting | None) -> Setting:
-    """The row that keeps `value`. Raises `Problem` 413."""
+    """Returns the row that stores `value`. Raises `Problem` 413."""
     records, now = call.tenant.records, call.services.now()
     record = Setting(uuid=key, created_at=before.created_at if before else now, updated_at=now)
     record.value = records.seal(orjson.dumps(value), record.key)
     if len(record.value) > _MAX_SEALED:
-        raise Problem(413, "setting-too-large", f"A setting may have {_MAX_SEALED // 1000} kB.")
+        raise Problem(
+            413, "setting-too-large", f"The setting is too large. It may have at most {_MAX_SEALED // 1000} kB."
+        )
     return record
 
 
 def _difference(key: str, before: Any, after: Any) -> dict[str, list[str]]:
-    """Which entries, or preferences, were added, changed and removed. No value of any."""
+    """Returns the names of the entries or preferences that were added, changed and removed, without their values."""
 
     def by_name(value: Any) -> dict[str, Any]:
         if key == PRINCIPAL_SETTINGS:
@@ -292,7 +302,10 @@ def _difference(key: str, before: Any, after: Any) -> dict[str, list[str]]:
 
 
 async def _write(call: Call, record: Setting, before: Setting | None, act: str, **details: Any) -> bool:
-    """Whether nobody was faster. `act` and `details` are for the audit log."""
+    """Writes the row and an audit record; returns False if another request was faster.
+
+    `act` and `details` are for the audit log.
+    """
     unit = Unit()
     await note(call, unit, act, record.uuid, **details)
     if before is None:
@@ -309,7 +322,9 @@ async def _write(call: Call, record: Setting, before: Setting | None, act: str, 
 
 
 def _changed() -> Problem:
-    return Problem(409, "setting-changed", "The setting was changed meanwhile. Read it and try again.")
+    return Problem(
+        409, "setting-changed", "Another request changed the setting at the same time. Read it and try again."
+    )
 
 
 def _no_entry(key: str, name: str) -> Problem:
@@ -329,12 +344,12 @@ async def delete(call: Call) -> Response:
 def _key(call: Call) -> str:
     key = call.arguments["key"].upper()
     if key not in _KEYS:
-        raise Problem(404, "setting-unknown", f"There is no setting of that key; there are {', '.join(_KEYS)}.")
+        raise Problem(404, "setting-unknown", f"There is no setting with this key. Use one of {', '.join(_KEYS)}.")
     return key
 
 
 def _view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
-    """The setting; of each webhook also its `status`, ACTIVE or DISABLED, and its `publicKey`."""
+    """Returns the setting; each webhook also has its `status` (ACTIVE or DISABLED) and `publicKey`."""
     value = stored["setting"]
     if record.uuid != PRINCIPAL_SETTINGS:
         value = [
@@ -374,7 +389,7 @@ ROUTES = [
         "settings/{key}",
         read,
         scope=Scope.ADMIN,
-        summary="A setting",
+        summary="Read a setting",
         answers={200: SettingView},
         errors=(_UNKNOWN,),
     ),
@@ -415,7 +430,7 @@ ROUTES = [
         rotate_secret,
         scope=Scope.ADMIN,
         creates=True,
-        summary="Give a webhook new keys",
+        summary="Rotate the keys of a webhook",
         answers={200: RotatedView},
         errors=_ENTRY,
     ),
@@ -424,7 +439,7 @@ ROUTES = [
         "settings/{key}/{entry}/enable",
         enable,
         scope=Scope.ADMIN,
-        summary="Have a webhook called again",
+        summary="Enable a disabled webhook",
         answers={200: SettingView},
         errors=_ENTRY,
     ),
@@ -434,7 +449,7 @@ ROUTES = [
         test,
         scope=Scope.ADMIN,
         creates=True,
-        summary="Call a webhook once",
+        summary="Test a webhook",
         answers={200: DeliveryDetails},
         errors=_ENTRY,
     ),

@@ -1,4 +1,4 @@
-"""What records look like from outside: times as ISO 8601, lists as `{total, hits, next}`."""
+"""API forms of records: times as ISO 8601, lists as `{total, hits, next}`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JsonObject = dict[str, Any]
 
 
 class Entity(TypedDict):
-    """What every entity carries, beside its `status`."""
+    """Members of every entity, besides its `status`."""
 
     uuid: Uuid
     createdAt: Time
@@ -44,7 +44,7 @@ Sides = TypedDict("Sides", {"from": Did | None, "to": Did | None})
 
 
 class Total(TypedDict):
-    """How many there are, counted no further than 1,000."""
+    """The number of all hits, counted up to 1,000."""
 
     value: Annotated[int, Words(minimum=0)]
     relation: Annotated[Literal["eq", "gte"], "`gte`: there may be more"]
@@ -54,7 +54,7 @@ V = TypeVar("V")
 
 
 class Page(TypedDict, Generic[V]):
-    """One page of a list. `next` is the parameter that asks for the one behind it; null: this is the last."""
+    """One page of a list. `next` is the parameter for the next page; null on the last page."""
 
     total: Total
     hits: list[V]
@@ -62,7 +62,7 @@ class Page(TypedDict, Generic[V]):
 
 
 def entity(record: Record, **values: Any) -> dict[str, Any]:
-    """What every entity carries, and its own values. A thread whose beginning was never seen has no time of its own."""
+    """Returns the members of every entity, and the given ones. A thread whose first message is unknown has no time."""
     return {
         "uuid": record.uuid,
         "status": record.status,
@@ -75,7 +75,7 @@ def entity(record: Record, **values: Any) -> dict[str, Any]:
 def limit_of(call: Call) -> int:
     text = call.request.query.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_LIMIT):
-        raise Problem(400, "limit-invalid", f"limit has to be a number from 1 to {MAX_LIMIT}.")
+        raise Problem(400, "limit-invalid", f"limit must be a number from 1 to {MAX_LIMIT}.")
     return int(text)
 
 
@@ -89,12 +89,14 @@ async def listing(
     end: str = "",
     columns: Sequence[str] | None = None,
 ) -> Response:
-    """One page of a noun, which ends early with the hit that makes it larger than 4 MB. `total.value` counts no further
-    than 1,000; `total.relation` is then `gte`.
+    """Returns one page of records. It ends early after the hit that makes it larger than 4 MB.
+
+    `total.value` counts up to 1,000; beyond that `total.relation` is `gte`.
 
     Args:
-        start, end: the uuid to start from, and the one to stop before.
-        columns: the columns to read; all where None.
+        start: the uuid to start from.
+        end: the uuid to stop before.
+        columns: the columns to read; None for all.
     """
     records = call.tenant.records
     limit = limit_of(call)
@@ -123,7 +125,7 @@ async def listing(
 
 
 async def found(records: Repository, kind: type[R], uuid: str) -> R:
-    """The record, or a 404 that names the noun."""
+    """Returns the record. Raises `Problem` 404, which names its kind."""
     record = await records.get(kind, uuid)
     if record is None:
         raise not_found(kind, uuid)
@@ -131,72 +133,73 @@ async def found(records: Repository, kind: type[R], uuid: str) -> R:
 
 
 def not_found(kind: type[Record], name: str) -> Problem:
-    return Problem(404, f"{kind.KIND}-unknown", f"There is no {kind.KIND} {name[:200]!r}.")
+    return Problem(404, f"{kind.KIND}-unknown", f"There is no {kind.KIND} {name[:200]!r}. Check the uuid or name.")
 
 
 def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) -> str:
-    """A text of a request's body. Raises `Problem` 400."""
+    """Returns a string member of a request's body. Raises `Problem` 400."""
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not value) or len(value) > maximum:
         missing = f"{name} is missing. It" if value in (None, "") else name
-        raise Problem(400, code_of(name), f"{missing} has to be a text of at most {maximum} characters.")
+        raise Problem(400, code_of(name), f"{missing} must be a string of at most {maximum} characters.")
     return value
 
 
 def only(body: Mapping[str, Any], *names: str) -> None:
-    """Raises `Problem` 400 `member-unknown` where the body has another member than these."""
+    """Raises `Problem` 400 `member-unknown` if the body has other members than these."""
     if unknown := sorted(body.keys() - set(names)):
         shown = ", ".join(name[:100] for name in unknown[:5])
-        raise Problem(400, "member-unknown", f"The body has unknown members: {shown}. It takes {', '.join(names)}.")
+        raise Problem(400, "member-unknown", f"The body has unknown members: {shown}. Send only {', '.join(names)}.")
 
 
 def expiry(value: Any, now: int, name: str = "expiresAt") -> int:
-    """A time to come, in milliseconds since 1970; 0 where none is given. Raises `Problem` 400."""
+    """Returns a future time in milliseconds since 1970; 0 if none is given. Raises `Problem` 400."""
     if value is None:
         return 0
     try:
         milliseconds = times.read(value)
     except ValueError:
-        raise Problem(400, code_of(name), f"{name} has to be a time such as 2030-01-31T12:00:00Z.") from None
+        raise Problem(400, code_of(name), f"{name} must be a time such as 2030-01-31T12:00:00Z.") from None
     if milliseconds <= now:
-        raise Problem(400, code_of(name), f"{name} has to be in the future.")
+        raise Problem(400, code_of(name), f"{name} must be in the future.")
     return milliseconds
 
 
-_OVERLAP = 5_000  # milliseconds: several instances' clocks do not agree to the millisecond
+_OVERLAP = 5_000  # milliseconds: the clocks of several instances differ slightly
 
 
 def since(value: Any, name: str = "since") -> str:
-    """Where a list begins that has everything since a time, or since a `sequence` (a uuid of version 7); "" where none
-    is given. It overlaps by a few seconds, so that nothing is missed. Raises `Problem` 400."""
+    """Returns the first uuid of a list of everything since a time or a `sequence` (a UUIDv7); "" if none is given.
+
+    The list starts a few seconds earlier, so that nothing is missed. Raises `Problem` 400.
+    """
     return first_uuid(max(moment(value, name) - _OVERLAP, 0)) if value else ""
 
 
 def until(value: Any, name: str = "until") -> str:
-    """Where a list ends that has everything before a time, or a `sequence`; "" where none is given."""
+    """Returns the end of a list of everything before a time or a `sequence`; "" if none is given."""
     return first_uuid(moment(value, name)) if value else ""
 
 
 def moment(value: Any, name: str) -> int:
-    """The time that a text is, or that a `sequence` was made at, in milliseconds since 1970. Raises `Problem` 400."""
+    """Returns the time of an ISO 8601 time or of a `sequence`, in milliseconds since 1970. Raises `Problem` 400."""
     with suppress(ValueError, AttributeError, TypeError):
         return uuid.UUID(value).int >> 80
     try:
         return max(times.read(value), 0)
     except ValueError:
         raise Problem(
-            400, f"{name}-invalid", f"{name} has to be a time such as 2026-01-31T12:00:00Z, or a sequence."
+            400, f"{name}-invalid", f"{name} must be a time such as 2026-01-31T12:00:00Z, or a sequence."
         ) from None
 
 
 def code_of(name: str) -> str:
-    """The code of the error that a member of this name is not what it has to be: `displayName` ->
-    `display-name-invalid`."""
+    """Returns the error code of an invalid member: `displayName` -> `display-name-invalid`."""
     return f"{_CAPITALS.sub('-', name).lower()}-invalid"
 
 
 def filters(call: Call, columns: Mapping[str, str]) -> Where:
-    """The condition that the query parameters given make, each compared with its column."""
+    """Returns a condition that compares each given query parameter with its column."""
     query = call.request.query
     return equal({name: (column, query[name]) for name, column in columns.items() if query.get(name)})

@@ -1,4 +1,4 @@
-"""What the service calls: a tenant's webhooks and its signer, as `openapi.py` describes them."""
+"""Calls that the service makes: a tenant's webhooks and its signer. `openapi.py` describes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tntcore.api.views import Did, Sides, Time, Uuid
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One kind of call. `answer` is the type of what has to be answered, None where only the status counts."""
+    """One kind of call. `answer` is the type of the expected answer; None if only the status counts."""
 
     summary: str
     about: str
@@ -22,19 +22,19 @@ class Webhook:
 
 
 class ReceivedMessage(Sides):
-    """A DIDComm message that was received. `message` is the plaintext exactly as it came: text where it is not JSON,
-    `{base64}` where it is not even text."""
+    """A received DIDComm message. `message` is the plaintext exactly as received: a string if it is not JSON,
+    `{base64}` if it is not text."""
 
     message: Any
     type: str
     actionUuid: Uuid | None
-    eventUuid: Annotated[Uuid, "of this call: the same at every attempt"]
-    assetUuid: Annotated[Uuid | None, "of the stored message; null in a test"]
+    eventUuid: Annotated[Uuid, "id of this call, the same at every attempt"]
+    assetUuid: Annotated[Uuid | None, "uuid of the stored message; null in a test"]
     assetDataUuids: list[Uuid]
     contactUuid: Uuid | None
     connectionUuid: Uuid | None
-    sequence: Annotated[str, "sorts, as text, in order of receipt"]
-    authenticated: Annotated[bool, "whether the sender proved itself"]
+    sequence: Annotated[str, "sorts, as a string, in order of receipt"]
+    authenticated: Annotated[bool, "whether the sender is proven"]
 
 
 class Event(TypedDict):
@@ -87,7 +87,7 @@ class _OfExchange(Event):
 
 
 class ExchangeEvent(_OfExchange):
-    """An exchange has moved to a state, which is its `status`. `waiting`: for the tenant's word."""
+    """An exchange changed its state, which is `status`. `waiting`: it waits for your decision."""
 
     type: Literal["exchange"]
     waiting: bool
@@ -95,14 +95,14 @@ class ExchangeEvent(_OfExchange):
 
 
 class CredentialEvent(_OfExchange):
-    """There is a credential or a presentation."""
+    """A credential or a presentation was received or sent."""
 
     type: Literal["credential", "presentation"]
     verified: bool
 
 
 class InvitationEvent(Event):
-    """Who got an invitation has a problem with it."""
+    """A partner answered an invitation with a problem report."""
 
     type: Literal["invitation"]
     uuid: Uuid
@@ -113,7 +113,7 @@ class InvitationEvent(Event):
 
 
 class DeliveryEvent(Event):
-    """A webhook call or an outgoing message has failed for good."""
+    """A webhook call or an outgoing message failed for good."""
 
     type: Literal["delivery"]
     uuid: Uuid
@@ -123,7 +123,7 @@ class DeliveryEvent(Event):
 
 
 class WebhookEvent(Event):
-    """An entry of a setting, whose id is `uuid`, was disabled: too many calls of it failed."""
+    """A webhook entry was disabled, because too many of its calls failed. `uuid` is the entry's id."""
 
     type: Literal["webhook"]
     uuid: str
@@ -139,7 +139,7 @@ class TestEvent(TypedDict):
 
 
 class SignatureWanted(TypedDict):
-    """`message` is what to sign, in base64url without padding."""
+    """A request to sign. `message` is the bytes to sign, in base64url without padding."""
 
     did: Did
     message: str
@@ -149,18 +149,18 @@ class SignatureWanted(TypedDict):
 
 
 class Signature(TypedDict):
-    """64 bytes (Ed25519, RFC 8032) in base64url or base64."""
+    """A signature: 64 bytes (Ed25519, RFC 8032) in base64url or base64."""
 
     signature: str
 
 
-_SIGNED = """Signed after Standard Webhooks 1.0.0, with the secret that was shown when the entry was saved. An answer
-other than 2xx within 15 seconds is tried again, ten times over three days; a call may arrive twice."""
+_SIGNED = """Calls are signed as in Standard Webhooks 1.0.0, with the secret shown when the entry was saved. If there is
+no 2xx answer within 15 seconds, the service retries, ten times over three days. A call may arrive twice."""
 
 WEBHOOKS: Mapping[str, Webhook] = {
     "DIDCOMM_WEBHOOK": Webhook(
         "A message was received",
-        f"Each entry of the setting `DIDCOMM_WEBHOOK` whose `match` is found is called once. {_SIGNED}",
+        f"Each entry of the setting `DIDCOMM_WEBHOOK` whose `match` fits the message is called once. {_SIGNED}",
         ReceivedMessage,
         {
             "message": {"@type": "https://didcomm.org/basicmessage/1.0/message", "@id": "1", "content": "Hello"},
@@ -194,10 +194,10 @@ WEBHOOKS: Mapping[str, Webhook] = {
         "A contact is accepted, is rejected, or waits", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ContactEvent
     ),
     "TASK_WEBHOOK exchange": Webhook(
-        "An exchange has moved", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ExchangeEvent
+        "An exchange changed its state", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", ExchangeEvent
     ),
     "TASK_WEBHOOK credential": Webhook(
-        "There is a credential or a presentation",
+        "A credential or a presentation was received or sent",
         f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}",
         CredentialEvent,
     ),
@@ -210,15 +210,16 @@ WEBHOOKS: Mapping[str, Webhook] = {
         "A webhook was disabled", f"Other entries of `TASK_WEBHOOK` are called. {_SIGNED}", WebhookEvent
     ),
     "TASK_WEBHOOK urn:tnt:webhook-test": Webhook(
-        "A test of an entry of `TASK_WEBHOOK`", "What the call `test` of a setting's entry causes.", TestEvent
+        "A test of an entry of `TASK_WEBHOOK`", "The call `test` of a setting's entry causes it.", TestEvent
     ),
     "TASK_WEBHOOK delivery": Webhook(
-        "A delivery has failed for good", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", DeliveryEvent
+        "A delivery failed for good", f"Entries of `TASK_WEBHOOK` are called. {_SIGNED}", DeliveryEvent
     ),
     "externalSigningUrl": Webhook(
-        "A signature is wanted",
-        "What `PRINCIPAL_SETTINGS.externalSigningUrl` is called with, for an identity whose keys are not here. Signed "
-        "as the others, and not tried again; 10 seconds are given.",
+        "A signature is needed",
+        "The service calls `PRINCIPAL_SETTINGS.externalSigningUrl` to sign for an identity whose keys "
+        "are held elsewhere. "
+        "The call is signed like the others. It is not retried; answer within 10 seconds.",
         SignatureWanted,
         answer=Signature,
     ),
