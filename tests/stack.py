@@ -186,7 +186,7 @@ class Stack:
         self.app.services.tracing.sinks.append(WATCH.step)
         await self.app.services.storage.ensure()
         # The storage may be one that another stack has used.
-        first = await self.app.services.operators.first("Ada", 0, self.app.services.uuid7(), anyway=True)
+        first = await self.app.services.operators.first("Ada", 0, self.app.services.uuid7(), anyway=True, by="tests")
         self.operator = {"tnt_operator_key": first.key.text}
         self.described = Described(self.app.routes, self.url)
         self.session = ClientSession()

@@ -30,13 +30,17 @@ def test_limits() -> None:
     hits = f"{views.DEFAULT_LIMIT} hits a page, at most {views.MAX_LIMIT}"
     hours = idempotency._DAY // 3_600_000
     sizes = f"{MAX_PLAINTEXT // _MIB} MiB unpacked, {MAX_WIRE / _MIB} MiB packed"
+    *first, last = outbound._REFUSED
+    refused = f"{', '.join(map(str, first))} or {last}"
     for shown in (
         f"| a message | {sizes}, nested {MAX_DEPTH} deep, {MAX_RECIPIENTS} recipients |",
         f"| a request's JSON body | {http.MAX_JSON // _MIB} MiB |",
         f"| webhook setting | {entries}, {settings._MAX_SEALED // 1000} kB; `match` {MAX_MATCH:,} characters |",
         f"| a webhook's answer | {webhook_calls._TIMEOUT:.0f} s; "
         f"{len(WEBHOOK_LADDER)} attempts over three days; {kept} |",
-        f"| an outgoing message's answer | {outbound._TIMEOUT:.0f} s; {len(SEND_LADDER)} attempts over two days |",
+        f"| an outgoing message's answer | {outbound._TIMEOUT:.0f} s; {len(SEND_LADDER)} attempts over two days; "
+        f"{outbound._REFUSED_ATTEMPTS} where it is {refused}; {outbound._UNPROVEN_ATTEMPTS} where a stranger's request "
+        "named the endpoint |",
         f"| waiting at the door | {didcomm.MAX_IN_HAND // _MIB} MiB in each process, then 503 |",
         f"| lists | {hits}; totals are counted up to {COUNT_CAP:,} |",
         f"| `Idempotency-Key` | {idempotency._MAX_KEY} characters, remembered for {hours} hours |",

@@ -123,7 +123,7 @@ class Declined(Exchanged):
     async def check(self) -> None:
         await super().check()
         [exchange] = (await self.acme.get("exchange"))["hits"]
-        assert exchange["error"] == "issuance-abandoned"
+        assert exchange["error"] == "issuance-abandoned: No, thank you."
         assert (await self.acme.get(f"action/{exchange['uuid']}"))["status"] == "ERROR"
 
 

@@ -120,7 +120,8 @@ async def test_a_tenant_whose_receivers_all_hang_has_a_share_and_no_more(
         await asyncio.sleep(0.5)
     assert min(took) < slow_receivers.PATIENCE
     assert max(took) < 2 * slow_receivers.PATIENCE + 1
-    assert len(stack.app.relay._receivers._under_way) <= 32
+    # The calls of one message are let go together.
+    assert len(stack.app.relay._receivers._under_way) <= 32 + len(urls) + 1
     silent.go_on.set()
     await stack.eventually(lambda: _idle(stack), 20)
 

@@ -88,7 +88,7 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
         delays.append(delay)
         last[:] = [body]
 
-    monkeypatch.setattr(exchange._queue, "put", put)
+    monkeypatch.setattr(stack.app.services.storage.queues["exchange"], "put", put)
     body = orjson.dumps({"items": [item(foreign, offer("T"))]})
     for _ in range(12):
         await exchange.handle(body, 1)

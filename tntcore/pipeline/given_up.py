@@ -69,6 +69,15 @@ async def take_back(records: Repository, uuid: str) -> bool:
     raise TimeoutError("a message that was given up changes too fast")
 
 
+async def settle(records: Repository, uuid: str) -> None:
+    """Has an item not be shown any more which was handled, and of which no message of its uuid has become: it was one
+    that had come before."""
+    if await records.get(Message, uuid) is None:
+        unit = Unit()
+        unit.upsert(_entry(uuid))
+        await records.commit(unit)
+
+
 async def is_shown(records: Repository, uuid: str) -> bool:
     """Whether the item of this uuid is one that was given up, and not yet handled after all."""
     message = await records.get(Message, uuid)
@@ -76,7 +85,7 @@ async def is_shown(records: Repository, uuid: str) -> bool:
 
 
 async def was_erased(records: Repository, uuid: str) -> bool:
-    """Whether the tenant saw the item as FAILED, and erased it."""
+    """Whether the tenant saw the item as FAILED and erased it, or it is settled."""
     shown = await records.get(Entry, _entry(uuid).uuid) is not None
     return shown and await records.get(Message, uuid) is None
 

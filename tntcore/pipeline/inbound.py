@@ -61,7 +61,6 @@ class Inbound:
         self._services = services
         self._receiving = receiving
         self._name = queue
-        self._queue = services.storage.queues[queue]
         self._places = Shares(_PLACES)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
@@ -104,7 +103,7 @@ class Inbound:
                 raise result.error
             log.warning("an inbound item is put off", exc_info=result.error)
             body = queue_message([replace(result.item, put_off=tries + 1)])
-            await self._queue.put(body, delay=_LATER[tries])
+            await self._services.storage.queues[self._name].put(body, delay=_LATER[tries])
 
     async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | Failed | None:
         """Handles an item; None if it is done."""
@@ -153,9 +152,13 @@ class Inbound:
             data = [one.item.data() for one in near]
             count = fit(data, MAX_MESSAGE - len(b'{"items":[]}') + 1)
             delay = min(math.ceil(early[begin + count - 1].seconds), MAX_DELAY)
-            puts.append(self._queue.put(b'{"items":[' + b",".join(data[:count]) + b"]}", delay=delay))
+            puts.append(
+                self._services.storage.queues[self._name].put(
+                    b'{"items":[' + b",".join(data[:count]) + b"]}", delay=delay
+                )
+            )
             begin += count
         await asyncio.gather(*puts)
 
     async def _put_back(self, items: Sequence[InboundItem]) -> None:
-        await asyncio.gather(*(self._queue.put(queue_message([item])) for item in items))
+        await asyncio.gather(*(self._services.storage.queues[self._name].put(queue_message([item])) for item in items))

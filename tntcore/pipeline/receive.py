@@ -141,6 +141,8 @@ class Receiving:
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
         else:
             raise TimeoutError("the connection changes too fast")
+        if item.in_blob:
+            await given_up.settle(tenant.records, item.uuid)
         await self._forget(item)
 
     async def _forget(self, item: InboundItem) -> None:

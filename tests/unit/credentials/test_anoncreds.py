@@ -286,7 +286,7 @@ async def test_nobody_revokes_what_is_not_theirs_or_was_never_issued(stage: Stag
     for records, index in ((stage.other_issuer.records, number[1]), (stage.issuer.records, 19)):
         with pytest.raises(Problem) as refused:
             await stage.world.issuer.revoke(records, number[0], index)
-        assert refused.value.status == 404
+        assert refused.value.status == 409
     assert revocation_of(stage.plain.value) is None
 
 

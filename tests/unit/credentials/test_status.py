@@ -105,7 +105,7 @@ async def test_only_the_identitys_own(world: World) -> None:
     for credential in (value, {}, {"credentialStatus": 5}, {"@context": CITIZENSHIP}):
         with pytest.raises(Problem) as raised:
             await world.lists.revoke(other, credential)
-        assert raised.value.status == 404
+        assert raised.value.status == 409
     value["credentialStatus"]["statusListCredential"] += "0"
     with pytest.raises(Problem):
         await world.lists.revoke(issuer, value)
