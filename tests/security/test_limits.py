@@ -349,7 +349,7 @@ async def test_a_tenant_over_its_quota(stack: Stack, foreign: Foreign) -> None:
         507,
         "quota-exceeded",
     )
-    assert "delete messages" in problem["detail"]
+    assert "Delete messages" in problem["detail"]
     assert (await client.call("POST", "invitation", {})).status == 507
     assert (await client.call("DELETE", f"message/{message['uuid']}")).status == 204
     # The operator gives it room, and nothing was lost but time.
