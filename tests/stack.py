@@ -186,10 +186,14 @@ class Stack:
         self.app.services.tracing.sinks.append(WATCH.step)
         await self.app.services.storage.ensure()
         # The storage may be one that another stack has used.
-        first = await self.app.services.operators.first("Ada", 0, self.app.services.uuid7(), anyway=True, by="tests")
-        self.operator = {"tnt_operator_key": first.key.text}
+        await self.make_operator()
         self.described = Described(self.app.routes, self.url)
         self.session = ClientSession()
+
+    async def make_operator(self) -> None:
+        """Makes the key that the tests call as an operator with."""
+        first = await self.app.services.operators.first("Ada", 0, self.app.services.uuid7(), anyway=True, by="tests")
+        self.operator = {"tnt_operator_key": first.key.text}
 
     async def stop(self) -> None:
         for client in self._clients:

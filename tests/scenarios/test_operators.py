@@ -60,7 +60,7 @@ async def test_a_role_that_is_too_low_is_told_which_it_needs(stack: Stack) -> No
     _, key = await make(stack, "read")
     answer = await stack.call("POST", "principal", {"displayName": "x"}, **key)
     assert_problem(answer, 403, "role-too-low")
-    assert "the role operate" in answer.json()["detail"]
+    assert "needs operate" in answer.json()["detail"]
     assert "you have read" in answer.json()["detail"]
 
 

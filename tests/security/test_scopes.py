@@ -59,7 +59,7 @@ async def test_each_scope_on_each_route(stack: Stack, client: Client) -> None:
             if answer.status == 403:
                 problem = orjson.loads(answer.body)
                 assert problem["type"].endswith(":scope-too-low")
-                assert f"the scope {least}" in problem["detail"]
+                assert f"needs {least}" in problem["detail"]
 
 
 class _Nobody(dict[str, str]):
