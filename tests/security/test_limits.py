@@ -399,6 +399,20 @@ async def test_many_at_once_are_not_taken_on_credit(
     assert (await knock(stack.app, large)).status == 202
 
 
+async def test_what_could_not_be_queued_takes_no_room(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(content: bytes) -> None:
+        raise Full("10000 items are waiting already")
+
+    await set_limits(foreign.client, storedBytes=10_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.inbound, "add", full)
+        large = packed(foreign, "x" * 2_000_000)
+        assert {(await knock(stack.app, large)).status for _ in range(6)} == {503}
+    assert (await knock(stack.app, packed(foreign))).status == 202
+
+
 async def test_a_tenant_that_is_over_its_quota_by_far_has_what_was_accepted_wait(
     stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

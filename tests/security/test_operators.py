@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import time
@@ -338,3 +339,34 @@ async def test_a_token_at_the_door(stack: Stack, local: Provider) -> None:
     # Where no provider is set, no token is looked at.
     answer = await ask(stack.app, "GET", "operator/me", authorization=f"Bearer {provider.token()}")
     assert orjson.loads(answer.body)["type"].endswith(":operator-key-missing")
+
+
+async def test_a_key_that_nobody_has_takes_no_known_key_away() -> None:
+    provider, seconds = Provider(), [0.0]
+    tokens = Tokens(ISSUER, provider.fetch, lambda: seconds[0])
+    await tokens.read(provider.token())
+    seconds[0] = 301
+    provider.away = True
+    with pytest.raises(Problem):
+        await tokens.read(provider.token("invented", key=provider.keys["one"]))
+    assert (await tokens.read(provider.token())).role == Role.OPERATE
+
+
+async def test_keys_that_cannot_be_had_are_not_asked_for_at_each_call() -> None:
+    provider, seconds = Provider(), [0.0]
+    tokens = Tokens(ISSUER, provider.fetch, lambda: seconds[0])
+    provider.away = True
+    for _ in range(5):
+        with pytest.raises(Problem):
+            await tokens.read(provider.token())
+    assert len(provider.fetched) == 1
+    provider.away = False
+    seconds[0] = 6
+    assert (await tokens.read(provider.token())).role == Role.OPERATE
+
+
+async def test_a_header_that_is_nested_too_deep_is_no_token() -> None:
+    header = base64.urlsafe_b64encode(b"[" * 11_900).rstrip(b"=").decode()
+    with pytest.raises(Problem) as raised:
+        await Tokens(ISSUER, Provider().fetch).read(f"{header}.e30.eA")
+    assert raised.value.code == "operator-token-invalid"

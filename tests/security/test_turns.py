@@ -96,6 +96,9 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
     assert delays[0] <= 3
     assert sum(delays[:4]) <= 60
     assert max(delays) <= 1.5 * inbound._LONGEST_WAIT
+    waited = orjson.dumps({"items": [{**item(foreign, offer("U")), "w": 5_000}]})
+    await exchange.handle(waited, 1)
+    assert delays[-1] <= 1.5 * inbound._LONGEST_WAIT
     for _ in range(inbound._PLACES):
         exchange._places.give_back("others")
     await exchange.handle(body, 1)

@@ -193,10 +193,15 @@ class Door:
         ).traced()
         self._services.usage.expect(owner.principal, item.uuid, len(raw))
         data = item.data()
-        if len(data) > storage.inbound.room - _SLACK:
-            await storage.envelopes.put(item.uuid, raw, item.metadata())
-            data = replace(item, envelope=None).data()
-        await storage.inbound.add(data)
+        try:
+            if len(data) > storage.inbound.room - _SLACK:
+                await storage.envelopes.put(item.uuid, raw, item.metadata())
+                data = replace(item, envelope=None).data()
+            await storage.inbound.add(data)
+        except BaseException:
+            # It was not accepted, so it takes no room.
+            self._services.usage.arrived(item.uuid)
+            raise
 
 
 def _too_many(where: str, wait: float) -> Problem:

@@ -279,6 +279,7 @@ async def change(call: Call) -> Response:
     service's default.
     """
     body = call.request.object()
+    only(body, "displayName", "limits")
     principal = await _principal(call)
     if principal.status == "DELETED":
         raise not_found(Principal, principal.uuid)

@@ -27,6 +27,7 @@ _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the 
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 _PLACES = 16  # messages that may take long, at once; host.json has places for 24
 _SECONDS = 30.0  # of work that one such message may cause
+_MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
 
@@ -140,7 +141,7 @@ class Inbound:
     def _no_place(self, item: InboundItem) -> TooSoon:
         """That others are busy is no outage: soon again, a little later each time."""
         random = int.from_bytes(self._services.random(4), "big") / 2**32
-        return NoPlace(min(_WAIT * 2**item.waited, _LONGEST_WAIT) * (0.5 + random))
+        return NoPlace(min(_WAIT * 2 ** min(item.waited, _MOST_DOUBLINGS), _LONGEST_WAIT) * (0.5 + random))
 
     async def _put_off(self, early: list[PutOff]) -> None:
         """Has the items given out again when it is their turn; those whose turns are near each other together."""

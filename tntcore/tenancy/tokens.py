@@ -28,6 +28,7 @@ _MAX_KEYS: Final = 50
 _MIN_BITS: Final = 2048
 _HOUR: Final = 3_600.0
 _AGAIN: Final = 300.0
+_AFTER_FAILURE: Final = 5.0
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 Keys = Mapping[str, jwt.PyJWK]
@@ -62,7 +63,7 @@ class Tokens:
             raise _invalid("it is too long")
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             raise _invalid("it is no signed JWT") from None
         key = await self._key(kid) if isinstance(kid, str) else None
         if key is None:
@@ -84,21 +85,31 @@ class Tokens:
     async def _key(self, kid: str) -> jwt.PyJWK | None:
         keys = await self._keys.get("", self._load)
         if kid not in keys and self._clock() - self._read_at >= _AGAIN:
-            self._keys.drop("")
-            keys = await self._keys.get("", self._load)
+            # Anybody can name a key that is not there: those that are stay until there are newer ones.
+            keys, seconds = await self._load()
+            self._keys.put("", keys, seconds)
         return keys.get(kid)
 
     async def _load(self) -> tuple[Keys, float]:
+        if self._keys.peek("") is None and self._clock() - self._read_at < _AFTER_FAILURE:
+            raise _unavailable()
         self._read_at = self._clock()
         try:
             found = orjson.loads(await self._fetch(self._issuer.url.rstrip("/") + _DISCOVERY))
             if found["issuer"] != self._issuer.url:
                 raise ValueError("it is another issuer's")  # noqa: TRY301
             given = orjson.loads(await self._fetch(found["jwks_uri"]))["keys"]
-            return _read_keys(given), _HOUR
-        except (EgressError, ValueError, KeyError, TypeError):
-            detail = "The identity provider's keys cannot be had now. Try again, or use an operator key."
-            raise Problem(503, "issuer-unavailable", detail, retry_after=10) from None
+            keys = _read_keys(given)
+            if not keys:
+                raise ValueError("it has no keys that may sign")  # noqa: TRY301
+        except (EgressError, ValueError, KeyError, TypeError, RecursionError):
+            raise _unavailable() from None
+        return keys, _HOUR
+
+
+def _unavailable() -> Problem:
+    detail = "The identity provider's keys cannot be had now. Try again, or use an operator key."
+    return Problem(503, "issuer-unavailable", detail, retry_after=10)
 
 
 def _read_keys(given: list[Any]) -> Keys:
