@@ -61,7 +61,7 @@ async def test_a_role_that_is_too_low_is_told_which_it_needs(stack: Stack) -> No
     answer = await stack.call("POST", "principal", {"displayName": "x"}, **key)
     assert_problem(answer, 403, "role-too-low")
     assert "needs operate" in answer.json()["detail"]
-    assert "you have read" in answer.json()["detail"]
+    assert "Your role is read" in answer.json()["detail"]
 
 
 async def test_an_expired_key_is_refused(stack: Stack) -> None:

@@ -100,7 +100,8 @@ async def test_over_http_the_platform_says_who_it_is(stack: Stack, foreign: Fore
     monkeypatch.setattr(didcomm, "client_address", note)
     headers = {"content_type": "application/didcomm-envelope-enc", "x_forwarded_for": "1.2.3.4"}
     assert (await stack.call("POST", "didcomm", packed(foreign), **headers)).status == 202
-    assert seen == ["127.0.0.1"]
+    # What a test before sends to itself may come meanwhile.
+    assert set(seen) == {"127.0.0.1"}
 
 
 async def test_more_than_can_be_queued_is_refused_before_memory_grows(

@@ -100,11 +100,13 @@ async def test_nobody_is_sent_to_an_address_inside(stack: Stack, tenant: Client,
             assert (await stored(tenant, request["@id"])).status == "RECEIVED"
         invitation = agent.another(endpoint=endpoint).invitation(DID_EXCHANGE_1_1)
         await tenant.post("contact", {"invitation": invitation})
-        await agent.send(rotate(inside.peer_2), ours)
-        await rotated_to(tenant, honest["uuid"], inside.peer_2)
-        # Back again, from the new DID.
-        await inside.send(rotate(agent.peer_2), ours)
-        await rotated_to(tenant, honest["uuid"], agent.peer_2)
+        for before, after in ((agent, inside), (inside, agent)):
+            announced = rotate(after.peer_2)
+            await before.send(announced, ours)
+            assert (await stored(tenant, announced["@id"])).status == "RECEIVED"
+            # The new DID counts when its key has spoken.
+            await after.send(basic("it is me", **{"@id": new_id()}), ours)
+            await rotated_to(tenant, honest["uuid"], after.peer_2)
     assert asyncio.get_running_loop().time() - started < 20
 
     async def tried() -> list[Json] | None:
