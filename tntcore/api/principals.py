@@ -521,7 +521,7 @@ ROUTES = [
         summary="Rename a tenant or change its limits",
         request=PrincipalChange,
         answers={200: PrincipalView},
-        errors=("400 limits-invalid", _UNKNOWN),
+        errors=("400 limits-invalid", "400 member-unknown", _UNKNOWN),
         example={"limits": {"storedBytes": 1_000_000_000}},
     ),
     Route(
