@@ -38,7 +38,7 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
         raise Problem(
             400,
             "idempotency-key-invalid",
-            f"The Idempotency-Key is empty or too long. Send 1 to {_MAX_KEY} characters.",
+            f"The Idempotency-Key is not valid. Send 1 to {_MAX_KEY} printable characters.",
         )
     row = f"{_KIND}~{short_hash(f'{of}~{key}' if of else key)}"
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()

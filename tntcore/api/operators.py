@@ -68,7 +68,7 @@ class Me(TypedDict):
     uuid: Uuid | None
     name: str
     role: RoleName
-    subject: Annotated[str | None, "issuer of a token"]
+    subject: Annotated[str | None, "subject of a token"]
     expiresAt: Time | None
 
 
