@@ -17,7 +17,7 @@ class ConfigError(Exception):
     """Settings that are missing or cannot be used.
 
     Args:
-        problems: for each of them a text that names it and says what it should be. No text has a secret in it.
+        problems: for each setting a text that names it and says what it should be. Texts contain no secrets.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -169,7 +169,7 @@ class Issuer:
         schemes = ("https", "http") if _flag(environment, "TNT_ALLOW_HTTP") else ("https",)
         if parts is None or parts.scheme not in schemes or not parts.hostname or not plain:
             raise ConfigError(
-                "TNT_OPERATOR_ISSUER has to be like https://login.microsoftonline.com/TENANT/v2.0, "
+                "TNT_OPERATOR_ISSUER must be like https://login.microsoftonline.com/TENANT/v2.0, "
                 f"with TNT_OPERATOR_AUDIENCE beside it, not {url!r}"
             )
         if not audience:
@@ -244,7 +244,7 @@ def _public_url(environment: Mapping[str, str]) -> str:
     public_url = environment.get("TNT_PUBLIC_URL", "").rstrip("/")
     parts = _split(public_url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-        raise ConfigError(f"TNT_PUBLIC_URL has to be like https://didcomm.example.com, not {public_url!r}")
+        raise ConfigError(f"TNT_PUBLIC_URL must be like https://didcomm.example.com, not {public_url!r}")
     return public_url
 
 
@@ -261,7 +261,8 @@ def _operator_networks(environment: Mapping[str, str]) -> tuple[ipaddress.IPv4Ne
     networks = _networks(environment, "TNT_OPERATOR_NETWORKS")
     if networks and environment.get("TNT_FORWARDED_HOPS") == "0":
         raise ConfigError(
-            "TNT_OPERATOR_NETWORKS would let nobody in: with TNT_FORWARDED_HOPS 0 no caller's address is known"
+            "TNT_OPERATOR_NETWORKS would refuse everybody, because with TNT_FORWARDED_HOPS=0 no caller's address is "
+            "known. Change one of the two"
         )
     return networks
 
@@ -270,7 +271,7 @@ def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:
     registries = tuple(filter(None, map(str.strip, environment.get("TNT_ANONCREDS_REGISTRIES", "").split(","))))
     for registry in registries:
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", registry):
-            raise ConfigError(f"TNT_ANONCREDS_REGISTRIES has to be a list like module:factory, not {registry!r}")
+            raise ConfigError(f"TNT_ANONCREDS_REGISTRIES must be a list like module:factory, not {registry!r}")
     return registries
 
 
@@ -292,16 +293,13 @@ def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:
     if not any(urls.values()):
         raise ConfigError(
             "AzureWebJobsStorage is missing: the connection string of the storage account, or "
-            f"{', '.join(urls)} where the app's identity opens it"
+            f"{', '.join(urls)} if the app uses its identity"
         )
     # An identity's token over http would be anybody's.
     wrong = {name: url for name, url in urls.items() if not _is_https(url)}
     if wrong:
         raise ConfigError(
-            *(
-                f"{name} has to be like https://account.queue.core.windows.net, not {url!r}"
-                for name, url in wrong.items()
-            )
+            *(f"{name} must be like https://account.queue.core.windows.net, not {url!r}" for name, url in wrong.items())
         )
     return StorageAccount(*urls.values())
 
@@ -309,7 +307,7 @@ def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:
 def _check_connection_string(text: str) -> None:
     """Checks what the Azure SDK needs of a connection string. Quotes nothing of it, since it has the account's key."""
     parts = dict(pair.strip().partition("=")[::2] for pair in text.strip(" ;").split(";"))
-    told = "AzureWebJobsStorage has to be the connection string of a storage account"
+    told = "AzureWebJobsStorage must be the connection string of a storage account"
     if "" in parts or not parts.get("AccountName", parts.get("BlobEndpoint")):
         raise ConfigError(f"{told}, as AccountName=...;AccountKey=..., or UseDevelopmentStorage=true")
     if "AccountKey" in parts:
@@ -324,7 +322,7 @@ def _check_connection_string(text: str) -> None:
 def read_identity(environment: Mapping[str, str]) -> CloudIdentity:
     kind = environment.get("AzureWebJobsStorage__credential", "")
     if kind.lower() not in ("", "managedidentity"):
-        raise ConfigError(f"AzureWebJobsStorage__credential has to be managedidentity, or not there, not {kind!r}")
+        raise ConfigError(f"AzureWebJobsStorage__credential must be managedidentity or unset, not {kind!r}")
     return CloudIdentity(bool(kind), environment.get("AzureWebJobsStorage__clientId", ""))
 
 
@@ -332,14 +330,14 @@ def _master_keys(environment: Mapping[str, str]) -> str | Path:
     url, file = environment.get("TNT_KEY_VAULT_KEY", ""), environment.get("TNT_MASTER_KEY_FILE", "")
     if bool(url) == bool(file):
         raise ConfigError(
-            "one of TNT_KEY_VAULT_KEY (the URL of a key in a key vault) and TNT_MASTER_KEY_FILE (the path of the local "
-            f"master key file) is needed, and {'both are' if url else 'neither is'} there"
+            f"{'both' if url else 'neither'} of TNT_KEY_VAULT_KEY (the URL of a key in a key vault) and "
+            f"TNT_MASTER_KEY_FILE (the path of the local master key file) {'are' if url else 'is'} set; set exactly one"
         )
     if file:
         return Path(file)
     if not _is_https(url) or not re.fullmatch(r"/keys/[0-9A-Za-z-]{1,127}", urlsplit(url).path):
         raise ConfigError(
-            f"TNT_KEY_VAULT_KEY has to be like https://vault.vault.azure.net/keys/name, without a version, not {url!r}"
+            f"TNT_KEY_VAULT_KEY must be like https://vault.vault.azure.net/keys/name, without a version, not {url!r}"
         )
     return url
 
@@ -367,14 +365,14 @@ def _split(url: str) -> SplitResult | None:
 def _tenants(environment: Mapping[str, str]) -> int:
     tenants = environment.get("TNT_METRIC_TENANTS") or "100"
     if not (tenants.isascii() and tenants.isdigit() and len(tenants) <= 5):
-        raise ConfigError(f"TNT_METRIC_TENANTS has to be a whole number up to 99999, not {tenants!r}")
+        raise ConfigError(f"TNT_METRIC_TENANTS must be a whole number up to 99999, not {tenants!r}")
     return int(tenants)
 
 
 def _json_logs(environment: Mapping[str, str]) -> bool:
     logs = environment.get("TNT_LOG_FORMAT") or "text"
     if logs not in ("text", "json"):
-        raise ConfigError(f"TNT_LOG_FORMAT has to be text or json, not {logs!r}")
+        raise ConfigError(f"TNT_LOG_FORMAT must be text or json, not {logs!r}")
     return logs == "json"
 
 
@@ -383,7 +381,7 @@ def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
     if chosen == "none":
         return ()
     if chosen not in ("", "otlp", "console"):
-        raise ConfigError(f"OTEL_{signal}_EXPORTER has to be otlp, console or none, or not there, not {chosen!r}")
+        raise ConfigError(f"OTEL_{signal}_EXPORTER must be otlp, console, none or unset, not {chosen!r}")
     if chosen:
         found = [chosen]
     else:
@@ -397,7 +395,7 @@ def _exporters(environment: Mapping[str, str], signal: str) -> tuple[str, ...]:
 def _milliseconds(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name) or str(default)
     if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value)):
-        raise ConfigError(f"{name} has to be a whole number of milliseconds, not {value!r}")
+        raise ConfigError(f"{name} must be a whole number of milliseconds, not {value!r}")
     return int(value)
 
 
@@ -412,13 +410,13 @@ def _check_exporters(environment: Mapping[str, str]) -> None:
             parts = _split(url)
             # The address is not quoted: some put a token into it.
             if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-                problems.append(f"{name} has to be like http://collector:4318")
+                problems.append(f"{name} must be like http://collector:4318")
     for name in (
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         *(f"OTEL_EXPORTER_OTLP_{one}_PROTOCOL" for one in ("TRACES", "METRICS")),
     ):
         if (protocol := environment.get(name) or "http/protobuf") != "http/protobuf":
-            problems.append(f"{name} has to be http/protobuf, or not there, not {protocol!r}")
+            problems.append(f"{name} must be http/protobuf or unset, not {protocol!r}")
     try:
         _milliseconds(environment, "OTEL_METRIC_EXPORT_INTERVAL", 60_000)
     except ConfigError as error:
@@ -426,7 +424,7 @@ def _check_exporters(environment: Mapping[str, str]) -> None:
     insights = environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
     if insights and not re.search(r"(?i)(?:^|;)\s*InstrumentationKey=[0-9a-f-]{36}\s*(?:;|$)", insights):
         problems.append(
-            "APPLICATIONINSIGHTS_CONNECTION_STRING has to be like InstrumentationKey=...;IngestionEndpoint=..."
+            "APPLICATIONINSIGHTS_CONNECTION_STRING must be like InstrumentationKey=...;IngestionEndpoint=..."
         )
     if problems:
         raise ConfigError(*problems)
@@ -437,7 +435,7 @@ def _ratio(environment: Mapping[str, str]) -> float:
     kinds = {"always_on": 1.0, "always_off": 0.0, "traceidratio": -1.0}
     ratio = kinds.get(sampler.removeprefix("parentbased_"))
     if ratio is None:
-        raise ConfigError(f"OTEL_TRACES_SAMPLER has to be one of {', '.join(kinds)}, not {sampler!r}")
+        raise ConfigError(f"OTEL_TRACES_SAMPLER must be one of {', '.join(kinds)}, not {sampler!r}")
     if ratio >= 0:
         return ratio
     text = environment.get("OTEL_TRACES_SAMPLER_ARG") or "1"
@@ -446,7 +444,7 @@ def _ratio(environment: Mapping[str, str]) -> float:
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio <= 1:
-        raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG has to be a number from 0 to 1, not {text!r}")
+        raise ConfigError(f"OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1, not {text!r}")
     return ratio
 
 
@@ -456,7 +454,7 @@ def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
     for text in filter(None, map(str.strip, environment.get("TNT_CORS_ORIGINS", "").split(","))):
         found = re.fullmatch(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text.lower())
         if found is None or found[2] == {"https": ":443", "http": ":80"}[found[1]]:
-            raise ConfigError(f"TNT_CORS_ORIGINS has to be a list like https://console.example.com, not {text!r}")
+            raise ConfigError(f"TNT_CORS_ORIGINS must be a list like https://console.example.com, not {text!r}")
         origins.append(text.lower())
     return tuple(origins)
 
@@ -464,14 +462,14 @@ def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
 def _flag(environment: Mapping[str, str], name: str) -> bool:
     value = environment.get(name, "false").lower()
     if value not in ("true", "false"):
-        raise ConfigError(f"{name} has to be true or false, not {value!r}")
+        raise ConfigError(f"{name} must be true or false, not {value!r}")
     return value == "true"
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name) or str(default)
     if not (value.isascii() and value.isdigit() and len(value) <= 15):
-        raise ConfigError(f"{name} has to be a whole number, 0 for no limit, not {value!r}")
+        raise ConfigError(f"{name} must be a whole number, 0 for no limit, not {value!r}")
     return int(value)
 
 

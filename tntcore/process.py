@@ -109,7 +109,7 @@ class Service:
             with self.invocation() as app:
                 return await app.http(request, access)
         except Stopping:
-            busy = Problem(503, "busy", "This instance is stopping. Send the request again.", retry_after=1)
+            busy = Problem(503, "busy", "This instance is shutting down. Retry the request.", retry_after=1)
             return problem(busy, str(uuid.uuid4()))
 
     def _begin_end(self, done: Callable[[], None]) -> None:

@@ -94,7 +94,7 @@ class Shares:
     threshold" of shared packet buffers: Choudhury and Hahne, 1998): alone it may hold half of them, beside another
     greedy one a third, and whoever comes new finds a free place.
 
-    A place may have several holders at once, such as a tenant and a host: each has to be within its share. One that is
+    A place may have several holders at once, such as a tenant and a host: each must be within its share. One that is
     named twice counts twice. For one event loop.
     """
 

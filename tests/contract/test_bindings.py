@@ -101,8 +101,8 @@ def test_timers_have_six_fields(app: dict[str, list[dict[str, Any]]]) -> None:
 def test_settings_that_cannot_be_used_are_one_error_instead_of_functions(index: Index) -> None:
     code, found = index(ROOT / "function_app.py", TNT_PUBLIC_URL="didcomm.example.com", TNT_KEY_RATE="many")
     assert code == 1
-    assert found["error"].startswith("ConfigError: 2 settings cannot be used: (1) TNT_PUBLIC_URL has to be like")
-    assert "(2) TNT_KEY_RATE has to be" in found["error"]
+    assert found["error"].startswith("ConfigError: 2 settings cannot be used: (1) TNT_PUBLIC_URL must be like")
+    assert "(2) TNT_KEY_RATE must be" in found["error"]
 
 
 APP = """

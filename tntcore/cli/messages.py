@@ -83,7 +83,7 @@ def _message(text: str | None, file: BinaryIO | None) -> dict[str, Any]:
         return {"@type": _BASIC, "content": text}
     message = read_json(file)
     if not isinstance(message, dict):
-        raise Wrong("A message has to be a JSON object.")
+        raise Wrong("A message must be a JSON object.")
     return message
 
 

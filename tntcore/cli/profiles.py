@@ -80,7 +80,7 @@ def clean_url(text: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise Wrong("The URL of the service has to be like https://didcomm.example.com.")
+        raise Wrong("The URL of the service must be like https://didcomm.example.com.")
     if parts.username is not None:
         raise Wrong("The URL of the service takes no user name and password.")
     return url

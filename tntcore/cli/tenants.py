@@ -230,7 +230,7 @@ def read_json(file: BinaryIO) -> Any:
     try:
         return json.loads(file.read())
     except ValueError as error:
-        raise Wrong(f"{show.safe(getattr(file, 'name', 'the input'))} has to be JSON: {error}.") from None
+        raise Wrong(f"{show.safe(getattr(file, 'name', 'the input'))} must be JSON: {error}.") from None
 
 
 @click.group("webhooks", cls=Group)
@@ -271,7 +271,7 @@ def add_webhook(session: Session, address: str, match: str, headers: Sequence[st
     entry: dict[str, Any] = {"url": address, "match": match}
     if headers:
         if any(":" not in header for header in headers):
-            raise Wrong("A header has to be like NAME:VALUE.")
+            raise Wrong("A header must be like NAME:VALUE.")
         split = (header.partition(":") for header in headers)
         entry["headers"] = {name.strip(): value.strip() for name, _, value in split}
     setting = WEBHOOKS[task]

@@ -87,7 +87,7 @@ class Acceptance:
         """
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
-            raise Problem(400, "invitation-expired", "The invitation has expired. Ask for another one.")
+            raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
         if content.form == FORM_2:
             connection = start(identity, contact, now)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
@@ -106,7 +106,11 @@ class Acceptance:
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
         protocol = next((name for name in offered if name in SUPPORTED), None)
         if protocol is None:
-            raise Problem(400, "invitation-unsupported", f"The invitation has to offer one of {', '.join(SUPPORTED)}.")
+            raise Problem(
+                400,
+                "invitation-unsupported",
+                f"The invitation offers no supported handshake protocol. It must offer one of {', '.join(SUPPORTED)}.",
+            )
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
         contact.claimed_did = contact.claimed_did or connection.claimed_did
         # The DID that was reached, and no other that the invitation names.
@@ -214,7 +218,7 @@ class Acceptance:
                 asked = await self._asked(tenant, changed)
                 inviter = await self._services.tenants.open_recipient(tenant, asked) if asked is not None else None
                 if inviter is None:
-                    raise Problem(409, "invitation-gone", "The invitation was deleted.")
+                    raise Problem(409, "invitation-gone", "The invitation was deleted. Ask the partner for a new one.")
                 self._handshake.respond(tenant, changed, inviter, effect)
             else:
                 identity = await tenant.records.get(Identity, changed.identity_uuid)
@@ -224,7 +228,10 @@ class Acceptance:
                 self._handshake.request(tenant, changed, identity.display_name if identity else "", effect)
         except OutOfTurn:
             raise Problem(
-                409, "nothing-to-decide", f"A {connection.role} in state {connection.state} cannot be told that."
+                409,
+                "nothing-to-decide",
+                f"The connection is in state '{connection.state}' (role "
+                f"{connection.role}) and can no longer be accepted or rejected.",
             ) from None
         await self.apply(tenant, effect)
         return changed
@@ -396,7 +403,7 @@ class Acceptance:
                 if await _is_written(tenant, connection, effect, sent):
                     return
                 if not opens or error.row != action.key:
-                    detail = "The connection was changed meanwhile. Try again."
+                    detail = "Another request changed the connection at the same time. Read it and try again."
                     raise Problem(409, "connection-changed", detail) from None
                 opens = False
             else:

@@ -28,7 +28,7 @@ def legacy(value: Any) -> DidDocument:
     connection = object_in(value)
     did, raw = connection.get("DID"), connection.get("DIDDoc")
     if not isinstance(did, str) or not isinstance(raw, dict):
-        raise Refused("request-not-accepted", "connection has to be {DID, DIDDoc}")
+        raise Refused("request-not-accepted", "connection must be {DID, DIDDoc}")
     return _named(raw, did)
 
 

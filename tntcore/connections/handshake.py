@@ -374,7 +374,7 @@ class Handshake:
             _require(inviters, verified.signers)
             return attached(verified.payload, did)
         if rotate is None:
-            # Nothing is signed: then the envelope has to be the invitation's key's own.
+            # Nothing is signed: then the envelope must be the invitation's key's own.
             _require(inviters, (verkey,))
         return await self._services.resolver.resolve(did)
 

@@ -67,7 +67,8 @@ class Invitations:
         """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
         if wanted.public_did and not identity.is_reachable:
             detail = (
-                "Messages to this identity's DID do not arrive here. Leave publicDid out, or take another identity."
+                "Messages to this identity's DID do not arrive at this service. Leave publicDid out, or use "
+                "another identity."
             )
             raise Problem(400, "public-did-unreachable", detail)
         services, now = self._services, self._services.now()
@@ -99,7 +100,11 @@ class Invitations:
             requests = [_under(request, invitation_id, services.random) for request in wanted.requests]
             if not wanted.handshake_protocols:
                 if wanted.public_did:
-                    raise Problem(400, "handshake-required", "With publicDid, offer one of handshakeProtocols.")
+                    raise Problem(
+                        400,
+                        "handshake-required",
+                        "An invitation with publicDid needs a handshake. Give at least one of handshakeProtocols.",
+                    )
                 threads = [short_hash(Plaintext.read(orjson.dumps(request)).thid) for request in requests]
             content = rfc434.make_invitation_1(
                 id=invitation_id,
@@ -128,7 +133,11 @@ class Invitations:
         )
         invitation.content = tenant.records.seal(orjson.dumps(content), _content_of(invitation))
         if len(invitation.content) > _MAX_CONTENT:
-            raise Problem(413, "invitation-too-large", f"An invitation may have {_MAX_CONTENT // 1000} kB.")
+            raise Problem(
+                413,
+                "invitation-too-large",
+                f"The invitation is too large. It may have at most {_MAX_CONTENT // 1000} kB.",
+            )
         invitation.keys = tenant.records.seal(keys.serialise(), invitation.key)
         owner = Found(tenant.uuid, "invitation", uuid)
         await services.lookups.add("invitation", uuid, owner)
@@ -176,7 +185,11 @@ def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int
         Problem: 400 `message-invalid`.
     """
     if is_v2_shaped(request):
-        raise Problem(400, "message-invalid", "To an out-of-band/1 invitation, attach messages with @type.")
+        raise Problem(
+            400,
+            "message-invalid",
+            "A message in requests has no @type. Messages of an out-of-band/1 invitation need one.",
+        )
     message_id = random_uuid(random)
     filled = prefill_v1(request, thid=str(request.get("@id") or message_id), new_id=message_id)
     return {**filled, "~thread": {**filled["~thread"], "pthid": invitation_id}}

@@ -97,7 +97,9 @@ class Rotation:
             Problem: 409 if the connection is not completed, or, in DIDComm v2, the other side has not written yet.
         """
         if connection.state != COMPLETED:
-            raise Problem(409, "not-rotatable", "Only a completed connection can be rotated.")
+            raise Problem(
+                409, "not-rotatable", "The connection is not completed. Only a completed connection can be rotated."
+            )
         if connection.version == "v2":
             return self._begin_2(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
@@ -116,7 +118,12 @@ class Rotation:
     def _begin_2(self, tenant: Tenant, connection: Connection) -> Effect:
         """The new DID is sent from at once; the former is read until the next change."""
         if connection.introduction and "from_prior" not in connection.introduction:
-            raise Problem(409, "not-rotatable", "Wait until the other side has written: it may not know this DID yet.")
+            raise Problem(
+                409,
+                "not-rotatable",
+                "The other side may not know the current DID yet. Rotate again "
+                "after you have received a message from it.",
+            )
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed)
         if not connection.introduction:
@@ -139,7 +146,9 @@ class Rotation:
     def hang_up(self, tenant: Tenant, connection: Connection) -> Effect:
         """Ends a connection, and tells the other side. Raises `Problem` 409 if it is not completed."""
         if connection.state != COMPLETED:
-            raise Problem(409, "not-connected", "Only a completed connection can be hung up.")
+            raise Problem(
+                409, "not-connected", "The connection is not completed. Only a completed connection can be ended."
+            )
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         effect = Effect(changed)
         if connection.version == "v2":

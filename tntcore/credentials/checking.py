@@ -101,7 +101,7 @@ def wrong_date(credential: Mapping[str, Any]) -> str:
         try:
             times.read(credential.get(name, "2000-01-01"))
         except ValueError:
-            return f"The credential's `{name}` has to be a date and time such as 2030-01-31T12:00:00Z."
+            return f"The credential's `{name}` must be a date and time such as 2030-01-31T12:00:00Z."
     return ""
 
 
@@ -111,7 +111,7 @@ def wrong_to_issue(credential: Mapping[str, Any]) -> str:
     zone = _V2 in listed(credential.get("@context"))
     for name in (*BEGINS, *ENDS):
         if name in credential and not times.is_date_time(credential[name], zone=zone):
-            text = f"The credential's `{name}` has to be written as an xsd:dateTime"
+            text = f"The credential's `{name}` must be written as an xsd:dateTime"
             return f"{text}{' with a time zone' if zone else ''}, such as 2030-01-31T12:00:00Z."
     return ""
 

@@ -34,11 +34,11 @@ def read_folder(folder: Path | None) -> dict[str, Any]:
     try:
         index = read_json((folder / "index.json").read_bytes())
         if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
-            raise ConfigError(f"TNT_CONTEXTS: index.json in {folder} has to be an object, {{url: file name}}")
+            raise ConfigError(f"TNT_CONTEXTS: index.json in {folder} must be an object, {{url: file name}}")
         for url, name in index.items():
             document = read_json((folder / name).read_bytes())
             if not isinstance(document, dict) or "@context" not in document:
-                raise ConfigError(f"TNT_CONTEXTS: {name} in {folder} has to be an object with @context")
+                raise ConfigError(f"TNT_CONTEXTS: {name} in {folder} must be an object with @context")
             if is_bundled(url):
                 raise ConfigError(f"TNT_CONTEXTS: {url} comes with the service and cannot be another")
             found[url] = document
@@ -71,10 +71,12 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
         Problem: 400 `context-invalid`, 409 `context-exists` or `context-limit`.
     """
     if is_bundled(url) or url in others:
-        raise Problem(409, "context-exists", "This context comes with the service; it need not be given.")
+        raise Problem(
+            409, "context-exists", "The service already includes this context. You can use it without adding it."
+        )
     data = orjson.dumps(document)
     if len(data) > MAX_BYTES or is_deep(data, MAX_DEPTH):
-        text = f"A context document has at most {MAX_BYTES} bytes and {MAX_DEPTH} levels."
+        text = f"The context document is too large. It may have at most {MAX_BYTES} bytes and {MAX_DEPTH} levels."
         raise Problem(400, "context-invalid", text)
     try:
         check_published(document)
@@ -82,7 +84,7 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
         detail = str(error)
         raise Problem(400, "context-invalid", f"{detail[:1].upper()}{detail[1:]}.") from None
     if await records.count(Context) >= MAX_CONTEXTS:
-        raise Problem(409, "context-limit", f"There are {MAX_CONTEXTS} contexts already. Delete one first.")
+        raise Problem(409, "context-limit", f"There are already {MAX_CONTEXTS} contexts. Delete one first.")
     record = Context(uuid=Context.uuid_of(url), url=url, created_at=now, updated_at=now)
     record.body = await records.put_body(record.uuid, records.seal(data, f"{record.key}/body"))
     unit = Unit()
@@ -90,6 +92,6 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
     try:
         await records.commit(unit)
     except Exists:
-        text = "There is a context for this URL. What it names in credentials would change: delete it first."
+        text = "A context for this URL exists, and a change would alter the meaning of credentials. Delete it first."
         raise Problem(409, "context-exists", text) from None
     return record

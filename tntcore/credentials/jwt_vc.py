@@ -134,13 +134,15 @@ class JwtVc:
             if requested is not None:
                 credential = _about(credential, identifier(requested["credentialSubject"]))
         elif requested is None:
-            raise Problem(400, "credential-invalid", "Nothing was requested: give the credential to issue.")
+            raise Problem(400, "credential-invalid", "The request names no credential. Give the credential to issue.")
         else:
             credential = requested
             if issuing.offer is not None:
                 offered = _about(_received(issuing.offer, "offer"), identifier(credential["credentialSubject"]))
                 if difference := _difference(offered, credential):
-                    raise FormatError("request-differs", f"What is requested is not what was offered: {difference}.")
+                    raise FormatError(
+                        "request-differs", f"The requested credential differs from the offer: {difference}."
+                    )
         party = await _issuer(party, credential)
         credential = _complete(_issued_by(party, credential, own=content is not None), self._now())
         return Draft(await self._sign(party, credential), ISSUED, "application/jwt")
@@ -284,7 +286,7 @@ async def _issuer(party: Party, credential: Mapping[str, Any]) -> Party:
 def _bound(credential: Mapping[str, Any], own: set[str]) -> Check:
     if set(subjects(credential)) <= own:
         return Check("holder-binding", True)
-    return Check("holder-binding", False, "The credential is about another than the identity that asked for it.")
+    return Check("holder-binding", False, "The subject of the credential is not the identity that requested it.")
 
 
 def _as_asked(credential: Mapping[str, Any], issuing: Issuing) -> Check:
@@ -333,14 +335,14 @@ def _read(value: Any) -> dict[str, Any]:
     if len(orjson.dumps(credential)) > MAX_CREDENTIAL:
         raise ValueError(f"A credential has at most {MAX_CREDENTIAL} bytes.")
     if "VerifiableCredential" not in listed(credential.get("type")):
-        raise ValueError('The credential\'s `type` has to be a list with "VerifiableCredential".')
+        raise ValueError('The credential\'s `type` must be a list with "VerifiableCredential".')
     about = listed(credential.get("credentialSubject"))
     if not about or not all(isinstance(subject, dict) for subject in about):
-        raise ValueError("The credential's `credentialSubject` has to be an object, or a list of them.")
+        raise ValueError("The credential's `credentialSubject` must be an object, or a list of them.")
     if "proof" in credential:
-        raise ValueError("The credential has a proof already.")
+        raise ValueError("The credential already has a proof. Send it without one.")
     if not isinstance(credential.get("id", ""), str):
-        raise ValueError("The credential's `id` has to be a text.")  # noqa: TRY004
+        raise ValueError("The credential's `id` must be a text.")  # noqa: TRY004
     if wrong := wrong_date(credential):
         raise ValueError(wrong)
     return credential
@@ -353,7 +355,7 @@ def _detail(credential: Mapping[str, Any]) -> Draft:
 def _issued_by(party: Party, credential: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
     issuer = credential.get("issuer", _own(party))
     if identifier(issuer) != _own(party):
-        detail = "The credential names another issuer than the identity that is to sign it."
+        detail = "The issuer in the credential is not the identity that signs it. Change the issuer, or leave it out."
         raise Problem(400, "credential-invalid", detail) if own else FormatError("issuer-differs", detail)
     if wrong := wrong_to_issue(credential):
         raise Problem(400, "credential-invalid", wrong) if own else FormatError("credential-invalid", wrong)

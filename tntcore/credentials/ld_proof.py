@@ -151,13 +151,13 @@ class LdProof:
             if requested is not None:
                 detail = _about(detail, subjects(requested["credential"])[0])
         elif requested is None:
-            raise Problem(400, "credential-invalid", "Nothing was requested: give the credential to issue.")
+            raise Problem(400, "credential-invalid", "The request names no credential. Give the credential to issue.")
         else:
             detail = requested
             if issuing.offer is None:
                 _refuse_status(detail)
             elif wrong := _departs(_received(issuing.offer, "offer"), requested):
-                raise FormatError("request-differs", f"What is requested is not what was offered: {wrong}.")
+                raise FormatError("request-differs", f"The requested credential differs from the offer: {wrong}.")
         party = await _issuer(party, detail)
         detail = await self._complete(party, detail, own=content is not None)
         options = detail["options"]
@@ -242,7 +242,7 @@ class LdProof:
         """The detail that a tenant gives, with `options` completed."""
         given = content.get("options", {})
         if not isinstance(given, dict):
-            raise Problem(400, "credential-invalid", "`options` has to be an object.")
+            raise Problem(400, "credential-invalid", "`options` must be an object.")
         given = {name: value for name, value in given.items() if value is not None}
         options = {"proofType": self._suite, "proofPurpose": "assertionMethod", **given}
         name = options["proofType"]
@@ -260,11 +260,11 @@ class LdProof:
         credential, options = dict(detail["credential"]), detail["options"]
         issuer = credential.setdefault("issuer", _own(party))
         if identifier(issuer) != _own(party):
-            text = f"The credential names another issuer than {_own(party)}, whose key is to sign it."
+            text = f"The issuer in the credential is not {_own(party)}, whose key signs it. Change the issuer."
             raise _mine(FormatError("issuer-differs", text), own)
         suite = _suite_of(options)
         if "created" in options and not _is_second(options["created"]):
-            text = "`options.created` has to be written like 2030-01-31T12:00:00Z."
+            text = "`options.created` must be written like 2030-01-31T12:00:00Z."
             raise _mine(FormatError("created-unsupported", text), own)
         if wrong := wrong_to_issue(credential):
             raise _mine(FormatError("credential-invalid", wrong), own)
@@ -325,19 +325,17 @@ def _read(value: Any) -> Detail:
     if wrong := _wrong(credential):
         raise ValueError(wrong)
     if "proof" in credential:
-        raise ValueError("The credential has a proof already.")
+        raise ValueError("The credential already has a proof. Send it without one.")
     if _suite(options) is None:
-        raise ValueError(
-            "`options.proofType` has to be Ed25519Signature2018 or 2020, eddsa-rdfc-2022 or eddsa-jcs-2022."
-        )
+        raise ValueError("`options.proofType` must be Ed25519Signature2018 or 2020, eddsa-rdfc-2022 or eddsa-jcs-2022.")
     if options.get("proofPurpose", "assertionMethod") != "assertionMethod":
         raise ValueError("`options.proofPurpose` of a credential is assertionMethod.")
     for name in ("challenge", "domain", "created"):
         if not isinstance(options.get(name, ""), str):
-            raise ValueError(f"`options.{name}` has to be a text.")  # noqa: TRY004
+            raise ValueError(f"`options.{name}` must be a text.")  # noqa: TRY004
     status = options.get("credentialStatus", {"type": ""})
     if not isinstance(status, dict) or not isinstance(status.get("type"), str):
-        raise ValueError("`options.credentialStatus` has to be {type: ...}.")  # noqa: TRY004
+        raise ValueError("`options.credentialStatus` must be {type: ...}.")  # noqa: TRY004
     return {"credential": credential, "options": options}
 
 
@@ -347,12 +345,12 @@ def _wrong(credential: Mapping[str, Any]) -> str:
     if not isinstance(first, str) or first not in BASE_CONTEXTS:
         return f"The credential's `@context` has to begin with {_V1} or {_V2}."
     if "VerifiableCredential" not in listed(credential.get("type")):
-        return 'The credential\'s `type` has to be a list with "VerifiableCredential".'
+        return 'The credential\'s `type` must be a list with "VerifiableCredential".'
     about = listed(credential.get("credentialSubject"))
     if not about or not all(isinstance(subject, dict) for subject in about):
-        return "The credential's `credentialSubject` has to be an object, or a list of them."
+        return "The credential's `credentialSubject` must be an object, or a list of them."
     if "issuer" in credential and not identifier(credential["issuer"]):
-        return "The credential's `issuer` has to be a DID, or an object with one as `id`."
+        return "The credential's `issuer` must be a DID, or an object with one as `id`."
     return wrong_date(credential)
 
 
@@ -437,14 +435,14 @@ def _bound(detail: Detail | None, credential: Mapping[str, Any], own: set[str]) 
         return None
     if own & set(subjects(credential)):
         return Check("holder-binding", True)
-    return Check("holder-binding", False, "The credential is about another than the identity that asked for it.")
+    return Check("holder-binding", False, "The subject of the credential is not the identity that requested it.")
 
 
 def _issued(credential: Mapping[str, Any], proof: Proof, subject: str) -> Check:
     """`issuer`: one of the keys that signed is the issuer's."""
     issuer = identifier(credential.get("issuer"))
     if not proof.signers:
-        return Check("issuer", None, "Who signed is not known.", subject)
+        return Check("issuer", None, "The signer is unknown.", subject)
     if not issuer or issuer not in proof.signers:
         return Check("issuer", False, f"The credential is by {issuer[:200]!r}, and signed by {proof.signer}.", subject)
     return Check("issuer", True, issuer, subject)

@@ -172,7 +172,7 @@ class LinkedData:
         `verificationMethod` lists for that, over all that the document says, not in the future.
 
         Args:
-            challenge, domain: that each proof has to be bound to; not looked at if None.
+            challenge, domain: that each proof must be bound to; not looked at if None.
             subject: of the checks.
 
         Raises:

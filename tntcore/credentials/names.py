@@ -144,7 +144,7 @@ def _definition(name: str, value: Any, resolve: _Resolver, vocabulary: str) -> t
     if "@container" in given:
         containers = given["@container"] if isinstance(given["@container"], list) else [given["@container"]]
         if not all(isinstance(one, str) and one in _CONTAINERS for one in containers):
-            raise UnsafeContext(f"the @container of {name[:100]!r} has to be @set, @list or @language")
+            raise UnsafeContext(f"the @container of {name[:100]!r} must be @set, @list or @language")
         definition["@container"] = given["@container"]
     if "@language" in given:
         if not isinstance(given["@language"], str | None):
@@ -158,7 +158,7 @@ def _iri_of(name: str, given: Mapping[str, Any], resolve: _Resolver, vocabulary:
         iri = resolve(given["@id"])
         if iri is None:
             raise UnsafeContext(
-                f"the term {name[:100]!r} has to be defined as a whole IRI, such as https://example.org/terms#"
+                f"the term {name[:100]!r} must be defined as a whole IRI, such as https://example.org/terms#"
                 f"{name[:100]}, and not as {given['@id']!r}"[:280]
             )
     elif vocabulary:
@@ -178,7 +178,7 @@ def _coercion(name: str, value: Any, resolve: _Resolver) -> str:
         return value
     iri = resolve(value)
     if iri is None:
-        raise UnsafeContext(f"the @type of the term {name[:100]!r} has to be a whole IRI, or @id, @vocab or @json")
+        raise UnsafeContext(f"the @type of the term {name[:100]!r} must be a whole IRI, or @id, @vocab or @json")
     return iri
 
 
@@ -219,7 +219,7 @@ def _is_prefix(value: Any) -> bool:
 
 def _vocabulary(value: Any) -> str:
     if not isinstance(value, str) or not _ABSOLUTE.fullmatch(value):
-        raise UnsafeContext("@vocab has to be a whole IRI such as https://example.org/terms#")
+        raise UnsafeContext("@vocab must be a whole IRI such as https://example.org/terms#")
     if not value.endswith(_END):
         raise UnsafeContext(
             f"@vocab is {value[:120]!r}, which does not end in #, / or :, so letters could move from it to the names, "
@@ -245,7 +245,7 @@ def _check_published(context: Any, prefixes: Mapping[str, str], vocabulary: str,
         if not isinstance(entry, dict):
             raise UnsafeContext("a context that is given names no other: write what that one says into it")
         if not isinstance(entry.get("@protected", False), bool):
-            raise UnsafeContext("@protected has to be true or false")
+            raise UnsafeContext("@protected must be true or false")
         plain: dict[str, Any] = {}
         scoped: list[Any] = []
         for name, value in entry.items():
@@ -255,7 +255,7 @@ def _check_published(context: Any, prefixes: Mapping[str, str], vocabulary: str,
                 if "@context" in value:
                     scoped.append(value["@context"])
                 if not isinstance(value.get("@protected", False), bool):
-                    raise UnsafeContext("@protected has to be true or false")
+                    raise UnsafeContext("@protected must be true or false")
                 value = {member: item for member, item in value.items() if member not in ("@context", "@protected")}
             plain[name] = value
         named = Named(prefixes=known)

@@ -82,8 +82,8 @@ class PlainProof:
 
 def _draft(content: Mapping[str, Any] | None) -> Draft:
     if content is None or "attachment" not in content:
-        raise Problem(400, "attachment-missing", "data has to be {attachment: ..., format?, mimeType?}.")
+        raise Problem(400, "attachment-missing", "data must be {attachment: ..., format?, mimeType?}.")
     texts = {name: content.get(name, "") for name in ("format", "mimeType")}
     if not all(isinstance(text, str) and len(text) <= 200 for text in texts.values()):
-        raise Problem(400, "attachment-invalid", "format and mimeType have to be texts of at most 200 characters.")
+        raise Problem(400, "attachment-invalid", "format and mimeType must be texts of at most 200 characters.")
     return Draft(content["attachment"], texts["format"], texts["mimeType"] or "application/json")

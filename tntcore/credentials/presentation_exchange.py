@@ -181,10 +181,13 @@ class PresentationExchange:
             usable[name] = [choice]
         if not choose(definition, {name for name, uuids in usable.items() if uuids}, chosen or ()):
             raise Problem(409, "nothing-to-present", _why_nothing(definition, usable, fitting))
-        # One presentation is signed by one DID, and all that is in it has to be about that.
+        # One presentation is signed by one DID, and all that is in it must be about that.
         holder, answers = next(_of_one(definition, usable, owners, chosen or ()), ("", {}))
         if not answers:
-            detail = "The credentials are about different DIDs, and one presentation is signed by one: choose others."
+            detail = (
+                "The credentials are about different DIDs, but one DID signs a presentation. Choose "
+                "credentials about one DID."
+            )
             raise Problem(409, "nothing-to-present", detail)
         ours = {one.uuid: one for one in held}
         shown = {name: ours[uuid] for name, uuid in answers.items()}
@@ -241,7 +244,7 @@ class PresentationExchange:
             or not isinstance(domain, str | None)
             or len(challenge + (domain or "")) > 2_000
         ):
-            raise FormatError("definition-invalid", "`challenge` and `domain` of the request have to be texts.")
+            raise FormatError("definition-invalid", "`challenge` and `domain` of the request must be texts.")
         return definition, challenge, domain
 
     async def _own(self, value: Any) -> Definition:
@@ -375,10 +378,10 @@ def _options(value: Any) -> dict[str, Any]:
     if options is None:
         raise Problem(400, "options-invalid", "`options` is an object such as {challenge, domain}.")
     if "challenge" in options and not _is_uuid(options["challenge"]):
-        raise Problem(400, "options-invalid", "`options.challenge` has to be a random UUID (version 4), or left out.")
+        raise Problem(400, "options-invalid", "`options.challenge` must be a random UUID (version 4), or left out.")
     domain = options.get("domain", "-")
     if not isinstance(domain, str) or not 1 <= len(domain) <= 1_000:
-        raise Problem(400, "options-invalid", "`options.domain` has to be a text of at most 1,000 characters.")
+        raise Problem(400, "options-invalid", "`options.domain` must be a text of at most 1,000 characters.")
     return options
 
 
@@ -470,7 +473,8 @@ def _kind(definition: Definition, values: Sequence[Any]) -> str:
     raise Problem(
         409,
         "nothing-to-present",
-        "A presentation in JSON-LD is asked for, and what is held for it is a JWT: it cannot be shown in one.",
+        "The request asks for a JSON-LD presentation, but the matching credential is a JWT, which "
+        "cannot be part of one.",
     )
 
 
@@ -506,9 +510,9 @@ def _why_not_form(definition: Definition, opened: Opened) -> str:
 
 def _why_no_choice(name: str, choice: Any, fitting: Mapping[str, Collection[str]]) -> str:
     if name not in fitting:
-        return f"Nothing is asked for with the id {name[:100]!r}."
+        return f"The request has no input descriptor {name[:100]!r}. Use the names from its candidates."
     if choice in fitting[name]:
-        return f"The credential for {name[:100]!r} is about another DID than the identity that is to show it."
+        return f"The credential for {name[:100]!r} is about another DID than the presenting identity."
     return f"The credential for {name[:100]!r} is not one of its candidates."
 
 
@@ -517,7 +521,7 @@ def _why_nothing(
 ) -> str:
     missing = [descriptor.id for descriptor in definition.descriptors if not usable[descriptor.id]]
     if not missing:
-        return "What is held does not meet the submission requirements."
+        return "The held credentials do not meet the submission requirements."
     if fitting[missing[0]]:
-        return f"What is held for {missing[0][:100]!r} is about another DID than the identity that is to show it."
-    return f"No credential that is held is what {missing[0][:100]!r} asks for."
+        return f"The held credentials for {missing[0][:100]!r} are about another DID than the presenting identity."
+    return f"No held credential matches {missing[0][:100]!r}."

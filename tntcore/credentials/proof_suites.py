@@ -58,7 +58,7 @@ SUITES: Final[tuple[Suite, ...]] = (
     "eddsa-jcs-2022",
 )
 BASE_CONTEXTS: Final[frozenset[str]] = VC_BASE_CONTEXTS
-"""Of the data models 1.1 and 2.0: a document's first context has to be one of them."""
+"""Of the data models 1.1 and 2.0: a document's first context must be one of them."""
 Contexts = Mapping[str, Any]
 """Context documents, `{"@context": ...}`, by URL."""
 
@@ -224,7 +224,7 @@ def _plain(document: dict[str, Any]) -> tuple[dict[str, Any], Named]:
     """The document with contexts that have no prefixes. The statements are the same, unless it uses one itself."""
     named = read_contexts(document.get("@context"))
     if not named.context or named.context[0] not in BASE_CONTEXTS:
-        raise NotSignable(f"the first entry of @context has to be one of {', '.join(sorted(BASE_CONTEXTS))}")
+        raise NotSignable(f"the first entry of @context must be one of {', '.join(sorted(BASE_CONTEXTS))}")
     return {**document, "@context": named.context}, named
 
 
@@ -297,7 +297,7 @@ def _check_spelling(document: dict[str, Any], named: Named, index: _TermIndex, s
         if use == "key" or text in named.prefixes:
             raise NotSignable(f"{text[:120]!r} is no name: a claim needs one that a context defines as a term")
         if (text not in iris) == (use == "type"):
-            raise NotSignable(f"{text[:120]!r} is an IRI that is shortened: it has to be written as a whole")
+            raise NotSignable(f"{text[:120]!r} is an IRI that is shortened: it must be written as a whole")
 
 
 def _check_literals(value: Any, iris: set[str]) -> None:

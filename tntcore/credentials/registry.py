@@ -52,7 +52,7 @@ class Registry(Generic[F]):
         """A format by the name that tenants write. Raises `Problem` 400."""
         found = self._formats.get(name)
         if found is None:
-            raise Problem(400, "format-unsupported", f"format has to be one of {', '.join(self._formats)}.")
+            raise Problem(400, "format-unsupported", f"format must be one of {', '.join(self._formats)}.")
         return found
 
     def choose(self, step: Any, content: Content, *, begun: str = "") -> tuple[F, Any]:

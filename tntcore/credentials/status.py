@@ -172,7 +172,7 @@ class StatusLists:
 async def _identity(party: Party) -> Identity:
     hits = await party.records.list(Identity, limit=1, where=queries.identities_of_did(party.did))
     if not hits.records:
-        raise Problem(404, "identity-not-found", f"There is no identity {party.did}.")
+        raise Problem(404, "identity-not-found", f"There is no identity {party.did}. Check the DID.")
     return hits.records[0]
 
 
@@ -210,4 +210,6 @@ def _as_2021(document: dict[str, Any], now: str) -> dict[str, Any]:
 
 
 def _busy() -> Problem:
-    return Problem(503, "busy", "Many credentials are being issued or revoked at once. Try again.", retry_after=1)
+    return Problem(
+        503, "busy", "Too many credentials are being issued or revoked at the same time. Try again.", retry_after=1
+    )

@@ -182,7 +182,7 @@ class Replays:
             await tenant.records.commit(unit)
         except Changed as changed:
             if changed.row != delivery.key:
-                raise Problem(409, "message-erased", "The message was erased, so it cannot be sent.") from None
+                raise Problem(409, "message-erased", "The message was erased, so it cannot be sent again.") from None
             return False
         await redeliver(self._outbox, tenant, delivery, overdue=True, replayed=True)
         return True
@@ -190,17 +190,23 @@ class Replays:
     async def _check(self, tenant: Tenant, delivery: Delivery) -> None:
         """Raises `Problem` if the delivery could not arrive."""
         if delivery.kind == "test":
-            raise Problem(409, "delivery-not-replayable", "Make another test call instead.")
+            raise Problem(
+                409, "delivery-not-replayable", "A test call cannot be replayed. Make another test call instead."
+            )
         if delivery.kind != "didcomm":
             key = TASK_WEBHOOK if delivery.kind == "task" else DIDCOMM_WEBHOOK
             webhooks = await tenant.webhooks(key)
             if webhooks.entry(delivery.entry_id) is None:
-                raise Problem(409, "webhook-removed", f"{key} has no entry {delivery.entry_id!r} any more.")
+                raise Problem(
+                    409,
+                    "webhook-removed",
+                    f"{key} no longer has the entry {delivery.entry_id!r}, so the call cannot be sent again.",
+                )
             if webhooks.is_disabled(delivery.entry_id):
                 raise Problem(
                     409,
                     "webhook-disabled",
-                    f"Enable it first: POST /settings/{key}/{delivery.entry_id}/enable, or save the setting.",
+                    f"The webhook is disabled. Enable it first: POST /settings/{key}/{delivery.entry_id}/enable.",
                 )
         elif delivery.connection_uuid:
             peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)

@@ -89,7 +89,7 @@ def parse_document(raw: Mapping[str, Any], did: str | None = None) -> DidDocumen
 
     Args:
         raw: as received.
-        did: whose document it has to be; where the document has no id (as one attached for a did:peer:1 may), it is
+        did: whose document it must be; where the document has no id (as one attached for a did:peer:1 may), it is
             taken to be this one's.
 
     Raises:

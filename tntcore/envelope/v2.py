@@ -273,7 +273,7 @@ def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
         raise EnvelopeError("malformed", "epk is no key of the recipient's curve")
     x = base64url.decode(epk.get("x"))
     if secret.curve != "X25519":
-        # authlib, and so didcomm-python, leaves leading zeros out: shorter coordinates have to be read.
+        # authlib, and so didcomm-python, leaves leading zeros out: shorter coordinates must be read.
         if max(len(x), len(base64url.decode(epk.get("y")))) > scalar_size(secret.curve):
             raise EnvelopeError("malformed", "epk has the wrong size")
         return {"kty": "EC", "crv": secret.curve, "x": epk["x"], "y": epk["y"]}

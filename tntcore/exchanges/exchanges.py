@@ -362,7 +362,7 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
 
 
 def takes_long(message: Message) -> bool:
-    """Whether a message may take long to handle: one that issues or proves, which others may have to be asked about,
+    """Whether a message may take long to handle: one that issues or proves, which others may must be asked about,
     and signatures to be computed."""
     return any(flow.protocol.read_step(message) is not None for flow in FLOWS.values())
 

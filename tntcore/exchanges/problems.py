@@ -19,7 +19,9 @@ def as_problems(exchange: Exchange) -> Iterator[None]:
         yield
     except OutOfTurn:
         raise Problem(
-            409, "out-of-turn", f"The exchange is in state {exchange.state}, in which that cannot be done."
+            409,
+            "out-of-turn",
+            f"The exchange is in state '{exchange.state}', which does not allow this step. Read the exchange.",
         ) from None
     except FormatError as error:
         raise Problem(409, error.code, f"{error.detail[:1].upper()}{error.detail[1:]}.") from None

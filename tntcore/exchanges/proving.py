@@ -67,7 +67,7 @@ async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
         # It has no attachments: what is proposed is in members of its own (RFC 0037).
         lists = {name: content.get(name) or [] for name in ("attributes", "predicates")}
         if not all(isinstance(one, list) and all(isinstance(item, dict) for item in one) for one in lists.values()):
-            raise Problem(400, "proposal-invalid", "data has to be {attributes: [{name, ...}], predicates: [...]}.")
+            raise Problem(400, "proposal-invalid", "data must be {attributes: [{name, ...}], predicates: [...]}.")
         await run.say("propose", **lists, **members)
         return
     draft = await _format(run).propose(await run.party(), content)
@@ -168,7 +168,7 @@ async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verificati
     before = await run.tenant.records.get(Shown, short_hash(verified.mark)) if verified.mark else None
     if before is None or before.presentation_uuid == uuid:
         return verification
-    copied = Check("challenge", False, "The same presentation was received before: this one is a copy.")
+    copied = Check("challenge", False, "The same presentation was received before; this one is a copy.")
     return Verification([*verification.checks, copied], verification.required)
 
 

@@ -148,7 +148,7 @@ class Run:
         """Raises `Problem` 409 if the identity is gone."""
         identity = await self.tenant.records.get(Identity, self.exchange.identity_uuid)
         if identity is None:
-            raise Problem(409, "identity-gone", "The identity of this exchange was deleted.")
+            raise Problem(409, "identity-gone", "The identity of this exchange was deleted. Start a new exchange.")
         return await self._party_of(identity)
 
     async def _party_of(self, identity: Identity) -> Party:

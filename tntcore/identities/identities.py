@@ -122,7 +122,9 @@ async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: 
     except Exists:
         raise _bound() from None
     except Changed:
-        raise Problem(409, "identity-changed", "The identity was changed meanwhile. Read it and try again.") from None
+        raise Problem(
+            409, "identity-changed", "Another request changed the identity at the same time. Read it and try again."
+        ) from None
     services.tenants.forget_recipient(tenant, identity.uuid)
     for kind in (Connection, Invitation):
         await _rename(services, tenant, kind, identity)
@@ -151,12 +153,17 @@ async def _check_document(services: Services, did: str) -> None:
     except DidError as error:
         if error.code == UNRESOLVABLE:
             raise Problem(
-                502, "did-unresolvable", f"The DID's document cannot be had just now: {error.detail}.", retry_after=5
+                502,
+                "did-unresolvable",
+                f"The DID document cannot be resolved now: {error.detail}. Try again later.",
+                retry_after=5,
             ) from None
         code = "did-invalid" if error.code == "malformed-did" else "did-unusable"
-        raise Problem(400, code, f"The DID cannot be used: {error.detail}.") from None
+        raise Problem(400, code, f"The DID is not usable: {error.detail}.") from None
     if signing_method(document) is None:
-        raise Problem(400, "did-unusable", "The DID's document needs an Ed25519 key under assertionMethod.")
+        raise Problem(
+            400, "did-unusable", "The DID document has no Ed25519 key under assertionMethod. Add one, and try again."
+        )
 
 
 async def _rename(
@@ -185,4 +192,4 @@ async def _rename(
 
 
 def _bound() -> Problem:
-    return Problem(409, "did-bound", "Another identity of yours has this DID. Give that one another DID first.")
+    return Problem(409, "did-bound", "Another of your identities has this DID. Change the DID of that identity first.")

@@ -50,19 +50,20 @@ async def signer_for(services: Services, tenant: Tenant, identity: Identity) -> 
         own = await services.tenants.open_recipient(tenant, identity)
         method = signing_method(own.document)
         if method is None or method.key != own.signer.public:
-            raise SigningError(f"The document of {identity.did} does not have the key that is kept for it.")
+            raise SigningError(f"The document of {identity.did} does not contain the key that is stored for it.")
         return _LocalSigner(method.id, method.key, own.signer)
     preferences = await tenant.preferences()
     url = preferences.values.get(EXTERNAL_SIGNING_URL)
     if not isinstance(url, str) or not preferences.signing_secrets.current:
         raise SigningError(
-            f"The keys of {identity.did} are not held here: save as {EXTERNAL_SIGNING_URL} in PRINCIPAL_SETTINGS "
-            "what signs for it."
+            f"The service does not hold the keys of {identity.did}. Save the URL of your signer as "
+            f"{EXTERNAL_SIGNING_URL} "
+            "in PRINCIPAL_SETTINGS."
         )
     try:
         document = await services.resolver.resolve(identity.did)
     except DidError as error:
-        raise SigningError(f"The document of {identity.did} cannot be had: {error.detail}.") from None
+        raise SigningError(f"The document of {identity.did} cannot be resolved: {error.detail}.") from None
     method = signing_method(document)
     if method is None:
         raise SigningError(f"The document of {identity.did} has no Ed25519 key under assertionMethod.")
@@ -141,4 +142,4 @@ def _signature(body: bytes) -> bytes:
 
 
 def _failed(what: str) -> SigningError:
-    return SigningError(f"What {EXTERNAL_SIGNING_URL} names {what}.")
+    return SigningError(f"The signer at {EXTERNAL_SIGNING_URL} {what}.")

@@ -43,7 +43,7 @@ _JSON: Final = "application/json"
 _INLINE: Final = "#inline"
 _SERVICE_TYPE: Final = "did-communication"
 _PARAMETERS: Final[dict[Form, str]] = {"out-of-band/2": "_oob", "out-of-band/1": "oob", "connections/1": "c_i"}
-# Base64 is a third longer, and each of its characters may be percent-encoded, but none has to be.
+# Base64 is a third longer, and each of its characters may be percent-encoded, but none must be.
 _MAX_URL_CHARACTERS: Final = 2 * MAX_BYTES
 _MAX_URL_PARAMETERS: Final = 64
 
@@ -60,7 +60,7 @@ class Invitation:
             they came with. Empty: none is wanted (out-of-band/1, which has `requests` then), or none is needed (2).
         accept: media type profiles in the order of preference; empty if it does not say.
         from_did: out-of-band/2 only.
-        requests: the attached messages in the order of preference. Those that would have to be fetched are left out.
+        requests: the attached messages in the order of preference. Those that would must be fetched are left out.
         expires_at: seconds since 1970: `expires_time` (v2), `~timing.expires_time` (v1, RFC 0032).
         raw: the whole invitation.
     """
@@ -155,7 +155,7 @@ def _read_1(message: Message) -> Invitation:
     if len(protocols) > MAX_PROTOCOLS:
         raise _problem("too-large", f"An invitation has at most {MAX_PROTOCOLS} handshake_protocols.")
     if not protocols and not requests:
-        raise _problem("incomplete", "It has neither handshake_protocols nor requests~attach that can be read.")
+        raise _problem("incomplete", "The invitation has no readable handshake_protocols or requests~attach.")
     return Invitation(
         "out-of-band/1",
         _required_id(message, "@id"),
@@ -171,7 +171,7 @@ def _read_2(message: Message) -> Invitation:
     try:
         did = check_did(str(message.fields.get("from")))
     except DidError:
-        raise _problem("incomplete", "Its from has to be a DID.") from None
+        raise _problem("incomplete", "Its from must be a DID.") from None
     return Invitation(
         "out-of-band/2",
         _required_id(message, "id"),
@@ -226,7 +226,7 @@ def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
         except DidError as error:
             reason = error.detail
     if not found:
-        raise _problem("service", f"It has no service that can be used: {reason}.")
+        raise _problem("service", f"The invitation has no usable service: {reason}.")
     return tuple(reversed(found))
 
 
@@ -415,7 +415,9 @@ def _qr(text: str, **options: str) -> bytes:
     try:
         segno.make_qr(text).save(out, scale=8, **options)
     except segno.DataOverflowError:
-        raise _problem("too-large", "It is too long for a QR code: attach less, or have fewer routing keys.") from None
+        raise _problem(
+            "too-large", "The invitation is too long for a QR code. Attach less, or use fewer routing keys."
+        ) from None
     return out.getvalue()
 
 

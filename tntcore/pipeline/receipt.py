@@ -49,7 +49,7 @@ class Receipt:
         self.stored.status, self.stored.error = MessageStatus.REJECTED, code
 
     def name_effects(self) -> None:
-        """Has the dedup row name what is to be published, for when that has to be done again."""
+        """Has the dedup row name what is to be published, for when that must be done again."""
         effects = (*self.deliveries, *self.tasks, *(answer.delivery for answer in self.answers))
         self.dedup.deliveries = [delivery.uuid for delivery in effects]
         if self.listed is not None:

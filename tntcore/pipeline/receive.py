@@ -137,7 +137,7 @@ class Receiving:
                 came_to(PASSED_ON)
                 return
             except Changed:
-                # Another message moved the same connection meanwhile: what this one does has to be decided anew.
+                # Another message moved the same connection meanwhile: what this one does must be decided anew.
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
         else:
             raise TimeoutError("the connection changes too fast")

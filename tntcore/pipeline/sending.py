@@ -158,29 +158,35 @@ class Actions:
                     thread, create = replace(thread, action=known or thread.action), False
                     continue
                 if outcome is not None and exists.row in outcome.rows:
-                    raise Problem(409, "exchange-changed", "The exchange was changed meanwhile. Try again.") from None
+                    raise Problem(
+                        409, "exchange-changed", "Another request changed the exchange at the same time. Try again."
+                    ) from None
                 before = await records.get(Entry, outgoing.entry.uuid)
                 if before is None or before.digest != outgoing.digest:
                     raise Problem(
                         409,
                         "message-id-used",
-                        "A message with this @id was sent on this thread before; use another @id.",
+                        "A message with this @id was already sent on this thread. Use another @id.",
                     ) from None
                 await self.see_to(tenant, before.message_uuid)
                 return Sent(action, before.message_uuid, plaintext)
             except Changed as changed:
                 if outcome is not None and changed.row in outcome.rows:
-                    raise Problem(409, "exchange-changed", "The exchange was changed meanwhile. Try again.") from None
+                    raise Problem(
+                        409, "exchange-changed", "Another request changed the exchange at the same time. Try again."
+                    ) from None
                 # The connection was completed, or another message held, at this very moment.
                 current = await records.get(Connection, connection.uuid)
                 if current is None:
-                    raise Problem(404, "connection-unknown", "The connection was deleted meanwhile.") from None
+                    raise Problem(404, "connection-unknown", "The connection was deleted in the meantime.") from None
                 connection = current
                 continue
             if not held:
                 await self._queued(self._outbox.outbound(outgoing.item(tenant.uuid)))
             return Sent(action, message_uuid, plaintext)
-        raise Problem(503, "busy", "The connection changes too fast. Try again.", retry_after=1)
+        raise Problem(
+            503, "busy", "Too many requests change the connection at the same time. Try again.", retry_after=1
+        )
 
     async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
         """Has a message that was sent, should its queue message have been lost, go on its way."""
@@ -206,13 +212,15 @@ class Actions:
         except (orjson.JSONEncodeError, RecursionError):
             raise Problem(400, "message-invalid", "The message cannot be written as JSON.") from None
         if len(plaintext) > MAX_PLAINTEXT or self._too_large_in_v2(thread.connection, filled, len(plaintext)):
-            raise Problem(413, "message-too-large", f"A message may have {MAX_PLAINTEXT} bytes, as it is sent.")
+            raise Problem(
+                413, "message-too-large", f"The message is too large. It may have at most {MAX_PLAINTEXT} bytes."
+            )
         thid = Plaintext.read(plaintext).thid
         if thid != thread.action.reference_id:
             raise Problem(
                 400,
                 "thread-mismatch",
-                "The message's thread id is not the action's referenceID. Leave one of them out.",
+                "The thread id of the message differs from the action's referenceID. Leave one of them out.",
             )
         return plaintext
 

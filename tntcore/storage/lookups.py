@@ -1,4 +1,4 @@
-"""What has to be found before it is known whose it is: recipient keys, api tokens, public identities, invitations.
+"""What must be found before it is known whose it is: recipient keys, api tokens, public identities, invitations.
 
 Written before the commit that makes it matter. What is found is cached; that something is not there never is.
 """

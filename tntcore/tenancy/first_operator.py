@@ -45,7 +45,7 @@ def make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bo
     except Problem as problem:
         raise NotMadeError(problem.detail) from None
     except (Changed, Exists):
-        raise NotMadeError("Another key was made at the same moment. Try again.") from None
+        raise NotMadeError("Another key was created at the same time. Try again.") from None
     except Exception as error:
         if not is_away(error):
             raise

@@ -46,7 +46,7 @@ class NewKey:
 
 
 def new_key(operator_uuid: str, random: Callable[[int], bytes]) -> NewKey:
-    """A key for the record of that uuid. `random` has to be fit for secrets."""
+    """A key for the record of that uuid. `random` must be fit for secrets."""
     text = PREFIX + base64.urlsafe_b64encode(uuid.UUID(operator_uuid).bytes + random(32)).decode()
     return NewKey(text, _hash(text))
 
@@ -171,8 +171,10 @@ class Operators:
             raise Problem(
                 409,
                 "operator-exists",
-                "An operator with the role admin has a key already: ask for one there (POST /operator). If all are "
-                "lost, `python -m tntcore operator first --storage --anyway` makes one with the storage account.",
+                "An operator with the role admin already has a key. Ask this operator for a key (POST "
+                "/operator). If all "
+                "keys are lost, `python -m tntcore operator first --storage --anyway` creates one with the storage "
+                "account.",
             )
         record = Operator(
             uuid=operator_uuid,

@@ -47,18 +47,18 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
         Problem: 400 `setting-invalid`; `detail` names the member.
     """
     if not isinstance(value, dict):
-        raise _invalid("The setting has to be an object such as {autoAcceptConnections: false}.")
+        raise _invalid("The setting must be an object such as {autoAcceptConnections: false}.")
     for name in AUTOMATIC:
         if name in value and not isinstance(value[name], bool):
-            raise _invalid(f"{name} has to be true or false; leave it out for the default.")
+            raise _invalid(f"{name} must be true or false; leave it out for the default.")
     days = value.get(RETENTION_DAYS, 1)
     if type(days) is not int or not 1 <= days <= _MAX_DAYS:
-        raise _invalid(f"{RETENTION_DAYS} has to be a whole number from 1 to {_MAX_DAYS}; leave it out to keep all.")
+        raise _invalid(f"{RETENTION_DAYS} must be a whole number from 1 to {_MAX_DAYS}; leave it out to keep all.")
     if EXTERNAL_SIGNING_URL in value:
         url = value[EXTERNAL_SIGNING_URL]
         if not isinstance(url, str) or len(url) > _MAX_URL or not (url.isascii() and url.isprintable()):
             raise _invalid(
-                f"{EXTERNAL_SIGNING_URL} has to be a URL of at most {_MAX_URL} ASCII characters; leave it out for none."
+                f"{EXTERNAL_SIGNING_URL} must be a URL of at most {_MAX_URL} ASCII characters; leave it out for none."
             )
         try:
             check_url(url)

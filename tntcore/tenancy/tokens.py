@@ -79,7 +79,7 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.PyJWTError as error:
-            raise _invalid(_WHY.get(type(error), "its signature or form is not as it has to be")) from None
+            raise _invalid(_WHY.get(type(error), "its signature or form is not as it must be")) from None
         return _actor(claims)
 
     async def _key(self, kid: str) -> jwt.PyJWK | None:
@@ -108,7 +108,7 @@ class Tokens:
 
 
 def _unavailable() -> Problem:
-    detail = "The identity provider's keys cannot be had now. Try again, or use an operator key."
+    detail = "The keys of the identity provider cannot be fetched now. Try again, or use an operator key."
     return Problem(503, "issuer-unavailable", detail, retry_after=10)
 
 
@@ -143,7 +143,9 @@ def _actor(claims: Mapping[str, Any]) -> Actor:
     roles = sorted((ROLES[name] for name in names if name in ROLES), key=list(Role).index)
     if not roles:
         wanted = ", ".join(ROLES)
-        raise Problem(403, "role-missing", f"The token has none of the roles {wanted}. Ask for one to be assigned.")
+        raise Problem(
+            403, "role-missing", f"The token has none of the roles {wanted}. Ask your administrator to assign one."
+        )
     # `oid` is the same in every application of an Entra tenant; `sub` is for this one alone.
     subject = next(claims[name] for name in ("oid", "sub") if isinstance(claims.get(name), str) and claims[name])
     shown = next((claims[name] for name in _NAMES if isinstance(claims.get(name), str)), "")

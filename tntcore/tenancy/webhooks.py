@@ -124,7 +124,7 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None, most: i
             names the entry, counted from 1.
     """
     if not isinstance(value, list):
-        raise _invalid("The setting has to be a list of entries such as {url, method, match, headers}.")
+        raise _invalid("The setting must be a list of entries such as {url, method, match, headers}.")
     if len(value) > most:
         raise _invalid(f"The setting has {len(value)} entries; at most {most} are allowed.")
     entries = [_entry(f"Entry {number}", item, new_id) for number, item in enumerate(value, 1)]
@@ -145,10 +145,10 @@ def check_loops(entries: Iterable[WebhookEntry], public_url: str) -> None:
     """
     for number, entry in enumerate(entries, 1):
         if is_own_api(entry.url, public_url):
-            raise _invalid(f"Entry {number}: url is this service itself; name a system of yours.")
+            raise _invalid(f"Entry {number}: url points to this service itself. Use the URL of your own system.")
         for header in entry.headers:
             if header.lower().startswith("tnt-"):
-                raise _invalid(f"Entry {number}: the header {header} is one of this service's own and cannot be given.")
+                raise _invalid(f"Entry {number}: the header {header} is reserved for the service. Leave it out.")
 
 
 def is_own_api(url: str, public_url: str) -> bool:
@@ -163,13 +163,13 @@ def is_own_api(url: str, public_url: str) -> bool:
 
 def _entry(name: str, item: Any, new_id: Callable[[], str] | None) -> WebhookEntry:
     if not isinstance(item, dict):
-        raise _invalid(f"{name} has to be an object such as {{url, method, match, headers}}.")
+        raise _invalid(f"{name} must be an object such as {{url, method, match, headers}}.")
     entry_id = item.get("id") or (new_id() if new_id else "")
     if entry_id and not (isinstance(entry_id, str) and _ID.fullmatch(entry_id)):
-        raise _invalid(f"{name}: id has to be 1 to 64 letters, digits, '-' or '_'.")
+        raise _invalid(f"{name}: id must be 1 to 64 letters, digits, '-' or '_'.")
     method = item.get("method") or "POST"
     if not isinstance(method, str) or method.upper() not in METHODS:
-        raise _invalid(f"{name}: method has to be one of {', '.join(METHODS)}.")
+        raise _invalid(f"{name}: method must be one of {', '.join(METHODS)}.")
     return WebhookEntry(
         entry_id, _url(name, item.get("url")), method.upper(), _match(name, item.get("match")), _headers(name, item)
     )
@@ -177,7 +177,7 @@ def _entry(name: str, item: Any, new_id: Callable[[], str] | None) -> WebhookEnt
 
 def _url(name: str, url: Any) -> str:
     if not isinstance(url, str) or len(url) > MAX_URL or not _URL.fullmatch(url):
-        raise _invalid(f"{name}: url has to be a text of at most {MAX_URL} characters, with non-ASCII ones escaped.")
+        raise _invalid(f"{name}: url must be a text of at most {MAX_URL} characters, with non-ASCII ones escaped.")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -186,7 +186,7 @@ def _url(name: str, url: Any) -> str:
     if parts.scheme not in ("http", "https") or not host:
         raise _invalid(f"{name}: url has to begin with https:// (or http://) and name a host.")
     if "@" in parts.netloc:
-        raise _invalid(f"{name}: url may hold no user name or password; send them as a header.")
+        raise _invalid(f"{name}: url contains a user name or password. Send them in a header instead.")
     return url
 
 
@@ -194,7 +194,7 @@ def _match(name: str, match: Any) -> str:
     if match is None:
         return ".*"
     if not isinstance(match, str) or len(match) > MAX_MATCH:
-        raise _invalid(f"{name}: match has to be a text of at most {MAX_MATCH} characters.")
+        raise _invalid(f"{name}: match must be a text of at most {MAX_MATCH} characters.")
     try:
         _compile(match)
     except (re2.error, UnicodeEncodeError) as error:
@@ -214,15 +214,15 @@ def _headers(name: str, item: Mapping[str, Any]) -> Mapping[str, str]:
     if headers is None:
         return {}
     if not isinstance(headers, dict) or len(headers) > MAX_HEADERS:
-        raise _invalid(f"{name}: headers has to be an object of at most {MAX_HEADERS} members.")
+        raise _invalid(f"{name}: headers must be an object of at most {MAX_HEADERS} members.")
     for header, value in headers.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
-            raise _invalid(f"{name}: a header's name is no HTTP token of at most 100 characters.")
+            raise _invalid(f"{name}: a header's name is invalid. It must be an HTTP token of at most 100 characters.")
         lower = header.lower()
         if lower in _FORBIDDEN_HEADERS or lower.startswith(_FORBIDDEN_PREFIXES):
-            raise _invalid(f"{name}: the header {header} is set by the service and cannot be given.")
+            raise _invalid(f"{name}: the header {header} is set by the service. Leave it out.")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise _invalid(f"{name}: the header {header} has to be a text of printable ASCII characters.")
+            raise _invalid(f"{name}: the header {header} must be a text of printable ASCII characters.")
     if len({header.lower() for header in headers}) != len(headers):
         raise _invalid(f"{name}: a header is given twice.")
     if sum(len(header) + len(value) for header, value in headers.items()) > MAX_HEADERS_SIZE:

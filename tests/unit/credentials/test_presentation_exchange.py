@@ -312,9 +312,9 @@ async def test_a_credential_of_another_identity_is_not_shown_by_this_one(world: 
     request = await world.request()
     held = await world.document(holder=OTHER.did)
     assert (await world.dif.candidates(request, [held]))[0].credentials == [held.uuid]
-    with pytest.raises(Problem, match="about another DID than the identity"):
+    with pytest.raises(Problem, match="about another DID than the presenting identity"):
         await world.present(request, held)
-    with pytest.raises(Problem, match="about another DID than the identity"):
+    with pytest.raises(Problem, match="about another DID than the presenting identity"):
         await world.present(request, held, chosen={"resident": held.uuid})
     assert (await world.verify(request, await world.present(request, held, holder=OTHER))).verification.verified
 

@@ -83,7 +83,7 @@ class AnonCreds:
             if given is None:
                 continue
             if not isinstance(given, str) or not given or len(given) > 1000:
-                raise Problem(400, "content-invalid", f"{name} has to be a text of at most 1000 characters.")
+                raise Problem(400, "content-invalid", f"{name} must be a text of at most 1000 characters.")
             value[member] = given
         draft = replace(self._draft("propose", value, *value.values()), preview=preview_of(content))
         if draft.format.startswith("hlindy/"):
@@ -95,7 +95,9 @@ class AnonCreds:
         wanted = content.get("credentialDefinitionId") if content else _member(issuing.proposal, "cred_def_id")
         if not isinstance(wanted, str) or not wanted:
             raise Problem(
-                400, "credential-definition-missing", "Say which credential to offer with credentialDefinitionId."
+                400,
+                "credential-definition-missing",
+                "The credential definition is missing. Name it with credentialDefinitionId.",
             )
         definition = await self._issuer.find(party.records, wanted)
         preview = preview_of(content) or issuing.preview
@@ -187,7 +189,11 @@ class AnonCreds:
     async def revoke(self, party: Party, held: Held) -> None:
         number = orjson.loads(held.secret) if held.secret else None
         if number is None:
-            raise Problem(409, "credential-not-revocable", "Its credential definition has no revocation registry.")
+            raise Problem(
+                409,
+                "credential-not-revocable",
+                "The credential cannot be revoked: its credential definition has no revocation registry.",
+            )
         await self._issuer.revoke(party.records, number["rev_reg_id"], number["index"])
 
     async def _examine(
@@ -262,7 +268,7 @@ def preview_of(content: Mapping[str, Any] | None) -> list[Attribute]:
     if given is None:
         return []
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-        raise Problem(400, "attributes-invalid", "attributes has to be an object of texts by name.")
+        raise Problem(400, "attributes-invalid", "attributes must be an object of texts by name.")
     return [Attribute(name, value) for name, value in given.items()]
 
 
@@ -270,9 +276,17 @@ def _values(attributes: Sequence[Attribute], names: Sequence[str]) -> dict[str, 
     """The value of each attribute of a schema, by the schema's name for it. Raises `Problem` 400."""
     given = {same_name(attribute.name): attribute.value for attribute in attributes}
     if len(given) != len(attributes) or given.keys() != {same_name(name) for name in names}:
-        raise Problem(400, "attributes-mismatch", f"Give each attribute of the schema once: {', '.join(names)[:500]}.")
+        raise Problem(
+            400,
+            "attributes-mismatch",
+            f"The attributes do not match the schema. Give each of these exactly once: {', '.join(names)[:500]}.",
+        )
     if any("\0" in value or len(value) > 100_000 for value in given.values()):
-        raise Problem(400, "attributes-invalid", "A value has at most 100000 characters, and no NUL.")
+        raise Problem(
+            400,
+            "attributes-invalid",
+            "A value is too long or contains NUL. Use at most 100000 characters, without NUL.",
+        )
     return {name: given[same_name(name)] for name in names}
 
 

@@ -85,7 +85,7 @@ class Issuer:
             raise Problem(
                 400,
                 "attributes-invalid",
-                f"attributes has to be a list of 1 to {MAX_ATTRIBUTES} names that differ in more than case and spaces.",
+                f"attributes must be a list of 1 to {MAX_ATTRIBUTES} names that differ in more than case and spaces.",
             )
         content = {"issuerId": issuer, "name": name, "version": version, "attrNames": list(attributes)}
         if publisher is not None:
@@ -106,7 +106,12 @@ class Issuer:
         )
         before = await records.list(Schema, limit=1, where=queries.schemas(schema.schema_id))
         if before.records:
-            raise Problem(409, "schema-exists", f"This identity has published it before: {before.records[0].uuid}.")
+            raise Problem(
+                409,
+                "schema-exists",
+                "This identity has already published this schema: "
+                f"{before.records[0].uuid}. Use that one, or another version.",
+            )
         unit = Unit()
         unit.create(schema)
         await records.commit(unit)
@@ -127,7 +132,9 @@ class Issuer:
         issuer, publisher = await self._method(identity)
         if publisher is not None and max_credentials:
             raise Problem(
-                400, "revocation-unsupported", f"What {issuer} issues cannot be revoked: leave supportRevocation out."
+                400,
+                "revocation-unsupported",
+                f"Credentials of {issuer} cannot be revoked. Leave supportRevocation out.",
             )
         try:
             schema = await self._registry.schema(schema_id)
@@ -161,7 +168,7 @@ class Issuer:
                 private = await self._create_registry(records, identity, record, public, private, unit)
         except WorkTimeout:
             raise Problem(
-                503, "computation-too-long", "It took too long this time. Try again.", retry_after=5
+                503, "computation-too-long", "The computation took too long. Try again.", retry_after=5
             ) from None
         record.private = await records.put_body(record.key, records.seal(private.serialise(), record.key))
         unit.create(record)
@@ -259,7 +266,7 @@ class Issuer:
             except Changed:
                 continue
             return definition.issued + 1
-        raise Problem(503, "busy", "Many credentials are being issued at once. Try again.", retry_after=1)
+        raise Problem(503, "busy", "Too many credentials are being issued at the same time. Try again.", retry_after=1)
 
     async def revoke(self, records: Repository, registry_id: str, index: int) -> None:
         """Publishes that a credential is revoked; nothing happens where it is already.
@@ -303,7 +310,7 @@ class Issuer:
             except (Changed, Exists):
                 continue
             return
-        raise Problem(503, "busy", "Many credentials are being revoked at once. Try again.", retry_after=1)
+        raise Problem(503, "busy", "Too many credentials are being revoked at the same time. Try again.", retry_after=1)
 
     async def _method(self, identity: Identity) -> tuple[str, Publisher | None]:
         """As whom an identity issues, and by whose method; None for this service's. Raises `Problem` 400."""
@@ -354,4 +361,4 @@ def _add_status(unit: Unit, definition: CredentialDefinition, status: str, times
 
 def _check_hosted(identity: Identity) -> None:
     if not identity.is_reachable:
-        raise Problem(400, "identity-unsuitable", "identityId has to be an identity with a did:web of this service.")
+        raise Problem(400, "identity-unsuitable", "identityId must be an identity with a did:web of this service.")

@@ -132,7 +132,12 @@ class AnonCredsProof:
         self_attested: dict[str, str] = {}
         unknown = (chosen or {}).keys() - asked.wanted.keys()
         if unknown:
-            raise Problem(400, "choice-invalid", f"Nothing is asked for under {', '.join(sorted(unknown))[:200]!r}.")
+            raise Problem(
+                400,
+                "choice-invalid",
+                "The request does not ask for "
+                f"{', '.join(sorted(unknown))[:200]!r}. Use the names from its candidates.",
+            )
         for wanted in asked.wanted.values():
             choice = (chosen or {}).get(wanted.referent)
             if isinstance(choice, dict) and isinstance(choice.get("selfAttested"), str):
@@ -147,7 +152,11 @@ class AnonCredsProof:
             else:
                 reveal = not isinstance(choice, dict) or choice.get("reveal") is not False
                 if not reveal and wanted.grouped:
-                    raise Problem(400, "choice-invalid", f"{wanted.referent} asks for several, which are all revealed.")
+                    raise Problem(
+                        400,
+                        "choice-invalid",
+                        f"{wanted.referent} asks for several attributes, which must all be revealed.",
+                    )
                 use.attributes.append((wanted.referent, reveal))
             if wanted.interval is not None:
                 use.interval = wanted.interval if use.interval is None else use.interval.meet(wanted.interval)
@@ -165,7 +174,7 @@ class AnonCredsProof:
         if choice is not None:
             if not isinstance(uuid, str) or uuid not in kept or not _would_do(wanted, *kept[uuid]):
                 raise Problem(
-                    400, "choice-invalid", f"What was chosen for {wanted.referent} is not a candidate for it."
+                    400, "choice-invalid", f"The credential chosen for {wanted.referent} is not one of its candidates."
                 )
             return uuid
         for uuid, (one, value) in kept.items():
@@ -175,8 +184,8 @@ class AnonCredsProof:
                 return uuid
             if await self._state(one, wanted.interval, states) is not None:
                 return uuid
-        hint = " Or state it yourself, with selfAttested." if wanted.may_be_self_attested else ""
-        raise Problem(409, "nothing-to-present", f"No credential that is held would do for {wanted.referent}.{hint}")
+        hint = " You can state it yourself with selfAttested." if wanted.may_be_self_attested else ""
+        raise Problem(409, "nothing-to-present", f"No held credential matches {wanted.referent}.{hint}")
 
     async def _present(
         self,
@@ -195,12 +204,16 @@ class AnonCredsProof:
             if one.interval is not None and "rev_reg_id" in tags:
                 shown = await self._state(one.kept, one.interval, states)
                 if shown is None:
-                    raise Problem(409, "nothing-to-present", "A credential that was chosen has been revoked.")
+                    raise Problem(
+                        409, "nothing-to-present", "A chosen credential has been revoked. Choose another one."
+                    )
                 timestamp, state = shown
             entries.append((one.kept.credential, one.attributes, one.predicates, timestamp, state))
         secrets = {one.kept.link_secret for one in used}
         if len(secrets) > 1:
-            raise Problem(400, "choice-invalid", "The credentials that were chosen are bound to different secrets.")
+            raise Problem(
+                400, "choice-invalid", "The chosen credentials are bound to different link secrets. Choose others."
+            )
         secret = secrets.pop() if secrets else await self._tools.workers.run(work.link_secret)
         try:
             made = await self._tools.workers.run(

@@ -42,7 +42,7 @@ _FOR_GOOD = frozenset({"invalid-url", "refused-address", "too-large", "tls"})
 
 
 class Registry(Protocol):
-    """One AnonCreds method. Each raises `FormatError` for what is not published or not what it has to be, and
+    """One AnonCreds method. Each raises `FormatError` for what is not published or not what it must be, and
     `DidError` `unresolvable` where trying again may help. A definition's `schemaId` is always the schema's identifier.
     """
 
@@ -258,7 +258,7 @@ def is_unqualified(identifier: str) -> bool:
 
 
 def read_schema(value: Json) -> Json:
-    """Raises `FormatError` unless the members that are used are what they have to be; so do the others."""
+    """Raises `FormatError` unless the members that are used are what they must be; so do the others."""
     names = value.get("attrNames")
     if not (
         _texts(value, "issuerId", "name", "version")

@@ -120,7 +120,7 @@ def _interval(value: Any) -> Interval | None:
     start, end = value.get("from"), value.get("to")
     for given in (start, end):
         if given is not None and not (is_number(given) and 0 <= given < _MAX_INTERVAL):
-            raise _invalid("from and to of non_revoked have to be seconds since 1970")
+            raise _invalid("from and to of non_revoked must be seconds since 1970")
     return Interval(start or 0, end)
 
 
@@ -132,7 +132,7 @@ def _restrictions(referent: str, asked: Mapping[str, Any]) -> list[Mapping[str, 
     )
     if not fits:
         raise _invalid(
-            f"restrictions of {referent[:100]} have to be a list of objects like {{cred_def_id: ...}}; "
+            f"restrictions of {referent[:100]} must be a list of objects like {{cred_def_id: ...}}; "
             f"known are {', '.join(_TAGS)}, attr::<name>::value and attr::<name>::marker"
         )
     return list(given)

@@ -75,7 +75,7 @@ def read_presentation(value: Any, request: Request) -> Shown:
         and isinstance(value["proof"]["proofs"], list)
         and len(value["proof"]["proofs"]) == len(value["identifiers"]) <= len(request.wanted)
     ):
-        raise _malformed("it has not the members, or not as many credentials, as it has to have")
+        raise _malformed("it has not the members, or not as many credentials, as it must have")
     sources = [_source(*pair) for pair in zip(value["identifiers"], value["proof"]["proofs"], strict=True)]
     proof = value["requested_proof"]
     parts = [_self_attested(referent, given, request) for referent, given in _group(proof, "self_attested_attrs")]
@@ -193,7 +193,7 @@ def _source(identifier: Any, proof: Any) -> Source:
         and isinstance(registry, str | None)
         and (timestamp is None or (is_number(timestamp) and 0 <= timestamp < 10**10))
     ):
-        raise _malformed("an identifier has not the members that it has to have")
+        raise _malformed("an identifier has not the members that it must have")
     return Source(schema, definition, registry, timestamp, proof)
 
 
