@@ -185,7 +185,7 @@ def _read(answer: requests.Response, path: str) -> Any:
             {
                 "title": "not let in",
                 "status": status,
-                "detail": "The host did not take the key: is it its own?",
+                "detail": "The functions host did not take the key. Check that TNT_HOST_KEY is its master key.",
             }
         )
     if status == 204:
