@@ -41,7 +41,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := $(findstring .py,$(ARGS))$(findstring no:xdist,$(ARGS))$(filter -n% --numprocesses% --pdb,$(ARGS))
 PYTEST := $(IN_VENV) pytest $(if $(ALONE),,--numprocesses auto --dist worksteal)
 
-.PHONY: help run check test interop fuzz lint format bench soak install package smoke lock requirements check-requirements clean
+.PHONY: help run check test interop fuzz lint format bench siege soak install package smoke lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,9 @@ format: .venv/.installed ## Put the code into the format that `make lint` asks f
 
 bench: install ## Messages per second, latency, CPU and storage calls per message
 	@$(IN_VENV) devtools.bench $(ARGS)
+
+siege: install ## What an honest tenant notices of attacks on the service; ARGS="--attack junk --seconds 12"
+	@$(IN_VENV) devtools.siege $(ARGS)
 
 soak: install ## 20,000 messages with faults all along: is any lost or doubled, does memory grow? Takes minutes
 	@$(IN_VENV) devtools.soak $(ARGS)

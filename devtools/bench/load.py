@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from devtools.agent import BASIC_MESSAGE
 from devtools.bench.wire import Receiver, Sender, request
 from tntcore.envelope import PrivateKey, pack_v1
 
-BASIC_MESSAGE = "https://didcomm.org/basicmessage/1.0/message"
 MEDIA_TYPE = "application/didcomm-envelope-enc"
 SIZE = 1024  # bytes of a plaintext
 ACCEPTED, CLOSED = 202, 0

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,14 +18,12 @@ from typing import Any
 import orjson
 import requests
 
+from devtools.agent import Agent
 from devtools.azurite import Azurite
 from devtools.bench import ROOT
 from devtools.bench.measure import Snapshot, Usage, storage_calls
 from devtools.ports import free_ports
-from tntcore.dids import peer
-from tntcore.dids.build import didcomm_services
 from tntcore.envelope import PrivateKey
-from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK
 
 _MASTER_KEY = "operator"
@@ -101,18 +99,28 @@ class Stack:
         Returns:
             For each connection: the partner's key, the verkey that it sends to.
         """
-        host = {"x-functions-key": _MASTER_KEY}
-        operator = _call(f"{self.service.url}/api/operator/first", {"name": "Benchmark"}, host)["headers"]
+        operator = self.operator("Benchmark")
         with ThreadPoolExecutor(8) as pool:
             made = list(pool.map(lambda number: self._register(number, hook, operator), range(tenants)))
         targets = []
         for principal, identity in made:
-            partners = [KeyPairs.generate() for _ in range(each)]
-            documents = [_document(keys, hook) for keys in partners]
-            said = await self.service.ask("connect", principal=principal, identity=identity, partners=documents)
-            targets += [(keys.ed25519, verkey) for keys, verkey in zip(partners, said["verkeys"], strict=True)]
+            partners = [Agent(hook) for _ in range(each)]
+            verkeys = await self.connect(principal, identity, partners)
+            targets += [(partner.keys.ed25519, verkey) for partner, verkey in zip(partners, verkeys, strict=True)]
         await self.idle()
         return targets
+
+    def operator(self, name: str) -> dict[str, str]:
+        """The headers of the first operator's calls. Works once."""
+        host = {"x-functions-key": _MASTER_KEY}
+        headers: dict[str, str] = _call(f"{self.service.url}/api/operator/first", {"name": name}, host)["headers"]
+        return headers
+
+    async def connect(self, principal: str, identity: str, partners: Sequence[Agent]) -> list[str]:
+        """Gives an identity finished connections with agents outside: the verkeys that each of them sends to."""
+        documents = [dict(partner.document.raw) for partner in partners]
+        said = await self.service.ask("connect", principal=principal, identity=identity, partners=documents)
+        return list(said["verkeys"])
 
     def _register(self, number: int, hook: str, operator: dict[str, str]) -> tuple[str, str]:
         made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"}, operator)
@@ -130,17 +138,13 @@ def _call(url: str, body: Any, headers: dict[str, str]) -> Any:
     return answer.json()
 
 
-def _document(keys: KeyPairs, endpoint: str) -> dict[str, Any]:
-    did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(endpoint, "#key-2"))
-    return dict(peer.resolve(did).raw)
-
-
 @asynccontextmanager
-async def running(*, wake: bool) -> AsyncIterator[Stack]:
-    """Starts it all, in memory and on free ports."""
+async def running(*, wake: bool, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+    """Starts it all, in memory and on free ports. `settings` of the service are added to the environment."""
     with TemporaryDirectory() as folder, Azurite() as azurite:
         port = free_ports(1)[0]
-        service = await start(azurite, Path(folder), port, f"http://127.0.0.1:{port}", wake=wake)
+        url = f"http://127.0.0.1:{port}"
+        service = await start(azurite, Path(folder), port, url, wake=wake, settings=settings)
         try:
             yield Stack(azurite, service)
         finally:
@@ -148,7 +152,14 @@ async def running(*, wake: bool) -> AsyncIterator[Stack]:
 
 
 async def start(
-    azurite: Azurite, folder: Path, port: int, public_url: str, *, wake: bool = True, lease: float = 600
+    azurite: Azurite,
+    folder: Path,
+    port: int,
+    public_url: str,
+    *,
+    wake: bool = True,
+    lease: float = 600,
+    settings: Mapping[str, str] | None = None,
 ) -> Service:
     """Starts a process of the service, and waits until it can be asked.
 
@@ -172,6 +183,7 @@ async def start(
             "BENCH_PORT": str(port),
             "BENCH_WAKE": "true" if wake else "false",
             "BENCH_LEASE": str(lease),
+            **(settings or {}),
         },
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

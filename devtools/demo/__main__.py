@@ -21,6 +21,7 @@ from unittest.mock import patch
 import azure.functions as func
 from aiohttp import ClientSession
 
+from devtools.agent import BASIC_MESSAGE
 from devtools.azurite import Azurite, AzuriteError
 from devtools.connect import connect_tenants
 from devtools.demo.receiver import Receiver, clock
@@ -33,7 +34,6 @@ from tntcore.storage.records import Identity
 from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[2]
-BASIC_MESSAGE = "https://didcomm.org/basicmessage/1.0/message"
 PATIENCE = 20.0  # seconds for the first message
 
 

@@ -3,88 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from devtools import agent
+from devtools.agent import Json, new_id, verkey_of
 from tests.stack import Receiver, Stack
-from tntcore import envelope
-from tntcore.dids import peer, sov
-from tntcore.dids.build import didcomm_services
+from tntcore.dids import sov
 from tntcore.dids.document import DidDocument
-from tntcore.dids.key import did_key_to_verkey
 from tntcore.dids.parse import parse_document
-from tntcore.envelope import Authcrypt, EnvelopeError, PrivateKey
+from tntcore.envelope import PrivateKey
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.envelope.signatures import sign_attachment, sign_field
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.tenancy.recipients import KeyPairs
 
-Json = dict[str, Any]
+__all__ = ["DIALECTS", "Agent", "Json", "new_id", "verkey_of"]
 
 DIALECTS = (DID_EXCHANGE_1_1, DID_EXCHANGE_1_0, CONNECTIONS_1_0)
 
 
-def new_id() -> str:
-    return str(uuid.uuid4())
+class Agent(agent.Agent):
+    """One that sends to the service under test, and hears what comes to a `receiver`.
 
-
-def verkey_of(content: Mapping[str, Any]) -> str:
-    """The key that an invitation with an inline service is answered to."""
-    if "recipientKeys" in content:
-        return str(content["recipientKeys"][0])
-    return did_key_to_verkey(content["services"][0]["recipientKeys"][0])
-
-
-@dataclass
-class Agent:
-    """Keys, and the place where it is sent to.
-
-    Attributes:
+    Args:
         endpoint: by default where its `receiver` listens.
     """
 
-    stack: Stack
-    receiver: Receiver
-    keys: KeyPairs = field(default_factory=KeyPairs.generate)
-    endpoint: str = ""
-
-    def __post_init__(self) -> None:
-        self.endpoint = self.endpoint or f"{self.receiver.url}/agent"
-
-    @property
-    def verkey(self) -> str:
-        return self.keys.verkey
+    def __init__(self, stack: Stack, receiver: Receiver, keys: KeyPairs | None = None, endpoint: str = "") -> None:
+        super().__init__(endpoint or f"{receiver.url}/agent", keys)
+        self.stack = stack
+        self.receiver = receiver
 
     def another(self, **changes: Any) -> Agent:
         """One with other keys, at the same place."""
         return Agent(self.stack, self.receiver, **changes)
 
-    # Its DIDs.
-
-    @property
-    def sov(self) -> str:
-        return sov.create(self.verkey)
-
-    @property
-    def peer_2(self) -> str:
-        keys = [("E", self.keys.x25519.public), ("V", self.keys.ed25519.public)]
-        return peer.create_2(keys, didcomm_services(self.endpoint, "#key-2"))  # type: ignore[arg-type]
-
-    @property
-    def peer_4(self) -> str:
-        return peer.create_4(peer.input_document({"key-1": self.keys.ed25519.public}, self.endpoint))
+    # Its documents.
 
     def legacy(self, did: str = "") -> Json:
         """The document that agents of RFC 0160 attach."""
         return sov.legacy_document(did or self.sov, self.verkey, self.endpoint)
 
-    def document(self, protocol: str) -> DidDocument:
+    def document_in(self, protocol: str) -> DidDocument:
         """As `did` has it in the messages of the dialect."""
-        return peer.resolve(self.peer_2) if protocol == DID_EXCHANGE_1_1 else parse_document(self.legacy())
+        return self.document if protocol == DID_EXCHANGE_1_1 else parse_document(self.legacy())
 
     # What it says.
 
@@ -141,9 +106,6 @@ class Agent:
 
     # How it says it.
 
-    def pack(self, message: Mapping[str, Any], to: str, *, anonymous: bool = False) -> bytes:
-        return envelope.pack_v1(orjson.dumps(message), recipients=[to], sender=None if anonymous else self.keys.ed25519)
-
     async def send(self, message: Mapping[str, Any], to: str, *, anonymous: bool = False) -> str:
         """Delivers a message for one of the service's keys; its `@id`."""
         answer = await self.stack.deliver(self.pack(message, to, anonymous=anonymous))
@@ -151,15 +113,6 @@ class Agent:
         return str(message.get("@id", ""))
 
     # What it hears.
-
-    def opened(self, body: bytes) -> tuple[Json, str] | None:
-        """A message that came in and who sent it (a verkey), if it is for this agent."""
-        try:
-            unpacked = envelope.unpack(body, {self.verkey: self.keys.ed25519}, {})
-        except EnvelopeError:
-            return None
-        assert isinstance(unpacked, Authcrypt)
-        return orjson.loads(unpacked.plaintext), unpacked.sender_kid
 
     def heard(self, name: str = "") -> list[tuple[Json, str]]:
         """What came for it until now, of types that end in `name`."""

@@ -154,7 +154,7 @@ async def placed(
     services, owner = stack.app.services, await client.tenant()
     identity = await owner.records.get(Identity, client.identity["uuid"])
     assert identity is not None
-    now, theirs = services.now(), agent.document(protocol)
+    now, theirs = services.now(), agent.document_in(protocol)
     contact = Contact(
         uuid=services.uuid7(), status=ContactStatus.REQUESTED, did=theirs.id, created_at=now, updated_at=now
     )

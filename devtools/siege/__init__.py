@@ -1,0 +1,1 @@
+"""What an honest tenant notices of attacks on others, and on itself: `python -m devtools.siege`."""
