@@ -19,7 +19,7 @@ from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.delivery import outbound, slow_receivers, webhook_calls
+from tntcore.delivery import attempts, outbound, slow_receivers, webhook_calls
 from tntcore.delivery.items import relay_item
 from tntcore.shares import Shares
 from tntcore.storage.commit import Unit
@@ -105,7 +105,8 @@ async def test_a_tenant_whose_receivers_all_hang_has_a_share_and_no_more(
 ) -> None:
     """The tenant's share of calls that go on unanswered is used up, and what comes then is put off. Another tenant's
     webhooks are called as before."""
-    monkeypatch.setattr(stack.app.relay._receivers, "_places", Shares(32))
+    for shared in (stack.app.relay._receivers, stack.app.services.egress):
+        monkeypatch.setattr(shared, "_places", Shares(32))
     urls = [silent.url.replace("127.0.0.1", "localhost") + f"/{number}" for number in range(18)]
     greedy = await foreigner(stack, "Greedy", *urls, fast.url + "/greedy")
     modest = await foreigner(stack, "Modest", fast.url + "/modest")
@@ -124,6 +125,27 @@ async def test_a_tenant_whose_receivers_all_hang_has_a_share_and_no_more(
     assert len(stack.app.relay._receivers._under_way) <= 32 + len(urls) + 1
     silent.go_on.set()
     await stack.eventually(lambda: _idle(stack), 20)
+
+
+async def test_a_call_that_has_no_place_keeps_no_queue_message_waiting(
+    stack: Stack, fast: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All places of the way out are taken: nothing is sent, and all calls of the list are put off together."""
+    monkeypatch.setattr(stack.app.services.egress, "_places", Shares(0))
+    foreign = await foreigner(stack, "No place", *(f"{fast.url}/{number}" for number in range(3)))
+    with kept_back(stack, "relay") as items:
+        await stack.app.inbound.handle(received(foreign, "x"), 1)
+    put = queue_of(stack, monkeypatch)
+    async with asyncio.timeout(slow_receivers.PATIENCE + 2):
+        await stack.app.relay.handle(body(*items), 1)
+    [(delay, later)] = put
+    assert delay == attempts.NO_PLACE
+    assert {item["d"] for item in later} == {item["d"] for item in items}
+    assert not stack.app.relay._receivers._under_way
+    assert await status(foreign) == [("PENDING", 0)] * 3
+    monkeypatch.undo()
+    await stack.app.relay.handle(body(*later), 1)
+    assert await status(foreign) == [("DELIVERED", 1)] * 3
 
 
 @pytest.mark.parametrize("calls", [1, 5])

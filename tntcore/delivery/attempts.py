@@ -123,30 +123,37 @@ class Attempts(Generic[I]):
                 raise result
 
     async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[I, PendingCall]]) -> None:
-        """Takes out the attempts whose receivers did not answer in time, as many as may go on by themselves."""
-        late = {
-            task: (item, pending)
-            for task, (item, pending) in tasks.items()
-            if not (task.done() or pending.over) and self._receivers.may_let_go(item)
-        }
-        if not late:
-            return
-        await self._outbox.put_back(self._queue, [[item for item, _ in late.values()]], delay=INSURANCE)
-        for task, (item, pending) in late.items():
+        """Takes out the attempts whose receivers did not answer in time, which go on by themselves (the way out bounds
+        how many), and those that have had no place until now, which are broken off and made later."""
+        late = {task: made for task, made in tasks.items() if not (task.done() or made[1].over)}
+        for task in late:
             del tasks[task]
+        unsent = [task for task, (_, pending) in late.items() if pending.has_no_place]
+        for task in unsent:
+            task.cancel()
+        await asyncio.gather(*unsent, return_exceptions=True)
+        put_off = [late.pop(task)[0] for task in unsent]
+        if put_off:
+            self._services.meter.count(f"{self._queue}.busy", len(put_off))
+            await self._outbox.put_back(self._queue, [put_off], delay=NO_PLACE)
+        if late:
+            await self._outbox.put_back(self._queue, [[item for item, _ in late.values()]], delay=INSURANCE)
+        for task, (item, pending) in late.items():
             self._receivers.let_go(task, item, pending)
 
     async def _sorted(self, items: Sequence[I]) -> Sequence[I]:
-        """Those items for which the others need not wait. What goes to a receiver that lately gave no answer, or none
-        soon, is put back, in a queue message for each; for later if too much is waiting for its answer."""
+        """Returns the items for which the others need not wait. What goes to receivers that lately gave no answer, or
+        none soon, is put back, all in one queue message: a put for each would cost more than the calls. It is for later
+        where too much is waiting for their answers already."""
         groups = by_endpoint(items)
         random = int.from_bytes(self._services.random(4), "big") / 2**32
         busy = {name: delay for name, group in groups.items() if (delay := self._receivers.busy_for(group[0], random))}
-        for name, delay in busy.items():
-            self._services.meter.count(f"{self._queue}.busy")
-            await self._outbox.put_back(self._queue, [groups.pop(name)], delay=delay)
-        slow = [groups.pop(name) for name in self._receivers.slow_among(groups)]
-        await self._outbox.put_back(self._queue, slow)
+        if busy:
+            self._services.meter.count(f"{self._queue}.busy", len(busy))
+            later = [item for name in busy for item in groups.pop(name)]
+            await self._outbox.put_back(self._queue, [later], delay=max(busy.values()))
+        if slow := self._receivers.slow_among(groups):
+            await self._outbox.put_back(self._queue, [[item for name in slow for item in groups.pop(name)]])
         return [item for group in groups.values() for item in group]
 
     async def _attempt(self, item: I, call: Call[I], pending: PendingCall, *, repeated: bool) -> None:

@@ -93,7 +93,7 @@ class Outbound:
         task = asyncio.create_task(self._drain(principal, connection, leave, pending))
         try:
             await asyncio.wait([task, pending.late], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and self._receivers.may_let_go(drained):
+            if not task.done():
                 await self.drain(principal, connection, delay=INSURANCE)
                 leave.set()
                 self._receivers.let_go(task, drained, pending)

@@ -22,6 +22,7 @@ from tntcore.shares import Shares
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 2.0  # seconds that a queue message waits for an answer
+_CAUTION: Final = 0.75  # where nothing is known of the receiver
 _IMPATIENCE: Final = 0.25  # where the receiver was slow lately
 _REMEMBERED: Final = 60.0  # seconds that a receiver counts as slow, or as prompt, since it was
 _MAX_RECEIVERS = 10_000
@@ -37,7 +38,7 @@ class PendingCall:
 
     Attributes:
         late: done when there was no answer in time.
-        unanswered: the request was sent and had no answer in time; else it waited for a place.
+        sent: the request has its place, and its receiver's time runs.
         over: it was answered, or failed.
     """
 
@@ -45,15 +46,19 @@ class PendingCall:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._sent = False
         self.late: asyncio.Future[None] = self._loop.create_future()
-        self.unanswered = False
+        self.sent = False
         self.over = False
+
+    @property
+    def has_no_place(self) -> bool:
+        """Whether it waited in vain for a place until now: nothing was sent, and it can be broken off."""
+        return self.late.done() and not self.sent and not self.over
 
     @contextmanager
     def waiting(self) -> Iterator[Callable[[], None]]:
         """Wraps the request. Gives what is to be called when it is sent."""
-        self.over = self._sent = False
+        self.over = self.sent = False
         self._start()
         try:
             yield self._is_sent
@@ -62,7 +67,7 @@ class PendingCall:
             self._stop()
 
     def _is_sent(self) -> None:
-        self._sent = True
+        self.sent = True
         self._stop()
         self._start()
 
@@ -74,7 +79,6 @@ class PendingCall:
             self._timer.cancel()
 
     def _expire(self) -> None:
-        self.unanswered = self._sent
         if not self.late.done():
             self.late.set_result(None)
 
@@ -136,25 +140,25 @@ class SlowReceivers:
         """
         endpoint = item.endpoint
         if self._slow.peek(endpoint):
-            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self.may_let_go(item)
+            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.principal)
         else:
             # One that nothing is known of may be as slow as those that used up the tenant's share.
             busy = not self._places.may_take(item.principal) and not self._prompt.peek(endpoint)
         return round(_BUSY * (1 + random)) if busy else 0
 
     def slow_among(self, groups: Collection[str]) -> list[str]:
-        """Those of several receivers that the others should not wait for."""
-        return [endpoint for endpoint in groups if self._slow.peek(endpoint)] if len(groups) > 1 else []
+        """Returns those of several receivers that the others should not wait for: none if all are slow."""
+        slow = [endpoint for endpoint in groups if self._slow.peek(endpoint)]
+        return slow if len(slow) < len(groups) else []
 
     def call(self, item: Called) -> PendingCall:
-        return PendingCall(_IMPATIENCE if self._slow.peek(item.endpoint) else PATIENCE)
-
-    def may_let_go(self, item: Called) -> bool:
-        return self._places.may_take(item.principal)
+        if self._slow.peek(item.endpoint):
+            return PendingCall(_IMPATIENCE)
+        return PendingCall(PATIENCE if self._prompt.peek(item.endpoint) else min(_CAUTION, PATIENCE))
 
     def let_go(self, task: asyncio.Task[None], item: Called, call: PendingCall) -> None:
         """The task goes on by itself."""
-        if call.unanswered:
+        if call.sent:
             self.mark_slow(item)
         self._under_way[task] = item
         self._places.take(item.endpoint, item.principal)
