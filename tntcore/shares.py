@@ -6,10 +6,13 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+_HALF_LIFE = 30.0  # seconds
+_REMEMBERED = 10_000  # holders
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +189,25 @@ class Shares:
                     self.take(*holders)
                     turn.set_result(None)
                 admitted = True
+
+
+class Used:
+    """How many seconds each holder used lately: of what it used, half is forgotten every 30 seconds.
+
+    Args:
+        now: monotonic seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def lately(self, holder: str) -> float:
+        used, then = self._used.get(holder, (0.0, 0.0))
+        return float(used * 0.5 ** ((self._now() - then) / _HALF_LIFE))
+
+    def add(self, holder: str, seconds: float) -> None:
+        self._used[holder] = self.lately(holder) + seconds, self._now()
+        self._used.move_to_end(holder)
+        if len(self._used) > _REMEMBERED:
+            self._used.popitem(last=False)

@@ -9,19 +9,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import asynccontextmanager
+from typing import TypeVar, cast
 
-from tntcore.shares import Shares, current_budget, party
+from tntcore.shares import Shares, Used, current_budget, party
 
 T = TypeVar("T")
 _TRIES = 3
+_LITTLE = 2.0  # seconds of computing, lately
+_NICENESS = 10
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def _set_up_child() -> None:
+    # Messages go before what is computed here.
+    os.nice(_NICENESS)
     # A terminal's Ctrl-C reaches these processes, too. It is for the service to say that it ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A platform's SIGTERM as well: the service may still want what is computed.
@@ -40,6 +46,15 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None, float]:
+    """In the process: what the function returns or raises, and the seconds of CPU that it took."""
+    began = time.process_time()
+    try:
+        return function(*args), None, time.process_time() - began
+    except Exception as error:  # noqa: BLE001  it is raised again where the result is awaited
+        return None, error, time.process_time() - began
+
+
 class WorkTimeout(Exception):
     """A computation took longer than it may, or the message that it is for had used up its time."""
 
@@ -47,10 +62,12 @@ class WorkTimeout(Exception):
 class Workers:
     """A pool of processes, each started when it is first needed. A task that takes too long costs its own process only.
 
-    Whoever works on behalf of somebody (`shares.party`) has a share of the processes and waits for its turn.
+    Whoever works on behalf of somebody (`shares.party`) has a share of the processes and waits for its turn. A tenant
+    that needed little lately waits behind nobody who needed much: there are as many processes again for such tenants.
 
     Args:
-        processes: how many; one for each processor by default, but two at least, so that one is left for others.
+        processes: how many of each kind; one for each processor by default, but two at least, so that one is left for
+            others.
         seconds: how long a task may take, from when a process has it.
         patience: seconds that a task may wait for a process; None: as long as it takes.
     """
@@ -60,6 +77,8 @@ class Workers:
         self._seconds = seconds
         self._patience = patience
         self._places = Shares(places)
+        self._quick_places = Shares(places)
+        self._used = Used()
         self._processes: set[ProcessPoolExecutor] = set()
         self._idle: list[ProcessPoolExecutor] = []
         self._closed = False
@@ -72,7 +91,7 @@ class Workers:
             Busy: no process was free in time.
         """
         for _ in range(_TRIES):
-            async with self._places.place(*party().holders, patience=self._patience):
+            async with self._place():
                 try:
                     return await self._run(function, *args)
                 except BrokenProcessPool:
@@ -81,10 +100,26 @@ class Workers:
                         raise WorkTimeout("the service stops") from None
         raise WorkTimeout("the process that computed something died, again and again")
 
+    def needs_little(self) -> bool:
+        """Returns whether the tenant on whose behalf the current task works needed little computing lately."""
+        return self._used.lately(party().tenant) < _LITTLE
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        while True:
+            little = self.needs_little()
+            places = self._quick_places if little else self._places
+            async with places.place(*party().holders, patience=self._patience):
+                # It may have waited for tasks of its own which took long.
+                if little and not self.needs_little():
+                    continue
+                yield
+                return
+
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         process = self._idle.pop() if self._idle else self._start()
         with current_budget().spending() as left:
-            running = asyncio.get_running_loop().run_in_executor(process, function, *args)
+            running = asyncio.get_running_loop().run_in_executor(process, _timed, function, *args)
             try:
                 await asyncio.wait([running], timeout=min(self._seconds, left))
             finally:
@@ -92,10 +127,15 @@ class Workers:
                     self._idle.append(process)
                 else:
                     self._end(process)
+                    self._used.add(party().tenant, self._seconds)
         if not running.done():
             running.cancel()
             raise WorkTimeout("a computation took longer than it may")
-        return running.result()
+        result, error, seconds = running.result()
+        self._used.add(party().tenant, seconds)
+        if error is not None:
+            raise error
+        return cast(T, result)
 
     def _start(self) -> ProcessPoolExecutor:
         # A fork of a process with threads and sockets may hang.

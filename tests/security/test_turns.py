@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.security.test_exchanges import ISSUE, item, said
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
 
@@ -103,3 +104,8 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
         exchange._places.give_back("others")
     await exchange.handle(body, 1)
     assert len((await foreign.client.get("exchange"))["hits"]) == 1
+
+
+def test_as_many_as_take_long_do_not_stop_the_host_from_fetching_others() -> None:
+    queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
+    assert queues["newBatchThreshold"] >= inbound._PLACES

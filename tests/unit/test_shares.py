@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tntcore.shares import Busy, Party, Shares, on_behalf_of, party
+from tntcore.shares import Busy, Party, Shares, Used, on_behalf_of, party
 
 
 async def settle() -> None:
@@ -132,3 +132,14 @@ async def test_tasks_work_on_behalf_of_whoever_started_them() -> None:
         task = asyncio.create_task(seen())
     assert party() == Party()
     assert await task == Party("tenant", "sender")
+
+
+def test_what_was_used_is_forgotten_by_and_by() -> None:
+    now = 0.0
+    used = Used(lambda: now)
+    assert used.lately("one") == 0
+    used.add("one", 4)
+    used.add("one", 4)
+    assert (used.lately("one"), used.lately("other")) == (8, 0)
+    now = 60
+    assert used.lately("one") == pytest.approx(2)

@@ -97,6 +97,49 @@ async def test_one_tenant_leaves_a_process_for_others() -> None:
         await workers.close()
 
 
+def _spin(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+async def test_who_needs_little_waits_behind_nobody_who_needs_much() -> None:
+    """Those who computed for long hold all processes that there are for them, and more of them wait."""
+    workers = Workers(2)
+    greedy = [f"greedy {number}" for number in range(4)]
+    for tenant in greedy:
+        workers._used.add(tenant, 100)
+    try:
+        flood = []
+        for tenant in greedy:
+            with on_behalf_of(tenant):
+                assert not workers.needs_little()
+                flood += [asyncio.create_task(workers.run(_sleep, 30)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        with on_behalf_of("honest"):
+            async with asyncio.timeout(15):
+                await workers.run(_sleep, 0.0)
+            # Waiting is not computing.
+            assert workers.needs_little()
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+    finally:
+        await workers.close()
+
+
+async def test_cpu_of_tasks_counts_whatever_comes_of_them() -> None:
+    workers = Workers(1)
+    try:
+        with on_behalf_of("computing"):
+            await workers.run(_spin, 0.2)
+            with pytest.raises(ValueError, match="not a number"):
+                await workers.run(float, "not a number")
+            assert workers._used.lately("computing") >= 0.15
+    finally:
+        await workers.close()
+
+
 async def test_all_that_one_message_causes_has_one_budget() -> None:
     workers = Workers(2)
     try:

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
-_PLACES = 16  # messages that may take long, at once; host.json has places for 24
+# Messages that may take long, at once. Above newBatchThreshold (host.json) the host fetches no others.
+_PLACES = 16
+_KEPT = 4  # of these, for tenants that needed little computing lately
 _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
@@ -127,7 +129,8 @@ class Inbound:
         """Handles an item that may take long. Raises `TooSoon` where the tenant, or the sender, has its share of all
         places, and as `Receiving.receive`."""
         holders = party().holders
-        if not self._places.may_take(*holders):
+        kept = 0 if self._services.workers.needs_little() else _KEPT
+        if self._places.free <= kept or not self._places.may_take(*holders):
             raise self._no_place(item)
         self._places.take(*holders)
         try:
