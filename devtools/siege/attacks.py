@@ -280,7 +280,7 @@ async def _presentations(side: Side, *, tenants: int, each: int, credentials: in
                 "invitation": {"multiUse": True, "handshakeProtocols": []},
             },
         )
-        content = asked["invitation"]["invitation"]
+        content = asked["invitation"]
         packed += [_presentation(content, holder, [shown] * credentials) for _ in range(each)]
     return partial(_deliver, side, packed, burst=8, pause=1.0)
 
