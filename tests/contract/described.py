@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from tntcore.api.http import PROBLEM_JSON, Route
 from tntcore.api.openapi import ANY_PATH, document
@@ -96,18 +96,28 @@ class Described:
         if asked:
             assert "requestBody" in operation or asked == b"{}", f"{where}: no body is described"
             if media:
-                self._validate(media["schema"], asked, f"{where}, its request")
+                self._validate(media["schema"], asked, f"{where}, its request", _AnyCase)
 
-    def _validate(self, schema: Mapping[str, Any], body: bytes, where: str) -> None:
+    def _validate(
+        self, schema: Mapping[str, Any], body: bytes, where: str, of: type[Any] = Draft202012Validator
+    ) -> None:
         if schema.get("format") == "binary" or not schema:
             return
         validator = self._validators.get(id(schema))
         if validator is None:
             whole = {**schema, "components": self._closed["components"]}
-            validator = self._validators[id(schema)] = Draft202012Validator(whole)
+            validator = self._validators[id(schema)] = of(whole)
         errors = [f"{error.json_path}: {error.message[:500]}" for error in validator.iter_errors(orjson.loads(body))]
         assert not errors, f"{where}: {errors}"
 
+
+def _enum_in_any_case(validator: Any, enum: Sequence[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if str(instance).casefold() not in {str(one).casefold() for one in enum}:
+        yield ValidationError(f"{instance!r} is not one of {enum!r}")
+
+
+# What callers give is taken in any case.
+_AnyCase = validators.extend(Draft202012Validator, {"enum": _enum_in_any_case})  # type: ignore[no-untyped-call]
 
 WRONG_CALLS: list[str] = []
 """What tenants' systems were called with and is not described, since the test began."""

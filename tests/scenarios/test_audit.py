@@ -178,7 +178,7 @@ async def test_pages_and_bounds(stack: Stack) -> None:
         assert (await client.call("GET", f"audit?{query}")).status == 400
     other = await stack.register("Other")
     assert client.uuid not in str(await acts(other))
-    assert_problem(await stack.call("GET", "principal/operators/audit", **stack.operator), 404, "principal-unknown")
+    assert_problem(await stack.call("GET", "principal/operators/audit", **stack.operator), 400, "uuid-invalid")
 
 
 async def test_old_records_are_deleted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

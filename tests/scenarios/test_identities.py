@@ -188,7 +188,7 @@ async def test_two_identities_take_one_did_at_once(pair: tuple[Client, Client], 
     [
         ("", 400, "did-invalid"),
         (7, 400, "did-invalid"),
-        (None, 400, "did-invalid"),
+        (None, 400, "display-name-invalid"),
         ("acme", 400, "did-invalid"),
         ("did:key:z6Mk", 400, "did-invalid"),
         ("did:web:10.0.0.1:x", 400, "did-invalid"),
@@ -214,12 +214,12 @@ async def test_settings_that_are_known_are_checked(stack: Stack) -> None:
         ("text", "object"),
         ({"autoOffer": "yes"}, "autoOffer"),
         ({"autoAcceptConnections": 0}, "autoAcceptConnections"),
-        ({"autoVerify": None}, "autoVerify"),
+        ({"autoAcceptConnection": False}, "'autoAcceptConnections'"),
+        ({"RetentionDays": 30}, "'retentionDays'"),
         ({"retentionDays": 0}, "retentionDays"),
         ({"retentionDays": True}, "retentionDays"),
         ({"retentionDays": "30"}, "retentionDays"),
         ({"retentionDays": 36_501}, "retentionDays"),
-        ({"externalSigningUrl": None}, "externalSigningUrl"),
         ({"externalSigningUrl": ["https://a.example"]}, "externalSigningUrl"),
         ({"externalSigningUrl": "ftp://a.example"}, "https"),
         ({"externalSigningUrl": "https://user:secret@a.example"}, "user name"),
@@ -234,7 +234,9 @@ async def test_settings_that_are_known_are_checked(stack: Stack) -> None:
     tenant = await acme.tenant()
     assert (await tenant.automatic("autoOffer", True), await tenant.automatic("autoOffer", False)) == (True, False)
     for value in (True, False):
-        await acme.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoOffer": value, "erpUrl": None}}, 200)
+        preferences = {"autoOffer": value, "autoVerify": None, "erpUrl": None}
+        saved = await acme.post("settings/PRINCIPAL_SETTINGS", {"setting": preferences}, 200)
+        assert saved["setting"] == {"autoOffer": value, "erpUrl": None}
         assert (await tenant.automatic("autoOffer", True), await tenant.automatic("autoOffer", False)) == (value, value)
         assert await tenant.auto_accept()
     assert (await acme.call("DELETE", "settings/PRINCIPAL_SETTINGS")).status == 204

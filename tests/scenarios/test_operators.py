@@ -15,6 +15,7 @@ from tntcore.storage.records import Operator
 from tntcore.tenancy.operators import HOME, OVERLAP
 
 HOST = {"x_functions_key": "operator"}
+NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 async def make(stack: Stack, role: str, name: str = "Rex", **more: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -110,7 +111,7 @@ async def test_a_revoked_key_is_refused_everywhere(stack: Stack) -> None:
     assert_problem(
         await stack.call("POST", f"operator/{made['uuid']}/rotate", **stack.operator), 409, "operator-not-active"
     )
-    assert_problem(await stack.call("DELETE", "operator/nobody", **stack.operator), 404, "operator-unknown")
+    assert_problem(await stack.call("DELETE", f"operator/{NOBODY}", **stack.operator), 404, "operator-unknown")
 
 
 async def test_making_one_again_with_the_same_idempotency_key_makes_none(stack: Stack) -> None:
@@ -182,4 +183,4 @@ async def test_the_operators_partition_is_no_tenant(stack: Stack) -> None:
     await stack.call("POST", "operator", {"name": "x", "role": "read"}, idempotency_key="home", **stack.operator)
     assert await stack.app.services.tenants.get(HOME) is None
     for method in ("GET", "DELETE"):
-        assert_problem(await stack.call(method, f"principal/{HOME}", **stack.operator), 404, "principal-unknown")
+        assert_problem(await stack.call(method, f"principal/{HOME}", **stack.operator), 400, "uuid-invalid")

@@ -275,9 +275,10 @@ async def test_what_has_no_items(stack: Stack, queue: str, name: str) -> None:
         ("GET", "poison?limit=0", None, 400, "limit-invalid"),
         ("GET", "poison/x/y", None, 400, "queue-invalid"),
         ("GET", "poison/inbound/%2F%23", None, 404, "poison-unknown"),
+        ("GET", "poison?next=x", None, 400, "next-invalid"),
         ("POST", "poison/replay", {"queue": 1}, 400, "queue-invalid"),
         ("POST", "poison/replay", {"id": "x"}, 400, "queue-invalid"),
-        ("POST", "poison/replay", {"queue": "inbound", "id": None}, 400, "id-invalid"),
+        ("POST", "poison/replay", {"queue": "inbound", "id": ""}, 400, "id-invalid"),
         ("POST", "poison/replay", [], 400, "body-not-an-object"),
     ],
 )

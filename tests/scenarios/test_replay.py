@@ -155,8 +155,9 @@ async def test_what_cannot_arrive_is_refused(foreign: Foreign) -> None:
     await client.post(SETTING, {"setting": []}, 200)
     assert_problem(await client.call("POST", f"delivery/{uuid}/replay"), 409, "webhook-removed")
     assert (await shown(client, uuid))["status"] == "FAILED"
-    assert_problem(await client.call("POST", "delivery/x/replay"), 404, "delivery-unknown")
-    assert_problem(await client.call("GET", "delivery/replay/x"), 404, "replay-unknown")
+    nobody = "00000000-0000-0000-0000-000000000000"
+    assert_problem(await client.call("POST", f"delivery/{nobody}/replay"), 404, "delivery-unknown")
+    assert_problem(await client.call("GET", f"delivery/replay/{nobody}"), 404, "replay-unknown")
 
 
 @pytest.fixture
@@ -379,7 +380,8 @@ async def test_lists_by_contact_and_time(foreign: Foreign, stack: Stack) -> None
     contact = foreign.connection.contact_uuid
     for query, expected in (
         (f"contact={contact}", [one, two]),
-        ("contact=x", []),
+        (f"contactUuid={contact.upper()}", [one, two]),
+        ("contact=00000000-0000-0000-0000-000000000000", []),
         (f"connection={foreign.connection.uuid}&kind=webhook", [one, two]),
         ("webhookId=erp&status=FAILED", [one, two]),
         ("webhookId=other", []),
@@ -391,6 +393,7 @@ async def test_lists_by_contact_and_time(foreign: Foreign, stack: Stack) -> None
         found = await client.get(f"delivery?{query}")
         assert [hit["uuid"] for hit in found["hits"]] == expected, query
         assert found["total"]["value"] == len(expected)
+    assert_problem(await client.call("GET", "delivery?contact=x"), 400, "contact-invalid")
     assert_problem(await client.call("GET", "delivery?since=x"), 400, "since-invalid")
     assert_problem(await client.call("GET", "delivery?until=x"), 400, "until-invalid")
 

@@ -194,7 +194,7 @@ async def test_a_tenant_that_was_not_deleted_after_all_loses_nothing(
     await sweep(stack, 1)
     assert await rows(bolt) == before
     assert not await watched(stack, GONE, bolt)
-    assert_problem(await bolt.call("GET", "message/nothing"), 404, "message-unknown")
+    assert_problem(await bolt.call("GET", f"message/{bolt.uuid}"), 404, "message-unknown")
 
 
 async def test_one_tenant_that_cannot_be_seen_to_holds_back_no_other(

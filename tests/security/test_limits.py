@@ -458,7 +458,7 @@ async def test_unknown_keys_beside_a_known_one_are_charged(stack: Stack, foreign
 
 
 @pytest.mark.parametrize(
-    "limits", [1, [], {"bytes": 1}, {"storedBytes": -1}, {"storedBytes": "1"}, {"messagesPerMinute": True}]
+    "limits", [1, [], {"storedBytes": 10**15}, {"storedBytes": -1}, {"storedBytes": "1"}, {"messagesPerMinute": True}]
 )
 async def test_limits_that_are_none(stack: Stack, foreign: Foreign, limits: Any) -> None:
     one = f"principal/{foreign.client.uuid}"

@@ -9,7 +9,23 @@ import orjson
 from tntcore.api.contacts import ambiguous, find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.views import Entity, JsonObject, Page, Sides, Uuid, entity, filters, found, listing, text
+from tntcore.api.json_schema import Code
+from tntcore.api.views import (
+    ByConnection,
+    ByContact,
+    Entity,
+    JsonObject,
+    Page,
+    Paging,
+    Sides,
+    Uuid,
+    UuidOrDid,
+    entity,
+    filters,
+    found,
+    listing,
+    text,
+)
 from tntcore.connections.connection import connection_uuid
 from tntcore.dids.parse import qualify
 from tntcore.errors import Problem
@@ -20,6 +36,7 @@ from tntcore.storage.records import Action, Connection, Entry
 from tntcore.storage.repository import Repository
 
 _TYPE_VERSION = "1.0"
+Status = Literal["ACTIVE", "ERROR"]
 _UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
 _HELLO = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "Hello"}
 
@@ -35,7 +52,7 @@ _SENDING_ERRORS = (
 )
 
 
-class MessageData(TypedDict):
+class MessageGiven(TypedDict):
     """The message to send, in the form of DIDComm v1 or v2. The service fills in `@id` and `~thread`."""
 
     message: JsonObject
@@ -48,24 +65,36 @@ class ActionConfig(TypedDict):
 Between = TypedDict(
     "Between",
     {
-        "from": Annotated[str, "uuid or DID of an identity; by default the default identity"],
-        "to": Annotated[str, "uuid or DID of a contact"],
+        "from": Annotated[UuidOrDid, "uuid or DID of an identity; by default the default identity"],
+        "to": Annotated[UuidOrDid, "uuid or DID of a contact"],
         "config": ActionConfig,
     },
     total=False,
 )
 
 
+_Command = Annotated[Literal["message"], Code("command-unsupported")]
+
+
 class NewAction(Between):
-    type: Annotated[str, "`DIDCOMM`, in upper or lower case"]
-    command: NotRequired[Annotated[str, "`message`"]]
-    data: NotRequired[MessageData | None]
+    type: Annotated[Literal["DIDCOMM"], Code("type-unsupported", missing="type-invalid")]
+    command: NotRequired[_Command]
+    data: NotRequired[Annotated[MessageGiven, Code("message-invalid")]]
     referenceID: NotRequired[Annotated[str, "the DIDComm thread id; by default the action's uuid"]]
 
 
 class Command(TypedDict):
-    command: NotRequired[Annotated[str, "`message`"]]
-    data: MessageData
+    command: NotRequired[_Command]
+    data: Annotated[MessageGiven, Code("message-invalid", missing="message-missing")]
+
+
+class ActionQuery(Paging, ByContact, ByConnection, total=False):
+    status: Status
+    referenceID: Annotated[str, "the DIDComm thread id"]
+
+
+class MessageData(TypedDict):
+    message: JsonObject
 
 
 class _ShownConfig(TypedDict):
@@ -76,7 +105,7 @@ class _ShownConfig(TypedDict):
 class ActionView(Entity, Sides):
     """A thread of messages with one contact."""
 
-    status: Literal["ACTIVE", "ERROR"]
+    status: Status
     principalUuid: Uuid
     type: Literal["DIDCOMM"]
     typeVersion: str
@@ -101,7 +130,7 @@ class ActionRoutes:
                 summary="Start a thread and send a message",
                 request=NewAction,
                 answers={201: ActionView},
-                errors=("400 type-unsupported", "400 contact-uuid-invalid", *CONNECTION_ERRORS, *_SENDING_ERRORS),
+                errors=(*CONNECTION_ERRORS, *_SENDING_ERRORS),
                 example={"type": "DIDCOMM", "from": _UUID, "to": _UUID, "data": {"message": _HELLO}},
             ),
             Route(
@@ -110,12 +139,7 @@ class ActionRoutes:
                 self.list_,
                 summary="List threads",
                 answers={200: Page[ActionView]},
-                query={
-                    "contact": "uuid of the contact",
-                    "connection": "uuid of the connection",
-                    "status": "ACTIVE or ERROR",
-                    "referenceID": "the DIDComm thread id",
-                },
+                query=ActionQuery,
             ),
             Route(
                 "GET",
@@ -134,7 +158,6 @@ class ActionRoutes:
                 request=Command,
                 answers={200: ActionView},
                 errors=(
-                    "400 message-missing",
                     "404 action-unknown",
                     "409 action-without-contact",
                     *_SENDING_ERRORS,
@@ -148,10 +171,8 @@ class ActionRoutes:
 
         Body: `{type: "DIDCOMM", from, to, command?, data?: {message}, config?: {contactUuid}, referenceID?}`.
         """
-        body = call.request.object()
-        if text(body.get("type"), "type", required=True).upper() != "DIDCOMM":
-            raise Problem(400, "type-unsupported", 'type must be "DIDCOMM".')
-        message = _message(body)
+        body = call.body
+        message = body["data"]["message"] if "data" in body else None
         connection = await connection_between(call, body)
         thread = self._actions.begin(connection, _reference(body, message), call.random)
         if message is None:
@@ -161,12 +182,7 @@ class ActionRoutes:
 
     async def command(self, call: Call) -> Response:
         """Sends a message on the action's thread. Body: `{command: "message", data: {message}}`."""
-        body = call.request.object()
-        message = _message(body)
-        if message is None:
-            raise Problem(
-                400, "message-missing", 'The message is missing. Send {command: "message", data: {message: {...}}}.'
-            )
+        message = call.body["data"]["message"]
         action = await found(call.tenant.records, Action, call.arguments["uuid"])
         if not action.connection_uuid:
             raise Problem(
@@ -181,16 +197,7 @@ class ActionRoutes:
         return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
     async def list_(self, call: Call) -> Response:
-        where = filters(
-            call,
-            {
-                "contact": "contactUuid",
-                "connection": "connectionUuid",
-                "status": "status",
-                "referenceID": "referenceId",
-            },
-        )
-        return await listing(call, Action, lambda action: _view(action, call), where=where)
+        return await listing(call, Action, lambda action: _view(action, call), where=filters(call))
 
     async def read(self, call: Call) -> Response:
         """Shows the action and the uuids of its messages, oldest first, at most 1,000."""
@@ -205,23 +212,6 @@ class ActionRoutes:
 def _sent(sent: Sent, call: Call) -> dict[str, Any]:
     data = {"message": orjson.Fragment(sent.plaintext)}
     return _view(sent.action, call, messages=[sent.message_uuid], data=data)
-
-
-def _message(body: dict[str, Any]) -> dict[str, Any] | None:
-    command = text(body.get("command"), "command") or "message"
-    if command.lower() != "message":
-        raise Problem(400, "command-unsupported", 'command must be "message".')
-    data = body.get("data")
-    if data is None:
-        if "message" in body:
-            raise Problem(
-                400, "message-invalid", "The message is in the wrong place. Send it in data: {data: {message: {...}}}."
-            )
-        return None
-    message = data.get("message") if isinstance(data, dict) else None
-    if not isinstance(message, dict):
-        raise Problem(400, "message-invalid", "data must be an object: {message: {...}}.")
-    return message
 
 
 def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | None:
@@ -241,8 +231,7 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
         Problem: 404 for an unknown identity or contact, 409 if they are not connected, or if `to` is a DID that
             several contacts share (contacts whose connection has ended do not count).
     """
-    config = body.get("config")
-    config = config if isinstance(config, dict) else {}
+    config = body.get("config", {})
     sender = text(body.get("from"), "from", maximum=4000)
     receiver = text(config.get("contactUuid"), "contactUuid") or text(body.get("to"), "to", maximum=4000, required=True)
     if sender and not sender.startswith("did:") and not receiver.startswith("did:"):

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from tntcore.api.audit import note
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
-from tntcore.api.views import Entity, Name, Page, Time, Uuid, entity, expiry, found, listing, only, text
-from tntcore.errors import Problem
+from tntcore.api.views import Entity, Name, Page, Paging, Time, Uuid, entity, expiry, found, listing
 from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import ApiToken
@@ -57,12 +56,8 @@ async def create(call: Call) -> Response:
 
     The answer has the key in `headers: {"tnt-subscription-key": ...}`. It is shown only this once.
     """
-    body = call.request.object()
-    only(body, "name", "scope", "expiresAt")
-    name = text(body.get("name"), "name", maximum=200)
-    scope = body.get("scope") or Scope.ADMIN
-    if scope not in list(Scope):
-        raise Problem(400, "scope-invalid", f"scope must be one of {', '.join(Scope)}.")
+    body = call.body
+    name, scope = body.get("name", ""), body.get("scope", Scope.ADMIN)
     expires_at = expiry(body.get("expiresAt"), call.services.now())
     unit, uuid = Unit(), call.uuid7()
     shown = times.iso(expires_at) if expires_at else None
@@ -123,10 +118,17 @@ ROUTES = [
         summary="Create a key",
         request=NewToken,
         answers={201: TokenMade},
-        errors=("400 member-unknown", "400 scope-invalid", "400 expires-at-invalid"),
         example={"name": "warehouse", "scope": "send"},
     ),
-    Route("GET", "api-token", list_, scope=Scope.ADMIN, summary="List keys", answers={200: Page[ApiTokenView]}),
+    Route(
+        "GET",
+        "api-token",
+        list_,
+        scope=Scope.ADMIN,
+        summary="List keys",
+        answers={200: Page[ApiTokenView]},
+        query=Paging,
+    ),
     Route(
         "DELETE",
         "api-token/{uuid}",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import JsonObject, Page, Time, Uuid, entity, limit_of, moment
+from tntcore.api.json_schema import Reads
+from tntcore.api.views import JsonObject, Limited, Page, Time, Uuid, entity, limit_of, moment
 from tntcore.errors import Problem
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Audit
@@ -16,6 +18,7 @@ from tntcore.tenancy.audit import COUNTED
 from tntcore.tenancy.operators import HOME
 
 NO_EFFECT = "NO_EFFECT"
+_POSITION = re.compile(r"\d{14}\.[0-9a-f-]{36}", re.ASCII)
 
 
 class ActorView(TypedDict):
@@ -42,6 +45,18 @@ class AuditView(TypedDict):
     on: Annotated[str | None, "the object of the act: a uuid, or the key of a setting"]
     details: JsonObject
     traceId: str | None
+
+
+def _position(token: str) -> str:
+    if not _POSITION.fullmatch(token):
+        raise ValueError("the `next` of the page before")
+    return token
+
+
+class AuditQuery(Limited, total=False):
+    since: Annotated[str, "from this time on"]
+    until: Annotated[str, "before this time"]
+    next: Annotated[str, "of the page before", Reads(_position)]
 
 
 async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
@@ -116,7 +131,7 @@ async def operators_own(call: Call) -> Response:
 
 async def page(call: Call, partition: str) -> Response:
     """Returns one page of a partition's records. Raises `Problem` 400."""
-    audits, query = call.services.audits, call.request.query
+    audits, query = call.services.audits, call.query
     bounds = {"since": _time(query.get("since"), "since"), "until": _time(query.get("until"), "until")}
     start = query.get("next", "")
     records, following = await audits.page(partition, limit=limit_of(call), start=start, **bounds)
@@ -148,8 +163,6 @@ def _view(record: Audit) -> dict[str, Any]:
     }
 
 
-QUERY = {"since": "only records from this time on", "until": "only records before this time"}
-ERRORS = ("400 since-invalid", "400 until-invalid")
 ROUTES = [
     Route(
         "GET",
@@ -158,8 +171,7 @@ ROUTES = [
         scope=Scope.ADMIN,
         summary="List audit records",
         answers={200: Page[AuditView]},
-        query=QUERY,
-        errors=ERRORS,
+        query=AuditQuery,
     ),
     Route(
         "GET",
@@ -169,7 +181,6 @@ ROUTES = [
         Role.READ,
         summary="List acts of operators",
         answers={200: Page[AuditView]},
-        query=QUERY,
-        errors=ERRORS,
+        query=AuditQuery,
     ),
 ]

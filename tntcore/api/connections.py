@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Entity, Page, Uuid, entity, filters, found, listing
+from tntcore.api.views import ByContact, ByInvitation, Did, Entity, Page, Paging, Uuid, entity, filters, found, listing
 from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
@@ -34,6 +34,13 @@ class ConnectionView(Entity):
     version: Annotated[Version, "version of DIDComm"]
 
 
+class ConnectionQuery(Paging, ByContact, ByInvitation, total=False):
+    identityUuid: Annotated[Uuid, "of the identity"]
+    identityDid: Annotated[Did, "of the identity"]
+    contactDid: Annotated[Did, "of the contact"]
+    state: Annotated[State, "of the DID exchange"]
+
+
 _UNKNOWN = "404 connection-unknown"
 _DECIDING = (_UNKNOWN, "409 nothing-to-decide", "409 connection-changed")
 _MOVING = (_UNKNOWN, "409 not-connected", "409 not-rotatable", "409 connection-changed")
@@ -50,13 +57,7 @@ class ConnectionRoutes:
                 list_,
                 summary="List connections",
                 answers={200: Page[ConnectionView]},
-                query={
-                    "identityDid": "DID of the identity",
-                    "contactDid": "DID of the contact",
-                    "contactUuid": "uuid of the contact",
-                    "state": "state of the DID exchange",
-                    "invitation": "uuid of the invitation that started it",
-                },
+                query=ConnectionQuery,
             ),
             Route(
                 "GET",
@@ -128,17 +129,7 @@ class ConnectionRoutes:
 
 
 async def list_(call: Call) -> Response:
-    where = filters(
-        call,
-        {
-            "identityDid": "identityDid",
-            "contactDid": "contactDid",
-            "state": "state",
-            "contactUuid": "contactUuid",
-            "invitation": "invitationUuid",
-        },
-    )
-    return await listing(call, Connection, _view, where=where)
+    return await listing(call, Connection, _view, where=filters(call))
 
 
 async def read(call: Call) -> Response:

@@ -9,14 +9,16 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, Qr, invitation_view
-from tntcore.api.json_schema import Words
+from tntcore.api.json_schema import ERASED_BY_NULL, Code, Words
 from tntcore.api.views import (
     Did,
     Entity,
     JsonObject,
     Name,
     Page,
+    Paging,
     Uuid,
+    UuidOrDid,
     entity,
     filters,
     found,
@@ -40,6 +42,7 @@ from tntcore.storage.states import ContactStatus
 
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
+InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"])]
 Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])]
 
 
@@ -47,19 +50,34 @@ class ContactGiven(TypedDict, total=False):
     did: Did
     email: Email
     displayName: Name
-    internalRef: Annotated[str, Words(maxLength=200, examples=["4711"])]
+    internalRef: InternalRef
 
 
 class NewContact(TypedDict, total=False):
     contact: ContactGiven
-    identityId: Annotated[str, "uuid or DID of the identity; by default the default identity"]
+    identityId: Annotated[UuidOrDid, "uuid or DID of the identity; by default the default identity"]
     invitationId: Annotated[Uuid, "uuid of an invitation of another tenant"]
-    invitation: Annotated[JsonObject, "anybody's invitation"]
+    invitation: Annotated[JsonObject, "anybody's invitation", Code("contact-invalid")]
     invitationUrl: Annotated[str, "anybody's invitation"]
 
 
-class ContactChange(ContactGiven):
-    contact: NotRequired[ContactGiven]
+class ContactChanged(TypedDict, total=False):
+    did: Annotated[Did, "as it is"]
+    email: Annotated[Email | None, ERASED_BY_NULL]
+    displayName: Annotated[Name | None, ERASED_BY_NULL]
+    internalRef: Annotated[InternalRef | None, ERASED_BY_NULL]
+
+
+class ContactChange(ContactChanged, total=False):
+    """Of `contact`, or without it. `null` erases."""
+
+    contact: ContactChanged
+
+
+class ContactQuery(Paging, total=False):
+    did: Annotated[Did, "its DID"]
+    email: Annotated[str, "its address"]
+    status: ContactStatus
 
 
 class ContactView(Entity):
@@ -114,7 +132,7 @@ class ContactRoutes:
                 list_,
                 summary="List contacts",
                 answers={200: Page[ContactView]},
-                query={"did": "its DID", "email": "its address", "status": "REQUESTED, ACCEPTED or REJECTED"},
+                query=ContactQuery,
             ),
             Route(
                 "GET",
@@ -150,10 +168,8 @@ class ContactRoutes:
         To invite: `{contact: {did | email, displayName?, internalRef?}, identityId?}`.
         To accept: `{invitationId | invitation | invitationUrl, contact?, identityId?}`.
         """
-        body = call.request.object()
+        body = call.body
         given = body.get("contact", {})
-        if not isinstance(given, dict):
-            raise _invalid("contact must be an object such as {did, displayName, internalRef}.")
         now, uuid = call.services.now(), call.uuid7()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         # An earlier attempt created it, but its answer did not reach the caller.
@@ -237,8 +253,6 @@ class ContactRoutes:
                 )
         if content is None:
             return None
-        if not isinstance(content, dict):
-            raise _invalid("invitation must be a JSON object. To send its URL, use invitationUrl.")
         return read_invitation(content)
 
 
@@ -258,8 +272,7 @@ def _invalid(detail: str) -> Problem:
 
 
 async def list_(call: Call) -> Response:
-    where = filters(call, {"did": "did", "email": "email", "status": "status"})
-    return await listing(call, Contact, _view, where=where)
+    return await listing(call, Contact, _view, where=filters(call))
 
 
 async def read(call: Call) -> Response:
@@ -269,10 +282,7 @@ async def read(call: Call) -> Response:
 async def change(call: Call) -> Response:
     """Changes a contact. Body: `{contact: {displayName?, email?, internalRef?}}`."""
     contact = await find_contact(call.tenant.records, call.arguments["id"])
-    body = call.request.object()
-    given = body.get("contact", body)
-    if not isinstance(given, dict):
-        raise Problem(400, "contact-invalid", "contact must be an object such as {displayName, internalRef}.")
+    given = {**call.body, **call.body.get("contact", {})}
     if "did" in given and given["did"] != contact.did:
         raise Problem(
             400, "did-immutable", "The did of a contact cannot change. Create another contact for another did."

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import Entity, JsonObject, Page, Url, entity, found, listing, text
+from tntcore.api.json_schema import Code
+from tntcore.api.views import Entity, JsonObject, Page, Paging, Url, entity, found, listing, text
 from tntcore.credentials.contexts_given import give_context, open_context
 from tntcore.errors import Problem
 from tntcore.storage.commit import Unit
@@ -19,7 +20,9 @@ _UNKNOWN = "404 context-unknown"
 
 class NewContext(TypedDict):
     url: Annotated[Url, "the URL as credentials name it"]
-    document: Annotated[JsonObject, "the document published at the URL: an object with `@context`"]
+    document: Annotated[
+        JsonObject, "the document published at the URL: an object with `@context`", Code("context-invalid")
+    ]
 
 
 class ContextView(Entity):
@@ -58,7 +61,14 @@ class ContextRoutes:
                     "document": {"@context": {"Membership": "https://acme.example/terms#Membership"}},
                 },
             ),
-            Route("GET", "context", list_, summary="List your JSON-LD contexts", answers={200: Page[ContextView]}),
+            Route(
+                "GET",
+                "context",
+                list_,
+                summary="List your JSON-LD contexts",
+                answers={200: Page[ContextView]},
+                query=Paging,
+            ),
             Route(
                 "GET",
                 "context/{uuid}",
@@ -80,7 +90,7 @@ class ContextRoutes:
     async def give(self, call: Call) -> Response:
         """Sets the context that a URL stands for, in your credentials and in those you receive. Body: `{url,
         document}`."""
-        body = call.request.object()
+        body = call.body
         url = text(body.get("url"), "url", required=True)
         if not _URL.fullmatch(url):
             raise Problem(

@@ -9,8 +9,22 @@ from tntcore.api.exchange_shapes import Beginning, ExchangeView, data_of, member
 from tntcore.api.exchanges import begin
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
-from tntcore.api.json_schema import Words
-from tntcore.api.views import Entity, JsonObject, Page, Time, Uuid, entity, filters, found, listing, text
+from tntcore.api.json_schema import Code, Words
+from tntcore.api.views import (
+    ByConnection,
+    ByContact,
+    ByExchange,
+    Entity,
+    JsonObject,
+    Page,
+    Paging,
+    Time,
+    Uuid,
+    entity,
+    filters,
+    found,
+    listing,
+)
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance, revocation
@@ -25,12 +39,21 @@ from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import CredentialStatus
 
-_COMMANDS = ("offer", "propose", "request", "issue")
 _DEFAULT = "ld-proof"
 
 
+Command = Literal["offer", "propose", "request", "issue"]
+Role = Literal["issuer", "holder"]
+
+
 class NewCredential(Beginning, total=False):
-    command: Annotated[str, "`offer` (the default), `propose`, `request` or `issue`"]
+    command: Annotated[Command, "by default `offer`", Code("command-unsupported")]
+
+
+class CredentialQuery(Paging, ByContact, ByConnection, ByExchange, total=False):
+    status: CredentialStatus
+    role: Role
+    format: Annotated[str, "such as `ld-proof`"]
 
 
 class CheckView(TypedDict):
@@ -50,8 +73,10 @@ class NoticeView(TypedDict):
 
 
 class Revocation(TypedDict, total=False):
-    notify: Annotated[bool | None, "whether to tell the holder; by default the preference `notifyRevocation`"]
-    comment: Annotated[str, "for the holder"]
+    notify: Annotated[
+        bool, "whether to tell the holder; by default the preference `notifyRevocation`", Code("flag-invalid")
+    ]
+    comment: Annotated[str, "for the holder", Words(maxLength=MAX_COMMENT)]
 
 
 class CredentialView(Entity):
@@ -59,7 +84,7 @@ class CredentialView(Entity):
     passed."""
 
     status: CredentialStatus
-    role: Literal["issuer", "holder"]
+    role: Role
     format: str
     exchangeUuid: Uuid
     identityUuid: Uuid
@@ -79,14 +104,6 @@ class CredentialDetails(CredentialView):
     credential: Any
 
 
-OUTCOME_FILTERS = {
-    "status": "status",
-    "role": "role",
-    "format": "format",
-    "contact": "contactUuid",
-    "connection": "connectionUuid",
-    "exchange": "exchangeUuid",
-}
 _UNKNOWN = "404 credential-unknown"
 _OFFER = {
     "command": "offer",
@@ -123,14 +140,7 @@ class CredentialRoutes:
                 list_,
                 summary="List credentials",
                 answers={200: Page[CredentialView]},
-                query={
-                    "status": "such as HELD",
-                    "role": "`issuer` or `holder`",
-                    "format": "such as `ld-proof`",
-                    "contact": "uuid of the contact",
-                    "connection": "uuid of the connection",
-                    "exchange": "uuid of the exchange",
-                },
+                query=CredentialQuery,
             ),
             Route(
                 "GET",
@@ -175,10 +185,8 @@ class CredentialRoutes:
         comment?, ...}`. Give `exchangeUuid` instead of `to` for a step of an exchange in progress, such as a
         counter-proposal. Give `invitation` instead of `to` to send an offer inside an invitation.
         """
-        body = call.request.object()
-        command = text(body.get("command"), "command").lower() or "offer"
-        if command not in _COMMANDS:
-            raise Problem(400, "command-unsupported", f"command must be one of {', '.join(_COMMANDS)}.")
+        body = call.body
+        command = body.get("command", "offer")
         members = members_of(body)
         under_way = "exchangeUuid" in body and "data" not in body
         data = None if under_way and command != "propose" else data_of(body)
@@ -214,11 +222,7 @@ class CredentialRoutes:
 
         The holder is told if `notify` is true, or by default if `notifyRevocation` is set in `PRINCIPAL_SETTINGS`.
         """
-        body = call.request.object() if call.request.body else {}
-        wanted = body.get("notify")
-        if not isinstance(wanted, bool | None):
-            raise Problem(400, "flag-invalid", "notify must be true or false.")
-        comment = text(body.get("comment"), "comment", maximum=MAX_COMMENT)
+        wanted, comment = call.body.get("notify"), call.body.get("comment", "")
         records = call.tenant.records
         credential = await found(records, Credential, call.arguments["uuid"])
         if credential.role != "issuer":
@@ -254,7 +258,7 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where = filters(call, OUTCOME_FILTERS)
+    where = filters(call)
     records = call.tenant.records
     return await listing(call, Credential, lambda one: _view(records, one), where=where)
 

@@ -9,8 +9,13 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.messages import shown
 from tntcore.api.views import (
+    ByAction,
+    ByConnection,
+    ByContact,
+    ByMessage,
     Entity,
     Page,
+    Paging,
     Time,
     Uuid,
     entity,
@@ -18,7 +23,6 @@ from tntcore.api.views import (
     found,
     listing,
     since,
-    text,
     until,
 )
 from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
@@ -37,6 +41,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+Kind = Literal["webhook", "task", "didcomm", "test"]
 Status = DeliveryStatus
 
 
@@ -44,7 +49,7 @@ class DeliveryView(Entity):
     """The delivery of a webhook call or of an outgoing message."""
 
     status: Status
-    kind: Literal["webhook", "task", "didcomm", "test"]
+    kind: Kind
     type: Annotated[str, "type of the message or event"]
     messageUuid: Uuid | None
     actionUuid: Uuid | None
@@ -74,11 +79,22 @@ class DeliveryDetails(DeliveryView):
     log: list[AttemptView]
 
 
+Replayable = Literal["FAILED", "WITHHELD", "DELIVERED"]
+
+
 class NewReplay(TypedDict):
     since: Annotated[str, "a time, or a `sequence`", Words(examples=["2026-01-31T12:00:00Z"])]
     until: NotRequired[Annotated[str | None, "likewise", Words(examples=["2026-02-01T12:00:00Z"])]]
-    status: NotRequired[Status | list[Status] | None]
-    webhookId: NotRequired[str]
+    status: NotRequired[Replayable | list[Replayable]]
+    webhookId: NotRequired[Annotated[str, Words(maxLength=64)]]
+
+
+class DeliveryQuery(Paging, ByAction, ByMessage, ByContact, ByConnection, total=False):
+    status: Status
+    kind: Kind
+    webhookId: Annotated[str, "of the entry in the setting"]
+    since: Annotated[str, "a time, or a `sequence`"]
+    until: Annotated[str, "likewise"]
 
 
 class ReplayView(Entity):
@@ -101,17 +117,6 @@ _NOT_AGAIN = (
     "409 webhook-disabled",
     "409 webhook-removed",
 )
-_FILTERS = {
-    "status": "such as FAILED",
-    "action": "uuid of the action",
-    "message": "uuid of the message",
-    "contact": "uuid of the contact",
-    "connection": "uuid of the connection",
-    "kind": "`webhook`, `task`, `didcomm` or `test`",
-    "webhookId": "id of the webhook entry in the setting",
-    "since": "a time, or a `sequence`",
-    "until": "likewise",
-}
 
 
 class DeliveryRoutes:
@@ -124,8 +129,7 @@ class DeliveryRoutes:
                 list_,
                 summary="List deliveries",
                 answers={200: Page[DeliveryView]},
-                query=_FILTERS,
-                errors=("400 since-invalid", "400 until-invalid"),
+                query=DeliveryQuery,
             ),
             Route(
                 "GET",
@@ -152,7 +156,6 @@ class DeliveryRoutes:
                 summary="Send failed deliveries again",
                 request=NewReplay,
                 answers={202: ReplayView},
-                errors=("400 since-invalid", "400 until-invalid", "400 status-invalid"),
                 example={"since": "2026-01-31T12:00:00Z"},
             ),
             Route(
@@ -182,7 +185,7 @@ class DeliveryRoutes:
 
         Body: `{since, until?, status?, webhookId?}`. `GET /delivery/replay/{uuid}` shows the progress.
         """
-        body = call.request.object()
+        body = call.body
         if not body.get("since"):
             raise Problem(
                 400,
@@ -192,11 +195,11 @@ class DeliveryRoutes:
         end = until(body.get("until")) or until(times.iso(call.services.now() + 1_000))
         asked = body.get("status")
         statuses = BY_DEFAULT if asked is None else [asked] if isinstance(asked, str) else asked
-        if not isinstance(statuses, list | tuple) or not statuses or any(item not in STATUSES for item in statuses):
+        if not statuses:
             raise Problem(
                 400, "status-invalid", f"status must be one of {', '.join(STATUSES)}, or a list of some of them."
             )
-        entry_id = text(body.get("webhookId"), "webhookId", maximum=64)
+        entry_id = body.get("webhookId", "")
         also, asked = Unit(), sorted(set(statuses))
         await note(call, also, "deliveries.replayed", since=str(body["since"]), status=asked, webhookId=entry_id)
         replay = await self._replays.start(call.tenant, since(body["since"]), end, asked, entry_id, also)
@@ -209,19 +212,7 @@ async def list_(call: Call) -> Response:
     Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test), `webhookId`,
     and `since` and `until` (a time or a `sequence`), which compare the time when the message was received or sent.
     """
-    where = filters(
-        call,
-        {
-            "status": "status",
-            "action": "actionUuid",
-            "message": "messageUuid",
-            "contact": "contactUuid",
-            "connection": "connectionUuid",
-            "kind": "kind",
-            "webhookId": "entryId",
-        },
-    )
-    query = call.request.query
+    where, query = filters(call), call.query
     start, end = since(query.get("since")), until(query.get("until"))
     return await listing(call, Delivery, _view, where=where, start=start, end=end, columns=_COLUMNS)
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.actions import Between
 from tntcore.api.invitations import InvitationWanted
-from tntcore.api.json_schema import Words
-from tntcore.api.views import Entity, JsonObject, Uuid, entity, text
+from tntcore.api.json_schema import Code, Words
+from tntcore.api.views import ByConnection, ByContact, Entity, JsonObject, Paging, Uuid, entity, text
 from tntcore.credentials.formats import Attribute
 from tntcore.errors import Problem
 from tntcore.messaging.types import DIDCOMM_ORG
+from tntcore.protocols import issue_credential, present_proof
 from tntcore.storage.records import Exchange
 from tntcore.storage.states import ExchangeStatus
 
@@ -25,42 +26,70 @@ class Preview(TypedDict):
     mimeType: NotRequired[str]
 
 
-class Members(TypedDict, total=False):
+_Number = Annotated[int, Words(minimum=0, maximum=10_000), Code("number-invalid")]
+_Flag = Annotated[bool, Code("flag-invalid")]
+
+
+class ProofMembers(TypedDict, total=False):
     """Members of a credential protocol's message, besides its attachment."""
 
     comment: str
     goalCode: str
     replacementId: str
-    multipleAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
-    moreAvailable: Annotated[int, Words(minimum=0, maximum=10_000)]
-    willConfirm: bool
-    presentMultiple: bool
-    lastPresentation: bool
-    attributes: dict[str, str | int] | list[Preview]
+    multipleAvailable: _Number
+    moreAvailable: _Number
+    willConfirm: _Flag
+    presentMultiple: _Flag
+    lastPresentation: _Flag
 
 
-class Beginning(Members, Between, total=False):
+class Members(ProofMembers, total=False):
+    attributes: Annotated[dict[str, str | int] | list[Preview], Code("attributes-invalid")]
+
+
+class BeginningOfProof(ProofMembers, Between, total=False):
     """Starts an exchange (`to`), continues one (`exchangeUuid`), or puts it into an invitation (`invitation`)."""
 
     format: str
-    data: JsonObject | None
+    data: JsonObject
     protocol: Annotated[str, "such as `issue-credential/2.0`; by default the newest that the connection supports"]
     exchangeUuid: Uuid
-    invitation: InvitationWanted | None
+    invitation: InvitationWanted
     referenceID: Annotated[str, "the DIDComm thread id"]
+
+
+class Beginning(BeginningOfProof, Members, total=False):
+    pass
 
 
 class Acceptance(Members):
     """The next step. `data` is the content of the next message, if the default content is not wanted."""
 
-    data: NotRequired[JsonObject | None]
+    data: NotRequired[JsonObject]
     credentials: NotRequired[
-        Annotated[JsonObject | None, "for a presentation: the credentials to show, by the candidates' names"]
+        Annotated[JsonObject, "for a presentation: the credentials to show, by the candidates' names"]
     ]
 
 
 class Refusal(TypedDict):
-    reason: NotRequired[str | None]
+    reason: NotRequired[str]
+
+
+Role = Literal[issue_credential.Role, present_proof.Role]
+State = Literal[issue_credential.State, present_proof.State]
+
+
+class ProofRequestQuery(Paging, ByContact, ByConnection, total=False):
+    status: ExchangeStatus
+    state: Annotated[present_proof.State, "in the RFC's words"]
+    role: present_proof.Role
+
+
+class ExchangeQuery(Paging, ByContact, ByConnection, total=False):
+    status: ExchangeStatus
+    state: Annotated[State, "in the RFC's words"]
+    role: Role
+    protocol: Annotated[str, "its URI"]
 
 
 class ExchangeView(Entity):
@@ -69,7 +98,7 @@ class ExchangeView(Entity):
     status: ExchangeStatus
     actionUuid: Uuid
     protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
-    role: Literal["issuer", "holder", "verifier", "prover"]
+    role: Role
     state: Annotated[str, "state as named in the RFC", Words(examples=["offer-sent"])]
     thid: str
     format: str | None

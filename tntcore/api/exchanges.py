@@ -10,6 +10,7 @@ from tntcore.api.exchange_errors import STEP_ERRORS, UNKNOWN, WORKING_ERRORS
 from tntcore.api.exchange_shapes import (
     Acceptance,
     Candidates,
+    ExchangeQuery,
     ExchangeView,
     Refusal,
     members_of,
@@ -42,14 +43,7 @@ class ExchangeRoutes:
                 list_,
                 summary="List exchanges",
                 answers={200: Page[ExchangeView]},
-                query={
-                    "status": "such as WAITING",
-                    "state": "state as named in the RFC",
-                    "role": "`issuer`, `holder`, `verifier` or `prover`",
-                    "protocol": "URI of the protocol",
-                    "contact": "uuid of the contact",
-                    "connection": "uuid of the connection",
-                },
+                query=ExchangeQuery,
             ),
             Route(
                 "GET",
@@ -98,7 +92,7 @@ class ExchangeRoutes:
         or the presentation; a credential or a presentation with an acknowledgement. For a presentation, `credentials`
         maps each name to the uuid of a credential; by default the first match is used.
         """
-        body = _body(call)
+        body = call.body
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
         state, members = run.exchange.state, members_of(body)
         data = object_of(body, "data")
@@ -130,7 +124,7 @@ class ExchangeRoutes:
 
     async def reject(self, call: Call) -> Response:
         """Ends the exchange and tells the other side. Body: `{reason?}`."""
-        reason = text(_body(call).get("reason"), "reason") or "Rejected."
+        reason = text(call.body.get("reason"), "reason") or "Rejected."
         run = await self._steps.exchanges.open(call.tenant, call.arguments["uuid"])
 
         async def step(run: Run) -> None:
@@ -226,23 +220,8 @@ def _shown(exchange: Exchange) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where = filters(
-        call,
-        {
-            "connection": "connectionUuid",
-            "contact": "contactUuid",
-            "status": "status",
-            "state": "state",
-            "role": "role",
-            "protocol": "protocol",
-        },
-    )
-    return await listing(call, Exchange, view, where=where)
+    return await listing(call, Exchange, view, where=filters(call))
 
 
 async def read(call: Call) -> Response:
     return answer(view(await found(call.tenant.records, Exchange, call.arguments["uuid"])))
-
-
-def _body(call: Call) -> dict[str, Any]:
-    return call.request.object() if call.request.body else {}

@@ -141,6 +141,7 @@ class Call:
 
     Attributes:
         arguments: the variable parts of its path.
+        query, body: what the caller gave, read by `given` as the route's types. Empty on public routes.
         caller: the tenant; None on routes without a subscription key.
         by: the caller; None on public routes.
         trace: the id that the answer shows if the request fails.
@@ -150,6 +151,8 @@ class Call:
     request: Request
     arguments: Mapping[str, str]
     caller: Tenant | None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
     chance: Chance | None = None
     by: Actor | None = None
     trace: str = ""
@@ -203,10 +206,10 @@ class Route:
         when_suspended: whether a suspended tenant may call it.
         creates: whether it is a POST that takes an `Idempotency-Key`.
         summary: a few words that begin with a verb.
-        request: the type of the body, or a `Content`; None for no body.
+        request: the type of the body, a `TypedDict` or a `Content`; None for no body.
         bodiless: whether the body may be left out.
         answers: for each status the type of the body, a `Content`, or None for no body.
-        query: the meaning of each query parameter.
+        query: the type of the query, a `TypedDict`; None for no parameters.
         errors: status and code of each error, such as `409 not-connected`.
         example: an example of the request's body; by default made of the examples in `request`.
     """
@@ -223,7 +226,7 @@ class Route:
     request: Any = None
     bodiless: bool = False
     answers: Mapping[int, Any] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
     errors: Sequence[str] = ()
     example: Any = None
 

@@ -8,7 +8,7 @@ import orjson
 
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Entity, JsonObject, Name, Page, entity, listing, not_found, text
+from tntcore.api.views import Did, Entity, JsonObject, Name, Page, Paging, entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities.identities import METHODS, bind_did, create_identity
 from tntcore.storage import queries
@@ -21,7 +21,7 @@ _MAX_DID = 2_000  # characters; a did:web is short, a did:peer with keys and end
 
 
 class NewIdentity(TypedDict, total=False):
-    method: Annotated[str, "`did:web` (the default) or `did:key`", Words(examples=["did:web"])]
+    method: Annotated[str, "`did:web` (the default) or `did:key`", Words(examples=["did:web"], maxLength=50)]
     displayName: Name
 
 
@@ -48,7 +48,7 @@ async def create(call: Call) -> Response:
     `method` is `did:web` (the default) or `did:key`. The service publishes the document of a `did:web`. A `did:key` is
     its own document: it can sign, but has no endpoint, so partners can reach it only through an invitation.
     """
-    body = call.request.object()
+    body = call.body
     method = "did:" + (text(body.get("method"), "method", maximum=50) or "did:web").removeprefix("did:")
     if method not in METHODS:
         raise Problem(400, "method-unsupported", f"method must be {' or '.join(METHODS)}.")
@@ -70,7 +70,7 @@ async def change(call: Call) -> Response:
     `did` is a DID whose keys you hold yourself. Give the identity's `ownDid` to undo the binding.
     """
     identity = await find_identity(call.tenant.records, call.arguments["id"])
-    body = call.request.object()
+    body = call.body
     did = text(body["did"], "did", maximum=_MAX_DID, required=True) if "did" in body else ""
     if "displayName" in body or not did:
         identity.display_name = text(body.get("displayName"), "displayName", maximum=200, required=True)
@@ -145,7 +145,7 @@ ROUTES = [
         answers={201: IdentityView},
         errors=("400 method-unsupported",),
     ),
-    Route("GET", "identity", list_, summary="List identities", answers={200: Page[IdentityView]}),
+    Route("GET", "identity", list_, summary="List identities", answers={200: Page[IdentityView]}, query=Paging),
     Route(
         "GET",
         "identity/{uuid}/did.json",

@@ -7,14 +7,17 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
+from tntcore.api.json_schema import Code
 from tntcore.api.views import (
     Entity,
     JsonObject,
     Name,
     Page,
+    Paging,
     Time,
     Url,
     Uuid,
+    UuidOrDid,
     entity,
     found,
     listing,
@@ -57,25 +60,30 @@ WANTED_ERRORS = (
     "400 time-invalid",
     *INVITATION_ERRORS,
 )
+Handshake = Literal[
+    "https://didcomm.org/didexchange/1.1", "https://didcomm.org/didexchange/1.0", "https://didcomm.org/connections/1.0"
+]
 Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
 
 class InvitationWanted(TypedDict, total=False):
-    form: Annotated[Form, "by default `out-of-band/1`"]
+    form: Annotated[Form, "by default `out-of-band/1`", Code("form-unsupported")]
     label: Name
-    goal: str | None
-    goalCode: str | None
+    goal: str
+    goalCode: str
     handshakeProtocols: Annotated[
-        list[str] | None, "in order of preference; empty: one of `requests` is answered without a handshake"
+        list[Handshake],
+        "in order of preference; empty: one of `requests` is answered without a handshake",
+        Code("handshake-protocols-invalid"),
     ]
-    multiUse: bool
-    expiresAt: Time | None
-    publicDid: Annotated[bool, "whether to name the identity's public DID"]
+    multiUse: Annotated[bool, Code("flag-invalid")]
+    expiresAt: Time
+    publicDid: Annotated[bool, "whether to name the identity's public DID", Code("flag-invalid")]
     requests: Annotated[list[JsonObject], "messages for the invited partner"]
 
 
 class NewInvitation(InvitationWanted, total=False):
-    identityId: Annotated[str, "uuid or DID; by default the default identity"]
+    identityId: Annotated[UuidOrDid, "uuid or DID; by default the default identity"]
 
 
 class Qr(TypedDict):
@@ -115,7 +123,14 @@ class InvitationRoutes:
                 errors=("404 identity-unknown", *WANTED_ERRORS),
                 example={"label": "Acme", "multiUse": False},
             ),
-            Route("GET", "invitation", self.list_, summary="List invitations", answers={200: Page[InvitationView]}),
+            Route(
+                "GET",
+                "invitation",
+                self.list_,
+                summary="List invitations",
+                answers={200: Page[InvitationView]},
+                query=Paging,
+            ),
             Route(
                 "GET",
                 "invitation/{uuid}",
@@ -156,7 +171,7 @@ class InvitationRoutes:
         Body: `{identityId?, form?, label?, goal?, goalCode?, handshakeProtocols?, multiUse?, expiresAt?, publicDid?,
         requests?}`.
         """
-        body = call.request.object()
+        body = call.body
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         wanted = wanted_of(body, identity)
         return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)

@@ -1,14 +1,15 @@
 """JSON Schemas (2020-12, as in OpenAPI 3.1) of the types that describe bodies and views.
 
 The types are `TypedDict`s of strings, numbers, lists, objects and each other. `Annotated` adds to a type: a string is
-its description, `Words` has keywords such as `format="uuid", examples=[...]`.
+its description, `Words` has keywords such as `format="uuid", examples=[...]`. `Code`, `Reads` and `ERASED_BY_NULL` say
+how `given` reads it.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import (
     Annotated,
@@ -36,12 +37,36 @@ class Words:
         self.words = words
 
 
-def schema_of(hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] | None = None) -> Schema:
+class Code:
+    """The error code of a member that is invalid, or that has anything invalid within it; by default it is made of the
+    member's name. `missing`: the code where the member is missing, if that is another one."""
+
+    def __init__(self, code: str, missing: str | None = None) -> None:
+        self.code = code
+        self.missing = missing
+
+
+class Reads:
+    """How a string is checked and brought into the form in which it is kept. `read` raises `ValueError`, whose text
+    says what the string must be, such as "a uuid"."""
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        self.read = read
+
+
+ERASED_BY_NULL = object()
+"""For `Annotated`: `null` does not leave this member out, but erases the value that there is."""
+
+
+def schema_of(
+    hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] | None = None, *, given: bool = False
+) -> Schema:
     """Returns the schema of a type.
 
     Args:
         named: receives the schema of each `TypedDict` found, under its name without the suffix `View`.
         variables: values of a generic type's variables.
+        given: whether callers give it: it has no other members, and null for each member that may be left out.
 
     Raises:
         TypeError: the type cannot be described, or two types have the same name.
@@ -54,25 +79,28 @@ def schema_of(hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] 
         return {"type": _SCALARS[hint]}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        schema = schema_of(arguments[0], named, variables)
+        schema = schema_of(arguments[0], named, variables, given=given)
         for note in arguments[1:]:
-            schema |= note.words if isinstance(note, Words) else {"description": note}
+            if isinstance(note, Words):
+                schema |= note.words
+            elif isinstance(note, str):
+                schema["description"] = note
         return schema
     if origin in (Required, NotRequired):
-        return schema_of(arguments[0], named, variables)
+        return schema_of(arguments[0], named, variables, given=given)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return {"type": "string", "enum": [one.value for one in hint]}
     if origin is Literal:
         return {"type": "string", "enum": list(arguments)}
     if origin in (Union, types.UnionType):
-        return _any_of([schema_of(argument, named, variables) for argument in arguments])
+        return _any_of([schema_of(argument, named, variables, given=given) for argument in arguments])
     if origin is list:
-        return {"type": "array", "items": schema_of(arguments[0], named, variables)}
+        return {"type": "array", "items": schema_of(arguments[0], named, variables, given=given)}
     if origin is dict:
-        values = schema_of(arguments[1], named, variables)
+        values = schema_of(arguments[1], named, variables, given=given)
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_typeddict(origin or hint):
-        return _named(hint, named)
+        return _named(hint, named, given=given)
     raise TypeError(f"{hint!r} cannot be described")
 
 
@@ -83,11 +111,25 @@ def _any_of(schemas: list[Schema]) -> Schema:
     return {"anyOf": schemas}
 
 
-def _named(hint: Any, named: dict[str, Schema]) -> Schema:
+def _or_null(schema: Schema) -> Schema:
+    if not schema:
+        return schema
+    about = {"description": schema["description"]} if "description" in schema else {}
+    if "enum" in schema:
+        return {**schema, "type": [schema["type"], "null"], "enum": [*schema["enum"], None]}
+    if isinstance(schema.get("type"), str):
+        return {**schema, "type": [schema["type"], "null"]}
+    if isinstance(schema.get("type"), list):
+        return schema
+    choices = schema.get("anyOf") or [{word: value for word, value in schema.items() if word != "description"}]
+    return {**about, "anyOf": choices if {"type": "null"} in choices else [*choices, {"type": "null"}]}
+
+
+def _named(hint: Any, named: dict[str, Schema], *, given: bool) -> Schema:
     origin = get_origin(hint) or hint
     arguments = get_args(hint)
     name = "".join(one.__name__.removesuffix("View").lstrip("_") for one in (*arguments, origin))
-    marker = {"x-type": f"{origin.__module__}.{origin.__qualname__}"}
+    marker = {"x-type": f"{origin.__module__}.{origin.__qualname__}{', as given' if given else ''}"}
     if name not in named:
         named[name] = marker  # a type may contain itself
         variables = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=True))
@@ -95,8 +137,12 @@ def _named(hint: Any, named: dict[str, Schema]) -> Schema:
         schema: Schema = {"type": "object"}
         if about := origin.__dict__.get("__doc__"):
             schema["description"] = inspect.cleandoc(about)
-        schema["properties"] = {member: schema_of(of, named, variables) for member, of in hints.items()}
-        required = [member for member, of in hints.items() if _is_required(origin, member, of)]
+        schema["properties"] = {member: schema_of(of, named, variables, given=given) for member, of in hints.items()}
+        required = [member for member, of in hints.items() if is_required(origin, member, of)]
+        if given:
+            schema["additionalProperties"] = False
+            for member in hints.keys() - set(required):
+                schema["properties"][member] = _or_null(schema["properties"][member])
         if required:
             schema["required"] = required
         named[name] = schema | marker
@@ -105,7 +151,8 @@ def _named(hint: Any, named: dict[str, Schema]) -> Schema:
     return {"$ref": REFERENCE + name}
 
 
-def _is_required(origin: Any, member: str, hint: Any) -> bool:
+def is_required(origin: Any, member: str, hint: Any) -> bool:
+    """Returns whether a `TypedDict` must have this member, whose type is `hint`."""
     # With annotations as strings, the class cannot see NotRequired in them, so its own sets reflect only `total`.
     if get_origin(hint) in (Required, NotRequired):
         return get_origin(hint) is Required

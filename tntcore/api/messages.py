@@ -9,8 +9,21 @@ import orjson
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Entity, Page, Sides, Uuid, entity, filters, found, listing, since
-from tntcore.errors import Problem
+from tntcore.api.views import (
+    ByAction,
+    ByConnection,
+    ByContact,
+    Entity,
+    Page,
+    Paging,
+    Sides,
+    Uuid,
+    entity,
+    filters,
+    found,
+    listing,
+    since,
+)
 from tntcore.keys.custody import CustodyError
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
@@ -21,13 +34,22 @@ from tntcore.storage.records import AssetData, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import MessageStatus
 
+Direction = Literal["IN", "OUT"]
+
+
+class MessageQuery(Paging, ByAction, ByContact, ByConnection, total=False):
+    direction: Direction
+    status: MessageStatus
+    type: Annotated[str, "how it begins, in either spelling; `DIDCOMM` is every one"]
+    since: Annotated[str, "a time, or a `sequence`"]
+
 
 class MessageView(Entity, Sides):
     """A DIDComm message. `message` is the plaintext: a string if it is not JSON, `{base64}` if it is not text. If the
     message could not be decrypted, `envelope` takes the place of `message`."""
 
     status: MessageStatus
-    direction: Literal["IN", "OUT"]
+    direction: Direction
     type: Annotated[str, Words(examples=["https://didcomm.org/basicmessage/1.0/message"])]
     messageId: Annotated[str | None, "its `@id` or `id`"]
     actionUuid: Uuid | None
@@ -59,23 +81,10 @@ async def list_(call: Call) -> Response:
     Filters: `action`, `contact`, `connection`, `type` (a prefix, in either spelling), `direction`, `status` and `since`
     (a time or a `sequence`). A list with `since` starts a few seconds earlier, so that no message is missed.
     """
-    where = filters(
-        call,
-        {
-            "action": "actionUuid",
-            "actionUuid": "actionUuid",
-            "contact": "contactUuid",
-            "connection": "connectionUuid",
-            "direction": "direction",
-            "status": "status",
-        },
-    )
-    if where.parameters.get("direction", "IN") not in ("IN", "OUT"):
-        raise Problem(400, "direction-invalid", "direction must be IN or OUT.")
-    prefix = call.request.query.get("type", "")
-    if prefix and prefix != "DIDCOMM":
+    where, prefix = filters(call), call.query.get("type", "")
+    if prefix and prefix.upper() != "DIDCOMM":
         where = where & queries.messages_of_types(prefixes(prefix))
-    start = since(call.request.query.get("since", ""))
+    start = since(call.query.get("since", ""))
 
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
@@ -164,16 +173,6 @@ def shown(body: bytes) -> Any:
 
 
 _UNKNOWN = "404 message-unknown"
-_FILTERS = {
-    "action": "uuid of the action",
-    "actionUuid": "same as `action`",
-    "contact": "uuid of the contact",
-    "connection": "uuid of the connection",
-    "direction": "IN or OUT",
-    "status": "such as RECEIVED",
-    "type": "prefix of the type, in either spelling",
-    "since": "a time, or a `sequence`",
-}
 ROUTES = [
     Route(
         "GET",
@@ -181,8 +180,7 @@ ROUTES = [
         list_,
         summary="List messages",
         answers={200: Page[MessageView]},
-        query=_FILTERS,
-        errors=("400 since-invalid", "400 direction-invalid"),
+        query=MessageQuery,
     ),
     Route("GET", "message/{uuid}", read, summary="Read a message", answers={200: MessageView}, errors=(_UNKNOWN,)),
     Route("DELETE", "message/{uuid}", delete, summary="Erase a message", answers={204: None}, errors=(_UNKNOWN,)),
@@ -192,8 +190,7 @@ ROUTES = [
         list_,
         summary="List messages (path used by older clients)",
         answers={200: Page[MessageView]},
-        query={**_FILTERS, "type": "`DIDCOMM`, or a prefix of the type"},
-        errors=("400 since-invalid", "400 direction-invalid"),
+        query=MessageQuery,
     ),
     Route(
         "GET",

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, TypedDict, get_origin
+from typing import Any, TypedDict, get_type_hints
 from urllib.parse import urlsplit
 
 import orjson
 
 from tntcore.api import webhook_types
+from tntcore.api.given import body_shape, query_shape
 from tntcore.api.http import (
     JSON,
     KEY_HEADER,
@@ -27,7 +28,7 @@ from tntcore.api.http import (
     title_of,
 )
 from tntcore.api.json_schema import Schema, example_of, schema_of
-from tntcore.api.views import MAX_LIMIT, JsonObject, Page, code_of
+from tntcore.api.views import JsonObject
 from tntcore.errors import PROBLEM_BASE, Problem
 
 _ABOUT = """A hosted DIDComm service. A company registers once and then uses plain JSON. The service holds its DIDs and
@@ -64,7 +65,10 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     ),
     "host": ("403 operator-network",),
     "argument": ("404 no-such-path",),
-    "page": ("400 limit-invalid",),
+    "own": ("400 parameter-unknown",),
+    "named": ("400 uuid-invalid",),
+    "id": ("400 id-invalid",),
+    "empty": ("400 member-unknown",),
     "sends": ("411 length-required", "415 unsupported-media-type"),
     "body": ("400 body-not-json", "400 body-not-an-object", "413 body-too-large"),
     "creates": (
@@ -109,6 +113,7 @@ _ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
     ),
     "entry": ("The id of an entry in the setting, or `externalSigningUrl`.", {"type": "string"}),
     "queue": ("The queue that gave the message up.", {"type": "string", "enum": ["inbound", "outbound", "relay"]}),
+    "message": ("The id of a message that the queue gave up.", {"type": "string"}),
     "number": ("The number of the identity's status list, from 0.", {"type": "string", "pattern": "^[0-9]+$"}),
     "digest": ("SHA-256 of the resource, in hexadecimal.", {"type": "string"}),
     "time": ("Seconds since 1970.", {"type": "string", "pattern": "^[0-9]+$"}),
@@ -179,27 +184,28 @@ _LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 
 def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     arguments = re.findall(r"\{(\w+)\}", route.path)
-    paged = any(get_origin(answer) is Page for answer in route.answers.values())
     parameters = [
         {"name": name, "in": "path", "required": True, "description": about, "schema": of}
         for name in arguments
         for about, of in (_ARGUMENTS.get(name) or _uuid_of(route),)
     ]
-    query = [(name, about, {"type": "string"}) for name, about in route.query.items()]
-    if paged:
-        number: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-        query += [("limit", "hits in a page", number), ("next", "`next` of the previous page", {"type": "string"})]
-    parameters += [{"name": name, "in": "query", "description": about, "schema": of} for name, about, of in query]
+    parameters += _query(route, named)
     errors = [*_ERRORS["any"], *route.errors]
+    typed = route.access != "public"
+    if typed and route.query is not None:
+        errors += [f"400 {code}" for code in query_shape(route.query).codes - {"query-invalid"}]
     for kind, applies in {
         "keeps": 503 not in route.answers,
         "tenant": route.access == "tenant",
         "operator": route.access == "operator",
         "host": route.access == "host",
         "argument": arguments,
-        "page": paged,
+        "own": typed,
+        "named": typed and "uuid" in arguments,
+        "id": typed and "id" in arguments,
+        "empty": typed and route.request is None,
         "sends": route.method != "GET",
-        "body": route.request is not None and not isinstance(route.request, Content),
+        "body": (typed or route.request is not None) and not isinstance(route.request, Content),
         "creates": route.creates,
         "grows": route.creates and route.access == "tenant",
         "changes": route.access != "public" and route.method != "GET",
@@ -218,12 +224,13 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         "responses": {},
     }
     if route.request is not None:
-        content = _content(route.request, named)
+        content = _content(route.request, named, given=not isinstance(route.request, Content))
         media = next(iter(content.values()))
         if route.example is not None:
             media["example"] = route.example
         operation["requestBody"] = {"required": not route.bodiless, "content": content}
-        errors += [f"400 {code_of(member)}" for member in _texts(media["schema"], named)]
+        if not isinstance(route.request, Content):
+            errors += [f"400 {code}" for code in body_shape(route.request).codes]
     for status, of in route.answers.items():
         shown = {} if of is None else {"content": _content(of, named)}
         operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
@@ -254,27 +261,21 @@ def operation_id(route: Route) -> str:
     return "-".join([route.method.lower(), *re.findall(r"[\w.-]+", route.path)])
 
 
-def _content(of: Any, named: dict[str, Schema]) -> dict[str, Any]:
+def _query(route: Route, named: dict[str, Schema]) -> Iterable[dict[str, Any]]:
+    for name, hint in get_type_hints(route.query, include_extras=True).items() if route.query is not None else ():
+        schema = schema_of(hint, named)
+        about = schema.pop("description", name)
+        yield {"name": name, "in": "query", "description": about, "schema": schema}
+
+
+def _content(of: Any, named: dict[str, Schema], *, given: bool = False) -> dict[str, Any]:
     if isinstance(of, Content):
         if of.type is None:
             return {of.media_type: {"schema": {"type": "string", "format": "binary"}}}
         schema = schema_of(of.type, named)
         return {of.media_type: {"schema": schema, "example": example_of(schema, named)}}
-    schema = schema_of(of, named)
+    schema = schema_of(of, named, given=given)
     return {JSON: {"schema": schema, "example": example_of(schema, named)}}
-
-
-def _texts(schema: Schema, named: Mapping[str, Schema]) -> Iterable[str]:
-    """Yields the names of the string members of a request's body. Each of them has its own error code."""
-    if "$ref" in schema:
-        yield from _texts(named[schema["$ref"].rpartition("/")[2]], named)
-    for choice in schema.get("anyOf", ()):
-        yield from _texts(choice, named)
-    for name, of in schema.get("properties", {}).items():
-        if "string" in of.get("type", ()):  # may be a list, with "null"
-            yield name
-        else:
-            yield from _texts(of, named)
 
 
 def _by_status(errors: Iterable[str]) -> dict[str, list[str]]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.audit import NO_EFFECT, operating
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.views import Time, Uuid, limit_of, text
+from tntcore.api.json_schema import Reads
+from tntcore.api.views import Limited, Time, Uuid, limit_of, text
 from tntcore.delivery.items import DeliveryItem, InboundItem, Item
 from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison, Replayed
@@ -43,8 +44,22 @@ class PoisonPage(TypedDict):
     next: str | None
 
 
+Queue = Literal["inbound", "exchange", "outbound", "relay"]
+
+
+def _position(token: str) -> str:
+    if token.partition("~")[0] not in QUEUES:
+        raise ValueError("the `next` of the page before")
+    return token
+
+
+class PoisonQuery(Limited, total=False):
+    queue: Queue
+    next: Annotated[str, "of the page before", Reads(_position)]
+
+
 class PoisonWanted(TypedDict, total=False):
-    queue: str
+    queue: Queue
     id: Annotated[str, "id of one message; by default all messages"]
     principalUuid: Annotated[Uuid, "only messages that contain items of this tenant"]
 
@@ -71,16 +86,11 @@ class PoisonRoutes:
                 Role.READ,
                 summary="List messages that the queues gave up",
                 answers={200: PoisonPage},
-                query={
-                    "queue": "`inbound`, `exchange`, `outbound` or `relay`",
-                    "limit": "hits in a page",
-                    "next": "`next` of the previous page",
-                },
-                errors=("400 queue-invalid", "400 limit-invalid"),
+                query=PoisonQuery,
             ),
             Route(
                 "GET",
-                "poison/{queue}/{id}",
+                "poison/{queue}/{message}",
                 self.read,
                 "operator",
                 Role.READ,
@@ -90,7 +100,7 @@ class PoisonRoutes:
             ),
             Route(
                 "DELETE",
-                "poison/{queue}/{id}",
+                "poison/{queue}/{message}",
                 self.discard,
                 "operator",
                 Role.ADMIN,
@@ -117,8 +127,8 @@ class PoisonRoutes:
 
         The content is not shown. Its tenant sees the message with the status FAILED.
         """
-        limit, queue = limit_of(call), call.request.query.get("queue", "")
-        token_queue, _, start = call.request.query.get("next", "").partition("~")
+        limit, queue = limit_of(call), call.query.get("queue", "")
+        token_queue, _, start = call.query.get("next", "").partition("~")
         names: Sequence[str] = QUEUES if not queue else (_queue(queue),)
         if token_queue:
             names = names[names.index(token_queue) :] if token_queue in names else ()
@@ -137,10 +147,10 @@ class PoisonRoutes:
         return answer({"hits": [_view(given) for given in hits], "next": following})
 
     async def read(self, call: Call) -> Response:
-        return answer(_view(await self._given(call.arguments["queue"], call.arguments["id"])))
+        return answer(_view(await self._given(call.arguments["queue"], call.arguments["message"])))
 
     async def discard(self, call: Call) -> Response:
-        given = await self._given(call.arguments["queue"], call.arguments["id"])
+        given = await self._given(call.arguments["queue"], call.arguments["message"])
         async with operating(call, "poison.discarded", on=given.id, queue=given.queue):
             await self._poison.discard(given)
         return Response(204, content_type="")
@@ -151,7 +161,7 @@ class PoisonRoutes:
         Select one queue, one message of it, or the messages of one tenant; by default all. The answer says how many
         went back, how many their queue cannot read (they stay), and whether there may be more: one call looks at 1,000.
         """
-        body = call.request.object()
+        body = call.body
         principal, name = text(body.get("principalUuid"), "principalUuid"), text(body.get("queue"), "queue")
         given = await self._given(name, text(body["id"], "id", required=True)) if "id" in body else None
         on = given.id if given else ""

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tntcore.api.credentials import OUTCOME_FILTERS, CheckView, outcome_view
+from tntcore.api.credentials import CheckView, outcome_view
 from tntcore.api.exchange_errors import BEGIN_ERRORS, STEP_ERRORS
-from tntcore.api.exchange_shapes import Beginning, ExchangeView, data_of, members_of, object_of, view
+from tntcore.api.exchange_shapes import (
+    BeginningOfProof,
+    ExchangeView,
+    ProofRequestQuery,
+    data_of,
+    members_of,
+    object_of,
+    view,
+)
 from tntcore.api.exchanges import begin
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.invitations import InvitationView
-from tntcore.api.views import Entity, JsonObject, Page, Uuid, filters, found, listing, text
+from tntcore.api.json_schema import Code
+from tntcore.api.views import (
+    ByConnection,
+    ByContact,
+    ByExchange,
+    Entity,
+    JsonObject,
+    Page,
+    Paging,
+    Uuid,
+    filters,
+    found,
+    listing,
+)
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
 from tntcore.exchanges.problems import as_problems
@@ -25,9 +46,18 @@ _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
 
 
-class NewPresentation(Beginning, total=False):
-    command: Annotated[str, "`present` (the default) or `propose`"]
+Role = Literal["verifier", "prover"]
+
+
+class NewPresentation(BeginningOfProof, total=False):
+    command: Annotated[Literal["present", "propose"], "by default `present`", Code("command-unsupported")]
     credentials: Annotated[JsonObject, "the credentials to show, by the candidates' names"]
+
+
+class PresentationQuery(Paging, ByContact, ByConnection, ByExchange, total=False):
+    status: PresentationStatus
+    role: Role
+    format: Annotated[str, "such as `dif`"]
 
 
 class PresentationView(Entity):
@@ -35,7 +65,7 @@ class PresentationView(Entity):
     UNDECIDED: a check could not be made."""
 
     status: PresentationStatus
-    role: Literal["verifier", "prover"]
+    role: Role
     format: str
     exchangeUuid: Uuid
     identityUuid: Uuid
@@ -70,7 +100,7 @@ class PresentationRoutes:
                 self.ask,
                 creates=True,
                 summary="Request proof",
-                request=Beginning,
+                request=BeginningOfProof,
                 answers={201: ExchangeView | InvitationView, 200: ExchangeView},
                 errors=BEGIN_ERRORS,
                 example={
@@ -85,13 +115,7 @@ class PresentationRoutes:
                 requests,
                 summary="List exchanges of proof",
                 answers={200: Page[ExchangeView]},
-                query={
-                    "status": "such as WAITING",
-                    "state": "state as named in the RFC",
-                    "role": "`verifier` or `prover`",
-                    "contact": "uuid of the contact",
-                    "connection": "uuid of the connection",
-                },
+                query=ProofRequestQuery,
             ),
             Route(
                 "POST",
@@ -110,14 +134,7 @@ class PresentationRoutes:
                 list_,
                 summary="List presentations",
                 answers={200: Page[PresentationView]},
-                query={
-                    "status": "such as VERIFIED",
-                    "role": "`verifier` or `prover`",
-                    "format": "such as `dif`",
-                    "contact": "uuid of the contact",
-                    "connection": "uuid of the connection",
-                    "exchange": "uuid of the exchange",
-                },
+                query=PresentationQuery,
             ),
             Route(
                 "GET",
@@ -143,9 +160,8 @@ class PresentationRoutes:
         Give `exchangeUuid` instead of `to` to ask again or to answer a proposal. Give `invitation` instead of `to` to
         ask whoever answers the invitation.
         """
-        body = call.request.object()
+        body = call.body
         members = members_of(body)
-        members.pop("preview", None)
         data = None if "exchangeUuid" in body and "data" not in body else data_of(body)
 
         async def step(run: Run) -> None:
@@ -159,12 +175,9 @@ class PresentationRoutes:
         To propose: `{command: "propose", from?, to, format?, data, ...}`.
         To present: `{command: "present", exchangeUuid, credentials? | data?}`.
         """
-        body = call.request.object()
-        command = text(body.get("command"), "command").lower() or "present"
-        if command not in ("propose", "present"):
-            raise Problem(400, "command-unsupported", "command must be propose or present.")
+        body = call.body
+        command = body.get("command", "present")
         members = members_of(body)
-        members.pop("preview", None)
 
         async def step(run: Run) -> None:
             if command == "propose":
@@ -197,22 +210,11 @@ class PresentationRoutes:
 
 async def requests(call: Call) -> Response:
     """Lists the exchanges of present-proof."""
-    where = filters(
-        call,
-        {
-            "status": "status",
-            "state": "state",
-            "role": "role",
-            "contact": "contactUuid",
-            "connection": "connectionUuid",
-        },
-    )
-    where = queries.proofs() & where
-    return await listing(call, Exchange, view, where=where)
+    return await listing(call, Exchange, view, where=queries.proofs() & filters(call))
 
 
 async def list_(call: Call) -> Response:
-    where = filters(call, OUTCOME_FILTERS)
+    where = filters(call)
     records = call.tenant.records
     return await listing(call, Presentation, lambda one: outcome_view(records, one), where=where)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
 
 import orjson
 
-from tntcore.api.audit import ERRORS, NO_EFFECT, QUERY, AuditView, into, operating, page
+from tntcore.api.audit import NO_EFFECT, AuditQuery, AuditView, into, operating, page
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
-from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Entity, Name, Page, Uuid, entity, found, limit_of, not_found, only, text
+from tntcore.api.json_schema import Code, Words
+from tntcore.api.views import Did, Entity, Name, Page, Paging, Uuid, entity, found, limit_of, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities.identities import create_identity
 from tntcore.maintenance import key_rotation
@@ -32,7 +32,6 @@ KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 R = TypeVar("R", bound=Record)
 _MAX_SCANS, _MAX_READS, _AT_ONCE = 5, 1_000, 50
 _MAX_RACES = 10
-_LIMITS = ("storedBytes", "messagesPerMinute")
 
 
 class NewPrincipal(TypedDict):
@@ -46,9 +45,24 @@ class Limits(TypedDict, total=False):
     messagesPerMinute: int | None
 
 
+_Limit = Annotated[int, Words(minimum=0, maximum=10**15 - 1)]
+
+
+class NewLimits(TypedDict, total=False):
+    """0 is no limit; what is left out, or null, is as the service is set."""
+
+    storedBytes: _Limit
+    messagesPerMinute: _Limit
+
+
+class PrincipalQuery(Paging, total=False):
+    name: Annotated[str, "with this text in their name"]
+    status: Literal["ACTIVE", "SUSPENDED"]
+
+
 class PrincipalChange(TypedDict):
     displayName: NotRequired[Name]
-    limits: NotRequired[Limits]
+    limits: NotRequired[Annotated[NewLimits, Code("limits-invalid")]]
 
 
 class PrincipalView(Entity):
@@ -92,7 +106,7 @@ class PrincipalMade(PrincipalView):
 async def create(call: Call) -> Response:
     """Registers a tenant, with a default identity and a first key. The key is shown only once. Body:
     `{displayName}`."""
-    display_name = text(call.request.object().get("displayName"), "displayName", maximum=200, required=True)
+    display_name = text(call.body.get("displayName"), "displayName", maximum=200, required=True)
     services = call.services
     uuid, identity_uuid, token_uuid = call.uuid7(), call.uuid7(), call.uuid7()
     async with operating(call, "tenant.registered", uuid, displayName=display_name) as record:
@@ -157,10 +171,8 @@ async def list_(call: Call) -> Response:
     one storage call for each hit, and one for each 1,000 tenants examined, at most six. A page with a `next` may have
     fewer hits than `limit`, even none.
     """
-    query = call.request.query
-    name, status = query.get("name", "").casefold(), query.get("status", "").upper()
-    if status not in ("", "ACTIVE", "SUSPENDED"):
-        raise Problem(400, "status-invalid", "status must be ACTIVE or SUSPENDED.")
+    query = call.query
+    name, status = query.get("name", "").casefold(), query.get("status", "")
     limit, services = limit_of(call), call.services
     hits: list[Principal] = []
     following: str | None = query.get("next", "")
@@ -237,8 +249,7 @@ async def resume(call: Call) -> Response:
 
 
 async def _set_status(call: Call, status: str, act: str) -> Response:
-    body, services = call.request.object() if call.request.body else {}, call.services
-    only(body, "reason")
+    body, services = call.body, call.services
     reason = text(body.get("reason"), "reason", maximum=500)
     principal = await _principal(call)
     async with operating(call, act, principal.uuid, **({"reason": reason} if reason else {})) as record:
@@ -278,15 +289,14 @@ async def change(call: Call) -> Response:
     `limits` is `{storedBytes?, messagesPerMinute?}`: whole numbers, 0 for no limit. A missing or null limit is the
     service's default.
     """
-    body = call.request.object()
-    only(body, "displayName", "limits")
+    body = call.body
     principal = await _principal(call)
     if principal.status == "DELETED":
         raise not_found(Principal, principal.uuid)
     if "displayName" in body:
         principal.display_name = text(body["displayName"], "displayName", maximum=200, required=True)
     if "limits" in body:
-        principal.limits = _read_limits(body["limits"])
+        principal.limits = body["limits"]
     principal.updated_at = call.services.now()
     unit = Unit()
     unit.merge(
@@ -305,17 +315,6 @@ async def change(call: Call) -> Response:
     call.services.tenants.forget(principal.uuid)
     await _index(call.services, principal)
     return answer(_view(principal))
-
-
-def _read_limits(value: Any) -> dict[str, int]:
-    """Raises `Problem` 400."""
-    if not isinstance(value, dict) or value.keys() - _LIMITS:
-        raise Problem(400, "limits-invalid", f"limits must be an object with the members {', '.join(_LIMITS)}.")
-    limits = {name: limit for name, limit in value.items() if limit is not None}
-    for name, limit in limits.items():
-        if type(limit) is not int or not 0 <= limit < 10**15:
-            raise Problem(400, "limits-invalid", f"limits.{name} must be a whole number; 0 means no limit.")
-    return limits
 
 
 async def recount(call: Call) -> Response:
@@ -384,7 +383,7 @@ async def rewrap(call: Call) -> Response:
     The answer is `{rewrapped, unchanged, failed: {uuid: code}, next}`. Send `next` as the `start` of the next call; it
     is null at the end.
     """
-    start = text(call.request.object().get("start"), "start", maximum=200) if call.request.body else ""
+    start = text(call.body.get("start"), "start", maximum=200)
     services = call.services
     async with operating(call, "data-keys.rewrapped", start=start) as record:
         done = await key_rotation.rewrap(services.storage, services.custody, start)
@@ -452,7 +451,7 @@ def _view(principal: Principal) -> dict[str, object]:
 
 
 _UNKNOWN = "404 principal-unknown"
-_SUSPENDING = (_UNKNOWN, "400 member-unknown", "409 principal-changed")
+_SUSPENDING = (_UNKNOWN, "409 principal-changed")
 ROUTES = [
     Route(
         "GET",
@@ -462,8 +461,7 @@ ROUTES = [
         Role.READ,
         summary="List tenants",
         answers={200: Page[PrincipalView]},
-        query={"name": "text in the name", "status": "`ACTIVE` or `SUSPENDED`"},
-        errors=("400 status-invalid",),
+        query=PrincipalQuery,
     ),
     Route(
         "POST",
@@ -521,7 +519,7 @@ ROUTES = [
         summary="Rename a tenant or change its limits",
         request=PrincipalChange,
         answers={200: PrincipalView},
-        errors=("400 limits-invalid", "400 member-unknown", _UNKNOWN),
+        errors=(_UNKNOWN,),
         example={"limits": {"storedBytes": 1_000_000_000}},
     ),
     Route(
@@ -532,8 +530,8 @@ ROUTES = [
         Role.READ,
         summary="List a tenant's audit records",
         answers={200: Page[AuditView]},
-        query=QUERY,
-        errors=(_UNKNOWN, *ERRORS),
+        query=AuditQuery,
+        errors=(_UNKNOWN,),
     ),
     Route(
         "POST",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict
 
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
-from tntcore.api.http import Access, Call, Request, Response, Route, problem
+from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uuid
+from tntcore.api.http import KEY_HEADER, Access, Call, Content, Request, Response, Route, problem
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
@@ -26,6 +29,14 @@ Found = tuple[Route, Mapping[str, str]]
 
 log = logging.getLogger(__name__)
 
+
+class _Nothing(TypedDict):
+    pass
+
+
+_ARGUMENTS = {"uuid": read_uuid, "id": read_name}
+_HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host lets in who has its key
+
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
@@ -37,6 +48,7 @@ class Router:
 
     Raises:
         ValueError: a route does not say who may call it.
+        TypeError: a type of a body, or of a query, cannot be read.
     """
 
     def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
@@ -46,9 +58,12 @@ class Router:
         self._cors = Cors(services.config.cors_origins)
         self._callers = Callers(services)
         self._routes: dict[int, list[tuple[list[str], Route]]] = {}
+        self._shapes: dict[tuple[str, str], tuple[Shape | None, Shape]] = {}
         for route in routes:
             if (route.access == "operator") != (route.role is not None):
                 raise ValueError(f"{route.method} {route.path}: only an operator's route names a role, and each must")
+            body = None if isinstance(route.request, Content) else body_shape(route.request or _Nothing)
+            self._shapes[route.method, route.path] = body, query_shape(route.query or _Nothing)
             segments = route.path.split("/")
             self._routes.setdefault(len(segments), []).append((segments, route))
 
@@ -85,7 +100,7 @@ class Router:
                 step.link(request.headers.get("traceparent"))
             if route.method != "GET":
                 request.check_transfer()
-            call = Call(self._services, request, arguments, caller, by=actor, trace=step.trace)
+            call = self._read(route, Call(self._services, request, arguments, caller, by=actor, trace=step.trace))
             if route.creates and caller is not None:
                 self._check_room(caller)
             with on_behalf_of(caller.uuid if caller else ""):
@@ -131,6 +146,26 @@ class Router:
                 trace_id,
             )
 
+    def _read(self, route: Route, call: Call) -> Call:
+        """The call with what was given, as the route's types have it. Raises `Problem` 400, 413 or 415.
+
+        Of what anybody may call nothing is read here: other people's agents and resolvers add parameters of their own.
+        """
+        if route.access == "public":
+            return call
+        body_shape, query_shape = self._shapes[route.method, route.path]
+        own = _HOSTS_OWN if route.access == "host" else {KEY_HEADER}
+        query = {name: value for name, value in call.request.query.items() if value and name.lower() not in own}
+        call = replace(call, arguments=_arguments(call.arguments), query=query_shape.read(query, ""))
+        body: dict[str, Any] = {}
+        if body_shape is not None and not call.request.body and route.request is not None and not route.bodiless:
+            raise Problem(400, "body-not-json", "The body is missing. Send a JSON object.")
+        if body_shape is not None and call.request.body:
+            given = call.request.json()
+            left_out = given is None and (route.request is None or route.bodiless)
+            body = {} if left_out else body_shape.read(given, "")
+        return replace(call, body=body)
+
     def _problem(self, error: Problem, step: Step) -> Response:
         step.error = error.code
         return problem(error, step.trace or self._new_trace_id())
@@ -172,6 +207,18 @@ class Router:
                 "messages, or ask the operator for a larger quota. Until then you cannot send, and partners that send "
                 "to you are told to retry later.",
             )
+
+
+def _arguments(arguments: Mapping[str, str]) -> Mapping[str, str]:
+    """The variable parts of a path, uuids as they are kept. Raises `Problem` 400."""
+    read = dict(arguments)
+    for name, read_one in _ARGUMENTS.items():
+        if name in read:
+            try:
+                read[name] = read_one(read[name])
+            except ValueError as error:
+                raise Problem(400, f"{name}-invalid", f"{read[name][:100]!r} in the path must be {error}.") from None
+    return read
 
 
 def _end_loops(request: Request) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from tntcore.api.given import uuid_or_other
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Entity, JsonObject, Page, Uuid, entity, found, listing, text
+from tntcore.api.json_schema import Code, Reads, Words
+from tntcore.api.views import Did, Entity, JsonObject, Page, Paging, Uuid, UuidOrDid, entity, found, listing, text
 from tntcore.credentials.anoncreds.issuer import (
     DEFAULT_CREDENTIALS,
     MAX_CREDENTIALS,
@@ -29,13 +30,15 @@ _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 Resource = Annotated[str, Words(examples=["did:web:acme.example/resources/5f0e..."])]
 Label = Annotated[str, Words(minLength=1, maxLength=200, examples=["1.0"])]
-IdentityId = Annotated[str, "uuid or DID of the issuer; by default the default identity"]
+IdentityId = Annotated[UuidOrDid, "of the issuer; by default the default identity"]
 
 
 class NewSchema(TypedDict):
     name: Label
     version: Label
-    attributes: list[Annotated[str, Words(minLength=1, maxLength=256, examples=["name"])]]
+    attributes: Annotated[
+        list[Annotated[str, Words(minLength=1, maxLength=256, examples=["name"])]], Code("attributes-invalid")
+    ]
     identityId: NotRequired[IdentityId]
 
 
@@ -52,10 +55,10 @@ class SchemaView(Entity):
 
 
 class NewCredentialDefinition(TypedDict):
-    schemaId: Annotated[str, "the uuid of your schema, or the identifier of any schema"]
-    tag: NotRequired[Label | None]
+    schemaId: Annotated[str, "the uuid of your schema, or the identifier of any schema", Reads(uuid_or_other)]
+    tag: NotRequired[Label]
     supportRevocation: NotRequired[bool]
-    maxCredentials: NotRequired[Annotated[int | None, Words(minimum=1, maximum=MAX_CREDENTIALS)]]
+    maxCredentials: NotRequired[Annotated[int, Words(minimum=1, maximum=MAX_CREDENTIALS)]]
     identityId: NotRequired[IdentityId]
 
 
@@ -95,7 +98,7 @@ class SchemaRoutes:
                     "409 schema-exists",
                 ),
             ),
-            Route("GET", "schema", list_schemas, summary="List schemas", answers={200: Page[SchemaView]}),
+            Route("GET", "schema", list_schemas, summary="List schemas", answers={200: Page[SchemaView]}, query=Paging),
             Route(
                 "GET",
                 "schema/{uuid}",
@@ -131,6 +134,7 @@ class SchemaRoutes:
                 list_definitions,
                 summary="List credential definitions",
                 answers={200: Page[CredentialDefinitionView]},
+                query=Paging,
             ),
             Route(
                 "GET",
@@ -162,7 +166,7 @@ class SchemaRoutes:
 
     async def create_schema(self, call: Call) -> Response:
         """Publishes an AnonCreds schema. Body: `{name, version, attributes: [string], identityId?}`."""
-        body = call.request.object()
+        body = call.body
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         attributes = body.get("attributes")
         if not isinstance(attributes, list) or not all(
@@ -184,7 +188,7 @@ class SchemaRoutes:
         Body: `{schemaId, tag?, supportRevocation?, maxCredentials?, identityId?}`. `schemaId` is the uuid of your
         schema, or the identifier of any schema.
         """
-        body, records = call.request.object(), call.tenant.records
+        body, records = call.body, call.tenant.records
         identity = await find_identity(records, text(body.get("identityId"), "identityId", maximum=4000))
         schema_id = text(body.get("schemaId"), "schemaId", maximum=2000, required=True)
         own = await records.get(Schema, schema_id)

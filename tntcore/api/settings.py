@@ -11,7 +11,7 @@ import orjson
 from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.json_schema import Words
+from tntcore.api.json_schema import Code, Words
 from tntcore.api.views import JsonObject, Time, Url, entity, found
 from tntcore.delivery.attempted import write_attempt
 from tntcore.delivery.webhook_calls import call_entry
@@ -52,10 +52,10 @@ class WebhookGiven(TypedDict):
     accepted and ignored."""
 
     url: Url
-    method: NotRequired[Annotated[str | None, "POST, PUT or PATCH; by default POST"]]
-    match: NotRequired[Annotated[str | None, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
-    headers: NotRequired[Annotated[dict[str, str] | None, "additional headers to send"]]
-    id: NotRequired[Annotated[str | None, "id of an existing entry"]]
+    method: NotRequired[Annotated[Literal["POST", "PUT", "PATCH"], "by default POST"]]
+    match: NotRequired[Annotated[str, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
+    headers: NotRequired[Annotated[dict[str, str], "additional headers to send"]]
+    id: NotRequired[Annotated[str, "id of an existing entry"]]
     publicKey: NotRequired[Any]
     status: NotRequired[Any]
     failingSince: NotRequired[Any]
@@ -64,7 +64,7 @@ class WebhookGiven(TypedDict):
 
 
 class NewSetting(TypedDict):
-    setting: list[WebhookGiven] | JsonObject
+    setting: Annotated[list[WebhookGiven] | JsonObject, Code("setting-invalid")]
 
 
 class WebhookView(TypedDict):
@@ -124,10 +124,7 @@ async def save(call: Call) -> Response:
     They are shown only this once: store them.
     """
     key = _key(call)
-    body = call.request.object()
-    if "setting" not in body:
-        raise Problem(400, "setting-invalid", "setting is missing. Send {setting: ...}.")
-    given = body["setting"]
+    given = call.body["setting"]
     most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
     check_loops(entries, call.services.config.public_url)

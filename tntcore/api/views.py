@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import orjson
 
+from tntcore.api.given import code_of, read_name, read_uuid
 from tntcore.api.http import Call, Response, answer
-from tntcore.api.json_schema import Words
+from tntcore.api.json_schema import Reads, Words
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
@@ -22,9 +22,10 @@ from tntcore.storage.repository import COUNT_CAP, Repository
 R = TypeVar("R", bound=Record)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _PAGE_BYTES = 4_000_000
-_CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 
-Uuid = Annotated[str, Words(format="uuid", examples=["019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"])]
+_UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
+Uuid = Annotated[str, Words(format="uuid", examples=[_UUID]), Reads(read_uuid)]
+UuidOrDid = Annotated[str, Words(maxLength=4000, examples=[_UUID]), Reads(read_name)]
 Time = Annotated[str, Words(format="date-time", examples=["2026-01-31T12:00:00.000Z"])]
 Did = Annotated[str, Words(examples=["did:web:partner.example"])]
 Name = Annotated[str, Words(maxLength=200, examples=["Acme"])]
@@ -72,11 +73,68 @@ def entity(record: Record, **values: Any) -> dict[str, Any]:
     }
 
 
+def _position(token: str) -> str:
+    with suppress(ValueError):
+        return read_uuid(token)
+    raise ValueError("the `next` of the page before")
+
+
+class Limited(TypedDict, total=False):
+    limit: Annotated[int, f"how many, by default {DEFAULT_LIMIT}", Words(minimum=1, maximum=MAX_LIMIT)]
+
+
+class Paging(Limited, total=False):
+    """What every list takes."""
+
+    next: Annotated[str, "of the page before", Reads(_position)]
+
+
+class ByAction(TypedDict, total=False):
+    actionUuid: Annotated[Uuid, "of the action"]
+    action: Annotated[Uuid, "the same"]
+
+
+class ByContact(TypedDict, total=False):
+    contactUuid: Annotated[Uuid, "of the contact"]
+    contact: Annotated[Uuid, "the same"]
+
+
+class ByConnection(TypedDict, total=False):
+    connectionUuid: Annotated[Uuid, "of the connection"]
+    connection: Annotated[Uuid, "the same"]
+
+
+class ByExchange(TypedDict, total=False):
+    exchangeUuid: Annotated[Uuid, "of the exchange"]
+    exchange: Annotated[Uuid, "the same"]
+
+
+class ByMessage(TypedDict, total=False):
+    messageUuid: Annotated[Uuid, "of the message"]
+    message: Annotated[Uuid, "the same"]
+
+
+class ByInvitation(TypedDict, total=False):
+    invitationUuid: Annotated[Uuid, "of the invitation by which it began"]
+    invitation: Annotated[Uuid, "the same"]
+
+
+_COLUMNS: Final[Mapping[str, str]] = {
+    "action": "actionUuid",
+    "contact": "contactUuid",
+    "connection": "connectionUuid",
+    "exchange": "exchangeUuid",
+    "message": "messageUuid",
+    "invitation": "invitationUuid",
+    "webhookId": "entryId",
+    "referenceID": "referenceId",
+}
+"""Of filters that are called otherwise than the column that they are held against."""
+_NO_FILTERS: Final = ("limit", "next", "since", "until", "type")
+
+
 def limit_of(call: Call) -> int:
-    text = call.request.query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_LIMIT):
-        raise Problem(400, "limit-invalid", f"limit must be a number from 1 to {MAX_LIMIT}.")
-    return int(text)
+    return int(call.query.get("limit", DEFAULT_LIMIT))
 
 
 async def listing(
@@ -100,7 +158,7 @@ async def listing(
     """
     records = call.tenant.records
     limit = limit_of(call)
-    token = call.request.query.get("next", "")
+    token = call.query.get("next", "")
     hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
     total = len(hits.records)
     if hits.next is not None or token:
@@ -146,13 +204,6 @@ def text(value: Any, name: str, *, maximum: int = 1000, required: bool = False) 
     return value
 
 
-def only(body: Mapping[str, Any], *names: str) -> None:
-    """Raises `Problem` 400 `member-unknown` if the body has other members than these."""
-    if unknown := sorted(body.keys() - set(names)):
-        shown = ", ".join(name[:100] for name in unknown[:5])
-        raise Problem(400, "member-unknown", f"The body has unknown members: {shown}. Send only {', '.join(names)}.")
-
-
 def expiry(value: Any, now: int, name: str = "expiresAt") -> int:
     """Returns a future time in milliseconds since 1970; 0 if none is given. Raises `Problem` 400."""
     if value is None:
@@ -194,12 +245,8 @@ def moment(value: Any, name: str) -> int:
         ) from None
 
 
-def code_of(name: str) -> str:
-    """Returns the error code of an invalid member: `displayName` -> `display-name-invalid`."""
-    return f"{_CAPITALS.sub('-', name).lower()}-invalid"
-
-
-def filters(call: Call, columns: Mapping[str, str]) -> Where:
-    """Returns a condition that compares each given query parameter with its column."""
-    query = call.request.query
-    return equal({name: (column, query[name]) for name, column in columns.items() if query.get(name)})
+def filters(call: Call) -> Where:
+    """Returns a condition that compares each given query parameter with its column, except those that say where a list
+    begins and ends, and `type`."""
+    given = {name: value for name, value in call.query.items() if name not in _NO_FILTERS}
+    return equal({name: (_COLUMNS.get(name, name), value) for name, value in given.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, Final
 
 from tntcore.egress import EgressError
@@ -21,6 +22,9 @@ AUTOMATIC: Final = (
 )
 EXTERNAL_SIGNING_URL: Final = "externalSigningUrl"
 RETENTION_DAYS: Final = "retentionDays"
+KNOWN: Final = (*AUTOMATIC, RETENTION_DAYS, EXTERNAL_SIGNING_URL)
+_OLDER: Final = "externalSignerUrl"
+_BY_NAME: Final = {name.casefold(): name for name in KNOWN}
 _MAX_URL: Final = 2_048
 _MAX_DAYS: Final = 36_500
 
@@ -40,7 +44,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
             - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 
-            All others are the tenant's own.
+            `null` is as left out. `externalSignerUrl` is an older spelling of `externalSigningUrl`. All others are the
+            tenant's own; but a name that is nearly a known one is refused, since it is most likely meant to be that.
         check_url: raises `EgressError` for a URL that egress never calls.
 
     Raises:
@@ -48,14 +53,24 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
     """
     if not isinstance(value, dict):
         raise _invalid("The setting must be an object such as {autoAcceptConnections: false}.")
+    saved: dict[str, Any] = {name: one for name, one in value.items() if one is not None or name not in KNOWN}
+    if (older := saved.pop(_OLDER, None)) is not None:
+        saved.setdefault(EXTERNAL_SIGNING_URL, older)
+    for name in saved.keys() - set(KNOWN):
+        near = get_close_matches(name[:100].casefold(), _BY_NAME, n=1, cutoff=0.9)
+        if near:
+            raise _invalid(
+                f"{name[:100]!r} is no known member, and nearly {_BY_NAME[near[0]]!r}. Write that, or give your own "
+                "member another name."
+            )
     for name in AUTOMATIC:
-        if name in value and not isinstance(value[name], bool):
+        if name in saved and not isinstance(saved[name], bool):
             raise _invalid(f"{name} must be true or false; leave it out for the default.")
-    days = value.get(RETENTION_DAYS, 1)
+    days = saved.get(RETENTION_DAYS, 1)
     if type(days) is not int or not 1 <= days <= _MAX_DAYS:
         raise _invalid(f"{RETENTION_DAYS} must be a whole number from 1 to {_MAX_DAYS}; leave it out to keep all.")
-    if EXTERNAL_SIGNING_URL in value:
-        url = value[EXTERNAL_SIGNING_URL]
+    if EXTERNAL_SIGNING_URL in saved:
+        url = saved[EXTERNAL_SIGNING_URL]
         if not isinstance(url, str) or len(url) > _MAX_URL or not (url.isascii() and url.isprintable()):
             raise _invalid(
                 f"{EXTERNAL_SIGNING_URL} must be a URL of at most {_MAX_URL} ASCII characters; leave it out for none."
@@ -64,7 +79,7 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
             check_url(url)
         except EgressError as error:
             raise _invalid(f"{EXTERNAL_SIGNING_URL} cannot be called: {error.detail}.") from None
-    return value
+    return saved
 
 
 def _invalid(detail: str) -> Problem:
