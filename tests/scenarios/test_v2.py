@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
-from tntcore.dids.document import DidDocument
-from tntcore.envelope import from_prior
+from tntcore.dids.build import didcomm_services
+from tntcore.dids.document import Curve, DidDocument, PublicKey
+from tntcore.envelope import forward_v2, from_prior, peek
 from tntcore.envelope.keys import PrivateKey
-from tntcore.messaging.invitations import read_invitation_url
+from tntcore.messaging.invitations import make_invitation_2, read_invitation_url
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Invitation
 
@@ -538,3 +540,74 @@ async def test_another_tenants_connection_is_not_found_by_a_did(pair: tuple[Clie
     assert (one["authenticated"], other["authenticated"]) == (True, True)
     assert one["connectionUuid"] != other["connectionUuid"]
     await completed(bolt, other["connectionUuid"])
+
+
+# Partners that do things differently.
+
+
+@pytest.mark.parametrize("curve", ["P-256", "P-384"])
+async def test_a_partner_without_x25519_is_answered_by_a_key_of_its_curve(
+    acme: Client, agent: Agent, curve: Curve
+) -> None:
+    agent.keys = replace(agent.keys, other=PrivateKey.generate(curve))
+    assert agent.keys.other is not None
+    keys: list[tuple[peer.Purpose, PublicKey]] = [("E", agent.keys.other.public), ("V", agent.keys.ed25519.public)]
+    agent.document = peer.resolve(
+        peer.create_2(keys, didcomm_services(agent.inbox.url, None, versions=("v2",)))  # type: ignore[arg-type]
+    )
+    content = make_invitation_2(id="curve", from_did=agent.did)
+    contact = await acme.post("contact", {"invitation": content})
+    ping = await agent.got(lambda message: message["type"] == PING)
+    assert ping["pthid"] == "curve"
+    mine = peer.resolve(ping["from"])
+    await agent.send({"type": BASIC_2, "body": {"content": "by my curve"}}, mine)
+    shown = await received(acme, "by my curve")
+    assert (shown["contactUuid"], shown["authenticated"]) == (contact["uuid"], True)
+
+
+async def test_a_partner_is_written_to_by_the_key_id_that_it_uses(acme: Client, agent: Agent) -> None:
+    invited = await invite(acme)
+    agent.document = named_as_before(agent.document)
+    skid = agent.document.key_agreement[0]
+    await agent.send(answering(invited), inviter(invited))
+    mine = await only_connection(acme)
+    await acme.act(mine["contactUuid"], basic("by the old name"))
+
+    def is_for_the_old_name(hook: Any) -> bool:
+        return peek(hook.body).recipient_kids == (skid,)
+
+    await agent.inbox.until(is_for_the_old_name)
+
+
+async def test_whoever_invites_reads_the_first_message_by_either_name(acme: Client, agent: Agent) -> None:
+    now, before = agent.document.key_agreement[0], named_as_before(agent.document).key_agreement[0]
+    await acme.post("contact", {"invitation": make_invitation_2(id="names", from_did=agent.did)})
+    got = await agent.inbox.until(lambda hook: True)
+    assert peek(got.body).recipient_kids == (now, before)
+
+
+async def test_a_padded_did_is_as_good_as_another(acme: Client, agent: Agent) -> None:
+    services = [{"type": "DIDCommMessaging", "serviceEndpoint": {"uri": agent.inbox.url, "accept": ["didcomm/v2"]}}]
+    keys: list[tuple[peer.Purpose, PublicKey]] = [("E", agent.keys.x25519.public), ("V", agent.keys.ed25519.public)]
+    did = peer.create_2(keys, services)
+    agent.document = peer.resolve(did + "=" * (-len(did.rpartition(".S")[2]) % 4 or 1))
+    invited = await invite(acme)
+    await agent.send(answering(invited, "padded"), inviter(invited))
+    shown = await received(acme, "padded")
+    assert (shown["status"], shown["authenticated"]) == ("RECEIVED", True)
+    assert (await acme.get(f"contact/{shown['contactUuid']}"))["did"] == agent.did
+    await acme.act(shown["contactUuid"], basic("back"))
+    await agent.got(lambda message: message["body"].get("content") == "back")
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_what_is_forwarded_to_the_receiver_itself_is_opened(acme: Client, agent: Agent, times: int) -> None:
+    invited = await invite(acme)
+    to = inviter(invited)
+    packed = agent.pack(answering(invited, "wrapped"), to)
+    for _ in range(times):
+        packed = forward_v2(packed, to=to.id, routing_keys=[to.id], documents={to.id: to}, new_id=lambda: "f")
+    assert (await agent.deliver(packed)).status == 202
+    shown = await received(acme, "wrapped")
+    assert (shown["status"], shown["authenticated"]) == ("RECEIVED", True)
+    assert len((await acme.get("message?direction=IN"))["hits"]) == 1

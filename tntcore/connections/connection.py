@@ -7,7 +7,7 @@ import uuid
 
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
-from tntcore.dids.document import DidDocument
+from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.recipients import KeyPairs
@@ -24,8 +24,9 @@ def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
 
 def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
     """A did:peer of numalgo 2 made for one connection, with this service as its endpoint for both wire versions."""
+    other: list[tuple[peer.Purpose, PublicKey]] = [("E", keys.other.public)] if keys.other is not None else []
     did = peer.create_2(
-        [("E", keys.x25519.public), ("V", keys.ed25519.public)],
+        [("E", keys.x25519.public), ("V", keys.ed25519.public), *other],
         didcomm_services(services.config.endpoint, "#key-2"),
     )
     return peer.resolve(did)

@@ -94,14 +94,14 @@ class FirstContact:
             if not did.startswith("did:"):
                 return None
             if connection is None:
-                return await self._first(tenant, recipient, message, did)
+                return await self._first(tenant, recipient, message, kid_of(sender))
             if connection.version != "v2" or connection.state == "abandoned":
                 return None
             effect: Reaction | None = None
             if message.fields.get("from_prior") is not None:
                 effect = await self._rotated(recipient, connection, message, sender, did)
             elif isinstance(sender, OtherSide):
-                effect = self._heard(recipient, connection)
+                effect = self._heard(recipient, connection, sender.kid)
             else:
                 return None
             refused = _is_refusal(connection, message) and not isinstance(effect, Refusal)
@@ -115,12 +115,12 @@ class FirstContact:
 
     # The inviter.
 
-    async def _first(self, tenant: Tenant, recipient: Recipient, message: Message, did: str) -> Effect | None:
+    async def _first(self, tenant: Tenant, recipient: Recipient, message: Message, kid: str) -> Effect | None:
         invitation = recipient.invitation
         if is_problem_report(message.type):
             return None
         if invitation is None and message.pthid is None and message.thid == message.id:
-            return await self._begun(tenant, recipient, message, did)
+            return await self._begun(tenant, recipient, message, kid)
         if invitation is None and message.pthid:
             # To an identity's own key, because an invitation named its public DID.
             invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
@@ -133,19 +133,20 @@ class FirstContact:
         now = self._services.now()
         if invitation.status != InvitationStatus.ACTIVE or (invitation.expires_at and invitation.expires_at < now):
             raise Refused("invitation-not-valid", "the invitation was used or has expired")
-        effect = await self._begun(tenant, recipient, message, did, invitation)
+        effect = await self._begun(tenant, recipient, message, kid, invitation)
         if not invitation.multi_use:
             effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         return effect
 
     async def _begun(
-        self, tenant: Tenant, recipient: Recipient, message: Message, did: str, invitation: Invitation | None = None
+        self, tenant: Tenant, recipient: Recipient, message: Message, kid: str, invitation: Invitation | None = None
     ) -> Effect:
         """Raises `DidError` or `Refused`."""
         now = self._services.now()
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
+        did = kid.partition("#")[0]
         theirs = await self._document(did)
         if invitation is None:
             didcomm_endpoint(theirs, "v2")
@@ -173,6 +174,7 @@ class FirstContact:
             connection.pthid, connection.invitation_uuid = invitation.invitation_id, invitation.uuid
         connection.contact_did = ""
         keys = self._begin(tenant, connection, theirs)
+        connection.their_key_names = peer.key_names(theirs, kid)
         names.prove(connection, did)
         connection.introduction = {
             "from_prior": from_prior.sign(
@@ -248,7 +250,7 @@ class FirstContact:
 
     def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
         """Gives a connection its documents; our new kids."""
-        keys = KeyPairs.generate()
+        keys = KeyPairs.generate(theirs)
         mine = pairwise(self._services, keys)
         connection.version, connection.protocol = "v2", OUT_OF_BAND_2
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
@@ -270,10 +272,11 @@ class FirstContact:
             raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
         from_prior.verify(prior, issuer, self._services.now() / 1000)
         if is_known:
-            return self._heard(recipient, connection)
+            return self._heard(recipient, connection, kid_of(sender))
         theirs = await self._document(did)
         changed = self._introduced(recipient, connection)
         changed.previous_document, changed.their_document = connection.their_document, kept(theirs)
+        changed.their_key_names = peer.key_names(theirs, kid_of(sender))
         # Both have signed: the DID before this one in `from_prior`, and this one the message.
         changed.contact_did = changed.contact_did or issuer.id
         names.prove(changed, did)
@@ -292,9 +295,13 @@ class FirstContact:
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         return Effect(changed, ordinary=is_known)
 
-    def _heard(self, recipient: Recipient, connection: Connection) -> Effect | None:
+    def _heard(self, recipient: Recipient, connection: Connection, kid: str) -> Effect | None:
         changed = self._introduced(recipient, connection)
-        return None if changed.introduction == connection.introduction else Effect(changed, ordinary=True)
+        theirs = recipient.theirs
+        if theirs is not None and kid.partition("#")[0] == theirs.id:
+            changed.their_key_names = peer.key_names(theirs, kid)
+        same = (changed.introduction, changed.their_key_names) == (connection.introduction, connection.their_key_names)
+        return None if same else Effect(changed, ordinary=True)
 
     def _introduced(self, recipient: Recipient, connection: Connection) -> Connection:
         """The connection after a message of the other side: one that came to our DID ends its introduction."""

@@ -127,7 +127,7 @@ class Rotation:
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed)
         if not connection.introduction:
-            keys = KeyPairs.generate()
+            keys = KeyPairs.generate(document_of(document_id(connection.their_document), connection.their_document))
             mine = pairwise(self._services, keys)
             changed.introduction = {"from_prior": self._from_prior(tenant, connection, mine.id)}
             changed.next_did, changed.next_document = mine.id, dict(mine.raw)

@@ -25,6 +25,7 @@ from tntcore.delivery.retry import send_delay
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, waiting_for_answer, watch
 from tntcore.delivery.spans import calling
 from tntcore.delivery.strangers import peer_of
+from tntcore.dids import peer as did_peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.multiformats import encode_verkey
@@ -248,6 +249,9 @@ class Outbound:
             orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000
         )
         message: dict[str, Any] = {**connection.introduction, **converted}
+        if connection.role == "requester" and connection.introduction and theirs.id.startswith("did:peer:2"):
+            # How it names its keys is known once it has written.
+            theirs = did_peer.named_both_ways(theirs)
         sender = (peer.document, peer.secrets)
         if connection.state == "abandoned" and "from_prior" in converted:
             # The last word of all, by nobody any more (DIDComm Messaging 2.1, "Ending a Relationship").

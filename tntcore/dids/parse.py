@@ -51,12 +51,14 @@ _RELATIONSHIPS: Final = (
     "capabilityDelegation",
 )
 _URL_ALPHABET: Final = str.maketrans("-_", "+/")
-_DID: Final = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]")
+# Agents pad the services of a did:peer:2, though neither DIDs nor its specification allow for that.
+_DID: Final = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]|did:peer:2[A-Za-z0-9._=-]+")
 _UNQUALIFIED: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,23}")
 
 
 def check_did(did: str) -> str:
-    """The DID itself, if it is one (DID Core 1.0, section 3.1): no fragment, path or query.
+    """The DID itself, if it is one (DID Core 1.0, section 3.1): no fragment, path or query. A did:peer:2
+    may be padded.
 
     Raises:
         DidError: `malformed-did`.

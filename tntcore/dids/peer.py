@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -23,6 +23,15 @@ from tntcore.dids.parse import absolute_id, decode_base64url, parse_document
 from tntcore.errors import DidError
 
 Purpose = Literal["A", "E", "V", "I", "D"]
+KeyNames = Literal["multikey", "value", "start"]
+"""How older implementations name the keys of a did:peer:2: by the Multikey value, with or without its `z`, or by what
+follows the `z` up to eight characters."""
+
+_SPELL: Final[Mapping[KeyNames, Callable[[str], str]]] = {
+    "multikey": lambda multikey: multikey,
+    "value": lambda multikey: multikey[1:],
+    "start": lambda multikey: multikey[1:9],
+}
 
 _RELATIONSHIPS: Final[dict[str, str]] = {
     "A": "assertionMethod",
@@ -189,15 +198,46 @@ def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
     return document
 
 
+def key_names(document: DidDocument, kid: str) -> KeyNames | None:
+    """How the owner of a did:peer:2, who called one of its keys `kid`, names them; None for the current way."""
+    if not document.id.startswith("did:peer:2"):
+        return None
+    method = document.method(kid)
+    multikey = encode_multikey(method.key) if method is not None else ""
+    fragment = kid.partition("#")[2]
+    return next((names for names, spell in _SPELL.items() if fragment and fragment == spell(multikey)), None)
+
+
+def named(document: DidDocument, names: KeyNames) -> DidDocument:
+    """The document of a did:peer:2 with its keys named in an older way; the current names are understood too."""
+    spell = _SPELL[names]
+    new = {id_: f"{document.id}#{spell(encode_multikey(method.key))}" for id_, method in document.methods.items()}
+    return replace(
+        document,
+        methods={new[id_]: replace(method, id=new[id_]) for id_, method in document.methods.items()},
+        authentication=tuple(new[id_] for id_ in document.authentication),
+        assertion=tuple(new[id_] for id_ in document.assertion),
+        key_agreement=tuple(new[id_] for id_ in document.key_agreement),
+        aliases={**{alias: new[id_] for alias, id_ in document.aliases.items()}, **new},
+    )
+
+
+def named_both_ways(document: DidDocument) -> DidDocument:
+    """The document of a did:peer:2 with each key for key agreement under its current name and the commonest older one:
+    what is encrypted for both is read by whoever knows either."""
+    old = named(document, "value")
+    both = (kid for pair in zip(document.key_agreement, old.key_agreement, strict=True) for kid in pair)
+    return replace(document, methods={**document.methods, **old.methods}, key_agreement=tuple(both))
+
+
 def _key_aliases(document: DidDocument) -> dict[str, str]:
-    """How older implementations named keys: by the Multikey value, with or without its `z`, or by what follows the `z`
-    up to eight characters."""
+    """The names that `KeyNames` has, by which keys are found."""
     aliases: dict[str, str] = {}
     for entry in document.raw["verificationMethod"]:
         id_, multikey = absolute_id(document.id, entry["id"]), entry["publicKeyMultibase"]
         if id_ in document.methods:
-            for fragment in (multikey, multikey[1:], multikey[1:9]):
-                aliases.setdefault(f"{document.id}#{fragment}", id_)
+            for spell in _SPELL.values():
+                aliases.setdefault(f"{document.id}#{spell(multikey)}", id_)
     return aliases
 
 

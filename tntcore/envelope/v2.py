@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from tntcore.dids.document import Curve, DidDocument, PublicKey
+from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey
 from tntcore.envelope import base64url
 from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
@@ -39,7 +39,6 @@ Documents = Mapping[str, DidDocument]
 """Resolved documents by DID, as the key ids in the message spell it."""
 
 _SIGN_ALGS: Final[dict[Curve, str]] = {"Ed25519": "EdDSA", "P-256": "ES256", "secp256k1": "ES256K"}
-_AGREEMENT_CURVES: Final = ("X25519", "P-256", "P-384", "P-521")
 _SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 # Every u-coordinate that gives the all-zero shared secret, whatever our key (RFC 7748, section 6.1): 0, 1, -1 and the
@@ -163,7 +162,8 @@ def forward(
             "type": FORWARD,
             "to": [did],
             "body": {"next": to},
-            "attachments": [{"data": {"json": load_object(packed)}}],
+            # The id is recommended, and some mediators refuse a message without.
+            "attachments": [{"id": new_id(), "data": {"json": load_object(packed)}}],
         }
         document = _document(documents, did)
         if routing_key in document.key_agreement:
@@ -417,7 +417,7 @@ def _common_keys(from_: DidDocument, secrets: Secrets, to: DidDocument) -> tuple
 def _keys_of_first_curve(document: DidDocument) -> tuple[Key, ...]:
     for kid in document.key_agreement:
         method = document.methods.get(kid)
-        if method is not None and method.key.curve in _AGREEMENT_CURVES:
+        if method is not None and method.key.curve in AGREEMENT_CURVES:
             return _keys_of_curve(document, method.key.curve)
     raise EnvelopeError("no-common-curve", "the recipient has no key that can encrypt")
 
@@ -426,7 +426,7 @@ def _keys_of_curve(document: DidDocument, curve: Curve) -> tuple[Key, ...]:
     keys = tuple(
         _public_jose(document, kid)
         for kid in document.key_agreement
-        if curve in _AGREEMENT_CURVES and kid in document.methods and document.methods[kid].key.curve == curve
+        if curve in AGREEMENT_CURVES and kid in document.methods and document.methods[kid].key.curve == curve
     )
     if len(keys) > MAX_RECIPIENTS:
         raise EnvelopeError("too-many-recipients", f"{len(keys)} keys; at most {MAX_RECIPIENTS}")

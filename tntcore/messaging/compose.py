@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import orjson
@@ -80,7 +81,7 @@ def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_tim
     `@id` -> `id`, `@type` -> `type`, `~thread` -> `thid`, `pthid`, `sender_order`, `received_orders`; `X~attach` ->
     `attachments` (ids kept, `mime-type` -> `media_type`, the bytes in base64url); everything else -> `body`, so that
     nothing is lost. An `X~attach` that holds no attachments stays in the body. A v2-shaped message stays as it is, with
-    `typ`, `body` and `created_time` where it has none.
+    `typ`, `body` and `created_time` where it has none. Attachments without an id get one.
 
     `from` and `to` are the connection's in either case: the envelope says the same, and receivers compare them.
 
@@ -89,7 +90,10 @@ def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_tim
     """
     header = {"typ": PLAINTEXT_TYP, "from": from_did, "to": [to_did]}
     if is_v2_shaped(message):
-        return {"body": {}, "created_time": created_time, **message, **header}
+        converted = {"body": {}, "created_time": created_time, **message, **header}
+        if isinstance(given := message.get("attachments"), list):
+            converted["attachments"] = _named(given)
+        return converted
     thread = dict(message.get("~thread") or {})
     result: dict[str, Any] = {"id": message["@id"], "type": message["@type"], **header, "created_time": created_time}
     result |= {name: thread.pop(name) for name in ("thid", "pthid", "sender_order") if name in thread}
@@ -109,8 +113,16 @@ def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_tim
             body[key] = value
     result["body"] = body
     if attached:
-        result["attachments"] = attached
+        result["attachments"] = _named(attached)
     return result
+
+
+def _named(items: list[Any]) -> list[Any]:
+    """Attachments, each with an id, the same at each attempt: it is optional, but some agents refuse a message where
+    one is missing."""
+    taken = {item.get("id") for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)}
+    free = (name for number in count(1) if (name := f"attachment-{number}") not in taken)
+    return [{**item, "id": next(free)} if isinstance(item, dict) and not item.get("id") else item for item in items]
 
 
 def _formats(entries: Any) -> dict[str, str]:

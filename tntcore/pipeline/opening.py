@@ -10,11 +10,13 @@ from tntcore.connections.sender import Anonymous, OtherSide, Sender, Stranger, o
 from tntcore.dids.document import Version
 from tntcore.envelope import Anoncrypt, Authcrypt, NeedsDocument, Signed
 from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError, NotYet
+from tntcore.messaging.forwards import forwarded
 from tntcore.services import Services
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant
 
 _MAX_SIGNERS = 3  # documents that one message may make us resolve
+_MAX_WRAPS = 4  # envelopes in each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Opener:
         documents = recipient.documents
         for _ in range(_MAX_SIGNERS):
             try:
-                unpacked = envelope.unpack(raw, recipient.secrets, documents)
+                unpacked = _unpack(raw, recipient, documents)
                 recipient = await self._received.owner(tenant, recipient, unpacked)
                 return recipient, _check(unpacked, recipient)
             except NeedsDocument as needed:
@@ -47,6 +49,25 @@ class Opener:
                         raise NotYet("the sender's document cannot be had now") from error
                     raise EnvelopeError("sender-unresolvable", error.detail) from error
         raise EnvelopeError("sender-unresolvable", "it names too many senders")
+
+
+def _unpack(raw: bytes, recipient: Recipient, documents: envelope.Documents) -> envelope.Unpacked:
+    """Opens an envelope, and what it forwards to the same recipient (DIDComm Messaging 2.1, "Rewrapping"; RFC 0094).
+    Raises `EnvelopeError` or `NeedsDocument`."""
+    for _ in range(_MAX_WRAPS):
+        unpacked = envelope.unpack(raw, recipient.secrets, documents)
+        inner = forwarded(unpacked.plaintext, unpacked.version)
+        if inner is None or not _is_for(inner, recipient):
+            return unpacked
+        raw = inner
+    raise EnvelopeError("nesting", f"more than {_MAX_WRAPS - 1} forwards to the recipient itself")
+
+
+def _is_for(packed: bytes, recipient: Recipient) -> bool:
+    try:
+        return any(kid in recipient.secrets for kid in envelope.peek(packed).recipient_kids)
+    except EnvelopeError:
+        return False
 
 
 def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:

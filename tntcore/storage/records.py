@@ -20,6 +20,7 @@ from tntcore.dids import sov
 from tntcore.dids.document import Version
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
+from tntcore.dids.peer import KeyNames
 from tntcore.errors import DidError
 from tntcore.storage.states import (
     ContactStatus,
@@ -252,7 +253,8 @@ class Connection(Record):
     by which the other side learns whose `my_did` is, until it has written to that; in v1 `~service` goes with them.
 
     `their_did` and `contact_did` are DIDs that the other side has proven (`connections.names`), or that the tenant
-    wrote; `claimed_did` is what it says until then, and `their_document` what it is written to by. `announced_document`
+    wrote; `claimed_did` is what it says until then, and `their_document` what it is written to by, its keys called by
+    `their_key_names` where those are not the current ones. `announced_document`
     is of the DID that it is about to take. `of_identity`: a request was for the key of the identity's public DID, even
     if an invitation named that. `error` says why the connection is over. `named` is not in rows of before
     there were such rules.
@@ -279,6 +281,7 @@ class Connection(Record):
     claimed_did: str | None = None
     named: bool | None = None
     their_document: dict[str, Any] = field(default_factory=dict)
+    their_key_names: KeyNames | None = None
     previous_document: dict[str, Any] = field(default_factory=dict)
     announced_document: dict[str, Any] | None = None
     of_identity: bool | None = None

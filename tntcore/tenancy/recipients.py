@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tntcore.dids import peer
-from tntcore.dids.document import DidDocument, PublicKey
+from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.keys import PrivateKey
@@ -21,23 +21,39 @@ from tntcore.storage.records import Connection, Invitation
 
 @dataclass(frozen=True, slots=True)
 class KeyPairs:
-    """The private keys of one DID of ours: Ed25519 to sign and for v1 envelopes, X25519 for v2 envelopes."""
+    """The private keys of one DID of ours: Ed25519 to sign and for v1 envelopes, X25519 for v2 envelopes.
+
+    Attributes:
+        other: for v2 envelopes too, of a curve that one partner has in place of X25519.
+    """
 
     ed25519: PrivateKey
     x25519: PrivateKey
+    other: PrivateKey | None = None
 
     @staticmethod
-    def generate() -> KeyPairs:
-        return KeyPairs(PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"))
+    def generate(theirs: DidDocument | None = None) -> KeyPairs:
+        """New keys.
+
+        Args:
+            theirs: the document of whom v2 envelopes go to. One without X25519 gets a key of its own curve besides.
+        """
+        curve = _other_curve(theirs) if theirs is not None else None
+        other = PrivateKey.generate(curve) if curve is not None else None
+        return KeyPairs(PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"), other)
+
+    @property
+    def all(self) -> tuple[PrivateKey, ...]:
+        return (self.ed25519, self.x25519, *((self.other,) if self.other is not None else ()))
 
     def serialise(self) -> bytes:
         """For sealing."""
-        return orjson.dumps({key.curve: base64.b64encode(key.raw).decode() for key in (self.ed25519, self.x25519)})
+        return orjson.dumps({key.curve: base64.b64encode(key.raw).decode() for key in self.all})
 
     @staticmethod
     def deserialise(data: bytes) -> KeyPairs:
         keys = {curve: PrivateKey(curve, base64.b64decode(raw)) for curve, raw in orjson.loads(data).items()}
-        return KeyPairs(keys["Ed25519"], keys["X25519"])
+        return KeyPairs(keys.pop("Ed25519"), keys.pop("X25519"), next(iter(keys.values()), None))
 
     @property
     def verkey(self) -> str:
@@ -45,7 +61,7 @@ class KeyPairs:
 
     def by_kid(self, document: DidDocument) -> dict[str, PrivateKey]:
         """The keys under each name that an envelope may call them by: the verkey, and their ids in our document."""
-        public: dict[PublicKey, PrivateKey] = {key.public: key for key in (self.ed25519, self.x25519)}
+        public: dict[PublicKey, PrivateKey] = {key.public: key for key in self.all}
         named = {kid: public[method.key] for kid, method in document.methods.items() if method.key in public}
         old = {alias: named[kid] for alias, kid in document.aliases.items() if kid in named}
         return {self.verkey: self.ed25519, **named, **old}
@@ -92,6 +108,14 @@ class Recipient:
         """What is known of the other side, by each DID that stands for it."""
         known = [document for document in (self.previous, self.theirs) if document]
         return {did: document for document in known for did in dids_of(document)}
+
+
+def _other_curve(theirs: DidDocument) -> Curve | None:
+    """The first curve of the document's keys for key agreement; None if X25519 is among them."""
+    curves = [theirs.methods[kid].key.curve for kid in theirs.key_agreement]
+    if "X25519" in curves:
+        return None
+    return next((curve for curve in curves if curve in AGREEMENT_CURVES), None)
 
 
 def document_id(kept: Mapping[str, Any]) -> str:

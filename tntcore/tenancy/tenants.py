@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tntcore.caching import SPREAD, SharedCache
+from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, WrappedKey
@@ -219,6 +220,8 @@ class Tenants:
                 document_of(document_id(kept), kept) if kept else None
                 for kept in (record.their_document, record.previous_document, record.announced_document)
             )
+            if theirs is not None and record.their_key_names and theirs.id.startswith("did:peer:2"):
+                theirs = peer.named(theirs, record.their_key_names)
             if theirs is not None and theirs.id.startswith("did:web:"):
                 theirs, previous = await self._published(theirs.id, theirs, previous)
             secrets = keys.by_kid(document)

@@ -469,6 +469,7 @@ def test_forwards_through_two_mediators() -> None:
     forward = json.loads(opened.plaintext)
     assert forward["type"] == "https://didcomm.org/routing/2.0/forward"
     assert (forward["to"], forward["body"]) == (["did:example:m1"], {"next": second_kid})
+    assert forward["attachments"][0]["id"]
     opened = unpack(json.dumps(forward["attachments"][0]["data"]["json"]), {agreement: ed25519.to_x25519()}, {})
     forward = json.loads(opened.plaintext)
     assert (forward["id"], forward["body"]) == ("id-0", {"next": "did:example:b"})

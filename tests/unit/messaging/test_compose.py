@@ -166,7 +166,7 @@ def test_to_v2() -> None:
                 "data": {"base64": "-_-_"},
                 "format": "f",
             },
-            {"data": {"json": {"serial": 7}}},
+            {"data": {"json": {"serial": 7}}, "id": "attachment-1"},
         ],
     }
 
@@ -233,3 +233,13 @@ def test_an_attachment_whose_id_is_no_text(name: Any) -> None:
         }
     )
     assert "format" not in converted["attachments"][0]
+
+
+def test_every_attachment_in_v2_has_an_id() -> None:
+    data: dict[str, Any] = {"json": {}}
+    given = [{"data": data}, {"id": "attachment-1", "data": data}, {"id": "", "data": data}]
+    converted = convert({"type": "t", "id": "i", "attachments": given})
+    assert [item["id"] for item in converted["attachments"]] == ["attachment-2", "attachment-1", "attachment-3"]
+    assert convert({"type": "t", "id": "i", "attachments": given}) == converted
+    (attachment,) = convert({"@type": "t", "@id": "i", "x~attach": {"data": data}})["attachments"]
+    assert attachment["id"] == "attachment-1"
