@@ -179,7 +179,8 @@ async def test_a_crash_in_the_middle_of_a_replay(
     assert answer.json() == {"replayed": 1, "senseless": 0, "missing": 0, "more": False}
     await hook.count(1)
     await asyncio.sleep(0.3)
-    assert len(hook.got) == 1
+    # Two copies of one message may be delivered at the same time: the receiver knows them by their id.
+    assert len({got.headers["webhook-id"] for got in hook.got}) == 1
     assert await of(stack, foreign) == []
 
 
