@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -122,3 +123,33 @@ def test_every_decision_is_in_the_index() -> None:
     index = (folder / "README.md").read_text()
     for file in folder.glob("0*.md"):
         assert f"({file.name})" in index
+
+
+@cache
+def defined(file: Path) -> set[str]:
+    """The names that a module defines, its classes' methods and attributes as `Class.name`."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        for defined_here in _names(node):
+            found.add(defined_here)
+            found |= {f"{defined_here}.{member}" for inner in getattr(node, "body", []) for member in _names(inner)}
+    return found
+
+
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def test_architecture_names_what_the_code_has() -> None:
+    """`file.py: Name`, and further names between back quotes right after it, are in that file."""
+    text = " ".join(prose(TEXTS[ROOT / "docs" / "architecture.md"]).split())
+    mentioned = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`((?:, `\w+`)*)", text)
+    assert len(mentioned) > 60
+    for path, first, more in mentioned:
+        file = next((root / path for root in (ROOT, ROOT / "tntcore") if (root / path).is_file()), None)
+        assert file is not None, path
+        for wanted in filter(None, (first, *re.findall(r"\w+", more if first else ""))):
+            assert wanted in defined(file), f"{path}: {wanted}"
