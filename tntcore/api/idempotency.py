@@ -21,6 +21,12 @@ _MAX_KEY = 255
 _KIND = "idempotency"
 
 
+def row_of(key: str, of: str = "") -> str:
+    """Returns the row for the answer to a key of the caller `of`; different callers and keys have different rows."""
+    caller = of.replace("%", "%25").replace("~", "%7E")
+    return f"{_KIND}~{short_hash(f'{caller}~{key}' if of else key)}"
+
+
 async def once(call: Call, records: Repository, handler: Handler, *, of: str = "") -> Response:
     """Runs the handler, or returns the answer it gave to the same key within the last 24 hours.
 
@@ -40,7 +46,7 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
             "idempotency-key-invalid",
             f"The Idempotency-Key is not valid. Send 1 to {_MAX_KEY} printable characters.",
         )
-    row = f"{_KIND}~{short_hash(f'{of}~{key}' if of else key)}"
+    row = row_of(key, of)
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
     stored = await call.services.storage.records.get(records.principal, row)
     unit = Unit()
