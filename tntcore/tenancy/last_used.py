@@ -17,13 +17,14 @@ _REMEMBERED: Final = 10_000
 
 
 class LastUsed:
-    """Writes `lastUsedAt` of keys. What cannot be written is forgotten: no call waits for it, and none fails by it."""
+    """Writes `lastUsedAt` of keys. No call waits for it or fails by it. What cannot be written is written at the next
+    use."""
 
     def __init__(self, committer: Committer, meter: Meter) -> None:
         self._committer = committer
         self._meter = meter
         self._written: OrderedDict[str, int] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: dict[str, asyncio.Task[None]] = {}
 
     def saw(self, partition: str, record: ApiToken | Operator, now: int) -> None:
         """Notes that a key of the partition was used.
@@ -31,26 +32,27 @@ class LastUsed:
         Args:
             now: milliseconds since 1970.
         """
-        if now - max(record.last_used_at, self._written.get(record.uuid, 0)) < EVERY or len(self._tasks) >= _AT_ONCE:
+        last = max(record.last_used_at, self._written.get(record.uuid, 0))
+        if now - last < EVERY or record.uuid in self._writing or len(self._writing) >= _AT_ONCE:
             return
+        task = asyncio.get_running_loop().create_task(self._write(partition, record, now))
+        self._writing[record.uuid] = task
+        task.add_done_callback(lambda done: self._done(record.uuid, done))
+
+    async def flush(self) -> None:
+        """Waits for what is being written."""
+        await asyncio.gather(*self._writing.values(), return_exceptions=True)
+
+    async def _write(self, partition: str, record: ApiToken | Operator, now: int) -> None:
+        unit = Unit()
+        unit.merge(record.key, {"lastUsedAt": now})
+        await self._committer.commit(partition, unit)
         self._written[record.uuid] = now
         self._written.move_to_end(record.uuid)
         if len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
-        task = asyncio.get_running_loop().create_task(self._write(partition, record.key, now))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
 
-    async def flush(self) -> None:
-        """Waits for what is being written."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _write(self, partition: str, row: str, now: int) -> None:
-        unit = Unit()
-        unit.merge(row, {"lastUsedAt": now})
-        await self._committer.commit(partition, unit)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _done(self, uuid: str, task: asyncio.Task[None]) -> None:
+        del self._writing[uuid]
         if not task.cancelled() and task.exception() is not None:
             self._meter.count("keys.last-used-lost")
