@@ -201,3 +201,20 @@ async def test_old_records_are_deleted(stack: Stack, monkeypatch: pytest.MonkeyP
     await Retention(later).sweep()
     assert await acts(client) == []
     assert not any(row.key.endswith((client.uuid, HOME)) for row in (await marked()).rows)
+
+
+async def test_an_act_that_is_refused_after_its_commit_stays_visible(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, key = await make(stack, "admin", "Unlucky")
+
+    async def fail(*arguments: Any, **more: Any) -> None:
+        raise Problem(503, "storage-unavailable", "Storage is away. Retry later.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tntcore.api.principals.create_identity", fail)
+        assert (await stack.call("POST", "principal", {"displayName": "Half made"}, **key)).status == 503
+    [hit] = [hit for hit in await operators_acts(stack, key) if hit["by"]["id"] == made["uuid"]]
+    assert (hit["act"], hit["status"]) == ("tenant.registered", "STARTED")
+    theirs = (await stack.call("GET", f"principal/{hit['principalUuid']}/audit", **key)).json()["hits"]
+    assert [one["uuid"] for one in theirs] == [hit["uuid"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
@@ -18,6 +19,7 @@ from tntcore.tenancy.audit import COUNTED
 from tntcore.tenancy.operators import HOME
 
 NO_EFFECT = "NO_EFFECT"
+_COMMITTING = "COMMITTING"
 _POSITION = re.compile(r"\d{14}\.[0-9a-f-]{36}", re.ASCII)
 
 
@@ -85,7 +87,8 @@ async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: An
 @asynccontextmanager
 async def operating(call: Call, act: str, principal: str = "", on: str = "", **details: Any) -> AsyncIterator[Audit]:
     """An operator's act, on a tenant or on none. Its record is the operators' from the beginning, and yielded for the
-    unit of the tenant's partition that has the effect: `into`. One whose status becomes `NO_EFFECT` is forgotten."""
+    unit of the tenant's partition that has the effect: `into`. One whose status becomes `NO_EFFECT` is forgotten. An
+    act that is refused after `into` may have had its effect: its record stays STARTED."""
     audits = call.services.audits
     record = await audits.record(
         HOME, call.uuid7(), call.actor, act, principal=principal, on=on, trace=call.trace, details=details
@@ -94,10 +97,11 @@ async def operating(call: Call, act: str, principal: str = "", on: str = "", **d
     try:
         yield record
     except Problem:
-        # It was refused, and had no effect. Of a lost race nobody knows that: the client library repeats writes.
-        await audits.end(record, done=False)
+        if record.status != _COMMITTING:
+            # It was refused, and had no effect.
+            await audits.end(record, done=False)
         raise
-    await audits.end(record, done=record.status != NO_EFFECT)
+    await audits.end(replace(record, status="DONE"), done=record.status != NO_EFFECT)
 
 
 async def into(call: Call, unit: Unit, record: Audit) -> None:
@@ -113,6 +117,7 @@ async def into(call: Call, unit: Unit, record: Audit) -> None:
         details=record.details,
     )
     unit.upsert(own)
+    record.status = _COMMITTING
 
 
 async def tenants_own(call: Call) -> Response:
