@@ -20,6 +20,7 @@ from tntcore.api.http import Request, client_address
 from tntcore.app import App
 from tntcore.config import Limits
 from tntcore.envelope import MAX_WIRE, pack_v1
+from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
 from tntcore.storage.queues import MAX_MESSAGE
 from tntcore.tenancy.recipients import KeyPairs
@@ -447,6 +448,23 @@ async def test_what_cannot_be_opened_has_a_small_share_of_what_a_tenant_keeps(st
     assert await stored_bytes(foreign.client) < before + 1_500_000
     await stack.app.inbound.handle(body(item(foreign, "honest")), 1)
     assert (await foreign.client.get("message?status=RECEIVED"))["hits"]
+
+
+async def test_large_junk_writes_only_so_many_rows(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack.app.inbound._receiving, "_settled", Allowance(lambda: 0.0, burst=3, seconds=60.0))
+    storage, tenant = stack.app.services.storage, foreign.client.uuid
+    junk = orjson.loads(packed(foreign))
+    for number in range(210):
+        given = item(foreign, "")
+        raw = orjson.dumps({**junk, "iv": f"{number:016}"})
+        del given["e"]
+        await storage.envelopes.put(given["id"], raw, {"p": given["p"], "o": given["o"], "u": given["u"]})
+        await stack.app.inbound.handle(body(given), 1)
+        assert await storage.envelopes.get(given["id"]) is None
+    rows = await storage.records.scan(tenant, "entry~", "entry~~", limit=1000)
+    assert len(rows.rows) == 200 + 3
 
 
 async def test_unknown_keys_beside_a_known_one_are_charged(stack: Stack, foreign: Foreign) -> None:

@@ -69,13 +69,16 @@ async def take_back(records: Repository, uuid: str) -> bool:
     raise TimeoutError("a message that was given up changes too fast")
 
 
+async def is_stored(records: Repository, uuid: str) -> bool:
+    """Returns whether there is a message of the item's uuid."""
+    return await records.get(Message, uuid) is not None
+
+
 async def settle(records: Repository, uuid: str) -> None:
-    """Has an item not be shown any more which was handled, and of which no message of its uuid has become: it was one
-    that had come before."""
-    if await records.get(Message, uuid) is None:
-        unit = Unit()
-        unit.upsert(_entry(uuid))
-        await records.commit(unit)
+    """Notes that the item was handled and is never to be shown, although no message of its uuid has become of it."""
+    unit = Unit()
+    unit.upsert(_entry(uuid))
+    await records.commit(unit)
 
 
 async def is_shown(records: Repository, uuid: str) -> bool:

@@ -48,6 +48,7 @@ _MAX_THREADS = 50_000
 _NO_ROOM_SECONDS = 600.0  # until what a full tenant was sent is tried again
 _KEPT = 2_048  # bytes of an envelope that cannot be opened
 _UNREADABLE, _UNREADABLE_SECONDS = 200, 600.0  # such envelopes of one tenant that are kept: see `Allowance`
+_SETTLED, _SETTLED_SECONDS = 200, 60.0  # handled items of one tenant that are remembered: see `Allowance`
 
 
 class TooSoon(Exception):
@@ -104,6 +105,7 @@ class Receiving:
         self._opener = Opener(services, received)
         self._storage = services.storage
         self._unreadable = Allowance(time.monotonic, burst=_UNREADABLE, seconds=_UNREADABLE_SECONDS)
+        self._settled = Allowance(time.monotonic, burst=_SETTLED, seconds=_SETTLED_SECONDS)
         self._pace = Pace(time.monotonic)
         # Threads whose row is known to exist.
         self._threads: SharedCache[bool] = SharedCache(time.monotonic, _MAX_THREADS)
@@ -141,7 +143,9 @@ class Receiving:
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
         else:
             raise TimeoutError("the connection changes too fast")
-        if item.in_blob:
+        # Anybody can send what becomes of no message, so only so many rows are written for it. Without one, the item is
+        # shown as FAILED in case that another copy of it is given up.
+        if item.in_blob and not await given_up.is_stored(tenant.records, item.uuid) and self._settled.take(tenant.uuid):
             await given_up.settle(tenant.records, item.uuid)
         await self._forget(item)
 
