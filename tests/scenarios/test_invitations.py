@@ -101,6 +101,26 @@ async def test_an_invitations_content_is_kept_sealed(pair: tuple[Client, Client]
     assert "label of its own" not in text
 
 
+@pytest.mark.parametrize(
+    ("offered", "spoken"),
+    [
+        ("https://didcomm.org/didexchange/1.2", "https://didcomm.org/didexchange/1.1"),
+        ("did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/didexchange/1.9/", "https://didcomm.org/didexchange/1.1"),
+        ("https://didcomm.org/connections/1.1", "https://didcomm.org/connections/1.0"),
+    ],
+)
+async def test_a_later_minor_version_is_answered_in_the_one_that_is_known(
+    pair: tuple[Client, Client], offered: str, spoken: str
+) -> None:
+    acme, bolt = pair
+    content = (await acme.post("invitation", {}))["invitation"]
+    content["handshake_protocols"] = ["https://didcomm.org/didexchange/2.0", offered]
+    content["accept"] = ["DIDComm/AIP1", "didcomm/aip2; env=rfc19"]
+    contact = await bolt.post("contact", {"invitation": content})
+    await completed(bolt, contact["connectionUuid"])
+    assert (await bolt.get(f"connection/{contact['connectionUuid']}"))["protocol"] == spoken
+
+
 async def test_naming_an_invitation_that_is_not_there_reads_no_list(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

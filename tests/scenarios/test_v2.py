@@ -13,12 +13,19 @@ from tests.scenarios.agent import BASIC_2, PING, Agent, named_as_before
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Receiver, Stack
+from tntcore.dids import key as did_key
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import Curve, DidDocument, PublicKey
+from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import forward_v2, from_prior, peek
 from tntcore.envelope.keys import PrivateKey
-from tntcore.messaging.invitations import make_invitation_2, read_invitation_url
+from tntcore.messaging.invitations import (
+    inline_service,
+    make_invitation_1,
+    make_invitation_2,
+    read_invitation_url,
+)
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Invitation
 
@@ -351,6 +358,30 @@ async def test_an_agent_invites(acme: Client, agent: Agent) -> None:
     await agent.send({"id": "b", "body": {"content": "renamed"}, "from_prior": proof}, ping["from"])
     assert (await received(acme, "renamed"))["contactUuid"] == contact["uuid"]
     assert (await acme.get(f"connection/{contact['connectionUuid']}"))["theirDid"] == agent.did
+
+
+@pytest.mark.parametrize("profile", ["didcomm/v2", "DIDComm/V2; x=1"])
+async def test_an_invitation_of_v1_that_accepts_v2_alone_is_answered_by_it(
+    acme: Client, agent: Agent, profile: str
+) -> None:
+    content = make_invitation_1(
+        id="v2-alone",
+        services=[did_key.create(agent.keys.ed25519.public), agent.did],
+        handshake_protocols=["https://didcomm.org/didexchange/1.1"],
+        accept=[profile],
+    )
+    contact = await acme.post("contact", {"invitation": content})
+    assert (await acme.get(f"connection/{contact['connectionUuid']}"))["version"] == "v2"
+    assert (await agent.got(lambda message: message["type"] == PING))["pthid"] == "v2-alone"
+
+
+async def test_an_invitation_that_accepts_v2_alone_and_names_no_such_did_is_refused(acme: Client, agent: Agent) -> None:
+    service = inline_service(agent.inbox.url, encode_verkey(agent.keys.ed25519.public))
+    protocols = ["https://didcomm.org/didexchange/1.1"]
+    content = make_invitation_1(id="inline", services=[service], handshake_protocols=protocols, accept=["didcomm/v2"])
+    answer = await acme.call("POST", "contact", {"invitation": content})
+    assert "DIDComm v2" in assert_problem(answer, 400, "invitation-unsupported")["detail"]
+    assert agent.inbox.got == []
 
 
 async def test_an_invitation_that_leads_nowhere(acme: Client, agent: Agent) -> None:

@@ -25,7 +25,7 @@ from tntcore.delivery.outbox import Outbox, attached_item, reuse_item
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
 from tntcore.dids.document import Service
-from tntcore.dids.endpoint import didcomm_endpoint
+from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
@@ -88,11 +88,12 @@ class Acceptance:
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
             raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
-        if content.form == FORM_2:
+        if _is_for_v2(content):
+            content = content if content.form == FORM_2 else await self._as_v2(content)
             connection = start(identity, contact, now)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
-            effect.attached = attached(self._services, tenant, connection, content)
+            effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
             await self.apply(tenant, effect, tells=True)
             return connection
         if content.form == "out-of-band/1" and not content.handshake_protocols:
@@ -104,7 +105,7 @@ class Acceptance:
             await self.apply(tenant, effect, tells=True)
             return connection
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
-        protocol = next((name for name in offered if name in SUPPORTED), None)
+        protocol = next((name for name in map(rfc23.nearest, offered) if name is not None), None)
         if protocol is None:
             raise Problem(
                 400,
@@ -305,6 +306,23 @@ class Acceptance:
         await self.apply(tenant, effect)
         return connection
 
+    async def _as_v2(self, content: Content) -> Content:
+        """Returns an invitation of v1's form that accepts v2 alone as one by its first DID that speaks it. Raises
+        `Problem` 400."""
+        for service in content.services:
+            try:
+                if isinstance(service, str):
+                    didcomm_endpoint(await self._services.resolver.resolve(service), "v2")
+                    return replace(content, from_did=service)
+            except DidError:
+                continue
+        raise Problem(
+            400,
+            "invitation-unsupported",
+            "The invitation accepts DIDComm v2 alone, but names no DID that can be written to by it. Ask the partner "
+            "for an out-of-band/2.0 invitation.",
+        )
+
     async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
         """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
         reasons = []
@@ -422,10 +440,14 @@ async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, se
     return current is not None and current.changes() == connection.changes()
 
 
+def _is_for_v2(content: Content) -> bool:
+    return content.form == FORM_2 or versions_of(content.accept) == {"v2"}
+
+
 def _public_did(content: Content) -> str:
     """The DID that an invitation names first, where it is one that says more than the invitation alone. That of an
     out-of-band/2 invitation is none: reusing a connection is of DIDComm v1."""
-    if content.form == FORM_2:
+    if _is_for_v2(content):
         return ""
     first = content.services[0]
     return first if isinstance(first, str) and not first.startswith("did:sov:") else ""

@@ -3,7 +3,7 @@ Endpoint"). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,16 @@ from tntcore.errors import DidError
 
 V1_PROFILES: Final = ("didcomm/aip1", "didcomm/aip2;env=rfc19")
 V2_PROFILES: Final = ("didcomm/v2",)
+# RFC 0044. The media types are what RFC 0434 had in `accept` before there were profiles.
+_VERSIONS: Final[Mapping[str, Version]] = {
+    "didcomm/aip1": "v1",
+    "didcomm/aip2": "v1",
+    "didcomm/aip2;env=rfc19": "v1",
+    "application/didcomm-envelope-enc": "v1",
+    "application/ssi-agent-wire": "v1",
+    "didcomm/v2": "v2",
+    "application/didcomm-encrypted+json": "v2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +66,21 @@ def didcomm_endpoint(document: DidDocument, version: Version) -> Endpoint:
     raise DidError("no-endpoint", f"the DID document has no usable service for DIDComm {version}")
 
 
+def versions_of(accept: Iterable[str]) -> frozenset[Version]:
+    """Returns the versions of DIDComm that media type profiles name (RFC 0044), without regard to case and spaces.
+    Unknown profiles and parameters are ignored, but for the envelope of `didcomm/aip2`."""
+    return frozenset(version for version in map(_version, accept) if version is not None)
+
+
+def _version(profile: str) -> Version | None:
+    name, *parameters = (part.strip() for part in profile.lower().split(";"))
+    envelope = next((text for text in parameters if text.startswith("env=")), "").replace('"', "")
+    return _VERSIONS.get(f"{name};{envelope}" if envelope and name == "didcomm/aip2" else name)
+
+
 def _speaks(service: Service, version: Version) -> bool:
     if service.accept:
-        return any(profile in service.accept for profile in (V1_PROFILES if version == "v1" else V2_PROFILES))
+        return version in versions_of(service.accept)
     return (service.type == "DIDCommMessaging") == (version == "v2")
 
 

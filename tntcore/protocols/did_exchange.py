@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, read_problem_report
-from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
+from tntcore.messaging.types import DIDCOMM_ORG, MessageType, canonical, parse
 from tntcore.protocols.transition import OutOfTurn
 
 Role = Literal["requester", "responder"]
@@ -87,6 +87,28 @@ SUPPORTED: Final = (DID_EXCHANGE_1_1, DID_EXCHANGE_1_0, CONNECTIONS_1_0)
 Kind = Literal["request", "response", "complete", "problem-report"]
 
 
+def nearest(protocol: str) -> str | None:
+    """Returns the one of `SUPPORTED` by which an offered protocol is spoken: a later minor version is answered in the
+    latest that is known here (RFC 0003, "Semver Rules"). None for any other protocol or major version.
+
+    Args:
+        protocol: its URI, e.g. `https://didcomm.org/didexchange/1.2`, in either spelling of the prefix.
+    """
+    parsed = parse(canonical(protocol.rstrip("/")) + "/request")
+    return _dialect(parsed) if parsed is not None else None
+
+
+def _dialect(parsed: MessageType) -> str | None:
+    if parsed.prefix.lower() != DIDCOMM_ORG or parsed.major != 1:
+        return None
+    match parsed.protocol.lower():
+        case "didexchange":
+            return DID_EXCHANGE_1_0 if parsed.minor == 0 else DID_EXCHANGE_1_1
+        case "connections":
+            return CONNECTIONS_1_0
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A message of one of the dialects.
@@ -104,13 +126,8 @@ class Step:
 def read_step(message: Message) -> Step | None:
     """Which step of the exchange a message is, or None if it belongs to no dialect."""
     parsed = parse(canonical(message.type))
-    if parsed is None or parsed.prefix != DIDCOMM_ORG or parsed.major != 1 or message.version != "v1":
-        return None
-    if parsed.protocol == "didexchange":
-        protocol = DID_EXCHANGE_1_0 if parsed.minor == 0 else DID_EXCHANGE_1_1
-    elif parsed.protocol == "connections":
-        protocol = CONNECTIONS_1_0
-    else:
+    protocol = _dialect(parsed) if parsed is not None and message.version == "v1" else None
+    if parsed is None or protocol is None:
         return None
     prefix = message.type.rpartition("/")[0]
     if is_problem_report(message.type):
