@@ -62,6 +62,14 @@ async def test_a_public_did_is_an_invitation(pair: tuple[Client, Client]) -> Non
     assert (await only_connection(bolt))["role"] == "responder"
 
 
+async def test_connections_are_listed_by_role(pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}})
+    [asked] = (await acme.get("connection?role=requester"))["hits"]
+    assert asked["uuid"] == contact["connectionUuid"]
+    assert (await acme.get("connection?role=responder"))["hits"] == []
+
+
 async def test_only_one_of_two_requests_gets_a_single_use_invitation(stack: Stack, pair: tuple[Client, Client]) -> None:
     acme, bolt = pair
     carl = await stack.register("Carl")

@@ -11,7 +11,7 @@ from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
 from tntcore.dids.parse import qualify
-from tntcore.protocols.did_exchange import State
+from tntcore.protocols.did_exchange import Role, State
 from tntcore.storage.records import Connection
 
 
@@ -38,6 +38,7 @@ class ConnectionQuery(Paging, ByContact, ByInvitation, total=False):
     identityUuid: Annotated[Uuid, "of the identity"]
     identityDid: Annotated[Did, "of the identity"]
     contactDid: Annotated[Did, "of the contact"]
+    role: Annotated[Role, "your side of the DID exchange"]
     state: Annotated[State, "of the DID exchange"]
 
 
