@@ -153,3 +153,14 @@ def test_architecture_names_what_the_code_has() -> None:
         assert file is not None, path
         for wanted in filter(None, (first, *re.findall(r"\w+", more if first else ""))):
             assert wanted in defined(file), f"{path}: {wanted}"
+
+
+def test_the_first_change_is_in_the_code() -> None:
+    code = {
+        line.strip()
+        for path in ("tntcore/api/connections.py", "tests/scenarios/test_did_exchange.py")
+        for line in (ROOT / path).read_text().splitlines()
+    }
+    shown = [block.text for block in blocks(TEXTS[ROOT / "CONTRIBUTING.md"]) if block.language == "python"]
+    assert len(shown) == 2
+    assert {line.strip() for text in shown for line in text.splitlines()} <= code
