@@ -22,6 +22,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import END, ApiToken, Audit, Identity, Principal, Record
 from tntcore.storage.repository import COUNT_CAP
+from tntcore.storage.retrying import retrying
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.access import Role, Scope
@@ -31,7 +32,6 @@ from tntcore.tenancy.tenants import PRINCIPALS, Tenant
 KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 R = TypeVar("R", bound=Record)
 _MAX_SCANS, _MAX_READS, _AT_ONCE = 5, 1_000, 50
-_MAX_RACES = 10
 
 
 class NewPrincipal(TypedDict):
@@ -251,29 +251,25 @@ async def resume(call: Call) -> Response:
 async def _set_status(call: Call, status: str, act: str) -> Response:
     body, services = call.body, call.services
     reason = text(body.get("reason"), "reason", maximum=500)
-    principal = await _principal(call)
-    async with operating(call, act, principal.uuid, **({"reason": reason} if reason else {})) as record:
-        for attempt in range(_MAX_RACES):
+    before = await _principal(call)
+    async with operating(call, act, before.uuid, **({"reason": reason} if reason else {})) as record:
+
+        async def attempt() -> Principal:
+            principal = await _principal(call)
             if principal.status == "DELETED":
                 raise not_found(Principal, principal.uuid)
             if principal.status == status:
-                if not attempt:  # otherwise this very write, repeated by the SDK, may have done it
-                    record.status = NO_EFFECT
-                break
+                return principal
             principal.status, principal.updated_at = status, services.now()
             unit = Unit()
             unit.merge(principal.key, {"status": status, "updatedAt": principal.updated_at}, principal.etag)
             await into(call, unit, record)
-            try:
-                await services.storage.committer.commit(principal.uuid, unit)
-                break
-            except Changed:
-                # Most often the update of its stored bytes.
-                principal = await _principal(call)
-        else:
-            raise Problem(
-                409, "principal-changed", "Another request changed the principal at the same time. Try again."
-            )
+            await services.storage.committer.commit(principal.uuid, unit)
+            return principal
+
+        principal = await retrying(attempt, contended=_changed())
+        if principal.updated_at == before.updated_at:
+            record.status = NO_EFFECT
     services.tenants.forget(principal.uuid)
     await _index(services, principal)
     return answer(_view(principal))
@@ -352,9 +348,7 @@ async def delete(call: Call) -> Response:
         except Changed:
             # Unless this very write, repeated by the SDK, did it.
             if (await _principal(call)).status != "DELETED":
-                raise Problem(
-                    409, "principal-changed", "Another request changed the principal at the same time. Try again."
-                ) from None
+                raise _changed() from None
         await _forget(call, principal)
     return Response(204, content_type="")
 
@@ -431,6 +425,10 @@ async def create_token(
     await tenant.records.commit(unit)
     tenant.token_changed(uuid)
     return key
+
+
+def _changed() -> Problem:
+    return Problem(409, "principal-changed", "Another request changed the principal at the same time. Try again.")
 
 
 async def _principal(call: Call) -> Principal:

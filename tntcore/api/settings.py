@@ -20,8 +20,9 @@ from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging import times
 from tntcore.messaging.message import Message
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery, Setting
+from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.access import Scope
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
@@ -44,7 +45,6 @@ TEST: Final = "urn:tnt:webhook-test"
 
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
-_MAX_RACES = 5
 
 
 class WebhookGiven(TypedDict):
@@ -132,37 +132,46 @@ async def save(call: Call) -> Response:
         given = read_preferences(given, partial(_check_url, call))
         if RETENTION_DAYS in given:
             await remember(call.services, KEEPS, call.tenant.uuid)
-    before = await call.tenant.records.get(Setting, key)
-    shown: dict[str, str] = {}
-    for _ in range(_MAX_RACES):
+    else:
+        given = [entry.saved() for entry in entries]
+    read: list[Setting | None] = []
+
+    async def attempt() -> Response:
+        before = await call.tenant.records.get(Setting, key)
+        read.append(before)
+        if (before and before.value) != (read[0] and read[0].value):
+            raise _changed()
+        # Otherwise only the health of its webhooks changed, if anything.
         stored = call.tenant.opened(before) if before else None
-        known: dict[str, Any] = stored["secrets"] if stored else {}
-        if key == PRINCIPAL_SETTINGS:
-            named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in given else []
-            if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != given[EXTERNAL_SIGNING_URL]:
-                # Otherwise the previous signer, who knows the secret, could call the new one in our name.
-                known = {}
-        else:
-            given = [entry.saved() for entry in entries]
-            named = [entry.id for entry in entries]
-        new = {name: _new(key, call) for name in named if name not in known}
-        former = stored.get("former", {}) if stored else {}
-        value = {
-            "setting": given,
-            "secrets": {name: new.get(name) or known[name] for name in named},
-            "former": {name: former[name] for name in named if name in former and name not in new},
-        }
-        shown = {name: secrets[0] for name, secrets in new.items()}
+        value, shown = _with_secrets(call, key, given, stored)
         record = _record(call, key, value, before)
         difference = _difference(key, stored["setting"] if stored else None, given)
-        if await _write(call, record, before, "setting.saved", **difference):
-            return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
-        current = await call.tenant.records.get(Setting, key)
-        if before is None or current is None or current.value != before.value:
-            break
-        # Only the health of its webhooks changed.
-        before = current
-    raise _changed()
+        await _write(call, record, before, "setting.saved", **difference)
+        return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
+
+    return await retrying(attempt, contended=_changed())
+
+
+def _with_secrets(
+    call: Call, key: str, given: Any, stored: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The setting with the secrets of what it names, kept or new, and the new ones as they are shown, by name."""
+    known: dict[str, Any] = stored["secrets"] if stored else {}
+    if key == PRINCIPAL_SETTINGS:
+        named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in given else []
+        if stored and named and stored["setting"].get(EXTERNAL_SIGNING_URL) != given[EXTERNAL_SIGNING_URL]:
+            # Otherwise the previous signer, who knows the secret, could call the new one in our name.
+            known = {}
+    else:
+        named = [entry["id"] for entry in given]
+    new = {name: _new(key, call) for name in named if name not in known}
+    former = stored.get("former", {}) if stored else {}
+    value = {
+        "setting": given,
+        "secrets": {name: new.get(name) or known[name] for name in named},
+        "former": {name: former[name] for name in named if name in former and name not in new},
+    }
+    return value, {name: secrets[0] for name, secrets in new.items()}
 
 
 def _check_url(call: Call, url: str) -> None:
@@ -178,7 +187,8 @@ async def rotate_secret(call: Call) -> Response:
     The old keys stay valid until `formerValidUntil`, a day from now. Until then calls are signed with both.
     """
     key, name, now = _key(call), call.arguments["entry"], call.services.now()
-    for _ in range(_MAX_RACES):
+
+    async def attempt() -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
         if name not in stored["secrets"]:
@@ -191,32 +201,36 @@ async def rotate_secret(call: Call) -> Response:
             "former": {**stored.get("former", {}), name: former},
         }
         record = replace(_record(call, key, value, before), health=before.health)
-        if await _write(call, record, before, "webhook.secret-rotated", entry=name):
-            return answer(
-                {
-                    "key": key,
-                    "entry": name,
-                    "secret": secrets.shown,
-                    "publicKey": secrets.public_key,
-                    "formerValidUntil": times.iso(now + OVERLAP),
-                }
-            )
-    raise _changed()
+        await _write(call, record, before, "webhook.secret-rotated", entry=name)
+        return answer(
+            {
+                "key": key,
+                "entry": name,
+                "secret": secrets.shown,
+                "publicKey": secrets.public_key,
+                "formerValidUntil": times.iso(now + OVERLAP),
+            }
+        )
+
+    return await retrying(attempt, contended=_changed())
 
 
 async def enable(call: Call) -> Response:
     """Enables a disabled webhook again, and shows the setting. To send the calls that were withheld, start a replay."""
     key, name = _key(call), call.arguments["entry"]
-    for _ in range(_MAX_RACES):
+
+    async def attempt() -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
         if key == PRINCIPAL_SETTINGS or all(entry["id"] != name for entry in stored["setting"]):
             raise _no_entry(key, name)
         health = {entry: state for entry, state in before.health.items() if entry != name}
         record = replace(before, health=health)
-        if name not in before.health or await _write(call, record, before, "webhook.enabled", entry=name):
-            return answer(_view(record, stored))
-    raise _changed()
+        if name in before.health:
+            await _write(call, record, before, "webhook.enabled", entry=name)
+        return answer(_view(record, stored))
+
+    return await retrying(attempt, contended=_changed())
 
 
 async def test(call: Call) -> Response:
@@ -298,10 +312,14 @@ def _difference(key: str, before: Any, after: Any) -> dict[str, list[str]]:
     }
 
 
-async def _write(call: Call, record: Setting, before: Setting | None, act: str, **details: Any) -> bool:
-    """Writes the row and an audit record; returns False if another request was faster.
+async def _write(call: Call, record: Setting, before: Setting | None, act: str, **details: Any) -> None:
+    """Writes the row and an audit record.
 
-    `act` and `details` are for the audit log.
+    Args:
+        act, details: for the audit log.
+
+    Raises:
+        Changed, Exists: another request was faster.
     """
     unit = Unit()
     await note(call, unit, act, record.uuid, **details)
@@ -311,11 +329,8 @@ async def _write(call: Call, record: Setting, before: Setting | None, act: str, 
         unit.merge(record.key, record.values(), before.etag)
     try:
         await call.tenant.records.commit(unit)
-    except (Exists, Changed):
-        return False
     finally:
         call.tenant.settings_changed(record.uuid)
-    return True
 
 
 def _changed() -> Problem:

@@ -24,14 +24,14 @@ from tntcore.credentials.linked_data import LinkedData
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.storage import queries
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
+from tntcore.storage.retrying import retrying
 
 ListType = Literal["BitstringStatusListEntry", "StatusList2021Entry"]
 SIZE: Final = 131_072  # a power of two
 _PURPOSE: Final = "revocation"
-_TRIES: Final = 8
 _V1: Final = "https://www.w3.org/2018/credentials/v1"
 _LIST_2021: Final = "https://w3id.org/vc/status-list/2021/v1"
 
@@ -60,11 +60,10 @@ class StatusLists:
             Problem: 404 if the party is no identity here, 503 `busy`. SigningError: of a new list.
         """
         identity = await _identity(party)
-        for _ in range(_TRIES):
-            found = await _open_list(party.records, identity, type_)
-            if found is None:
+
+        async def attempt() -> dict[str, Any]:
+            while (found := await _open_list(party.records, identity, type_)) is None:
                 await self._begin(party, identity, type_)
-                continue
             unit = Unit()
             taken = found.taken + 1
             unit.merge(
@@ -72,12 +71,10 @@ class StatusLists:
                 {"taken": taken, "status": "ACTIVE" if taken < self._size else "FULL", "updatedAt": self._now()},
                 found.etag,
             )
-            try:
-                await party.records.commit(unit)
-            except Changed:
-                continue
+            await party.records.commit(unit)
             return self._entry(found, _spread(party.records, found, self._size))
-        raise _busy()
+
+        return await retrying(attempt, contended=_busy())
 
     async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None:
         """Publishes that a credential is revoked; nothing happens where it is already.
@@ -105,7 +102,7 @@ class StatusLists:
         raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
 
     async def _set(self, party: Party, uuid: str, index: int) -> None:
-        for _ in range(_TRIES):
+        async def attempt() -> None:
             found = await party.records.get(StatusList, uuid)
             if found is None:
                 raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
@@ -117,12 +114,9 @@ class StatusLists:
             signed = await self._sign(party, found)
             unit = Unit()
             unit.merge(found.key, {"bits": found.bits, "signed": signed, "updatedAt": self._now()}, found.etag)
-            try:
-                await party.records.commit(unit)
-            except Changed:
-                continue
-            return
-        raise _busy()
+            await party.records.commit(unit)
+
+        await retrying(attempt, contended=_busy())
 
     async def _begin(self, party: Party, identity: Identity, type_: str) -> None:
         hits = await party.records.list(StatusList, limit=1000, under=identity.uuid + ".", columns=("type",))

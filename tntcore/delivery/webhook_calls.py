@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,9 @@ from tntcore.delivery.spans import calling
 from tntcore.delivery.tasks import task_call, task_deliveries
 from tntcore.egress import EgressError
 from tntcore.services import Services
-from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery, Setting
+from tntcore.storage.retrying import Contended, retrying
 from tntcore.telemetry import traceparent
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.tenants import Tenant, Webhooks
@@ -24,7 +26,6 @@ from tntcore.tenancy.webhooks import Health, WebhookEntry, after_failure
 
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
 _MAX_ANSWER = 20_000  # bytes kept of an answer
-_MAX_RACES = 5
 
 
 async def call_entry(
@@ -90,15 +91,15 @@ class Watch:
             tenant.settings_changed(key)
 
     async def _change(self, tenant: Tenant, key: str, entry_id: str, attempted: Delivered | Retry) -> None:
-        for _ in range(_MAX_RACES):
+        async def attempt() -> list[Delivery]:
             record = await tenant.records.get(Setting, key)
             if record is None:
-                return
+                return []
             before = Health(**record.health[entry_id]) if entry_id in record.health else None
             now = self._services.now()
             after = _after(before, attempted, now)
             if after == before:
-                return
+                return []
             health = {name: state for name, state in record.health.items() if name != entry_id}
             tasks: list[Delivery] = []
             if after is not None:
@@ -109,15 +110,15 @@ class Watch:
             unit.merge(record.key, {"health": orjson.dumps(health).decode()}, record.etag)
             for delivery in tasks:
                 unit.create(delivery)
-            try:
-                await tenant.records.commit(unit)
-            except Changed:
-                continue
+            await tenant.records.commit(unit)
             if after is not None and after.disabled_at:
                 self._services.meter.count("relay.disabled")
-            for delivery in tasks:
+            return tasks
+
+        # Where others change the setting all the time, the next call that fails is noted.
+        with suppress(Contended):
+            for delivery in await retrying(attempt):
                 await self._outbox.relay(task_call(tenant.uuid, delivery))
-            return
 
     async def _told(self, tenant: Tenant, key: str, entry_id: str, after: Health, now: int) -> list[Delivery]:
         """The calls by which the tenant hears of it: of all task webhooks but the one that is disabled."""

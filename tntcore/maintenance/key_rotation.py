@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tntcore.keys.custody import Custody, CustodyError
-from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import END, Principal
+from tntcore.storage.retrying import retrying
 from tntcore.storage.storage import Storage
 from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, wrapped_key
@@ -68,7 +69,8 @@ async def rewrap(storage: Storage, custody: Custody, start: str = "", limit: int
 
 async def _rewrap(storage: Storage, custody: Custody, uuid: str) -> bool:
     """Whether the principal's data key was rewrapped: not if it was under the current version, or is destroyed."""
-    while True:
+
+    async def attempt() -> bool:
         row = await storage.records.get(uuid, Principal.row_key(uuid))
         if row is None or (old := wrapped_key(row)) is None:
             return False
@@ -77,9 +79,8 @@ async def _rewrap(storage: Storage, custody: Custody, uuid: str) -> bool:
             return False
         unit = Unit()
         unit.merge(Principal.row_key(uuid), {"dataKey": new.ciphertext, "dataKeyVersion": new.version}, row.etag)
-        try:
-            await storage.committer.commit(uuid, unit)
-        except Changed:
-            # Perhaps by a deletion, which destroyed the key: read again, lest it come back.
-            continue
+        # A deletion meanwhile has destroyed the key, which must not come back.
+        await storage.committer.commit(uuid, unit)
         return True
+
+    return await retrying(attempt)

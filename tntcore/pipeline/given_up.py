@@ -7,13 +7,13 @@ was, handled: what comes of the handling then takes the place of what was shown,
 from __future__ import annotations
 
 from tntcore.delivery.items import InboundItem
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Entry, Message, entry_id
 from tntcore.storage.repository import MAX_INLINE, Repository
+from tntcore.storage.retrying import retrying
 from tntcore.storage.states import MessageStatus
 
 ERROR = "handling-failed"
-_MAX_RACES = 5
 
 
 async def show(records: Repository, item: InboundItem, now: int) -> bool:
@@ -48,9 +48,10 @@ async def take_back(records: Repository, uuid: str) -> bool:
     """Undoes `show` for the item of this uuid. False if there is a message that something else has become of.
 
     Raises:
-        TimeoutError: others change it all the time.
+        Contended: others change it all the time.
     """
-    for _ in range(_MAX_RACES):
+
+    async def attempt() -> bool:
         message = await records.get(Message, uuid)
         if message is None:
             return True
@@ -60,13 +61,10 @@ async def take_back(records: Repository, uuid: str) -> bool:
         unit.delete(message.key, message.etag)
         if await records.get(Entry, _entry(uuid).uuid) is not None:
             unit.delete(_entry(uuid).key)
-        try:
-            await records.commit(unit)
-        except Changed:
-            # Somebody else has just done it, or the tenant has erased the message.
-            continue
+        await records.commit(unit)
         return True
-    raise TimeoutError("a message that was given up changes too fast")
+
+    return await retrying(attempt)
 
 
 async def is_stored(records: Repository, uuid: str) -> bool:

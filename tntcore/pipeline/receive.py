@@ -36,6 +36,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Attached, Connection, Entry, entry_id
 from tntcore.storage.records import Message as StoredMessage
+from tntcore.storage.retrying import retrying
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.storage import EXCHANGE
 from tntcore.telemetry import came_to, mark, tell
@@ -43,7 +44,7 @@ from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
 
 _OUTCOMES = {"RECEIVED": "stored", "REJECTED": "rejected", "CONFLICT": "conflict"}
-_MAX_RACES = 20
+_TRIES = 20
 _MAX_THREADS = 50_000
 _NO_ROOM_SECONDS = 600.0  # until what a full tenant was sent is tried again
 _KEPT = 2_048  # bytes of an envelope that cannot be opened
@@ -130,19 +131,21 @@ class Receiving:
         if tenant.is_suspended:
             admission.rests += 1
             raise TooSoon(rest(admission.rests - 1))
-        for _ in range(_MAX_RACES):
+
+        async def attempt() -> None:
             try:
                 await self._handle(tenant, item, admission, last=last, long=long)
-                break
-            except _TakesLong:
-                await self._storage.queues[EXCHANGE].put(queue_message([admission.on(item).traced()]))
-                came_to(PASSED_ON)
-                return
             except Changed:
                 # Another message moved the same connection meanwhile: what this one does must be decided anew.
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
-        else:
-            raise TimeoutError("the connection changes too fast")
+                raise
+
+        try:
+            await retrying(attempt, tries=_TRIES)
+        except _TakesLong:
+            await self._storage.queues[EXCHANGE].put(queue_message([admission.on(item).traced()]))
+            came_to(PASSED_ON)
+            return
         # Anybody can send what becomes of no message, so only so many rows are written for it. Without one, the item is
         # shown as FAILED in case that another copy of it is given up.
         if item.in_blob and not await given_up.is_stored(tenant.records, item.uuid) and self._settled.take(tenant.uuid):

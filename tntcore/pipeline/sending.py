@@ -26,13 +26,14 @@ from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
+from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-_MAX_RACES = 20
+_TRIES = 20  # each held message of a connection writes the connection's row
 Random = Callable[[int], bytes]
 
 
@@ -131,8 +132,10 @@ class Actions:
                 tenant, thread.connection, thread.action, Plaintext.read(plaintext), message_uuid
             )
         records = tenant.records
-        connection, create = thread.connection, not thread.action.etag
-        for _ in range(_MAX_RACES):
+
+        async def attempt() -> Sent:
+            nonlocal thread
+            connection = thread.connection
             if connection.state == "abandoned":
                 raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
             held = connection.state != COMPLETED
@@ -144,23 +147,30 @@ class Actions:
             outgoing.add_to(unit)
             if outcome is not None:
                 outcome.add_to(unit)
-            if create:
-                unit.create(action)
-            else:
+            if action.etag:
                 unit.upsert_row(action.key, {"typeStatus": action.type_status, "updatedAt": now})
+            else:
+                unit.create(action)
             await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid])
             try:
                 await records.commit(unit)
-            except Exists as exists:
-                if exists.row == action.key:
-                    # The thread is there already: what is answered is that one, with its own beginning.
-                    known = await records.get(Action, action.uuid)
-                    thread, create = replace(thread, action=known or thread.action), False
-                    continue
-                if outcome is not None and exists.row in outcome.rows:
+            except (Changed, Exists) as conflict:
+                if outcome is not None and conflict.row in outcome.rows:
                     raise Problem(
                         409, "exchange-changed", "Another request changed the exchange at the same time. Try again."
                     ) from None
+                if isinstance(conflict, Changed):
+                    # The connection was completed, or another message held, at this very moment.
+                    current = await records.get(Connection, connection.uuid)
+                    if current is None:
+                        text = "The connection was deleted in the meantime."
+                        raise Problem(404, "connection-unknown", text) from None
+                    thread = replace(thread, connection=current)
+                    raise
+                if conflict.row == action.key:
+                    # The thread is there already: what is answered is that one, with its own beginning.
+                    thread = replace(thread, action=await records.get(Action, action.uuid) or thread.action)
+                    raise
                 before = await records.get(Entry, outgoing.entry.uuid)
                 if before is None or before.digest != outgoing.digest:
                     raise Problem(
@@ -170,23 +180,12 @@ class Actions:
                     ) from None
                 await self.see_to(tenant, before.message_uuid)
                 return Sent(action, before.message_uuid, plaintext)
-            except Changed as changed:
-                if outcome is not None and changed.row in outcome.rows:
-                    raise Problem(
-                        409, "exchange-changed", "Another request changed the exchange at the same time. Try again."
-                    ) from None
-                # The connection was completed, or another message held, at this very moment.
-                current = await records.get(Connection, connection.uuid)
-                if current is None:
-                    raise Problem(404, "connection-unknown", "The connection was deleted in the meantime.") from None
-                connection = current
-                continue
             if not held:
                 await self._queued(self._outbox.outbound(outgoing.item(tenant.uuid)))
             return Sent(action, message_uuid, plaintext)
-        raise Problem(
-            503, "busy", "Too many requests change the connection at the same time. Try again.", retry_after=1
-        )
+
+        busy = "Too many requests change the connection at the same time. Try again."
+        return await retrying(attempt, tries=_TRIES, contended=Problem(503, "busy", busy, retry_after=1))
 
     async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
         """Has a message that was sent, should its queue message have been lost, go on its way."""

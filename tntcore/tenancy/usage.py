@@ -13,16 +13,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from tntcore.caching import SharedCache
-from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import Principal
 from tntcore.storage.repository import row_bytes
+from tntcore.storage.retrying import retrying
 from tntcore.storage.storage import Storage
 
 log = logging.getLogger(__name__)
 
 FLUSH_BYTES = 1024 * 1024
 FLUSH_SECONDS = 60.0
-_MAX_RACES = 10
 _PAGE = 1000
 _KNOWN_SECONDS = 60.0  # longer than a principal is kept in memory after its row was read
 _EXPECTED_SECONDS = 300.0
@@ -128,7 +128,7 @@ class Usage:
         return total
 
     async def _write(self, principal: str, change: Callable[[int], int]) -> None:
-        for _ in range(_MAX_RACES):
+        async def attempt() -> None:
             row = await self._storage.records.get(principal, Principal.row_key(principal))
             if row is None:
                 return
@@ -136,10 +136,7 @@ class Usage:
             total = max(change(record.stored_bytes), 0)
             unit = Unit()
             unit.merge(record.key, {"storedBytes": total}, record.etag)
-            try:
-                await self._storage.committer.commit(principal, unit)
-            except Changed:
-                continue
+            await self._storage.committer.commit(principal, unit)
             self._known.put(principal, total, _KNOWN_SECONDS)
-            return
-        raise TimeoutError("the principal changes too fast")
+
+        await retrying(attempt)

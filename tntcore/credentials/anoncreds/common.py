@@ -13,9 +13,10 @@ import orjson
 from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.registry import Json, Registry, TailsFiles
 from tntcore.credentials.formats import FormatError, Held
-from tntcore.storage.commit import Exists, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import LinkSecret
 from tntcore.storage.repository import Repository
+from tntcore.storage.retrying import retrying
 from tntcore.workers import Workers
 
 _INT32 = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
@@ -37,20 +38,21 @@ class Tools:
 
     async def link_secret(self, records: Repository) -> str:
         """The principal's, made when it is first needed."""
-        kept = await records.get(LinkSecret, "default")
-        if kept is None:
+
+        async def attempt() -> str:
+            kept = await records.get(LinkSecret, "default")
+            if kept is not None:
+                return records.open(kept.value, kept.key).decode()
             now = self.now()
             made = LinkSecret(uuid="default", created_at=now, updated_at=now)
             secret: str = await self.workers.run(work.link_secret)
             made.value = records.seal(secret.encode(), made.key)
             unit = Unit()
             unit.create(made)
-            try:
-                await records.commit(unit)
-            except Exists:
-                return await self.link_secret(records)
+            await records.commit(unit)
             return secret
-        return records.open(kept.value, kept.key).decode()
+
+        return await retrying(attempt)
 
     async def revocation_registry(self, identifier: str, definition_id: str, definition: Json) -> Json:
         """Raises `FormatError` where the registry is not one of the credential definition."""

@@ -23,13 +23,13 @@ from tntcore.credentials.anoncreds.registry import (
 from tntcore.credentials.formats import FormatError
 from tntcore.errors import DidError, Problem
 from tntcore.storage import queries
-from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import CredentialDefinition, Identity, RevocationStatus, Schema
 from tntcore.storage.repository import Repository
+from tntcore.storage.retrying import retrying
 from tntcore.workers import Workers, WorkTimeout
 
 DEFAULT_CREDENTIALS, MAX_CREDENTIALS = 1_000, 5_000  # of a revocation registry; 0.8 ms and 256 bytes each
-_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Issuer:
         return await self.public(records, identifier), private.registry, status.content.decode(), index
 
     async def _take_number(self, records: Repository, uuid: str) -> int:
-        for _ in range(_TRIES):
+        async def attempt() -> int:
             definition = await self.find(records, uuid)
             if definition.issued >= definition.max_credentials:
                 raise Problem(
@@ -261,12 +261,11 @@ class Issuer:
                 )
             unit = Unit()
             unit.merge(definition.key, {"issued": definition.issued + 1}, definition.etag)
-            try:
-                await records.commit(unit)
-            except Changed:
-                continue
+            await records.commit(unit)
             return definition.issued + 1
-        raise Problem(503, "busy", "Too many credentials are being issued at the same time. Try again.", retry_after=1)
+
+        busy = Problem(503, "busy", "Too many credentials are being issued at the same time. Try again.", retry_after=1)
+        return await retrying(attempt, contended=busy)
 
     async def revoke(self, records: Repository, registry_id: str, index: int) -> None:
         """Publishes that a credential is revoked; nothing happens where it is already.
@@ -277,7 +276,8 @@ class Issuer:
         Raises:
             Problem: 409 where the registry is not the tenant's, or has issued no such number.
         """
-        for _ in range(_TRIES):
+
+        async def attempt() -> None:
             hits = await records.list(
                 CredentialDefinition, limit=1, where=queries.definitions_with_registry(registry_id)
             )
@@ -305,12 +305,10 @@ class Issuer:
             _add_status(unit, definition, after, timestamp)
             # Two revocations at once would each publish a list without the other's.
             unit.merge(definition.key, {"updatedAt": self._now()}, definition.etag)
-            try:
-                await records.commit(unit)
-            except (Changed, Exists):
-                continue
-            return
-        raise Problem(503, "busy", "Too many credentials are being revoked at the same time. Try again.", retry_after=1)
+            await records.commit(unit)
+
+        text = "Too many credentials are being revoked at the same time. Try again."
+        await retrying(attempt, contended=Problem(503, "busy", text, retry_after=1))
 
     async def _method(self, identity: Identity) -> tuple[str, Publisher | None]:
         """As whom an identity issues, and by whose method; None for this service's. Raises `Problem` 400."""
