@@ -142,7 +142,7 @@ async def test_a_replay_shows_how_far_it_is(stack: Stack, client: Client, tool: 
     await client.post(f"settings/DIDCOMM_WEBHOOK/{entry['id']}/enable", None, 200)
     shown = await at_terminal(tool, "replay", "--since", "1h")
     assert re.search(r"sending again +\[#+\] +1/1", shown), shown
-    assert shown.endswith("1 on their way again, 0 left alone\n")
+    assert shown.endswith("1 queued again, 0 skipped\n")
 
 
 async def test_keys_are_asked_for_and_not_shown(tool: Tool, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Who did what, and whose key one has."""
+"""Commands for the audit log, for the caller's own key, and for operators to manage tenants."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tntcore.cli.operators import operator
 from tntcore.cli.service import part
 from tntcore.cli.show import Column, field
 
-_since = click.option("--since", metavar="TIME", help="From then on.")
-_until = click.option("--until", metavar="TIME", help="Before then.")
+_since = click.option("--since", metavar="TIME", help="Only from this time on.")
+_until = click.option("--until", metavar="TIME", help="Only before this time.")
 
 
 @click.command("account", cls=Command)
 @pass_session
 def account(session: Session) -> None:
-    """Whose key you have, and its scope."""
+    """Show the subscription key you use and its scope."""
     found = session.tenant.get("account")
     key = found["key"]
     session.answer(
@@ -42,7 +42,7 @@ def account(session: Session) -> None:
 @paged
 @pass_session
 def audit(session: Session, since: str | None, until: str | None, limit: int | None) -> None:
-    """Who did what, the newest first: keys, settings, webhooks, and what operators did."""
+    """List what was done at the tenant and by whom, newest first: keys, settings, webhooks, and operators' actions."""
     _list(session, "audit", since, until, limit)
 
 
@@ -52,7 +52,7 @@ def audit(session: Session, since: str | None, until: str | None, limit: int | N
 @paged
 @pass_session
 def operator_audit(session: Session, since: str | None, until: str | None, limit: int | None) -> None:
-    """What operators did, the newest first."""
+    """List what operators did, newest first."""
     _list(session, "operator/audit", since, until, limit, operator=True)
 
 
@@ -62,12 +62,12 @@ def tenants() -> None:
 
 
 @tenants.command("list")
-@click.option("--name", metavar="TEXT", help="With this text in their name.")
+@click.option("--name", metavar="TEXT", help="Only tenants whose name contains this.")
 @click.option("--status", type=click.Choice(("ACTIVE", "SUSPENDED"), case_sensitive=False))
 @paged
 @pass_session
 def list_tenants(session: Session, name: str | None, status: str | None, limit: int | None) -> None:
-    """Tenants, the oldest first."""
+    """List tenants, oldest first."""
     columns = [
         field("NAME", "displayName", cut=True),
         field("STATUS", "status", show.status),
@@ -83,12 +83,12 @@ def list_tenants(session: Session, name: str | None, status: str | None, limit: 
 @click.argument("uuid")
 @pass_session
 def show_tenant(session: Session, uuid: str) -> None:
-    """All that operators see of a tenant."""
+    """Show everything that operators can see of a tenant."""
     found = session.service.get(f"principal/{part(uuid)}", operator=True)
     session.answer(found, lambda: show.written(found).split("\n"))
 
 
-_reason = click.option("--reason", metavar="TEXT", help="For the audit log, which the tenant sees.")
+_reason = click.option("--reason", metavar="TEXT", help="The reason, for the audit log. The tenant can read it.")
 
 
 @tenants.command("suspend")
@@ -96,7 +96,7 @@ _reason = click.option("--reason", metavar="TEXT", help="For the audit log, whic
 @_reason
 @pass_session
 def suspend(session: Session, uuid: str, reason: str | None) -> None:
-    """Let nothing of a tenant's in or out; nothing is lost."""
+    """Suspend a tenant: its messages and calls are refused, its data is kept."""
     _set(session, uuid, "suspend", reason)
 
 
@@ -105,7 +105,7 @@ def suspend(session: Session, uuid: str, reason: str | None) -> None:
 @_reason
 @pass_session
 def resume(session: Session, uuid: str, reason: str | None) -> None:
-    """Take a suspension back."""
+    """Resume a suspended tenant."""
     _set(session, uuid, "resume", reason)
 
 
@@ -116,7 +116,7 @@ def resume(session: Session, uuid: str, reason: str | None) -> None:
 @paged
 @pass_session
 def tenant_audit(session: Session, uuid: str, since: str | None, until: str | None, limit: int | None) -> None:
-    """Who did what at a tenant, the newest first."""
+    """List what was done at a tenant and by whom, newest first."""
     _list(session, f"principal/{part(uuid)}/audit", since, until, limit, operator=True)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: their options, the service that they call, and how they print."""
+"""Shared parts of all commands: their options, the service they call, and how they print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED = (show.field("CREATED", "createdAt", show.moment), show.field("UUID", "
 
 
 class Session:
-    """One command: what it was told, and the service that it calls."""
+    """One command being run: its options and the service that it calls."""
 
     def __init__(self, environ: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
         self.environ = environ
@@ -38,49 +38,51 @@ class Session:
 
     @property
     def file(self) -> Path:
-        """Of the profiles."""
+        """The path of the profiles file."""
         return profiles.path_of(self.environ)
 
     @cached_property
     def service(self) -> Service:
         target = profiles.chosen(self.environ, profiles.load(self.file), name=self.profile, url=self.url)
         if target.url.startswith("http://") and not profiles.is_local(target.url):
-            self.note(f"{target.url} is not encrypted: keys and messages can be read on their way")
+            self.note(f"{target.url} is not encrypted: others on the network can read keys and messages")
         return Service(target, self.sleep)
 
     @property
     def tenant(self) -> Service:
-        """The service, for a call that needs a subscription key. Raises `Wrong` where there is none."""
+        """The service, for a call that needs a subscription key. Raises `Wrong` if there is none."""
         if not self.service.profile.subscription_key:
-            raise Wrong("This needs a tenant's key: put it into TNT_SUBSCRIPTION_KEY or a profile (`profiles save`).")
+            raise Wrong(
+                "This command needs a tenant's key. Put it into TNT_SUBSCRIPTION_KEY or a profile (`profiles save`)."
+            )
         return self.service
 
     def note(self, text: str) -> None:
-        """For a person who looks on; no part of the result."""
+        """Prints a note on standard error, for a person who is watching; it is not part of the result."""
         click.echo(click.style(show.safe(text), dim=True), err=True)
 
     def say(self, *lines: str) -> None:
-        """For a person, and so not with --json. What is in it is safe."""
+        """Prints lines for a person, not with --json. The caller has made the text safe."""
         if not self.as_json:
             for line in lines:
                 click.echo(line)
 
     def answer(self, value: Any, lines: Callable[[], Sequence[str]]) -> None:
-        """The result: a JSON document, or lines."""
+        """Prints the result: a JSON document with --json, else the lines."""
         if self.as_json:
             click.echo(show.written(value))
         else:
             self.say(*lines())
 
     def line(self, value: Any) -> None:
-        """One of several results, with --json: a line."""
+        """With --json, prints one of several results as a line of JSON."""
         if self.as_json:
             click.echo(show.written(value, None))
 
     def hits(
         self, hits: Iterable[Mapping[str, Any]], columns: Sequence[Column], what: str, limit: int | None = None
     ) -> None:
-        """A list. Args: limit: how many are shown; that there are more is then told."""
+        """Prints a list. Args: limit: how many are shown; a note says if there are more."""
         following = iter(hits)
         rows = list(islice(following, limit))
         more = limit is not None and next(following, None) is not None
@@ -91,17 +93,18 @@ class Session:
         else:
             self.note(f"no {what}")
         if more:
-            self.note(f"there are more than these {limit}: -n 0 shows all")
+            self.note(f"only {limit} are shown; -n 0 shows all")
 
     def wait(self, ask: Callable[[], Any], done: Callable[[Any], bool], seconds: float | None, what: str) -> Any:
-        """What `ask` answers once that is `done`, asking each second. Raises `NotYet` after so many seconds, also where
-        the service is away."""
+        """Asks once a second until `done` holds, and returns the answer. An unreachable service is asked again. Raises
+        `NotYet` after `seconds`.
+        """
         end = math.inf if seconds is None else time.monotonic() + seconds
 
         def pause(length: float) -> None:
             left = end - time.monotonic()
             if left <= 0:
-                raise NotYet(f"{what} did not come about within {seconds:g} s")
+                raise NotYet(f"the wait for {what} ended after {seconds:g} s")
             self.sleep(min(length, left))
 
         while not done(answer := patiently(ask, pause, self.note)):
@@ -110,7 +113,7 @@ class Session:
 
 
 class Command(click.Command):
-    """A command with the options that all have."""
+    """A command with the options that every command has."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -118,12 +121,12 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands below a noun; without one of them it is `list`, if there is that."""
+    """A group of commands under a noun. Without a subcommand it runs `list`, if there is one."""
 
     command_class = Command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Completion asks with no words what could come first.
+        # Completion of an empty line passes no words: it asks for the first one.
         bare = args[0].startswith("-") and args[0] not in ctx.help_option_names if args else not ctx.resilient_parsing
         return super().parse_args(ctx, ["list", *args] if bare and "list" in self.commands else args)
 
@@ -135,7 +138,7 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None
     def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
             session = ctx.find_object(Session)
-            if session is not None:  # as there is none where completion looks at a command
+            if session is not None:  # completion inspects commands without one
                 setattr(session, name, value)
 
     return callback
@@ -154,7 +157,7 @@ def _common() -> list[click.Parameter]:
         click.Option(
             ["--profile"],
             metavar="NAME",
-            help="Which service, with which keys (TNT_PROFILE).",
+            help="The profile to use (TNT_PROFILE): a service and its keys.",
             expose_value=False,
             callback=_remember("profile"),
             shell_complete=_complete_profile,
@@ -162,7 +165,7 @@ def _common() -> list[click.Parameter]:
         click.Option(
             ["--url"],
             metavar="URL",
-            help=f"Where the service is (TNT_URL, else {profiles.DEFAULT_URL}).",
+            help=f"The service's URL (TNT_URL, else {profiles.DEFAULT_URL}).",
             expose_value=False,
             callback=_remember("url"),
         ),
@@ -180,18 +183,18 @@ pass_session = click.make_pass_decorator(Session)
 
 
 def once(command: F) -> F:
-    """An option for commands that create: the argument `key`."""
+    """Adds the option `--key` to a command that creates something, as the argument `key`."""
     return click.option(
         "--idempotency-key",
         "key",
         metavar="KEY",
         default=new_key,
-        help="Given again within 24 hours, the same is not done twice.",
+        help="Idempotency key: a call repeated with it within 24 hours is not done twice.",
     )(command)
 
 
 def paged(command: F) -> F:
-    """An option for lists: the argument `limit`, None for all."""
+    """Adds the option `--limit` to a list command, as the argument `limit`; None means all."""
     return click.option(
         "-n",
         "--limit",
@@ -199,13 +202,14 @@ def paged(command: F) -> F:
         default=LIMIT,
         show_default=True,
         callback=lambda ctx, parameter, value: value or None,
-        help="How many at the most; 0 for all.",
+        help="Show at most this many; 0 for all.",
     )(command)
 
 
 def find_contact(service: Service, name: str) -> str:
-    """What names the contact to the service: a uuid or a DID is taken as it is, and else it is a displayName, in any
-    case. Raises `Wrong` where it is nobody's, or several contacts have it."""
+    """Returns what identifies the contact to the service: a uuid or DID as it was given, else the uuid of the contact
+    with this displayName (in any case). Raises `Wrong` if no contact, or more than one, has the name.
+    """
     if name.startswith("did:") or is_uuid(name):
         return name
     wanted = name.casefold()
@@ -219,20 +223,20 @@ def find_contact(service: Service, name: str) -> str:
 
 
 def contact_uuid(service: Service, name: str) -> str:
-    """As `find_contact`, for where only a uuid will do."""
+    """Returns the contact's uuid; like `find_contact`, for calls that take no DID."""
     found = find_contact(service, name)
     return str(service.get(f"contact/{part(found)}")["uuid"]) if found.startswith("did:") else found
 
 
 class Names:
-    """Contacts by their uuids, read as they are asked for; one page at first, as most are on it."""
+    """Names of contacts by uuid, read when they are asked for. The first look reads one page, as most are on it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._known: dict[str, str] | None = None
 
     def of(self, contact: object) -> str:
-        """The name, safe; the uuid where there is none."""
+        """The contact's name, made safe to print; the uuid if it has no name."""
         if not contact:
             return ""
         if self._known is None:
@@ -257,7 +261,7 @@ def _name(contact: Mapping[str, Any]) -> str:
 
 @contextmanager
 def bar(session: Session, length: int | None, what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar for who looks on at a terminal, moved on by so many. `length`: None where nobody knows."""
+    """Shows a progress bar at a terminal, and gives a function that advances it. `length`: None if it is unknown."""
     with click.progressbar(
         repeat(None) if length is None else None,
         length=length,

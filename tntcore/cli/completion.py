@@ -1,6 +1,6 @@
-"""Completion: a script for the shell, which asks the command line itself what could follow.
+"""Shell completion: a script that asks the command line itself for the words that could follow.
 
-The script also defines `tnt`, which is the command line from whatever folder.
+The script also defines `tnt`, which runs the command line from any folder.
 """
 
 from __future__ import annotations
@@ -72,6 +72,6 @@ SHELLS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 def script(shell: str, python: str, path: str, name: str = COMMAND) -> str:
-    """Args: python: the interpreter. path: the folder that has the package."""
+    """Returns the completion script. Args: python: the interpreter. path: the folder that contains the package."""
     values = {"NAME": name, "PATH": shlex.quote(path), "PYTHON": shlex.quote(python), "VARIABLE": VARIABLE}
     return re.sub("@([A-Z]+)@", lambda found: values[found[1]], SHELLS[shell]).lstrip()

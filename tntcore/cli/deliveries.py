@@ -1,4 +1,4 @@
-"""Webhook calls and outgoing messages on their way, and sending them again."""
+"""Commands for deliveries (webhook calls and outgoing messages) and for sending them again."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def deliveries() -> None:
 @deliveries.command("list")
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False))
 @click.option("--kind", type=click.Choice(_KINDS, case_sensitive=False))
-@click.option("--contact", metavar="CONTACT", help="uuid, DID or name.")
+@click.option("--contact", metavar="CONTACT", help="Only with this contact: uuid, DID or name.")
 @click.option("--message", metavar="UUID")
 @click.option("--action", metavar="UUID")
-@click.option("--webhook", metavar="ID", help="Of the webhook's entry.")
-@click.option("--since", metavar="TIME", help="A time, or so long: 10m, 2h, 3d.")
+@click.option("--webhook", metavar="ID", help="Only of the webhook with this id.")
+@click.option("--since", metavar="TIME", help="Only since a time, or for the last 10m, 2h, 3d.")
 @click.option("--until", metavar="TIME")
 @paged
 @pass_session
@@ -46,7 +46,7 @@ def list_deliveries(
     until: str | None,
     limit: int | None,
 ) -> None:
-    """What became of webhook calls and outgoing messages, oldest first."""
+    """List webhook calls and outgoing messages with their status, oldest first."""
     service = session.tenant
     query = {
         "status": status,
@@ -76,7 +76,7 @@ def list_deliveries(
 @click.argument("uuid")
 @pass_session
 def show_delivery(session: Session, uuid: str) -> None:
-    """One delivery, with every attempt at it."""
+    """Show one delivery with all its attempts."""
     found = session.tenant.get(f"delivery/{part(uuid)}")
     session.answer(found, lambda: _delivery(found))
 
@@ -106,16 +106,16 @@ def _json(value: Any) -> str:
 
 @click.command("replay", cls=Command)
 @click.argument("uuid", required=False)
-@click.option("--since", metavar="TIME", help="All since a time, or so long: 10m, 2h, 3d.")
+@click.option("--since", metavar="TIME", help="All since a time, or of the last 10m, 2h, 3d.")
 @click.option("--until", metavar="TIME")
 @click.option(
     "--status",
     "statuses",
     type=click.Choice(_AGAIN, case_sensitive=False),
     multiple=True,
-    help="By default FAILED and WITHHELD.",
+    help="Default: FAILED and WITHHELD.",
 )
-@click.option("--webhook", metavar="ID", help="Of this webhook's entry alone.")
+@click.option("--webhook", metavar="ID", help="Only of the webhook with this id.")
 @once
 @pass_session
 def replay(
@@ -127,13 +127,17 @@ def replay(
     webhook: str | None,
     key: str,
 ) -> None:
-    """Send a delivery again, or all since a time. What is on its way, or was sent again a minute ago, is left alone."""
+    """Send a delivery again, or all deliveries since a time. Deliveries that are still under way, or were sent again
+    less than a minute ago, are skipped.
+    """
     service = session.tenant
     if (uuid is None) is (since is None):
         raise Wrong("Give either the UUID of a delivery or --since.")
     if uuid is not None:
         if until or statuses or webhook:
-            raise Wrong("--until, --status and --webhook go with --since.")
+            raise Wrong(
+                "--until, --status and --webhook need --since. Leave them out, or give --since in place of the UUID."
+            )
         done = service.post(f"delivery/{part(uuid)}/replay", None, key=key)
         session.answer(done, lambda: _delivery(done))
         return
@@ -154,10 +158,10 @@ def replay(
                 break
             session.sleep(0.5)
             at = patiently(lambda: service.get(path), session.sleep, session.note)
-    session.answer(at, lambda: [f"{at['replayed']} on their way again, {at['skipped']} left alone"])
+    session.answer(at, lambda: [f"{at['replayed']} queued again, {at['skipped']} skipped"])
 
 
 def _count(session: Session, query: dict[str, Any], statuses: tuple[str, ...]) -> int | None:
-    """How many there are, None where the service counts no further."""
+    """Counts the deliveries that the query finds; None if there are more than the service counts."""
     totals = [session.tenant.get("delivery", {**query, "status": status, "limit": 1})["total"] for status in statuses]
     return sum(total["value"] for total in totals) if all(total["relation"] == "eq" for total in totals) else None

@@ -1,4 +1,4 @@
-"""How a command can end, other than well. Each kind has an exit code of its own, see `main`."""
+"""Errors that end a command. Each has its own exit code: see `main`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 class Wrong(click.UsageError):
-    """The command cannot be done as it is; what it says is what to change."""
+    """The command cannot be run as it was given; the text says what to change."""
 
 
 class Refused(Exception):
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No answer, or none of this service. `again`: the key by which the same call cannot do it twice."""
+    """The service did not answer, or something else answered. `again`: the idempotency key that makes a retry safe."""
 
     def __init__(self, reason: str, again: str | None = None) -> None:
         super().__init__(reason)
@@ -33,4 +33,4 @@ class Unreachable(Exception):
 
 
 class NotYet(Exception):
-    """What was waited for did not come."""
+    """The command waited for something that did not happen in time."""

@@ -1,4 +1,4 @@
-"""Following a list that grows: each entry once, in order, through restarts of the service."""
+"""Follows a list that grows: yields each entry once, in order, even if the service restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fetch = Callable[[float], Iterable[Hit]]
 
 
 def time_of(hit: Hit) -> float:
-    """Seconds since 1970, as its uuid of version 7 has them; 0.0 for another uuid."""
+    """The time in a version 7 uuid, in seconds since 1970; 0.0 for any other uuid."""
     try:
         return (uuid.UUID(str(hit["uuid"])).int >> 80) / 1000
     except ValueError:
@@ -30,8 +30,9 @@ def time_of(hit: Hit) -> float:
 
 
 def latest(fetch: Fetch, now: float, number: int | None) -> list[Hit]:
-    """The newest entries, oldest first. The service lists from the oldest on, so it is asked for the last ten minutes,
-    and then for longer and longer. `number` None is all."""
+    """Returns the newest entries, oldest first. The service lists oldest first, so this asks for the last ten minutes,
+    then for longer and longer periods. `number`: None for all.
+    """
     if number is None:
         return list(fetch(0))
     for window in (*_WINDOWS, now):
@@ -42,10 +43,10 @@ def latest(fetch: Fetch, now: float, number: int | None) -> list[Hit]:
 
 
 class News:
-    """Tells what was not seen yet from overlapping looks, and forgets what no look can answer again.
+    """Finds the new entries in overlapping answers. Forgets uuids that no later answer can contain.
 
     Args:
-        begun: seconds since 1970; what is older is not news.
+        begun: seconds since 1970; older entries are not new.
     """
 
     def __init__(self, begun: float, seen: Iterable[Hit] = ()) -> None:
@@ -54,7 +55,7 @@ class News:
 
     @property
     def since(self) -> float:
-        """Where the next look has to begin."""
+        """The time from which to ask next."""
         return self._newest - OVERLAP
 
     def among(self, hits: Iterable[Hit]) -> list[Hit]:
@@ -64,7 +65,7 @@ class News:
             at = time_of(hit)
             self._seen[str(hit["uuid"])] = at
             self._newest = max(self._newest, at)
-        # The service's own overlap, and as much again, is kept in mind beyond ours.
+        # Uuids are remembered for longer than looks overlap: by the service's own overlap, twice.
         oldest = self.since - 10
         self._seen = {name: at for name, at in self._seen.items() if at >= oldest}
         return new
@@ -73,7 +74,9 @@ class News:
 def patiently(
     ask: Callable[[], Any], sleep: Callable[[float], None], note: Callable[[str], None], pause: float = _PAUSE
 ) -> Any:
-    """What `ask` answers, as soon as the service is there. `note` is told when it is away, and when it is back."""
+    """Calls `ask` until the service answers, and returns the answer. Calls `note` when the service goes away and when
+    it is back.
+    """
     told = False
     while True:
         try:
@@ -82,18 +85,18 @@ def patiently(
             if isinstance(error, Refused) and error.problem["status"] not in (429, 500, 502, 503, 504):
                 raise
             if not told:
-                note(f"the service is away ({error}); trying again until it is back, Ctrl-C ends it")
+                note(f"the service cannot be reached ({error}); retrying until it answers, Ctrl-C stops")
                 told = True
             sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
             if told:
-                note("the service is back")
+                note("the service answers again")
             return answer
 
 
 def follow(fetch: Fetch, news: News, sleep: Callable[[float], None], note: Callable[[str], None]) -> Iterator[Hit]:
-    """What is new, for ever."""
+    """Yields new entries, for ever."""
     while True:
         hits = patiently(lambda: list(fetch(news.since)), sleep, note)
         yield from news.among(hits)

@@ -1,4 +1,4 @@
-"""The commands together, and how each ends."""
+"""The root command, and the exit codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PARTS = {
 
 
 class Root(Group):
-    """All commands, told apart by what they are for."""
+    """All commands, grouped by purpose in the help text."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in {**_PARTS, "Shell": (complete,)}.items():
@@ -43,25 +43,25 @@ class Root(Group):
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    """The command line of the DIDComm service, for its operators and tenants.
+    """Command line of the DIDComm service, for operators and tenants.
 
-    Where the service is, and the keys, come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY, or from a profile
-    (`profiles save`). Every command takes --json and --help. Exit codes: 0 done, 1 a problem, 2 a wrong command, 3 the
-    service is out of reach, 4 what was waited for did not come.
+    The service's URL and the keys come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY, or from a profile
+    (`profiles save`). Every command takes --json and --help. Exit codes: 0 done, 1 the service answered with a problem,
+    2 the command was wrong, 3 the service could not be reached, 4 the wait ended without a result.
     """
 
 
 @cli.command("completion", cls=click.Command)
 @click.argument("shell", type=click.Choice(list(completion.SHELLS)))
 def complete(shell: str) -> None:
-    """A script that defines `tnt`, with completion.
+    """Print a script that defines `tnt`, with completion.
 
     \b
     bash, in ~/.bashrc:  eval "$(python -m tntcore completion bash)"
     zsh, in ~/.zshrc:    eval "$(python -m tntcore completion zsh)"
     fish, in ~/.config/fish/config.fish:  python -m tntcore completion fish | source
 
-    with the project's Python, in its folder. From then on `tnt` is the command line, in any folder.
+    Run it with the Python of the project, in its folder. `tnt` then runs the command line from any folder.
     """
     click.echo(completion.script(shell, sys.executable, str(Path(__file__).parents[2])), nl=False)
 
@@ -72,7 +72,7 @@ for _commands in _PARTS.values():
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command: its exit code. Errors are told on standard error, as JSON where --json was given."""
+    """Runs a command and returns its exit code. Prints errors on standard error, as JSON if --json was given."""
     session = Session(os.environ)
     if instruction := os.environ.get(completion.VARIABLE):
         return shell_complete(cli, {}, completion.COMMAND, completion.VARIABLE, instruction)
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         problem = {"title": "unreachable", "detail": detail}
         if error.again:
             problem["idempotencyKey"] = error.again
-            again = f"Perhaps it was done. The same command with --idempotency-key {error.again} does not do it twice."
+            again = f"It may have taken effect. With --idempotency-key {error.again} a repetition is not done twice."
             _tell(session, problem, [detail, again])
         else:
             _tell(session, problem, [detail])

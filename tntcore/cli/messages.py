@@ -1,4 +1,4 @@
-"""Sending, and what was sent and received."""
+"""Commands that send messages and show those sent and received."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ _STATUSES = ("RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "S
 
 
 def _message_options(command: Any) -> Any:
-    command = click.option("--wait", is_flag=True, help="Until it was sent, or failed (then exit code 1).")(command)
+    command = click.option("--wait", is_flag=True, help="Wait until the message is sent. Exit code 1 if it fails.")(
+        command
+    )
     return click.option(
-        "-f", "--file", type=click.File("rb"), help="The JSON of a message in place of TEXT; `-`: what is piped in."
+        "-f",
+        "--file",
+        type=click.File("rb"),
+        help="A file with a message's JSON, in place of TEXT; `-` reads standard input.",
     )(command)
 
 
@@ -32,8 +37,8 @@ def _message_options(command: Any) -> Any:
 @click.argument("contact")
 @click.argument("text", required=False)
 @_message_options
-@click.option("--from", "identity", metavar="UUID|DID", help="Who sends. By default the default identity.")
-@click.option("--reference", metavar="ID", help="The new thread's id. By default one is made.")
+@click.option("--from", "identity", metavar="UUID|DID", help="The sending identity. Default: the default identity.")
+@click.option("--reference", metavar="ID", help="The new thread's id. Default: a random one.")
 @once
 @pass_session
 def send(
@@ -114,11 +119,11 @@ def _sent(session: Session, action: dict[str, Any], wait: bool) -> None:
 
 @click.group("messages", cls=Group)
 def messages() -> None:
-    """What was sent and received: list (--follow), show."""
+    """Messages sent and received: list (--follow), show."""
 
 
 @messages.command("list")
-@click.option("-F", "--follow", "following", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-F", "--follow", "following", is_flag=True, help="Also print new messages as they come, until Ctrl-C.")
 @click.option(
     "-n",
     "--limit",
@@ -126,12 +131,12 @@ def messages() -> None:
     default=20,
     show_default=True,
     callback=lambda ctx, parameter, value: value or None,
-    help="How many of the newest; 0 for all.",
+    help="At most this many of the newest; 0 for all.",
 )
-@click.option("--since", metavar="TIME", help="All since a time (2026-01-31T12:00:00Z) or so long (10m, 2h, 3d).")
-@click.option("--contact", metavar="CONTACT", help="With this one: uuid, DID or name.")
-@click.option("--action", metavar="UUID", help="On this thread.")
-@click.option("--type", "type_", metavar="PREFIX", help="How the type begins.")
+@click.option("--since", metavar="TIME", help="Only since a time (2026-01-31T12:00:00Z) or for the last 10m, 2h, 3d.")
+@click.option("--contact", metavar="CONTACT", help="Only with this contact: uuid, DID or name.")
+@click.option("--action", metavar="UUID", help="Only on this thread.")
+@click.option("--type", "type_", metavar="PREFIX", help="Only types that begin with this.")
 @click.option("--direction", type=click.Choice(["IN", "OUT"], case_sensitive=False))
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False))
 @pass_session
@@ -146,10 +151,10 @@ def list_messages(
     direction: str | None,
     status: str | None,
 ) -> None:
-    """The newest messages, the newest last.
+    """List the newest messages, newest last.
 
-    With --follow, messages appear as they are handled, each once, also after a restart of the service. One that is
-    handled more than a minute after newer ones is only in the list.
+    With --follow, new messages are printed as they are handled, each once, even if the service restarts. A message that
+    is handled more than a minute after newer ones appears only in the list.
     """
     service = session.tenant
     uuid = contact_uuid(service, contact) if contact else None
@@ -159,7 +164,7 @@ def list_messages(
         return service.pages("message", {**query, "since": show.iso(begin)})
 
     begun = service.now
-    # Looked at before what is printed: what comes in between is printed, or else is news.
+    # Started before the list is printed, so that nothing that arrives in between is missed.
     before = list(fetch(begun - OVERLAP)) if following else []
     if since is None:
         shown = latest(fetch, begun, limit)
@@ -188,7 +193,7 @@ def _columns(names: Names) -> list[Column]:
 
 
 def _print_line(session: Session, hit: Hit, names: Names) -> None:
-    """A message as one line, at once."""
+    """Prints a message on one line, without delay."""
     if session.as_json:
         session.line(hit)
         return
@@ -206,7 +211,7 @@ def _print_line(session: Session, hit: Hit, names: Names) -> None:
 @click.argument("uuid")
 @pass_session
 def show_message(session: Session, uuid: str) -> None:
-    """One message, with its content."""
+    """Show one message with its content."""
     found = session.tenant.get(f"message/{part(uuid)}")
     content: Mapping[str, Any] = {name: found[name] for name in ("message", "envelope") if name in found}
     rest = {name: value for name, value in found.items() if name not in content and name != "sequence"}

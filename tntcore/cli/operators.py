@@ -1,4 +1,4 @@
-"""The operators' own keys."""
+"""Commands for operators' keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tntcore.cli.show import field
 
 _HEADER = "tnt-operator-key"
 _ROLES = ("read", "operate", "admin")
-_expires = click.option("--expires", metavar="IN", help="In how long it expires: 12h, 90d. Else it does not.")
-_save = click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
+_expires = click.option("--expires", metavar="IN", help="Expires after this time: 12h, 90d. Default: never.")
+_save = click.option("--save", metavar="PROFILE", help="Save the key in this profile instead of showing it.")
 
 
 @click.group("operator", cls=Group)
@@ -30,16 +30,18 @@ def operator() -> None:
 @click.argument("name")
 @_expires
 @_save
-@click.option("--storage", is_flag=True, help="With the storage account (AzureWebJobsStorage), not the host's key.")
-@click.option("--anyway", is_flag=True, help="With --storage: even where another admin has a key.")
+@click.option(
+    "--storage", is_flag=True, help="Use the storage account (AzureWebJobsStorage) instead of the host's key."
+)
+@click.option("--anyway", is_flag=True, help="With --storage: make the key even if another admin has one.")
 @pass_session
 def first_operator(
     session: Session, name: str, expires: str | None, save: str | None, storage: bool, anyway: bool
 ) -> None:
-    """Make the first key, with the role admin, which is shown this once.
+    """Make the first operator key, with the role admin. The key is shown only once.
 
-    It takes the functions host's master key in TNT_HOST_KEY; or, with --storage, what opens the storage account, as the
-    service's own settings have it, and the service's packages.
+    Set TNT_HOST_KEY to the functions host's master key. Or use --storage, which needs the service's own settings for
+    the storage account, and the service's packages.
     """
     known = _profiles(session, save)
     service = session.service
@@ -56,9 +58,9 @@ def first_operator(
 
 
 def _in_storage(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
-    """Raises `Wrong`."""
+    """Creates the first operator key in the storage account itself. Raises `Wrong`."""
     try:
-        # The service's own module, which is not there where the command line was installed alone.
+        # Part of the service, which is absent if only the command line is installed.
         there = import_module("tntcore.tenancy.first_operator")
     except ModuleNotFoundError as error:
         raise Wrong(f"--storage needs the service's own packages (`make install`); {error.name} is missing.") from None
@@ -72,7 +74,7 @@ def _in_storage(environ: Mapping[str, str], name: str, until: str | None, *, any
 @operator.command("list")
 @pass_session
 def list_operators(session: Session) -> None:
-    """All keys, those that were revoked included."""
+    """List all operator keys, revoked ones included."""
     columns = [
         field("NAME", "name", cut=True),
         field("ROLE", "role"),
@@ -92,7 +94,7 @@ def list_operators(session: Session) -> None:
 @once
 @pass_session
 def new_operator(session: Session, name: str, role: str, expires: str | None, save: str | None, key: str) -> None:
-    """Make a key for an operator, which is shown this once (role admin)."""
+    """Make a key for an operator (needs the role admin). The key is shown only once."""
     known = _profiles(session, save)
     service = session.service
     body: dict[str, Any] = {"name": name, "role": role}
@@ -107,7 +109,7 @@ def new_operator(session: Session, name: str, role: str, expires: str | None, sa
 @once
 @pass_session
 def rotate_operator(session: Session, uuid: str, save: str | None, key: str) -> None:
-    """Give a key a new text, which is shown this once. The old one is taken for another hour."""
+    """Replace a key's text; the new one is shown only once. The old text works for another hour."""
     known = _profiles(session, save)
     made = session.service.post(f"operator/{part(uuid)}/rotate", None, key=key, operator=True)
     _shown(session, made, known, save)
@@ -117,7 +119,7 @@ def rotate_operator(session: Session, uuid: str, save: str | None, key: str) -> 
 @click.argument("uuid")
 @pass_session
 def revoke_operator(session: Session, uuid: str) -> None:
-    """Have a key refused from now on (in other processes of the service: within half a minute)."""
+    """Revoke a key. Other processes of the service refuse it within half a minute."""
     session.service.delete(f"operator/{part(uuid)}", operator=True)
     session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
 
@@ -125,7 +127,7 @@ def revoke_operator(session: Session, uuid: str) -> None:
 @operator.command("me")
 @pass_session
 def me(session: Session) -> None:
-    """Whose key you have, and which role."""
+    """Show the operator key you use and its role."""
     found = session.service.get("operator/me", operator=True)
     session.answer(
         found,
@@ -142,7 +144,7 @@ def me(session: Session) -> None:
 
 
 def _profiles(session: Session, save: str | None) -> Profiles:
-    """Those that there are. That one cannot be saved is to be known before there is a key that would be lost."""
+    """Reads the profiles, and checks that one can be saved before a key is made that would be lost otherwise."""
     known = profiles.load(session.file)
     if save is not None:
         profiles.save(session.file, known)

@@ -1,4 +1,4 @@
-"""Invitations, contacts, identities, connections."""
+"""Commands for invitations, contacts, identities and connections."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
 
 def _wait_options(command: Any) -> Any:
     command = click.option(
-        "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer: exit code 4."
+        "--timeout",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="With --wait: stop waiting after this time, with exit code 4.",
     )(command)
-    return click.option("--wait", is_flag=True, help="Until the connection is completed.")(command)
+    return click.option("--wait", is_flag=True, help="Wait until the connection is completed.")(command)
 
 
 @click.command("invite", cls=Command)
-@click.option("--label", help="Who invites, as the partner sees it. By default the identity's name.")
-@click.option("--identity", metavar="UUID|DID", help="Who invites. By default the default identity.")
-@click.option("--email", help="Make a contact of this address as well, which the invitation is for.")
-@click.option("--name", help="That contact's name.")
-@click.option("--multi-use", is_flag=True, help="For as many as come.")
-@click.option("--expires", metavar="IN", help="In how long it expires: 30m, 12h, 7d. Else it does not.")
-@click.option("--form", type=click.Choice(_FORMS), help="By default out-of-band/1; out-of-band/2 is DIDComm v2.")
-@click.option("--goal", help="What for, in words.")
-@click.option("--public-did", is_flag=True, help="Name the identity's own DID.")
-@click.option("--qr", "picture", type=click.Path(path_type=Path), help="Save the QR code as this .svg or .png, too.")
+@click.option("--label", help="The inviter's name as the partner sees it. Default: the identity's name.")
+@click.option("--identity", metavar="UUID|DID", help="The inviting identity. Default: the default identity.")
+@click.option("--email", help="Also create a contact with this email address, for this invitation.")
+@click.option("--name", help="With --email: the contact's name.")
+@click.option("--multi-use", is_flag=True, help="Any number of partners can accept the invitation.")
+@click.option("--expires", metavar="IN", help="Expires after this time: 30m, 12h, 7d. Default: never.")
+@click.option("--form", type=click.Choice(_FORMS), help="Default: out-of-band/1. out-of-band/2 is for DIDComm v2.")
+@click.option("--goal", help="The purpose, as text for the partner.")
+@click.option("--public-did", is_flag=True, help="Put the identity's own DID in the invitation.")
+@click.option(
+    "--qr", "picture", type=click.Path(path_type=Path), help="Also save the QR code as this .svg or .png file."
+)
 @_wait_options
 @once
 @pass_session
@@ -55,10 +60,10 @@ def invite(
     timeout: float | None,
     key: str,
 ) -> None:
-    """Make an invitation: its URL and QR code."""
+    """Make an invitation and show its URL and QR code."""
     service = session.tenant
     if picture is not None and picture.suffix not in (".svg", ".png"):
-        raise Wrong("The QR code is saved as .svg or .png.")
+        raise Wrong("The QR code was not saved. Name a file that ends in .svg or .png.")
     plain = {
         "label": label,
         "form": form,
@@ -72,7 +77,7 @@ def invite(
         chosen["identityId"] = identity
     if email:
         if chosen.keys() - {"identityId"}:
-            raise Wrong("With --email, only --name and --identity can be chosen.")
+            raise Wrong("With --email, no options but --name and --identity are allowed. Remove the others.")
         contact = {"email": email, **({"displayName": name} if name else {})}
         made = service.post("contact", {**chosen, "contact": contact}, key=key)
     else:
@@ -86,16 +91,16 @@ def invite(
         try:
             qr.save(str(made["invitationUrl"]), picture)
         except ValueError as error:
-            raise Wrong(f"{picture} was not saved, the invitation is good: {error}.") from None
+            raise Wrong(f"The invitation was made, but {picture} was not saved: {error}.") from None
     if not wait:
         return
-    session.note("waiting for the partner; Ctrl-C stops waiting, the invitation stays good")
+    session.note("waiting for the partner; Ctrl-C stops waiting, the invitation stays valid")
     query = {"invitation": made["invitationId"]}
     _completed(session, lambda: list(service.pages("connection", query)), timeout)
 
 
 def _invited(made: dict[str, Any]) -> list[str]:
-    """The URL, and at a terminal the QR code above it, if it fits."""
+    """The invitation's URL and, if it fits on the terminal, its QR code above."""
     url, width = show.safe(made["invitationUrl"]), show.terminal_width()
     picture: list[str] = []
     if width is not None:
@@ -115,7 +120,7 @@ def _drawn(url: str, width: int) -> list[str]:
 
 
 def _completed(session: Session, ask: Any, timeout: float | None) -> None:
-    """Waits for the first connection of those that `ask` answers, and prints it. Raises `NotYet`."""
+    """Waits until one of the connections that `ask` returns is completed, and prints it. Raises `NotYet`."""
     told: list[str] = []
 
     def over(connections: list[dict[str, Any]]) -> bool:
@@ -129,7 +134,7 @@ def _completed(session: Session, ask: Any, timeout: float | None) -> None:
     session.line(found)
     session.say(*_connection(found))
     if found["state"] != "completed":
-        raise NotYet("the connection was given up")
+        raise NotYet("the connection was abandoned")
 
 
 def _connection(found: dict[str, Any]) -> list[str]:
@@ -148,8 +153,8 @@ def _connection(found: dict[str, Any]) -> list[str]:
 
 @click.command("accept", cls=Command)
 @click.argument("invitation")
-@click.option("--identity", metavar="UUID|DID", help="Who accepts. By default the default identity.")
-@click.option("--name", help="What to call the contact. By default what it calls itself.")
+@click.option("--identity", metavar="UUID|DID", help="The accepting identity. Default: the default identity.")
+@click.option("--name", help="A name for the contact. Default: the name it gives itself.")
 @_wait_options
 @once
 @pass_session
@@ -162,10 +167,10 @@ def accept(
     timeout: float | None,
     key: str,
 ) -> None:
-    """Accept an invitation, or reach a public DID.
+    """Accept an invitation, or connect to a public DID.
 
-    INVITATION is its URL, its uuid if it is another tenant's, a file with its JSON (`-`: what is piped in), or a
-    partner's DID.
+    INVITATION is the invitation's URL, its uuid if another tenant of this service made it, a file that contains its
+    JSON (`-` reads standard input), or a partner's DID.
     """
     service = session.tenant
     contact: dict[str, str] = {"displayName": name} if name else {}
@@ -185,7 +190,7 @@ def accept(
     else:
         session.answer(made, lambda: _accepted(made))
     if made.get("unreachable"):
-        session.note(f"it cannot be reached now: {made['unreachable']} Messages are held until it is.")
+        session.note(f"the partner cannot be reached now: {made['unreachable']} Messages are held until it can.")
     if wait:
         _completed(session, lambda: [service.get(f"connection/{part(made['connectionUuid'])}")], timeout)
 
@@ -214,7 +219,7 @@ def contacts() -> None:
 @paged
 @pass_session
 def list_contacts(session: Session, status: str | None, did: str | None, email: str | None, limit: int | None) -> None:
-    """Who is known."""
+    """List contacts."""
     query = {"status": status, "did": did, "email": email}
     columns = [
         field("NAME", "displayName", cut=True),
@@ -231,7 +236,7 @@ def list_contacts(session: Session, status: str | None, did: str | None, email: 
 @click.argument("contact", metavar="UUID|DID")
 @pass_session
 def show_contact(session: Session, contact: str) -> None:
-    """All of one."""
+    """Show one contact with all its details."""
     _show(session, f"contact/{part(contact)}")
 
 
@@ -239,21 +244,21 @@ def show_contact(session: Session, contact: str) -> None:
 @click.argument("contact", metavar="UUID|DID")
 @pass_session
 def remove_contact(session: Session, contact: str) -> None:
-    """Forget a contact and its connections. Messages stay."""
+    """Delete a contact and its connections. Its messages are kept."""
     session.tenant.delete(f"contact/{part(contact)}")
-    session.answer({"contact": contact}, lambda: ["forgotten"])
+    session.answer({"contact": contact}, lambda: ["deleted"])
 
 
 @click.group("identities", cls=Group)
 def identities() -> None:
-    """DIDs that the tenant acts as: list, show."""
+    """The tenant's own DIDs: list, show."""
 
 
 @identities.command("list")
 @paged
 @pass_session
 def list_identities(session: Session, limit: int | None) -> None:
-    """Who the tenant is."""
+    """List the tenant's own DIDs."""
     columns = [
         field("", "isDefault", lambda value: "*" if value else ""),
         field("NAME", "displayName", cut=True),
@@ -268,22 +273,22 @@ def list_identities(session: Session, limit: int | None) -> None:
 @click.argument("identity", metavar="UUID|DID")
 @pass_session
 def show_identity(session: Session, identity: str) -> None:
-    """All of one."""
+    """Show one identity with all its details."""
     _show(session, f"identity/{part(identity)}")
 
 
 @click.group("connections", cls=Group)
 def connections() -> None:
-    """What joins them: list, show, accept, reject."""
+    """Connections between your identities and contacts: list, show, accept, reject."""
 
 
 @connections.command("list")
-@click.option("--state", metavar="STATE", help="In RFC 0023's words, such as request-received.")
+@click.option("--state", metavar="STATE", help="Only in this state of RFC 0023, such as request-received.")
 @click.option("--contact", metavar="UUID")
 @paged
 @pass_session
 def list_connections(session: Session, state: str | None, contact: str | None, limit: int | None) -> None:
-    """Who is connected, and how far that is."""
+    """List connections and their states."""
     query = {"state": state, "contactUuid": contact}
     columns = [
         field("STATE", "state", show.status),
@@ -300,7 +305,7 @@ def list_connections(session: Session, state: str | None, contact: str | None, l
 @click.argument("uuid")
 @pass_session
 def show_connection(session: Session, uuid: str) -> None:
-    """All of one."""
+    """Show one connection with all its details."""
     _show(session, f"connection/{part(uuid)}")
 
 
@@ -308,7 +313,7 @@ def show_connection(session: Session, uuid: str) -> None:
 @click.argument("uuid")
 @pass_session
 def accept_connection(session: Session, uuid: str) -> None:
-    """Answer a request that waits, where automatic acceptance is off."""
+    """Accept a connection request that waits because automatic acceptance is off."""
     done = session.tenant.post(f"connection/{part(uuid)}/accept", None)
     session.answer(done, lambda: _connection(done))
 
@@ -317,21 +322,21 @@ def accept_connection(session: Session, uuid: str) -> None:
 @click.argument("uuid")
 @pass_session
 def reject_connection(session: Session, uuid: str) -> None:
-    """Reject a request that waits, or give up an exchange that is under way."""
+    """Reject a waiting connection request, or abandon a connection that is not completed."""
     done = session.tenant.post(f"connection/{part(uuid)}/reject", None)
     session.answer(done, lambda: _connection(done))
 
 
 @click.group("invitations", cls=Group)
 def invitations() -> None:
-    """What `invite` made: list, revoke."""
+    """Invitations made by `invite`: list, revoke."""
 
 
 @invitations.command("list")
 @paged
 @pass_session
 def list_invitations(session: Session, limit: int | None) -> None:
-    """Invitations, and which of them are still good."""
+    """List invitations and whether they can still be accepted."""
     columns = [
         field("STATUS", "status", show.status),
         Column("LABEL", lambda row: show.safe(row["invitation"].get("label")), cut=True),
@@ -347,7 +352,7 @@ def list_invitations(session: Session, limit: int | None) -> None:
 @click.argument("uuid")
 @pass_session
 def revoke_invitation(session: Session, uuid: str) -> None:
-    """Have it accepted by nobody from now on."""
+    """Revoke an invitation: nobody can accept it from now on."""
     session.tenant.delete(f"invitation/{part(uuid)}")
     session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
 

@@ -1,4 +1,4 @@
-"""What the queues gave up (operator)."""
+"""Commands for poison: queue messages that failed too often (operator)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUEUES = ("inbound", "exchange", "outbound", "relay")
 
 @click.group("poison", cls=Group)
 def poison() -> None:
-    """What the queues gave up: list, replay, forget (operator)."""
+    """Queue messages that failed too often: list, replay, forget (operator)."""
 
 
 @poison.command("list")
@@ -24,7 +24,7 @@ def poison() -> None:
 @paged
 @pass_session
 def list_poison(session: Session, queue: str | None, limit: int | None) -> None:
-    """What was given up. Contents are not shown: the tenant sees the message or delivery, FAILED."""
+    """List poison messages. Their contents are not shown; the tenant sees the message or delivery as FAILED."""
     columns = [
         field("SINCE", "at", show.moment),
         field("QUEUE", "queue"),
@@ -43,10 +43,10 @@ def _tenants(row: Any) -> int:
 @poison.command("replay")
 @click.argument("queue", type=click.Choice(_QUEUES), required=False)
 @click.argument("id_", metavar="[ID]", required=False)
-@click.option("--tenant", metavar="UUID", help="What has any of this tenant's.")
+@click.option("--tenant", metavar="UUID", help="Only messages with items of this tenant.")
 @pass_session
 def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: str | None) -> None:
-    """Have it handled again: all, all of QUEUE, or one. Nothing is done twice by it."""
+    """Handle poison messages again: all, those of QUEUE, or one. Nothing takes effect twice."""
     given = {"queue": queue, "id": id_, "principalUuid": tenant}
     body = {name: value for name, value in given.items() if value}
     total = {"replayed": 0, "senseless": 0, "missing": 0}
@@ -54,7 +54,7 @@ def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: 
         while True:
             page = session.service.post("poison/replay", body, operator=True)
             moved(page["replayed"])
-            # Those that stay are met again on each page.
+            # Messages that cannot be replayed appear on every page again.
             total = {**page, "replayed": total["replayed"] + page["replayed"]}
             if not (page["more"] and page["replayed"]):
                 break
@@ -62,9 +62,9 @@ def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: 
     session.answer(
         total,
         lambda: [
-            f"{total['replayed']} back on their queues"
-            + (f", {total['senseless']} make no sense there and stay" if total["senseless"] else "")
-            + (f", the envelopes of {total['missing']} are gone; they stay" if total["missing"] else "")
+            f"{total['replayed']} put back on their queues"
+            + (f", {total['senseless']} cannot be handled and stay" if total["senseless"] else "")
+            + (f", {total['missing']} stay because their envelopes are gone" if total["missing"] else "")
         ],
     )
 
@@ -72,11 +72,11 @@ def replay_poison(session: Session, queue: str | None, id_: str | None, tenant: 
 @poison.command("forget")
 @click.argument("queue", type=click.Choice(_QUEUES))
 @click.argument("id_", metavar="ID")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_session
 def forget_poison(session: Session, queue: str, id_: str, yes: bool) -> None:
-    """Throw it away: what is in it will never be handled."""
+    """Delete a poison message. Its content will never be handled."""
     if not yes:
-        click.confirm(f"Throw away {show.safe(id_)} of {queue}, for good?", abort=True, err=True)
+        click.confirm(f"Delete {show.safe(id_)} of {queue} permanently?", abort=True, err=True)
     session.service.delete(f"poison/{part(queue)}/{part(id_)}", operator=True)
-    session.answer({"queue": queue, "id": id_}, lambda: ["forgotten"])
+    session.answer({"queue": queue, "id": id_}, lambda: ["deleted"])

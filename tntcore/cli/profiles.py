@@ -1,4 +1,4 @@
-"""Where the service is and what keys open it: from the environment, or from a file that only its owner can read."""
+"""Profiles: the service's URL and keys, from the environment or from a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ DEFAULT_URL = "http://127.0.0.1:7071"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`url` without a slash, or `/api`, at its end; "" is none, as for the keys, which are not shown by `repr`."""
+    """One service and its keys. `url` has no trailing slash and no trailing `/api`. "" means not set. `repr` hides
+    keys.
+    """
 
     url: str = ""
     subscription_key: str = field(default="", repr=False)
@@ -29,14 +31,14 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """All that the file has. `default`: the name of the one that is used where none is named."""
+    """The content of the profiles file. `default`: the name of the profile used when none is named."""
 
     default: str = ""
     named: Mapping[str, Profile] = field(default_factory=dict)
 
 
 def surroundings(environ: Mapping[str, str]) -> Profile:
-    """What the environment says. Raises `Wrong`."""
+    """Returns the profile that the environment variables describe. Raises `Wrong`."""
     return Profile(
         clean_url(environ["TNT_URL"]) if environ.get("TNT_URL") else "",
         clean_key(environ.get("TNT_SUBSCRIPTION_KEY", ""), "TNT_SUBSCRIPTION_KEY"),
@@ -47,13 +49,13 @@ def surroundings(environ: Mapping[str, str]) -> Profile:
 def chosen(
     environ: Mapping[str, str], profiles: Profiles, *, name: str | None = None, url: str | None = None
 ) -> Profile:
-    """Which service is called, with which keys. `name` and `url` are the options of a command.
+    """Returns the service to call and its keys. `name` and `url` are the command's options.
 
-    A profile that is named goes before the environment, which goes before the default profile. Keys are not taken from
-    a place that names another service.
+    A named profile comes before the environment, which comes before the default profile. Keys are never taken from a
+    source that names another service.
 
     Raises:
-        Wrong: there is no profile of that name, or something has a form that it cannot have.
+        Wrong: there is no profile of that name, or a value is malformed.
     """
     sources = [surroundings(environ)]
     if asked := name or environ.get("TNT_PROFILE"):
@@ -72,7 +74,7 @@ def chosen(
 
 
 def clean_url(text: str) -> str:
-    """Raises `Wrong`."""
+    """Returns the URL without a trailing slash or `/api`. Raises `Wrong`."""
     url = text.strip().rstrip("/").removesuffix("/api")
     try:
         parts = urlsplit(url)
@@ -82,26 +84,26 @@ def clean_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise Wrong("The URL of the service must be like https://didcomm.example.com.")
     if parts.username is not None:
-        raise Wrong("The URL of the service takes no user name and password.")
+        raise Wrong("The URL of the service must not contain a user name or password. Remove them.")
     return url
 
 
 def clean_key(text: str, name: str) -> str:
-    """Raises `Wrong`, which does not show the key."""
+    """Returns the key without surrounding blanks. Raises `Wrong`, whose text does not contain the key."""
     key = text.strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise Wrong(f"{name} is not a key: it has blanks or other characters that no key has.")
+        raise Wrong(f"{name} is not a key: it contains blanks or other characters that keys never have. Copy it again.")
     return key
 
 
 def path_of(environ: Mapping[str, str]) -> Path:
-    """The file, in the platform's folder for settings."""
+    """The profiles file, in the platform's folder for settings."""
     given = environ.get("TNT_PROFILES")
     return Path(given) if given else Path(click.get_app_dir("tntcore")) / "profiles.json"
 
 
 def load(path: Path) -> Profiles:
-    """Raises `Wrong` where others could read it, or where it is not what `save` writes."""
+    """Reads the profiles. Raises `Wrong` if other users could read the file, or if `save` did not write it."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -109,21 +111,21 @@ def load(path: Path) -> Profiles:
     except FileNotFoundError:
         return Profiles()
     if os.name == "posix" and mode & 0o077:
-        raise Wrong(f"Others may read the keys in {path}: chmod 600 it, and think of replacing them.")
+        raise Wrong(f"Other users can read the keys in {path}. Run chmod 600 on it, and consider replacing the keys.")
     try:
         given: dict[str, Any] = json.loads(content)
         return Profiles(given["default"], {name: Profile(**_read(each)) for name, each in given["profiles"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Wrong(f"{path} cannot be read as profiles: mend it, or remove it.") from None
+        raise Wrong(f"{path} is not a profiles file. Correct or remove it.") from None
 
 
 def _read(profile: Mapping[str, str]) -> dict[str, str]:
-    """A profile's members, by the names that they have now."""
+    """Returns a profile's members under their present names."""
     return {"operator_key" if name == "admin_key" else name: value for name, value in profile.items()}
 
 
 def save(path: Path, profiles: Profiles) -> None:
-    """Replaces the file, which at no time has another mode than 0600 or only a part of its content."""
+    """Replaces the file. At no moment is its mode other than 0600 or its content incomplete."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = {"default": profiles.default, "profiles": {name: asdict(each) for name, each in profiles.named.items()}}
     # mkstemp makes it 0600.
@@ -138,7 +140,7 @@ def save(path: Path, profiles: Profiles) -> None:
 
 
 def added(profiles: Profiles, name: str, profile: Profile) -> Profiles:
-    """With that one, which is the default if there is none yet."""
+    """Returns the profiles with this one added; it becomes the default if there is none."""
     return Profiles(profiles.default or name, {**profiles.named, name: profile})
 
 
@@ -148,5 +150,5 @@ def removed(profiles: Profiles, name: str) -> Profiles:
 
 
 def is_local(url: str) -> bool:
-    """Whether what is sent there stays on this machine."""
+    """Whether data sent to this URL stays on this machine."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")

@@ -1,4 +1,4 @@
-"""A QR code as text."""
+"""QR codes as text or pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def matrix(text: str) -> list[list[bool]]:
 
 
 def lines(modules: Sequence[Sequence[bool]], *, colour: bool) -> list[str]:
-    """Two rows of modules in a line. Without colours it is light on dark, as a terminal that is dark has it."""
+    """Renders two rows of modules per line. Without colours the code is light on dark, as on a dark terminal."""
     rows = [*modules, *([[False] * len(modules[0])] if len(modules) % 2 else [])]
     drawn = [
         "".join(_HALVES[not upper, not lower] for upper, lower in zip(rows[index], rows[index + 1], strict=True))
@@ -29,8 +29,9 @@ def lines(modules: Sequence[Sequence[bool]], *, colour: bool) -> list[str]:
 
 
 def save(text: str, file: Path) -> None:
-    """As a picture, of the kind that the name ends with. Raises `ValueError` for one that there is not, and
-    for more than a QR code holds."""
+    """Saves the code as a picture; the file name's ending gives the format. Raises `ValueError` for an unknown format,
+    or for more text than a QR code holds.
+    """
     import segno
 
     segno.make_qr(text, error="l").save(str(file), scale=4)

@@ -1,4 +1,4 @@
-"""The HTTP API as the commands call it."""
+"""A client of the HTTP API for the commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AWAY = (502, 503, 504)
 
 
 class Service:
-    """Calls the service at `profile.url`. What can be sent twice without harm is, when the answer got lost.
+    """Calls the service at `profile.url`. Repeats a call whose answer was lost, if repeating is harmless.
 
     Args:
         sleep: takes seconds.
@@ -38,7 +38,7 @@ class Service:
 
     @property
     def now(self) -> float:
-        """Seconds since 1970 by the service's clock, which is asked for where nothing was asked yet."""
+        """Seconds since 1970 by the service's clock; makes a call if there was none before."""
         if self._ahead is None:
             self.get("health")
         return time.time() + (self._ahead or 0.0)
@@ -47,12 +47,15 @@ class Service:
         return self._call("GET", path, query=query, operator=operator)
 
     def post(self, path: str, body: Any, *, key: str | None = None, operator: bool = False) -> Any:
-        """As the same call whenever it has the same `key`, if the service knows `Idempotency-Key` there; see `once`."""
+        """Posts `body`. Calls with the same `key` count as one, if the service takes `Idempotency-Key` there; see
+        `once`.
+        """
         return self._call("POST", path, body, key=key, operator=operator)
 
     def first(self, body: Any, host_key: str) -> Any:
-        """Makes the first operator's key, with the functions host's own key. May be sent twice: what was not used is
-        replaced."""
+        """Makes the first operator key, with the functions host's own key. Can be repeated: a key that was never used
+        is replaced.
+        """
         return self._call("POST", "operator/first", body, headers={"x-functions-key": host_key})
 
     def delete(self, path: str, *, operator: bool = False) -> None:
@@ -61,7 +64,7 @@ class Service:
     def pages(
         self, path: str, query: Mapping[str, Any], limit: int | None = None, *, operator: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """The hits of a list, `limit` at the most, page by page as they are asked for."""
+        """Yields at most `limit` entries of a list, and fetches pages as they are needed."""
         return islice(self._hits(path, dict(query), limit, operator), limit)
 
     def _hits(self, path: str, query: dict[str, Any], limit: int | None, operator: bool) -> Iterator[dict[str, Any]]:
@@ -102,12 +105,12 @@ class Service:
         raise AssertionError
 
     def _headers(self, operator: bool) -> dict[str, str]:
-        """Raises `Wrong` where the key that is needed is not there."""
+        """The headers that authenticate. Raises `Wrong` if the key that is needed is missing."""
         if operator:
             key = self.profile.operator_key
             if not key:
                 raise Wrong(
-                    "This is for operators: put your operator key into TNT_OPERATOR_KEY or a profile "
+                    "This command needs an operator key. Put it into TNT_OPERATOR_KEY or a profile "
                     "(`profiles save`). `operator first` makes the first one."
                 )
             # A token of an identity provider is a JWT.
@@ -117,12 +120,14 @@ class Service:
     def _once(
         self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> Any:
-        """Raises `_Later`, `Refused`, `Unreachable`. No error has a word of the request, which has the keys."""
-        import requests  # takes a fifth of a second, which completion and help need not wait for
+        """Makes one call. Raises `_Later`, `Refused`, `Unreachable`; no error contains any part of the request, as it
+        holds keys.
+        """
+        import requests  # importing it takes a fifth of a second; completion and help do without
 
         if self._session is None:
             self._session = requests.Session()
-            # Nobody's password from ~/.netrc is meant for this.
+            # Passwords in ~/.netrc are not meant for this.
             self._session.auth = lambda request: request
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         try:
@@ -136,11 +141,11 @@ class Service:
                 allow_redirects=False,
             )
         except requests.Timeout:
-            raise _Later(Unreachable("there was no answer in time")) from None
+            raise _Later(Unreachable("it did not answer in time")) from None
         except requests.exceptions.SSLError:
-            raise Unreachable("its certificate is not trusted, or it does not speak TLS") from None
+            raise Unreachable("its TLS certificate is not trusted, or it does not use TLS") from None
         except requests.ConnectionError:
-            raise _Later(Unreachable("nobody answers there, or the connection broke")) from None
+            raise _Later(Unreachable("the connection failed or was closed")) from None
         except requests.RequestException as error:
             raise Unreachable(f"the call failed ({type(error).__name__})") from None
         self._look_at_clock(answer.headers.get("date"))
@@ -154,7 +159,7 @@ class Service:
 
 
 class _Later(Exception):
-    """What may be well the next time, in so many seconds if the service said so."""
+    """A failure that may not happen again: retry, after the seconds that the service named, if it did."""
 
     def __init__(self, error: Exception, seconds: float | None = None) -> None:
         super().__init__()
@@ -179,29 +184,29 @@ def _read(answer: requests.Response, path: str) -> Any:
     if path == "health" and status == 503 and isinstance(content, dict):
         return content
     if status in (429, *_AWAY):
-        raise _Later(Unreachable(f"it is not there at the moment ({status})"), seconds)
+        raise _Later(Unreachable(f"it is temporarily unavailable ({status})"), seconds)
     if status in (401, 403):
         raise Refused(
             {
-                "title": "not let in",
+                "title": "host key refused",
                 "status": status,
-                "detail": "The functions host did not take the key. Check that TNT_HOST_KEY is its master key.",
+                "detail": "The functions host refused the key. Check that TNT_HOST_KEY is its master key.",
             }
         )
     if status == 204:
         return None
     if not 200 <= status < 300 or content is None:
-        raise Unreachable(f"what answers there is not this service ({status})")
+        raise Unreachable(f"something else than this service answered ({status})")
     return content
 
 
 def new_key() -> str:
-    """An `Idempotency-Key` of its own."""
+    """Makes an idempotency key."""
     return str(uuid.uuid4())
 
 
 def part(text: str) -> str:
-    """As one part of a path."""
+    """Quotes the text for use as one segment of a path."""
     return quote(text, safe=":")
 
 

@@ -1,4 +1,4 @@
-"""What is printed: tables, details, JSON. What others wrote reaches the terminal only through `safe` or `written`."""
+"""Output: tables, details, JSON. Text written by others reaches the terminal only through `safe` or `written`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import click
 
 from tntcore.cli.errors import Wrong
 
-# What moves a cursor, colours, renames the window, turns the direction of writing or is not seen at all: C0 and C1
+# Characters that move the cursor, colour, rename the window, change the direction of text, or are invisible: C0 and C1
 # controls, format characters (but for the joiners, which emoji need), separators of lines, and halves of characters.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _SPACE = re.compile(r"\s+")
-_REST = 120  # columns of what has no text to show
+_REST = 120  # columns
 _PREFIXES = ("https://didcomm.org/", "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/")
 _COLOURS = {
     "green": ("ACTIVE", "ACCEPTED", "DELIVERED", "SENT", "RECEIVED", "DONE", "ok", "completed"),
@@ -34,12 +34,12 @@ _COLOUR_OF = {word: colour for colour, words in _COLOURS.items() for word in wor
 
 
 def safe(value: object) -> str:
-    """A text on one line, without anything that a terminal acts on: that is spelled out, as in `\\u001b`."""
+    """Returns the text on one line; characters that a terminal acts on are escaped, as in `\u001b`."""
     return _UNSAFE.sub(_spelled, _SPACE.sub(" ", "" if value is None else str(value)))
 
 
 def written(value: Any, indent: int | None = 2) -> str:
-    """JSON that means the same and has no character that a terminal acts on."""
+    """Returns equivalent JSON in which characters that a terminal acts on are escaped."""
     lines = json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
     return "\n".join(_UNSAFE.sub(_spelled, line) for line in lines)
 
@@ -53,12 +53,12 @@ def _spelled(found: re.Match[str]) -> str:
 
 
 def status(word: object) -> str:
-    """In the colour of what it means."""
+    """Returns the status word in a colour that matches its meaning."""
     return click.style(safe(word), fg=_COLOUR_OF.get(str(word)))
 
 
 def moment(value: object) -> str:
-    """An ISO 8601 time as the clock on the wall shows it; "" for none."""
+    """Formats an ISO 8601 time in the local time zone; "" for none."""
     try:
         return datetime.fromisoformat(str(value)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:
@@ -66,7 +66,7 @@ def moment(value: object) -> str:
 
 
 def short_type(value: object) -> str:
-    """A message type without what all of them begin with."""
+    """Returns a message type without the prefix that all types share."""
     text = safe(value)
     for prefix in _PREFIXES:
         text = text.removeprefix(prefix)
@@ -74,13 +74,13 @@ def short_type(value: object) -> str:
 
 
 def short_did(value: object) -> str:
-    """The ends of a DID: that of a peer has hundreds of characters."""
+    """Returns the two ends of a DID; a peer DID has hundreds of characters."""
     text = safe(value)
     return text if len(text) <= 48 else f"{text[:30]}…{text[-12:]}"
 
 
 def preview(view: Mapping[str, Any]) -> str:
-    """What a message says, in one line."""
+    """Summarises a message's content in one line."""
     if "message" not in view:
         return safe(f"(could not be opened: {view.get('error')})")
     message = view["message"]
@@ -96,7 +96,7 @@ def preview(view: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`value` answers what is printed, which is safe. `cut`: this column gives way where the terminal is narrow."""
+    """A column of a table. `value` returns safe text. `cut`: this column is shortened if the terminal is narrow."""
 
     title: str
     value: Callable[[Mapping[str, Any]], str]
@@ -104,15 +104,15 @@ class Column:
 
 
 def field(title: str, name: str, form: Callable[[object], str] = safe, *, cut: bool = False) -> Column:
-    """A column of one member."""
+    """Makes a column that shows one member."""
     return Column(title, lambda row: form(row.get(name)), cut)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int | None = None) -> list[str]:
-    """The lines of a table. A column without any value is left out.
+    """Returns the lines of a table. A column without any value is left out.
 
     Args:
-        width: of the terminal; None where there is none, and nothing is cut.
+        width: of the terminal, in columns; None means no terminal: nothing is cut.
     """
     cells = [[column.value(row) for row in rows] for column in columns]
     shown = [(column, texts) for column, texts in zip(columns, cells, strict=True) if any(texts)]
@@ -134,14 +134,14 @@ def _title(text: str) -> str:
 
 
 def details(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Names and values below each other, those without a value left out."""
+    """Returns the lines of a list of names and values; pairs without a value are left out."""
     given = [(name, value) for name, value in pairs if value]
     size = max((len(name) for name, _ in given), default=0)
     return [f"{_title(name.ljust(size))}  {value}" for name, value in given]
 
 
 def measure(text: str) -> int:
-    """How many columns of a terminal it takes."""
+    """The number of terminal columns that the text takes."""
     plain = click.unstyle(text)
     if plain.isascii():
         return len(plain)
@@ -168,12 +168,12 @@ def _cut(text: str, size: int) -> str:
 
 
 def fitted(text: str, size: int | None) -> str:
-    """Cut to so many columns."""
+    """Returns the text, cut to this number of columns."""
     return text if size is None else _cut(text, size)
 
 
 def terminal_width() -> int | None:
-    """Columns, or None where the output goes elsewhere."""
+    """The terminal's width in columns, or None if the output is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -182,7 +182,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def since(text: str, now: float) -> str:
-    """A time as the service takes it, of a time, a `sequence`, or how long ago: `90s`, `10m`, `2h`, `3d`, `1w`.
+    """Converts a time into the form that the service takes. Accepts a time, a `sequence`, or an age: `90s`, `10m`,
+    `2h`, `3d`, `1w`.
 
     Args:
         now: seconds since 1970.
@@ -192,20 +193,20 @@ def since(text: str, now: float) -> str:
 
 
 def iso(seconds: float) -> str:
-    """Of seconds since 1970: ISO 8601 in UTC, with milliseconds."""
+    """Formats seconds since 1970 as ISO 8601 in UTC, with milliseconds."""
     return datetime.fromtimestamp(max(seconds, 0), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seconds(text: str) -> float:
-    """Of a length of time such as `30m` or `7d`. Raises `Wrong`."""
+    """Converts a duration such as `30m` or `7d` to seconds. Raises `Wrong`."""
     found = _AGO.fullmatch(text.strip())
     if found is None:
-        raise Wrong(f"{safe(text)!r} is no length of time: 30m, 12h or 7d is one.")
+        raise Wrong(f"{safe(text)!r} is not a duration. Give one like 30m, 12h or 7d.")
     return int(found[1]) * _SECONDS[found[2]]
 
 
 def members(value: Mapping[str, Any]) -> list[str]:
-    """All of an object, its names and values below each other."""
+    """Returns the lines that show every member of an object."""
     return details((safe(name), _member(name, each)) for name, each in value.items())
 
 

@@ -1,4 +1,4 @@
-"""Registering, keys, profiles, settings and webhooks, rotation, health."""
+"""Commands for registration, keys, profiles, settings, webhooks, rotation and health."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SETTINGS = (*WEBHOOKS, "PRINCIPAL_SETTINGS")
 
 @click.command("register", cls=Command)
 @click.argument("name")
-@click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
+@click.option("--save", metavar="PROFILE", help="Save the key in this profile instead of showing it.")
 @once
 @pass_session
 def register(session: Session, name: str, save: str | None, key: str) -> None:
-    """Register a tenant (operator). Its first key is shown this once."""
+    """Register a tenant (operator). Its first key is shown only once."""
     known = _profiles(session, save)
     service = session.service
     made = service.post("principal", {"displayName": name}, key=key, operator=True)
@@ -50,7 +50,7 @@ def register(session: Session, name: str, save: str | None, key: str) -> None:
 
 
 def _profiles(session: Session, save: str | None) -> Profiles:
-    """Those that there are. That one cannot be saved is to be known before there is a key that would be lost."""
+    """Reads the profiles, and checks that one can be saved before a key is made that would be lost otherwise."""
     known = profiles.load(session.file)
     if save is not None:
         profiles.save(session.file, known)
@@ -66,7 +66,7 @@ def keys() -> None:
 @paged
 @pass_session
 def list_keys(session: Session, limit: int | None) -> None:
-    """The tenant's keys, which are kept nowhere: only their names."""
+    """List the tenant's keys by name. The keys themselves are not stored and cannot be shown."""
     columns = [
         field("NAME", "name", cut=True),
         field("STATUS", "status", show.status),
@@ -81,12 +81,12 @@ def list_keys(session: Session, limit: int | None) -> None:
 @keys.command("new")
 @click.argument("name")
 @click.option("--scope", type=click.Choice(("read", "send", "admin")), default="admin", show_default=True)
-@click.option("--expires", metavar="IN", help="In how long it expires: 12h, 90d. Else it does not.")
-@click.option("--save", metavar="PROFILE", help="Keep the key in this profile, and do not show it.")
+@click.option("--expires", metavar="IN", help="Expires after this time: 12h, 90d. Default: never.")
+@click.option("--save", metavar="PROFILE", help="Save the key in this profile instead of showing it.")
 @once
 @pass_session
 def new_key(session: Session, name: str, scope: str, expires: str | None, save: str | None, key: str) -> None:
-    """Make a key, which is shown this once."""
+    """Make a key. It is shown only once."""
     known = _profiles(session, save)
     service = session.tenant
     body = {"name": name, "scope": scope}
@@ -104,20 +104,20 @@ def new_key(session: Session, name: str, scope: str, expires: str | None, save: 
 @click.argument("uuid")
 @pass_session
 def revoke_key(session: Session, uuid: str) -> None:
-    """Have a key refused from now on (in other processes of the service: within a minute)."""
+    """Revoke a key. Other processes of the service refuse it within a minute."""
     session.tenant.delete(f"api-token/{part(uuid)}")
     session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
 
 
 @click.group("profiles", cls=Group)
 def profile_commands() -> None:
-    """Remembered services and keys: list, save, use, remove."""
+    """Saved services and keys: list, save, use, remove."""
 
 
 @profile_commands.command("list")
 @pass_session
 def list_profiles(session: Session) -> None:
-    """What is remembered. Keys are not shown."""
+    """List saved profiles. Keys are not shown."""
     known = profiles.load(session.file)
     rows = [
         {
@@ -137,18 +137,18 @@ def list_profiles(session: Session) -> None:
     ]
     session.hits(iter(rows), columns, "profiles")
     if not session.as_json and rows:
-        session.note(f"kept in {session.file}")
+        session.note(f"saved in {session.file}")
 
 
 @profile_commands.command("save")
 @click.argument("name")
-@click.option("--default", is_flag=True, help="Use it where none is named.")
+@click.option("--default", is_flag=True, help="Make it the default profile.")
 @pass_session
 def save_profile(session: Session, name: str, default: bool) -> None:
-    """Remember a service and its keys.
+    """Save a service and its keys as a profile.
 
-    They are those of TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY; at a terminal, keys that are not there are
-    asked for and not shown.
+    The values come from TNT_URL, TNT_SUBSCRIPTION_KEY and TNT_OPERATOR_KEY. At a terminal you are asked for keys that
+    are missing; they are not shown as you type.
     """
     known = profiles.load(session.file)
     given = profiles.surroundings(session.environ)
@@ -166,7 +166,7 @@ def save_profile(session: Session, name: str, default: bool) -> None:
 @click.argument("name")
 @pass_session
 def use_profile(session: Session, name: str) -> None:
-    """Make it the default."""
+    """Make a profile the default."""
     known = profiles.load(session.file)
     _check_profile(known, name)
     profiles.save(session.file, Profiles(name, known.named))
@@ -177,7 +177,7 @@ def use_profile(session: Session, name: str) -> None:
 @click.argument("name")
 @pass_session
 def remove_profile(session: Session, name: str) -> None:
-    """Forget it and its keys, which go on being good: see `keys revoke`."""
+    """Delete a profile from this machine. Its keys stay valid: `keys revoke` revokes one."""
     known = profiles.load(session.file)
     _check_profile(known, name)
     profiles.save(session.file, profiles.removed(known, name))
@@ -211,7 +211,7 @@ def get_setting(session: Session, setting: str) -> None:
 @click.argument("file", type=click.File("rb"))
 @pass_session
 def set_setting(session: Session, setting: str, file: BinaryIO) -> None:
-    """Save a setting: the JSON in FILE, or what is piped in for `-`. Secrets of new webhooks are shown this once."""
+    """Save a setting from the JSON in FILE; `-` reads standard input. Secrets of new webhooks are shown only once."""
     saved = session.tenant.post(f"settings/{setting}", {"setting": read_json(file)})
     session.answer(saved, lambda: [*show.written(saved["setting"]).split("\n"), *_secrets(saved)])
 
@@ -226,7 +226,7 @@ def remove_setting(session: Session, setting: str) -> None:
 
 
 def read_json(file: BinaryIO) -> Any:
-    """Raises `Wrong`."""
+    """Reads a JSON file. Raises `Wrong`."""
     try:
         return json.loads(file.read())
     except ValueError as error:
@@ -235,13 +235,13 @@ def read_json(file: BinaryIO) -> Any:
 
 @click.group("webhooks", cls=Group)
 def webhooks() -> None:
-    """Who is called: list, add, test, enable, remove."""
+    """Webhooks: list, add, test, enable, remove."""
 
 
 @webhooks.command("list")
 @pass_session
 def list_webhooks(session: Session) -> None:
-    """Whom the service calls, and how that goes."""
+    """List webhooks and whether calls to them succeed."""
     columns = [
         field("FOR", "for"),
         field("URL", "url", cut=True),
@@ -256,22 +256,27 @@ def list_webhooks(session: Session) -> None:
 
 @webhooks.command("add")
 @click.argument("address", metavar="URL")
-@click.option("--match", default=".*", show_default=True, help="RE2: which types, decorators and attachments.")
+@click.option(
+    "--match",
+    default=".*",
+    show_default=True,
+    help="Messages to call for: RE2, searched for in types, decorators and attachments.",
+)
 @click.option(
     "--header",
     "headers",
     multiple=True,
     metavar="NAME:VALUE",
-    help="Sent in addition. Others on this machine may see it: see `settings set`.",
+    help="An HTTP header for the calls. Other users of this machine can see it: use `settings set` for secrets.",
 )
-@click.option("--task", is_flag=True, help="For what finishes, instead of for messages.")
+@click.option("--task", is_flag=True, help="Call for finished tasks instead of messages.")
 @pass_session
 def add_webhook(session: Session, address: str, match: str, headers: Sequence[str], task: bool) -> None:
-    """Have URL called. The secret that signs the calls is shown this once."""
+    """Add a webhook that calls URL. The secret that signs the calls is shown only once."""
     entry: dict[str, Any] = {"url": address, "match": match}
     if headers:
         if any(":" not in header for header in headers):
-            raise Wrong("A header must be like NAME:VALUE.")
+            raise Wrong("A header must have the form NAME:VALUE.")
         split = (header.partition(":") for header in headers)
         entry["headers"] = {name.strip(): value.strip() for name, _, value in split}
     setting = WEBHOOKS[task]
@@ -283,7 +288,7 @@ def add_webhook(session: Session, address: str, match: str, headers: Sequence[st
 @click.argument("entry")
 @pass_session
 def remove_webhook(session: Session, entry: str) -> None:
-    """Call it no more."""
+    """Remove a webhook."""
     setting = _setting_of(session, entry)
     kept = [each for each in _read(session, setting) if each["id"] != entry]
     saved = session.tenant.post(f"settings/{setting}", {"setting": kept})
@@ -295,7 +300,7 @@ def remove_webhook(session: Session, entry: str) -> None:
 @once
 @pass_session
 def test_webhook(session: Session, entry: str, key: str) -> None:
-    """Call it once now, and tell how that went."""
+    """Call a webhook once now, and show the result."""
     done = session.tenant.post(f"settings/{_setting_of(session, entry)}/{part(entry)}/test", None, key=key)
     session.answer(
         done,
@@ -315,14 +320,14 @@ def test_webhook(session: Session, entry: str, key: str) -> None:
 @once
 @pass_session
 def enable_webhook(session: Session, entry: str, key: str) -> None:
-    """Have a webhook called again that was disabled; `replay --status WITHHELD` sends what was kept back."""
+    """Enable a disabled webhook. To send what was held back, run `replay --status WITHHELD`."""
     done = session.tenant.post(f"settings/{_setting_of(session, entry)}/{part(entry)}/enable", None, key=key)
     session.answer(done, lambda: ["enabled"])
 
 
 @click.group("rotate", cls=Group)
 def rotate() -> None:
-    """New keys: of a webhook, of the service."""
+    """Rotate secrets: a webhook's, or the service's master key."""
 
 
 @rotate.command("webhook")
@@ -330,7 +335,7 @@ def rotate() -> None:
 @once
 @pass_session
 def rotate_webhook(session: Session, entry: str, key: str) -> None:
-    """Give a webhook a new secret, which is shown this once. The old one signs as well for a day."""
+    """Give a webhook a new secret, which is shown only once. For a day, calls are signed with the old secret too."""
     done = session.tenant.post(f"settings/{_setting_of(session, entry)}/{part(entry)}/rotate-secret", None, key=key)
     session.answer(
         done,
@@ -347,10 +352,10 @@ def rotate_webhook(session: Session, entry: str, key: str) -> None:
 @rotate.command("master-key")
 @pass_session
 def rotate_master_key(session: Session) -> None:
-    """Wrap the tenants' data keys under the present version of the master key (operator).
+    """Wrap the tenants' data keys under the current version of the master key (operator).
 
-    Make the new version in the key vault first. It may be run again at any time; the old version has to stay until all
-    are wrapped anew.
+    First make the new version in the key vault. You can run this again at any time. Keep the old version until all data
+    keys are wrapped again.
     """
     service = session.service
     total: dict[str, Any] = {"rewrapped": 0, "unchanged": 0, "failed": {}}
@@ -380,7 +385,7 @@ def rotate_master_key(session: Session) -> None:
 @click.command("health", cls=Command)
 @pass_session
 def health(session: Session) -> None:
-    """Whether the service and its storage answer. Exit code 1 if not."""
+    """Check whether the service and its storage answer. Exit code 1 if not."""
     found = session.service.get("health")
     parts = [(show.safe(name), "ok" if well else "out of reach") for name, well in found["storage"].items()]
     session.answer(
@@ -419,7 +424,7 @@ def _setting_of(session: Session, entry: str) -> str:
 
 
 def _secrets(saved: dict[str, Any]) -> list[str]:
-    """Of the new entries, below each other."""
+    """Returns lines with the secrets of new entries."""
     return [
         line
         for entry, secret in saved.get("secrets", {}).items()

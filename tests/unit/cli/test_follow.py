@@ -81,7 +81,7 @@ def test_it_goes_on_when_the_service_was_away_and_ends_when_it_is_refused() -> N
         next(following)
     assert got == [hit(T + 1, 1), hit(T + 2, 2)]
     assert slept == [2, 2, 4, 2], "longer each time that it is away"
-    assert [note.partition(" (")[0] for note in notes] == ["the service is away", "the service is back"]
+    assert [note.partition(" (")[0] for note in notes] == ["the service cannot be reached", "the service answers again"]
 
 
 def test_patience_has_a_longest_pause() -> None:

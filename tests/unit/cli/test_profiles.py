@@ -69,7 +69,7 @@ def test_the_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     for broken in ("", "[]", '{"default": "x"}', '{"default": "", "profiles": {"a": {"other": 1}}}'):
         path.write_text(broken)
-        with pytest.raises(Wrong, match="cannot be read"):
+        with pytest.raises(Wrong, match="not a profiles file"):
             load(path)
 
 
