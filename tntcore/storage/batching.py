@@ -1,4 +1,4 @@
-"""Group commit: whoever writes, writes whatever has gathered while the last write was under way."""
+"""Group commit: each write takes everything that gathered while the last write was under way."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ R = TypeVar("R")
 
 
 class Full(Exception):
-    """More is waiting than the bound allows: the caller should be told to come back later."""
+    """Too many items are waiting. The caller should be told to retry later."""
 
 
 class Batcher(Generic[T, R]):
-    """Hands what callers add to `write` in batches, one batch at a time, and each caller the result of its own item.
+    """Hands the items that callers add to `write`, one batch at a time, and returns to each caller its own item's
+    result.
 
-    There is no timer: an item added while nothing is under way is written at once, alone; what arrives meanwhile goes
-    together. So a batch costs nothing when idle and grows with the load.
+    There is no timer: an item added while nothing is under way is written at once, alone; items that arrive meanwhile
+    go together. So a batch costs nothing when idle and grows with the load.
 
     Args:
-        write: takes the waiting items and answers for the first n of them, n >= 1, one result or exception each; the
-            others stay first in line. An exception raised by `write` itself is everybody's.
+        write: takes the waiting items and returns for the first n of them, n >= 1, one result or exception each; the
+            others stay first in line. An exception raised by `write` itself is passed to every caller.
         capacity: how many items may wait.
     """
 
@@ -40,7 +41,7 @@ class Batcher(Generic[T, R]):
         return self._writer is None and not self._waiting
 
     async def add(self, item: T) -> R:
-        """Answers when the item is written. Raises what its write raised, or `Full`."""
+        """Returns when the item is written. Raises the error of its write, or `Full`."""
         if len(self._waiting) >= self._capacity:
             raise Full(f"{self._capacity} items are waiting already")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -59,7 +60,7 @@ class Batcher(Generic[T, R]):
                     results = [error] * len(batch)
                 for result in results:
                     _, future = self._waiting.popleft()
-                    if future.done():  # the caller was cancelled; what it asked for is written all the same
+                    if future.done():  # the caller was cancelled; its item is written all the same
                         continue
                     if isinstance(result, BaseException):
                         future.set_exception(result)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as it is listed. `modified`: milliseconds since 1970."""
+    """A blob in a list. `modified`: milliseconds since 1970."""
 
     name: str
     metadata: Mapping[str, str]
@@ -27,14 +27,14 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class BlobPage:
-    """Blobs in the order of their names; `next` is where the following page starts, None at the end."""
+    """Blobs in the order of their names; `next` is the start of the next page, None at the end."""
 
     blobs: Sequence[Blob]
     next: str | None
 
 
 class Blobs:
-    """One container, whose client `service` gives when it is first used. Every call is counted as `blob.<kind>`."""
+    """One container. `service` gives its client when it is first used. Every call is counted as `blob.<kind>`."""
 
     def __init__(self, service: Callable[[], BlobServiceClient], container: str, meter: Meter) -> None:
         self._service = service
@@ -56,7 +56,7 @@ class Blobs:
             await self._client.upload_blob(name, data, overwrite=True, metadata=kept)
 
     async def touch(self, name: str, metadata: Mapping[str, str]) -> bool:
-        """Has the blob, with this metadata, be modified now; False if it is not there."""
+        """Sets the blob's metadata, which renews its modification time. Returns False if the blob is not there."""
         self._meter.count("blob.touch")
         try:
             await self._client.get_blob_client(name).set_blob_metadata(dict(metadata))
@@ -65,7 +65,7 @@ class Blobs:
         return True
 
     async def page(self, start: str | None, limit: int, under: str = "") -> BlobPage:
-        """Some of the blobs whose names begin with `under`. `start`: `next` of the page before, None for the first."""
+        """Lists blobs whose names begin with `under`. `start`: `next` of the page before, None for the first."""
         self._meter.count("blob.list")
         listed = self._client.list_blobs(under or None, include=["metadata"], results_per_page=limit)
         pages = listed.by_page(start)
@@ -81,7 +81,7 @@ class Blobs:
         return BlobPage([], None)
 
     async def get(self, name: str) -> bytes | None:
-        """The blob's bytes, or None."""
+        """Returns the blob's bytes, or None."""
         self._meter.count("blob.get")
         try:
             download = await self._client.download_blob(name)
@@ -96,7 +96,7 @@ class Blobs:
             await self._client.delete_blob(name)
 
     async def size(self, name: str) -> int:
-        """The blob's bytes, 0 if it is not there."""
+        """Returns the size in bytes, 0 if the blob is not there."""
         self._meter.count("blob.size")
         try:
             return int((await self._client.get_blob_client(name).get_blob_properties()).size)
@@ -104,7 +104,7 @@ class Blobs:
             return 0
 
     async def size_under(self, prefix: str) -> int:
-        """Bytes of all blobs whose names begin so."""
+        """Returns the size in bytes of all blobs whose names have this prefix."""
         self._meter.count("blob.list")
         total = 0
         with suppress(ResourceNotFoundError):

@@ -1,8 +1,9 @@
-"""The one place that commits: units of work of a principal, each all or nothing, many in one entity-group transaction.
+"""The only place that commits. A unit of work of one principal takes effect as a whole or not at all; many units share
+one entity-group transaction.
 
-Units that arrive while a transaction of the same principal is under way share the next one. What is wrong with one
-unit (a duplicate, a lost race, a value that the service does not take) is its own: it is taken out, and its neighbours
-go on.
+Units that arrive while a transaction of the same principal is under way share the next one. If a unit is at fault (a
+duplicate, a lost race, a value that the service refuses), only that unit fails; the others of its transaction are
+written without it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from tntcore.storage.tables import Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
-# Of the answers 4xx, those that say nothing of what was sent: who may not write, timed out, or comes too often.
+# Answers 4xx that are not about the content: not allowed to write, timed out, too many requests.
 _NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
 
 
 class Exists(Exception):
-    """A row that the unit creates is there already. Nothing of the unit was written."""
+    """A row to be created exists already. Nothing of the unit was written."""
 
     def __init__(self, row: str) -> None:
         super().__init__(row)
@@ -31,7 +32,7 @@ class Exists(Exception):
 
 
 class Changed(Exception):
-    """A row that the unit changes is not as it was read, or is gone. Nothing of the unit was written."""
+    """A row to be changed is not as it was read, or is gone. Nothing of the unit was written."""
 
     def __init__(self, row: str) -> None:
         super().__init__(row)
@@ -39,36 +40,38 @@ class Changed(Exception):
 
 
 class TooLarge(ValueError):
-    """A unit of work that no transaction takes. Nothing of it was written."""
+    """The unit of work fits in no transaction. Nothing of it was written."""
 
 
 @dataclass(slots=True)
 class Unit:
-    """Operations on one principal's rows that happen together or not at all. At most 100, at most 3.5 MB."""
+    """Operations on one principal's rows that take effect together or not at all: at most 100 operations, at most 3.5
+    MB.
+    """
 
     operations: list[Operation] = field(default_factory=list)
 
     def create(self, record: Record) -> None:
-        """Writes a new record; its row must not be there."""
+        """Writes a new record. Its row must not exist."""
         self.create_row(record.key, record.values())
 
     def change(self, record: Record) -> None:
-        """Writes a record that was read, and must not have changed since."""
+        """Writes a record that was read. Its row must not have changed since."""
         self.merge(record.key, record.changes(), record.etag)
 
     def upsert(self, record: Record) -> None:
-        """Writes a record, whether or not its row is there."""
+        """Writes a record, whether or not its row exists."""
         self.upsert_row(record.key, record.values())
 
     def create_row(self, row: str, values: dict[str, Value]) -> None:
         self.operations.append(Operation("create", row, values))
 
     def merge(self, row: str, values: dict[str, Value], etag: str = "*") -> None:
-        """Writes some columns of a row, which must be there, and with an etag must not have changed since."""
+        """Writes some columns of a row, which must exist. With an etag, it must not have changed since."""
         self.operations.append(Operation("merge", row, values, etag))
 
     def upsert_row(self, row: str, values: dict[str, Value]) -> None:
-        """Writes some columns of a row, whether or not it is there."""
+        """Writes some columns of a row, whether or not it exists."""
         self.operations.append(Operation("upsert", row, values))
 
     def delete(self, row: str, etag: str = "*") -> None:
@@ -77,18 +80,18 @@ class Unit:
 
 @dataclass(slots=True)
 class _Plan:
-    """A transaction in the making: one operation a row, and whose each is."""
+    """A transaction being built: one operation per row, and which unit each belongs to."""
 
     operations: dict[str, Operation] = field(default_factory=dict)
-    owners: dict[str, Unit] = field(default_factory=dict)  # who fails if the row's operation is refused
+    owners: dict[str, Unit] = field(default_factory=dict)  # the units that fail if the row's operation is refused
     units: list[Unit] = field(default_factory=list)
     size: int = 0
 
     def take(self, unit: Unit) -> bool:
-        """Adds the unit if it fits and touches no row in a way that cannot be folded into one operation.
+        """Adds the unit and returns True, if it fits and shares no row whose two operations cannot be folded into one.
 
         Raises:
-            TooLarge: it does not fit even alone.
+            TooLarge: the unit does not fit even alone.
         """
         folded: dict[str, Operation] = {}
         for operation in unit.operations:
@@ -115,7 +118,7 @@ class _Plan:
 
 
 def _fold(before: Operation | None, after: Operation) -> Operation | None:
-    """One operation that does both, or None if there is none."""
+    """Returns one operation with the effect of both, or None if there is none."""
     if before is None:
         return after
     if after.kind == "upsert" and before.kind in ("create", "upsert"):
@@ -131,10 +134,10 @@ class Committer:
         self._batchers: dict[str, Batcher[Unit, None]] = {}
 
     async def commit(self, principal: str, unit: Unit) -> None:
-        """Answers when the unit is durable.
+        """Returns when the unit is durable.
 
         Raises:
-            Exists: a row to create is there. Changed: a row to merge or delete is not as it was read.
+            Exists: a row to create exists. Changed: a row to merge or delete is not as it was read.
             TooLarge: the unit does not fit in a transaction.
             TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
@@ -151,7 +154,7 @@ class Committer:
             for unit in units:
                 if not plan.take(unit):
                     break
-        except TooLarge as error:  # of the first: the others have a neighbour
+        except TooLarge as error:  # of the first item: only the others are preceded by a comma
             return [error]
         if not plan.units:
             return [ValueError("a unit of work changes one row twice")]
@@ -176,7 +179,7 @@ class Committer:
         return [outcome.get(id(unit)) for unit in taken]
 
     async def _one_by_one(self, principal: str, units: Sequence[Unit]) -> dict[int, BaseException]:
-        """Commits each unit alone, because it is not known which of them was refused; what went wrong, by unit."""
+        """Commits each unit alone, because it is not known which of them was refused. Returns the errors by unit."""
         outcome: dict[int, BaseException] = {}
         for number, unit in enumerate(units):
             plan = _Plan()
@@ -191,13 +194,13 @@ class Committer:
 
 
 def _is_of_a_unit(error: Exception) -> bool:
-    """Whether what was sent is at fault: anything else would meet every unit."""
+    """Whether the content of the request is at fault. Any other error would hit every unit."""
     status = error.status if isinstance(error, TransactionError) else getattr(error, "status_code", None)
     return status is not None and 400 <= status < 500 and status not in _NOT_OF_A_UNIT
 
 
 def _row_of(plan: _Plan, error: Exception) -> str | None:
-    """The row that was refused, if the service names one."""
+    """Returns the row that was refused, if the service names one."""
     rows = list(plan.operations)
     if isinstance(error, TransactionError) and 0 <= error.index < len(rows):
         return rows[error.index]
@@ -210,7 +213,7 @@ def _owner(plan: _Plan, error: Exception) -> Unit | None:
 
 
 def _told(plan: _Plan, error: Exception) -> Exception:
-    """The error as the unit's caller gets it."""
+    """Returns the error that the unit's caller gets."""
     row = _row_of(plan, error)
     if row is None or not isinstance(error, TransactionError) or error.status not in (404, 409, 412):
         return error

@@ -1,4 +1,4 @@
-"""Erasing a stored message, and all that is kept of it."""
+"""Erases a stored message and everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tntcore.storage.states import DeliveryStatus
 
 
 async def erase(records: Repository, message: Message, *, under_way: bool = True) -> bool:
-    """Deletes the message, its body, its deliveries and its attachments' records; whether it did. What is under way is
-    not recalled.
+    """Deletes the message, its body, its deliveries and its attachments' records. Returns whether it did. A delivery
+    under way is not recalled.
 
-    That there was a message of this `@id` stays known: the same one, sent again, is still a duplicate.
+    The message's `@id` stays known: the same message, sent again, is still a duplicate.
 
     Args:
-        under_way: even a message that has yet to be delivered.
+        under_way: erase even a message that is not delivered yet.
     """
     where = queries.about_message(message.uuid)
     deliveries = (await records.list(Delivery, limit=100, under=message.uuid[:13], where=where)).records

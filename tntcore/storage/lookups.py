@@ -1,6 +1,6 @@
-"""What must be found before it is known whose it is: recipient keys, api tokens, public identities, invitations.
+"""Names that lead to their owner: recipient keys, api tokens, public identities, invitations.
 
-Written before the commit that makes it matter. What is found is cached; that something is not there never is.
+A lookup is written before the commit that makes it matter. Names that are found are cached; missing names never are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROW = "lookup"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Whose it is: a record of `principal`, of kind `owner`."""
+    """The owner of a name: a record of kind `owner`, in the partition `principal`."""
 
     principal: str
     owner: Owner
@@ -28,10 +28,11 @@ class Found:
 
 
 class Lookups:
-    """
+    """Finds the owner of a name.
+
     Args:
         now: monotonic seconds.
-        seconds: how long what was found may be believed by this process after it was deleted by another.
+        seconds: how long a cached entry may be used after another process deleted it.
     """
 
     def __init__(self, table: Table, now: Callable[[], float], *, capacity: int = 50_000, seconds: float = 60) -> None:
@@ -40,8 +41,9 @@ class Lookups:
         self._cache: SharedCache[Found | None] = SharedCache(now, capacity, SPREAD)
 
     async def find(self, kind: Kind, name: str) -> Found | None:
-        """`name` is a verkey or kid, an api token's hash, the uuid of an identity or invitation, or an invitation's
-        `@id`."""
+        """Returns the owner of a name. `name` is a verkey or kid, an api token's hash, the uuid of an identity or
+        invitation, or an invitation's `@id`.
+        """
         found = self._cache.peek(kind + name)
         return found or await self._cache.get(kind + name, lambda: self._load(kind, name))
 
@@ -56,7 +58,7 @@ class Lookups:
         return Found(row.values["principal"], row.values["owner"], row.values["uuid"]), self._seconds
 
     async def add(self, kind: Kind, name: str, found: Found) -> bool:
-        """False if the name is somebody's already."""
+        """Adds a name. Returns False if it has an owner already."""
         return await self._table.create(
             _partition(kind, name),
             _ROW,
@@ -64,9 +66,9 @@ class Lookups:
         )
 
     async def remove(self, kind: Kind, name: str, owner_uuid: str) -> None:
-        """Forgets the name if it is that owner's: one record may have taken over another's keys, but not their names.
+        """Removes the name if it belongs to this owner: one record may take over another's keys, but not their names.
 
-        Called after the commit by which the owner is gone.
+        Called after the commit that removed the owner.
         """
         row = await self._table.get(_partition(kind, name), _ROW)
         if row is not None and (row.values.get("name"), row.values.get("uuid")) == (name, owner_uuid):

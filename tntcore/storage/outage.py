@@ -1,4 +1,4 @@
-"""Whether it is storage that a call failed for, and saying so without drowning the log."""
+"""Tells whether a call failed because storage is unavailable, and logs it without flooding the log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ log = logging.getLogger(__name__)
 AGAIN: Final = 10
 """Seconds after which a caller may try again."""
 _QUIET = 60.0  # seconds from one warning to the next
-# Of answers below 500, those of a service that takes no more at the moment.
+# Statuses below 500 that mean the service is overloaded.
 _BUSY = frozenset({408, 429})
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the storage account, or another service of the cloud, did not answer or could not: the same call may
-    succeed later. What it refuses, for what was sent or for who sends it, is no such error."""
+    """Whether the storage account, or another service of the cloud, was unreachable or unavailable, so that the same
+    call may succeed later. A refusal, for the content or the sender of a request, does not count.
+    """
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return True
     status: int | None = None
@@ -38,7 +39,7 @@ def is_away(error: BaseException) -> bool:
 
 
 class Outage:
-    """Counts what failed because storage is away.
+    """Counts calls that failed because storage is unavailable.
 
     Args:
         now: monotonic seconds.
@@ -50,7 +51,7 @@ class Outage:
         self._said = -_QUIET
 
     def saw(self, error: BaseException) -> None:
-        """Says so at once the first time, and then once a minute for all that failed meanwhile."""
+        """Logs the first failure at once, then once a minute the number of those since."""
         self._failed += 1
         now = self._now()
         if now - self._said >= _QUIET:

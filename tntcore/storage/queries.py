@@ -1,6 +1,6 @@
-"""What a tenant's records are asked beside their keys, by name. OData is written here alone.
+"""Named queries over a tenant's records. No other module writes OData.
 
-The tables' client finds the names of parameters between blanks.
+The tables' client recognises parameters by the blanks around them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Where:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __and__(self, other: Where) -> Where:
-        """Both conditions, whose parameters have different names."""
+        """Returns the conjunction. The names of both sides' parameters must differ."""
         if not self.text or not other.text:
             return self if self.text else other
         return Where(f"( {self.text} ) and ( {other.text} )", {**self.parameters, **other.parameters})
@@ -32,7 +32,7 @@ ANY: Final = Where()
 
 
 def equal(values: Mapping[str, tuple[str, Any]]) -> Where:
-    """Columns that have these values: by the name of its parameter, each column and its value."""
+    """Records whose columns have these values: parameter name -> (column, value)."""
     text = " and ".join(f"{column} eq @{name}" for name, (column, _) in values.items())
     return Where(text, {name: value for name, (_, value) in values.items()})
 
@@ -43,7 +43,7 @@ def of_did(did: str) -> Where:
 
 
 def identities_of_did(did: str) -> Where:
-    """Identities whose DID this is, or was before they took an external one."""
+    """Identities with this DID, now or before they took an external one."""
     return Where("did eq @did or ownDid eq @did", {"did": did})
 
 
@@ -60,7 +60,7 @@ def completed_connections_of_contact(contact_uuid: str) -> Where:
 
 
 def reusable_connections(invited_did: str, identity_uuid: str) -> Where:
-    """Completed connections, of DIDComm v1, with whom an invitation named by this DID."""
+    """Completed DIDComm v1 connections that an invitation by this DID can reuse."""
     return Where(
         "invitedDid eq @did and identityUuid eq @identity and state eq 'completed' and version eq 'v1'",
         {"did": invited_did, "identity": identity_uuid},
@@ -68,12 +68,12 @@ def reusable_connections(invited_did: str, identity_uuid: str) -> Where:
 
 
 def connections_under_another_did(identity_uuid: str, did: str) -> Where:
-    """Connections of the identity that name another DID of it."""
+    """Connections of the identity that use another of its DIDs."""
     return Where("identityUuid eq @identity and identityDid ne @did", {"identity": identity_uuid, "did": did})
 
 
 def about_message(message_uuid: str) -> Where:
-    """Deliveries, or entries of threads, of the message."""
+    """Deliveries, or thread entries, of the message."""
     return Where("messageUuid eq @message", {"message": message_uuid})
 
 
@@ -82,7 +82,7 @@ def messages_not_on_their_way() -> Where:
 
 
 def messages_of_types(ranges: Iterable[str]) -> Where:
-    """Messages whose type begins in one of these ways."""
+    """Messages whose type begins with one of these prefixes."""
     texts: list[str] = []
     parameters: dict[str, str] = {}
     for number, beginning in enumerate(ranges):
@@ -96,7 +96,7 @@ def deliveries_under_way() -> Where:
 
 
 def deliveries_in(statuses: Sequence[str], entry_id: str) -> Where:
-    """Deliveries in one of these states; of one entry of a webhook, unless that is ""."""
+    """Deliveries in one of these states; only those of one webhook entry, unless `entry_id` is ""."""
     text = " or ".join(f"status eq @status{number}" for number in range(len(statuses)))
     states = Where(text, {f"status{number}": status for number, status in enumerate(statuses)})
     return states & (Where("entryId eq @entry", {"entry": entry_id}) if entry_id else ANY)
@@ -108,13 +108,13 @@ def proofs() -> Where:
 
 
 def held_credentials(formats: Collection[str]) -> Where:
-    """Credentials that are held, in one of these formats, whose names are our own."""
+    """Held credentials in one of these formats; the format names are our own."""
     names = " or ".join(f"format eq '{name}'" for name in sorted(formats))
     return Where(f"status eq 'HELD' and ({names})")
 
 
 def credentials_of_connection(connection_uuid: str, format_name: str) -> Where:
-    """Credentials of a format that we got on the connection."""
+    """Credentials in a format that were received on the connection."""
     text = "connectionUuid eq @connection and role eq 'holder' and format eq @format"
     return Where(text, {"connection": connection_uuid, "format": format_name})
 
@@ -132,5 +132,5 @@ def definitions_with_registry(revocation_registry_id: str) -> Where:
 
 
 def open_status_lists(type_: str) -> Where:
-    """Status lists that have places left."""
+    """Status lists with free places."""
     return Where("status eq 'ACTIVE' and type eq @type", {"type": type_})

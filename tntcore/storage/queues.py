@@ -51,7 +51,7 @@ class Queue:
 
 
 def fit(items: Sequence[bytes], room: int) -> int:
-    """How many of the items go in one message of `room` bytes, with a comma after each; at least one."""
+    """Returns how many of the items, each followed by a comma, fit in one message of `room` bytes; at least one."""
     total = 0
     for count, item in enumerate(items):
         total += len(item) + 1
@@ -61,11 +61,12 @@ def fit(items: Sequence[bytes], room: int) -> int:
 
 
 class ListQueue:
-    """A queue whose messages are lists, `{<head>, "items": [...]}`: what comes while a put is under way goes together.
+    """A queue whose messages are lists, `{<head>, "items": [...]}`. Items that arrive while a put is under way share
+    the next.
 
     Args:
         put: `Queue.put`.
-        head: what every message carries beside its items; part of the 48 KiB.
+        head: JSON members of every message beside its items; part of the 48 KiB.
     """
 
     def __init__(self, put: Callable[[bytes], Awaitable[None]], head: dict[str, object] | None = None) -> None:
@@ -76,7 +77,7 @@ class ListQueue:
 
     @property
     def room(self) -> int:
-        """Bytes that one item may have."""
+        """The bytes that one item may have."""
         return self._room - 1
 
     @property
@@ -84,7 +85,7 @@ class ListQueue:
         return self._batcher.idle
 
     async def add(self, item: bytes) -> None:
-        """Answers when the item (JSON) is durably in the queue. Raises `batching.Full` or what the put raised."""
+        """Returns when the item (JSON) is durably in the queue. Raises `batching.Full`, or the error of the put."""
         if len(item) > self.room:
             raise ValueError(f"a queue item of {len(item)} bytes")
         await self._batcher.add(item)

@@ -1,7 +1,7 @@
-"""The nouns, as they are kept: one class each, one row each, all of a principal in its own partition.
+"""The stored records: one class per noun, one row per record, all of a principal in its own partition.
 
-A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 make that range
-run in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.
+A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 put that range
+in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
 
 @dataclass(kw_only=True, slots=True)
 class Record:
-    """What every noun has. `etag` is empty until the row was read."""
+    """The columns that every record has. `etag` is empty until the row was read."""
 
     KIND: ClassVar[str]
 
@@ -60,7 +60,7 @@ class Record:
         return self.row_key(self.uuid)
 
     def values(self) -> dict[str, Value]:
-        """The columns of a new row; what is None or empty is left out.
+        """The columns of a new row, without those that are None or empty.
 
         Raises:
             ValueError: a text is longer than a column holds.
@@ -68,7 +68,7 @@ class Record:
         return {column: value for column, value in self.changes().items() if value != ""}
 
     def changes(self) -> dict[str, Value]:
-        """As `values`, for a row that exists: a text that is empty now becomes so in the row."""
+        """The columns for a row that exists. Unlike `values`, it includes empty texts, which clear the column."""
         out: dict[str, Value] = {}
         for name, column, is_json, _ in _columns_of(type(self)):
             value = getattr(self, name)
@@ -90,7 +90,7 @@ class Record:
         for name, column, is_json, states in _columns_of(cls):
             if column in values:
                 value = orjson.loads(values[column]) if is_json else values[column]
-                # A state that only a newer process knows stays the text that it is.
+                # A state that only a newer process knows stays plain text.
                 known[name] = states.get(value, value) if states else value
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
 
@@ -104,7 +104,8 @@ _known: dict[type[Record], _Columns] = {}
 
 
 def _columns_of(record: type[Record]) -> _Columns:
-    """Of each field: its name, its column, whether the column holds JSON, and the states that it may be one of."""
+    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states, if any.
+    """
     columns = _known.get(record)
     if columns is None:
         columns = _known[record] = _read_columns(record)
@@ -127,7 +128,7 @@ def _read_columns(record: type[Record]) -> _Columns:
 
 @dataclass(kw_only=True, slots=True)
 class Principal(Record):
-    """A tenant. Status ACTIVE, SUSPENDED or DELETED. There is one in the partition, which is its uuid."""
+    """A tenant. Status ACTIVE, SUSPENDED or DELETED. Its uuid is the partition, which has exactly one such record."""
 
     KIND: ClassVar[str] = "principal"
     display_name: str = ""
@@ -139,7 +140,7 @@ class Principal(Record):
 
 @dataclass(kw_only=True, slots=True)
 class ApiToken(Record):
-    """A subscription key. `hash` is of its text; a `scope` that is empty is admin. Times that are 0 are none."""
+    """A subscription key. `hash` is the hash of its text. An empty `scope` means admin. A time of 0 means none."""
 
     KIND: ClassVar[str] = "api-token"
     name: str = ""
@@ -151,8 +152,9 @@ class ApiToken(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Operator(Record):
-    """A key of an operator. Status ACTIVE or REVOKED; `hash` is of the key's text, `former_hash` of the one before,
-    which is taken until `former_until`. `made_by` names who made it. Times that are 0 are none."""
+    """A key of an operator. Status ACTIVE or REVOKED. `hash` is the hash of the key's text; `former_hash` is that of
+    the text before, which is accepted until `former_until`. `made_by` names who made it. A time of 0 means none.
+    """
 
     KIND: ClassVar[str] = "operator"
     name: str = ""
@@ -167,8 +169,10 @@ class Operator(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Audit(Record):
-    """What somebody did. Status STARTED or DONE; see `audit`. `actor` is `{kind, id, name, role}`; `on` is what it was
-    done to, `trace` what the answer of a failure would have named. Its uuid begins with the time, the newest first."""
+    """An entry of the audit log. Status STARTED or DONE; see `audit`. `actor` is `{kind, id, name, role}`, `on` the
+    object of the act, `trace` the trace id that a failure's answer would have. The uuid begins with the inverted time:
+    newest first.
+    """
 
     KIND: ClassVar[str] = "audit"
     act: str = ""
@@ -181,10 +185,10 @@ class Audit(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Identity(Record):
-    """A DID the principal acts as. `keys` is sealed: see `custody`.
+    """A DID that the principal acts as. `keys` is sealed: see `custody`.
 
-    `keys` and `document` are those of the DID that was made here. `own_did` is that one where `did` has become another,
-    whose keys are elsewhere.
+    `keys` and `document` belong to the DID that was made here. If `did` is an external DID, whose keys are elsewhere,
+    `own_did` is the DID made here.
     """
 
     KIND: ClassVar[str] = "identity"
@@ -203,7 +207,7 @@ class Identity(Record):
 
     @property
     def is_external(self) -> bool:
-        """Whether the keys of `did` are elsewhere."""
+        """Whether the keys of `did` are kept elsewhere."""
         return bool(self.own_did)
 
     @property
@@ -214,7 +218,7 @@ class Identity(Record):
 
 @dataclass(kw_only=True, slots=True)
 class BoundDid(Record):
-    """That an identity has taken this external DID: its uuid is the DID's `short_hash`, so a second one collides."""
+    """Reserves an external DID for one identity. Its uuid is the DID's `short_hash`, so that a second one collides."""
 
     KIND: ClassVar[str] = "bound-did"
     identity_uuid: str = ""
@@ -224,7 +228,7 @@ class BoundDid(Record):
 class Contact(Record):
     """A partner. Status REQUESTED, ACCEPTED or REJECTED.
 
-    `did` was proven by its owner if `named`, else written by the tenant. `claimed_did` is one that is not proven.
+    If `named`, the owner of `did` has proven it; otherwise the tenant wrote it. `claimed_did` is not proven.
     """
 
     KIND: ClassVar[str] = "contact"
@@ -246,18 +250,19 @@ class Contact(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Connection(Record):
-    """One identity joined to one contact. `state` is that of its DID exchange, in RFC 0023's words.
+    """The connection of one identity with one contact. `state` is a state of DID Exchange (RFC 0023).
 
-    `my_*` is our present DID, `next_*` one that was announced, `former_*` the one before: what comes under any of them
-    is read. `previous_document` is the other side's before its present one. `introduction` has headers of our messages
-    by which the other side learns whose `my_did` is, until it has written to that; in v1 `~service` goes with them.
+    Our side: `my_*` is the present DID, `next_*` an announced one, `former_*` the one before; messages to any of them
+    are read. `introduction` has headers for our messages that tell the other side who `my_did` belongs to, until it has
+    written to that DID; in v1 `~service` goes with them. `of_identity`: a request was for the key of the identity's
+    public DID, even if an invitation named it.
 
-    `their_did` and `contact_did` are DIDs that the other side has proven (`connections.names`), or that the tenant
-    wrote; `claimed_did` is what it says until then, and `their_document` what it is written to by, its keys called by
-    `their_key_names` where those are not the current ones. `announced_document`
-    is of the DID that it is about to take. `of_identity`: a request was for the key of the identity's public DID, even
-    if an invitation named that. `error` says why the connection is over. `named` is not in rows of before
-    there were such rules.
+    Their side: `their_did` and `contact_did` are DIDs that the other side has proven (`connections.names`), or that the
+    tenant wrote. `claimed_did` is its unproven claim. Messages go out by `their_document`; `their_key_names` has its
+    names for keys where they are not the current ones. `previous_document` is the document before, `announced_document`
+    that of the DID it will take next.
+
+    `error` says why the connection is over. Rows older than this rule lack `named`.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -302,7 +307,7 @@ class Connection(Record):
         return connection
 
     def _doubt(self) -> None:
-        """Has a did:sov that was kept before it had to be proven count only if its document has no other key."""
+        """Treats a did:sov from an old row as proven only if its document has no other key."""
         self.named = True
         if self.their_did.startswith("did:sov:") and not _is_proven(self.their_did, self.their_document):
             self.claimed_did, self.their_did = self.their_did, ""
@@ -313,8 +318,9 @@ class Connection(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Invitation(Record):
-    """An out-of-band message that this service made. Status ACTIVE, USED or REVOKED; `keys` and `content` are
-    sealed. `threads` are those of attached requests that are answered without a handshake, as hashes."""
+    """An out-of-band invitation made by this service. Status ACTIVE, USED or REVOKED; `keys` and `content` are sealed.
+    `threads` has hashes of the threads of attached requests that are answered without a handshake.
+    """
 
     KIND: ClassVar[str] = "invitation"
     status: InvitationStatus = InvitationStatus.ACTIVE
@@ -348,14 +354,14 @@ class Action(Record):
     error: bytes = b""  # the problem report, sealed
 
     def values_of_any_thread(self) -> dict[str, Value]:
-        """What may be written of a thread without knowing how it began."""
+        """The columns that can be written without knowing how the thread began."""
         own = ("status", "createdAt", "direction", "error")
         return {column: value for column, value in self.values().items() if column not in own}
 
 
 @dataclass(kw_only=True, slots=True)
 class Message(Record):
-    """One DIDComm message. `body` is the plaintext, sealed; of one that could not be opened, the envelope.
+    """One DIDComm message. `body` is the sealed plaintext; for a message that could not be opened, the envelope.
 
     A body too large for a row is in the blob named after the message; `body` is then empty.
     """
@@ -392,12 +398,12 @@ class AssetData(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Delivery(Record):
-    """One webhook or outbound message on its way: also the outbox row.
+    """One webhook call or outbound message on its way; also the outbox row.
 
-    Status HELD (its connection is not completed), PENDING, DELIVERED, FAILED (no attempt is made any more) or WITHHELD
-    (its webhook is disabled). `answer` is that of the attempt that succeeded, sealed. `replayed_from` attempts were
-    made before it was sent again by hand, at `replayed_at`. `to_previous`: to the DID that the other side had before.
-    `trace` is the `traceparent` of the step that made it.
+    Status HELD (its connection is not completed), PENDING, DELIVERED, FAILED (no more attempts) or WITHHELD (its
+    webhook is disabled). `answer` is the sealed answer of the attempt that succeeded. `replayed_from` is the number of
+    attempts made before the manual replay at `replayed_at`. `to_previous`: it goes to the DID that the other side had
+    before. `trace` is the `traceparent` of the span that made it.
     """
 
     KIND: ClassVar[str] = "delivery"
@@ -436,8 +442,9 @@ class Attempt(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Setting(Record):
-    """A principal's configuration; its uuid is its key. `value` is sealed: it holds secrets. `health` has for webhooks
-    that fail, by their entry's id, a `webhooks.Health`."""
+    """A principal's setting; its uuid is its key. `value` is sealed, as it holds secrets. For webhooks that fail,
+    `health` has a `webhooks.Health` by entry id.
+    """
 
     KIND: ClassVar[str] = "setting"
     value: bytes = b""
@@ -446,8 +453,9 @@ class Setting(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Replay(Record):
-    """Deliveries that are to be sent again: those of uuids in a range, with one of some statuses. Status ACTIVE or
-    DONE; `position` is the uuid to go on from."""
+    """A replay of the deliveries in a range of uuids that have one of some statuses. Status ACTIVE or DONE; `position`
+    is the uuid to continue from.
+    """
 
     KIND: ClassVar[str] = "replay"
     status: ReplayStatus = ReplayStatus.ACTIVE
@@ -461,7 +469,9 @@ class Replay(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Entry(Record):
-    """That a message is on a thread: found by its `@id`, so a duplicate collides; `digest` tells other content."""
+    """An entry of a thread. Its key comes from the message's `@id`, so that a duplicate collides; `digest` tells
+    whether the content differs.
+    """
 
     KIND: ClassVar[str] = "entry"
     message_uuid: str = ""
@@ -471,7 +481,7 @@ class Entry(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Sent(Record):
-    """Which thread a message that we sent on a connection is on, found by its `@id`."""
+    """The thread of a message that we sent on a connection, found by its `@id`."""
 
     KIND: ClassVar[str] = "sent"
     action_uuid: str = ""
@@ -489,9 +499,10 @@ class Held(Record):
 
 @dataclass(kw_only=True, slots=True)
 class PendingReuse(Record):
-    """An invitation for which a connection is to be used that there is, if the other side agrees. Its uuid is that of
-    the `Sent` row of the message that asks; `content`, sealed, is `{invitation, contact}`: with whom a connection
-    begins if it does not, as `contact_uuid`."""
+    """An invitation to be answered by reusing a connection, if the other side agrees. Its uuid is that of the `Sent`
+    row of the message that asks. `content`, sealed, is `{invitation, contact}`: if the other side does not agree, a new
+    connection with that contact begins, `contact_uuid`.
+    """
 
     KIND: ClassVar[str] = "reuse"
     identity_uuid: str = ""
@@ -501,8 +512,9 @@ class PendingReuse(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Attached(Record):
-    """A message that came inside the invitation `parent_id`, and counts as received once the connection is completed.
-    `body` is sealed; its uuid is `<connection uuid>.<uuid>`."""
+    """A message attached to the invitation `parent_id`. It counts as received once the connection is completed. `body`
+    is sealed; its uuid is `<connection uuid>.<uuid>`.
+    """
 
     KIND: ClassVar[str] = "attached"
     parent_id: str = ""
@@ -524,8 +536,9 @@ class Schema(Record):
 
 @dataclass(kw_only=True, slots=True)
 class CredentialDefinition(Record):
-    """An AnonCreds credential definition that an identity published. `private` is sealed; where it is too large for a
-    row, it is in a blob. With `max_credentials` there is a revocation registry, in which `issued` numbers are taken."""
+    """An AnonCreds credential definition that an identity published. `private` is sealed; if it is too large for a row,
+    it is in a blob. If `max_credentials` is set there is a revocation registry, and `issued` of its numbers are taken.
+    """
 
     KIND: ClassVar[str] = "credential-definition"
     identity_uuid: str = ""
@@ -542,7 +555,7 @@ class CredentialDefinition(Record):
 
 @dataclass(kw_only=True, slots=True)
 class RevocationStatus(Record):
-    """A status list that was published: public. Its uuid is `<digest of the registry>.<time, the newest first>`."""
+    """A published, public status list. Its uuid is `<digest of the registry>.<inverted time>`: newest first."""
 
     KIND: ClassVar[str] = "revocation-status"
     content: bytes = b""
@@ -554,8 +567,9 @@ class RevocationStatus(Record):
 
 @dataclass(kw_only=True, slots=True)
 class StatusList(Record):
-    """A list that says which credentials of an identity are revoked: public. Status ACTIVE or FULL; its uuid is
-    `<identity uuid>.<number>`. `taken` places have been given out; `signed` is the list as anybody may read it."""
+    """A public list of an identity's revoked credentials. Status ACTIVE or FULL; its uuid is `<identity
+    uuid>.<number>`. `taken` places are assigned; `signed` is the published list.
+    """
 
     KIND: ClassVar[str] = "status-list"
     identity_uuid: str = ""
@@ -568,8 +582,9 @@ class StatusList(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Context(Record):
-    """A JSON-LD context that the tenant gave for a URL; its uuid is made of the URL. `body` is the document, sealed; a
-    large one is in a blob named by the uuid."""
+    """A JSON-LD context that the tenant gave for a URL; its uuid is derived from the URL. `body` is the sealed
+    document; a large one is in a blob named after the uuid.
+    """
 
     KIND: ClassVar[str] = "context"
     url: str = ""
@@ -582,7 +597,9 @@ class Context(Record):
 
 @dataclass(kw_only=True, slots=True)
 class LinkSecret(Record):
-    """What binds AnonCreds credentials to their holder, sealed: one for each principal, never shown to anybody."""
+    """The link secret that binds AnonCreds credentials to their holder, sealed: one per principal, never shown to
+    anybody.
+    """
 
     KIND: ClassVar[str] = "link-secret"
     value: bytes = b""
@@ -592,9 +609,9 @@ class LinkSecret(Record):
 class Exchange(Record):
     """One run of issue-credential or present-proof. Its uuid is its action's: an exchange is a thread.
 
-    Status ACTIVE, WAITING (for the tenant's word), DONE or ABANDONED; `state` is one of the RFC's. `messages` has the
-    uuid of the latest stored message of each step, `secret` what its format needs again, `more` how many credentials
-    may still be asked for.
+    Status ACTIVE, WAITING (for the tenant's decision), DONE or ABANDONED; `state` is one of the RFC's. `messages` has
+    the uuid of the latest stored message of each step. `secret` is data that its format needs again. `more` is the
+    number of credentials that may still be requested.
     """
 
     KIND: ClassVar[str] = "exchange"
@@ -617,10 +634,10 @@ class Exchange(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Credential(Record):
-    """A credential that was received, or issued. Status HELD, RECEIVED (not accepted yet), REJECTED, ISSUED or REVOKED.
+    """A credential that was received or issued. Status HELD, RECEIVED (not accepted yet), REJECTED, ISSUED or REVOKED.
 
     `details` is `{summary, checks, required}` and `body` is `{value, secret}`, both sealed; a large body is in a blob
-    named by the uuid. `notice` is `{comment}`, sealed, of the issuer's notification at `noticed_at` of its revocation.
+    named after the uuid. `notice` is `{comment}`, sealed, from the issuer's notification of revocation at `noticed_at`.
     """
 
     KIND: ClassVar[str] = "credential"
@@ -643,8 +660,9 @@ class Credential(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Presentation(Record):
-    """A presentation that was received, or sent; its value is in the message. Status VERIFIED, REJECTED, UNDECIDED,
-    ACCEPTED or SENT. `details` as a credential has them."""
+    """A presentation that was received or sent; its value is in the message. Status VERIFIED, REJECTED, UNDECIDED,
+    ACCEPTED or SENT. `details` is as in `Credential`.
+    """
 
     KIND: ClassVar[str] = "presentation"
     status: PresentationStatus = PresentationStatus.UNDECIDED
@@ -661,8 +679,9 @@ class Presentation(Record):
 
 @dataclass(kw_only=True, slots=True)
 class Shown(Record):
-    """That a presentation was received and not refused: its uuid is the `short_hash` of its `Verified.mark`, so a copy
-    collides."""
+    """Marks a presentation as received and not refused. Its uuid is the `short_hash` of its `Verified.mark`, so a copy
+    collides.
+    """
 
     KIND: ClassVar[str] = "shown"
     presentation_uuid: str = ""
@@ -670,7 +689,7 @@ class Shown(Record):
 
 
 def _is_proven(did: str, document: dict[str, Any]) -> bool:
-    """Whether the document is of this did:sov, and the DID is made of its only key."""
+    """Whether the document belongs to this did:sov, and the DID is derived from its only key."""
     try:
         read = parse_document(document, did)
     except DidError:
@@ -680,7 +699,9 @@ def _is_proven(did: str, document: dict[str, Any]) -> bool:
 
 
 def short_hash(text: str | bytes) -> str:
-    """32 hexadecimal characters that stand for a text too long, or with characters not allowed, in a key."""
+    """Returns 32 hexadecimal characters, for use in a key in place of a text that is too long or has forbidden
+    characters.
+    """
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]
 
 

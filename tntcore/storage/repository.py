@@ -1,4 +1,4 @@
-"""A principal's records. A repository is made for one principal and reaches no other's partition."""
+"""A principal's records. A repository belongs to one principal and cannot reach another's partition."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a propert
 COUNT_CAP = 1000
 _ROW = 300  # bytes
 _SIZED = frozenset({str, bytes})
-# What the service refuses in a key, or takes for something else, is in no uuid.
+# No uuid contains characters that the service refuses in a key, or misreads.
 _UUID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
 class Hits(Generic[R]):
-    """One page of a list; `next` is where the following page starts, None at the end."""
+    """One page of a list; `next` is the start of the next page, None at the end."""
 
     records: Sequence[R]
     next: str | None
 
 
 class Repository:
-    """
+    """Reads and writes the records of one principal.
+
     Args:
-        key: the principal's data key, with which bodies are sealed.
-        wrote: is told how many bytes were written, or deleted if negative.
+        key: the principal's data key, which seals bodies.
+        wrote: called with the number of bytes written, negative for deleted ones.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class Repository:
         self._key = key
 
     async def get(self, kind: type[R], uuid: str) -> R | None:
-        """The record, or None. `uuid` may be anything that a caller gave."""
+        """Returns the record, or None. `uuid` may be any text from a caller."""
         if not _UUID.fullmatch(uuid):
             return None
         row = await self._storage.records.get(self.principal, kind.row_key(uuid))
         return None if row is None else kind.read(row)
 
     async def many(self, kind: type[R], uuids: Sequence[str]) -> list[R]:
-        """Those of the uuids that exist, in their order."""
+        """Returns the records that exist, in the order of the uuids."""
         found = await asyncio.gather(*(self.get(kind, uuid) for uuid in uuids))
         return [record for record in found if record is not None]
 
@@ -69,12 +70,12 @@ class Repository:
         where: Where = ANY,
         columns: Sequence[str] | None = None,
     ) -> Hits[R]:
-        """Records of a kind in the order of their uuids.
+        """Lists records of a kind in the order of their uuids.
 
         Args:
             start, end: the uuid to start from, and the one to stop before.
-            under: only uuids that begin so.
-            columns: as `Table.scan` has them.
+            under: only uuids with this prefix.
+            columns: see `Table.scan`.
         """
         first = max(kind.row_key(under), kind.row_key(start))
         last = kind.row_key(end or under + END) if end or under else kind.KIND + END
@@ -91,7 +92,7 @@ class Repository:
         end: str = "",
         where: Where = ANY,
     ) -> int:
-        """How many there are from the uuid `start` to before `end`, counted no further than `COUNT_CAP`."""
+        """Counts records from the uuid `start` to before `end`, up to `COUNT_CAP`."""
         page = await self._storage.records.scan(
             self.principal,
             kind.row_key(start),
@@ -106,7 +107,7 @@ class Repository:
     async def commit(self, unit: Unit) -> None:
         """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
         await self._storage.committer.commit(self.principal, unit)
-        # Changes are small, and most of them replace what was there; but for an answer, whose size a receiver decides.
+        # Changes are small and mostly replace old values. Only answers count: their size is up to the receiver.
         made = sum(
             [
                 row_bytes(operation.values)
@@ -118,18 +119,18 @@ class Repository:
             self._wrote(made)
 
     def erased(self, record: Record) -> None:
-        """To be told of a row that was deleted, so that it is not counted any more."""
+        """Subtracts a deleted row from the count of stored bytes."""
         self._wrote(-row_bytes(record.values()))
 
     def seal(self, data: bytes, context: str) -> bytes:
-        """Encrypted under the principal's data key; `context` names the record and column that it is for."""
+        """Encrypts under the principal's data key; `context` names the record and column that the data is for."""
         return self._key.seal(data, context=f"{self.principal}/{context}")
 
     def open(self, sealed: bytes, context: str) -> bytes:
         return self._key.open(sealed, context=f"{self.principal}/{context}")
 
     def fingerprint(self, data: bytes) -> str:
-        """64 hexadecimal digits by which equal data of this principal is known again; see `DataKey.fingerprint`."""
+        """Returns 64 hexadecimal digits that identify equal data of this principal; see `DataKey.fingerprint`."""
         return self._key.fingerprint(data)
 
     def seal_body(self, message_uuid: str, body: bytes) -> bytes:
@@ -139,7 +140,7 @@ class Repository:
         return self.open(sealed, Message.row_key(message_uuid))
 
     async def put_body(self, message_uuid: str, sealed: bytes) -> bytes:
-        """What goes in the row: the sealed body, or nothing where it had to go to a blob, which is then written."""
+        """Returns the content of the row's column: the sealed body, or b"" after writing a large body to a blob."""
         if len(sealed) <= MAX_INLINE:
             return sealed
         await self._storage.bodies.put(self._blob(message_uuid), sealed)
@@ -147,12 +148,12 @@ class Repository:
         return b""
 
     async def body(self, message: Message) -> bytes:
-        """The message's body, opened. b"" if it was erased."""
+        """Returns the message's body, decrypted; b"" if it was erased."""
         sealed = message.body or await self.stored_body(message.uuid)
         return self.open_body(message.uuid, sealed) if sealed else b""
 
     async def stored_body(self, message_uuid: str) -> bytes:
-        """The sealed body in the message's blob, or b""."""
+        """Returns the sealed body from the message's blob, or b""."""
         return await self._storage.bodies.get(self._blob(message_uuid)) or b""
 
     async def delete_body(self, message_uuid: str) -> None:
@@ -163,7 +164,7 @@ class Repository:
             self._wrote(-size)
 
     async def publish(self, name: str, content: bytes) -> None:
-        """Keeps what anybody may read. `name` is one of ours, never a caller's."""
+        """Stores public content. `name` is chosen by us, never by a caller."""
         await self._storage.bodies.put(self._blob(f"public/{name}"), content)
         self._wrote(len(content))
 
@@ -175,5 +176,5 @@ class Repository:
 
 
 def row_bytes(values: Mapping[str, Any]) -> int:
-    """What a row of these columns counts as: its texts and bodies, and a flat rate for all the rest."""
+    """Estimates the stored size of a row: the length of its texts and bodies, and a flat rate for everything else."""
     return _ROW + sum([len(value) for value in values.values() if type(value) in _SIZED])

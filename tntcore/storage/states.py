@@ -1,4 +1,4 @@
-"""The states that records are in: as their rows keep them, and as the API shows them."""
+"""The states of records, in rows and in the API."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class InvitationStatus(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """RECEIVED, REJECTED, CONFLICT and FAILED (its handling) are of incoming messages, FAILED (its sending) and the
-    others of outgoing ones."""
+    """RECEIVED, REJECTED, CONFLICT and FAILED (not handled) apply to incoming messages; FAILED (not sent) and the
+    others to outgoing ones.
+    """
 
     RECEIVED = "RECEIVED"
     REJECTED = "REJECTED"
@@ -31,7 +32,7 @@ class MessageStatus(StrEnum):
 
 
 class DeliveryStatus(StrEnum):
-    """HELD: its connection is not completed. FAILED: no attempt is made any more. WITHHELD: its webhook is disabled."""
+    """HELD: its connection is not completed. FAILED: no more attempts. WITHHELD: its webhook is disabled."""
 
     HELD = "HELD"
     PENDING = "PENDING"
@@ -46,7 +47,7 @@ class ReplayStatus(StrEnum):
 
 
 class ExchangeStatus(StrEnum):
-    """WAITING: for the tenant's word."""
+    """WAITING: for the tenant's decision."""
 
     ACTIVE = "ACTIVE"
     WAITING = "WAITING"

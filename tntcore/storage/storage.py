@@ -1,4 +1,4 @@
-"""All of the storage account that the service uses, opened once a process."""
+"""The tables, queues and containers that the service uses, opened once per process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE: Final = 60.0  # seconds between two attempts at making what is missing
 INBOUND, EXCHANGE, OUTBOUND, RELAY = "inbound", "exchange", "outbound", "relay"
 _ASKED_SECONDS = 2.0
-# Retries within one call. The queue redelivers what fails, so a call need not wait long, and a stop must not hang.
+# Retries within one call. The queue redelivers after a failure, so a call need not wait long; a stop must not hang.
 _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
 _QUEUES_AND_BLOBS: dict[str, Any] = {
     "retry_total": 3,
@@ -42,19 +42,20 @@ _QUEUES_AND_BLOBS: dict[str, Any] = {
 
 
 class Storage:
-    """
+    """The storage account of the service.
+
     Attributes:
-        records: everything of a principal, in the partition of its uuid (`tntcore.storage.records`).
-        lookups: what must be found from outside a partition: recipient keys, api tokens, public identities.
-        due: which principals had something to deliver, by time: what the sweeper reads.
-        poisoned: queue messages that were given up, by queue.
-        inbound: packed messages that wait for decryption. exchange: those of them that issue and prove, which may take
-            long to compute. outbound, relay: effects of commits.
+        records: all records of all principals, each in the partition of its uuid (`tntcore.storage.records`).
+        lookups: names found from outside a partition: recipient keys, api tokens, public identities.
+        due: which principals had something to deliver, by time; read by the sweeper.
+        poisoned: poison messages, by queue.
+        inbound: packed messages to decrypt. exchange: those that issue or prove, which may take long to compute.
+        outbound, relay: effects of commits.
         bodies: sealed bodies too large for a row. envelopes: packed messages too large for a queue.
     """
 
     def __init__(self, account: str | StorageAccount, meter: Meter, on_put: OnPut, cloud: Cloud | None = None) -> None:
-        """`account` is a connection string, or what the identity of `cloud` opens."""
+        """`account` is a connection string, or the URLs that the identity of `cloud` opens."""
         self.meter = meter
         self._owns_cloud = cloud is None
         self._cloud = cloud = cloud or Cloud(CloudIdentity())
@@ -83,7 +84,7 @@ class Storage:
         self._outbound = Queue(self._queues, OUTBOUND, meter, on_put)
         self._relay = Queue(self._queues, RELAY, meter, on_put)
         self.queues = {queue.name: queue for queue in (self._inbound, self._exchange, self._outbound, self._relay)}
-        # The host makes one only when it has something for it, and until then warns at each look into it.
+        # The host creates a poison queue only when it needs one, and warns at each poll until then.
         self._poison = [Queue(self._queues, f"{name}-poison", meter, on_put) for name in self.queues]
         self.inbound = ListQueue(self._inbound.put)
         self.outbound = ListQueue(self._outbound.put)
@@ -93,7 +94,7 @@ class Storage:
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
 
     def _blobs(self) -> BlobServiceClient:
-        """Returns the client of the blobs, whose library is slow to load and not needed for a message of usual size."""
+        """Returns the client of the blobs. Its library is slow to load and not needed for a message of usual size."""
         if self._blob_service is None:
             from azure.storage.blob.aio import BlobServiceClient
 
@@ -106,7 +107,7 @@ class Storage:
         return self._blob_service
 
     async def ensure(self) -> None:
-        """Creates what is missing, so that the first message does not wait for it."""
+        """Creates missing tables, queues and containers, so that the first message does not wait for it."""
         await asyncio.gather(
             *(table.ensure() for table in (self.records, self.lookups, self.due, self.poisoned)),
             *(queue.ensure() for queue in self.queues.values()),
@@ -116,10 +117,11 @@ class Storage:
         )
 
     async def ensure_in_time(self, pause: float = 1.0) -> None:
-        """Creates what is missing, and tries until it can: the app's roles may come into force minutes after it.
+        """Creates what is missing, and retries until it can: the app's roles may come into force minutes after it
+        starts.
 
         Args:
-            pause: seconds to the second attempt; then twice as long each time.
+            pause: seconds to the second attempt; doubled each time.
         """
         while True:
             try:
@@ -132,7 +134,7 @@ class Storage:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def reachable(self) -> dict[str, bool]:
-        """Returns which of the three services answer. Anybody may ask, so they are asked once in some seconds."""
+        """Returns which of the three services answer. Anybody may ask, so the answer is cached for some seconds."""
         return await self._reachable.get("", self._ask)
 
     async def _ask(self) -> tuple[dict[str, bool], float]:

@@ -23,7 +23,7 @@ _MISSING_TABLE = "TableNotFound"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as read. `values` has no None: a missing column is a missing key."""
+    """A row as read. `values` contains no None: a missing column is a missing key."""
 
     partition: str
     key: str
@@ -49,7 +49,7 @@ class Table:
         self._meter = meter
 
     async def get(self, partition: str, key: str) -> Row | None:
-        """The row, or None."""
+        """Returns the row, or None."""
         self._meter.count("table.get")
         try:
             return _row(await self._client.get_entity(partition, key))
@@ -67,11 +67,11 @@ class Table:
         parameters: Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
     ) -> Page:
-        """Rows with start <= key < end, at most `limit`.
+        """Returns rows with start <= key < end, at most `limit`.
 
         Args:
             where: an OData filter over the columns, with `@name` for each of `parameters`.
-            columns: the columns to read; all where None.
+            columns: the columns to read; None for all.
         """
         query = "PartitionKey eq @partition and RowKey ge @start and RowKey lt @end"
         if where:
@@ -79,7 +79,7 @@ class Table:
         names = {"partition": partition, "start": start, "end": end, **(parameters or {})}
         select = ["PartitionKey", "RowKey", *columns] if columns is not None else None
         rows: list[Row] = []
-        # The service may answer any page short, even empty, and still have more: one row past the limit tells.
+        # The service may return any page short, even empty, and still have more. One row past the limit shows it.
         pages = self._client.query_entities(
             query, parameters=names, select=select, results_per_page=min(limit + 1, 1000)
         ).by_page()
@@ -96,11 +96,11 @@ class Table:
         return Page(rows, None)
 
     async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
-        """Writes the row, replacing what was there."""
+        """Writes the row, replacing an existing one."""
         await self._write("put", self._client.upsert_entity, _entity(partition, key, values), mode=UpdateMode.REPLACE)
 
     async def create(self, partition: str, key: str, values: Mapping[str, Value]) -> bool:
-        """Writes the row if there is none; False if there is one."""
+        """Writes the row if there is none. Returns False if there is one."""
         try:
             await self._write("create", self._client.create_entity, _entity(partition, key, values))
         except ResourceExistsError:
@@ -108,7 +108,7 @@ class Table:
         return True
 
     async def delete(self, partition: str, key: str, etag: str | None = None) -> bool:
-        """Deletes the row; with an etag, only if it is still that. False if it was changed."""
+        """Deletes the row; with an etag, only if the row still has it. Returns False if it was changed."""
         self._meter.count("table.delete")
         try:
             if etag is None:
@@ -126,7 +126,7 @@ class Table:
         return True
 
     async def transact(self, partition: str, operations: Sequence[Operation]) -> list[str]:
-        """All of the operations or none. The rows' new etags, in order.
+        """Runs all of the operations or none. Returns the rows' new etags, in order.
 
         Raises:
             TransactionError: names the operation that was refused.
@@ -157,11 +157,11 @@ class Table:
             },
             content=transactions.encode(url, self.name, partition, operations, boundary),
         )
-        # The generated client under the SDK's is where it, too, sends its batches from.
+        # The SDK itself sends its batches from this generated client.
         response = await self._service._client.send_request(request, stream=True)
         text = (await response.read()).decode()
         if response.status_code != 202:
-            # A table that is missing may be told of the whole batch, or of its first operation.
+            # A missing table is reported for the whole batch, or for its first operation.
             if _MISSING_TABLE in text:
                 raise TransactionError(404, -1, _MISSING_TABLE)
             response.raise_for_status()
@@ -194,7 +194,7 @@ def _entity(partition: str, key: str, values: Mapping[str, Value]) -> dict[str, 
 
 
 def _code(error: HttpResponseError) -> str:
-    """The service's own code of an error, which the SDK adds to its exceptions."""
+    """Returns the service's own error code, which the SDK adds to its exceptions."""
     code = getattr(error, "error_code", None)
     # `create_entity` raises the generated client's error as it is, with the code in its text alone.
     if code is None and _MISSING_TABLE in str(error):

@@ -44,7 +44,7 @@ class Operation:
 
     @property
     def size(self) -> int:
-        """Bytes that the operation takes in a transaction, rounded up."""
+        """The bytes that the operation takes in a transaction, rounded up."""
         total = _ROW_OVERHEAD + len(self.row) * 2
         for name, value in self.values.items():
             total += len(name) + (len(value) * 3 // 2 if isinstance(value, (str, bytes)) else 24) + 40
@@ -52,7 +52,9 @@ class Operation:
 
 
 class TransactionError(Exception):
-    """A transaction was refused, nothing of it was written. `index` is the operation at fault, -1 if none is named."""
+    """A transaction was refused; nothing of it was written. `index` is the refused operation, -1 if the service names
+    none.
+    """
 
     def __init__(self, status: int, index: int, code: str) -> None:
         super().__init__(f"operation {index}: {status} {code}")
@@ -62,7 +64,7 @@ class TransactionError(Exception):
 
 
 def encode_values(values: Mapping[str, Value]) -> dict[str, object]:
-    """The JSON form of an entity's columns, with the type annotations that JSON cannot express."""
+    """Returns the JSON form of an entity's columns, with the type annotations that JSON cannot express."""
     out: dict[str, object] = {}
     for name, value in values.items():
         if value is None:
@@ -79,13 +81,16 @@ def encode_values(values: Mapping[str, Value]) -> dict[str, object]:
 
 
 def _json(value: object) -> bytes:
-    """Two characters that end a line in JavaScript, but not in JSON, are spelled out: Azurite, which takes a batch
-    apart with regular expressions of that, would lose the row that has one."""
+    """Encodes as JSON. U+2028 and U+2029, which end a line in JavaScript but not in JSON, are escaped: Azurite parses a
+    batch with regular expressions and would lose a row that contains one.
+    """
     return orjson.dumps(value).replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
 
 
 def encode(url: str, table: str, partition: str, operations: Sequence[Operation], boundary: str) -> bytes:
-    """The body of the request to `<url>/$batch`, whose content type is `multipart/mixed; boundary=batch_<boundary>`."""
+    """Returns the body of the request to `<url>/$batch`, with content type `multipart/mixed;
+    boundary=batch_<boundary>`.
+    """
     parts = [f"--batch_{boundary}\r\nContent-Type: multipart/mixed; boundary=changeset_{boundary}\r\n\r\n".encode()]
     partition_key = _key(partition)
     for index, operation in enumerate(operations):
@@ -117,7 +122,7 @@ _INDEX = re.compile(r'"value"\s*:\s*"(\d+):')
 
 
 def decode(answer: str, count: int) -> list[str]:
-    """The rows' new etags ("" for deleted ones), in the operations' order.
+    """Returns the rows' new etags ("" for deleted ones), in the operations' order.
 
     Raises:
         TransactionError: the transaction was refused.
