@@ -1,4 +1,4 @@
-"""How an attempt at a delivery went: one type for each way."""
+"""Outcomes of an attempt at a delivery: one type each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tntcore.storage.transactions import Value
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver took it.
+    """The receiver accepted it.
 
     Attributes:
-        status: of HTTP. duration: milliseconds. answer: the first bytes of what was answered.
-        slow: the answer did not come soon.
+        status: of HTTP. duration: milliseconds. answer: the first bytes of the answer.
+        slow: the answer was slow.
     """
 
     error: ClassVar[str] = ""
@@ -31,12 +31,12 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It was not taken, and may be the next time.
+    """The receiver did not accept it, and may the next time.
 
     Attributes:
-        error: a stable code. status: of HTTP, 0 if there was no answer. duration, answer: as `Delivered` has them.
-        retry_after: what the receiver said of the next time.
-        slow: there was no answer, or none soon.
+        error: a stable code. status: of HTTP, 0 if there was no answer. duration, answer: see `Delivered`.
+        retry_after: the receiver's `Retry-After`, in seconds.
+        slow: there was no answer, or a slow one.
     """
 
     error: str
@@ -49,7 +49,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It was not taken, and trying again is pointless. Attributes as `Retry` has them."""
+    """The receiver did not accept it, and retrying is pointless. Attributes: see `Retry`."""
 
     error: str
     status: int = 0
@@ -60,7 +60,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Nothing was attempted, because its webhook is disabled."""
+    """Nothing was attempted, because the webhook is disabled."""
 
     error: ClassVar[str] = "webhook-disabled"
     status: ClassVar[int] = 0
@@ -80,13 +80,13 @@ def write_attempt(
     now: int,
     next_at: int = 0,
 ) -> None:
-    """Adds to the unit how attempt `number` at a delivery (uuid) went.
+    """Adds to the unit the outcome of attempt `number` at a delivery (uuid).
 
-    A first attempt that succeeds is one change of one row: there is a row of its own for an attempt that failed.
+    A first attempt that succeeds changes one row only; a failed attempt has a row of its own.
 
     Args:
-        status: that the delivery now has.
-        next_at: when it is attempted again; 0 for never.
+        status: the delivery's new status.
+        next_at: the time of the next attempt; 0 for never.
     """
     key = Delivery.row_key(delivery)
     if isinstance(attempted, Withheld):
@@ -114,7 +114,7 @@ def write_attempt(
 
 
 def attempt_of(delivery: str, number: int, response_status: int, duration: int, error: str, now: int) -> Attempt:
-    """The row of attempt `number` at a delivery (uuid)."""
+    """Returns the row of attempt `number` at a delivery (uuid)."""
     return Attempt(
         uuid=f"{delivery}.{number:02d}",
         status="FAILED" if error else "DELIVERED",

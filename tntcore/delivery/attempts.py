@@ -1,4 +1,4 @@
-"""Attempts at deliveries: what the relay and the sender have in common."""
+"""Attempts at deliveries: the parts that the relay and the sender share."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tntcore.tenancy.tenants import Tenant, rest
 log = logging.getLogger(__name__)
 
 
-NO_PLACE = 30  # seconds until a delivery is attempted for which there was no place
+NO_PLACE = 30  # seconds until a delivery without a place is attempted again
 
 
 class NoPlaceError(Exception):
-    """As many requests of the tenant, or to the host, are under way as may be."""
+    """Nothing was sent: the tenant, or the host, has as many requests under way as it may."""
 
 
 def answered(answer: Answer) -> Delivered | Retry:
-    """What an answer says."""
+    """Returns the outcome that an answer means."""
     duration, slow = round(answer.duration * 1000), answer.duration > PATIENCE
     if 200 <= answer.status < 300:
         return Delivered(answer.status, duration, answer.body, slow)
@@ -45,7 +45,7 @@ def answered(answer: Answer) -> Delivered | Retry:
 
 
 def unanswered(error: EgressError) -> Retry:
-    """What a missing answer means. Raises `NoPlaceError` where nothing was sent because there was no place."""
+    """Returns the outcome that a missing answer means. Raises `NoPlaceError` if nothing was sent for lack of a place."""
     if error.code == "busy":
         raise NoPlaceError
     return Retry(error.code, slow=True)
@@ -67,12 +67,13 @@ Also = Callable[[Unit, I, DeliveryStatus, int], None]
 
 
 class Attempts(Generic[I]):
-    """
+    """Attempts deliveries, and writes and schedules what follows.
+
     Args:
-        queue: where an item goes that is to be tried again.
+        queue: the queue for items to be retried.
         ladder: seconds until the next attempt.
-        receivers: which of them are slow.
-        also: adds to the unit of work that ends a delivery what else changes with it: (unit, item, status, now).
+        receivers: knows which of them are slow.
+        also: adds further changes to the unit of work that ends a delivery: (unit, item, status, now).
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class Attempts(Generic[I]):
         self._also = also
 
     async def run(self, items: Sequence[I], call: Call[I], *, repeated: bool) -> None:
-        """Attempts each item, side by side. Raises only where an outcome could not be written down.
+        """Attempts all items concurrently. Raises only if an outcome could not be written.
 
         Args:
-            repeated: the items may have been attempted before: each goes on alone, so that none suffers for another,
-                and its record is looked at first.
+            repeated: the items may have been attempted before. Each then goes on alone, so that none suffers for another, and
+                its record is read first.
         """
         if repeated and len(items) > 1:
             await self._outbox.put_back(self._queue, [[item] for item in items])
@@ -123,8 +124,9 @@ class Attempts(Generic[I]):
                 raise result
 
     async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[I, PendingCall]]) -> None:
-        """Takes out the attempts whose receivers did not answer in time, which go on by themselves (the way out bounds
-        how many), and those that have had no place until now, which are broken off and made later."""
+        """Removes attempts whose receivers did not answer in time, which go on by themselves (egress bounds their
+        number), and attempts that still have no place, which are cancelled and made later.
+        """
         late = {task: made for task, made in tasks.items() if not (task.done() or made[1].over)}
         for task in late:
             del tasks[task]
@@ -142,9 +144,10 @@ class Attempts(Generic[I]):
             self._receivers.let_go(task, item, pending)
 
     async def _sorted(self, items: Sequence[I]) -> Sequence[I]:
-        """Returns the items for which the others need not wait. What goes to receivers that lately gave no answer, or
-        none soon, is put back, all in one queue message: a put for each would cost more than the calls. It is for later
-        where too much is waiting for their answers already."""
+        """Returns the items that need not be put back. Items for receivers that were slow or silent lately are put back
+        in one queue message, since a put for each would cost more than the calls; with a delay if too many calls to
+        them are waiting already.
+        """
         groups = by_endpoint(items)
         random = int.from_bytes(self._services.random(4), "big") / 2**32
         busy = {name: delay for name, group in groups.items() if (delay := self._receivers.busy_for(group[0], random))}
@@ -170,13 +173,13 @@ class Attempts(Generic[I]):
         made = item.attempts
         before = 0
         now = self._services.now()
-        # One that waited that long may have been put on its way a second time by the sweeper.
+        # After such a wait the sweeper may have queued it a second time.
         if repeated or item.again or now - time_of(item.delivery) > GRACE:
             delivery = await tenant.records.get(Delivery, item.delivery)
             if delivery is None or delivery.status != DeliveryStatus.PENDING:
                 return
             if delivery.attempts != made and delivery.next_attempt_at > now:
-                # Its next attempt is scheduled already, by another queue message.
+                # Another queue message has scheduled its next attempt.
                 return
             made, before = delivery.attempts, delivery.replayed_from or 0
         number = made + 1
@@ -189,10 +192,10 @@ class Attempts(Generic[I]):
             await self._outbox.later(self._queue, replace(item, attempts=number, again=True), delay)
 
     async def once(self, tenant: Tenant, item: I, call: Call[I], number: int, *, before: int = 0) -> int | None:
-        """Makes attempt `number` and writes down how it went. Seconds until the next one, None if there is none.
+        """Makes attempt `number` and writes its outcome. Returns the seconds until the next one, None if there is none.
 
         Args:
-            before: attempts that do not count on the ladder: those before it was sent again by hand.
+            before: attempts that do not count on the ladder: those before a manual replay.
 
         Raises:
             NoPlaceError: nothing was attempted; it may be in `NO_PLACE` seconds.
@@ -208,7 +211,7 @@ class Attempts(Generic[I]):
             step.attributes["tnt.outcome"] = "put-off"
             raise
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
-            # The words of the exception may quote the message.
+            # The text of the exception may quote the message.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("attempt at delivery %s broke off: %s at\n%s", item.delivery, type(error).__name__, where)  # noqa: TRY400
             self._services.meter.count(f"{self._queue}.internal")

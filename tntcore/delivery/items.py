@@ -1,4 +1,4 @@
-"""What queue messages say, as types. Only this module knows the short keys that they have on the wire.
+"""Items of queue messages, as types. Only this module knows their short keys on the wire.
 
 A queue message is `{"items": [item, ...]}`; on queue `outbound` it may be a `Drain`, on queue `relay` a `ReplayPart`.
 
@@ -6,7 +6,7 @@ A queue message is `{"items": [item, ...]}`; on queue `outbound` it may be a `Dr
     outbound    SendItem
     relay       RelayItem: a MessageCall or a TaskCall
 
-Members that are not known here are kept when an item is put back: a newer process may have written them.
+Unknown members are kept when an item is put back: a newer process may have written them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _Members = tuple[tuple[str, str, Any], ...]  # name, key, default
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """What every item has.
+    """The members that every item has.
 
     Attributes:
         principal: uuid of the tenant.
         rests: how often it was put off because its tenant is suspended.
-        trace: `traceparent` of the step that it follows; "" if there is none yet.
-        link: `traceparent` of a step that it has to do with.
-        rest: members that are not known here.
+        trace: `traceparent` of its parent span; "" if there is none yet.
+        link: `traceparent` of a related span.
+        rest: unknown members.
     """
 
     KEYS: ClassVar[Mapping[str, str]]
@@ -47,7 +47,9 @@ class Item:
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Self:
-        """The item of a queue message. Raises `TypeError` if a member is missing, `ValueError` for malformed base64."""
+        """Reads an item of a queue message. Raises `TypeError` if a member is missing, `ValueError` for malformed
+        base64.
+        """
         names = _names_of(cls)
         known: dict[str, Any] = {}
         rest: dict[str, Any] = {}
@@ -59,7 +61,7 @@ class Item:
         return cls(**known, rest=rest)
 
     def write(self) -> dict[str, Any]:
-        """The item as `read` takes it. What has its default is left out."""
+        """Returns the item in the form that `read` takes, without members that have their default."""
         out: dict[str, Any] = {}
         for name, key, default in _members_of(type(self)):
             said = getattr(self, name)
@@ -68,11 +70,11 @@ class Item:
         return {**out, **self.rest}
 
     def data(self) -> bytes:
-        """The item as JSON."""
+        """Returns the item as JSON."""
         return orjson.dumps(self.write())
 
     def traced(self) -> Self:
-        """The item as a follower of the current step, unless it follows another one already."""
+        """Returns the item with the current span as parent, unless it has a parent already."""
         if not self.trace and (parent := traceparent()):
             return replace(self, trace=parent)
         return self
@@ -80,12 +82,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundItem(Item):
-    """An envelope for one of our keys, a message that came inside an invitation, or such an invitation.
+    """An envelope for one of our keys, a message attached to an invitation, or an invitation to be answered anew.
 
     Attributes:
-        uuid: the message's, given at the door and so the same at every delivery.
+        uuid: the message's, given on receipt and so the same at every delivery.
         owner, owner_uuid: kind and uuid of the record that has the key.
-        envelope: as text; None where it is in a blob named by `uuid`.
+        envelope: as text; None if it is in a blob named by `uuid`.
         attached: uuid of the `Attached` record to receive instead of an envelope.
         reuse: uuid of the `PendingReuse` of an invitation that is to be answered anew, unless that is settled.
         put_off: how often it was put off; None if it never was.
@@ -125,12 +127,12 @@ class InboundItem(Item):
         return self.envelope is None and not self.attached and not self.reuse
 
     def metadata(self) -> dict[str, str]:
-        """What the blob of an envelope says of it."""
+        """Returns the metadata of an envelope's blob."""
         return {"p": self.principal, "o": self.owner, "u": self.owner_uuid}
 
     @staticmethod
     def of_blob(uuid: str, metadata: Mapping[str, str]) -> InboundItem | None:
-        """The item of an envelope in a blob; None if the blob is none of ours."""
+        """Returns the item of an envelope in a blob; None if the blob is not one of ours."""
         if not {"p", "o", "u"} <= metadata.keys():
             return None
         return InboundItem(uuid=uuid, principal=metadata["p"], owner=metadata["o"], owner_uuid=metadata["u"])
@@ -152,21 +154,21 @@ class DeliveryItem(Item):
 
     @property
     def endpoint(self) -> str:
-        """Names the receiver."""
+        """A name for the receiver."""
         raise NotImplementedError
 
     def without_body(self) -> Self:
-        """The item as it travels when it may wait long: the body stays where it is stored."""
+        """Returns the item without the body, which stays in storage: for an item that may wait long."""
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageCall(DeliveryItem):
-    """A call of a webhook about a message.
+    """A webhook call about a message.
 
     Attributes:
         entry: id of the webhook's entry.
-        message: uuid. columns: of its row, but the body. body: sealed; without it, the row is read.
+        message: uuid. columns: of its row, except the body. body: sealed; without it, the row is read.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {
@@ -201,7 +203,7 @@ class TaskCall(DeliveryItem):
     """A call of a task webhook.
 
     Attributes:
-        entry: id of the webhook's entry. task: what it says.
+        entry: id of the webhook's entry. task: the event.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {
@@ -232,7 +234,7 @@ class SendItem(DeliveryItem):
         message, action, connection: uuids; "" for action and connection of a message to a stranger.
         previous: it goes to the DID that the other side had before.
         body: sealed; without it, the row is read.
-        held: uuid of the `Held` record that it was.
+        held: uuid of its former `Held` record.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {
@@ -273,19 +275,19 @@ I = TypeVar("I", bound=DeliveryItem)  # noqa: E741
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A connection whose held messages are to be sent, or given up if it has ended."""
+    """A connection whose held messages are to be sent, or failed if the connection has ended."""
 
     principal: str
     connection: str
 
     @property
     def endpoint(self) -> str:
-        """As `SendItem` has it."""
+        """A name for the receiver, as in `SendItem`."""
         return f"{self.principal}/{self.connection}"
 
     @staticmethod
     def read(body: bytes) -> Drain | None:
-        """None if the queue message is no drain."""
+        """Reads a queue message; None if it is not a drain."""
         said = orjson.loads(body).get("drain")
         return Drain(said["p"], said["n"]) if said is not None else None
 
@@ -304,7 +306,7 @@ class ReplayPart:
 
     @staticmethod
     def read(body: bytes) -> ReplayPart | None:
-        """None if the queue message is no part of a replay."""
+        """Reads a queue message; None if it is not a part of a replay."""
         said = orjson.loads(body).get("replay")
         return ReplayPart(said["p"], said["r"], said["at"]) if said is not None else None
 
@@ -314,17 +316,17 @@ class ReplayPart:
 
 
 def relay_item(value: Mapping[str, Any]) -> RelayItem:
-    """The item of a message of queue `relay`."""
+    """Returns the item of a message of queue `relay`."""
     return TaskCall.read(value) if "k" in value else MessageCall.read(value)
 
 
 def items_of(body: bytes, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """The items of a queue message; `read` is that of their type."""
+    """Returns the items of a queue message; `read` is the method of their type."""
     return [read(value) for value in orjson.loads(body)["items"]]
 
 
 def queue_message(items: Iterable[Item]) -> bytes:
-    """The queue message of these items."""
+    """Returns the queue message with these items."""
     return b'{"items":[' + b",".join([item.data() for item in items]) + b"]}"
 
 

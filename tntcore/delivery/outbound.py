@@ -1,8 +1,8 @@
-"""Queue `outbound`: pack for the other side, and POST to its endpoint.
+"""Queue `outbound`: packs messages for the other side, and POSTs them to its endpoint.
 
-A queue message has `SendItem`s; or it is a `Drain`, when a connection is completed: the messages that were held for it
-then go one after the other, and one that fails holds back those behind it until it is sent or given up. Of several
-drains of one connection, one sends. If the connection has ended instead, they fail.
+A queue message has `SendItem`s, or is a `Drain`: when a connection is completed, the messages held for it are sent one
+after the other. One that fails holds back those behind it until it is sent or failed for good. If there are several
+drains of one connection, only one sends. If the connection has ended instead, its held messages fail.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ from tntcore.tenancy.tenants import Tenant, rest
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000
 _CONTENT_TYPES = {
-    # Credo takes this type only without parameters; every agent that speaks v1 takes it.
+    # Credo accepts this type only without parameters; every agent that speaks v1 accepts it.
     "v1": "application/didcomm-envelope-enc",
     "v2": "application/didcomm-encrypted+json",
 }
 _MAX_MEDIATORS = 4
 _GONE = (404, 410)
-_REFUSED = (400, 413, 415, 422)  # the message is not what the other side takes, and will not be the next time
+_REFUSED = (400, 413, 415, 422)  # the other side does not accept this message, and never will
 _REFUSED_ATTEMPTS = 3
-# An endpoint that a stranger named, and that has not shown that it wants anything of us.
+# An endpoint that only a stranger's request names; its owner may not want our messages.
 _UNPROVEN_ATTEMPTS = 6  # over half an hour
 _UNPROVEN_BURST, _UNPROVEN_SECONDS = 300, 0.2  # requests to one such host: see `Allowance`
-_CLAIM = 60_000  # milliseconds in which an attempt is over
+_CLAIM = 60_000  # milliseconds after which an attempt is over
 _SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wait between attempts
 
 
@@ -86,8 +86,8 @@ class Outbound:
         await drain(self._services, principal, connection, delay=delay)
 
     async def _drain_patiently(self, drained: Drain) -> None:
-        """Waits for an agent as long as other queue messages may have to wait for this one. The send that is then under
-        way goes on, and other queue messages are put: for what comes after it, and for the case that its process ends.
+        """Drains a connection for as long as other queue messages may have to wait. A send that is still under way then
+        goes on, and queue messages are put: for the messages after it, and for the case that this process ends.
         """
         principal, connection, leave = drained.principal, drained.connection, asyncio.Event()
         pending = self._receivers.call(drained)
@@ -105,7 +105,9 @@ class Outbound:
             raise
 
     async def _drain(self, principal: str, connection: str, leave: asyncio.Event, pending: PendingCall) -> None:
-        """`leave`: that what follows the present send is left to another queue message."""
+        """Sends the held messages of a connection. `leave`: set when another queue message will go on after the present
+        send.
+        """
         watch(pending)
         tenant = await self._services.tenants.get(principal)
         if tenant is None:
@@ -142,8 +144,8 @@ class Outbound:
                     return
 
     async def _claim(self, tenant: Tenant, delivery: Delivery, *, whenever: bool) -> bool:
-        """Whether it is for this drain to send the message: not while another one does, nor before the time of its next
-        attempt, for which a drain is scheduled, unless `whenever`. A claim that nothing came of is left to the sweeper.
+        """Claims the message for this drain. Fails while another drain sends it, and before the time of its next
+        attempt, for which a drain is scheduled, unless `whenever`. If nothing comes of a claim, the sweeper goes on.
         """
         now = self._services.now()
         if delivery.next_attempt_at > now + _SKEW and not whenever:
@@ -170,7 +172,7 @@ class Outbound:
         try:
             theirs = peer.announced or peer.theirs
             if item.previous:
-                # Until it has taken the DID that it announced, the one that it has is the previous one.
+                # Until it uses the DID that it announced, its present DID is the previous one.
                 theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
             uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
@@ -183,7 +185,7 @@ class Outbound:
         if unproven and not self._unproven.take(_host(uri)):
             raise NoPlaceError
         try:
-            # No `traceparent`: it is none of theirs.
+            # No `traceparent`: our traces are not for partners.
             with waiting_for_answer() as is_sent:
                 answer = await self._services.egress.request(
                     "POST",
@@ -203,8 +205,9 @@ class Outbound:
         return _within(_UNPROVEN_ATTEMPTS, item, answered(answer)) if unproven else answered(answer)
 
     async def _unreached(self, tenant: Tenant, connection: str, plaintext: bytes) -> None:
-        """Nobody has the key that we wrote to: an invitation for which this connection was to be used is answered anew,
-        before its time."""
+        """Handles a send to a key that nobody has: an invitation that was to reuse this connection is answered anew, at
+        once.
+        """
         uuid = sent_id(connection, Plaintext.read(plaintext).id)
         if await tenant.records.get(PendingReuse, uuid) is not None:
             item = reuse_item(tenant.uuid, connection, uuid, self._services.uuid7())
@@ -219,8 +222,8 @@ class Outbound:
     async def _pack(
         self, peer: Recipient, connection: Connection, theirs: DidDocument, plaintext: bytes, created: int
     ) -> tuple[str, bytes]:
-        """Where to send, and what: the same at each attempt, for the connection as it then is. Raises `DidError` or
-        `EnvelopeError`.
+        """Returns the endpoint and the envelope: the same at each attempt, for the connection as it then is. Raises
+        `DidError` or `EnvelopeError`.
 
         Args:
             created: milliseconds since 1970.
@@ -250,11 +253,11 @@ class Outbound:
         )
         message: dict[str, Any] = {**connection.introduction, **converted}
         if connection.role == "requester" and connection.introduction and theirs.id.startswith("did:peer:2"):
-            # How it names its keys is known once it has written.
+            # Its key names are known once it has written.
             theirs = did_peer.named_both_ways(theirs)
         sender = (peer.document, peer.secrets)
         if connection.state == "abandoned" and "from_prior" in converted:
-            # The last word of all, by nobody any more (DIDComm Messaging 2.1, "Ending a Relationship").
+            # The last message of all, from no DID (DIDComm Messaging 2.1, "Ending a Relationship").
             packed = envelope.pack_v2({name: message[name] for name in message if name != "from"}, to=theirs)
         else:
             packed = envelope.pack_v2(message, to=theirs, from_=sender)
@@ -265,7 +268,7 @@ class Outbound:
         for _ in range(_MAX_MEDIATORS):
             if not uri.startswith("did:"):
                 break
-            # A mediator given by its DID: its endpoint is the way, and its key the outermost.
+            # A mediator given by its DID: send to its endpoint, and wrap for its key outermost.
             mediator = await self._services.resolver.resolve(uri)
             routing_keys = [uri, *routing_keys]
             uri = didcomm_endpoint(mediator, "v2").uri
@@ -287,8 +290,9 @@ class Outbound:
 
 
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
-    """Has the messages that were held for a connection sent, in order, or given up if it has ended or is gone. Called
-    when it is completed, abandoned or deleted."""
+    """Queues a `Drain`: the messages held for a connection are sent, in order, or failed if it has ended or is gone.
+    Called when it is completed, abandoned or deleted.
+    """
     await services.storage.queues[OUTBOUND].put(Drain(principal, connection).data(), delay=delay)
 
 
@@ -304,12 +308,12 @@ async def _forget(tenant: Tenant, held: Held) -> None:
 
 
 def _is_unproven(connection: Connection) -> bool:
-    """Whether the endpoint is known from a stranger's request alone."""
+    """Whether only a stranger's request named the endpoint."""
     return not connection.uuid or connection.state in ("request-received", "response-sent")
 
 
 def _host(uri: str) -> str:
-    """Partners name URIs as they like, so it may be none."""
+    """Returns the host of a URI that a partner chose, so the URI may be malformed."""
     try:
         return urlsplit(uri).netloc
     except ValueError:
@@ -317,14 +321,14 @@ def _host(uri: str) -> str:
 
 
 def _within(attempts: int, item: SendItem, attempted: Attempted) -> Attempted:
-    """The outcome of an attempt, the last one if it is that many."""
+    """Returns the outcome of an attempt, made final if this was the last attempt allowed."""
     if isinstance(attempted, Retry) and item.attempts + 1 >= attempts:
         return Failed(attempted.error, attempted.status, attempted.duration, attempted.answer, attempted.slow)
     return attempted
 
 
 def write_outcome(unit: Unit, item: SendItem, status: DeliveryStatus, now: int) -> None:
-    """Adds to the unit of work that ends a delivery what its message and action then say."""
+    """Adds the new status of the message and its action to the unit of work that ends a delivery."""
     sent = MessageStatus.SENT if status is DeliveryStatus.DELIVERED else MessageStatus.FAILED
     unit.merge(Message.row_key(item.message), {"status": sent, "updatedAt": now})
     if item.action:

@@ -1,8 +1,7 @@
-"""Effects of commits: each has a delivery row, written in the commit, and a queue message, put after it.
+"""The outbox: each effect of a commit has a delivery row, written in the commit, and a queue message, put after it.
 
-The queue message is the fast way; the row is what counts. A principal with rows that might have lost their queue
-message is found by the sweeper through the `due` table, where its name is written down before the commit, once in a
-while.
+The row is the truth, the queue message only makes it fast. The sweeper finds principals whose queue messages may be
+lost in the `due` table; their names are written there before the commit, from time to time.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from tntcore.services import Services
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
 from tntcore.storage.records import Attached, Delivery, Message
 
-BUCKET = 600_000  # milliseconds of receipt that share a row of the due table
-GRACE = 600_000  # milliseconds that a delivery may be late before its queue message counts as lost
+BUCKET = 600_000  # deliveries received within this many milliseconds share a row of the due table
+GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
 _MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
 DUE = "due"
 
@@ -29,7 +28,7 @@ def due_key(bucket: int, principal: str) -> str:
 
 
 def message_call(principal: str, delivery: Delivery, message: Message, sealed: bytes) -> MessageCall:
-    """What the relay needs, so that it reads no row.
+    """Returns the item with everything that the relay needs, so that it reads no row.
 
     Args:
         sealed: the message's body.
@@ -47,10 +46,10 @@ def message_call(principal: str, delivery: Delivery, message: Message, sealed: b
 
 
 def send_item(principal: str, delivery: Delivery, sealed: bytes) -> SendItem:
-    """What the sender needs.
+    """Returns the item with everything that the sender needs.
 
     Args:
-        sealed: the message's body; b"" to have it read.
+        sealed: the message's body; b"" if the sender is to read it.
     """
     return SendItem(
         principal=principal,
@@ -64,7 +63,7 @@ def send_item(principal: str, delivery: Delivery, sealed: bytes) -> SendItem:
 
 
 def attached_item(principal: str, attached: Attached, message_uuid: str) -> InboundItem:
-    """What queue `inbound` needs to have a message received that came inside an invitation."""
+    """Returns the item for queue `inbound` that receives a message attached to an invitation."""
     connection = attached.uuid.partition(".")[0]
     return InboundItem(
         uuid=message_uuid, principal=principal, owner="connection", owner_uuid=connection, attached=attached.uuid
@@ -72,13 +71,14 @@ def attached_item(principal: str, attached: Attached, message_uuid: str) -> Inbo
 
 
 def reuse_item(principal: str, connection: str, reuse: str, uuid: str) -> InboundItem:
-    """What queue `inbound` needs to have an invitation answered anew, if the other side has not agreed to use the
-    connection for it. `reuse`: uuid of the `PendingReuse`."""
+    """Returns the item for queue `inbound` that answers an invitation anew, unless the other side has agreed to reuse
+    the connection. `reuse`: uuid of the `PendingReuse`.
+    """
     return InboundItem(uuid=uuid, principal=principal, owner="connection", owner_uuid=connection, reuse=reuse)
 
 
 def _again(items: Sequence[DeliveryItem]) -> bytes:
-    """The queue message of items that may have been attempted, without their bodies if they do not fit."""
+    """Returns the queue message of items that may have been attempted, without their bodies if they do not fit."""
     again = [replace(item, again=True) for item in items]
     data = queue_message(again)
     return data if len(data) <= MAX_MESSAGE else queue_message([item.without_body() for item in again])
@@ -90,7 +90,7 @@ class Outbox:
         self._marks: SharedCache[bool] = SharedCache(lambda: services.now() / 1000, 50_000)
 
     async def mark(self, principal: str, deliveries: Iterable[str]) -> None:
-        """Makes sure that the sweeper will look at these deliveries (uuids). Called before their commit."""
+        """Makes the sweeper look at these deliveries (uuids). Called before their commit."""
         for bucket in {time_of(delivery) // BUCKET for delivery in deliveries}:
             key = due_key(bucket, principal)
             if self._marks.peek(key) is None:
@@ -101,11 +101,11 @@ class Outbox:
         return True, _MARK_SECONDS
 
     async def relay(self, item: RelayItem) -> None:
-        """Answers when the webhook call is queued."""
+        """Queues a webhook call; returns when it is queued."""
         await self._put(self._services.storage.relay, item)
 
     async def outbound(self, item: SendItem) -> None:
-        """Answers when the send is queued."""
+        """Queues a send; returns when it is queued."""
         await self._put(self._services.storage.outbound, item)
 
     async def _put(self, queue: ListQueue, item: DeliveryItem) -> None:
@@ -116,12 +116,13 @@ class Outbox:
         await queue.add(data)
 
     async def put_back(self, queue: str, lists: Iterable[Sequence[DeliveryItem]], *, delay: int = 0) -> None:
-        """Puts parts of a list back, each as a message of its own, to be seen after `delay` seconds. Should that list
-        come again, too, their records tell what was attempted."""
+        """Puts parts of a list back, each as its own message, visible after `delay` seconds. If that list is delivered
+        again as well, the records tell what was attempted.
+        """
         target = self._services.storage.queues[queue]
         await asyncio.gather(*(target.put(_again(items), delay=delay) for items in lists))
 
     async def later(self, queue: str, item: DeliveryItem, delay: int) -> None:
-        """Puts one item back, alone, to be seen after `delay` seconds."""
+        """Puts one item back, alone, visible after `delay` seconds."""
         body = queue_message([item.without_body()])
         await self._services.storage.queues[queue].put(body, delay=delay)

@@ -1,4 +1,4 @@
-"""A message of ours on its way into a unit of work: its rows, and what is queued once they are committed."""
+"""Adds an outgoing message to a unit of work: its rows, and the items that are queued once they are committed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tntcore.telemetry import traceparent
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Made by `write`.
+    """An outgoing message; made by `write`.
 
     Attributes:
         sealed: the body, for the queue message; the row may have it in a blob.
@@ -31,7 +31,7 @@ class Outgoing:
 
     @property
     def entry(self) -> Entry:
-        """The row that a second message with the same `@id` on the same thread collides with."""
+        """Returns the thread entry with which a second message of the same `@id` on the same thread collides."""
         return Entry(
             uuid=entry_id(self.message.action_uuid, "out", self.message.message_id),
             message_uuid=self.message.uuid,
@@ -41,8 +41,9 @@ class Outgoing:
         )
 
     def add_to(self, unit: Unit) -> None:
-        """Adds the message, but not its action. A held message goes with the connection as it was read: if that is
-        completed at this very moment, the message must not be held."""
+        """Adds the message, but not its action. A held message also requires the connection to be unchanged: if it is
+        completed at this very moment, the message must not be held.
+        """
         for record in (self.entry, self.message, self.delivery):
             unit.create(record)
         if self.connection.uuid:
@@ -73,7 +74,7 @@ async def write(
     held: bool = False,
     to_previous: bool = False,
 ) -> Outgoing:
-    """The rows of a message on a connection; its body, where it is large, is in a blob when this answers.
+    """Makes the rows of a message on a connection. Writes a large body to a blob before it returns.
 
     Args:
         plaintext: complete, with its id and thread.

@@ -1,4 +1,4 @@
-"""Puts a delivery on its way again, by what is stored of it."""
+"""Queues a stored delivery again."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tntcore.tenancy.tenants import Tenant
 async def redeliver(
     outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False, replayed: bool = False
 ) -> None:
-    """Answers when it is queued.
+    """Queues the delivery; returns when it is queued.
 
     Args:
-        overdue: the queue message of its next attempt counts as lost; this one takes its place. Otherwise it is
+        overdue: the queue message of its next attempt counts as lost, and this one takes its place. Otherwise it is
             attempted only if no attempt is scheduled.
-        replayed: somebody asked for it: it belongs to what is done now, and points to where it first came from.
+        replayed: it is a manual replay: its span is a child of the present one, with a link to the original one.
     """
     attempts = delivery.attempts if overdue else 0
     trace, link = ("", delivery.trace) if replayed else (delivery.trace, "")

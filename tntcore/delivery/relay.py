@@ -1,7 +1,7 @@
-"""Queue `relay`: call the tenants' webhooks.
+"""Queue `relay`: calls the tenants' webhooks.
 
-A queue message has `RelayItem`s, or is a `ReplayPart`. Calls of one list run side by side; each has its own delivery
-record, and one that fails goes on alone along the ladder of `retry.retry_delay`.
+A queue message has `RelayItem`s, or is a `ReplayPart`. Calls of one list run concurrently. Each has its own delivery
+record, and one that fails goes on alone, by the ladder of `retry.retry_delay`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Relay:
         setting = await tenant.webhooks(key)
         entry = setting.entry(item.entry)
         if entry is None or setting.is_disabled(entry.id):
-            # Another process may know an entry that is newer than what this one has read, or have enabled it.
+            # Another process may have added or enabled the entry since this one read the setting.
             tenant.settings_changed(key)
             setting = await tenant.webhooks(key)
             entry = setting.entry(item.entry)
@@ -69,7 +69,7 @@ class Relay:
         return attempted
 
     async def _body(self, tenant: Tenant, item: MessageCall) -> bytes | None:
-        """What the webhook is told of a message; None if it was erased."""
+        """Returns the webhook's body for a message; None if the message was erased."""
         message, sealed = await self._message(tenant, item)
         if message is None:
             return None

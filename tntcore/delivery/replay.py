@@ -1,8 +1,8 @@
-"""Sending again by hand: one delivery, or all of some time.
+"""Manual replay: sends one delivery again, or all of a period.
 
-A replay of many is a record, `Replay`, and a queue message on queue `relay`, `ReplayPart`, that does one part and puts
-the next one, so that neither a caller nor the other tenants wait for it. A crash
-repeats at most one part, in which what was sent again already is left alone.
+A replay of many is a record, `Replay`, and a queue message on queue `relay`, `ReplayPart`, that does one part and
+queues the next one. So neither the caller nor other tenants wait for it. A crash repeats at most one part, in which
+deliveries that were sent again already are skipped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant, rest
 
 STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
 BY_DEFAULT: Final = ("FAILED", "WITHHELD")
-_JUST: Final = 60_000  # milliseconds in which a delivery is not sent again twice
-_PART: Final = 100  # deliveries that are put on their way at once
+_JUST: Final = 60_000  # milliseconds in which a delivery is sent again only once
+_PART: Final = 100  # deliveries queued concurrently
 _PACE: Final = 1  # seconds from one part to the next
 _DUE: Final = "replay"  # partition of the due table
 
@@ -40,14 +40,15 @@ class Replays:
         self._outbox = outbox
 
     async def one(self, tenant: Tenant, delivery: Delivery, also: Unit | None = None) -> bool:
-        """Sends a delivery again, with the same `webhook-id`, or as the same message packed anew, from the first step
-        of its ladder. False if it is on its way, or was sent again within the last minute: then nothing is done.
+        """Sends a delivery again from the first step of its ladder: a webhook call with the same `webhook-id`, or the
+        same message packed anew. Returns False, and does nothing, if it is under way or was sent again within the last
+        minute.
 
         Args:
-            also: what is committed with it.
+            also: operations to commit with it.
 
         Raises:
-            Problem: 409 where it could not arrive: `webhook-disabled`, `webhook-removed`, `connection-ended`,
+            Problem: 409 if it could not arrive: `webhook-disabled`, `webhook-removed`, `connection-ended`,
                 `message-erased`; or `delivery-not-replayable` for a test.
         """
         _read_anew(tenant)
@@ -62,12 +63,12 @@ class Replays:
         entry_id: str,
         also: Unit | None = None,
     ) -> Replay:
-        """Has all deliveries of one of the statuses, with `since` <= uuid < `until`, sent again. Those that could not
-        arrive are skipped.
+        """Starts sending again all deliveries with one of the statuses and `since` <= uuid < `until`. Deliveries that
+        could not arrive are skipped.
 
         Args:
-            entry_id: of the webhook whose deliveries alone are meant; "" for all.
-            also: what is committed with it.
+            entry_id: only deliveries of this webhook; "" for all.
+            also: operations to commit with it.
         """
         now = self._services.now()
         replay = Replay(
@@ -87,8 +88,9 @@ class Replays:
         return replay
 
     async def step(self, part: ReplayPart) -> None:
-        """Does a part of a replay, unless that was done. Should its queue message have come
-        again although the next one is lost, the sweeper goes on."""
+        """Does a part of a replay, unless it was done. If its queue message is delivered again and the next one is
+        lost, the sweeper goes on.
+        """
         with self._services.tracing.begin("process relay", "consumer") as step:
             step.tenant = part.principal
             await self._step(part)
@@ -127,7 +129,7 @@ class Replays:
             await self._services.storage.due.delete(_DUE, f"{principal}~{uuid}")
 
     async def sweep(self) -> None:
-        """Goes on with replays whose queue message was lost."""
+        """Continues replays whose queue message was lost."""
         due, now = self._services.storage.due, self._services.now()
         start: str | None = ""
         while start is not None:
@@ -154,7 +156,7 @@ class Replays:
         return False
 
     async def _again(self, tenant: Tenant, delivery: Delivery, since: int, also: Unit | None = None) -> bool:
-        """Args: since: one that was sent again at or after this time is left alone."""
+        """Sends a delivery again. Args: since: one that was sent again at or after this time is skipped."""
         if delivery.status not in STATUSES or (delivery.replayed_at or 0) >= since:
             return False
         await self._check(tenant, delivery)
@@ -168,7 +170,7 @@ class Replays:
         }
         unit.merge(delivery.key, {**again, "error": "", "answer": b"", "updatedAt": now}, delivery.etag)
         if delivery.status == DeliveryStatus.DELIVERED:
-            # What its row said of the attempt that succeeded is about to be written over.
+            # The row's record of the successful attempt is about to be overwritten.
             attempt = attempt_of(
                 delivery.uuid, delivery.attempts, delivery.response_status, delivery.duration, "", delivery.updated_at
             )
@@ -215,6 +217,6 @@ class Replays:
 
 
 def _read_anew(tenant: Tenant) -> None:
-    """Another process may have just enabled a webhook."""
+    """Reads the webhooks again, because another process may have just enabled one."""
     tenant.settings_changed(DIDCOMM_WEBHOOK)
     tenant.settings_changed(TASK_WEBHOOK)

@@ -1,4 +1,4 @@
-"""When to try again: the ladders of webhook deliveries and of outbound DIDComm messages."""
+"""Retry delays: the ladders of webhook deliveries and of outbound DIDComm messages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LONGEST_WAIT = 24 * _HOUR
 def retry_delay(
     attempt: int, random: float, *, ladder: Sequence[int] = WEBHOOK_LADDER, retry_after: int | None = None
 ) -> int | None:
-    """Seconds to wait before the next attempt, or None when there is none left.
+    """Returns the seconds to wait before the next attempt, or None if there is none left.
 
     Args:
         attempt: how many attempts were made: 0 gives the wait before the first one, which is 0.
-        random: from 0 up to 1; lengthens the wait by up to a fifth, so that what failed together comes back apart.
-        retry_after: seconds that the receiver asked for; a wait is never shorter, and no request counts beyond a day.
+        random: from 0 up to 1; lengthens the wait by up to a fifth, so that simultaneous failures are retried apart.
+        retry_after: seconds that the receiver asked for. A wait is never shorter; more than a day counts as a day.
     """
     if attempt >= len(ladder):
         return None
@@ -41,8 +41,9 @@ def send_delay(attempt: int, random: float, *, retry_after: int | None = None) -
 
 
 def read_retry_after(value: str | None, now: float) -> int | None:
-    """`Retry-After` (RFC 9110, section 10.2.3), in seconds from `now` (seconds since 1970); None when it is absent,
-    past or of another form."""
+    """Reads `Retry-After` (RFC 9110, section 10.2.3), in seconds from `now` (seconds since 1970); None if it is absent,
+    past or malformed.
+    """
     if value is None:
         return None
     value = value.strip()

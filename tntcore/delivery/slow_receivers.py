@@ -1,9 +1,9 @@
-"""Who is called how patiently, so that one slow or dead receiver does not hold back the others.
+"""Keeps slow or dead receivers from holding back the others.
 
-A host handles so many queue messages at a time, and each is done when its slowest call is. So calls that take long are
-let go: they go on, but the queue message is done with, after another was put that makes up for them should this process
-end. A receiver, and a tenant, has its share of the calls that may be let go; with that used up it gets no more for a
-while.
+A host handles a limited number of queue messages at a time, and each is done when its slowest call is. So long calls
+are let go: they go on, but their queue message is finished, after another was put that replaces them should this
+process end. Each receiver, and each tenant, may have a limited number of calls let go; above it, it gets no more calls
+for a while.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from tntcore.shares import Shares
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 2.0  # seconds that a queue message waits for an answer
-_CAUTION: Final = 0.75  # where nothing is known of the receiver
-_IMPATIENCE: Final = 0.25  # where the receiver was slow lately
-_REMEMBERED: Final = 60.0  # seconds that a receiver counts as slow, or as prompt, since it was
+_CAUTION: Final = 0.75  # if nothing is known of the receiver
+_IMPATIENCE: Final = 0.25  # if the receiver was slow lately
+_REMEMBERED: Final = 60.0  # seconds for which a receiver counts as slow, or as prompt, after a call
 _MAX_RECEIVERS = 10_000
-_MAX_OF_ONE = 32  # calls of one receiver that are under way although they were let go
+_MAX_OF_ONE = 32  # let-go calls of one receiver that may be under way
 _MAX_ALL = 512
-INSURANCE: Final = 60  # seconds in which an attempt is over
+INSURANCE: Final = 60  # seconds after which an attempt is over
 _BUSY: Final = 30  # seconds, and up to as many more, until a receiver that has too many calls under way is called again
 
 
 class PendingCall:
-    """A call of a receiver, as a queue message waits for it: only while nothing but the answer is missing does the
-    clock run, so that a pause of storage is not taken for a slow receiver.
+    """A call of a receiver that a queue message waits for. The clock runs only while nothing but the answer is missing,
+    so that a pause of storage is not taken for a slow receiver.
 
     Attributes:
         late: done when there was no answer in time.
@@ -52,12 +52,12 @@ class PendingCall:
 
     @property
     def has_no_place(self) -> bool:
-        """Whether it waited in vain for a place until now: nothing was sent, and it can be broken off."""
+        """Whether it is still waiting for a place: nothing was sent, and it can be cancelled."""
         return self.late.done() and not self.sent and not self.over
 
     @contextmanager
     def waiting(self) -> Iterator[Callable[[], None]]:
-        """Wraps the request. Gives what is to be called when it is sent."""
+        """Wraps the request. Yields a function to call when it is sent."""
         self.over = self.sent = False
         self._start()
         try:
@@ -87,13 +87,13 @@ _CALL: ContextVar[PendingCall | None] = ContextVar("call", default=None)
 
 
 def watch(call: PendingCall) -> None:
-    """The current task makes this call."""
+    """Makes this the call of the current task."""
     _CALL.set(call)
 
 
 @contextmanager
 def waiting_for_answer() -> Iterator[Callable[[], None]]:
-    """As `PendingCall.waiting`, of the call that the current task makes, if a queue message waits for it."""
+    """Wraps the request like `PendingCall.waiting`, for the call of the current task, if a queue message waits for it."""
     call = _CALL.get()
     if call is None:
         yield lambda: None
@@ -103,7 +103,7 @@ def waiting_for_answer() -> Iterator[Callable[[], None]]:
 
 
 class Called(Protocol):
-    """Whatever calls a receiver, for a tenant."""
+    """An item whose receiver is called for a tenant."""
 
     @property
     def principal(self) -> str: ...
@@ -115,7 +115,7 @@ C = TypeVar("C", bound=Called)
 
 
 class SlowReceivers:
-    """What is known of receivers, by the endpoints of items."""
+    """Remembers how quickly receivers answered, by the endpoints of items."""
 
     def __init__(self) -> None:
         self._slow: SharedCache[bool] = SharedCache(time.monotonic, _MAX_RECEIVERS)
@@ -124,12 +124,12 @@ class SlowReceivers:
         self._under_way: dict[asyncio.Task[None], Called] = {}
 
     def mark_slow(self, item: Called) -> None:
-        """Remembers that the receiver gave no answer, or none soon."""
+        """Remembers that the receiver gave no answer, or a slow one."""
         self._slow.put(item.endpoint, True, _REMEMBERED)
         self._prompt.drop(item.endpoint)
 
     def mark_prompt(self, item: Called) -> None:
-        """Remembers that the receiver answered soon."""
+        """Remembers that the receiver answered promptly."""
         self._prompt.put(item.endpoint, True, _REMEMBERED)
 
     def busy_for(self, item: Called, random: float) -> int:
@@ -142,12 +142,12 @@ class SlowReceivers:
         if self._slow.peek(endpoint):
             busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.principal)
         else:
-            # One that nothing is known of may be as slow as those that used up the tenant's share.
+            # An unknown receiver may be as slow as those that used up the tenant's share.
             busy = not self._places.may_take(item.principal) and not self._prompt.peek(endpoint)
         return round(_BUSY * (1 + random)) if busy else 0
 
     def slow_among(self, groups: Collection[str]) -> list[str]:
-        """Returns those of several receivers that the others should not wait for: none if all are slow."""
+        """Returns the receivers that the others should not wait for: none if all are slow."""
         slow = [endpoint for endpoint in groups if self._slow.peek(endpoint)]
         return slow if len(slow) < len(groups) else []
 
@@ -157,7 +157,7 @@ class SlowReceivers:
         return PendingCall(PATIENCE if self._prompt.peek(item.endpoint) else min(_CAUTION, PATIENCE))
 
     def let_go(self, task: asyncio.Task[None], item: Called, call: PendingCall) -> None:
-        """The task goes on by itself."""
+        """Lets the task go on by itself."""
         if call.sent:
             self.mark_slow(item)
         self._under_way[task] = item
@@ -171,7 +171,7 @@ class SlowReceivers:
             log.warning("the outcome of an attempt could not be written down: it is made again", exc_info=error)
 
     async def close(self) -> None:
-        """Breaks off what goes on; it is made again by the queue messages put for that."""
+        """Cancels the calls that go on; the queue messages put for them repeat them."""
         tasks = list(self._under_way)
         for task in tasks:
             task.cancel()

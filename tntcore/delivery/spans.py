@@ -1,4 +1,4 @@
-"""What is told of each queue item that is handled: its step, and what is counted of it."""
+"""Spans and metrics of queue items."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
 def follow(services: Services, name: str, item: Item, queue: str) -> Step:
-    """The step of handling an item, which came from `queue`."""
+    """Opens the span of handling an item from `queue`."""
     return services.tracing.follow(name, queue, tenant=item.principal, parent=item.trace, link=item.link)
 
 
 def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Step]:
-    """The handling of an item of queue `inbound` or `exchange`, which came with `among` in one queue message."""
+    """Opens the span of an item of queue `inbound` or `exchange`, one of `among` in its queue message."""
     step = follow(services, f"process {queue}", item, queue)
     return step if step is QUIET else _receiving(services, item, queue, among, step)
 
@@ -60,7 +60,7 @@ def _receiving(services: Services, item: InboundItem, queue: str, among: int, st
 
 
 def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Step]:
-    """Attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
+    """Opens the span of attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
     step = follow(services, f"process {queue}", item, queue)
     return step if step is QUIET else _attempting(services, item, queue, number, step)
 
@@ -89,8 +89,9 @@ def _attempting(services: Services, item: DeliveryItem, queue: str, number: int,
 
 
 def calling(url: str) -> None:
-    """Notes whom the current step calls: the host alone, as what comes after it may be a secret. Partners name URLs as
-    they like, so it may be none."""
+    """Adds the called host to the current span. Only the host, as the rest of the URL may be a secret. Partners choose
+    the URL, so it may be malformed.
+    """
     if current() is None:
         return
     with suppress(ValueError):
@@ -104,6 +105,8 @@ def _age(services: Services, uuid: str) -> float:
 
 @lru_cache(1024)
 def protocol_of(message_type: str) -> str:
-    """`issue-credential/2.0`; `other` for what the service does not know, whatever senders call it."""
+    """Returns the protocol of a type, such as `issue-credential/2.0`; `other` if the service does not know it, as
+    senders may invent any.
+    """
     protocol = canonical(message_type).rpartition("/")[0]
     return protocol.removeprefix(DIDCOMM_ORG) if protocol in PROTOCOLS else OTHER

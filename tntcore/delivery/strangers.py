@@ -1,6 +1,6 @@
-"""Messages to who is no contact: a problem report about its request is all that it gets.
+"""Messages to strangers: only a problem report about their request.
 
-There is no connection, so that strangers cannot make any; what the sender needs is in the delivery's row, sealed.
+There is no connection, so that strangers cannot create any. The delivery's row has what the sender needs, sealed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ async def write_to(
     message_uuid: str,
     now: int,
 ) -> Outgoing:
-    """The rows of a message that the key of an invitation, or identity, sends to the subject of a document.
+    """Makes the rows of a message from the key of an invitation, or identity, to the subject of a document.
 
     Args:
         recipient: the invitation or identity.
-        document: as a connection keeps it.
+        document: in the form that a connection stores.
     """
     did = document_id(document)
-    # A did:sov is what the sender says that it is.
+    # A did:sov is only the sender's claim.
     known = "" if did.startswith("did:sov:") else did
     nobody = Connection(uuid="", identity_did=recipient.identity_did, contact_did=known)
     outgoing = await write(tenant.records, nobody, Action(uuid=""), plaintext, message_uuid=message_uuid, now=now)
@@ -44,7 +44,7 @@ async def write_to(
 
 
 async def peer_of(tenants: Tenants, tenant: Tenant, delivery_uuid: str) -> Recipient | None:
-    """Who sends such a message, and to whom, as if they had a connection; None if either is gone."""
+    """Returns the sender and receiver of such a message as if they had a connection; None if either is gone."""
     delivery = await tenant.records.get(Delivery, delivery_uuid)
     if delivery is None or not delivery.stranger:
         return None

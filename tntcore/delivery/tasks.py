@@ -1,6 +1,6 @@
-"""`TASK_WEBHOOK`: a tenant's system is told when something that it did not wait for has come to an end.
+"""`TASK_WEBHOOK`: tells a tenant's system when something that it did not wait for has finished.
 
-An event is a delivery like any other, with what it says, `{type, uuid, status, ...}`, in its row.
+An event is a delivery like any other; its row has the event, `{type, uuid, status, ...}`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tntcore.tenancy.tenants import TASK_WEBHOOK, Tenant
 
 
 async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, now: int) -> list[Delivery]:
-    """The calls that an event causes: one for each entry whose expression is found in its type.
+    """Returns the calls for an event: one for each entry whose expression is found in the event's type.
 
     Args:
         task: `{type, uuid, status, ...}`; `time` and `sequence` are added.
-        source: uuid (version 7) of what caused it: the same event of the same cause has the same uuid.
+        source: uuid (version 7) of the cause: the same event of the same cause has the same uuid.
     """
     webhooks = await tenant.webhooks(TASK_WEBHOOK)
     event = Message(b"", type=str(task["type"]))
@@ -49,13 +49,13 @@ async def task_deliveries(tenant: Tenant, task: dict[str, Any], *, source: str, 
 
 
 def task_call(principal: str, delivery: Delivery) -> TaskCall:
-    """What the relay needs of an event."""
+    """Returns the item with everything that the relay needs for an event."""
     return TaskCall(principal=principal, delivery=delivery.uuid, entry=delivery.entry_id, task=delivery.task)
 
 
 def connection_tasks(connection: Connection, *, rejected: bool, begun: bool) -> list[dict[str, Any]]:
-    """That a connection has come to a state, RFC 0023's word for which is the event's status; what its contact is from
-    then on; and what became of the tenant's own call, if it is the end of one.
+    """Returns the events of a connection's new state: the state itself (RFC 0023's word is the status), the contact's,
+    and the outcome of the tenant's own call if this ends one.
 
     Args:
         rejected: the contact is, too. begun: it was not completed before.

@@ -1,4 +1,4 @@
-"""One call of a webhook, signed; and what calls that fail do to their entry of the setting."""
+"""Signed webhook calls, and the effect of failures on the health of an entry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def call_entry(
         now: milliseconds since 1970, of this attempt.
     """
     calling(entry.url)
-    # It is the tenant's own system, and it is told of its own message; whoever sets the header means another trace.
+    # The tenant's own system may continue the trace, unless the tenant set another `traceparent` itself.
     follows = {"traceparent": traceparent()} if traceparent() else {}
     if any(name.lower() == "traceparent" for name in entry.headers):
         follows = {}
@@ -60,8 +60,9 @@ async def call_entry(
 
 
 class Watch:
-    """Writes down which entries fail, in the row of their setting: nothing is read or written while all goes well,
-    because the row was read for the setting itself."""
+    """Stores which entries fail, in the row of their setting. While all goes well nothing is read or written, because
+    the row was read for the setting itself.
+    """
 
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
@@ -69,11 +70,10 @@ class Watch:
         self._under_way: set[str] = set()
 
     async def saw(self, tenant: Tenant, key: str, entry_id: str, attempted: Delivered | Retry, *, first: bool) -> None:
-        """Takes note of how a call went.
+        """Notes the outcome of a call.
 
         Args:
-            first: it was the first attempt at its delivery. That one of those fails is not yet written down, for the
-                next attempt comes soon.
+            first: it was the first attempt at its delivery. A failure of that is not written yet: the next attempt comes soon.
         """
         before = (await tenant.webhooks(key)).health.get(entry_id)
         if before is None and (not attempted.error or (first and attempted.status != 410)):
@@ -121,7 +121,7 @@ class Watch:
                 await self._outbox.relay(task_call(tenant.uuid, delivery))
 
     async def _told(self, tenant: Tenant, key: str, entry_id: str, after: Health, now: int) -> list[Delivery]:
-        """The calls by which the tenant hears of it: of all task webhooks but the one that is disabled."""
+        """Returns the calls that tell the tenant about it: to all task webhooks except the disabled one."""
         task: dict[str, Any] = {"type": "webhook", "uuid": entry_id, "status": "DISABLED", "error": after.reason}
         tasks = await task_deliveries(tenant, {**task, "key": key}, source=self._services.uuid7(), now=now)
         tasks = [delivery for delivery in tasks if delivery.entry_id != entry_id]
@@ -130,7 +130,7 @@ class Watch:
 
 
 def _after(before: Health | None, attempted: Delivered | Retry, now: int) -> Health | None:
-    """What becomes of an entry's health: a call that succeeds mends all but what is disabled."""
+    """Returns an entry's new health: a success clears it, unless the entry is disabled."""
     if attempted.error:
         return after_failure(before, attempted.status, now) or before
     return before if before is not None and before.disabled_at else None

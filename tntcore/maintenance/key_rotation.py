@@ -1,7 +1,7 @@
-"""After a rotation of the master key: every tenant's data key wrapped anew, while the service runs.
+"""Wraps every tenant's data key again after a rotation of the master key, while the service runs.
 
-Data keys stay what they are, so nothing that is sealed changes and no process notices. Until all of them are rewrapped,
-and for `vault.LATEST_SECONDS` after, the older versions of the master key have to stay.
+Data keys do not change, so sealed data does not change and other processes notice nothing. Until all are rewrapped, and
+for `vault.LATEST_SECONDS` after, the older versions of the master key must stay.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """What became of one page of tenants.
+    """The result for one page of tenants.
 
     Attributes:
-        rewrapped: how many data keys are now under the current version and were not.
-        unchanged: how many were already.
+        rewrapped: how many data keys were moved to the current version.
+        unchanged: how many were under it already.
         failed: by principal, the code of the `CustodyError`: no version of the master key unwraps its data key.
         next: where the following page starts, None at the end.
     """
@@ -46,7 +46,7 @@ async def rewrap(storage: Storage, custody: Custody, start: str = "", limit: int
     """Rewraps the data keys of the next `limit` tenants from `start` on. May be repeated at any time.
 
     Raises:
-        azure-core's `AzureError`: storage or vault do not answer. What was done is done; begin again at `start`.
+        azure-core's `AzureError`: storage or vault do not answer. Finished tenants stay done; begin again at `start`.
     """
     page = await storage.lookups.scan(PRINCIPALS, start, END, limit=limit)
     slots = asyncio.Semaphore(_AT_ONCE)
@@ -68,7 +68,7 @@ async def rewrap(storage: Storage, custody: Custody, start: str = "", limit: int
 
 
 async def _rewrap(storage: Storage, custody: Custody, uuid: str) -> bool:
-    """Whether the principal's data key was rewrapped: not if it was under the current version, or is destroyed."""
+    """Rewraps one principal's data key. Returns False if it was under the current version, or is destroyed."""
 
     async def attempt() -> bool:
         row = await storage.records.get(uuid, Principal.row_key(uuid))

@@ -1,9 +1,8 @@
-"""Large envelopes that nobody came for: a process may die after it wrote one and before it queued it, or after it
-handled it and before it deleted it.
+"""Finds large envelopes left behind: a process may die after writing the blob and before queueing it, or after handling
+it and before deleting it.
 
-Whether its queue message is still somewhere, nobody can tell. So none is deleted here, but for what its tenant has
-erased: what has lain for long is queued once more, and deleted by whoever handles it, as any other. To handle one twice
-does nothing twice.
+Nobody can tell whether the queue message still exists. So an old envelope is queued once more rather than deleted, and
+its handler deletes it; only envelopes that their tenant erased are deleted here. Handling one twice has no effect.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ class Orphans:
         self._marker: str | None = None
 
     async def sweep(self) -> int:
-        """Looks at the next of the envelopes, oldest first, and begins again where they become young; how many were
-        queued. What was given up waits for the operator, and is left alone."""
+        """Looks at the next envelopes, oldest first, and starts over when they become young. Returns how many were
+        queued. Poison messages are left to the operator.
+        """
         envelopes, before = self._services.storage.envelopes, self._services.now() - LONG
         page = await envelopes.page(self._marker, _PART)
         self._marker = page.next
@@ -36,7 +36,7 @@ class Orphans:
         for blob in page.blobs:
             item = InboundItem.of_blob(blob.name, blob.metadata)
             if item is None:
-                continue  # none of ours
+                continue  # not one of ours
             if time_of(blob.name) >= before:
                 self._marker = None
                 break

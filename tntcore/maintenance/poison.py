@@ -1,7 +1,7 @@
-"""Poison queues: what was given up is kept in a table at once, shown to its tenant, and can be handled once more.
+"""Poison queues: a poison message is stored in a table at once, shown to its tenant, and can be replayed.
 
-To replay is to make the tenant's records say again what they said before it was given up, and to put the items back on
-their queue, each alone. What was handled meanwhile is not handled twice: the items are known by their uuids.
+A replay restores the tenant's records to their state before the failure, and puts the items back on their queue, each
+alone. Items handled meanwhile are not handled twice: their uuids are known.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAX_COLUMN = 64 * 1024  # bytes: a queue message has no more
 
 
 class Replayed(StrEnum):
-    """What came of a replay."""
+    """The result of a replay."""
 
     REPLAYED = "replayed"
     SENSELESS = "senseless"
@@ -52,7 +52,7 @@ class Replayed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A queue message that was given up.
+    """A poison message: a queue message that failed too often.
 
     Attributes:
         id: the queue's own. at: milliseconds.
@@ -65,12 +65,12 @@ class Given:
 
     @property
     def items(self) -> Sequence[Item]:
-        """What it consists of, without what makes no sense."""
+        """Returns its items, without malformed ones."""
         return _items(self.queue, self.body)
 
     @property
     def replayable(self) -> bool:
-        """Whether it makes any sense to its queue."""
+        """Whether its queue could handle it."""
         return bool(self.items) or _is_part(self.queue, self.body)
 
     @staticmethod
@@ -79,7 +79,7 @@ class Given:
 
 
 def _items(queue: str, body: bytes) -> list[Item]:
-    """The items, if they are of that queue's kind and it is known whose they are."""
+    """Returns the items that have the queue's type and a known tenant."""
     try:
         return [item for item in items_of(body, _READERS[queue]) if isinstance(item.principal, str)]
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -87,14 +87,14 @@ def _items(queue: str, body: bytes) -> list[Item]:
 
 
 def _again(item: Item) -> Item:
-    """The item as it is put back: as one that was never put off, or may have been attempted."""
+    """Returns the item as it is put back: never put off, and possibly attempted."""
     if isinstance(item, InboundItem):
         return replace(item, put_off=0, waited=0)
     return replace(item.without_body(), again=True) if isinstance(item, DeliveryItem) else item
 
 
 def _is_part(queue: str, body: bytes) -> bool:
-    """Whether it is a drain, or a part of a replay: it has no items, and doing it again does nothing twice."""
+    """Whether it is a drain, or a part of a replay: it has no items, and handling it twice has no effect."""
     name = {OUTBOUND: "drain", RELAY: "replay"}.get(queue)
     try:
         return isinstance(orjson.loads(body)[name], dict)
@@ -109,7 +109,7 @@ class Poison:
         self._table = services.storage.poisoned
 
     async def handle(self, queue: str, message_id: str, body: bytes) -> None:
-        """Keeps a message of the poison queue of `queue`.
+        """Stores a message of the poison queue of `queue`.
 
         Args:
             message_id: the queue's own id of it, so that a second delivery overwrites the first.
@@ -125,7 +125,9 @@ class Poison:
                 await self._show(queue, item)
 
     async def list(self, queue: str, *, limit: int, start: str) -> tuple[Sequence[Given], str | None]:
-        """One page of what `queue` gave up, in the order of its ids, and where the next page starts."""
+        """Returns one page of the poison messages of `queue`, in the order of their ids, and the start of the next
+        page.
+        """
         page = await self._table.scan(queue, start, "~", limit=limit)
         return [Given.read(row) for row in page.rows], page.next
 
@@ -134,8 +136,9 @@ class Poison:
         return None if row is None else Given.read(row)
 
     async def replay(self, given: Given) -> Replayed:
-        """Has it handled again, unless that makes no sense or an envelope is missing: then it is left where it is.
-        Doing it twice, or dying in the middle and doing it again, does nothing twice."""
+        """Puts its items back on their queue. If no queue could handle it, or an envelope is missing, it stays where it
+        is. Repeating a replay, even one that broke off, has no further effect.
+        """
         if not given.replayable:
             return Replayed.SENSELESS
         if await self._is_missing(given):
@@ -152,7 +155,7 @@ class Poison:
         return Replayed.REPLAYED
 
     async def _is_missing(self, given: Given) -> bool:
-        """Whether the envelope of an item is gone that its tenant still sees as failed."""
+        """Whether the envelope of an item that its tenant sees as failed is gone."""
         for item in given.items:
             if not isinstance(item, InboundItem) or not item.in_blob:
                 continue
@@ -164,7 +167,7 @@ class Poison:
         return False
 
     async def discard(self, given: Given) -> None:
-        """Forgets it. The tenant's records go on saying that it failed."""
+        """Deletes the poison message. The tenant's records still say that it failed."""
         if given.queue in (INBOUND, EXCHANGE):
             envelopes = self._services.storage.envelopes
             await asyncio.gather(
@@ -185,7 +188,7 @@ class Poison:
             return
         delivery = await tenant.records.get(Delivery, item.delivery)
         if delivery is None or delivery.status != DeliveryStatus.PENDING:
-            # Its neighbours in the list were the trouble: this one has come to its end.
+            # Others in the list failed: this one is finished.
             self._services.meter.count(f"poison.{queue}.known")
             return
         unit = Unit()
@@ -198,7 +201,7 @@ class Poison:
             self._services.meter.count(f"poison.{queue}.known")
 
     async def _revive(self, queue: str, tenant: Tenant, item: Item) -> bool:
-        """Takes back what `_show` wrote. Whether there is anything left to do."""
+        """Undoes the change of `_show`. Returns whether anything is left to do."""
         records, now = tenant.records, self._services.now()
         if isinstance(item, InboundItem):
             return not await given_up.was_erased(records, item.uuid) and await given_up.take_back(records, item.uuid)
@@ -209,7 +212,7 @@ class Poison:
             return False
         if delivery.status == DeliveryStatus.PENDING:
             return True
-        # Should its queue message be lost, the sweeper finds it.
+        # If its queue message is lost, the sweeper finds it.
         await self._outbox.mark(tenant.uuid, [delivery.uuid])
         unit = Unit()
         unit.merge(

@@ -1,9 +1,8 @@
-"""What is deleted by itself: messages that are older than their tenant wants to keep them, old audit records, and what
-a tenant leaves behind that was deleted.
+"""Deletes what is out of date: messages older than their tenant keeps them, old audit records, and the data of deleted
+tenants.
 
-Whose messages to look at, and who left, is written down in the `due` table before it is said in the tenant's own rows,
-so that nobody is forgotten; a row that turns out to be about nothing is removed when it is old enough that whoever
-wrote it must be done.
+The `due` table lists the tenants to look at. A row is written there before the tenant's own rows change, so that none
+is forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have finished.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ KEEPS, GONE = "retention", "gone"
 """Partitions of the `due` table; the row's key is the principal."""
 MOST: Final = 1_000
 """Messages of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
-_SETTLES = 3_600_000  # milliseconds from writing a row of ours to the end of what it was written for
+_SETTLES = 3_600_000  # milliseconds after which the writer of a row must have finished
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
@@ -43,10 +42,10 @@ class Retention:
         self._next: dict[str, str] = {}
 
     async def sweep(self) -> None:
-        """Deletes the next part of what is to go.
+        """Deletes the next part.
 
         Raises:
-            ExceptionGroup: what went wrong with some principals, after all others were seen to.
+            ExceptionGroup: errors of some principals, after all others were handled.
         """
         errors: list[Exception] = []
         await self._audits(errors)
@@ -82,7 +81,7 @@ class Retention:
             await self._remove(KEEPS, row)
             return
         end = first_uuid(self._services.now() - days * _DAY)
-        # What is on its way is not even looked at.
+        # Deliveries under way are skipped.
         where = queries.messages_not_on_their_way()
         start = self._next.get(row.key, "")
         hits = await tenant.records.list(Message, limit=MOST, start=start, end=end, where=where)
@@ -98,13 +97,13 @@ class Retention:
                         tenant.records, message, under_way=False
                     )
                 except Changed:
-                    return False  # somebody else has just erased it
+                    return False  # another caller has just erased it
 
         count = sum(await asyncio.gather(*(erased(message) for message in hits.records)))
         self._services.meter.count("sweep.erased", count)
 
     async def _left(self, row: Row) -> None:
-        """Deletes what is left of a principal, but for the row that says that it was there."""
+        """Deletes a principal's remaining data, except the row that says that it existed."""
         storage, principal = self._services.storage, row.key
         own = await storage.records.get(principal, Principal.row_key(principal))
         if own is None or Principal.read(own).status != "DELETED":
@@ -123,18 +122,18 @@ class Retention:
             await self._remove(GONE, row)
 
     async def _remove(self, partition: str, row: Row) -> None:
-        """Not at once: another process may not know yet that a tenant is gone, or be about to save a setting."""
+        """Removes the row later: another process may not know yet that a tenant is gone, or may be saving a setting."""
         if row.values["markedAt"] + _SETTLES < self._services.now():
             await self._services.storage.due.delete(partition, row.key, row.etag)
 
 
 async def remember(services: Services, partition: str, principal: str) -> None:
-    """Has the sweeper look at the principal. Called before what it is to find is written."""
+    """Makes the sweeper look at the principal. Called before the data for it is written."""
     await services.storage.due.put(partition, principal, {"markedAt": services.now()})
 
 
 async def _is_needed(tenant: Tenant, message: Message) -> bool:
-    """Whether the message has yet to be handled, or an exchange that is not over goes by what it said."""
+    """Whether the message is still to be handled, or belongs to an exchange that is not over."""
     if given_up.shows(message):
         return True
     if name_of(message.type.rpartition("/")[0]) not in FLOWS:

@@ -1,5 +1,6 @@
-"""The timer: finds deliveries, replays and large envelopes whose queue message was lost, and puts them on their way
-again; and deletes what is to be kept no longer."""
+"""The timer: requeues deliveries, replays and large envelopes whose queue message was lost, and deletes what has
+expired.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +44,10 @@ class Sweep:
         self._resume: dict[str, str] = {}
 
     async def run(self) -> int:
-        """Goes through everything that is due; how many deliveries were put on their way again.
+        """Looks at everything that is due. Returns how many deliveries were requeued.
 
         Raises:
-            ExceptionGroup: what went wrong with some principals, after all others were seen to.
+            ExceptionGroup: errors of some principals, after all others were handled.
         """
         found = 0
         start: str | None = ""
@@ -59,7 +60,7 @@ class Sweep:
                 try:
                     found += await self._row(row, seen)
                 except Exception as error:
-                    # One principal's trouble is not the others'.
+                    # An error of one principal must not stop the others.
                     log.exception("the sweeper could not go through row %s", row.key)
                     errors.append(error)
         others = {
@@ -88,15 +89,14 @@ class Sweep:
         return again
 
     async def _bucket(self, tenant: Tenant, key: str, bucket: int, seen: set[str]) -> tuple[int, bool]:
-        """Puts deliveries of the bucket on their way again, as many as one tenant may take of a run; the next run goes
-        on behind them.
+        """Requeues deliveries of the bucket, up to one tenant's share of a run; the next run continues after them.
 
         Args:
             key: of the bucket's row.
             seen: connections that were looked at in this run.
 
         Returns:
-            How many they were, and whether any is not yet over.
+            How many were requeued, and whether any is not yet over.
         """
         again, now, looked = 0, self._services.now(), 0
         begin, end = first_uuid(bucket * BUCKET), first_uuid((bucket + 1) * BUCKET)
@@ -132,7 +132,7 @@ class Sweep:
             await redeliver(self._outbox, tenant, delivery, overdue=True)
 
     async def _release(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
-        """Has the connection drained if there is nothing left to wait for; whether it was."""
+        """Drains the connection if nothing is left to wait for. Returns whether it did."""
         connection = await tenant.records.get(Connection, delivery.connection_uuid)
         waits = connection is not None and connection.state not in (COMPLETED, "abandoned")
         if waits or not await self._touch(tenant, delivery, now):
@@ -142,7 +142,7 @@ class Sweep:
         return True
 
     async def _touch(self, tenant: Tenant, delivery: Delivery, now: int) -> bool:
-        """Claims the delivery, so that two sweepers do not both put it on its way."""
+        """Claims the delivery, so that no other sweeper requeues it as well."""
         unit = Unit()
         unit.merge(delivery.key, {"nextAttemptAt": now, "updatedAt": now}, delivery.etag)
         try:

@@ -104,8 +104,7 @@ _known: dict[type[Record], _Columns] = {}
 
 
 def _columns_of(record: type[Record]) -> _Columns:
-    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states, if any.
-    """
+    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states."""
     columns = _known.get(record)
     if columns is None:
         columns = _known[record] = _read_columns(record)

@@ -1,1 +1,1 @@
-"""One tenant: its records, its recipients, its webhooks, its preferences and what it used."""
+"""One tenant: its records, recipients, webhooks, preferences and usage; and the callers and their rights."""

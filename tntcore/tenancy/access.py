@@ -1,4 +1,4 @@
-"""Who may do what: the roles of operators, the scopes of subscription keys, and who a call is made by."""
+"""Access rights: operators' roles, the scopes of subscription keys, and the actor behind a call."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 
 
 class Role(StrEnum):
-    """What an operator may do. Each role may do what the ones before it may.
+    """The rights of an operator. Each role includes the ones before it.
 
-    READ looks. OPERATE registers, limits, suspends and resumes tenants, and has what was given up handled again. ADMIN
-    deletes tenants, discards what was given up, and manages the operators' keys.
+    READ reads. OPERATE registers, limits, suspends and resumes tenants, and replays poison messages. ADMIN deletes
+    tenants, discards poison messages, and manages the operators' keys.
     """
 
     READ = "read"
@@ -24,10 +24,10 @@ class Role(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a subscription key may do. Each scope may do what the ones before it may.
+    """The rights of a subscription key. Each scope includes the ones before it.
 
-    READ looks at all but settings. SEND does business: messages, contacts, credentials. ADMIN manages keys, settings,
-    identities, and reads the audit log.
+    READ reads everything but settings. SEND does business: messages, contacts, credentials. ADMIN manages keys,
+    settings and identities, and reads the audit log.
     """
 
     READ = "read"
@@ -44,7 +44,7 @@ _RANKS: Final[Mapping[Role, int]] = {role: rank for rank, role in enumerate(Role
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who a call is made by.
+    """The caller behind a call.
 
     Attributes:
         kind: `operator` (a key of ours), `token` (an identity provider's), `tenant` (a subscription key), `host` (the

@@ -1,10 +1,10 @@
-"""Who did what: a record of each act of an operator, and of a subscription key on keys and settings.
+"""The audit log: a record of each act of an operator, and of a subscription key on keys and settings.
 
-An act on a tenant has its record in the tenant's partition, written in the transaction of the act itself. An operator's
-act has one among the operators' own as well, the same record: written before the act with the status STARTED, and DONE
-afterwards. One that stays STARTED is of a call that broke off: whether the act had its effect is seen at the tenant's.
+A record of an act on a tenant is in the tenant's partition, written in the transaction of the act itself. An operator's
+act has a second record, in the operators' partition: written with the status STARTED before the act, and DONE
+afterwards. If it stays STARTED, the call broke off: the tenant's record shows whether the act took effect.
 
-Records sort with the newest first. Which partitions have old ones is in the `due` table, by the day of the record.
+Records sort newest first. The `due` table has the partitions with old records, by the day of the record.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _HOUR: Final = 3_600.0
 
 
 class Audits:
-    """
+    """Writes and reads the audit log.
+
     Args:
         clock: seconds, never going back.
     """
@@ -56,11 +57,12 @@ class Audits:
         trace: str = "",
         details: Mapping[str, Any] | None = None,
     ) -> Audit:
-        """A record for the caller to commit with the act. That the partition has one of this day is noted first.
+        """Makes a record for the caller to commit with the act. First notes in `due` that the partition has one of this
+        day.
 
         Args:
-            uuid: of version 7: when it is. principal: the tenant that it is about.
-            act: such as `api-token.made`. on: what it was done to. details: never a secret.
+            uuid: of version 7: the time of the act. principal: the tenant that it is about.
+            act: such as `api-token.made`. on: the object of the act. details: never a secret.
         """
         at = time_of(uuid)
         day = f"{at // DAY:08d}~{partition}"
@@ -81,25 +83,25 @@ class Audits:
         )
 
     async def begin(self, record: Audit) -> None:
-        """Writes down among the operators' own that an act is about to be done."""
+        """Writes to the operators' log that an act is about to be done."""
         unit = Unit()
         unit.upsert_row(record.key, replace(record, status="STARTED").values())
         await self._storage.committer.commit(HOME, unit)
 
     async def end(self, record: Audit, *, done: bool) -> None:
-        """Writes down that it was done, or forgets it. The details may have grown meanwhile."""
+        """Writes that the act was done, or deletes the record. The details may have grown meanwhile."""
         unit = Unit()
         if done:
             unit.upsert(record)
         else:
             unit.delete(record.key)
-        with suppress(Changed):  # forgotten already, by a write that storage took and was asked for again
+        with suppress(Changed):  # deleted already, by a write whose answer was lost
             await self._storage.committer.commit(HOME, unit)
 
     async def page(
         self, partition: str, *, limit: int, start: str = "", since: int = 0, until: int = 0
     ) -> tuple[Sequence[Audit], str | None]:
-        """Records, the newest first, and where the next page starts. One storage call.
+        """Returns records, newest first, and the start of the next page. One storage call.
 
         Args:
             since, until: milliseconds since 1970, from and before; 0 for no bound.
@@ -111,14 +113,14 @@ class Audits:
         return [Audit.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None
 
     async def count(self, partition: str, *, since: int = 0, until: int = 0) -> int:
-        """How many there are, counted no further than `COUNTED`. One storage call."""
+        """Counts the records, up to `COUNTED`. One storage call."""
         first, last = _range(since, until)
         return len((await self._storage.records.scan(partition, first, last, limit=COUNTED, columns=())).rows)
 
     async def sweep(self, before: int) -> int:
-        """Deletes the next of the records that are older; how many."""
+        """Deletes the next batch of older records. Returns the number deleted."""
         count, start = 0, ""
-        last = f"{before // DAY:08d}~"  # of that day itself some are younger
+        last = f"{before // DAY:08d}~"  # some records of that day are younger
         page = await self._storage.due.scan(AUDITED, start, last, limit=MOST)
         for row in page.rows:
             partition = row.key.partition("~")[2]
@@ -130,7 +132,7 @@ class Audits:
                 try:
                     await self._storage.committer.commit(partition, unit)
                 except Changed:
-                    return count  # another process is at it
+                    return count  # another process is deleting them
             count += len(keys)
             if old.next is None:
                 await self._storage.due.delete(AUDITED, row.key, row.etag)
@@ -138,7 +140,7 @@ class Audits:
 
 
 def _range(since: int, until: int) -> tuple[str, str]:
-    """The first row, and the one after the last. Rows of a later time sort first."""
+    """Returns the first row key and the one after the last. Rows of a later time sort first."""
     first = Audit.row_key(f"{_LAST - until + 1:014d}") if until else Audit.row_key("")
     last = Audit.row_key(f"{_LAST - since + 1:014d}") if since else Audit.KIND + END
     return first, last

@@ -1,5 +1,4 @@
-"""The first operator's key, made with the storage account itself: for whoever runs the service, and where all keys are
-lost."""
+"""Makes the first operator key with the storage account itself: for a new service, or when all keys are lost."""
 
 from __future__ import annotations
 
@@ -24,19 +23,19 @@ from tntcore.tenancy.operators import HOME, STORAGE, Operators
 
 
 class NotMadeError(Exception):
-    """No key was made; the text says why, and what to do."""
+    """No key was made. The text says why, and what to do."""
 
 
 def make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
-    """Makes the key, as `POST /operator/first` answers it. Nothing but the storage account is needed.
+    """Makes the key; returns what `POST /operator/first` answers. Needs only the storage account.
 
     Args:
-        environ: has what opens the storage account, as the service's settings have it.
+        environ: the service's settings for the storage account.
         until: when the key expires (ISO 8601); None for never.
-        anyway: even where another operator has the role admin.
+        anyway: make it even if another operator has the role admin.
 
     Raises:
-        NotMadeError: storage cannot be reached, or there is an admin's key.
+        NotMadeError: storage cannot be reached, or an admin has a key.
     """
     try:
         return asyncio.run(_make(environ, name, until, anyway=anyway))

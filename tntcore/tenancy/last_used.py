@@ -1,4 +1,4 @@
-"""When keys were last used: written down beside the call that used them, and seldom."""
+"""Records when keys were last used: in the background of the call, and not at every use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _REMEMBERED: Final = 10_000
 
 
 class LastUsed:
-    """Writes `lastUsedAt` of keys. No call waits for it or fails by it. What cannot be written is written at the next
-    use."""
+    """Writes `lastUsedAt` of keys. No call waits for it or fails by it: an update that cannot be written is written at
+    the next use.
+    """
 
     def __init__(self, committer: Committer, meter: Meter) -> None:
         self._committer = committer
@@ -40,7 +41,7 @@ class LastUsed:
         task.add_done_callback(lambda done: self._done(record.uuid, done))
 
     async def flush(self) -> None:
-        """Waits for what is being written."""
+        """Waits for pending updates."""
         await asyncio.gather(*self._writing.values(), return_exceptions=True)
 
     async def _write(self, partition: str, record: ApiToken | Operator, now: int) -> None:

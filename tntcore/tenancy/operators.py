@@ -1,6 +1,7 @@
-"""The operators' keys: made, found, rotated and revoked; all in one partition of the records, which is no tenant's.
+"""The operators' keys: made, found, rotated and revoked. They share one partition, which belongs to no tenant.
 
-A key is `tnto_` and 64 characters, which hold the uuid of its record and 32 random bytes. Only a hash of it is stored.
+A key is `tnto_` and 64 characters, which contain the uuid of its record and 32 random bytes. Only a hash of it is
+stored.
 """
 
 from __future__ import annotations
@@ -33,26 +34,26 @@ FIRST: Final = "the host's key"
 STORAGE: Final = "the storage account"
 """`made_by` of keys that no operator made."""
 _GUARD: Final = "first-operator"
-_SECONDS: Final = 30.0  # how long another process may take a key that was revoked in this one
+_SECONDS: Final = 30.0  # seconds for which another process may accept a key that was revoked in this one
 _CACHED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """`text` is shown once; what is stored of it is `hash`."""
+    """A key just made. `text` is shown once; `hash` is stored."""
 
     text: str
     hash: str
 
 
 def new_key(operator_uuid: str, random: Callable[[int], bytes]) -> NewKey:
-    """A key for the record of that uuid. `random` must be fit for secrets."""
+    """Makes a key for the record of that uuid. `random` must be cryptographically secure."""
     text = PREFIX + base64.urlsafe_b64encode(uuid.UUID(operator_uuid).bytes + random(32)).decode()
     return NewKey(text, _hash(text))
 
 
 def owner_of(key: str) -> str | None:
-    """The uuid in a key; None where it is no key's text."""
+    """Returns the uuid in a key; None if the text is not a key."""
     if not key.startswith(PREFIX) or len(key) != len(PREFIX) + 64:
         return None
     try:
@@ -62,7 +63,7 @@ def owner_of(key: str) -> str | None:
 
 
 def opens(record: Operator, key: str, now: int) -> bool:
-    """Whether the text is the record's, in a time that says nothing of how much of it is right."""
+    """Whether the text is the record's key. Takes constant time: it does not reveal how much of the text is right."""
     given = _hash(key)
     former = record.former_hash if record.former_until > now else ""
     return hmac.compare_digest(given, record.hash) | hmac.compare_digest(given, former)
@@ -77,10 +78,11 @@ def _hash(key: str) -> str:
 
 
 class Operators:
-    """
+    """Finds and changes the operators' keys.
+
     Args:
         now: milliseconds since 1970. clock: seconds, never going back.
-        random: fit for secrets.
+        random: cryptographically secure.
     """
 
     def __init__(
@@ -96,13 +98,13 @@ class Operators:
         self._known: SharedCache[Operator | None] = SharedCache(clock, _CACHED)
 
     def is_cached(self, key: str) -> bool:
-        """Whether `find` answers without a storage call, and with a record."""
+        """Whether `find` answers without a storage call and finds a record."""
         owner = owner_of(key)
         record = self._known.peek(owner) if owner is not None else None
         return record is not None and opens(record, key, self._now())
 
     async def find(self, key: str) -> Operator | None:
-        """The record that the key opens, whatever its status; None where it opens none."""
+        """Returns the record that the key opens, whatever its status; None if it opens none."""
         owner = owner_of(key)
         if owner is None:
             return None
@@ -118,7 +120,7 @@ class Operators:
         return None if row is None else Operator.read(row)
 
     async def all(self) -> Sequence[Operator]:
-        """Every key, the oldest first, those that were revoked included."""
+        """Returns every key, oldest first, revoked ones included."""
         found: list[Operator] = []
         start: str | None = Operator.row_key("")
         while start is not None:
@@ -128,7 +130,7 @@ class Operators:
         return found
 
     def drawn(self, record: Operator) -> NewKey:
-        """Gives the record a new key, which is the caller's to commit and to show."""
+        """Gives the record a new key. The caller commits the record and shows the key."""
         key = new_key(record.uuid, self._random)
         record.hash = key.hash
         return key
@@ -138,7 +140,7 @@ class Operators:
         await self._storage.committer.commit(HOME, unit)
 
     def forget(self, operator_uuid: str) -> None:
-        """After the record was changed."""
+        """Drops the cached record; called after it was changed."""
         self._known.drop(operator_uuid)
 
     async def first(
@@ -151,13 +153,13 @@ class Operators:
         by: str = FIRST,
         also: Unit | None = None,
     ) -> First:
-        """Makes an admin's key where there is none that works. One that was made so, and never used, is replaced: its
-        answer may have been lost.
+        """Makes an admin's key if there is none that works. A key made this way and never used is replaced: its answer
+        may have been lost.
 
         Args:
             expires_at: milliseconds since 1970, 0 for never.
-            anyway: even where there is another. by: what it is made with, `FIRST` or `STORAGE`.
-            also: what is committed with it.
+            anyway: make it even if there is another. by: the means, `FIRST` or `STORAGE`.
+            also: operations to commit with it.
 
         Raises:
             Problem: 409 `operator-exists`.
@@ -202,7 +204,7 @@ class Operators:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What `Operators.first` made. `replaced` were never used, and are revoked."""
+    """The result of `Operators.first`. The keys in `replaced` were never used, and are revoked."""
 
     record: Operator
     key: NewKey
@@ -210,7 +212,7 @@ class First:
 
 
 async def home(storage: Storage, custody: Custody, now: int) -> Repository:
-    """The operators' partition as a repository, which can seal; its data key is made when it is first needed.
+    """Returns the operators' partition as a repository that can seal. Makes its data key when it is first needed.
 
     Args:
         now: milliseconds since 1970.
@@ -221,7 +223,7 @@ async def home(storage: Storage, custody: Custody, now: int) -> Repository:
         if error.code != "destroyed":
             raise
         wrapped = await custody.create(HOME)
-        # Its status is no tenant's: nothing takes this row for one.
+        # No tenant has this status, so nothing mistakes this row for one.
         row = Principal(uuid=HOME, status="OPERATORS", created_at=now, updated_at=now)
         row.data_key, row.data_key_version = wrapped.ciphertext, wrapped.version
         unit = Unit()
@@ -231,6 +233,6 @@ async def home(storage: Storage, custody: Custody, now: int) -> Repository:
         except Exists:
             pass  # another process was faster
         finally:
-            custody.forget(HOME)  # what counts is what is stored
+            custody.forget(HOME)  # the stored one counts
         key = await custody.data_key(HOME)
     return Repository(storage, HOME, key)

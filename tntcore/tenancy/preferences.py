@@ -1,4 +1,4 @@
-"""What a principal may say in its setting `PRINCIPAL_SETTINGS`. Pure."""
+"""The setting `PRINCIPAL_SETTINGS`: its members and their checks. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose keys messages come to: the key pairs of one DID of ours, and what is known of both sides."""
+"""Recipients of messages: the key pairs of one of our DIDs, and the known documents of both sides."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class KeyPairs:
 
     @staticmethod
     def generate(theirs: DidDocument | None = None) -> KeyPairs:
-        """New keys.
+        """Makes new keys.
 
         Args:
-            theirs: the document of whom v2 envelopes go to. One without X25519 gets a key of its own curve besides.
+            theirs: the document of the receiver of v2 envelopes. Without X25519 in it, a key of its own curve is added.
         """
         curve = _other_curve(theirs) if theirs is not None else None
         other = PrivateKey.generate(curve) if curve is not None else None
@@ -47,7 +47,7 @@ class KeyPairs:
         return (self.ed25519, self.x25519, *((self.other,) if self.other is not None else ()))
 
     def serialise(self) -> bytes:
-        """For sealing."""
+        """Returns the keys as bytes, for sealing."""
         return orjson.dumps({key.curve: base64.b64encode(key.raw).decode() for key in self.all})
 
     @staticmethod
@@ -60,7 +60,7 @@ class KeyPairs:
         return encode_verkey(self.ed25519.public)
 
     def by_kid(self, document: DidDocument) -> dict[str, PrivateKey]:
-        """The keys under each name that an envelope may call them by: the verkey, and their ids in our document."""
+        """Returns the keys by each name that an envelope may use for them: the verkey, and the ids in our document."""
         public: dict[PublicKey, PrivateKey] = {key.public: key for key in self.all}
         named = {kid: public[method.key] for kid, method in document.methods.items() if method.key in public}
         old = {alias: named[kid] for alias, kid in document.aliases.items() if kid in named}
@@ -69,17 +69,17 @@ class KeyPairs:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Whose key a message came to: an identity's own, an invitation's, or the one made for a connection.
+    """The owner of the key that a message was sent to: an identity, an invitation or a connection.
 
     Attributes:
-        scope: uuid of the connection, invitation or identity: what thread ids are relative to.
+        scope: uuid of the connection, invitation or identity: thread ids are relative to it.
         secrets: our private keys by kid.
         document: ours. theirs: the contact's; None for an identity or invitation.
-        previous: the one that the contact had before. announced: the one that it is about to take.
+        previous: the document that the contact had before. announced: the one that it is about to take.
         signer: our present Ed25519 key.
         at_invitation: of a connection: the message came to the invitation, or the identity's public DID, by which the
             connection was made, or in v2 to our DID before the present one.
-        their_verkeys, their_dids: what may authenticate a v1, or v2, message of this connection.
+        their_verkeys, their_dids: those that may authenticate a v1, or v2, message of this connection.
     """
 
     scope: str
@@ -105,13 +105,13 @@ class Recipient:
 
     @property
     def documents(self) -> dict[str, DidDocument]:
-        """What is known of the other side, by each DID that stands for it."""
+        """Returns the known documents of the other side, by each DID that stands for it."""
         known = [document for document in (self.previous, self.theirs) if document]
         return {did: document for document in known for did in dids_of(document)}
 
 
 def _other_curve(theirs: DidDocument) -> Curve | None:
-    """The first curve of the document's keys for key agreement; None if X25519 is among them."""
+    """Returns the curve of the document's first key for key agreement; None if X25519 is among them."""
     curves = [theirs.methods[kid].key.curve for kid in theirs.key_agreement]
     if "X25519" in curves:
         return None
@@ -119,13 +119,14 @@ def _other_curve(theirs: DidDocument) -> Curve | None:
 
 
 def document_id(kept: Mapping[str, Any]) -> str:
-    """Whose document it is, as it was kept; "" for none."""
+    """Returns the DID of a stored document; "" for none."""
     return str(kept.get("id", ""))
 
 
 def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:
-    """The document of one side of a connection: from the DID where that contains it, so that the key ids of older
-    implementations are understood too, else as it was kept."""
+    """Returns the document of one side of a connection: derived from the DID if the DID contains it, so that the key
+    ids of older implementations are understood too, else as stored.
+    """
     if did.startswith(("did:peer:2", "did:peer:4")):
         # The short form of a did:peer:4 does not contain it.
         with suppress(DidError):
@@ -134,13 +135,13 @@ def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:
 
 
 def verkeys(document: DidDocument | None) -> frozenset[str]:
-    """What may authenticate a v1 message of the document's subject: every Ed25519 key in it."""
+    """Returns every Ed25519 key in the document: those that may authenticate a v1 message of its subject."""
     methods = document.methods.values() if document else ()
     return frozenset(encode_verkey(method.key) for method in methods if method.key.curve == "Ed25519")
 
 
 def dids_of(document: DidDocument | None) -> frozenset[str]:
-    """The DID, and the other form of a did:peer:4: all else that a document claims to be also known as is unproven."""
+    """Returns the DID, and for a did:peer:4 its other form. All other `alsoKnownAs` claims are unproven."""
     if document is None:
         return frozenset()
     return frozenset(

@@ -1,4 +1,4 @@
-"""What is known of a principal while its messages are handled: records, keys and webhooks, cached for a short while."""
+"""The principals in memory: records, keys and webhooks, cached for a short time while messages are handled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_id, document_of, verkeys
 from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 
-_SECONDS = 30.0  # how long another process may go on with what this one changed
+_SECONDS = 30.0  # seconds for which another process may use data that this one changed
 _MAX_TENANTS = 5_000
 _MAX_RECIPIENTS = 20_000
 _MAX_TOKENS = 100  # of a tenant
@@ -34,7 +34,7 @@ _RESTS = (30, 120, 300)
 
 
 def rest(times: int) -> int:
-    """Seconds until what is for a suspended tenant is looked at again, after it was put off so many times."""
+    """Returns the seconds until a suspended tenant's item is looked at again. `times`: how often it was put off."""
     return _RESTS[min(times, len(_RESTS) - 1)]
 
 
@@ -44,7 +44,7 @@ PRINCIPALS = "principals"
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """A webhook setting: its entries, and by an entry's id what signs its calls, and how they fared where not well."""
+    """A webhook setting: its entries; by entry id, the secrets that sign its calls, and its health if calls fail."""
 
     entries: Sequence[WebhookEntry]
     secrets: Mapping[str, Secrets]
@@ -59,7 +59,7 @@ class Webhooks:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """The setting `PRINCIPAL_SETTINGS`, and the secrets with which calls of its `externalSigningUrl` are signed."""
+    """The setting `PRINCIPAL_SETTINGS`, and the secrets that sign calls of its `externalSigningUrl`."""
 
     values: Mapping[str, Any]
     signing_secrets: Secrets = field(default_factory=lambda: Secrets(()))
@@ -81,15 +81,15 @@ class Tenant:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether an operator wants that nothing comes in or goes out. What waits goes on waiting."""
+        """Whether an operator has suspended the tenant: nothing comes in or goes out, and queued items keep waiting."""
         return self.principal.status == "SUSPENDED"
 
     async def webhooks(self, key: str) -> Webhooks:
-        """The entries of a webhook setting; none where it is not set."""
+        """Returns the entries of a webhook setting; none if it is not set."""
         return self._webhooks.peek(key) or await self._webhooks.get(key, lambda: self._load_webhooks(key))
 
     async def token(self, uuid: str) -> ApiToken | None:
-        """A subscription key's record, whatever its status."""
+        """Returns a subscription key's record, whatever its status."""
         return self._tokens.peek(uuid) or await self._tokens.get(uuid, lambda: self._load_token(uuid))
 
     async def _load_token(self, uuid: str) -> tuple[ApiToken | None, float]:
@@ -114,16 +114,16 @@ class Tenant:
         return Webhooks(entries, secrets, health), _SECONDS
 
     async def auto_accept(self) -> bool:
-        """Whether requests for a connection are accepted without asking: `autoAcceptConnections`, on by default."""
+        """Whether connection requests are accepted automatically: `autoAcceptConnections`, on by default."""
         return await self.automatic("autoAcceptConnections", default=True)
 
     async def automatic(self, name: str, default: bool) -> bool:
-        """Whether a step is taken without asking: one of `preferences.AUTOMATIC`, `default` where it is not set."""
+        """Whether a step is taken automatically: one of `preferences.AUTOMATIC`; `default` if it is not set."""
         value = (await self.preferences()).values.get(name)
         return value if isinstance(value, bool) else default
 
     async def preferences(self) -> Preferences:
-        """`PRINCIPAL_SETTINGS`; none where it is not set."""
+        """Returns `PRINCIPAL_SETTINGS`; empty if it is not set."""
         key = PRINCIPAL_SETTINGS
         return self._preferences.peek(key) or await self._preferences.get(key, self._load_preferences)
 
@@ -134,13 +134,14 @@ class Tenant:
         return Preferences(stored["setting"], Secrets.read(stored, EXTERNAL_SIGNING_URL)), _SECONDS
 
     async def setting(self, key: str) -> dict[str, Any] | None:
-        """The setting's stored form, see `opened`; None where it is not set."""
+        """Returns the setting's stored form, see `opened`; None if it is not set."""
         record = await self.records.get(Setting, key)
         return None if record is None else self.opened(record)
 
     def opened(self, record: Setting) -> dict[str, Any]:
-        """What a setting holds: `{"setting": ..., "secrets": {entry id: [secret]}, "former": {entry id: [{"secrets",
-        "until"}]}}`."""
+        """Unseals a setting: `{"setting": ..., "secrets": {entry id: [secret]}, "former": {entry id: [{"secrets",
+        "until"}]}}`.
+        """
         stored: dict[str, Any] = orjson.loads(self.records.open(record.value, record.key))
         return stored
 
@@ -151,7 +152,7 @@ class Tenants:
     Args:
         resolve: a DID's document; raises `DidError`.
         now: monotonic seconds.
-        wrote: is told how many bytes were written of which principal.
+        wrote: called with a principal and the number of bytes written for it.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Tenants:
         self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS, SPREAD)
 
     async def get(self, uuid: str) -> Tenant | None:
-        """The principal, which may be suspended, or None where there is none (any more)."""
+        """Returns the principal, which may be suspended, or None if it does not exist (any more)."""
         return self._tenants.peek(uuid) or await self._tenants.get(uuid, lambda: self._load(uuid))
 
     async def _load(self, uuid: str) -> tuple[Tenant | None, float]:
@@ -186,12 +187,12 @@ class Tenants:
         return Tenant(principal, records, self._now), _SECONDS
 
     def forget(self, uuid: str) -> None:
-        """After the principal was changed or deleted."""
+        """Drops the cached principal; called after it was changed or deleted."""
         self._tenants.drop(uuid)
         self._custody.forget(uuid)
 
     async def recipient(self, tenant: Tenant, owner: str, uuid: str) -> Recipient | None:
-        """The identity or connection (`owner`) that a key was found to belong to, or None where it is gone."""
+        """Returns the identity or connection (`owner`) that a key belongs to, or None if it is gone."""
         key = f"{tenant.uuid}/{uuid}"
         return self._recipients.peek(key) or await self._recipients.get(
             key, lambda: self._load_recipient(tenant, owner, uuid)
@@ -207,12 +208,12 @@ class Tenants:
             record = await tenant.records.get(Identity, uuid)
         if record is None or not record.keys:
             return None, 0
-        # Another process may be about to complete it, and what this one then sent or refused would be wrong.
+        # Another process may be about to complete it; this one would then send or refuse wrongly.
         settled = not isinstance(record, Connection) or record.state == "completed"
         return await self.open_recipient(tenant, record), _SECONDS if settled else 0
 
     async def open_recipient(self, tenant: Tenant, record: Connection | Identity | Invitation) -> Recipient:
-        """The record with its keys unsealed and its documents understood."""
+        """Unseals the record's keys and parses its documents."""
         keys = KeyPairs.deserialise(tenant.records.open(record.keys, record.key))
         if isinstance(record, Connection):
             document = document_of(record.my_did, record.my_document)
@@ -267,7 +268,7 @@ class Tenants:
     async def _published(
         self, did: str, kept: DidDocument | None, previous: DidDocument | None
     ) -> tuple[DidDocument | None, DidDocument | None]:
-        """The document as its owner publishes it now, and the one before: nobody tells us when it changes."""
+        """Returns the document as its owner publishes it now, and the one before. Nobody tells us when it changes."""
         try:
             published = await self._resolve(did)
         except DidError:
@@ -275,19 +276,19 @@ class Tenants:
         return published, kept if kept is not None and kept.raw != published.raw else previous
 
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
-        """After the connection, invitation or identity was changed or deleted."""
+        """Drops the cached recipient; called after the connection, invitation or identity was changed or deleted."""
         self._recipients.drop(f"{tenant.uuid}/{uuid}")
 
 
 def wrapped_key(row: Row) -> WrappedKey | None:
-    """The data key in a principal's row; None where it was destroyed."""
+    """Returns the data key in a principal's row; None if it was destroyed."""
     if not row.values.get("dataKey"):
         return None
     return WrappedKey(row.values["dataKeyVersion"], row.values["dataKey"])
 
 
 def stored_data_key(storage: Storage) -> Callable[[str], Awaitable[WrappedKey | None]]:
-    """How `Custody` finds a principal's wrapped data key: in the principal's row."""
+    """Returns a function for `Custody` that reads a principal's wrapped data key from the principal's row."""
 
     async def load(uuid: str) -> WrappedKey | None:
         row = await storage.records.get(uuid, Principal.row_key(uuid))

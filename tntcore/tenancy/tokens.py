@@ -1,7 +1,7 @@
-"""Operators' tokens of an identity provider, such as Entra ID: JWTs (RFC 7519) whose `roles` say what they may do.
+"""Operators' tokens of an identity provider, such as Entra ID: JWTs (RFC 7519) whose `roles` grant rights.
 
 The provider's keys come from its discovery document (OpenID Connect Discovery 1.0, section 4), through egress. They are
-kept for an hour; a token that names another key has them read again, at most once in five minutes.
+cached for an hour. A token that names an unknown key causes a new read, at most one in five minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Keys = Mapping[str, jwt.PyJWK]
 
 
 class Tokens:
-    """
+    """Verifies operators' tokens.
+
     Args:
         fetch: the document at a URL; raises `EgressError`.
         clock: seconds, never going back.
@@ -54,7 +55,7 @@ class Tokens:
         self._read_at = -_AGAIN
 
     async def read(self, token: str) -> Actor:
-        """Who a token is of, once it is verified: signature, issuer, audience, times, and a role of ours.
+        """Verifies a token (signature, issuer, audience, times, and a role of ours) and returns its actor.
 
         Raises:
             Problem: 401 `operator-token-invalid`, 403 `role-missing`, 503 `issuer-unavailable`.
@@ -85,7 +86,7 @@ class Tokens:
     async def _key(self, kid: str) -> jwt.PyJWK | None:
         keys = await self._keys.get("", self._load)
         if kid not in keys and self._clock() - self._read_at >= _AGAIN:
-            # Anybody can name a key that is not there: those that are stay until there are newer ones.
+            # Anybody can name an unknown key, so the cached keys stay until newer ones are read.
             keys, seconds = await self._load()
             self._keys.put("", keys, seconds)
         return keys.get(kid)
@@ -113,7 +114,7 @@ def _unavailable() -> Problem:
 
 
 def _read_keys(given: list[Any]) -> Keys:
-    """The keys that may sign tokens, by their ids. Those of other kinds, and weak ones, are left out."""
+    """Returns the keys that may sign tokens, by id. Weak keys and those of other kinds are left out."""
     keys = {}
     for value in given[:_MAX_KEYS]:
         if not isinstance(value, dict) or value.get("kty") != "RSA" or value.get("use", "sig") != "sig":
@@ -137,7 +138,7 @@ _WHY: Mapping[type[Exception], str] = {
 
 
 def _actor(claims: Mapping[str, Any]) -> Actor:
-    """Raises `Problem` 403 `role-missing`."""
+    """Returns the actor in the claims. Raises `Problem` 403 `role-missing`."""
     given = claims.get("roles")
     names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
     roles = sorted((ROLES[name] for name in names if name in ROLES), key=list(Role).index)

@@ -1,8 +1,8 @@
-"""How much each principal keeps here, and how much it may.
+"""Storage used by each principal, and its quota.
 
-An estimate, so that no message costs a storage call for it: what was written is added up in the process, and added to
-the principal's row once in a while. What changes it and is not counted is small: columns that a row is given later.
-`recount` says how it really is.
+The figure is an estimate, so that no message costs a storage call for it: bytes written are added up in the process,
+and added to the principal's row from time to time. Changes that are not counted are small: columns added to a row
+later. `recount` finds the true figure.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _MAX_EXPECTED = 100_000
 
 
 class Usage:
-    """
+    """Counts the bytes that principals store.
+
     Args:
-        quota: bytes that a principal may keep whose own limit is not set; 0 is no limit.
+        quota: bytes that a principal without a limit of its own may keep; 0 is no limit.
         now: monotonic seconds.
     """
 
@@ -40,18 +41,19 @@ class Usage:
         self._storage = storage
         self._quota = quota
         self._now = now
-        # What is not yet in the principal's row, and since when.
+        # Bytes not yet in the principal's row, and since when.
         self._pending: dict[str, tuple[int, float]] = {}
         self._flushing: dict[str, asyncio.Task[None]] = {}
-        # What rows said last when something was added to them.
+        # The last known figure of rows.
         self._known: SharedCache[int] = SharedCache(now, 10_000)
-        # Messages that were accepted and are not yet stored: id -> principal, bytes, until when they are waited for.
+        # Messages that are accepted and not yet stored: id -> principal, bytes, expiry.
         self._expected: OrderedDict[str, tuple[str, int, float]] = OrderedDict()
         self._expected_bytes: Counter[str] = Counter()
 
     def expect(self, principal: str, message: str, amount: int) -> None:
-        """Counts a message (uuid) that was accepted until it `arrived`: many at once are not taken on credit. One that
-        another process stores counts for some minutes."""
+        """Counts an accepted message (uuid) as stored until it has `arrived`, so that many at once cannot exceed the
+        quota. A message that another process stores counts for some minutes.
+        """
         now = self._now()
         while self._expected and (
             len(self._expected) >= _MAX_EXPECTED or next(iter(self._expected.values()))[2] <= now
@@ -61,7 +63,7 @@ class Usage:
         self._expected_bytes[principal] += amount
 
     def arrived(self, message: str) -> None:
-        """The message is stored, or never will be."""
+        """Ends the count of `expect`: the message is stored, or never will be."""
         principal, amount, _ = self._expected.pop(message, ("", 0, 0.0))
         self._expected_bytes[principal] -= amount
         if not self._expected_bytes[principal]:
@@ -79,28 +81,28 @@ class Usage:
             task.add_done_callback(lambda _: self._flushing.pop(principal, None))
 
     def quota(self, principal: Principal) -> int:
-        """Bytes that the principal may keep, 0 if there is no limit."""
+        """The bytes that the principal may keep, 0 if there is no limit."""
         own = principal.limits.get("storedBytes")
         return self._quota if own is None else own
 
     def stored(self, principal: Principal) -> int:
-        """Bytes that the principal keeps, by what its row said when it was read and what this process wrote since."""
+        """The bytes that the principal keeps: its row's figure, plus the bytes that this process wrote since."""
         written = self._known.peek(principal.uuid)
         known = principal.stored_bytes if written is None else written
         return max(known + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
 
     def is_full(self, principal: Principal) -> bool:
-        """Whether nothing more may be accepted, with what was accepted and is not yet stored."""
+        """Whether nothing more may be accepted, counting messages that are accepted and not yet stored."""
         quota = self.quota(principal)
         return quota > 0 and self.stored(principal) + self._expected_bytes.get(principal.uuid, 0) >= quota
 
     def is_over(self, principal: Principal) -> bool:
-        """Whether the principal keeps a tenth more than it may, or a megabyte: then even what was accepted waits."""
+        """Whether the principal exceeds its quota by a tenth, or a megabyte: then even accepted messages wait."""
         quota = self.quota(principal)
         return quota > 0 and self.stored(principal) >= quota + max(quota // 10, FLUSH_BYTES)
 
     async def flush(self) -> None:
-        """Writes down all that is pending."""
+        """Writes all pending figures."""
         await asyncio.gather(*(self._flush(principal) for principal in list(self._pending)))
 
     async def _flush(self, principal: str) -> None:
@@ -110,11 +112,11 @@ class Usage:
         except Exception:
             log.exception("what a principal stored could not be written down yet")
             again, _ = self._pending.get(principal, (0, 0.0))
-            # Not tried again at once by the next message.
+            # So that the next message does not retry at once.
             self._pending[principal] = again + amount, max(since, self._now())
 
     async def recount(self, principal: str) -> int:
-        """Counts what the principal keeps: reads all of its rows, and lists its blobs."""
+        """Counts the bytes that the principal keeps: reads all of its rows, and lists its blobs."""
         total, start = 0, ""
         self._pending.pop(principal, None)
         while True:

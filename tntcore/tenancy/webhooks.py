@@ -1,4 +1,4 @@
-"""A tenant's webhooks: what may be saved, which entries a message is for, and what is sent, signed.
+"""A tenant's webhooks: the checks on saved entries, the entries that match a message, and signed calls.
 
 Signatures follow the Standard Webhooks specification 1.0.0.
 """
@@ -24,7 +24,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.message import Message, decorator_keys
 from tntcore.messaging.types import spellings
 
-# What follows from a message has to fit in one transaction: a row for each entry, and of events there may be four.
+# The effects of a message must fit in one transaction: one row per entry, for up to four events.
 MAX_ENTRIES = 20
 MAX_TASK_ENTRIES = 8
 MAX_MATCH = 1_000
@@ -63,12 +63,13 @@ class WebhookEntry:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def matches(self, message: Message) -> bool:
-        """Whether this entry is for `message`: tried against its type in both spellings, and each decorator and
-        attachment key."""
+        """Whether this entry matches `message`. The expression is tried on its type in both spellings, and on each
+        decorator and attachment key.
+        """
         return _matches(self.match, _texts(message))
 
     def saved(self) -> dict[str, Any]:
-        """The entry as `read_entries` reads it."""
+        """Returns the entry in the form that `read_entries` reads."""
         return {
             "id": self.id,
             "url": self.url,
@@ -79,7 +80,7 @@ class WebhookEntry:
 
 
 def select(entries: Iterable[WebhookEntry], message: Message) -> list[WebhookEntry]:
-    """The entries that `message` is for, each once, in the setting's order."""
+    """Returns the entries that match `message`, each once, in the setting's order."""
     texts = _texts(message)
     return [entry for entry in entries if _matches(entry.match, texts)]
 
@@ -89,7 +90,7 @@ def _texts(message: Message) -> tuple[str, ...]:
 
 
 def _matches(match: str, texts: tuple[str, ...]) -> bool:
-    # A message can be written to have many and long keys: remembering those would let its sender fill the memory.
+    # Not cached: a sender could fill the memory with many long keys.
     if len(texts) <= 20 and sum(map(len, texts)) <= 1_000:
         return _remembered_match(match, texts)
     return _search(match, texts)
@@ -135,10 +136,10 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None, most: i
 
 
 def check_loops(entries: Iterable[WebhookEntry], public_url: str) -> None:
-    """Refuses what would have the service call itself; nothing that was saved before this was checked is lost by it.
+    """Refuses entries that would make the service call itself. Entries saved before this check existed are kept.
 
     Args:
-        public_url: the service's own: of that, an entry may call nothing but the DIDComm endpoint.
+        public_url: the service's own: an entry may call only its DIDComm endpoint.
 
     Raises:
         Problem: 400 `setting-invalid`.
@@ -152,7 +153,7 @@ def check_loops(entries: Iterable[WebhookEntry], public_url: str) -> None:
 
 
 def is_own_api(url: str, public_url: str) -> bool:
-    """Whether a URL leads to the service at `public_url` and not to its DIDComm endpoint, which anybody may call."""
+    """Whether a URL leads to the service at `public_url`, other than to its public DIDComm endpoint."""
     try:
         called, own = URL(url), URL(public_url)
     except ValueError:
@@ -241,12 +242,12 @@ _LONGEST_GAP = 36 * _HOUR
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an entry's calls fare, of which nothing is kept while they succeed. Times in milliseconds since 1970.
+    """The health of an entry whose calls fail; nothing is stored while they succeed. Times in milliseconds since 1970.
 
     Attributes:
-        since: of the failure since which nothing has succeeded.
-        last: of the latest failure, give or take an hour.
-        disabled_at: 0 where it is called. reason: `http-410`, or `failing`.
+        since: of the first failure after the last success.
+        last: of the latest failure, to the hour.
+        disabled_at: 0 while it is called. reason: `http-410`, or `failing`.
     """
 
     since: int
@@ -256,10 +257,10 @@ class Health:
 
 
 def after_failure(before: Health | None, status: int, now: int) -> Health | None:
-    """What a failed call makes of an entry; None where that need not be written down.
+    """Returns an entry's health after a failed call; None if it need not be stored.
 
-    Five days of nothing but failures disable it, and the answer 410 at once. Failures more than 36 hours apart, which
-    is longer than between two attempts at one delivery, say nothing of the time between them.
+    Five days of nothing but failures disable the entry, and the answer 410 at once. Failures more than 36 hours apart,
+    longer than between two attempts at one delivery, do not count as one period.
     """
     if before is not None and before.disabled_at:
         return None
@@ -272,7 +273,7 @@ def after_failure(before: Health | None, status: int, now: int) -> Health | None
     return Health(before.since, now) if now - before.last > _HOUR else None
 
 
-# What the keys of Standard Webhooks 1.0.0 begin with, each followed by base64: a secret, and a key pair's two halves.
+# Prefixes of Standard Webhooks 1.0.0, each followed by base64: a secret, and the two halves of a key pair.
 _SECRET_PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
 OVERLAP = 24 * 3_600_000  # milliseconds that a secret stays valid after another has taken its place
 _MAX_FORMER = 3
@@ -280,11 +281,11 @@ _MAX_FORMER = 3
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What an entry's calls are signed with.
+    """The secrets that sign an entry's calls.
 
     Attributes:
-        current: a `whsec_...`, and a `whsk_...` where there are `v1a` signatures.
-        former: those before, the latest first, each set with the time until which it is valid.
+        current: a `whsec_...`, and a `whsk_...` if there are `v1a` signatures.
+        former: the sets before, latest first, each with the time until which it is valid.
     """
 
     current: Sequence[str] = field(repr=False)
@@ -292,39 +293,40 @@ class Secrets:
 
     @staticmethod
     def read(stored: Mapping[str, Any], name: str) -> Secrets:
-        """Those of the entry `name` in a setting as it is stored."""
+        """Returns the secrets of the entry `name` from a stored setting."""
         former = stored.get("former", {}).get(name, ())
         return Secrets(stored["secrets"].get(name, ()), tuple((old["until"], old["secrets"]) for old in former))
 
     def valid(self, now: int) -> list[str]:
-        """All that sign at `now` (milliseconds)."""
+        """Returns all secrets that sign at `now` (milliseconds)."""
         return [*self.current, *(secret for until, secrets in self.former if until > now for secret in secrets)]
 
     def rotated(self, random: Callable[[int], bytes], now: int) -> Secrets:
-        """New ones of the same kinds; the current ones are valid for `OVERLAP` more. At most three sets are kept beside
-        the current one."""
+        """Returns new secrets of the same kinds; the current ones stay valid for `OVERLAP`. At most three former sets
+        are kept.
+        """
         former = [(until, secrets) for until, secrets in self.former if until > now]
         current = [_new(secret.partition("_")[0] + "_", random) for secret in self.current]
         return Secrets(current, ((now + OVERLAP, self.current), *former)[:_MAX_FORMER])
 
     @property
     def shown(self) -> str:
-        """The secret for who checks `v1`."""
+        """Returns the secret for receivers that check `v1`."""
         return next(secret for secret in self.current if secret.startswith(_SECRET_PREFIX))
 
     @property
     def public_key(self) -> str | None:
-        """The key for who checks `v1a`: `whpk_...`."""
+        """Returns the key for receivers that check `v1a`: `whpk_...`."""
         return next((public_key(secret) for secret in self.current if secret.startswith(_PRIVATE_PREFIX)), None)
 
 
 def new_secret(random: Callable[[int], bytes]) -> str:
-    """A new signing secret: `whsec_` and 32 random bytes in base64 (Standard Webhooks 1.0.0, "Signature scheme")."""
+    """Makes a signing secret: `whsec_` and 32 random bytes in base64 (Standard Webhooks 1.0.0, "Signature scheme")."""
     return _new(_SECRET_PREFIX, random)
 
 
 def new_secrets(random: Callable[[int], bytes]) -> list[str]:
-    """What a new entry is signed with: a `whsec_...` for `v1`, and a `whsk_...` for `v1a`."""
+    """Makes the secrets of a new entry: a `whsec_...` for `v1`, and a `whsk_...` for `v1a`."""
     return [_new(_SECRET_PREFIX, random), _new(_PRIVATE_PREFIX, random)]
 
 
@@ -333,7 +335,7 @@ def _new(prefix: str, random: Callable[[int], bytes]) -> str:
 
 
 def public_key(private: str) -> str:
-    """`whpk_` and the Ed25519 public key of a `whsk_...`, in base64."""
+    """Returns `whpk_` and the Ed25519 public key of a `whsk_...`, in base64."""
     return _PUBLIC_PREFIX + base64.b64encode(_private_key(private).public.raw).decode()
 
 
@@ -384,7 +386,7 @@ def _private_key(secret: str) -> PrivateKey:
 
 
 def _decoded(secret: str, prefix: str) -> bytes:
-    """What follows the prefix; b"" where it is none of that."""
+    """Decodes the text after the prefix; b"" if it is malformed."""
     try:
         return base64.b64decode(secret.removeprefix(prefix), validate=True) if secret.startswith(prefix) else b""
     except ValueError:
@@ -405,16 +407,16 @@ def delivery_body(
     sequence: str,
     authenticated: bool,
 ) -> bytes:
-    """The JSON that a webhook is called with.
+    """Returns the JSON body of a webhook call.
 
-    `message` is the plaintext byte for byte where it is JSON, else its text, or `{"base64": ...}` where it is not even
+    `message` in it is the plaintext byte for byte if that is JSON, else its text, or `{"base64": ...}` if it is not
     UTF-8.
 
     Args:
-        from_did, to_did: of the contact and of the identity; None where the sender is not known.
+        from_did, to_did: of the contact and of the identity; None if the sender is not known.
         event_uuid: of this delivery event; asset_uuid: of the stored message.
         sequence: sorts, as text, in order of receipt.
-        authenticated: whether the sender proved itself.
+        authenticated: whether the sender proved its identity.
     """
     return orjson.dumps(
         {
