@@ -45,7 +45,7 @@ def answered(answer: Answer) -> Delivered | Retry:
 
 
 def unanswered(error: EgressError) -> Retry:
-    """Returns the outcome that a missing answer means. Raises `NoPlaceError` if nothing was sent for lack of a place."""
+    """Returns the outcome that a missing answer means. Raises `NoPlaceError` if there was no place to send it."""
     if error.code == "busy":
         raise NoPlaceError
     return Retry(error.code, slow=True)
@@ -96,8 +96,8 @@ class Attempts(Generic[I]):
         """Attempts all items concurrently. Raises only if an outcome could not be written.
 
         Args:
-            repeated: the items may have been attempted before. Each then goes on alone, so that none suffers for another, and
-                its record is read first.
+            repeated: the items may have been attempted before. Each then goes on alone, so that none suffers for
+                another, and its record is read first.
         """
         if repeated and len(items) > 1:
             await self._outbox.put_back(self._queue, [[item] for item in items])

@@ -93,7 +93,7 @@ def watch(call: PendingCall) -> None:
 
 @contextmanager
 def waiting_for_answer() -> Iterator[Callable[[], None]]:
-    """Wraps the request like `PendingCall.waiting`, for the call of the current task, if a queue message waits for it."""
+    """Wraps the request like `PendingCall.waiting`, for the current task's call, if a queue message waits for it."""
     call = _CALL.get()
     if call is None:
         yield lambda: None

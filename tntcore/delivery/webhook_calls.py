@@ -73,7 +73,8 @@ class Watch:
         """Notes the outcome of a call.
 
         Args:
-            first: it was the first attempt at its delivery. A failure of that is not written yet: the next attempt comes soon.
+            first: it was the first attempt at its delivery. A failure of that is not written yet: the next attempt
+                comes soon.
         """
         before = (await tenant.webhooks(key)).health.get(entry_id)
         if before is None and (not attempted.error or (first and attempted.status != 410)):
