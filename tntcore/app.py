@@ -1,4 +1,4 @@
-"""The composition root: configuration -> stores, keys, egress -> the doors that `function_app.py` opens."""
+"""The composition root: from the configuration to stores, keys, egress and the entry points for `function_app.py`."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ _MODULES = (
 
 
 class App:
-    """The service in one process. Made inside a running event loop.
+    """The service in one process. Must be made inside a running event loop.
 
     Attributes:
         routes: every HTTP route there is.
-        inbound, exchange, outbound, relay, poison, sweep: what the queues and the timer trigger.
-        outbox: puts what follows in the queues.
+        inbound, exchange, outbound, relay, poison, sweep: the handlers of the queues and the timer.
+        outbox: queues the effects of commits.
     """
 
     def __init__(self, services: Services) -> None:
@@ -124,11 +124,11 @@ class App:
 
     @staticmethod
     def open(config: Config, on_put: Callable[[str], None] = lambda queue: None) -> App:
-        """`on_put` is told the name of each queue that was put to."""
+        """Opens the service. `on_put` is called with the name of a queue after each put."""
         return App(open_services(config, on_put))
 
     async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant", "operator")) -> Response:
-        """Answers a request. `access` "host" is for a door that the host opens for its own key alone."""
+        """Answers a request. `access` "host" is for a route that the host opens only for its own key."""
         return await self._router.handle(request, access)
 
     async def close(self) -> None:

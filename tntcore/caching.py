@@ -1,4 +1,4 @@
-"""A bounded cache whose entries expire and whose concurrent loads of one key share one. For one event loop."""
+"""A bounded cache with expiry, in which concurrent loads of one key share one load. For one event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SharedCache(Generic[V]):
         self._loading: dict[str, asyncio.Task[V]] = {}
 
     def peek(self, key: str) -> V | None:
-        """What is cached and has not expired. Never waits."""
+        """Returns the cached value, or None if there is none or it has expired. Never waits."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -39,7 +39,7 @@ class SharedCache(Generic[V]):
         return entry[0]
 
     def put(self, key: str, value: V, ttl: float) -> None:
-        """Keeps a value for `ttl` seconds at most (`math.inf`: until evicted; 0 or less: not at all)."""
+        """Keeps a value for at most `ttl` seconds (`math.inf`: until evicted; 0 or less: not at all)."""
         if ttl <= 0:
             return
         if self._spread:
@@ -50,15 +50,15 @@ class SharedCache(Generic[V]):
             self._entries.popitem(last=False)
 
     def drop(self, key: str) -> None:
-        """Forgets a key; what is being loaded for it at this moment will not be kept either."""
+        """Removes a key. A load of it under way is not cached either."""
         self._entries.pop(key, None)
         self._loading.pop(key, None)
 
     async def get(self, key: str, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """What is cached, else what `load` answers: the value, and for how many seconds to keep it.
+        """Returns the cached value, or calls `load`, which returns the value and the seconds to keep it.
 
         Raises:
-            Whatever `load` raises, to everyone who waited for it. It is not cached.
+            Any error of `load`, for everyone who waited for it. It is not cached.
         """
         value = self.peek(key)
         if value is not None:

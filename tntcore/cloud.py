@@ -1,4 +1,4 @@
-"""How the cloud's own services (storage, key vault) are reached: one HTTP session, and one identity, for all."""
+"""Access to the cloud's services (storage, key vault): one HTTP session and one identity for all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _KEEP_ALIVE = 4.0
 
 
 class Cloud:
-    """
+    """The HTTP session and the identity for the cloud's services.
+
     Args:
-        identity: who the app is.
+        identity: the app's identity.
         trust: certificates to trust in place of the usual ones.
     """
 
@@ -38,11 +39,11 @@ class Cloud:
         )
 
     def transport(self) -> AioHttpTransport:
-        """For an SDK client, which may close it."""
+        """Returns a transport for an SDK client, which may close it."""
         return AioHttpTransport(session=self._session, session_owner=False)
 
     def credential(self) -> AsyncTokenCredential:
-        """The app's identity; the same object each time, since it keeps the tokens."""
+        """Returns the app's identity: the same object each time, since it caches the tokens."""
         if self._credential is None:
             # Slow to load, and needed only where nothing else opens the storage account.
             from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential

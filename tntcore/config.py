@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 class ConfigError(Exception):
-    """Settings that are missing or cannot be used.
+    """Settings are missing or unusable.
 
     Args:
         problems: for each setting a text that names it and says what it should be. Texts contain no secrets.
@@ -27,7 +27,7 @@ class ConfigError(Exception):
 
 
 def _read_all(**readers: Callable[[], Any]) -> dict[str, Any]:
-    """Returns what each reader returns, by its name. Raises one `ConfigError` with the problems of all."""
+    """Calls every reader and returns the results by name. Raises one `ConfigError` with the problems of all."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, read in readers.items():
@@ -42,14 +42,14 @@ def _read_all(**readers: Callable[[], Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What others may make of the service. Rates are messages a minute, in each process; 0 is no limit.
+    """Limits on outside callers. Rates are messages a minute, in each process; 0 is no limit.
 
     Attributes:
-        key: for one recipient key, at the door. address: from one client address, at the door.
+        key: for one recipient key, on receipt. address: from one client address, on receipt.
         sender: of one contact, when they are handled. tenant: to one principal, when they are handled.
         stored: bytes that a principal may keep.
         wrong_keys: wrong keys from one client address, at the API.
-        forwarded_hops: how many of `X-Forwarded-For`'s last entries were written by proxies of ours; the first of these
+        forwarded_hops: how many of `X-Forwarded-For`'s last entries were written by our own proxies; the first of these
             is the client's address. 0: the address is not known.
     """
 
@@ -80,15 +80,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What an operator wants to know.
+    """Settings of traces, metrics and logs.
 
     Attributes:
-        traces, metrics: where they go: `otlp`, `azure`, `console`. How they get there OpenTelemetry's exporters read
-            from the environment themselves.
-        ratio: of the traces that begin here, those that are kept: 0 to 1.
-        tenants: how many are told apart in metrics.
+        traces, metrics: their exporters: `otlp`, `azure`, `console`. OpenTelemetry's exporters read their own settings
+            from the environment.
+        ratio: share of the traces begun here that are kept: 0 to 1.
+        tenants: how many tenants metrics tell apart.
         json_logs: whether log lines are JSON.
-        service: its name there.
+        service: the service's name in telemetry.
         seconds: from one export of spans to the next.
     """
 
@@ -120,13 +120,13 @@ class Telemetry:
         return Telemetry(**values, service=service)
 
     def sample(self, trace_id: int) -> bool:
-        """As OpenTelemetry's `TraceIdRatioBased` does."""
+        """Whether to keep a trace; the same choice as OpenTelemetry's `TraceIdRatioBased`."""
         return trace_id & (1 << 64) - 1 < round(self.ratio * (1 << 64))
 
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
-    """The URLs of a storage account's services, where the app's identity opens them."""
+    """The URLs of a storage account's services, to be used with the app's identity."""
 
     blobs: str
     queues: str
@@ -135,10 +135,10 @@ class StorageAccount:
 
 @dataclass(frozen=True, slots=True)
 class CloudIdentity:
-    """Who the app is to storage and key vault.
+    """The app's identity for storage and key vault.
 
     Attributes:
-        managed: the platform's managed identity and nothing else; otherwise what azure-identity finds by itself.
+        managed: use only the platform's managed identity; otherwise, whatever azure-identity finds.
         client_id: of a user-assigned identity; "" is the system-assigned one.
     """
 
@@ -148,11 +148,11 @@ class CloudIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The identity provider whose tokens operators may come with.
+    """The identity provider whose tokens operators may use.
 
     Attributes:
-        url: its issuer identifier, exactly as its tokens have it.
-        audience: this service's, as its tokens name it.
+        url: its issuer identifier, exactly as in its tokens.
+        audience: this service's, as in its tokens.
     """
 
     url: str
@@ -179,19 +179,20 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """
+    """The whole configuration.
+
     Attributes:
         storage: the storage account: its URLs, or a connection string.
-        public_url: where the outside world reaches the service, without a trailing slash: `https://host[:port]`.
+        public_url: the service's public URL, without a trailing slash: `https://host[:port]`.
         master_keys: the key that wraps data keys: its URL in a key vault, or the file of local ones (development).
         egress_allow: networks that egress may reach although they are not public (development, private partners).
         allow_http: whether egress may use http outside `egress_allow`, and did:web may be served without https.
-        key_in_query: whether `tnt-subscription-key` is also taken from the query. URLs end up in logs.
-        audit_days: for how long it is kept who did what; 0 for ever.
-        operator_networks: from where operators may call; empty for anywhere.
-        issuer: whose tokens operators may come with, beside keys of this service; None for nobody's.
+        key_in_query: whether `tnt-subscription-key` is also accepted in the query. URLs end up in logs.
+        audit_days: how long audit records are kept; 0 for ever.
+        operator_networks: networks from which operators may call; empty for anywhere.
+        issuer: the identity provider whose tokens operators may use besides keys of this service; None for none.
         cors_origins: the sites whose pages may call the service from a browser.
-        anoncreds_registries: more places to look AnonCreds definitions up in, each `module:factory`.
+        anoncreds_registries: more registries of AnonCreds definitions, each `module:factory`.
         contexts: a folder of JSON-LD contexts, with an `index.json`.
     """
 
@@ -213,12 +214,12 @@ class Config:
 
     @property
     def endpoint(self) -> str:
-        """The one public DIDComm endpoint."""
+        """The URL of the public DIDComm endpoint."""
         return f"{self.public_url}/api/didcomm"
 
     @staticmethod
     def read(environment: Mapping[str, str]) -> Config:
-        """Raises `ConfigError` with all that is wrong."""
+        """Reads the settings. Raises one `ConfigError` with all that is wrong."""
         return Config(
             **_read_all(
                 storage=lambda: read_storage(environment),
@@ -276,7 +277,9 @@ def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:
-    """As the Functions host itself takes it: a connection string, or the services' URLs under a common prefix."""
+    """Reads the storage settings in the form that the Functions host takes: a connection string, or the services' URLs
+    under a common prefix.
+    """
     text = environment.get("AzureWebJobsStorage", "")
     if text:
         text = DEVELOPMENT_STORAGE if text == "UseDevelopmentStorage=true" else text
@@ -305,7 +308,9 @@ def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:
 
 
 def _check_connection_string(text: str) -> None:
-    """Checks what the Azure SDK needs of a connection string. Quotes nothing of it, since it has the account's key."""
+    """Checks the parts of a connection string that the Azure SDK needs. Never quotes it, since it contains the
+    account's key.
+    """
     parts = dict(pair.strip().partition("=")[::2] for pair in text.strip(" ;").split(";"))
     told = "AzureWebJobsStorage must be the connection string of a storage account"
     if "" in parts or not parts.get("AccountName", parts.get("BlobEndpoint")):
@@ -400,7 +405,7 @@ def _milliseconds(environment: Mapping[str, str], name: str, default: int) -> in
 
 
 def _check_exporters(environment: Mapping[str, str]) -> None:
-    """Checks what the exporters read themselves, in a thread, where an error would be seen by nobody."""
+    """Checks the exporters' own settings. They read them in a thread, where nobody would see an error."""
     problems = []
     for name in (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -449,7 +454,7 @@ def _ratio(environment: Mapping[str, str]) -> float:
 
 
 def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """As browsers write an origin: in lower case, without a slash or the default port."""
+    """Returns origins in the form that browsers send: in lower case, without a slash or the default port."""
     origins = []
     for text in filter(None, map(str.strip, environment.get("TNT_CORS_ORIGINS", "").split(","))):
         found = re.fullmatch(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text.lower())

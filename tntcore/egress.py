@@ -1,9 +1,9 @@
-"""The only way out: webhooks, DIDComm messages and did:web documents are all asked for here.
+"""The only way out: all webhook calls, DIDComm messages and requests for did:web documents go through here.
 
-Where to is decided by others: a tenant, or whoever wrote a DID document. So nothing inside may be reached (OWASP,
+Others choose the URLs: a tenant, or the author of a DID document. So no internal address may be reached (OWASP,
 "Server-Side Request Forgery Prevention"): a host with even one address that is not public is refused, and the address
-that a socket is opened to is itself checked, whatever spelling or name led to it. Nothing is followed, nothing is
-remembered, and everything has a bound.
+of each opened socket is checked again, whatever spelling or name led to it. Redirects are not followed, no cookies are
+kept, and everything has a bound.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ _OWN_HEADERS = frozenset(
 
 
 class EgressError(Exception):
-    """A request that brought no answer.
+    """A request without an answer.
 
     Args:
         code: stable, see `ErrorCode`.
-        detail: for the tenant's delivery log: names no address that a name was resolved to, and repeats no content.
+        detail: for the tenant's delivery log. Contains no resolved address and no content.
     """
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
@@ -80,13 +80,12 @@ class EgressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, redirects (3xx) included: they are not followed.
+    """The answer, redirects (3xx) included: they are not followed.
 
     Attributes:
-        headers: `content-type` and `retry-after`, where they were sent.
-        body: up to the bound that was asked for; not decompressed.
+        headers: `content-type` and `retry-after`, if they were sent.
+        body: up to the requested bound; not decompressed.
         truncated: there was more.
-        duration: seconds from the call to the end of the answer.
     """
 
     status: int
@@ -127,7 +126,7 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 class _RefusedAddressError(OSError):
-    """Of a kind that aiohttp passes on from a resolver and from the opening of a socket."""
+    """An error that aiohttp passes on from a resolver and from the opening of a socket."""
 
 
 class _Gate:
@@ -272,7 +271,7 @@ class Egress:
             raise _as_egress_error(error) from None
 
     def check(self, url: str) -> None:
-        """Whether requests go to such a URL at all; where it leads is seen when one does.
+        """Checks whether requests to such a URL are allowed at all. Its addresses are checked only by a request.
 
         Raises:
             EgressError: `invalid-url`.
@@ -280,7 +279,8 @@ class Egress:
         self._target(url)
 
     async def fetch(self, url: str) -> bytes:
-        """The body of a document, such as a did:web one: GET, https, status 200, at most 256 KiB, within 10 seconds.
+        """Returns the body of a document, such as a did:web one: GET, https, status 200, at most 256 KiB, within 10
+        seconds.
 
         Raises:
             EgressError: there is no such document.

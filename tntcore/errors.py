@@ -1,7 +1,7 @@
 """Errors that are part of the interface: each has a stable code and says what to change.
 
-`Problem` is answered to an HTTP caller as `application/problem+json` (RFC 9457); `EnvelopeError` is never answered to
-the sender in detail, only recorded for the tenant.
+`Problem` is sent to an HTTP caller as `application/problem+json` (RFC 9457). `EnvelopeError` is recorded for the
+tenant; its sender never sees details.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ PROBLEM_BASE = "urn:tnt:problem:"
 
 
 class Problem(Exception):
-    """A request that cannot be served, as the caller will read it.
+    """A request that cannot be served, as the caller reads it.
 
     Args:
         status: HTTP status code.
         code: stable, in kebab-case; `type` of the answer is `urn:tnt:problem:<code>`.
-        detail: what to change, in one or two sentences. Never contains a secret or a plaintext.
-        retry_after: seconds, sent as `Retry-After` where trying again later may work.
-        headers: further ones of the answer, with names in lower case.
+        detail: what happened and what to do, in one or two sentences. Never contains a secret or a plaintext.
+        retry_after: seconds, sent as `Retry-After` if trying again later may work.
+        headers: further headers of the answer, with names in lower case.
     """
 
     def __init__(
@@ -72,6 +72,6 @@ class DidError(Exception):
 
 
 class NotYet(Exception):
-    """What a queue item is for is not there yet, or no longer: the queue gives the item out again."""
+    """The records that a queue item needs are not there yet, or no longer. The queue delivers the item again."""
 
     outcome = "not-yet"

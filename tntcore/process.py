@@ -1,7 +1,7 @@
-"""The service in a process of the Functions host: its start, its invocations and its end.
+"""The service in a process of the Functions host: start, invocations and end.
 
-The process belongs to the worker. It imports `function_app`, within its event loop, and calls functions; it has set up
-logging and signals already.
+The process belongs to the worker, which has set up logging and signals. It imports `function_app`, within its event
+loop, and calls functions.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ _LOADED_LATER: Final = ("tntcore.envelope.jose",)
 
 
 class Stopping(Exception):
-    """The process ends and takes nothing on. The host hands a queue message out again after `visibilityTimeout`."""
+    """The process is stopping and accepts no work. The host delivers a queue message again after
+    `visibilityTimeout`.
+    """
 
 
 class Service:
     """The app of this process, opened by the first invocation, in the worker's event loop.
 
     Attributes:
-        on_put: is told the name of each queue that was put to. A host in the same process may look there at once.
+        on_put: called with the name of a queue after each put. A host in the same process may poll it at once.
     """
 
     def __init__(self, config: Config) -> None:
@@ -79,7 +81,7 @@ class Service:
         return service
 
     def app(self) -> App:
-        """Opens the app, the first time, and has what is missing in storage made meanwhile."""
+        """Opens the app on the first call, and starts to create missing storage in the background."""
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
             app = App.open(self.config, lambda queue: self.on_put(queue))
@@ -126,8 +128,9 @@ class Service:
         loop.call_soon_threadsafe(end)
 
     async def end(self) -> None:
-        """Takes nothing on, lets invocations finish that do so soon, and closes the app. What is cut off is done again
-        by another process."""
+        """Accepts no more work, waits a short while for running invocations, and closes the app. Another process
+        repeats what is cut off.
+        """
         self._stopping = True
         if self._running:
             with contextlib.suppress(TimeoutError):
@@ -145,8 +148,9 @@ class Service:
 
 
 def _load() -> None:
-    """Loads the rest of the code. What there is then stays: the garbage collector need neither go through it nor come
-    as often as in a process that keeps little."""
+    """Loads the rest of the code, and freezes the objects that then exist: the garbage collector need not scan them,
+    and runs less often.
+    """
     for name in _LOADED_LATER:
         importlib.import_module(name)
     gc.freeze()
@@ -154,7 +158,7 @@ def _load() -> None:
 
 
 def _read_settings(environment: Mapping[str, str]) -> Config:
-    """Returns the configuration, after a look at the files and modules that it names. Raises `ConfigError`."""
+    """Returns the configuration, after checking the files and modules that it names. Raises `ConfigError`."""
     config = Config.read(environment)
     problems: list[str] = []
     if isinstance(config.master_keys, Path):

@@ -1,4 +1,4 @@
-"""A limit on what others may make this process do."""
+"""Rate limits for outside callers, in this process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class Allowance:
-    """`burst` at once for each key, and one more for every `seconds` that pass.
+    """A token bucket per key: `burst` at once, and one more every `seconds`.
 
     Args:
         now: monotonic seconds.
-        maximum: keys that are remembered; the one that was used longest ago is forgotten first.
+        maximum: number of keys remembered; the one used longest ago is forgotten first.
     """
 
     def __init__(self, now: Callable[[], float], *, burst: int, seconds: float, maximum: int = 10_000) -> None:
@@ -23,7 +23,7 @@ class Allowance:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> bool:
-        """Whether one is left for `key`, which then is used."""
+        """Takes one token of `key`. Returns False if none is left."""
         now = self._now()
         left, since = self._left.pop(key, (float(self._burst), now))
         left = min(left + (now - since) / self._seconds, self._burst)
@@ -34,12 +34,12 @@ class Allowance:
 
 
 class Pace:
-    """So many a minute for each key, and a minute's worth at once. For this process alone: several instances allow
-    several times as much, since a counter that they shared would cost a storage call a message.
+    """A rate per minute for each key, with a minute's worth as burst. For this process alone: several instances allow
+    several times as much, since a shared counter would cost a storage call per message.
 
     Args:
         now: monotonic seconds.
-        maximum: keys that are remembered; the one that was used longest ago is forgotten first.
+        maximum: number of keys remembered; the one used longest ago is forgotten first.
     """
 
     def __init__(self, now: Callable[[], float], *, maximum: int = 50_000) -> None:
@@ -49,7 +49,9 @@ class Pace:
         self._used_until: OrderedDict[str, float] = OrderedDict()
 
     def take(self, key: str, per_minute: int) -> float:
-        """Takes one, if there is one left; else answers the seconds until there is. `per_minute` 0 is no limit."""
+        """Takes one if there is one left and returns 0; otherwise returns the seconds until there is. `per_minute` 0 is
+        no limit.
+        """
         if not per_minute:
             return 0.0
         now = self._now()
@@ -60,15 +62,16 @@ class Pace:
         return 0.0
 
     def wait(self, key: str, per_minute: int) -> float:
-        """Seconds until there is one left; none is taken."""
+        """Returns the seconds until there is one left; takes none."""
         if not per_minute or key not in self._used_until:
             return 0.0
         now = self._now()
         return max(max(self._used_until[key], now - 60) + 60 / per_minute - now, 0.0)
 
     def reserve(self, key: str, per_minute: int, amount: int = 1) -> float:
-        """Takes `amount` in any case; answers in how many seconds it is their turn, 0 if it is now. Those who come
-        later stand behind."""
+        """Takes `amount` in any case; returns the seconds until their turn, 0 if it is now. Later callers queue
+        behind.
+        """
         if not per_minute:
             return 0.0
         now = self._now()

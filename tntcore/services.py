@@ -1,4 +1,4 @@
-"""Everything that touches the world, made once a process and handed to what decides."""
+"""The services that touch the world, made once per process and passed to the code that decides."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from tntcore.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """
+    """Clock, randomness, storage, egress and the like.
+
     Attributes:
         now: milliseconds since 1970.
-        random: so many random bytes.
-        workers: for what answers somebody who waits. slow_workers: one process, for what may take a minute.
+        random: returns so many random bytes.
+        workers: for computations that a caller waits for. slow_workers: one process, for those that may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
-        last_used: notes when keys were used.
-        exporter: who gets what was traced and counted, if the operator wants it.
+        last_used: records when keys were used.
+        exporter: receives traces and metrics, if the operator configured one.
     """
 
     config: Config
@@ -61,7 +62,7 @@ class Services:
     exporter: Exporter | None = None
 
     async def close(self) -> None:
-        """Closes all of it. Telemetry does not wait for storage, which may be what is wrong."""
+        """Closes everything. Telemetry does not wait for storage, as storage may be at fault."""
         telemetry = asyncio.to_thread(self.exporter.stop) if self.exporter is not None else asyncio.sleep(0)
         await asyncio.gather(telemetry, self._close())
 
@@ -82,7 +83,7 @@ def now_ms() -> int:
 def open_services(
     config: Config, on_put: Callable[[str], None], egress: Egress | None = None, cloud: Cloud | None = None
 ) -> Services:
-    """Opens all of it, inside a running event loop. `on_put` is told the name of each queue that was put to."""
+    """Opens everything, inside a running event loop. `on_put` is called with the name of a queue after each put."""
     meter = Meter(config.telemetry.tenants)
     exported = bool(config.telemetry.traces or config.telemetry.metrics)
     tracing = Tracing(secrets.token_bytes, config.telemetry.sample, watched=exported or config.telemetry.json_logs)

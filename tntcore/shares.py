@@ -1,4 +1,4 @@
-"""Places that are shared fairly among those on whose behalf work is done."""
+"""Fair shares: limited places, divided among the parties for which work is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REMEMBERED = 10_000  # holders
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """On whose behalf work is done.
+    """The party that work is done for.
 
     Attributes:
         tenant: uuid; "" for the service itself.
@@ -29,8 +29,9 @@ class Party:
 
     @property
     def holders(self) -> tuple[str, ...]:
-        """The tenant, and the sender twice: it may hold half as many places as the tenant, and leaves others of the
-        same tenant's as many."""
+        """The tenant, and the sender twice: so a sender may hold half as many places as its tenant, and leaves as many
+        to the tenant's other senders.
+        """
         sender = f"{self.tenant}/{self.sender}"
         return self.tenant, sender, sender
 
@@ -39,13 +40,13 @@ _PARTY: ContextVar[Party | None] = ContextVar("party", default=None)
 
 
 def party() -> Party:
-    """Returns on whose behalf the current task works."""
+    """Returns the party that the current task works for."""
     return _PARTY.get() or Party()
 
 
 @contextmanager
 def on_behalf_of(tenant: str, sender: str = "") -> Iterator[None]:
-    """What the block does, tasks that it starts included, is on behalf of these."""
+    """Makes the block, and tasks that it starts, work for this party."""
     token = _PARTY.set(Party(tenant, sender))
     try:
         yield
@@ -55,14 +56,15 @@ def on_behalf_of(tenant: str, sender: str = "") -> Iterator[None]:
 
 class Budget:
     """Seconds of work that one message, or one call, may cause: computing and waiting for others' answers, but not
-    waiting for its turn."""
+    waiting for its turn.
+    """
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._left = seconds
 
     @contextmanager
     def spending(self) -> Iterator[float]:
-        """Counts the time that the block takes; gives it the seconds that are left."""
+        """Counts the time that the block takes, and yields the seconds left."""
         started = time.monotonic()
         try:
             yield self._left
@@ -74,13 +76,13 @@ _BUDGET: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def current_budget() -> Budget:
-    """Returns what is left for what the current task works on; without end where nothing was set."""
+    """Returns the current task's budget; without limit if none was set."""
     return _BUDGET.get() or Budget()
 
 
 @contextmanager
 def within_budget(seconds: float) -> Iterator[None]:
-    """What the block does, tasks that it starts included, takes no more than these `seconds` of work in all."""
+    """Limits the block, and tasks that it starts, to these `seconds` of work in all."""
     token = _BUDGET.set(Budget(seconds))
     try:
         yield
@@ -95,10 +97,10 @@ class Busy(Exception):
 class Shares:
     """At most `places` are held at once. A holder gets one more only while it holds fewer than are free (the "dynamic
     threshold" of shared packet buffers: Choudhury and Hahne, 1998): alone it may hold half of them, beside another
-    greedy one a third, and whoever comes new finds a free place.
+    greedy one a third, and a newcomer finds a free place.
 
-    A place may have several holders at once, such as a tenant and a host: each must be within its share. One that is
-    named twice counts twice. For one event loop.
+    A place may have several holders at once, such as a tenant and a host: each must be within its share. A holder named
+    twice counts twice. For one event loop.
     """
 
     def __init__(self, places: int) -> None:
@@ -115,7 +117,7 @@ class Shares:
         return all(self._held[holder] < self.free for holder in holders) and self.free > 0
 
     def take(self, *holders: str) -> None:
-        """Takes a place, within their share or not."""
+        """Takes a place, even beyond their share."""
         self.free -= 1
         self._held.update(holders)
 
@@ -144,7 +146,7 @@ class Shares:
             self.give_back(*holders)
 
     async def acquire(self, *holders: str, patience: float | None = None) -> None:
-        """As `place`, until `give_back`."""
+        """Takes a place like `place`, until `give_back`."""
         if holders not in self._waiting and self.may_take(*holders):
             self.take(*holders)
             return
@@ -171,7 +173,7 @@ class Shares:
             self._waiting.pop(holders, None)
 
     def _admit(self) -> None:
-        """Gives what is free to those who wait and are within their share, one for each group before a second one."""
+        """Gives free places to waiting holders within their share, one per group before a second one."""
         admitted = True
         while admitted and self.free > 0:
             admitted = False
@@ -192,7 +194,7 @@ class Shares:
 
 
 class Used:
-    """How many seconds each holder used lately: of what it used, half is forgotten every 30 seconds.
+    """The seconds that each holder used lately: half of the sum is forgotten every 30 seconds.
 
     Args:
         now: monotonic seconds.

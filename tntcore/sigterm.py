@@ -1,4 +1,6 @@
-"""SIGTERM in a process that belongs to somebody else, such as the Functions worker, which would end at once."""
+"""Handles SIGTERM in a process that belongs to another program, such as the Functions worker, which would end at
+once.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from typing import Any
 
 
 class OnSigterm:
-    """Puts an orderly end before what SIGTERM does in this process.
+    """Runs an orderly shutdown before SIGTERM has its usual effect in this process.
 
     Args:
-        begin: begins the end, in the main thread and without waiting. It gets a function to call, from any thread, when
-            all is done. The signal then goes to whoever handled it before.
+        begin: starts the shutdown, in the main thread and without waiting. It gets a function to call, from any thread,
+            when it is finished. The signal then goes to its former handler.
         seconds: after which the process is ended in any case.
     """
 
@@ -26,10 +28,10 @@ class OnSigterm:
         self._begun = self._done = False
 
     def install(self) -> bool:
-        """Returns whether it could be installed.
+        """Installs the handler. Returns whether it could.
 
-        Only the main thread may. A SIGTERM that is ignored stays ignored, and a handler that was not set from Python
-        cannot be called from here.
+        Only the main thread can. An ignored SIGTERM stays ignored, and a handler that was not set from Python cannot be
+        called from here.
         """
         if threading.current_thread() is not threading.main_thread():
             return False

@@ -1,7 +1,7 @@
-"""Reads JSON that someone else wrote: strict (RFC 8259, UTF-8 only), with bounds that are checked before it is parsed.
+"""Reads JSON from outside: strictly (RFC 8259, UTF-8 only), with bounds that are checked before parsing.
 
-A parsed text costs what it consists of, not what it measures: four megabytes of empty lists take seconds to build and
-to walk, four megabytes of text some milliseconds. So containers and strings are counted first.
+The cost of parsing depends on the number of values, not on bytes: four megabytes of empty lists take seconds to build
+and to walk, four megabytes of text some milliseconds. So containers and strings are counted first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class JsonError(ValueError):
 
 
 class JsonTooDeepError(JsonError):
-    """Arrays and objects are nested deeper than was asked for."""
+    """Arrays and objects are nested deeper than the limit."""
 
 
 class JsonTooManyError(JsonError):
@@ -42,8 +42,8 @@ class JsonTooManyError(JsonError):
 
 
 def read_json(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
-    """Parses `data`; arrays and objects may be nested `max_depth` deep. `NaN`, lone surrogates, a byte order mark and
-    anything after the value are refused; of a repeated member the last one counts.
+    """Parses `data`; arrays and objects may be nested `max_depth` deep. Refuses `NaN`, lone surrogates, a byte order
+    mark and anything after the value; of a repeated member the last one counts.
 
     Raises:
         JsonTooDeepError: nested deeper than `max_depth`.
@@ -69,9 +69,9 @@ def is_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
 
 
 def _depth(data: bytes, enough: int) -> int:
-    """How deep arrays and objects are nested in `data`; an upper bound where that is at most `enough`.
+    """Returns the nesting depth of arrays and objects in `data`; an upper bound if that is at most `enough`.
 
-    Exact for JSON, and for as much of any other text as a parser reads before it gives up.
+    Exact for JSON, and for the part of any other text that a parser reads before it gives up.
 
     Raises:
         JsonTooManyError

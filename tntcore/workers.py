@@ -1,4 +1,4 @@
-"""Processes for what takes long to compute, so that messages do not wait for it."""
+"""Worker processes for long computations, so that messages do not wait for them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _end_with_parent() -> None:
 
 
 def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None, float]:
-    """In the process: what the function returns or raises, and the seconds of CPU that it took."""
+    """Runs in the worker process. Returns the function's result or exception, and the seconds of CPU that it took."""
     began = time.process_time()
     try:
         return function(*args), None, time.process_time() - began
@@ -56,20 +56,19 @@ def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Excepti
 
 
 class WorkTimeout(Exception):
-    """A computation took longer than it may, or the message that it is for had used up its time."""
+    """A computation took too long, or its message had used up its time."""
 
 
 class Workers:
-    """A pool of processes, each started when it is first needed. A task that takes too long costs its own process only.
+    """A pool of processes, each started when it is first needed. A task that takes too long costs only its own process.
 
-    Whoever works on behalf of somebody (`shares.party`) has a share of the processes and waits for its turn. A tenant
-    that needed little lately waits behind nobody who needed much: there are as many processes again for such tenants.
+    Each party (`shares.party`) has a share of the processes and waits for its turn. A tenant that needed little lately
+    does not wait behind one that needed much: there are as many processes again for such tenants.
 
     Args:
-        processes: how many of each kind; one for each processor by default, but two at least, so that one is left for
-            others.
-        seconds: how long a task may take, from when a process has it.
-        patience: seconds that a task may wait for a process; None: as long as it takes.
+        processes: how many of each kind. Default: one per processor, but at least two, so that one is left for others.
+        seconds: how long a task may run.
+        patience: seconds that a task may wait for a process; None: without limit.
     """
 
     def __init__(self, processes: int | None = None, seconds: float = 20.0, patience: float | None = None) -> None:
@@ -84,10 +83,10 @@ class Workers:
         self._closed = False
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Returns or raises what a function of a module does in another process.
+        """Runs a module's function in another process, and returns or raises its result.
 
         Raises:
-            WorkTimeout: it took longer than it may, or its process died again and again.
+            WorkTimeout: it took too long, or its process died again and again.
             Busy: no process was free in time.
         """
         for _ in range(_TRIES):
@@ -101,7 +100,7 @@ class Workers:
         raise WorkTimeout("the process that computed something died, again and again")
 
     def needs_little(self) -> bool:
-        """Returns whether the tenant on whose behalf the current task works needed little computing lately."""
+        """Returns whether the current task's tenant needed little computing lately."""
         return self._used.lately(party().tenant) < _LITTLE
 
     @asynccontextmanager
@@ -145,13 +144,13 @@ class Workers:
         return process
 
     def _end(self, process: ProcessPoolExecutor) -> None:
-        """Kills it: a task that runs cannot be told to stop."""
+        """Kills the process: a running task cannot be told to stop."""
         self._processes.discard(process)
         _kill(process)
         process.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
-        """Ends the processes, whatever they compute."""
+        """Ends the processes, whatever they are doing."""
         self._closed = True
         processes, self._processes, self._idle = self._processes, set(), []
         for process in processes:
