@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 # Seconds that an idle connection is kept: less than any server does. The SDK does not repeat a create whose connection
 # turned out to be closed.
 _KEEP_ALIVE = 4.0
+_TOO_MANY, _BUSY = 429, 503
+
+
+class _Transport(AioHttpTransport):
+    """Shows 429 ("too many requests") to the SDK as 503 ("busy"), which all of its clients retry, and some retry alone:
+    azure-storage retries no 429, azure-core none of a POST."""
+
+    async def send(self, request: Any, **config: Any) -> Any:
+        response: Any = await super().send(request, **config)
+        if response.status_code == _TOO_MANY:
+            response.status_code = _BUSY
+        return response
 
 
 class Cloud:
@@ -40,7 +52,7 @@ class Cloud:
 
     def transport(self) -> AioHttpTransport:
         """Returns a transport for an SDK client, which may close it."""
-        return AioHttpTransport(session=self._session, session_owner=False)
+        return _Transport(session=self._session, session_owner=False)
 
     def credential(self) -> AsyncTokenCredential:
         """Returns the app's identity: the same object each time, since it caches the tokens."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint, KeyVault
-from tests.scenarios.common import basic
+from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.foreign import connect_foreign
+from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
@@ -22,6 +26,7 @@ from tntcore.maintenance.key_rotation import rewrap
 from tntcore.services import open_services
 from tntcore.storage.records import Principal
 from tntcore.storage.storage import Storage
+from tntcore.tenancy import tenants
 
 
 async def version_of(storage: Storage, uuid: str) -> str:
@@ -266,3 +271,35 @@ async def test_two_processes_go_on_while_the_key_in_the_vault_is_rotated(
                 await process.stop()
         for uuid in made:
             await stack.call("DELETE", f"principal/{uuid}", **stack.operator)
+
+
+async def test_a_missing_master_key_holds_everything_and_loses_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tenants, "_RESTS", (1, 1, 1))
+    monkeypatch.setattr(tenants, "_LOCKED_SECONDS", 0.1)
+    foreign = await connect_foreign(stack, await stack.register("Locked"))
+    hook = await foreign.client.webhook()
+    services, master = stack.app.services, master_keys(stack)
+    master.rotate()
+    missing = await version_of(services.storage, foreign.client.uuid)
+    kept = dict(master._keys)
+    del master._keys[missing]
+    monkeypatch.setattr(master, "_read", lambda: (master._keys, master._current))
+    services.tenants.forget(foreign.client.uuid)
+    caplog.set_level(logging.WARNING)
+    # Even at the queue's last delivery.
+    await stack.app.inbound.handle(body(item(foreign, "waited")), 5)
+    for method, path in (("GET", "identity"), ("GET", "account"), ("POST", "invitation")):
+        refused = await foreign.client.call(method, path, {} if method == "POST" else None)
+        assert_problem(refused, 503, "keys-unavailable")
+        assert int(refused.headers["Retry-After"]) > 0
+    assert_problem(await stack.deliver(foreign.v1(orjson.dumps(basic("in")))), 503, "busy")
+    await stack.app.sweep.run()
+    lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in lines if missing in record.getMessage()] == [lines[0].getMessage()]
+    assert not [record for record in lines if record.levelno >= logging.ERROR]
+    master._keys.update(kept)
+    await asyncio.sleep(0.2)
+    got = await hook.until(lambda hook: True)
+    assert got.json()["message"]["content"] == "waited"

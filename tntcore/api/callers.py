@@ -38,7 +38,7 @@ class Callers:
     async def tenant(self, request: Request, route: Route) -> tuple[Tenant, Actor]:
         """Returns the tenant of the subscription key, and checks the scope the route needs.
 
-        Raises `Problem` 401, 403 or 429.
+        Raises `Problem` 401, 403 or 429; what `Tenant.locked` says where the data key cannot be had.
         """
         key = request.headers.get(KEY_HEADER)
         if key is None and self._services.config.key_in_query:
@@ -53,6 +53,8 @@ class Callers:
                 "key-expired",
                 "The subscription key has expired. Create a new one, or ask an admin of your account for one.",
             )
+        if tenant.locked is not None:
+            raise tenant.locked.with_traceback(None)
         if tenant.is_suspended and not route.when_suspended:
             raise Problem(403, "tenant-suspended", "The operator has suspended this tenant. Contact the operator.")
         scope = Scope(token.scope or Scope.ADMIN)

@@ -40,7 +40,7 @@ says what happened and what to change. Identities and contacts can be named by u
 
 _ERRORS: Mapping[str, Sequence[str]] = {
     "any": ("500 internal",),
-    "keeps": ("503 storage-unavailable",),
+    "keeps": ("503 storage-unavailable", "503 keys-unavailable"),
     "tenant": (
         "401 key-missing",
         "401 key-unknown",

@@ -14,6 +14,7 @@ from tntcore.api.http import KEY_HEADER, Access, Call, Content, Request, Respons
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
+from tntcore.keys.custody import CustodyError
 from tntcore.services import Services
 from tntcore.shares import Busy, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
@@ -127,6 +128,9 @@ class Router:
                 self._services.meter.count("api.storage-unavailable")
                 self._outage.saw(error)
                 return self._problem(_away(), step)
+            if isinstance(error, CustodyError) and error.is_passing:
+                self._services.meter.count("api.keys-unavailable")
+                return self._problem(_keyless(), step)
             trace_id = step.trace or self._new_trace_id()
             log.exception(
                 "a request failed, trace %s: %s %s",
@@ -242,6 +246,14 @@ def _away() -> Problem:
         "send an Idempotency-Key to make retries safe."
     )
     return Problem(503, "storage-unavailable", detail, retry_after=AGAIN)
+
+
+def _keyless() -> Problem:
+    detail = (
+        f"The keys of this account are temporarily unavailable. Retry in {AGAIN} s; if it lasts, ask the operator to "
+        "bring back the missing version of the master key."
+    )
+    return Problem(503, "keys-unavailable", detail, retry_after=AGAIN)
 
 
 def _choose(found: Sequence[Found], method: str) -> Found:

@@ -38,6 +38,7 @@ KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 24
 _TAG_BYTES: Final = 16
 _FORMAT: Final = b"\x01"
+_QUIET: Final = 60.0  # seconds from one warning of a missing master key to the next
 
 
 class CustodyError(Exception):
@@ -53,6 +54,11 @@ class CustodyError(Exception):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the secret is there and may be had later: an operator has to bring back the master key's version."""
+        return self.code == "unknown-master-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,32 @@ class DataKey:
         return hmac.digest(self._fingerprint_key, data, "sha256").hex()
 
 
+class MissingKey(DataKey):
+    """The data key of a principal that cannot be unwrapped now: it seals and opens nothing.
+
+    Args:
+        why: what `seal`, `open` and `fingerprint` raise.
+    """
+
+    __slots__ = ("_why",)
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(bytes(KEY_BYTES))
+        self._why = why
+
+    def seal(self, plaintext: bytes, *, context: str) -> bytes:
+        raise self._error()
+
+    def open(self, sealed: bytes, *, context: str) -> bytes:
+        raise self._error()
+
+    def fingerprint(self, data: bytes) -> str:
+        raise self._error()
+
+    def _error(self) -> Exception:
+        return self._why.with_traceback(None)
+
+
 class Custody:
     """The data keys of principals, unwrapped late and for a short time.
 
@@ -147,6 +179,8 @@ class Custody:
         self._master = master
         self._stored = load
         self._ttl = ttl
+        self._now = now
+        self._said = -_QUIET
         self._keys: SharedCache[DataKey] = SharedCache(now, capacity, SPREAD)
 
     async def create(self, principal: str) -> WrappedKey:
@@ -189,7 +223,13 @@ class Custody:
         wrapped = await self._stored(principal)
         if wrapped is None:
             raise CustodyError("destroyed", f"principal {principal} has no data key")
-        return DataKey(await self._master.unwrap(wrapped, context=_wrapping_context(principal))), self._ttl
+        try:
+            return DataKey(await self._master.unwrap(wrapped, context=_wrapping_context(principal))), self._ttl
+        except CustodyError as error:
+            if error.is_passing and self._now() - self._said >= _QUIET:
+                self._said = self._now()
+                log.warning("calls are answered 503 and messages wait: %s", error)
+            raise
 
 
 class LocalMasterKeys:

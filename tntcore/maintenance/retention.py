@@ -74,6 +74,8 @@ class Retention:
 
     async def _old(self, row: Row) -> None:
         tenant = await self._services.tenants.get(row.key)
+        if tenant is not None and tenant.locked is not None:
+            return  # how long its messages are kept cannot be read now
         stored = await tenant.setting(PRINCIPAL_SETTINGS) if tenant is not None else None
         days = stored["setting"].get(RETENTION_DAYS) if stored is not None else None
         if tenant is None or days is None:

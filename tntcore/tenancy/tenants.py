@@ -12,7 +12,8 @@ from tntcore.caching import SPREAD, SharedCache
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
-from tntcore.keys.custody import Custody, WrappedKey
+from tntcore.keys.custody import Custody, CustodyError, MissingKey, WrappedKey
+from tntcore.storage.outage import is_away
 from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, Principal, Setting
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
@@ -23,6 +24,7 @@ from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # seconds for which another process may use data that this one changed
 _MAX_TENANTS = 5_000
+_LOCKED_SECONDS = 10.0  # after which it is looked again whether the master key is back
 _MAX_RECIPIENTS = 20_000
 _MAX_TOKENS = 100  # of a tenant
 
@@ -66,10 +68,21 @@ class Preferences:
 
 
 class Tenant:
-    """A principal in this process."""
+    """A principal in this process.
 
-    def __init__(self, principal: Principal, records: Repository, now: Callable[[], float]) -> None:
+    Args:
+        locked: why nothing can be sealed or opened at the moment; None if it can.
+    """
+
+    def __init__(
+        self,
+        principal: Principal,
+        records: Repository,
+        now: Callable[[], float],
+        locked: Exception | None = None,
+    ) -> None:
         self.principal = principal
+        self.locked = locked
         self.records = records
         self._webhooks: SharedCache[Webhooks] = SharedCache(now, 4)
         self._preferences: SharedCache[Preferences] = SharedCache(now, 1)
@@ -81,8 +94,9 @@ class Tenant:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether an operator has suspended the tenant: nothing comes in or goes out, and queued items keep waiting."""
-        return self.principal.status == "SUSPENDED"
+        """Whether nothing comes in or goes out, and queued items keep waiting: an operator has suspended the tenant, or
+        it is `locked`."""
+        return self.locked is not None or self.principal.status == "SUSPENDED"
 
     async def webhooks(self, key: str) -> Webhooks:
         """Returns the entries of a webhook setting; none if it is not set."""
@@ -182,9 +196,15 @@ class Tenants:
         principal = Principal.read(row)
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return None, 0
-        key = await self._custody.data_key(uuid)
+        locked: Exception | None = None
+        try:
+            key = await self._custody.data_key(uuid)
+        except Exception as error:
+            if not (is_away(error) or (isinstance(error, CustodyError) and error.is_passing)):
+                raise
+            locked, key = error, MissingKey(error)
         records = Repository(self._storage, uuid, key, lambda amount: self._wrote(uuid, amount))
-        return Tenant(principal, records, self._now), _SECONDS
+        return Tenant(principal, records, self._now, locked), _SECONDS if locked is None else _LOCKED_SECONDS
 
     def forget(self, uuid: str) -> None:
         """Drops the cached principal; called after it was changed or deleted."""
