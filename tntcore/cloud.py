@@ -20,7 +20,7 @@ _KEEP_ALIVE = 4.0
 _TOO_MANY, _BUSY = 429, 503
 
 
-class _Transport(AioHttpTransport):
+class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it when it is asked for
     """Shows 429 ("too many requests") to the SDK as 503 ("busy"), which all of its clients retry, and some retry alone:
     azure-storage retries no 429, azure-core none of a POST."""
 

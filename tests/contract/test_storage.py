@@ -6,10 +6,12 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import orjson
 import pytest
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
@@ -259,3 +261,33 @@ async def test_reachable_tells_each_service(storage: Storage, azurite: Azurite) 
     other = Storage(elsewhere, Meter(), lambda queue: None)
     assert await other.reachable() == {"tables": False, "queues": True, "blobs": True}
     await other.close()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("kind", ["table", "transaction", "queue", "blob"])
+async def test_a_call_refused_once_is_repeated_soon(
+    storage: Storage, partition: str, monkeypatch: pytest.MonkeyPatch, status: int, kind: str
+) -> None:
+    row = Operation("upsert", "x", {"a": "1"})
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "table": lambda: storage.records.put(partition, "x", {"a": "1"}),
+        "transaction": lambda: storage.records.transact(partition, [row]),
+        "queue": lambda: storage.queues["relay"].put(b"{}"),
+        "blob": lambda: storage.bodies.put(partition, b"x"),
+    }
+    await calls[kind]()
+    real = AioHttpTransport.send
+    refused: list[str] = []
+
+    async def send(self: AioHttpTransport, request: Any, **config: Any) -> Any:
+        response: Any = await real(self, request, **config)
+        if not refused:
+            refused.append(request.method)
+            response.status_code = status
+        return response
+
+    monkeypatch.setattr(AioHttpTransport, "send", send)
+    begun = time.monotonic()
+    await calls[kind]()
+    assert refused
+    assert time.monotonic() - begun < 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
+from azure.storage.queue._shared.policies_async import LinearRetry  # the public one is not asynchronous
 from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.caching import SharedCache
@@ -31,13 +32,13 @@ INBOUND, EXCHANGE, OUTBOUND, RELAY = "inbound", "exchange", "outbound", "relay"
 _ASKED_SECONDS = 2.0
 # Retries within one call. The queue redelivers after a failure, so a call need not wait long; a stop must not hang.
 _TABLES: dict[str, Any] = {"retry_total": 3, "retry_connect": 2, "retry_backoff_factor": 0.2}
+# For LinearRetry: each retry waits 0.05 to 0.55 s. The SDK's default, ExponentialRetry, waits 1 s and more before the
+# first retry, however it is set.
 _QUEUES_AND_BLOBS: dict[str, Any] = {
-    "retry_total": 3,
+    "backoff": 0.3,
+    "random_jitter_range": 0.25,
+    "retry_total": 5,
     "retry_connect": 2,
-    # Waits 0.1 s, then 1.1 s. The SDK's own jitter is 3 s, which one message alone would have to wait.
-    "initial_backoff": 0.1,
-    "increment_base": 1,
-    "random_jitter_range": 0.1,
 }
 
 
@@ -66,13 +67,16 @@ class Storage:
         if isinstance(account, str):
             self._tables = TableServiceClient.from_connection_string(account, transport=cloud.transport(), **_TABLES)
             self._queues = QueueServiceClient.from_connection_string(
-                account, transport=cloud.transport(), **_QUEUES_AND_BLOBS
+                account, transport=cloud.transport(), retry_policy=LinearRetry(**_QUEUES_AND_BLOBS)
             )
         else:
             identity: dict[str, Any] = {"credential": cloud.credential()}
             self._tables = TableServiceClient(account.tables, transport=cloud.transport(), **identity, **_TABLES)
             self._queues = QueueServiceClient(
-                account.queues, transport=cloud.transport(), **identity, **_QUEUES_AND_BLOBS
+                account.queues,
+                transport=cloud.transport(),
+                retry_policy=LinearRetry(**_QUEUES_AND_BLOBS),
+                **identity,
             )
         self.records = Table(self._tables, "records", meter)
         self.lookups = Table(self._tables, "lookups", meter)
@@ -97,8 +101,12 @@ class Storage:
         """Returns the client of the blobs. Its library is slow to load and not needed for a message of usual size."""
         if self._blob_service is None:
             from azure.storage.blob.aio import BlobServiceClient
+            from azure.storage.blob.aio import LinearRetry as BlobRetry
 
-            options: dict[str, Any] = {"transport": self._cloud.transport(), **_QUEUES_AND_BLOBS}
+            options: dict[str, Any] = {
+                "transport": self._cloud.transport(),
+                "retry_policy": BlobRetry(**_QUEUES_AND_BLOBS),
+            }
             if isinstance(self._account, str):
                 self._blob_service = BlobServiceClient.from_connection_string(self._account, **options)
             else:
