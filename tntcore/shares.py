@@ -21,7 +21,7 @@ class Party:
 
     Attributes:
         tenant: uuid; "" for the service itself.
-        sender: names the connection, or the kind of stranger, whose message causes the work; "" for the tenant's own.
+        sender: names whose message causes the work, by what a stranger cannot make at will; "" for the tenant's own.
     """
 
     tenant: str = ""

@@ -17,18 +17,27 @@ from tests.security.test_exchanges import ISSUE, item, said
 from tests.stack import ROOT, Stack
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection
+
+
+class Hanging(list[str]):
+    """The threads whose messages are being worked with for ever: those whose names begin with `slow`. What an earlier
+    test left in the queue is none of them."""
+
+    slow = ""
 
 
 @pytest.fixture
-async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
-    """The threads whose messages are being worked with, which goes on for ever where a thread is called "slow"."""
-    under_way: list[str] = []
+async def hanging(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Hanging]:
+    under_way = Hanging()
+    under_way.slow = f"slow in {request.node.name}"
     go_on = asyncio.Event()
     move = Exchanges._move
 
     async def slowly(self: Exchanges, *args: Any, **more: Any) -> Any:
         thread = args[2].exchange.thid
-        if thread.startswith("slow"):
+        if thread.startswith(under_way.slow):
             under_way.append(thread)
             await go_on.wait()
         return await move(self, *args, **more)
@@ -46,15 +55,15 @@ async def send(foreign: Foreign, message: dict[str, Any]) -> None:
     assert (await foreign.stack.deliver(foreign.v1(orjson.dumps(message)))).status == 202
 
 
-async def test_a_flood_of_them_stops_neither_messages_nor_exchanges_of_others(stack: Stack, hanging: list[str]) -> None:
+async def test_a_flood_of_them_stops_neither_messages_nor_exchanges_of_others(stack: Stack, hanging: Hanging) -> None:
     attacked = await stack.register("Attacked")
     stranger, partner = await connect_foreign(stack, attacked), await connect_foreign(stack, attacked)
     other = await connect_foreign(stack, await stack.register("Other"))
     for number in range(40):
-        await send(stranger, offer(f"slow {number}"))
+        await send(stranger, offer(f"{hanging.slow} {number}"))
 
     async def busy() -> bool:
-        return len(hanging) >= inbound._PLACES // 3
+        return len(hanging) >= inbound._PLACES // 4
 
     await stack.eventually(busy)
     begun = time.monotonic()
@@ -73,6 +82,42 @@ async def test_a_flood_of_them_stops_neither_messages_nor_exchanges_of_others(st
     await stack.eventually(done, 8)
     assert time.monotonic() - begun < 8
     assert len(hanging) <= inbound._PLACES // 2
+
+
+async def came_by(foreign: Foreign, invitation: str) -> None:
+    """Makes the connection one that the other side asked for by an invitation, which others may have used, too."""
+    tenant = await foreign.client.tenant()
+    connection = await tenant.records.get(Connection, foreign.connection.uuid)
+    assert connection is not None
+    connection.role, connection.invitation_uuid = "responder", invitation
+    unit = Unit()
+    unit.change(connection)
+    await tenant.records.commit(unit)
+    foreign.stack.app.services.tenants.forget_recipient(tenant, connection.uuid)
+
+
+async def test_several_connections_of_one_stranger_have_one_turn(stack: Stack, hanging: Hanging) -> None:
+    attacked = await stack.register("Attacked")
+    strangers = [await connect_foreign(stack, attacked) for _ in range(4)]
+    for stranger in strangers:
+        await came_by(stranger, "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b")
+    partner = await connect_foreign(stack, attacked)
+    for number in range(40):
+        await send(strangers[number % 4], offer(f"{hanging.slow} {number}"))
+
+    async def busy() -> bool:
+        return len(hanging) >= inbound._PLACES // 3
+
+    await stack.eventually(busy)
+    for number in range(2):
+        await send(partner, offer(f"{hanging.slow}, but honest {number}"))
+
+    async def begun() -> bool:
+        return sum("honest" in thread for thread in hanging) == 2
+
+    # None of the strangers' has ended.
+    await stack.eventually(begun, 8)
+    assert sum("honest" not in thread for thread in hanging) <= inbound._PLACES * 3 // 8
 
 
 async def test_one_for_which_there_is_no_place_comes_again_in_seconds(

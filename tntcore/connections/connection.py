@@ -22,6 +22,15 @@ def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
     return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
 
 
+def entrance(connection: Connection) -> str:
+    """Returns the uuid of the invitation, or of the identity with the public DID, by which the other side came in: it
+    may come in there as often as it likes. Returns the connection's own uuid where our side asked for the connection,
+    or does not know."""
+    if connection.role != "responder":
+        return connection.uuid
+    return connection.invitation_uuid or connection.identity_uuid
+
+
 def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
     """A did:peer of numalgo 2 made for one connection, with this service as its endpoint for both wire versions."""
     other: list[tuple[peer.Purpose, PublicKey]] = [("E", keys.other.public)] if keys.other is not None else []

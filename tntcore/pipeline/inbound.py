@@ -113,11 +113,13 @@ class Inbound:
         span = receiving(self._services, item, self._name, among)
         admission = Admission.of(item)
         try:
-            with span, on_behalf_of(item.principal, item.owner_uuid):
+            with span:
                 if self._name == INBOUND:
-                    await self._receiving.receive(item, admission, last=last)
+                    with on_behalf_of(item.principal, item.owner_uuid):
+                        await self._receiving.receive(item, admission, last=last)
                 else:
-                    await self._in_turn(item, admission, last=last)
+                    with on_behalf_of(item.principal, await self._receiving.sender(item)):
+                        await self._in_turn(item, admission, last=last)
         except TooSoon as soon:
             waited = item.waited + isinstance(soon, NoPlace)
             return PutOff(replace(admission.on(item), waited=waited), soon.seconds)
@@ -128,7 +130,8 @@ class Inbound:
     async def _in_turn(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
         """Handles an item that may take long. Raises `TooSoon` where the tenant, or the sender, has its share of all
         places, and as `Receiving.receive`."""
-        holders = party().holders
+        # Thrice: one connection leaves places to the others that came in where it did.
+        holders = (*party().holders, *[f"{item.principal}/connection/{item.owner_uuid}"] * 3)
         kept = 0 if self._services.workers.needs_little() else _KEPT
         if self._places.free <= kept or not self._places.may_take(*holders):
             raise self._no_place(item)

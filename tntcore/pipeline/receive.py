@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tntcore.caching import SharedCache
 from tntcore.connections.acceptance import Acceptance
+from tntcore.connections.connection import entrance
 from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.received import Received
 from tntcore.connections.sender import (
@@ -151,6 +152,16 @@ class Receiving:
         if item.in_blob and not await given_up.is_stored(tenant.records, item.uuid) and self._settled.take(tenant.uuid):
             await given_up.settle(tenant.records, item.uuid)
         await self._forget(item)
+
+    async def sender(self, item: InboundItem) -> str:
+        """Returns whom an item is from, as far as shares go: the entrance by which its connection was made. Whoever has
+        an invitation for several can make any number of connections, but they all came by that."""
+        tenant = await self._services.tenants.get(item.principal)
+        recipient = None
+        if tenant is not None:
+            recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
+        connection = recipient.connection if recipient is not None else None
+        return entrance(connection) if connection is not None else item.owner_uuid
 
     async def _forget(self, item: InboundItem) -> None:
         """Deletes the envelope, where it is in a blob: the last thing of all."""
