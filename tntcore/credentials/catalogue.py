@@ -1,4 +1,4 @@
-"""The formats that are run here, in the order in which they are preferred."""
+"""The supported formats, in order of preference."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from tntcore.storage.repository import Repository
 
 
 def open_formats(services: Services, contexts: Contexts, anoncreds: AnonCredsParts, records: Repository) -> Formats:
-    """The formats of the tenant whose records these are: it may have given contexts of its own. `contexts` are the
-    operator's, by URL."""
+    """Returns the formats for the tenant with these records, as it may have contexts of its own. `contexts` are the
+    operator's, by URL.
+    """
     workers, resolve, fetch = services.workers, services.resolver.resolve, services.egress.fetch
     linked_data = LinkedData(workers, resolve, services.now, contexts=contexts, find=partial(find_context, records))
-    # A status list may be secured in the other way than the credential that names it.
+    # A status list may have the other kind of proof than the credential that names it.
     ld_proof = LdProof(
         linked_data,
         fetch,

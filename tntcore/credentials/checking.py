@@ -38,7 +38,7 @@ _V2: Final = "https://www.w3.org/ns/credentials/v2"
 BEGINS: Final = ("validFrom", "issuanceDate")
 ENDS: Final = ("validUntil", "expirationDate")
 MAX_ENTRIES: Final = 4  # schemas, or status entries, of a credential: each is a request to a stranger's host
-SECONDS: Final = 2.0  # of a processor, for what strangers wrote
+SECONDS: Final = 2.0  # of processor time, for strangers' documents
 
 T = TypeVar("T")
 
@@ -48,11 +48,11 @@ class TooLongError(Exception):
 
 
 def within(seconds: float, function: Callable[..., T], *args: object) -> T:
-    """What `function` answers, in a process of `Workers`, if it takes no more than this of the processor's time. The
-    process goes on.
+    """Runs `function` in a process of `Workers` with a limit on processor time, and returns its result. The process
+    survives.
 
     Raises:
-        TooLongError: it took longer. `re`, too, listens to signals while it searches.
+        TooLongError: it took longer. `re`, too, reacts to signals while it searches.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -68,35 +68,37 @@ def within(seconds: float, function: Callable[..., T], *args: object) -> T:
 
 
 def identifier(value: Any) -> str:
-    """The id of an issuer, a subject or a holder, written as text or as an object with `id`; "" if there is none."""
+    """Returns the id of an issuer, a subject or a holder, written as text or as an object with `id`; "" if there is
+    none.
+    """
     if isinstance(value, Mapping):
         value = value.get("id")
     return value if isinstance(value, str) else ""
 
 
 def subjects(credential: Mapping[str, Any]) -> list[str]:
-    """The ids of a credential's subjects; "" for one without."""
+    """Returns the ids of a credential's subjects; "" for one without."""
     value = credential.get("credentialSubject")
     return [identifier(subject) for subject in (value if isinstance(value, list) else [value])]
 
 
 def dids_of(party: Party) -> set[str]:
-    """The DIDs that a party signs for: its own, that of its key's id, and the did:key of its key."""
+    """Returns the DIDs that a party signs for: its own, that of its key's id, and the did:key of its key."""
     return {party.did, party.signer.kid.partition("#")[0], key.create(party.signer.key)}
 
 
 async def owner_of(party: Party, did: str) -> Party | None:
-    """Who of the party's tenant has a DID: the party itself, or another identity; None if nobody does."""
+    """Returns the party that owns a DID: the given one, or another identity of its tenant; None if there is none."""
     return party if did in dids_of(party) else await party.find(did) if did else None
 
 
 def listed(value: Any) -> list[Any]:
-    """What JSON-LD lets be written as one value or as a list of them."""
+    """Returns a list, as JSON-LD allows one value to be written alone."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def wrong_date(credential: Mapping[str, Any]) -> str:
-    """Which date of a credential cannot be read; "" if all can."""
+    """Returns the name of a malformed date in a credential; "" if all are readable."""
     for name in (*BEGINS, *ENDS):
         try:
             times.read(credential.get(name, "2000-01-01"))
@@ -106,8 +108,9 @@ def wrong_date(credential: Mapping[str, Any]) -> str:
 
 
 def wrong_to_issue(credential: Mapping[str, Any]) -> str:
-    """Which date of a credential is not as the data models have it; "" if all are. What others have issued may be in
-    any form that can be read."""
+    """Returns the name of a date that is not in the data models' form; "" if all are. Credentials of other issuers only
+    need readable dates.
+    """
     zone = _V2 in listed(credential.get("@context"))
     for name in (*BEGINS, *ENDS):
         if name in credential and not times.is_date_time(credential[name], zone=zone):
@@ -117,22 +120,22 @@ def wrong_to_issue(credential: Mapping[str, Any]) -> str:
 
 
 def end_of(credential: Mapping[str, Any], *others: Any) -> int:
-    """When a credential ends, in milliseconds since 1970; 0 if never, or if a date cannot be read.
+    """Returns the time when a credential expires, in milliseconds since 1970; 0 if never, or if a date cannot be read.
 
     Args:
-        others: more moments at which it ends, in milliseconds; what is no number is none.
+        others: more times at which it expires, in milliseconds; values that are no numbers are ignored.
     """
     try:
         ends = [times.read(credential[name]) for name in ENDS if name in credential]
     except ValueError:
         return 0
     ends += [times.bounded(moment) for moment in others if isinstance(moment, int | float)]
-    # One that ended before 1970 ended.
+    # A date before 1970 is in the past, not "never".
     return max(min(ends), 1) if ends else 0
 
 
 def check_dates(credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
-    """`expiry`: that a credential is valid now. A date that cannot be read is no date in the far future."""
+    """Makes the check `expiry`: the credential is valid now. A date that cannot be read fails."""
     try:
         begins = [times.read(credential[name]) for name in BEGINS if name in credential]
         ends = [times.read(credential[name]) for name in ENDS if name in credential]
@@ -142,7 +145,7 @@ def check_dates(credential: Mapping[str, Any], now_ms: int, subject: str) -> Che
 
 
 def check_time(claims: Mapping[str, Any], credential: Mapping[str, Any], now_ms: int, subject: str) -> Check:
-    """`expiry` of a JWT, and of the credential that it is."""
+    """Makes the check `expiry` of a JWT and the credential in it."""
     # `exp` and `nbf` stand for the credential's dates; where both are given, both hold.
     moments: dict[str, list[int]] = {"nbf": [], "exp": []}
     for name, found in moments.items():
@@ -168,7 +171,7 @@ def _check_moments(what: str, begins: list[int], ends: list[int], now_ms: int, s
 
 
 async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Workers, subject: str) -> Check | None:
-    """`schema`: that a credential is as its `credentialSchema` says; None if it names none."""
+    """Makes the check `schema`: the credential matches its `credentialSchema`; None if it names none."""
     if "credentialSchema" not in credential:
         return None
     try:
@@ -188,7 +191,7 @@ async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Wor
 
 
 def _renamed(schemas: Any) -> Any:
-    """Data model 1.1 had another name for the type that the recommendation calls JsonSchema."""
+    """Renames the type of schemas: data model 1.1 had another name for JsonSchema."""
     if isinstance(schemas, list):
         return [schema if isinstance(schema, list) else _renamed(schema) for schema in schemas]
     if isinstance(schemas, Mapping) and listed(schemas.get("type")) == ["JsonSchemaValidator2018"]:
@@ -200,7 +203,7 @@ def _validate(credential: dict[str, Any], texts: Mapping[str, bytes]) -> None:
     try:
         validate_credential_schema(credential, resolve_credential_schema=texts.__getitem__)
     except OpenvcError as error:
-        # An error's context may be of a kind that does not survive the way between processes.
+        # An error's context may contain objects that cannot be passed between processes.
         kind = SchemaValidationError if isinstance(error, SchemaValidationError) else SchemaError
         raise kind(_brief(error)) from None
 
@@ -208,10 +211,10 @@ def _validate(credential: dict[str, Any], texts: Mapping[str, bytes]) -> None:
 async def check_status(
     credential: Mapping[str, Any], fetch: Fetch, read_list: Listed, workers: Workers, subject: str
 ) -> Check | None:
-    """`status`: that a credential is neither revoked nor suspended; None if it names no `credentialStatus`.
+    """Makes the check `status`: the credential is neither revoked nor suspended; None if it has no `credentialStatus`.
 
-    A status of a kind that is not known here, a list that cannot be had, and one that another than the credential's
-    issuer signed say nothing: the check was not made.
+    The check counts as not made if the status is of an unknown kind, its list cannot be fetched, or somebody other than
+    the credential's issuer signed the list.
 
     Raises:
         DidError: `unresolvable`: try again later.
@@ -241,7 +244,7 @@ async def check_status(
 
 
 async def resolve_signer(resolve: Resolve, did: Any) -> DidDocument | str:
-    """The document of who is said to have signed, or what is wrong with the DID. Raises `DidError` `unresolvable`."""
+    """Returns the document of the alleged signer, or what is wrong with the DID. Raises `DidError` `unresolvable`."""
     if not isinstance(did, str) or not did.startswith("did:"):
         return "Who signed is not named by a DID."
     try:
@@ -254,7 +257,7 @@ async def resolve_signer(resolve: Resolve, did: Any) -> DidDocument | str:
 
 
 def summary(credential: Mapping[str, Any]) -> dict[str, Any]:
-    """What a tenant's list shows of a credential: as `Held.summary`."""
+    """Returns the summary of a credential for a tenant's list: see `Held.summary`."""
     found: dict[str, Any] = {"issuer": identifier(credential.get("issuer"))}
     if about := [name for name in subjects(credential) if name]:
         found["subject"] = about[0]

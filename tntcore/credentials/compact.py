@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519) in compact form (RFC 7515, section 7.1), of keys that may be held elsewhere."""
+"""JSON Web Tokens (RFC 7519) in compact form (RFC 7515, section 7.1), signed by keys that may be kept elsewhere."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was taken apart; nothing of it is verified.
+    """A parsed token; nothing in it is verified.
 
     Attributes:
-        signed: what `signature` is made over.
+        signed: the bytes that `signature` covers.
     """
 
     text: str
@@ -51,7 +51,7 @@ class Token:
 
 
 def read_token(value: Any, types: frozenset[str]) -> Token:
-    """Takes a JWT apart. Its `typ` (RFC 7519, section 5.1), where it has one, is `JWT` or one of `types`.
+    """Parses a JWT. Its `typ` (RFC 7519, section 5.1), if present, must be `JWT` or one of `types`.
 
     Raises:
         FormatError: `jwt-invalid`.
@@ -75,15 +75,15 @@ def read_token(value: Any, types: frozenset[str]) -> Token:
 
 
 async def sign_token(claims: Mapping[str, Any], signer: Signer, kid: str) -> str:
-    """A JWT signed with EdDSA (RFC 8037, section 3.1). Raises `SigningError`."""
+    """Returns a JWT signed with EdDSA (RFC 8037, section 3.1). Raises `SigningError`."""
     parts = ({"alg": "EdDSA", "typ": "JWT", "kid": kid}, claims)
     signed = b".".join(base64url.encode(orjson.dumps(part)) for part in parts)
     return (signed + b"." + base64url.encode(await signer.sign(signed))).decode()
 
 
 def choose_method(document: DidDocument, kid: str, allowed: tuple[str, ...]) -> VerificationMethod | None:
-    """The method that a token's `kid` names, if the document has it for this purpose. Without a `kid`, or where that is
-    the DID itself, the only one. A key that another controls is none of the DID's.
+    """Returns the method that a token's `kid` names, if the document allows it for this purpose. Without a `kid`, or if
+    that is the DID itself, returns the only method. A key with another controller does not count.
 
     Args:
         kid: a DID URL, or its fragment with or without `#`: libraries write all of these.
@@ -97,8 +97,7 @@ def choose_method(document: DidDocument, kid: str, allowed: tuple[str, ...]) -> 
 
 
 def is_signed(token: Token, key: PublicKey) -> bool:
-    """Whether the signature of a token is one by this key, and by an algorithm for it. Of claims and times it says
-    nothing."""
+    """Whether this key made the token's signature, with an algorithm for that key. Claims and times are not checked."""
     algorithm = token.header.get("alg")
     if algorithm not in ALGORITHMS[key.curve]:
         return False

@@ -1,4 +1,4 @@
-"""JSON-LD contexts that did not come with this service: a tenant's, for that tenant alone, and the operator's."""
+"""JSON-LD contexts besides the bundled ones: a tenant's own, and the operator's for all tenants."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_DEPTH: Final = 32
 
 
 def read_folder(folder: Path | None) -> dict[str, Any]:
-    """The operator's context documents, by URL: those that the folder's `index.json` names, `{url: file}`.
+    """Returns the operator's context documents by URL: those listed in the folder's `index.json`, `{url: file}`.
 
     Raises:
-        ConfigError: the folder cannot be read, or has something else.
+        ConfigError: the folder cannot be read, or its content is wrong.
     """
     if folder is None:
         return {}
@@ -50,7 +50,7 @@ def read_folder(folder: Path | None) -> dict[str, Any]:
 
 
 async def find_context(records: Repository, url: str) -> Mapping[str, Any] | None:
-    """The document that the tenant gave for a URL."""
+    """Returns the document that the tenant gave for a URL."""
     record = await records.get(Context, Context.uuid_of(url))
     return None if record is None else await open_context(records, record)
 
@@ -62,7 +62,7 @@ async def open_context(records: Repository, record: Context) -> dict[str, Any]:
 
 
 async def give_context(records: Repository, url: str, document: Any, now: int, others: Mapping[str, Any]) -> Context:
-    """Keeps a context document for a URL.
+    """Stores a context document for a URL.
 
     Args:
         now: milliseconds since 1970. others: the operator's, by URL.

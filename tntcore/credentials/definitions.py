@@ -1,11 +1,11 @@
-"""What a presentation definition asks for, and whether a credential is that (DIF Presentation Exchange 1.0.0, and of
-2.0.0 `format` of a descriptor and `optional`). Pure; `fit` runs in another process.
+"""Presentation definitions, and which credentials satisfy them (DIF Presentation Exchange 1.0.0, with `format` of a
+descriptor and `optional` of 2.0.0). Pure; `fit` runs in another process.
 
-Definitions come from strangers. Their paths are JSONPath without what multiplies or looks elsewhere (unions, filters,
-operators, a second `..`), their filters the assertions of JSON Schema draft 7 that need no reference, with expressions
-by RE2. What is not understood is refused: an unknown constraint that is left out would be one that is not checked.
-`format` inside a filter is an annotation, as JSON Schema has it; but dates are compared, as the specification's own
-example does (`"minimum": "1999-5-16"`) and as ajv has it (`formatMaximum`).
+Definitions come from strangers. Their paths are JSONPath without anything that multiplies work or looks elsewhere
+(unions, filters, operators, a second `..`); their filters are the assertions of JSON Schema draft 7 that need no
+reference, with RE2 expressions. Unsupported constraints are refused, as ignoring one would leave it unchecked. `format`
+inside a filter is an annotation, as in JSON Schema; but dates are compared, as in the specification's own example
+(`"minimum": "1999-5-16"`) and in ajv (`formatMaximum`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _SCHEMAS: Final = frozenset(
 
 
 class DefinitionError(ValueError):
-    """A definition that cannot be read, or asks for something that is not supported; the text says what."""
+    """The definition is malformed or uses something unsupported; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """One thing asked for.
+    """One requested credential.
 
     Attributes:
         schemas: alternatives, each a list of (uri, whether it is required).
-        formats: kinds of proof, each with the algorithms or proof types that will do; all if empty.
+        formats: kinds of proof, each with the accepted algorithms or proof types; all if empty.
         minimal: the presentation may show nothing else of the credential.
     """
 
@@ -105,7 +105,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """How many of a group, or of nested requirements, are to be shown."""
+    """The number of items of a group, or of nested requirements, that must be shown."""
 
     rule: Literal["all", "pick"]
     group: str = ""
@@ -139,12 +139,12 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A credential, as it is matched.
+    """A credential in the form that it is matched in.
 
     Attributes:
         suites: the proof types, cryptosuites or JWT algorithm that it is signed with.
-        documents: what paths begin at, one tried after the other: a JWT's claims, then the credential in it.
-        names: type URIs, schema ids: what `schema` of a descriptor may name.
+        documents: the roots of paths, tried one after the other: a JWT's claims, then the credential in it.
+        names: type URIs, schema ids: the values that `schema` of a descriptor may name.
     """
 
     kind: Kind
@@ -156,7 +156,8 @@ class Shown:
 
 
 def fit(definition: Definition, credentials: Sequence[Shown], seconds: float) -> list[list[str]]:
-    """For each descriptor, and in it for each credential, why it does not satisfy it; "" if it does. For `Workers`.
+    """Returns for each descriptor, and in it for each credential, why the credential does not satisfy it; "" if it
+    does. For `Workers`.
 
     Raises:
         DefinitionError: a path or a filter is not supported. TooLongError: it took too long.
@@ -168,12 +169,14 @@ def fit(definition: Definition, credentials: Sequence[Shown], seconds: float) ->
 
 
 def check_definition(definition: Definition, seconds: float) -> None:
-    """Whether paths and filters can be worked with. For `Workers`; raises as `fit`."""
+    """Checks that paths and filters are supported. For `Workers`; raises the errors of `fit`."""
     fit(definition, [], seconds)
 
 
 def choose(definition: Definition, have: Collection[str], preferred: Collection[str] = ()) -> list[str] | None:
-    """The fewest descriptors that are to be satisfied, of those that can be; None if these are not enough."""
+    """Returns the fewest descriptors that satisfy the definition, from those in `have`; None if these are not
+    enough.
+    """
     if not definition.requirements:
         every = [descriptor.id for descriptor in definition.descriptors]
         return every if set(every) <= set(have) else None
@@ -185,12 +188,12 @@ def choose(definition: Definition, have: Collection[str], preferred: Collection[
 
 
 def is_required(definition: Definition, name: str) -> bool:
-    """Whether nothing will do without this descriptor."""
+    """Whether the definition cannot be satisfied without this descriptor."""
     return choose(definition, {descriptor.id for descriptor in definition.descriptors} - {name}) is None
 
 
 def unmet(definition: Definition, satisfied: Collection[str]) -> str:
-    """What is missing, or too much, where these descriptors are satisfied; "" if all is as it was asked for."""
+    """Returns what is missing, or too much, if these descriptors are satisfied; "" if nothing is."""
     if not definition.requirements:
         missing = [descriptor.id for descriptor in definition.descriptors if descriptor.id not in satisfied]
         return f"nothing that was shown satisfies {missing[0]!r}" if missing else ""
@@ -224,10 +227,10 @@ def _is_met(definition: Definition, requirement: Requirement, satisfied: Collect
 
 
 def read_definition(value: Any) -> Definition:
-    """Reads a `presentation_definition`; paths and filters are looked at by `check_definition`.
+    """Reads a `presentation_definition`. `check_definition` then checks paths and filters.
 
     Raises:
-        DefinitionError: with what cannot be read or is not supported.
+        DefinitionError: the part that is malformed or not supported.
     """
     if not isinstance(value, dict) or _size(value) > MAX_DEFINITION:
         raise _invalid(f"A presentation definition is an object of at most {MAX_DEFINITION} bytes.")
@@ -252,7 +255,7 @@ def read_definition(value: Any) -> Definition:
 
 
 def _check_requirement(definition: Definition, requirement: Requirement) -> None:
-    """Raises `DefinitionError`: nothing could ever meet it."""
+    """Raises `DefinitionError` if nothing could ever satisfy it."""
     for nested in requirement.nested:
         _check_requirement(definition, nested)
     available = len(requirement.nested or definition.group(requirement.group))
@@ -395,7 +398,9 @@ def _is_format(formats: Mapping[str, frozenset[str]], credential: Shown) -> bool
 
 
 def _is_of(schemas: Sequence[tuple[str, bool]], names: frozenset[str]) -> bool:
-    """All that are required, and without one, any (1.0.0, section 5.1); but all are credentials."""
+    """Whether the credential has all required schemas, or if none is required, any (1.0.0, section 5.1). Every
+    credential is a `VerifiableCredential`.
+    """
     telling = [(uri, required) for uri, required in schemas if uri != _ANY_CREDENTIAL]
     if not telling:
         return True
@@ -404,7 +409,7 @@ def _is_of(schemas: Sequence[tuple[str, bool]], names: frozenset[str]) -> bool:
 
 
 def _has(part: Field, credential: Shown, found: set[Place]) -> bool:
-    """Whether a field is there as asked for. All that its path leads to is then added to `found`."""
+    """Whether the requested field is there. Adds all places that its path finds to `found`."""
     present = False
     validator = None if part.filter is None else _validator(orjson.dumps(part.filter))
     for path in part.paths:
@@ -433,7 +438,7 @@ def _is_within(place: Place, places: Collection[Place]) -> bool:
 
 
 def _claims(credential: Shown) -> list[Place]:
-    """Where each single value about a subject is. Types are no claims, nor is who it is about."""
+    """Returns the place of each single value about a subject, except its types and id."""
     subject = credential.documents[-1].get("credentialSubject")
     places: list[Place] = [] if isinstance(subject, list) else [("credentialSubject", "id")]
     places += [("credentialSubject", number, "id") for number in range(len(listed(subject)))]
@@ -518,7 +523,7 @@ def _pattern(validator: Any, pattern: Any, instance: Any, _schema: Any) -> Itera
 
 
 def _without_dates(schema: Any) -> Any:
-    """The schema as JSON Schema has it: without bounds that are dates."""
+    """Returns the schema in JSON Schema's form: without bounds that are dates."""
     if isinstance(schema, list):
         return [_without_dates(item) for item in schema]
     if not isinstance(schema, dict):
@@ -529,7 +534,7 @@ def _without_dates(schema: Any) -> Any:
 
 
 def _moment(text: Any) -> int | None:
-    """A date, perhaps with a time, in milliseconds since 1970. `1999-5-16` is one."""
+    """Parses a date, with or without a time, to milliseconds since 1970. Accepts `1999-5-16`."""
     match = _DAY.fullmatch(text) if isinstance(text, str) else None
     try:
         return times.read(f"{match[1]}-{match[2]:0>2}-{match[3]:0>2}{match[4]}") if match else None

@@ -1,9 +1,9 @@
-"""What a credential format and a proof format are, to the protocols that carry their attachments.
+"""The interfaces of credential formats and proof formats, for the protocols that carry their attachments.
 
-A protocol knows nothing of what is inside an attachment, and a format nothing of messages: it is handed the values of
-the attachments that were exchanged so far, already read, and hands back the value of the next. What is tried on such a
-value (signatures, expiry, status, ...) is a `Check`; a credential or presentation is verified only if every check that
-its format names was made and passed.
+A protocol knows nothing of an attachment's content, and a format nothing of messages: it gets the parsed values of the
+attachments exchanged so far, and returns the value of the next. Each test of such a value (signature, expiry, status,
+...) is a `Check`; a credential or presentation is verified only if every check that its format requires was made and
+passed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from tntcore.dids.document import DidDocument, PublicKey
 
 if TYPE_CHECKING:
-    # Only the name of a type: what an attachment is must not need the code that reaches the storage.
+    # For types only: this interface must not import the code that reaches storage.
     from tntcore.storage.repository import Repository
 
 CredentialStep = Literal["propose", "offer", "request", "issue"]
@@ -25,7 +25,7 @@ Resolve = Callable[[str], Awaitable[DidDocument]]
 
 
 class FormatError(Exception):
-    """An attachment of the other side's that cannot be worked with.
+    """The other side's attachment is unusable.
 
     Args:
         code: for the tenant and the other side, in kebab-case.
@@ -40,12 +40,13 @@ class FormatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried on a credential or a presentation.
+    """One test of a credential or a presentation.
 
     Attributes:
         name: `signature`, `issuer`, `holder-binding`, `challenge`, `domain`, `schema`, `expiry`, `status`, `request`
-            (what was asked for is there), or a format's own.
-        passed: None if it could not be made (say, a status list that cannot be fetched): then nothing is verified.
+            (the requested content is there), or a format's own.
+        passed: None if it could not be made (a status list that cannot be fetched, for example): then nothing is
+            verified.
         detail: why it failed, or what was found. For the tenant.
         subject: which part of a presentation, e.g. `credential 0`; "" for the whole.
     """
@@ -58,7 +59,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NotYetValid(Check):
-    """An `expiry` that fails only because the credential's time has not come: nothing to refuse it for."""
+    """An `expiry` check that fails only because the credential is not valid yet: no reason to refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Verification:
     """The checks made.
 
     Attributes:
-        required: (name, subject) of every check without which nothing is verified.
+        required: (name, subject) of every check that must have been made and passed.
     """
 
     checks: Sequence[Check]
@@ -74,13 +75,13 @@ class Verification:
 
     @property
     def verified(self) -> bool:
-        """Each required check ran, and no check at all did other than pass."""
+        """Whether every required check was made, and all checks passed."""
         made = {(check.name, check.subject) for check in self.checks}
         return bool(self.required) and self.required <= made and all(check.passed is True for check in self.checks)
 
 
 class Signer(Protocol):
-    """Signs for a DID with a key that may be held elsewhere."""
+    """Signs for a DID with a key that may be kept elsewhere."""
 
     @property
     def kid(self) -> str:
@@ -95,7 +96,7 @@ class Signer(Protocol):
 
 
 class SigningError(Exception):
-    """Who holds the key did not sign. `detail` is for the tenant."""
+    """The holder of the key did not sign. `detail` is for the tenant."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -108,11 +109,11 @@ async def _no_other(did: str) -> Party | None:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Who acts: an identity of a tenant.
+    """An acting identity of a tenant.
 
     Attributes:
         did: the identity's. signer: with its key.
-        records: the tenant's, for what a format keeps itself (link secrets, credential definitions).
+        records: the tenant's, for a format's own data (link secrets, credential definitions).
         find: another identity of the same tenant, by any of its DIDs; None if there is none.
     """
 
@@ -124,13 +125,13 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An attachment on its way out.
+    """An outgoing attachment.
 
     Attributes:
-        value: JSON; text for what is not JSON (a JWT).
+        value: JSON; text if it is not JSON (a JWT).
         format: its identifier in `formats` (RFC 0453, RFC 0454) or `format` (DIDComm v2).
-        secret: what the format will need again at a later step, for nobody but us.
-        preview: of an offer or a proposal: the attributes that its message shows, where `content` named them.
+        secret: data that the format needs at a later step, kept private.
+        preview: of an offer or a proposal: the attributes for its message, if `content` named them.
     """
 
     value: Any
@@ -142,8 +143,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of a credential preview (RFC 0036, RFC 0453). `value` is text, of `mime_type` in base64 where that
-    is given."""
+    """One attribute of a credential preview (RFC 0036, RFC 0453). `value` is text; with `mime_type` it is base64."""
 
     name: str
     value: str
@@ -152,7 +152,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Issuing:
-    """What has been exchanged in one format so far: attachment values, None for steps that did not happen.
+    """The attachment values exchanged in one format so far; None for steps that did not happen.
 
     Attributes:
         preview: the attributes of the latest offer (issuer) or proposal.
@@ -168,12 +168,12 @@ class Issuing:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A credential that was received, or is kept.
+    """A credential that was received, or is stored.
 
     Attributes:
         format: of the attachment it came in. value: as it came.
-        secret: what else the holder needs to present it.
-        summary: what a tenant's list shows: `{issuer, subject?, type?, schemaId?, credentialDefinitionId?, claims}`.
+        secret: further data that the holder needs to present it.
+        summary: for a tenant's list: `{issuer, subject?, type?, schemaId?, credentialDefinitionId?, claims}`.
         expires_at: milliseconds since 1970; 0 if never.
     """
 
@@ -187,18 +187,18 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a holder makes of an issued credential. `held.uuid` is "" here."""
+    """The holder's result for an issued credential. `held.uuid` is "" here."""
 
     held: Held
     verification: Verification
 
 
 class CredentialFormat(Protocol):
-    """How credentials of one format are issued.
+    """Issues and receives credentials of one format.
 
     Attributes:
-        name: as tenants write it: `ld-proof`, `jwt-vc`, `anoncreds`, `plain`.
-        identifiers: of each step's attachments, those that are read; the first is written.
+        name: the tenants' name for it: `ld-proof`, `jwt-vc`, `anoncreds`, `plain`.
+        identifiers: for each step, the attachment formats that are read; the first is written.
     """
 
     @property
@@ -207,32 +207,34 @@ class CredentialFormat(Protocol):
     def identifiers(self) -> Mapping[CredentialStep, Sequence[str]]: ...
 
     def reads(self, step: CredentialStep, value: Any) -> bool:
-        """Whether an attachment that names no format (1.0) has the shape of this one's."""
+        """Whether an attachment without a format identifier (1.0) has this format's shape."""
 
     async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
-        """The holder's wish. `content` is the tenant's, format by format; raises `Problem` 400."""
+        """Makes the holder's proposal. `content` is the tenant's, format by format; raises `Problem` 400."""
 
     async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
-        """The issuer's offer: of `content`, or without one of what was proposed. Raises `Problem`, `FormatError`."""
+        """Makes the issuer's offer: of `content`, or without one of the proposal. Raises `Problem`, `FormatError`."""
 
     async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
-        """The holder's request: of what was offered, or of `content`. Raises `Problem`, `FormatError`."""
+        """Makes the holder's request: of the offer, or of `content`. Raises `Problem`, `FormatError`."""
 
     async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
-        """The credential. Raises `FormatError` (the request is not for what was offered), `Problem`, `SigningError`."""
+        """Makes the credential. Raises `FormatError` (the request differs from the offer), `Problem`,
+        `SigningError`.
+        """
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
-        """The holder's look at the credential: every check, and that it is what was offered and requested.
+        """Makes the holder's checks of the credential, among them that it is as offered and requested.
 
         Raises:
-            FormatError: it is no credential of this format. DidError: `unresolvable`: try again later.
+            FormatError: it is not a credential of this format. DidError: `unresolvable`: try again later.
         """
 
     async def verify(self, held: Held) -> Verification:
-        """The checks again, as of now, of a credential that is kept. Raises as `receive`."""
+        """Repeats the checks of a stored credential as of now. Raises the errors of `receive`."""
 
     async def revoke(self, party: Party, held: Held) -> None:
-        """Publishes that a credential that `party` issued is revoked; nothing happens where it is already.
+        """Publishes that a credential that `party` issued is revoked. Does nothing if it is revoked already.
 
         Raises:
             Problem: 409 `credential-not-revocable`. SigningError.
@@ -241,7 +243,7 @@ class CredentialFormat(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Credentials that would do for one thing that a proof request asks for.
+    """The credentials that fit one requested item of a proof request.
 
     Attributes:
         name: the referent or input descriptor id. credentials: their uuids, the best first.
@@ -254,11 +256,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verifier makes of a presentation.
+    """The verifier's result for a presentation.
 
     Attributes:
-        summary: `{credentials: [...], claims: {...}}`, what was shown.
-        mark: by which a copy is known again, in whatever way it is written; b"" where nobody signed.
+        summary: `{credentials: [...], claims: {...}}`, the content.
+        mark: identifies copies, however they are encoded; b"" if nobody signed.
     """
 
     verification: Verification
@@ -267,7 +269,7 @@ class Verified:
 
 
 class ProofFormat(Protocol):
-    """How proofs of one format are asked for and given. Attributes and `reads` as `CredentialFormat` has them."""
+    """Requests and gives proofs of one format. Attributes and `reads`: see `CredentialFormat`."""
 
     @property
     def name(self) -> str: ...
@@ -277,25 +279,30 @@ class ProofFormat(Protocol):
     def reads(self, step: ProofStep, value: Any) -> bool: ...
 
     async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
-        """What the prover would show. Raises `Problem` 400."""
+        """Makes the prover's proposal. Raises `Problem` 400."""
 
     async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
-        """The verifier's request: of `content`, or without one of what was proposed. Adds what makes it fresh (nonce,
-        challenge) where it is not given. Raises `Problem`, `FormatError`."""
+        """Makes the verifier's request: of `content`, or without one of the proposal. Adds a nonce or challenge if none
+        is given. Raises `Problem`, `FormatError`.
+        """
 
     async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
-        """Which credentials would do, for each thing asked for; of `party`, those that its `present` takes. Raises
-        `FormatError`."""
+        """Returns the fitting credentials for each requested item; with `party`, only those that its `present` accepts.
+        Raises `FormatError`.
+        """
 
     async def present(
         self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
     ) -> Draft:
-        """The presentation, of the first candidates or of those `chosen` (name: credential uuid, or a format's own).
+        """Makes the presentation, of the first candidates or of those `chosen` (name: credential uuid, or a format's
+        own).
 
         Raises:
-            Problem: 409 `nothing-to-present` if something asked for is not held, 400 `choice-invalid`.
+            Problem: 409 `nothing-to-present` if a requested item is not held, 400 `choice-invalid`.
             FormatError, SigningError, DidError.
         """
 
     async def verify(self, party: Party, request: Any, presentation: Any) -> Verified:
-        """Every check on the presentation and on each credential in it. Raises as `CredentialFormat.receive`."""
+        """Makes every check of the presentation and of each credential in it. Raises the errors of
+        `CredentialFormat.receive`.
+        """

@@ -1,16 +1,16 @@
-"""Credentials as JSON Web Tokens: VC-JWT (VC Data Model 1.1, section 6.3.1), which also carry data model 2.0.
+"""Credentials as JSON Web Tokens: VC-JWT (VC Data Model 1.1, section 6.3.1), which can also carry data model 2.0.
 
-No attachment of issue-credential (RFC 0453) is registered for them. What is exchanged here follows RFC 0593, which is
-for the same credentials with linked-data proofs, step by step:
+Issue-credential (RFC 0453) registers no attachment for them. The exchange here follows RFC 0593, made for the same
+credentials with linked-data proofs, step by step:
 
 - propose, offer, request: `aries/jwt-vc-detail@v1.0`, `{credential, options}`: the credential without a signature, and
-  `options` with `proofFormat: "jwt"`, by which 1.0, that names no formats, tells it from RFC 0593's;
+  `options` with `proofFormat: "jwt"`, which distinguishes it from RFC 0593 in 1.0, where messages name no format;
 - issue: `aries/jwt-vc@v1.0`, the token as text, `application/jwt` (RFC 7519, section 10.3.1). `application/vc+jwt` is
   for tokens whose payload is the credential itself ("Securing Verifiable Credentials using JOSE and COSE"), which
   openvc does not read.
 
-Signed with EdDSA; EdDSA, ES256, ES384 and ES256K are verified. Signatures and what a token says twice (`iss` and
-`vc.issuer`, ...) are openvc's; which key is the issuer's, and time, are settled here.
+Signing uses EdDSA; verification supports EdDSA, ES256, ES384 and ES256K. openvc checks signatures and values that a
+token states twice (`iss` and `vc.issuer`, ...). The issuer's key and times are checked here.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ MAX_CREDENTIAL: Final = 128 * 1024  # bytes of JSON
 
 TYPES: Final = frozenset({"vc+jwt"})
 _BEGINS: Final = ("validFrom", "issuanceDate")
-# What an issuer may add to the credential that was asked for.
+# Members that an issuer may add to the requested credential.
 _ISSUERS: Final = frozenset({"@context", "id", "issuer", *_BEGINS, "credentialStatus", "credentialSchema"})
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A token's credential and the checks made on it.
+    """A token's credential and its checks.
 
     Attributes:
-        credential: the `vc` claim, with what the data model lets stand in other claims instead.
+        credential: the `vc` claim, with the values that the data model allows in other claims instead.
         claims: all of them.
     """
 
@@ -83,11 +83,11 @@ class Opened:
 
 
 class JwtVc:
-    """`CredentialFormat` of JWT credentials.
+    """The `CredentialFormat` of JWT credentials.
 
     Args:
         now: milliseconds since 1970.
-        read_list: for status lists that are no JWT; without it, such a list cannot be read.
+        read_list: for status lists that are not a JWT; without it, such a list cannot be read.
     """
 
     name = "jwt-vc"
@@ -164,25 +164,25 @@ class JwtVc:
         raise Problem(409, "credential-not-revocable", "A JWT is issued here without a status.")
 
     async def verify_credential(self, token: Any, subject: str = "") -> Verification:
-        """Every check on a credential but those that depend on who shows it. Raises as `open`."""
+        """Makes every check of a credential except those about its presenter. Raises the errors of `open`."""
         return (await self.open(token, subject)).verification
 
     async def open(self, value: Any, subject: str = "", *, status: bool = True) -> Opened:
-        """The credential in a token, and every check on it: `signature`, `issuer`, `expiry`, and `schema` and `status`
-        where the credential names them.
+        """Returns the credential in a token with every check of it: `signature`, `issuer`, `expiry`, and `schema` and
+        `status` if the credential names them.
 
         Args:
             subject: of the checks.
-            status: False for status lists, which have none that would be looked at.
+            status: False for status lists, whose own status is not checked.
 
         Raises:
-            FormatError: `jwt-invalid`, it is no credential in a JWT. DidError: `unresolvable`: try again later.
+            FormatError: `jwt-invalid`, it is not a credential in a JWT. DidError: `unresolvable`: try again later.
         """
         token = read_token(value, TYPES)
         credential = _credential(token)
         issuer, signature = await self._signature(token, subject)
         checks = [signature, issuer, check_time(token.claims, credential, self._now(), subject)]
-        # Nobody's hosts are asked for what nobody signed.
+        # No host is contacted for a credential whose signature failed.
         if signature.passed:
             made = [await check_schema(credential, self._fetch, self._workers, subject)]
             if status:
@@ -194,7 +194,7 @@ class JwtVc:
         return Opened(credential, token.claims, Verification(checks, frozenset((name, subject) for name in required)))
 
     async def read_list(self, value: Any) -> tuple[Verification, Mapping[str, Any]]:
-        """A status list in a JWT, as `checking.Listed`."""
+        """Reads a status list in a JWT, as `checking.Listed`."""
         opened = await self.open(value, status=False)
         return opened.verification, opened.credential
 
@@ -218,7 +218,7 @@ class JwtVc:
         if token.header.get("alg") not in ALGORITHMS[method.key.curve]:
             return passed, Check("signature", False, "The algorithm is not one for the issuer's key.", subject)
         try:
-            # Not the suite's `verify`, which refuses as unsigned what is signed for a time to come.
+            # Not the suite's `verify`: it treats a credential that is not valid yet as unsigned.
             holds = is_signed(token, method.key)
             VcJwtProofSuite._reconcile(dict(token.claims), token.claims["vc"])
         except OpenvcError as error:
@@ -243,12 +243,12 @@ class JwtVc:
 
 
 def _own(party: Party) -> str:
-    """The DID that a signature by this party's key shows."""
+    """Returns the DID that a signature by this party's key shows."""
     return party.signer.kid.partition("#")[0]
 
 
 def peek(value: Any) -> dict[str, Any]:
-    """The credential in a token, of which nothing is verified. Raises `FormatError` `jwt-invalid`."""
+    """Returns the credential in a token without verifying anything. Raises `FormatError` `jwt-invalid`."""
     return _credential(read_token(value, TYPES))
 
 
@@ -257,7 +257,7 @@ def _untried(subject: str) -> Check:
 
 
 def _credential(token: Token) -> dict[str, Any]:
-    """Data model 1.1, section 6.3.1, "JWT decoding"."""
+    """Returns the credential (data model 1.1, section 6.3.1, "JWT decoding")."""
     claims, vc = token.claims, token.claims.get("vc")
     if not isinstance(vc, dict) or "vp" in claims:
         raise FormatError("jwt-invalid", "The JWT is no credential.")
@@ -272,12 +272,14 @@ def _credential(token: Token) -> dict[str, Any]:
 
 
 def _seconds(value: Any) -> float | None:
-    """Seconds since 1970 in milliseconds; None if it is no number."""
+    """Converts seconds since 1970 to milliseconds; None if the value is not a number."""
     return value * 1000 if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 async def _issuer(party: Party, credential: Mapping[str, Any]) -> Party:
-    """Who of the tenant's identities the credential names as its issuer; the party itself if it names none of them."""
+    """Returns the tenant's identity that the credential names as its issuer; the party itself if it names none of
+    them.
+    """
     issuer = identifier(credential.get("issuer"))
     other = await party.find(issuer) if issuer and issuer != _own(party) else None
     return other if other is not None and _own(other) == issuer else party
@@ -300,7 +302,9 @@ def _as_asked(credential: Mapping[str, Any], issuing: Issuing) -> Check:
 
 
 def _difference(asked: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """What of a credential is not as it was asked for; "" if nothing. An issuer may complete it, not change it."""
+    """Returns the difference between the requested and the issued credential; "" if there is none. An issuer may add to
+    it, not change it.
+    """
     for name in sorted({*asked, *given}):
         if name not in asked and name in _ISSUERS:
             continue
@@ -314,7 +318,7 @@ def _difference(asked: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 
 def _wanted(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The credential of what a tenant gives."""
+    """Returns the credential in a tenant's content."""
     try:
         return _read(content)
     except ValueError as error:
@@ -363,7 +367,7 @@ def _issued_by(party: Party, credential: Mapping[str, Any], *, own: bool) -> dic
 
 
 def _about(credential: Mapping[str, Any], did: str) -> dict[str, Any]:
-    """The credential, about `did` if it names nobody."""
+    """Returns the credential, with `did` as its subject if it names none."""
     about = credential["credentialSubject"]
     if did and isinstance(about, dict) and "id" not in about:
         return {**credential, "credentialSubject": {"id": did, **about}}

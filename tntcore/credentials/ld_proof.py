@@ -1,12 +1,12 @@
 """Credentials with linked-data proofs (RFC 0593, revision of 2021-04-15): data models 1.1 and 2.0.
 
-A tenant gives `{credential: {...}, options: {proofType, ...}}` and both may be incomplete: what the data model and the
-RFC want there is filled in by whoever knows it, as early as can be, because other agents take only what is equal in
-offer, request and credential to the letter. `proofType` is `Ed25519Signature2018` or `Ed25519Signature2020`, or
-`eddsa-rdfc-2022` or `eddsa-jcs-2022`, which is written `DataIntegrityProof` with the `cryptosuite` beside it.
+A tenant gives `{credential: {...}, options: {proofType, ...}}`; both may be incomplete. Members that the data model and
+the RFC require are filled in as early as possible by the side that knows them, because other agents compare offer,
+request and credential literally. `proofType` is `Ed25519Signature2018` or `Ed25519Signature2020`, or `eddsa-rdfc-2022`
+or `eddsa-jcs-2022`, which are written as `DataIntegrityProof` with a `cryptosuite`.
 
-Ed25519Signature2020 is the default: ACA-Py and Credo both know it, it goes with either data model (ACA-Py refuses 2018
-for 2.0), and our own DID documents have keys of its type, which verifiers of 2018 refuse.
+Ed25519Signature2020 is the default: ACA-Py and Credo both support it, it works with either data model (ACA-Py refuses
+2018 for 2.0), and our own DID documents have keys of its type, which verifiers of 2018 refuse.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _STATUS_CONTEXTS: Final[Mapping[str, Sequence[str]]] = {
     "BitstringStatusListEntry": ("https://www.w3.org/ns/credentials/status/v1", _V2),
     "StatusList2021Entry": ("https://w3id.org/vc/status-list/2021/v1",),
 }
-# What a request, or an issuer, may still add: to a credential, and to the options.
+# Members that a request, or an issuer, may still add to a credential and to the options.
 _ADDED: Final = frozenset({"id", "issuer", *_BEGINS, "credentialStatus", "credentialSchema"})
 _LEFT_OPEN: Final = frozenset({"proofPurpose", "created", "challenge", "domain"})
 _OPTIONS: Final = _LEFT_OPEN | {"proofType", "cryptosuite", "credentialStatus"}
@@ -66,17 +66,18 @@ Detail = dict[str, dict[str, Any]]
 
 
 class StatusLists(Protocol):
-    """Where an issuer says which of its credentials are revoked."""
+    """Allocates places in an issuer's lists of revoked credentials."""
 
     async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None: ...
 
     async def allocate(self, party: Party, type_: str) -> dict[str, Any]:
-        """A `credentialStatus` for one new credential. Raises `Problem`, `SigningError`."""
+        """Returns a `credentialStatus` for one new credential. Raises `Problem`, `SigningError`."""
 
 
 def revocable(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tenant's content of an offer, with a status where it says nothing of one: of the kind that the credential's
-    data model has."""
+    """Returns the tenant's content of an offer, with a status if it has none: of the kind for the credential's data
+    model.
+    """
     options = content.get("options", {})
     credential = content.get("credential")
     if not isinstance(options, dict) or not isinstance(credential, dict) or "credentialStatus" in options:
@@ -86,7 +87,7 @@ def revocable(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class LdProof:
-    """`CredentialFormat` of credentials with linked-data proofs.
+    """The `CredentialFormat` of credentials with linked-data proofs.
 
     Args:
         fetch: for schemas and status lists.
@@ -198,20 +199,20 @@ class LdProof:
         await self._lists.revoke(await _issuer(party, {"credential": held.value}), held.value)
 
     async def verify_credential(self, value: Any, subject: str = "") -> Verification:
-        """Every check on a credential but those that depend on who shows it: `signature`, `issuer`, `expiry`, and
-        `schema` and `status` where the credential names them.
+        """Makes every check of a credential except those about its presenter: `signature`, `issuer`, `expiry`, and
+        `schema` and `status` if the credential names them.
 
         Args:
             subject: of the checks.
 
         Raises:
-            FormatError: `credential-invalid`: it is no credential with a proof. DidError: `unresolvable`: try again
+            FormatError: `credential-invalid`: it is not a credential with a proof. DidError: `unresolvable`: try again
                 later.
         """
         return await self._verify(value, subject, status=True)
 
     async def read_list(self, value: Any) -> tuple[Verification, Mapping[str, Any]]:
-        """A status list with a linked-data proof, as `checking.Listed`."""
+        """Reads a status list with a linked-data proof, as `checking.Listed`."""
         return await self._verify(value, "", status=False), value
 
     async def _verify(self, value: Any, subject: str, *, status: bool) -> Verification:
@@ -222,7 +223,7 @@ class LdProof:
         required = {"signature", "issuer", "expiry"}
         required |= {"schema"} if "credentialSchema" in credential else set()
         required |= {"status"} if status and "credentialStatus" in credential else set()
-        # Nobody's hosts are asked for what nobody signed.
+        # No host is contacted for a credential whose signature failed.
         if issuer.passed:
             workers = self._linked_data.workers
             made = [await check_schema(credential, self._fetch, workers, subject)]
@@ -239,7 +240,7 @@ class LdProof:
         return await self._read_jwt(value)
 
     def _wanted(self, content: Mapping[str, Any]) -> Detail:
-        """The detail that a tenant gives, with `options` completed."""
+        """Returns the detail that a tenant gave, with `options` completed."""
         given = content.get("options", {})
         if not isinstance(given, dict):
             raise Problem(400, "credential-invalid", "`options` must be an object.")
@@ -256,7 +257,9 @@ class LdProof:
             raise Problem(400, "credential-invalid", str(error)) from None
 
     async def _complete(self, party: Party, detail: Detail, *, own: bool) -> Detail:
-        """What this issuer will sign. Raises `Problem` if the tenant is to blame (`own`), else `FormatError`."""
+        """Returns the detail that this issuer will sign. Raises `Problem` if the tenant is to blame (`own`), else
+        `FormatError`.
+        """
         credential, options = dict(detail["credential"]), detail["options"]
         issuer = credential.setdefault("issuer", _own(party))
         if identifier(issuer) != _own(party):
@@ -288,19 +291,21 @@ def _draft(detail: Detail) -> Draft:
 
 
 def _own(party: Party) -> str:
-    """The DID that a proof by this party's key shows."""
+    """Returns the DID that a proof by this party's key shows."""
     return party.signer.kid.partition("#")[0]
 
 
 async def _issuer(party: Party, detail: Detail) -> Party:
-    """Who of the tenant's identities the credential names as its issuer; the party itself if it names none of them."""
+    """Returns the tenant's identity that the credential names as its issuer; the party itself if it names none of
+    them.
+    """
     issuer = identifier(detail["credential"].get("issuer"))
     other = await party.find(issuer) if issuer and issuer != _own(party) else None
     return other if other is not None and _own(other) == issuer else party
 
 
 def _refuse_status(detail: Detail) -> None:
-    """Who asks for a credential does not say where its status is to be looked up."""
+    """Refuses a status in a request: only the issuer chooses where the status is looked up."""
     if "credentialStatus" in detail["credential"]:
         raise FormatError("detail-invalid", "The credential has a status before it was offered.")
 
@@ -317,7 +322,7 @@ def _received(value: Any, step: str) -> Detail:
 
 
 def _read(value: Any) -> Detail:
-    """Raises `ValueError` with what is wrong."""
+    """Reads a detail. Raises `ValueError`, which says what is wrong."""
     credential = value.get("credential") if isinstance(value, Mapping) else None
     options = value.get("options") if isinstance(value, Mapping) else None
     if not isinstance(credential, dict) or not isinstance(options, dict):
@@ -340,7 +345,7 @@ def _read(value: Any) -> Detail:
 
 
 def _wrong(credential: Mapping[str, Any]) -> str:
-    """What makes this no credential of the data models; "" if nothing does."""
+    """Returns why this is not a credential of the data models; "" if it is one."""
     first = next(iter(listed(credential.get("@context"))), None)
     if not isinstance(first, str) or first not in BASE_CONTEXTS:
         return f"The credential's `@context` has to begin with {_V1} or {_V2}."
@@ -381,7 +386,7 @@ def _is_second(text: Any) -> bool:
 
 
 def _about(detail: Detail, did: str) -> Detail:
-    """The detail, of a credential about `did` if it names nobody."""
+    """Returns the detail, with `did` as the credential's subject if it names none."""
     about = detail["credential"]["credentialSubject"]
     if not did or not isinstance(about, dict) or "id" in about:
         return detail
@@ -389,7 +394,9 @@ def _about(detail: Detail, did: str) -> Detail:
 
 
 def _departs(offered: Detail, requested: Detail) -> str:
-    """What a request has that was not offered; "" if nothing: only who it is about may be added, and open options."""
+    """Returns the part of a request that was not offered; "" if there is none: only the subject, and open options, may
+    be added.
+    """
     offered = _about(offered, subjects(requested["credential"])[0])
     for part, may_add in (("credential", frozenset[str]()), ("options", _LEFT_OPEN)):
         before, after = offered[part], requested[part]
@@ -400,7 +407,7 @@ def _departs(offered: Detail, requested: Detail) -> str:
 
 
 def _as_asked(detail: Detail | None, credential: Mapping[str, Any]) -> Check:
-    """`request`: an issuer may complete what was asked for, not change it."""
+    """Makes the check `request`: an issuer may add to the requested credential, not change it."""
     if detail is None:
         return Check("request", False, "Nothing was requested or offered.")
     asked, options = detail["credential"], detail["options"]
@@ -429,7 +436,7 @@ def _as_asked(detail: Detail | None, credential: Mapping[str, Any]) -> Check:
 
 
 def _bound(detail: Detail | None, credential: Mapping[str, Any], own: set[str]) -> Check | None:
-    """`holder-binding`; None where the credential was asked for about somebody else."""
+    """Makes the check `holder-binding`; None if the credential was requested about somebody else."""
     asked = subjects(detail["credential"]) if detail is not None else [""]
     if not own & set(asked) and all(asked):
         return None
@@ -439,7 +446,7 @@ def _bound(detail: Detail | None, credential: Mapping[str, Any], own: set[str]) 
 
 
 def _issued(credential: Mapping[str, Any], proof: Proof, subject: str) -> Check:
-    """`issuer`: one of the keys that signed is the issuer's."""
+    """Makes the check `issuer`: one of the keys that signed is the issuer's."""
     issuer = identifier(credential.get("issuer"))
     if not proof.signers:
         return Check("issuer", None, "The signer is unknown.", subject)

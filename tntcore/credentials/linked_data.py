@@ -1,10 +1,10 @@
-"""Proofs of JSON-LD documents (W3C VC Data Integrity 1.0, and the Linked Data signatures before it): made, and checked
-against the DID document of whom they claim to be by.
+"""Proofs of JSON-LD documents (W3C VC Data Integrity 1.0, and the older Linked Data signatures): makes them, and checks
+them against the DID document of the alleged signer.
 
-What is a right document for a signature, and what is signed, is in `proof_suites` and computed in other processes: a
-context takes milliseconds, and a document may be made to take for ever. Contexts come with this service. Others are
-fetched only from where the operator trusts to say what a credential's words mean: a holder may name another context
-than the issuer did, and the signature would still be right.
+`proof_suites` decides which documents can be signed and which bytes are signed. It runs in other processes: a context
+takes milliseconds, and a document may be built to take for ever. Contexts are bundled. Others are fetched only from
+hosts that the operator trusts to define a credential's terms: a holder may name another context than the issuer did,
+and the signature would still be right.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tntcore.strict_json import JsonError, is_deep
 from tntcore.workers import Workers, WorkTimeout
 
 Purpose = Literal["assertionMethod", "authentication"]
-SECONDS: Final = 5.0  # of a processor, for one proof
+SECONDS: Final = 5.0  # of processor time, for one proof
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
 MAX_PROOFS: Final = 4
@@ -51,10 +51,10 @@ FindContext = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What became of a document's proofs.
+    """The result for a document's proofs.
 
     Attributes:
-        checks: `signature`, and `challenge`, `domain` where they were asked for, of each proof.
+        checks: `signature`, and `challenge`, `domain` if they were requested, of each proof.
         kids: the verification methods, if every check passed: all of these keys signed.
     """
 
@@ -77,7 +77,7 @@ class Proof:
 
 
 class _Refused(Exception):
-    """A proof or document that does not pass; `passed` as in `Check`."""
+    """A proof or document fails; `passed` as in `Check`."""
 
     def __init__(self, detail: str, name: str = "signature", passed: bool | None = False) -> None:
         super().__init__(detail)
@@ -85,11 +85,12 @@ class _Refused(Exception):
 
 
 class LinkedData:
-    """
+    """Signs documents and checks their proofs.
+
     Args:
         now: milliseconds since 1970.
         contexts: more context documents, by URL, that the operator trusts.
-        find: a context document that the tenant has given, by its URL.
+        find: returns a context document that the tenant has given, by its URL.
     """
 
     def __init__(
@@ -118,15 +119,15 @@ class LinkedData:
         challenge: str | None = None,
         domain: str | None = None,
     ) -> dict[str, Any]:
-        """The document with a proof, and with the context that defines it where that was missing.
+        """Returns the document with a proof, and with the context that defines the proof if it was missing.
 
         Args:
             document: has no proof.
             created_ms: milliseconds since 1970; seconds are written.
 
         Raises:
-            FormatError: `not-signable`: it says something that the signature would not cover, a context is not known
-                here, or it exceeds a bound.
+            FormatError: `not-signable`: the signature would not cover all of it, a context is unknown, or it exceeds a
+                bound.
             SigningError: the key's holder did not sign, or not with the signer's key.
         """
         proof = _options(signer, suite, purpose, created_ms, challenge, domain)
@@ -137,7 +138,7 @@ class LinkedData:
         return {**complete, "proof": with_signature(proof, signature)}
 
     async def check_signable(self, document: Mapping[str, Any], *, suite: Suite) -> None:
-        """Whether `sign` could sign this, but for the key. Raises `FormatError` as `sign` does."""
+        """Checks whether `sign` could sign this, apart from the key. Raises `FormatError` as `sign` does."""
         proof = {**_PLACEHOLDER, **_names(suite)}
         await self._prepare(document, proof)
 
@@ -168,15 +169,15 @@ class LinkedData:
         domain: str | None = None,
         subject: str = "",
     ) -> Proof:
-        """Whether every proof of a document is right: made for `purpose` by a key that the DID document of its
-        `verificationMethod` lists for that, over all that the document says, not in the future.
+        """Checks every proof of a document: it was made for `purpose`, with a key that the DID document of its
+        `verificationMethod` lists for that, covers the whole document, and is not in the future.
 
         Args:
-            challenge, domain: that each proof must be bound to; not looked at if None.
+            challenge, domain: that each proof must be bound to; not checked if None.
             subject: of the checks.
 
         Raises:
-            DidError: `unresolvable`: the signer's document cannot be had just now.
+            DidError: `unresolvable`: the signer's document cannot be fetched at the moment.
         """
         try:
             _check_size(document)
@@ -196,7 +197,9 @@ class LinkedData:
         return Proof(checks, kids if all(check.passed is True for check in checks) else ())
 
     async def types(self, document: Mapping[str, Any]) -> frozenset[str]:
-        """The URIs of a document's types, as its contexts define them; none if they cannot be known."""
+        """Returns the URIs of a document's types, as its contexts define them; an empty set if they cannot be
+        determined.
+        """
         named = {name: document[name] for name in ("@context", "type") if name in document}
         try:
             _check_size(named)
@@ -205,7 +208,9 @@ class LinkedData:
             return frozenset()
 
     async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: Purpose) -> str:
-        """The verification method. What costs least comes first. Raises `_Refused`, `DidError`."""
+        """Returns the verification method of a valid proof. Checks the cheapest things first. Raises `_Refused`,
+        `DidError`.
+        """
         suite = suite_of(proof)
         if suite is None:
             raise _Refused("the proof is of no suite that is known here")
@@ -250,7 +255,7 @@ class LinkedData:
         return name, method.key
 
     async def _load(self, document: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
-        """The contexts that a document mentions and that are not bundled. Raises `_Refused`."""
+        """Returns the contexts that a document mentions and that are not bundled. Raises `_Refused`."""
         if suite == "eddsa-jcs-2022":  # signs the JSON as it is
             return {}
         try:
@@ -326,7 +331,7 @@ def _bindings(proof: Mapping[str, Any], challenge: str | None, domain: str | Non
 
 
 def _check_size(document: Mapping[str, Any]) -> None:
-    """Raises `_Refused`: too large or too deep to be worked with."""
+    """Raises `_Refused` if the document is too large or too deep."""
     try:
         data = orjson.dumps(document)
     except TypeError:
@@ -342,7 +347,7 @@ def _check_size(document: Mapping[str, Any]) -> None:
 
 
 def _mentioned(value: Any) -> Iterator[Any]:
-    """Each entry of each `@context` and `@import` in a JSON value of bounded depth."""
+    """Yields each entry of each `@context` and `@import` in a JSON value of bounded depth."""
     if isinstance(value, list):
         for item in value:
             yield from _mentioned(item)

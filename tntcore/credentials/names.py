@@ -1,8 +1,8 @@
-"""Which contexts may name claims (JSON-LD 1.1, section 9.15), and what the names in a document stand for.
+"""Rules for contexts that name claims (JSON-LD 1.1, section 9.15), and the meaning of names in a document.
 
-The suites that sign statements sign the IRIs that names stand for, not the names. A context inside a document is the
-holder's to edit, so it may define a name only as an IRI that ends in that name: whoever has the IRI then has the name.
-The same rule is for the contexts that a tenant gives, since others cannot tell them from what a holder wrote.
+Suites that sign statements sign the IRIs that names stand for, not the names. The holder can edit a context inside a
+document. So such a context may define a name only as an IRI that ends in that name: the IRI then determines the name.
+The same rule applies to contexts that a tenant gives, since others cannot tell them from a holder's.
 
 Pure, and quick enough for any process.
 """
@@ -26,12 +26,12 @@ _ALIASES: Final = {"id": "@id", "type": "@type"}
 
 
 class UnsafeContext(ValueError):
-    """A context by which names and what is signed could be pulled apart; the text says how to write it."""
+    """A context that could separate names from the signed IRIs; the text says how to write it."""
 
 
 @dataclass(slots=True)
 class Named:
-    """What the contexts inside a document define.
+    """The definitions of the contexts inside a document.
 
     Attributes:
         context: the document's `@context`, in which every definition has its whole IRI, and no prefix is left.
@@ -55,10 +55,10 @@ class Named:
 
 
 def read_contexts(entries: Any) -> Named:
-    """What a document's `@context` defines itself, beside the URLs that it names.
+    """Returns the definitions in a document's `@context`, apart from the URLs in it.
 
     Raises:
-        UnsafeContext: an entry is neither a URL nor an object, or an object that is not as the rule has it.
+        UnsafeContext: an entry is neither a URL nor an object, or an object that breaks the rule.
     """
     named = Named()
     vocabulary = ""
@@ -73,11 +73,11 @@ def read_contexts(entries: Any) -> Named:
 
 
 def check_published(document: Any) -> None:
-    """Whether a context document that a tenant gives keeps to the rule. Beside what an object inside a document may
-    have, it may have `@protected`, contexts of its own for single terms, and `id` and `type` for `@id` and `@type`.
+    """Checks that a tenant's context document keeps the rule. It may also contain `@protected`, contexts of its own for
+    single terms, and `id` and `type` for `@id` and `@type`.
 
     Raises:
-        UnsafeContext: it does not, or it names other contexts.
+        UnsafeContext: it breaks the rule, or names other contexts.
     """
     if not isinstance(document, dict) or "@context" not in document:
         raise UnsafeContext("a context document is an object with @context")
@@ -85,12 +85,12 @@ def check_published(document: Any) -> None:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be a name of something: no IRI, and no part of one with a separator in it."""
+    """Whether a text can be a name: it is no IRI, and no part of one with a separator in it."""
     return bool(text) and not _NOT_IN_NAMES.search(text)
 
 
 def _read_inline(entry: dict[str, Any], named: Named, vocabulary: str) -> str:
-    """Adds an object's definitions; the vocabulary that is then in force."""
+    """Adds an object's definitions. Returns the vocabulary that is then in force."""
     written: dict[str, Any] = {}
     for word, value in entry.items():
         if not word.startswith("@"):
@@ -129,7 +129,7 @@ def _read_inline(entry: dict[str, Any], named: Named, vocabulary: str) -> str:
 
 
 def _definition(name: str, value: Any, resolve: _Resolver, vocabulary: str) -> tuple[dict[str, Any], str]:
-    """A term's definition with whole IRIs, and its own. Raises `UnsafeContext`."""
+    """Returns a term's definition with whole IRIs, and its own IRI. Raises `UnsafeContext`."""
     if not is_name(name):
         raise UnsafeContext(f"a context inside a document defines {name[:100]!r}, which is an IRI or no name")
     given = {"@id": value} if isinstance(value, str) else value
@@ -183,7 +183,7 @@ def _coercion(name: str, value: Any, resolve: _Resolver) -> str:
 
 
 class _Resolver:
-    """The IRI that a text stands for inside a context; None if it is none.
+    """Returns the IRI that a text stands for inside a context; None if there is none.
 
     Args:
         own: definitions of the same object. prefixes: those of the objects before it.
@@ -229,7 +229,7 @@ def _vocabulary(value: Any) -> str:
 
 
 def _name_in(iri: str) -> str:
-    """What follows the last separator."""
+    """Returns the text after the last separator."""
     return re.split("[#/:]", iri)[-1]
 
 
@@ -271,8 +271,8 @@ def _is_alias(name: str, value: Any) -> bool:
 
 
 def spelled(document: Any, by_name: frozenset[str], *, types: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each name in a document, and how it is used: `key`, `type` (a type, or another value that is a name) or `value`
-    (any other text). What is under `@context` is left out.
+    """Yields each name in a document, and its use: `key`, `type` (a type, or another value that is a name) or `value`
+    (any other text). Leaves out `@context`.
 
     Args:
         by_name: keys whose values are names. types: keys whose values are types.

@@ -1,7 +1,7 @@
-"""Attachments of no format that is run here: passed on untouched, both ways, and checked by nobody.
+"""Attachments in formats that are not supported: passed on unchanged in both directions, and never checked.
 
-The tenant's own system makes of them what it likes, and answers by action or with what it gives here as
-`{attachment: <JSON or text>, format?, mimeType?}`.
+The tenant's own system interprets them, and answers by action or with the content `{attachment: <JSON or text>,
+format?, mimeType?}`.
 """
 
 from __future__ import annotations

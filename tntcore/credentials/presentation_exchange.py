@@ -85,7 +85,7 @@ _PLACE: Final = re.compile(r"\$(\.vp)?\.(verifiableCredential|verifiable_credent
 
 @dataclass(frozen=True, slots=True)
 class _Aliased:
-    """A party's signer, with its key's id in another of its DIDs."""
+    """A party's signer, under its key's id in another of its DIDs."""
 
     signer: Signer
     kid: str
@@ -99,10 +99,11 @@ class _Aliased:
 
 
 class PresentationExchange:
-    """`ProofFormat` of presentation definitions and submissions.
+    """The `ProofFormat` of presentation definitions and submissions.
 
     Args:
-        verify_document: every check on a JSON-LD credential but who shows it; with the subject of the checks.
+        verify_document: makes every check of a JSON-LD credential except those about its presenter; takes the subject
+            of the checks.
         now: milliseconds since 1970.
         new_uuid: a random UUID (version 4).
     """
@@ -210,7 +211,7 @@ class PresentationExchange:
         required = {(name, "") for name in ("signature", "holder-binding", "challenge", "request")}
         required |= {("domain", "")} if domain is not None else set()
         if not opened.holder:
-            # Nobody's hosts are asked for what nobody signed.
+            # No host is contacted for a credential whose signature failed.
             return Verified(Verification(checks, frozenset(required)), {"credentials": [], "claims": {}})
         checks.append(Check("holder-binding", True, opened.holder))
         shown: list[Shown | None] = []
@@ -230,7 +231,7 @@ class PresentationExchange:
         return Verified(Verification(checks, frozenset(required)), summary_, opened.mark)
 
     async def _read(self, request: Any) -> tuple[Definition, str, str | None]:
-        """The definition, challenge and domain of a request. Raises `FormatError`."""
+        """Returns the definition, challenge and domain of a request. Raises `FormatError`."""
         if not isinstance(request, dict):
             raise FormatError("definition-invalid", "The request is no object with a presentation_definition.")
         definition = await self._definition(request.get("presentation_definition"))
@@ -272,7 +273,7 @@ class PresentationExchange:
             raise FormatError("too-expensive", str(error)) from None
 
     async def _fitting(self, definition: Definition, held: Sequence[Held]) -> dict[str, list[str]]:
-        """For each descriptor, the uuids of what satisfies it and is valid now."""
+        """Returns for each descriptor the uuids of the credentials that satisfy it and are valid now."""
         now = self._now()
         known = [
             one for one in held if one.format in (jwt_vc.ISSUED, ld_proof.ISSUED) and not 0 < one.expires_at <= now
@@ -287,7 +288,9 @@ class PresentationExchange:
         }
 
     async def _all_shown(self, definition: Definition, values: Sequence[Any], *, contexts: bool) -> list[Shown | None]:
-        """Args: contexts: whether a credential's contexts may be asked for even where they are not signed."""
+        """Returns the credentials in the form for matching. Args: contexts: whether contexts may be requested even
+        where they are not signed.
+        """
         typed: dict[bytes, frozenset[str]] = {}
         asked = any(descriptor.schemas for descriptor in definition.descriptors)
         found = []
@@ -338,7 +341,7 @@ class PresentationExchange:
     async def _as_asked(
         self, definition: Definition, submission: Any, shown: Sequence[Shown | None]
     ) -> tuple[str, dict[str, Any]]:
-        """What of the request was not met, and by descriptor what was shown."""
+        """Returns the unmet part of the request, and the shown claims by descriptor."""
         entries = submission.get("descriptor_map") if isinstance(submission, dict) else None
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_MAP:
             return f"The presentation has no presentation_submission with 1 to {MAX_MAP} entries.", {}
@@ -393,7 +396,7 @@ def _is_uuid(value: Any) -> bool:
 
 
 def _credential(value: Any) -> Mapping[str, Any] | None:
-    """The credential in a value, whatever it is worth."""
+    """Returns the credential in a value, without verifying it."""
     if isinstance(value, dict):
         return value if "credentialSubject" in value and "proof" in value else None
     try:
@@ -432,8 +435,9 @@ def _subject(held: Held) -> str:
 async def _owners(
     party: Party, held: Sequence[Held], fitting: Mapping[str, Collection[str]]
 ) -> dict[str, tuple[str, Party]]:
-    """Of each credential that fits and that is about an identity of the tenant: that DID, and the identity. Those of
-    `party` come first."""
+    """Returns for each fitting credential about one of the tenant's identities: that DID and the identity. Those of
+    `party` come first.
+    """
     wanted = {uuid for uuids in fitting.values() for uuid in uuids}
     about = {one.uuid: _subject(one) for one in held if one.uuid in wanted}
     known = {did: await owner_of(party, did) for did in set(about.values())}
@@ -447,7 +451,7 @@ def _of_one(
     owners: Mapping[str, tuple[str, Party]],
     chosen: Collection[str],
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """For each DID that could answer alone: what it would show, by descriptor."""
+    """Yields for each DID that can answer alone: the DID, and the credentials it would show, by descriptor."""
     for did in dict.fromkeys(did for did, _ in owners.values()):
         own = {name: [uuid for uuid in uuids if owners[uuid][0] == did] for name, uuids in usable.items()}
         names = choose(definition, {name for name, uuids in own.items() if uuids}, chosen)
@@ -463,7 +467,7 @@ def _kid(party: Party, holder: str) -> str:
 
 
 def _kind(definition: Definition, values: Sequence[Any]) -> str:
-    """The form of the presentation: JSON-LD where that can carry all that is shown, and may be."""
+    """Returns the form of the presentation: JSON-LD if that can carry all credentials, and is allowed."""
     asked = [name for name in ("ldp_vp", "jwt_vp") if name in definition.formats]
     tokens = any(isinstance(value, str) for value in values)
     if not tokens and (not asked or "ldp_vp" in asked):
@@ -493,7 +497,7 @@ def _suite(definition: Definition, values: Sequence[Any]) -> Suite:
 
 
 def _place(entry: Any) -> int | None:
-    """Which credential an entry of a descriptor map points at."""
+    """Returns the index of the credential that an entry of a descriptor map points at."""
     if not isinstance(entry, dict):
         return None
     path, nested = entry.get("path"), entry.get("path_nested")

@@ -1,4 +1,4 @@
-"""A verifiable presentation: signing one, and what is seen of its own proof; not what is in it, nor what was asked for.
+"""Verifiable presentations: signs one, and checks its own proof; not the credentials in it, nor the request.
 
 As JSON-LD with a proof, or as a JWT (VC Data Model 1.1, section 6.3.1).
 """
@@ -25,12 +25,12 @@ TYPES: Final = frozenset({"vp+jwt"})
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A presentation whose own proof was looked at.
+    """A presentation whose own proof was checked.
 
     Attributes:
         holder: the DID that signed; "" if nobody did.
-        form: as definitions name it.
-        mark: as `Verified` has it.
+        form: in the words of definitions.
+        mark: see `Verified`.
     """
 
     form: str
@@ -42,7 +42,8 @@ class Opened:
 
 
 class Presentations:
-    """
+    """Signs and opens presentations.
+
     Args:
         now: milliseconds since 1970.
         new_uuid: a random UUID (version 4).
@@ -110,7 +111,7 @@ class Presentations:
         return await sign_token(claims, signer, signer.kid)
 
     async def open(self, value: Any, challenge: str, domain: str | None) -> Opened:
-        """Raises `FormatError` where the value is no presentation at all."""
+        """Checks a presentation's own proof. Raises `FormatError` if the value is not a presentation."""
         if isinstance(value, str):
             return await self._open_token(value, challenge, domain)
         return await self._open_document(value, challenge, domain)

@@ -1,5 +1,5 @@
-"""What the proof of a JSON-LD document signs, and whether a signature is of that. Runs in worker processes; no private
-key is ever here.
+"""Proof suites of JSON-LD documents: the bytes that a proof signs, and the check of a signature. Runs in worker
+processes, without any private key.
 
 Four suites, all with Ed25519: Ed25519Signature2018 (W3C CCG, Linked Data Cryptographic Suite Registry; a detached JWS
 of RFC 7797), Ed25519Signature2020 (W3C CCG), and eddsa-rdfc-2022 and eddsa-jcs-2022 (W3C Recommendation Data Integrity
@@ -83,12 +83,12 @@ _MAX_DETAIL = 300
 
 
 class NotSignable(ValueError):
-    """A document that these suites cannot sign, or whose signature would not cover all that it says."""
+    """These suites cannot sign the document, or the signature would not cover all of it."""
 
 
 @lru_cache(maxsize=1)
 def bundled_contexts() -> Contexts:
-    """The contexts that come with this service; credentials/v2 comes with openvc."""
+    """Returns the contexts bundled with this service; credentials/v2 comes with openvc."""
     files: dict[str, str] = orjson.loads((_CONTEXTS / "index.json").read_bytes())
     return {url: orjson.loads((_CONTEXTS / name).read_bytes()) for url, name in files.items()}
 
@@ -98,7 +98,7 @@ def is_bundled(url: str) -> bool:
 
 
 def suite_of(proof: Mapping[str, Any]) -> Suite | None:
-    """The suite that a proof says it is of, if it is one of ours."""
+    """Returns the suite that a proof names, if it is supported."""
     name = proof.get("cryptosuite") if proof.get("type") == "DataIntegrityProof" else proof.get("type")
     if (name in ("eddsa-rdfc-2022", "eddsa-jcs-2022")) != (proof.get("type") == "DataIntegrityProof"):
         return None
@@ -106,7 +106,7 @@ def suite_of(proof: Mapping[str, Any]) -> Suite | None:
 
 
 def with_context(document: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
-    """The document, naming a context that defines the suite's proofs."""
+    """Returns the document, with a context that defines the suite's proofs."""
     context = document.get("@context")
     entries = context if isinstance(context, list) else [context]
     enough: tuple[str, ...]
@@ -122,15 +122,15 @@ def with_context(document: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
 
 
 def to_sign(document: dict[str, Any], proof: dict[str, Any], contexts: Contexts) -> bytes:
-    """The bytes that the key of a new proof signs.
+    """Returns the bytes that the key of a new proof signs.
 
     Args:
         document: without proofs.
-        proof: its options, all but the signature; `created` as `proof_options` writes it.
-        contexts: that are not bundled.
+        proof: its options, all but the signature; `created` in the form that `proof_options` writes.
+        contexts: those that are not bundled.
 
     Raises:
-        NotSignable: with what is wrong with the document.
+        NotSignable: says what is wrong with the document.
     """
     suite = suite_of(proof)
     try:
@@ -145,16 +145,16 @@ def to_sign(document: dict[str, Any], proof: dict[str, Any], contexts: Contexts)
 
 
 def with_signature(proof: Mapping[str, Any], signature: bytes) -> dict[str, Any]:
-    """The proof that `to_sign` was for."""
+    """Returns the proof for which `to_sign` made the bytes, with its signature."""
     if suite_of(proof) == "Ed25519Signature2018":
         return {**proof, "jws": f"{_encode(_jws_header())}..{_encode(signature)}"}
     return {**proof, "proofValue": encode_multibase(signature)}
 
 
 def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, contexts: Contexts) -> str:
-    """Why the signature of a proof is not one of `document` by `key`, an Ed25519 key; "" if it is.
+    """Returns why the proof's signature is not one of `document` by `key`, an Ed25519 key; "" if it is.
 
-    Says nothing about when, what for and by whom it may have been made.
+    The proof's time, purpose and verification method are not checked.
     """
     try:
         suite = suite_of(proof)
@@ -172,15 +172,16 @@ def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, context
 
 
 def signature_of(proof: Mapping[str, Any]) -> bytes:
-    """The signature in a proof of a known suite, which a copy of the proof has as well, however it is written. Raises
-    `ValueError`, or another error if the proof has none."""
+    """Returns the signature in a proof of a supported suite: the same for every copy, however it is encoded. Raises
+    `ValueError`, or another error if the proof has none.
+    """
     if proof.get("type") == "Ed25519Signature2018":
         return _decode(proof["jws"].partition("..")[2])
     return decode_multibase(proof["proofValue"])
 
 
 def expanded_types(document: dict[str, Any], contexts: Contexts) -> frozenset[str]:
-    """The URIs of a document's `type`; none where pyld cannot read it."""
+    """Returns the URIs of a document's `type`; an empty set if pyld cannot read it."""
     try:
         options: Any = pyld_options(loader(contexts))
         expanded = jsonld.expand(_plain(document)[0], options)
@@ -208,10 +209,10 @@ def _rdf_why_not(suite: Suite, document: dict[str, Any], proof: dict[str, Any], 
 
 
 def _hashes(document: dict[str, Any], options: dict[str, Any], contexts: Contexts) -> bytes:
-    """SHA-256 of the options' dataset, then of the document's.
+    """Returns the SHA-256 of the options' dataset, followed by that of the document's.
 
     Raises:
-        openvc.proof.errors.ProofError: the JSON and what would be signed do not say the same.
+        openvc.proof.errors.ProofError: the JSON and the signed statements differ.
     """
     document, named = _plain(document)
     config = {**options, "@context": document["@context"]}
@@ -221,7 +222,9 @@ def _hashes(document: dict[str, Any], options: dict[str, Any], contexts: Context
 
 
 def _plain(document: dict[str, Any]) -> tuple[dict[str, Any], Named]:
-    """The document with contexts that have no prefixes. The statements are the same, unless it uses one itself."""
+    """Returns the document with contexts that have no prefixes. The statements are the same, unless it uses one
+    itself.
+    """
     named = read_contexts(document.get("@context"))
     if not named.context or named.context[0] not in BASE_CONTEXTS:
         raise NotSignable(f"the first entry of @context must be one of {', '.join(sorted(BASE_CONTEXTS))}")
@@ -229,7 +232,7 @@ def _plain(document: dict[str, Any]) -> tuple[dict[str, Any], Named]:
 
 
 def _check_names(document: dict[str, Any], config: dict[str, Any], named: Named, contexts: Contexts) -> None:
-    """Whether the JSON says what is signed, name by name (VC Data Integrity 1.0, sections 2.4.1 and 4.6).
+    """Checks name by name that the JSON says what is signed (VC Data Integrity 1.0, sections 2.4.1 and 4.6).
 
     Raises:
         NotSignable, openvc.proof.errors.ProofError: it does not.
@@ -256,7 +259,7 @@ def _listed_terms(context: list[Any], serve: Any) -> frozenset[str]:
 
 
 def _check_terms(named: Named, index: _TermIndex, listed: frozenset[str]) -> None:
-    """Whether what a document's own contexts define stays out of the way of what is known here."""
+    """Checks that a document's own contexts do not redefine terms that are known here."""
     for term in named.terms:
         if term in listed or term in _POLICY_TERMS.values():
             raise NotSignable(f"a context inside the document defines {term[:100]!r}, which has its meaning already")
@@ -272,8 +275,9 @@ def _check_terms(named: Named, index: _TermIndex, listed: frozenset[str]) -> Non
 
 
 def _check_spelling(document: dict[str, Any], named: Named, index: _TermIndex, serve: Any) -> None:
-    """Whether each name in the document is one, and each value is written as what is signed: a holder could write an
-    IRI where the issuer wrote a name, or the text "false" for what is signed as false."""
+    """Checks that each name in the document is one, and each value is written as it is signed: a holder could write an
+    IRI where the issuer wrote a name, or the text "false" for a signed false.
+    """
     by_name, types = frozenset(named.by_name), tuple(index.type_keys)
 
     def is_odd(text: str, use: str) -> bool:
@@ -301,7 +305,7 @@ def _check_spelling(document: dict[str, Any], named: Named, index: _TermIndex, s
 
 
 def _check_literals(value: Any, iris: set[str]) -> None:
-    """Adds the IRIs in an expanded document. Raises `NotSignable`: a text is signed as a number or a truth value."""
+    """Adds the IRIs in an expanded document. Raises `NotSignable` if a text is signed as a number or a truth value."""
     if isinstance(value, list):
         for item in value:
             _check_literals(item, iris)
@@ -319,7 +323,9 @@ def _check_literals(value: Any, iris: set[str]) -> None:
 
 
 def loader(contexts: Contexts) -> Any:
-    """A document loader for pyld. What pyld makes of a bundled context it keeps: that is two thirds of the work."""
+    """Returns a document loader for pyld. Keeps pyld's processed form of bundled contexts: that is two thirds of the
+    work.
+    """
     served = {**openvc_contexts(), **bundled_contexts(), **contexts}
     return _OfflineLoader(served, frozenset(served) - frozenset(contexts))
 
@@ -332,7 +338,7 @@ def _canonical(document: dict[str, Any], contexts: Contexts) -> bytes:
 
 
 class _Canonicalization(URDNA2015):
-    """RDFC-1.0 as pyld has it, that gives up on a dataset made to take for ever (RDFC-1.0, section 7.1)."""
+    """pyld's RDFC-1.0 with a limit: it gives up on a dataset built to take for ever (RDFC-1.0, section 7.1)."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -347,7 +353,7 @@ class _Canonicalization(URDNA2015):
 
 
 class _Recorder:
-    """A signing key, as openvc wants one, that only notes what it is to sign."""
+    """A signing key for openvc that only records the bytes to sign."""
 
     alg = "EdDSA"
     kid = ""
@@ -393,7 +399,7 @@ def _jws_header() -> bytes:
 
 
 def _jws_input(header: str, payload: bytes) -> bytes:
-    """RFC 7797, section 3: the payload is not encoded."""
+    """Returns the signed bytes (RFC 7797, section 3): the payload is not encoded."""
     return header.encode("ascii") + b"." + payload
 
 
@@ -406,7 +412,7 @@ def _decode(text: str) -> bytes:
 
 
 def _why(error: BaseException) -> str:
-    """The cause that says most: pyld wraps what a loader or a step of it raised."""
+    """Returns the most useful cause: pyld wraps the errors of a loader or of its own steps."""
     texts: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(texts) < 4:

@@ -1,4 +1,4 @@
-"""Which format an attachment is of, and which credentials a proof format presents."""
+"""Chooses the format of an attachment, and the credentials that a proof format presents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tntcore.errors import Problem
 
 
 class Attached(Protocol):
-    """An attachment that was read. `format` is None where the message names none."""
+    """A parsed attachment. `format` is None if the message names none."""
 
     @property
     def format(self) -> str | None: ...
@@ -20,7 +20,7 @@ class Attached(Protocol):
 
 
 class Content(Protocol):
-    """What a message of either protocol says, as far as a format is concerned."""
+    """The parts of a message of either protocol that a format needs."""
 
     @property
     def attachments(self) -> Sequence[Attached]: ...
@@ -29,7 +29,7 @@ class Content(Protocol):
 
 
 class Format(Protocol):
-    """What credential formats and proof formats have in common."""
+    """The members that credential formats and proof formats share."""
 
     @property
     def name(self) -> str: ...
@@ -42,29 +42,29 @@ F = TypeVar("F", bound=Format)
 
 
 class Registry(Generic[F]):
-    """Formats in the order in which they are preferred; the last takes what no other does."""
+    """Formats in order of preference; the last accepts whatever no other does."""
 
     def __init__(self, formats: Sequence[F]) -> None:
         self._formats = {format_.name: format_ for format_ in formats}
         self._order = tuple(formats)
 
     def named(self, name: str) -> F:
-        """A format by the name that tenants write. Raises `Problem` 400."""
+        """Returns a format by the tenants' name for it. Raises `Problem` 400."""
         found = self._formats.get(name)
         if found is None:
             raise Problem(400, "format-unsupported", f"format must be one of {', '.join(self._formats)}.")
         return found
 
     def choose(self, step: Any, content: Content, *, begun: str = "") -> tuple[F, Any]:
-        """The format of a message, and the value that is of it: an attachment's or, of a proposal in 1.0, the message's
-        own members; None if there is neither.
+        """Returns the format of a message, and its value: an attachment's or, of a proposal in 1.0, the message's own
+        members; None if there is neither.
 
         Args:
-            step: the message's, as `identifiers` of a format has it.
-            begun: name of the format in which the exchange goes on; "" at its beginning.
+            step: the message's, as in `identifiers` of a format.
+            begun: name of the format of the exchange so far; "" at its beginning.
 
         Raises:
-            FormatError: `format-unknown`: it goes on in another format.
+            FormatError: `format-unknown`: the message has another format.
         """
         values = [(attached.format, attached.value) for attached in content.attachments]
         if not values and content.members:
@@ -82,7 +82,8 @@ class Registry(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """
+    """All formats.
+
     Attributes:
         presented: names of the credential formats that a proof format presents.
     """

@@ -1,7 +1,9 @@
-"""The issuer's side of status lists: Bitstring Status List 1.0, and Status List 2021 for those who know only that.
+"""The issuer's side of status lists: Bitstring Status List 1.0, and Status List 2021 for verifiers that support only
+that.
 
-An identity has lists of 131,072 credentials each, one bit a credential (the specification's minimum, so that looking a
-list up does not say whose). A list is signed when a bit changes, not when it is read, and published as it is kept.
+An identity has lists of 131,072 credentials each, one bit a credential (the specification's minimum, so that a look-up
+does not reveal whose credential it is). A list is signed when a bit changes, not when it is read, and published as
+stored.
 """
 
 from __future__ import annotations
@@ -37,9 +39,10 @@ _LIST_2021: Final = "https://w3id.org/vc/status-list/2021/v1"
 
 
 class StatusLists:
-    """
+    """Allocates places in status lists, and revokes.
+
     Args:
-        url: where the service's identities are: `https://host/api/identity`.
+        url: the base of the identities' URLs: `https://host/api/identity`.
         now: milliseconds since 1970.
         size: of a list; a power of two.
     """
@@ -51,7 +54,7 @@ class StatusLists:
         self._size = size
 
     async def allocate(self, party: Party, type_: str) -> dict[str, Any]:
-        """A `credentialStatus` that no credential of the identity had before.
+        """Returns a `credentialStatus` that no credential of the identity had before.
 
         Args:
             type_: a `ListType`.
@@ -77,7 +80,7 @@ class StatusLists:
         return await retrying(attempt, contended=_busy())
 
     async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None:
-        """Publishes that a credential is revoked; nothing happens where it is already.
+        """Publishes that a credential is revoked. Does nothing if it is revoked already.
 
         Args:
             party: the identity that issued it.
@@ -136,7 +139,7 @@ class StatusLists:
         try:
             await party.records.commit(unit)
         except Exists:
-            return  # somebody else's, which will do
+            return  # another process's list serves as well
 
     async def _sign(self, party: Party, record: StatusList) -> bytes:
         issuer = party.signer.kid.partition("#")[0]
@@ -181,14 +184,14 @@ async def _open_list(records: Repository, identity: Identity, type_: str) -> Sta
 
 
 def _spread(records: Repository, record: StatusList, size: int) -> int:
-    """The place of the next credential: each once, in an order that says nothing of when it was issued."""
+    """Returns the place of the next credential: each once, in an order that does not reveal when it was issued."""
     secret = bytes.fromhex(records.fingerprint(record.key.encode()))
     start, step = int.from_bytes(secret[:4]), int.from_bytes(secret[4:8]) | 1  # odd: it meets every place
     return (start + record.taken * step) % size
 
 
 def _as_2021(document: dict[str, Any], now: str) -> dict[str, Any]:
-    """Status List 2021, section 4: the same list in the data model of 1.1, without multibase."""
+    """Returns the same list in the data model of 1.1, without multibase (Status List 2021, section 4)."""
     subject = document["credentialSubject"]
     encoded = subject["encodedList"].removeprefix("u")
     return {

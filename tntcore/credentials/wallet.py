@@ -1,4 +1,4 @@
-"""Credentials and checks in the form in which they are kept: sealed, each under the name of its record."""
+"""Credentials and checks in stored form: sealed, each under the name of its record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE, _MAX_PAGES = 1000, 20
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is shown of a credential or a presentation beside its value."""
+    """The details of a credential or a presentation besides its value."""
 
     summary: Mapping[str, Any]
     verification: Verification
@@ -36,8 +36,9 @@ class Details:
 
 
 def seal_details(records: Repository, record: Credential | Presentation, details: Details) -> None:
-    """Keeps the details in the record; a summary too large for a row is left out, and so is most of what many checks
-    have to say, those that passed first."""
+    """Stores the details in the record. A summary too large for a row is left out; of many checks most texts are
+    dropped, those of passed checks first.
+    """
     verification = details.verification
     written: dict[str, Any] = {"checks": details.checks, "required": sorted(verification.required)}
     data = orjson.dumps({**written, "summary": details.summary})
@@ -59,7 +60,7 @@ def open_details(records: Repository, record: Credential | Presentation) -> Deta
 
 
 async def seal_held(records: Repository, record: Credential, held: Held) -> None:
-    """Keeps the credential itself. Raises `FormatError` if it is too large."""
+    """Stores the credential itself. Raises `FormatError` if it is too large."""
     data = orjson.dumps({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
     if len(data) > MAX_CREDENTIAL:
         raise FormatError("credential-too-large", f"a credential may have {MAX_CREDENTIAL} bytes")
@@ -81,7 +82,7 @@ async def open_held(records: Repository, record: Credential) -> Held:
 
 
 async def held_credentials(records: Repository, format_names: frozenset[str]) -> list[Held]:
-    """What the tenant holds of these formats, the newest first: the newest `MAX_SEARCHED` of 20,000."""
+    """Returns the tenant's credentials in these formats, newest first: the newest `MAX_SEARCHED` of 20,000."""
     if not format_names:
         return []
     newest: deque[Credential] = deque(maxlen=MAX_SEARCHED)

@@ -1,4 +1,4 @@
-"""What issuing, holding and proving have in common: attribute encoding, the state of revocation, the link secret."""
+"""Shared parts of issuing, holding and proving AnonCreds: attribute encoding, revocation state, the link secret."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _INT32 = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """
+    """Everything that issuing and proving need.
+
     Attributes:
         now: milliseconds since 1970.
-        random: so many random bytes.
+        random: returns so many random bytes.
     """
 
     workers: Workers
@@ -37,7 +38,7 @@ class Tools:
     random: Callable[[int], bytes]
 
     async def link_secret(self, records: Repository) -> str:
-        """The principal's, made when it is first needed."""
+        """Returns the principal's link secret; makes it when it is first needed."""
 
         async def attempt() -> str:
             kept = await records.get(LinkSecret, "default")
@@ -55,7 +56,9 @@ class Tools:
         return await retrying(attempt)
 
     async def revocation_registry(self, identifier: str, definition_id: str, definition: Json) -> Json:
-        """Raises `FormatError` where the registry is not one of the credential definition."""
+        """Returns the registry's definition. Raises `FormatError` if it does not belong to the credential
+        definition.
+        """
         registry = await self.registry.revocation_registry_definition(identifier)
         if registry["credDefId"] != definition_id or registry["issuerId"] != definition["issuerId"]:
             raise FormatError("revocation-registry-mismatch", "the registry is not one of the credential definition")
@@ -64,13 +67,13 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`Held.secret` of an AnonCreds credential.
+    """The content of `Held.secret` for an AnonCreds credential.
 
     Attributes:
-        credential: as its holder keeps it; with the blinding taken off.
+        credential: as its holder stores it, with the blinding removed.
         metadata: of the request. link_secret: that it was requested with.
-        tags: what restrictions compare: `schema_id, schema_issuer_id, schema_name, schema_version, issuer_id,
-            cred_def_id`, and `rev_reg_id`.
+        tags: the values that restrictions compare: `schema_id, schema_issuer_id, schema_name, schema_version,
+            issuer_id, cred_def_id`, and `rev_reg_id`.
     """
 
     credential: str
@@ -83,7 +86,7 @@ class Kept:
 
     @staticmethod
     def read(held: Held) -> Kept:
-        """Raises `ValueError` where the credential is its issuer's own."""
+        """Reads it. Raises `ValueError` if the credential is its issuer's own copy."""
         members = orjson.loads(held.secret)
         if not isinstance(members, list):
             raise ValueError("not a holder's credential")  # noqa: TRY004
@@ -91,8 +94,9 @@ class Kept:
 
 
 def encode(raw: str) -> str:
-    """An attribute's value as a number (AnonCreds Specification, "Encoding Attribute Data"): one of 32 bits as it is,
-    anything else as its SHA-256."""
+    """Encodes an attribute's value as a number (AnonCreds Specification, "Encoding Attribute Data"): a 32-bit integer
+    as it is, anything else as its SHA-256.
+    """
     if _INT32.fullmatch(raw) and -(2**31) <= int(raw) < 2**31:
         return str(int(raw))
     return str(int.from_bytes(hashlib.sha256(raw.encode("utf-8", "surrogatepass")).digest(), "big"))

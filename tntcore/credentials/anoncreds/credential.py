@@ -1,9 +1,9 @@
-"""AnonCreds credentials (AnonCreds Specification 1.0; attachments: Aries RFC 0592 and RFC 0771, and in issue-credential
-1.0, RFC 0036, libindy's, which have the same members).
+"""AnonCreds credentials (AnonCreds Specification 1.0). Attachments: Aries RFC 0592 and RFC 0771, and in
+issue-credential 1.0, RFC 0036, those of libindy, which have the same members.
 
-The identifiers of the two families stand in the same order at every step: an answer takes the one at the place of the
-other side's. Which of them a first message says follows from the identifiers inside: `hlindy/*` knows those of Indy
-ledgers.
+Both families list their format identifiers in the same order for every step; an answer uses the identifier at the same
+position as the other side's. A first message chooses by the identifiers inside it: `hlindy/*` supports those of Indy
+ledgers only.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class AnonCreds:
         _, definition = await self._definitions(offer)
         secret = await self._tools.link_secret(party.records)
         legacy = is_unqualified(offer["cred_def_id"])
-        # Nobody reads what the request says of who makes it, but it is asked for.
+        # Nobody reads the requester's id, but the library requires one.
         entropy = None if legacy else base64.urlsafe_b64encode(self._tools.random(16)).decode()
         prover = base58.b58encode(self._tools.random(16)).decode() if legacy else None
         try:
@@ -199,7 +199,7 @@ class AnonCreds:
     async def _examine(
         self, credential: dict[str, Any], metadata: str, secret: str
     ) -> tuple[str, list[Check], Json, Json]:
-        """The credential as it is kept ("" if the signature does not hold), the checks, its schema and definition."""
+        """Returns the credential to store ("" if the signature is wrong), the checks, its schema and definition."""
         checks: list[Check] = []
         schema, definition = await self._definitions(credential)
         checks.append(Check("issuer", True, f"the credential definition was published by {definition['issuerId']}"))
@@ -239,14 +239,14 @@ class AnonCreds:
         return Check("status", not revoked, "the credential was revoked" if revoked else "")
 
     async def _definitions(self, value: Mapping[str, Any]) -> tuple[Json, Json]:
-        """Schema and credential definition that an offer or a credential names. Raises `FormatError`."""
+        """Returns the schema and credential definition that an offer or a credential names. Raises `FormatError`."""
         definition = await self._tools.registry.credential_definition(value["cred_def_id"])
         if definition["schemaId"] != value["schema_id"]:
             raise FormatError("schema-mismatch", "the credential definition is not one of the schema")
         return await self._tools.registry.schema(value["schema_id"]), definition
 
     def _attachment(self, step: CredentialStep, value: Any) -> dict[str, Any]:
-        """Raises `FormatError` unless it has the shape that the code relies on."""
+        """Returns the attachment. Raises `FormatError` unless it has the shape that the code relies on."""
         names = ("schema_id", "cred_def_id") if step != "request" else ("cred_def_id",)
         if not (
             self.reads(step, value)
@@ -263,7 +263,9 @@ class AnonCreds:
 
 
 def preview_of(content: Mapping[str, Any] | None) -> list[Attribute]:
-    """The attributes of a tenant's offer, as the protocol's credential preview shows them. Raises `Problem` 400."""
+    """Returns the attributes of a tenant's offer in the form of the protocol's credential preview. Raises `Problem`
+    400.
+    """
     given = (content or {}).get("attributes")
     if given is None:
         return []
@@ -273,7 +275,7 @@ def preview_of(content: Mapping[str, Any] | None) -> list[Attribute]:
 
 
 def _values(attributes: Sequence[Attribute], names: Sequence[str]) -> dict[str, str]:
-    """The value of each attribute of a schema, by the schema's name for it. Raises `Problem` 400."""
+    """Returns the value of each attribute of a schema, under the schema's name for it. Raises `Problem` 400."""
     given = {same_name(attribute.name): attribute.value for attribute in attributes}
     if len(given) != len(attributes) or given.keys() != {same_name(name) for name in names}:
         raise Problem(

@@ -1,4 +1,4 @@
-"""What an issuer of AnonCreds publishes (schemas, credential definitions, revocation registries), and keeps."""
+"""The issuer's side of AnonCreds: schemas, credential definitions and revocation registries, published and stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ DEFAULT_CREDENTIALS, MAX_CREDENTIALS = 1_000, 5_000  # of a revocation registry;
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """Of a credential definition, as JSON texts: the keys, the proof that its offers carry, the registry's key."""
+    """The private part of a credential definition, as JSON texts: its keys, the proof in its offers, the registry's
+    key.
+    """
 
     definition: str
     proof: str
@@ -49,11 +51,12 @@ class Private:
 
 
 class Issuer:
-    """
+    """Publishes definitions, and revokes credentials.
+
     Args:
         workers, slow_workers: the latter makes definitions and registries, which takes seconds.
         now: milliseconds since 1970. uuid7: the next identifier.
-        publishers: methods beside this service's own; an identity issues by the first that knows it.
+        publishers: methods besides this service's own; an identity issues by the first that knows it.
         allow_http: see `document_url`.
     """
 
@@ -79,7 +82,7 @@ class Issuer:
     async def create_schema(
         self, records: Repository, identity: Identity, name: str, version: str, attributes: Sequence[str]
     ) -> Schema:
-        """Publishes a schema. Raises `Problem` 400, and 409 where the identity has published it before."""
+        """Publishes a schema. Raises `Problem` 400, or 409 if the identity has published it before."""
         issuer, publisher = await self._method(identity)
         if not 0 < len(attributes) <= MAX_ATTRIBUTES or len({same_name(text) for text in attributes}) < len(attributes):
             raise Problem(
@@ -120,14 +123,14 @@ class Issuer:
     async def create_definition(
         self, records: Repository, identity: Identity, schema_id: str, tag: str, max_credentials: int
     ) -> CredentialDefinition:
-        """Publishes a credential definition for a schema, anybody's; takes seconds.
+        """Publishes a credential definition for a schema of any issuer; takes seconds.
 
         Args:
             max_credentials: of its revocation registry; 0 for credentials that cannot be revoked.
 
         Raises:
-            Problem: 400 `schema-unusable`, `revocation-unsupported`, 503 where it took too long or the schema cannot be
-                had just now.
+            Problem: 400 `schema-unusable`, `revocation-unsupported`, 503 if it took too long or the schema cannot be
+                fetched at the moment.
         """
         issuer, publisher = await self._method(identity)
         if publisher is not None and max_credentials:
@@ -210,7 +213,7 @@ class Issuer:
         return Private(private.definition, private.proof, registry_private)
 
     async def find(self, records: Repository, name: str) -> CredentialDefinition:
-        """The tenant's own, by uuid or identifier. Raises `Problem` 404."""
+        """Returns the tenant's own definition, by uuid or identifier. Raises `Problem` 404."""
         found = await records.get(CredentialDefinition, name)
         if found is None:
             hits = await records.list(CredentialDefinition, limit=1, where=queries.credential_definitions(name))
@@ -224,7 +227,7 @@ class Issuer:
         return Private.deserialise(records.open(sealed, definition.key))
 
     async def public(self, records: Repository, identifier: str) -> str:
-        """What the tenant published under an identifier, a credential definition's or a revocation registry's."""
+        """Returns the credential definition or revocation registry that the tenant published under an identifier."""
         if not is_resource(identifier):
             return work.dumps(await self._registry.credential_definition(identifier))
         did, digest = split_resource(identifier)
@@ -236,7 +239,8 @@ class Issuer:
     async def revocation(
         self, records: Repository, definition: CredentialDefinition, private: Private
     ) -> tuple[str, str, str, int] | None:
-        """What a credential is made revocable with, its number taken for good. None where there is no registry.
+        """Returns the data that makes a credential revocable, and takes its number for good. None if there is no
+        registry.
 
         Raises:
             Problem: 409 `revocation-registry-full`.
@@ -268,13 +272,13 @@ class Issuer:
         return await retrying(attempt, contended=busy)
 
     async def revoke(self, records: Repository, registry_id: str, index: int) -> None:
-        """Publishes that a credential is revoked; nothing happens where it is already.
+        """Publishes that a credential is revoked. Does nothing if it is revoked already.
 
         Args:
             registry_id, index: `rev_reg_id` of the credential, and its number (`revocation_of`).
 
         Raises:
-            Problem: 409 where the registry is not the tenant's, or has issued no such number.
+            Problem: 409 if the registry is not the tenant's, or has issued no such number.
         """
 
         async def attempt() -> None:
@@ -284,7 +288,7 @@ class Issuer:
             if not hits.records or not 0 < index <= hits.records[0].issued:
                 raise Problem(409, "credential-not-revocable", "No such credential was issued here.")
             definition = hits.records[0]
-            # The clock of another instance may be ahead.
+            # Another instance's clock may be ahead.
             status = await newest_status(records, split_resource(registry_id)[1], 10**10)
             if status is None:
                 raise Problem(409, "credential-not-revocable", "The revocation registry has no status list.")
@@ -311,7 +315,9 @@ class Issuer:
         await retrying(attempt, contended=Problem(503, "busy", text, retry_after=1))
 
     async def _method(self, identity: Identity) -> tuple[str, Publisher | None]:
-        """As whom an identity issues, and by whose method; None for this service's. Raises `Problem` 400."""
+        """Returns the issuer id of an identity, and the method that publishes; None for this service's. Raises
+        `Problem` 400.
+        """
         for publisher in self._publishers:
             issuer = await publisher.issuer_id(identity.did)
             if issuer:
@@ -326,7 +332,7 @@ class Issuer:
 
 
 def revocation_of(credential: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Registry and number of a credential that was issued: what `Issuer.revoke` takes. None if it is not revocable."""
+    """Returns the registry and number of an issued credential, for `Issuer.revoke`. None if it is not revocable."""
     part = (credential.get("signature") or {}).get("r_credential")
     registry = credential.get("rev_reg_id")
     if not isinstance(part, dict) or not isinstance(registry, str) or not isinstance(part.get("i"), int):
@@ -335,14 +341,14 @@ def revocation_of(credential: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 async def newest_status(records: Repository, digest: str, timestamp: int) -> RevocationStatus | None:
-    """The status list of a registry that is in force at a time (seconds since 1970)."""
+    """Returns the status list of a registry in force at a time (seconds since 1970)."""
     start = RevocationStatus.uuid_at(digest, timestamp)
     hits = await records.list(RevocationStatus, limit=1, under=f"{digest}.", start=start)
     return hits.records[0] if hits.records else None
 
 
 async def published_resource(records: Repository, identity_uuid: str, digest: str) -> bytes | None:
-    """What the identity published under the digest, for anybody."""
+    """Returns the public resource that the identity published under the digest."""
     return await records.published(_name(identity_uuid, digest))
 
 

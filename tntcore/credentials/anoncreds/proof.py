@@ -1,5 +1,6 @@
-"""AnonCreds presentations (AnonCreds Specification 1.0; attachments: Aries RFC 0592 and RFC 0771, and in present-proof
-1.0, RFC 0037, libindy's). Identifiers are chosen as `credential` has it."""
+"""AnonCreds presentations (AnonCreds Specification 1.0). Attachments: Aries RFC 0592 and RFC 0771, and in present-proof
+1.0, RFC 0037, those of libindy. Identifiers are chosen as in `credential`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ _AHEAD = 60  # seconds that another's clock may be ahead of ours
 
 @dataclass(slots=True)
 class _Used:
-    """A credential in a presentation, and what it answers."""
+    """A credential in a presentation, and the requests that it answers."""
 
     kept: Kept
     value: Mapping[str, Any]
@@ -57,9 +58,9 @@ class _Used:
 
 
 class AnonCredsProof:
-    """See `ProofFormat`. `content` of a request is the request itself, `{name?, version?, requested_attributes,
-    requested_predicates, non_revoked?}`. What is `chosen` for a name may also be `{credentialUuid, reveal: false}`, to
-    show only that there is such an attribute, or `{selfAttested: text}`.
+    """The `ProofFormat` of AnonCreds. `content` of a request is the request itself, `{name?, version?,
+    requested_attributes, requested_predicates, non_revoked?}`. A value of `chosen` may also be `{credentialUuid,
+    reveal: false}`, to prove an attribute without showing it, or `{selfAttested: text}`.
 
     `present` and `verify` may raise `WorkTimeout` as well.
     """
@@ -112,7 +113,7 @@ class AnonCredsProof:
     def _asked(self, step: ProofStep, value: Mapping[str, Any]) -> Draft:
         told = [text for wanted in read_request(value).wanted.values() for one in wanted.restrictions for text in
                 one.values()]  # fmt: skip
-        # Who names nothing of a newer method is understood by more with the older identifier.
+        # Without identifiers of a newer method, more agents understand the older format identifier.
         modern = any(text.startswith("did:") and not text.startswith("did:sov:") for text in told)
         return Draft(dict(value), self.identifiers[step][0 if modern else 1])
 
@@ -169,7 +170,9 @@ class AnonCredsProof:
         kept: Mapping[str, tuple[Kept, Mapping[str, Any]]],
         states: dict[tuple[str, Interval], tuple[int, str] | None],
     ) -> str:
-        """The uuid of the credential that answers: the chosen one, or the first that will do and is not revoked."""
+        """Returns the uuid of the credential that answers: the chosen one, or the first that fits and is not
+        revoked.
+        """
         uuid = choice.get("credentialUuid") if isinstance(choice, dict) else choice
         if choice is not None:
             if not isinstance(uuid, str) or uuid not in kept or not _would_do(wanted, *kept[uuid]):
@@ -227,7 +230,7 @@ class AnonCredsProof:
     async def _state(
         self, kept: Kept, interval: Interval, states: dict[tuple[str, Interval], tuple[int, str] | None]
     ) -> tuple[int, str] | None:
-        """Time and proof of the status list of an interval; None if the credential is revoked in it."""
+        """Returns the time and proof of the status list for an interval; None if the credential is revoked in it."""
         key = (kept.credential, interval)
         if key not in states:
             credential = orjson.loads(kept.credential)
@@ -301,8 +304,9 @@ class AnonCredsProof:
         registries: dict[str, Json],
         statuses: dict[tuple[str, int], Json],
     ) -> tuple[bool | None, str]:
-        """Whether it is the status of a time that was asked for. That the credential is not revoked in it is what the
-        proof then shows."""
+        """Checks that a status list is of a requested time. The proof itself then shows that the credential is not
+        revoked in it.
+        """
         if source.registry_id is None or source.timestamp is None or not source.proof.get("non_revoc_proof"):
             return False, "it does not show that the credential is not revoked"
         registry, at = self._tools.registry, source.timestamp
@@ -357,7 +361,7 @@ class AnonCredsProof:
         return Check("signature", holds, "" if holds else "the proof does not hold for this request")
 
     def _kept(self, held: Sequence[Held]) -> dict[str, tuple[Kept, Mapping[str, Any]]]:
-        """Of those that are of this format, by uuid: what is kept, and the values by `same_name`."""
+        """Returns the stored form, and the values by `same_name`, of those that have this format, by uuid."""
         return {
             one.uuid: (Kept.read(one), {same_name(name): item["raw"] for name, item in one.value["values"].items()})
             for one in held
@@ -366,11 +370,13 @@ class AnonCredsProof:
 
 
 def _mark(presentation: Any, shown: Shown) -> bytes:
-    """The hash that the whole proof hangs on, the nonce in it. Without credentials it is the same for everybody."""
+    """Returns the hash that the whole proof depends on, including the nonce. Without credentials it is the same for
+    everybody.
+    """
     if not shown.sources:
         return b""
     try:
-        # A number has several spellings.
+        # Equal numbers can be written differently.
         return str(int(presentation["proof"]["aggregated_proof"]["c_hash"])).encode()
     except (LookupError, TypeError, ValueError):
         return b""

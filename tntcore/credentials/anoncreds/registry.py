@@ -1,13 +1,13 @@
-"""Where schemas, credential definitions and the state of revocation are published, and how they are had.
+"""Registries of schemas, credential definitions and revocation status: publishing and reading.
 
-An AnonCreds identifier belongs to a method, as a DID does (AnonCreds Specification 1.0, "AnonCreds Methods"). The
-method of this service: what an issuer publishes is a resource beside its did:web document,
+An AnonCreds identifier belongs to a method, as a DID does (AnonCreds Specification 1.0, "AnonCreds Methods"). In the
+method of this service, whatever an issuer publishes is a resource beside its did:web document,
 
     <did>/resources/<SHA-256 of the content, hexadecimal>
 
-at `<where did.json is>/resources/<digest>`, so an identifier binds its content, and `issuerId` in it is the DID before
-the slash. A registry's status at a time (seconds since 1970) is at `<url of its definition>/status/<time>`: the newest
-list that is not younger. Other methods are plugged in beside it.
+at `<directory of did.json>/resources/<digest>`. So an identifier is bound to its content, and `issuerId` in it is the
+DID before the slash. A registry's status at a time (seconds since 1970) is at `<url of its definition>/status/<time>`:
+the newest list that is not younger. Other methods are plugged in beside it.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ MAX_DEFINITION = 256 * 1024  # bytes; one of 125 attributes has 100 KiB
 MAX_CREDENTIALS = 32_768  # of a registry that is read
 _PATIENT, _BRIEFLY = 8, 0.5  # as `Resolver` has them
 _RESOURCE = re.compile(r"(did:web:[^/?#\s]{1,1000})/resources/([0-9a-f]{64})")
-# Of an EgressError: the same will happen the next time.
+# Codes of `EgressError` for which a retry is pointless.
 _FOR_GOOD = frozenset({"invalid-url", "refused-address", "too-large", "tls"})
 
 
 class Registry(Protocol):
-    """One AnonCreds method. Each raises `FormatError` for what is not published or not what it must be, and
-    `DidError` `unresolvable` where trying again may help. A definition's `schemaId` is always the schema's identifier.
+    """One AnonCreds method. Methods raise `FormatError` for anything unpublished or malformed, and `DidError`
+    `unresolvable` if trying again may help. A definition's `schemaId` is always the schema's identifier.
     """
 
     def reads(self, identifier: str) -> bool:
-        """Whether identifiers of this form are this method's."""
+        """Whether identifiers of this form belong to this method."""
 
     async def schema(self, identifier: str) -> Json:
         """`{issuerId, name, version, attrNames}`"""
@@ -59,30 +59,33 @@ class Registry(Protocol):
         """`{issuerId, revocDefType, credDefId, tag, value}`"""
 
     async def revocation_status_list(self, identifier: str, timestamp: int) -> Json:
-        """The list of a registry that is in force at a time (seconds since 1970): `{issuerId, revRegDefId,
-        revocationList, currentAccumulator, timestamp}`"""
+        """The list of a registry in force at a time (seconds since 1970): `{issuerId, revRegDefId, revocationList,
+        currentAccumulator, timestamp}`
+        """
 
 
 @runtime_checkable
 class Publisher(Protocol):
-    """A registry by whose method identities issue, too, where their operator has arranged it: on a ledger, say. There,
-    nothing can be revoked so far.
+    """A registry to which identities can also publish, if the operator has set it up: a ledger, for example. So far,
+    nothing can be revoked there.
 
-    The last two may raise `Problem`: why it cannot be published, or that trying again later may help.
+    The last two may raise `Problem`: it cannot be published, or trying again later may help.
     """
 
     async def issuer_id(self, did: str) -> str:
-        """As whom the identity with this DID issues by this method; "" if it does not."""
+        """Returns the issuer id of the identity with this DID in this method; "" if it has none."""
 
     async def publish_schema(self, schema: Json) -> str:
-        """The identifier of a schema, as `Registry.schema` then answers it."""
+        """Publishes a schema. Returns its identifier, as `Registry.schema` then reads it."""
 
     async def publish_credential_definition(self, definition: Json) -> str:
-        """The identifier of a credential definition, as `Registry.credential_definition` then answers it."""
+        """Publishes a credential definition. Returns its identifier, as `Registry.credential_definition` then reads
+        it.
+        """
 
 
 class Registries:
-    """The methods there are, as one."""
+    """All registries, as one."""
 
     def __init__(self, registries: Sequence[Registry]) -> None:
         self._registries = registries
@@ -111,7 +114,7 @@ class Registries:
 
 
 class WebRegistry:
-    """What issuers with a did:web publish.
+    """Reads the definitions of issuers with a did:web.
 
     Args:
         fetch: the body at a URL, of at most so many bytes; raises `FormatError`, `DidError`.
@@ -165,15 +168,16 @@ class WebRegistry:
 
 
 class TailsFiles:
-    """Tails files, which a holder needs to show that a credential is not revoked; those used last are kept."""
+    """Tails files, which a holder needs to prove that a credential is not revoked; caches those used last."""
 
     def __init__(self, fetch: Fetch, now: Callable[[], float]) -> None:
         self._fetch = fetch
         self._found: SharedCache[bytes] = SharedCache(now, 8)
 
     async def get(self, definition: Json) -> bytes:
-        """Of a revocation registry definition. Raises `FormatError` if it is not the file that is named there, and
-        as `fetch`."""
+        """Returns the tails file of a revocation registry definition. Raises `FormatError` if its hash is wrong, and
+        the errors of `fetch`.
+        """
         value = definition["value"]
         expected = str(value["tailsHash"])
 
@@ -188,7 +192,9 @@ class TailsFiles:
 
 
 def egress_fetch(egress: Egress) -> Fetch:
-    """How definitions and tails files are fetched: GET, status 200, nothing inside, within 20 seconds."""
+    """Returns a function that fetches definitions and tails files: GET, status 200, public addresses only, within 20
+    seconds.
+    """
 
     async def fetch(url: str, maximum: int) -> bytes:
         try:
@@ -209,12 +215,12 @@ def egress_fetch(egress: Egress) -> Fetch:
 
 
 def load_registries(names: Sequence[str]) -> list[Registry]:
-    """The registries that the operator named, each as `module:factory`. Raises what importing them raises."""
+    """Returns the registries that the operator named, each as `module:factory`. Raises any error of their import."""
     return [find_factory(name)() for name in names]
 
 
 def find_factory(name: str) -> Callable[[], Registry]:
-    """The factory that `module:factory` names. Raises what importing it raises."""
+    """Returns the factory that `module:factory` names. Raises any error of its import."""
     module, _, factory = name.partition(":")
     found: Callable[[], Registry] = getattr(importlib.import_module(module), factory)
     return found
@@ -225,12 +231,12 @@ def resource_id(did: str, content: bytes) -> str:
 
 
 def is_resource(identifier: str) -> bool:
-    """Whether it is an identifier of this service's method."""
+    """Whether the identifier belongs to this service's method."""
     return _RESOURCE.fullmatch(identifier) is not None
 
 
 def split_resource(identifier: str) -> tuple[str, str]:
-    """The DID and the digest. Raises `FormatError`."""
+    """Returns the DID and the digest. Raises `FormatError`."""
     match = _RESOURCE.fullmatch(identifier)
     if match is None:
         raise FormatError("identifier-unsupported", f"{identifier[:200]!r} is no resource of a did:web")
@@ -238,7 +244,7 @@ def split_resource(identifier: str) -> tuple[str, str]:
 
 
 def resource_url(identifier: str, *, allow_http: bool = False) -> str:
-    """Raises `FormatError` if the DID cannot be one, or is one of an address."""
+    """Returns the URL of a resource. Raises `FormatError` if the DID is malformed, or names an IP address."""
     did, digest = split_resource(identifier)
     try:
         url = document_url(did, allow_http=allow_http)
@@ -248,17 +254,17 @@ def resource_url(identifier: str, *, allow_http: bool = False) -> str:
 
 
 def tails_size(credentials: int) -> int:
-    """Bytes of the tails file of a registry: a version, and two points for each credential and one more."""
+    """Returns the bytes of a registry's tails file: a version, and two points for each credential and one more."""
     return 2 + 128 * (2 * credentials + 1)
 
 
 def is_unqualified(identifier: str) -> bool:
-    """Whether an identifier is of the form that Indy ledgers had before there were DIDs in it."""
+    """Whether an identifier has the old form of Indy ledgers, without a DID."""
     return re.match(r"[1-9A-HJ-NP-Za-km-z]{21,22}:[1-4]:", identifier) is not None
 
 
 def read_schema(value: Json) -> Json:
-    """Raises `FormatError` unless the members that are used are what they must be; so do the others."""
+    """Returns the schema. Raises `FormatError` if a member that is used is malformed. The other readers do the same."""
     names = value.get("attrNames")
     if not (
         _texts(value, "issuerId", "name", "version")
@@ -320,7 +326,7 @@ def is_revoked(status: Json, index: int) -> bool:
 
 
 def same_name(name: str) -> str:
-    """What attribute names are compared by: case and spaces mean nothing (as the cryptography has it)."""
+    """Normalises an attribute name for comparison: case and spaces do not matter (as in the cryptography)."""
     return name.replace(" ", "").lower()
 
 

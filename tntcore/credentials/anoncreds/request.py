@@ -1,5 +1,6 @@
-"""What a verifier asks for (AnonCreds Specification 1.0, "Presentation Request"; Aries RFC 0592): reading it, making
-one of a proposal's preview (RFC 0037), and which credentials it lets in. Pure."""
+"""A verifier's request (AnonCreds Specification 1.0, "Presentation Request"; Aries RFC 0592): reads it, makes one from
+a proposal's preview (RFC 0037), and decides which credentials fit. Pure.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +41,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One thing asked for.
+    """One requested item.
 
     Attributes:
-        names: of the attributes, all of one credential. grouped: they were asked for as `names`.
+        names: of the attributes, all of one credential. grouped: the request used `names`.
         sign, bound: of a predicate, e.g. `>=` 18; "" for attributes that are to be shown.
-        restrictions: of which one has to fit; none: any credential will do, or the prover's own word.
+        restrictions: one of them has to fit; none: any credential fits, and so does the prover's own word.
     """
 
     referent: str
@@ -70,7 +71,9 @@ class Request:
 
 
 def read_request(value: Any) -> Request:
-    """Raises `FormatError` `request-invalid` for what is no request, or asks with operators (`$or`, `$not`, ...)."""
+    """Reads a request. Raises `FormatError` `request-invalid` if it is malformed, or uses operators (`$or`, `$not`,
+    ...).
+    """
     if not isinstance(value, dict):
         raise _invalid("it is not a JSON object")
     for name in ("name", "version"):
@@ -143,7 +146,7 @@ def _is_tag(tag: str) -> bool:
 
 
 def split_tag(tag: str) -> tuple[str, str] | None:
-    """Name and `value` or `marker` of `attr::<name>::value`."""
+    """Returns the name, and `value` or `marker`, of `attr::<name>::value`."""
     parts = tag.split("::")
     if len(parts) == 3 and parts[0] == "attr" and parts[1] and parts[2] in ("value", "marker"):
         return parts[1], parts[2]
@@ -172,11 +175,11 @@ def lets_in(wanted: Wanted, tags: Mapping[str, str], names: Sequence[str], value
 
 
 def for_library(request: Request) -> dict[str, Any]:
-    """The request as the library is given it to verify: without what it would refuse though it is right.
+    """Returns the request in the form that the library verifies, without valid parts that it would refuse.
 
-    It takes `issuer_did` for unqualified DIDs only, knows no `rev_reg_id`, no value of another attribute than the one
-    that is asked for, and no status list from before an interval that was still in force in it. All of these are
-    checked here, and what is proven depends on none.
+    The library accepts `issuer_did` for unqualified DIDs only. It supports no `rev_reg_id`, no value of an attribute
+    other than the requested one, and no status list from before an interval that was still in force in it. All of these
+    are checked here; nothing that is proven depends on them.
     """
 
     def without(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def for_library(request: Request) -> dict[str, Any]:
             }
             for one in asked.get("restrictions") or []
         ]
-        # An empty one means anything, and the prover's own word is nothing that a restriction lets in.
+        # An empty list allows anything, but never the prover's own word once there is a restriction.
         return {**kept, "restrictions": restrictions} if restrictions and all(restrictions) else kept
 
     out = dict(request.raw)
@@ -210,7 +213,7 @@ def _end(interval: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_of_preview(preview: Any) -> dict[str, Any]:
-    """The request, but for its nonce, that asks for what a `presentation_proposal` (RFC 0037) would show.
+    """Returns the request, without a nonce, for the content of a `presentation_proposal` (RFC 0037).
 
     Args:
         preview: `{attributes: [{name, cred_def_id?, value?, referent?}], predicates: [{name, cred_def_id?, predicate,

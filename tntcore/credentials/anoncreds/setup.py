@@ -1,4 +1,4 @@
-"""AnonCreds as this process does them: the registries that the configuration names, beside the service's own."""
+"""Sets up AnonCreds for this process: the configured registries, and the service's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AnonCredsParts:
 
 
 def open_anoncreds(services: Services) -> AnonCredsParts:
-    """Costs nothing until it is used. Raises what importing a registry of the configuration raises."""
+    """Opens it; costs nothing until it is used. Raises any error of the import of a configured registry."""
     fetch, config = egress_fetch(services.egress), services.config
     web = WebRegistry(fetch, time.monotonic, allow_http=config.allow_http)
     plugged = load_registries(config.anoncreds_registries)

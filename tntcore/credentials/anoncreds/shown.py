@@ -1,8 +1,8 @@
-"""What a presentation shows (AnonCreds Specification 1.0, "Presentation"), compared with what was asked for. Pure.
+"""The content of a presentation (AnonCreds Specification 1.0, "Presentation"), compared with the request. Pure.
 
-The library verifies the proof that a presentation contains, with the predicates that are in it, whatever was asked for;
-it does not compare an attribute's text with its number, lets a hidden attribute pass for one of any value, and asks for
-no proof of non-revocation that the prover left out. All of that is compared here.
+The library verifies only the proof inside a presentation, with the predicates in it, whatever was requested. It does
+not compare an attribute's text with its number, accepts a hidden attribute where a value is required, and does not miss
+a proof of non-revocation that the prover left out. All of that is checked here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from tntcore.credentials.formats import FormatError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A credential that is shown, as its prover says. `timestamp`: seconds since 1970 of its status list."""
+    """A credential of a presentation, as its prover describes it. `timestamp`: seconds since 1970 of its status
+    list.
+    """
 
     schema_id: str
     definition_id: str
@@ -30,11 +32,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The answer to one thing asked for.
+    """The answer to one requested item.
 
     Attributes:
         index: of the source; None for the prover's own word.
-        texts: by attribute name, of what is revealed or self-attested. numbers: what the prover says they encode to.
+        texts: by attribute name, the revealed or self-attested values. numbers: the prover's encoding of them.
     """
 
     referent: str
@@ -53,7 +55,7 @@ class Shown:
         return (part for part in self.parts if part.index == index)
 
     def interval(self, request: Request, index: int) -> Interval | None:
-        """In which the credential must not have been revoked, if that was asked for."""
+        """The interval in which the credential must not have been revoked, if one was requested."""
         met: Interval | None = None
         for part in self.of(index):
             wanted = request.wanted.get(part.referent)
@@ -66,7 +68,9 @@ class Shown:
 
 
 def read_presentation(value: Any, request: Request) -> Shown:
-    """Raises `FormatError` for what is no presentation, or shows more credentials than things were asked for."""
+    """Reads a presentation. Raises `FormatError` if it is malformed, or contains more credentials than items were
+    requested.
+    """
     if not (
         object_with(value, "proof", "requested_proof", "identifiers")
         and isinstance(value["requested_proof"], dict)
@@ -90,7 +94,7 @@ def read_presentation(value: Any, request: Request) -> Shown:
 
 
 def compare(request: Request, shown: Shown, definitions: Sequence[tuple[Json, Mapping[str, str]]]) -> list[str]:
-    """What is not as it was asked for, in words; nothing if all is.
+    """Returns the differences from the request, in words; an empty list if there are none.
 
     Args:
         definitions: of each source, its schema and its tags (see `Kept.tags`).
@@ -112,7 +116,7 @@ def compare(request: Request, shown: Shown, definitions: Sequence[tuple[Json, Ma
 
 
 def wrong_numbers(shown: Shown) -> list[str]:
-    """Names of the attributes whose text is not the one that was signed."""
+    """Returns the names of attributes whose text is not the signed one."""
     return [
         name
         for part in shown.parts
@@ -123,7 +127,9 @@ def wrong_numbers(shown: Shown) -> list[str]:
 
 
 def summary_of(request: Request, shown: Shown, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """What was shown: `claims` are proven, `selfAttested` is the prover's own word. By the request's names."""
+    """Returns the content of a presentation: `claims` are proven, `selfAttested` is the prover's own word. Names are
+    the request's.
+    """
     return {
         "credentials": [
             {
@@ -167,7 +173,7 @@ def _answers(
 
 
 def _is_proven(wanted: Wanted, proof: Mapping[str, Any]) -> bool:
-    """Whether the predicate that was asked for is one that the proof contains."""
+    """Whether the proof contains the requested predicate."""
     asked = {"attr_name": same_name(wanted.names[0]), "p_type": PREDICATES[wanted.sign], "value": wanted.bound}
     primary = proof.get("primary_proof")
     given = primary.get("ge_proofs") if isinstance(primary, dict) else None

@@ -1,6 +1,6 @@
-"""What AnonCreds takes long to compute, as functions for `Workers`: JSON texts in, JSON texts out.
+"""Slow AnonCreds computations, as functions for `Workers`: JSON texts in, JSON texts out.
 
-A credential definition takes seconds (safe primes), everything else 5 to 100 ms. Nothing here waits or asks anybody.
+A credential definition takes seconds (safe primes), everything else 5 to 100 ms. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LINK_SECRET = "default"  # noqa: S105 - the name that the library asks for, not
 
 
 class Refused(Exception):
-    """The library refused what it was given. The library's own error cannot travel between processes."""
+    """The library refused its input. The library's own error cannot be passed between processes."""
 
 
 def _told(function: Callable[P, T]) -> Callable[P, T]:
@@ -43,7 +43,7 @@ def _told(function: Callable[P, T]) -> Callable[P, T]:
 
 @_told
 def define(schema_id: str, schema: str, issuer: str, tag: str, revocable: bool) -> tuple[str, str, str]:
-    """A new credential definition: the public part, the private part, and the proof that offers carry."""
+    """Makes a credential definition. Returns its public part, its private part, and the proof for its offers."""
     made = anoncreds.CredentialDefinition.create(schema_id, schema, issuer, tag, "CL", support_revocation=revocable)
     public, private, proof = (part.to_json() for part in made)
     return public, private, proof
@@ -51,8 +51,9 @@ def define(schema_id: str, schema: str, issuer: str, tag: str, revocable: bool) 
 
 @_told
 def define_registry(definition_id: str, definition: str, issuer: str, maximum: int) -> tuple[str, str, bytes]:
-    """A new revocation registry for credentials 1 to `maximum`: the public part, whose `tailsLocation` means nothing
-    yet, the private part, and the tails file."""
+    """Makes a revocation registry for credentials 1 to `maximum`. Returns the public part, whose `tailsLocation` is a
+    placeholder, the private part, and the tails file.
+    """
     with tempfile.TemporaryDirectory() as folder:
         public, private = anoncreds.RevocationRegistryDefinition.create(
             # The library counts from 0, the cryptography from 1.
@@ -65,7 +66,7 @@ def define_registry(definition_id: str, definition: str, issuer: str, maximum: i
 
 @_told
 def first_status(definition: str, registry_id: str, registry: str, private: str, issuer: str, timestamp: int) -> str:
-    """The first status list, in which nothing is revoked."""
+    """Returns the first status list, in which nothing is revoked."""
     status = anoncreds.RevocationStatusList.create(
         anoncreds.CredentialDefinition.load(definition),
         registry_id,
@@ -80,7 +81,7 @@ def first_status(definition: str, registry_id: str, registry: str, private: str,
 
 @_told
 def revoke(definition: str, registry: str, private: str, status: str, index: int, timestamp: int) -> str:
-    """The status list after `status`, in which one more credential is revoked."""
+    """Returns the status list after `status`, in which one more credential is revoked."""
     after = anoncreds.RevocationStatusList.load(status).update(
         anoncreds.CredentialDefinition.load(definition),
         registry,
@@ -99,14 +100,15 @@ def offer(schema_id: str, definition_id: str, proof: str) -> str:
 
 @_told
 def link_secret() -> str:
-    """A new holder's secret."""
+    """Makes a holder's secret."""
     return str(anoncreds.create_link_secret())
 
 
 @_told
 def request(definition: str, offered: str, secret: str, entropy: str | None, prover: str | None) -> tuple[str, str]:
-    """A holder's request, and what the holder needs to process the credential. Exactly one of `entropy` and `prover`
-    (an unqualified DID, which old identifiers ask for)."""
+    """Returns a holder's request, and the data to process the credential. Needs exactly one of `entropy` and `prover`
+    (an unqualified DID, which old identifiers require).
+    """
     made = anoncreds.CredentialRequest.create(entropy, prover, definition, secret, _LINK_SECRET, offered)
     return made[0].to_json(), made[1].to_json()
 
@@ -120,7 +122,9 @@ def issue(
     values: Mapping[str, str],
     revocation: tuple[str, str, str, int] | None,
 ) -> str:
-    """The credential. `revocation`: the registry, its private part, its status list, the credential's number."""
+    """Returns the credential. `revocation`: the registry, its private part, its status list, the credential's
+    number.
+    """
     config = None
     if revocation is not None:
         registry, registry_private, status, index = revocation
@@ -133,13 +137,13 @@ def issue(
 
 @_told
 def process(credential: str, metadata: str, secret: str, definition: str, registry: str | None) -> str:
-    """The credential as its holder keeps it. Refused if the issuer's signature does not hold."""
+    """Returns the credential as its holder stores it. Raises `Refused` if the issuer's signature is wrong."""
     return str(anoncreds.Credential.load(credential).process(metadata, secret, definition, registry).to_json())
 
 
 @_told
 def revocation_state(registry: str, status: str, index: int, tails: bytes) -> str:
-    """What shows that a credential is not revoked in `status`."""
+    """Returns the proof that a credential is not revoked in `status`."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(tails)
         file.flush()
@@ -158,8 +162,9 @@ def present(
     schemas: Mapping[str, str],
     definitions: Mapping[str, str],
 ) -> str:
-    """The presentation. An entry: the credential, its attribute referents and whether each is revealed, its predicate
-    referents, and the time and state of its status."""
+    """Returns the presentation. An entry: the credential, its attribute referents and whether each is revealed, its
+    predicate referents, and the time and state of its status.
+    """
     used = anoncreds.PresentCredentials()  # type: ignore[no-untyped-call]
     for credential, attributes, predicates, timestamp, state in entries:
         loaded = anoncreds.Credential.load(credential)
@@ -179,19 +184,20 @@ def verify(
     registries: Mapping[str, str],
     statuses: Sequence[str],
 ) -> bool:
-    """Whether the proof holds. The library takes the predicates, and whether there is a proof of non-revocation, from
-    the presentation itself: whoever calls this compares them with the request."""
+    """Whether the proof is right. The library takes the predicates, and whether there is a proof of non-revocation,
+    from the presentation itself, so the caller must compare them with the request.
+    """
     lists = [anoncreds.RevocationStatusList.load(status) for status in statuses]
     loaded = anoncreds.Presentation.load(presentation)
     return bool(loaded.verify(asked, dict(schemas), dict(definitions), dict(registries), lists))
 
 
 def dumps(value: object) -> str:
-    """JSON as the library takes it.
+    """Returns JSON for the library.
 
     Raises:
-        Refused: it has a NUL, which would end a text on the way into the library, or a number that would keep a
-            processor busy: what is computed with takes the cube of its length.
+        Refused: it contains a NUL, which would end a text on the way into the library, or a number so long that it
+            would keep a processor busy: the time grows with the cube of its length.
     """
     text = orjson.dumps(value).decode()
     if "\\u0000" in text:
@@ -205,6 +211,6 @@ def _has_long_text(value: object) -> bool:
     if isinstance(value, str):
         return len(value) > _MAX_NUMBER
     if isinstance(value, Mapping):
-        # What is text for people, and not computed with, has no such bound.
+        # Texts for people, which are not computed with, have no such bound.
         return any(_has_long_text(item) for name, item in value.items() if name not in ("raw", "self_attested_attrs"))
     return isinstance(value, list) and any(map(_has_long_text, value))
