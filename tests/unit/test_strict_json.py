@@ -1,3 +1,7 @@
+import copy
+import json
+import pickle
+
 import orjson
 import pytest
 from hypothesis import given
@@ -10,8 +14,13 @@ from tntcore.strict_json import (
     JsonError,
     JsonTooDeepError,
     JsonTooManyError,
+    Number,
     is_deep,
+    no_deeper,
     read_json,
+    read_leniently,
+    reread_json,
+    write_json,
 )
 
 
@@ -128,3 +137,97 @@ def test_the_error_does_not_repeat_what_was_read() -> None:
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+LITERALS = [
+    "12.50", "1E+2", "1e16", "-0", "-0.0", "0.00001", "1.10", "12345678901234567.89", "12345678901234567890123",
+    "18446744073709551615", "18446744073709551616", "-9223372036854775808", "-9223372036854775809", "0.1", "1.0", "7",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_a_number_is_written_as_it_was_read(literal: str) -> None:
+    text = f'{{"n":[{literal},true,{{"m":{literal}}}],"s":"12.50 \\\\\\" 1e5"}}'.encode()
+    value = read_json(text)
+    assert write_json(value) == text
+    assert write_json(reread_json(write_json(copy.deepcopy(pickle.loads(pickle.dumps(value)))))) == text
+    assert float(value["n"][0]) == float(literal)
+
+
+def test_numbers_that_survive_anyway_are_plain() -> None:
+    for literal in ("7", "1.5", "-0.25", "18446744073709551615", "1.0"):
+        assert not isinstance(read_json(b"[12.50," + literal.encode() + b"]")[1], Number)
+
+
+@given(
+    st.recursive(
+        st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True),
+        lambda inner: st.lists(inner, max_size=4).map(lambda items: f"[{','.join(items)}]"),
+    )
+)
+def test_any_number_is_written_as_it_was_read(text: str) -> None:
+    assert write_json(read_json(text.encode())) == text.encode()
+
+
+def test_a_repeated_member_is_refused_where_that_is_asked_for() -> None:
+    assert read_json(b'{"a":1,"a":2}') == {"a": 2}
+    with pytest.raises(JsonError, match="'a' is given more than once"):
+        read_json(b'{"b":[{"a":1,"a":1}]}', unique=True)
+    assert read_json(b'{"a":{"a":1.50}}', unique=True) == {"a": {"a": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
+        (b'{"a":"\\ud83d"}', {"a": "\ufffd"}),
+        (b'{"\\ude00":["\\ud83d\\ude00\\ud83d"]}', {"\ufffd": ["\U0001f600\ufffd"]}),
+        (b'{"a":"\xed\xa0\xbd"}', {"a": "\ufffd"}),
+        (b'{"a":"x\ny\x00"}', {"a": "x\ny\x00"}),
+        ('{"a":"\xe9"}'.encode("latin-1"), {"a": "\xe9"}),
+        ('{"a":"\xe9"}'.encode("utf-16"), {"a": "\xe9"}),
+        (b'{"a":[NaN,-Infinity,12.50]}', {"a": [None, None, 12.5]}),
+    ],
+)
+def test_what_others_write_though_it_is_no_json_is_read(data: bytes, value: object) -> None:
+    with pytest.raises(JsonError):
+        read_json(data)
+    assert read_leniently(data) == value
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"text", b"{", b"\xff\xfe", b'{"a":1}}', b"{'a':1}", b"[" * 200, nested(5000) + b"]"]
+)
+def test_other_texts_are_no_json_however_leniently_they_are_read(data: bytes) -> None:
+    with pytest.raises(JsonError):
+        read_leniently(data)
+
+
+def test_what_is_nested_too_deep_becomes_text() -> None:
+    text = b'{"before":[{}],"a":' + nested(10) + b',"q\\"[":"[[[[[[{","after":[[["x"]]]}'
+    assert no_deeper(text, 11) == text
+    shallow = no_deeper(text, 6)
+    assert not is_deep(shallow, 6)
+    value = orjson.loads(shallow)
+    assert value["a"] == [[[[{"tooDeep": "[[[[[[]]]]]]"}]]]]
+    assert {**value, "a": None} == {**orjson.loads(text), "a": None}
+
+
+@given(
+    st.recursive(
+        st.none() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    ),
+    st.integers(2, 5),
+)
+def test_nothing_is_lost_that_is_nested_too_deep(value: object, limit: int) -> None:
+    def whole(part: object) -> object:
+        if isinstance(part, dict):
+            if part.keys() == {"tooDeep"}:
+                return whole(json.loads(part["tooDeep"]))
+            return {name: whole(item) for name, item in part.items()}
+        return [whole(item) for item in part] if isinstance(part, list) else part
+
+    shallow = no_deeper(orjson.dumps(value), limit)
+    assert not is_deep(shallow, limit)
+    assert whole(orjson.loads(shallow)) == value

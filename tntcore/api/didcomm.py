@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from tntcore import envelope
 from tntcore.api.http import JSON, Call, Content, Response, Route, client_address
 from tntcore.delivery.items import InboundItem
@@ -24,6 +22,7 @@ from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.batching import Full
 from tntcore.storage.lookups import Found
+from tntcore.strict_json import write_json
 from tntcore.telemetry import current, traceparent
 from tntcore.telemetry.meter import DOOR_BYTES
 
@@ -222,4 +221,4 @@ def _unwrap(raw: bytes) -> tuple[bytes, str | None]:
     principal, message = value.get("targetPrincipalUuid"), value["message"]
     if not isinstance(principal, str):
         raise Problem(400, "target-invalid", "targetPrincipalUuid must be the uuid of a principal.")
-    return message.encode() if isinstance(message, str) else orjson.dumps(message), principal
+    return message.encode() if isinstance(message, str) else write_json(message), principal

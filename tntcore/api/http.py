@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-import orjson
-
 from tntcore.errors import Problem
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, no_deeper, read_json, write_json
 from tntcore.tenancy.access import Actor, Role, Scope
 from tntcore.tenancy.tenants import Tenant
 
@@ -50,7 +48,7 @@ class Request:
         if len(self.body) > MAX_JSON:
             raise Problem(413, "body-too-large", f"The body has {len(self.body)} bytes. Send at most {MAX_JSON}.")
         try:
-            return read_json(self.body)
+            return read_json(self.body, unique=True)
         except JsonError as error:
             raise Problem(400, "body-not-json", f"The body is not valid JSON: {error}. Send valid JSON.") from None
 
@@ -90,7 +88,8 @@ class Response:
 
 
 def answer(value: Any, status: int = 200) -> Response:
-    return Response(status, orjson.dumps(value))
+    """Returns a value as JSON that common parsers read: not too deep, see `no_deeper`."""
+    return Response(status, no_deeper(write_json(value)))
 
 
 def problem(error: Problem, trace_id: str) -> Response:
@@ -105,7 +104,7 @@ def problem(error: Problem, trace_id: str) -> Response:
         "detail": error.detail,
         "traceId": trace_id,
     }
-    return Response(error.status, orjson.dumps(body), PROBLEM_JSON, headers)
+    return Response(error.status, write_json(body), PROBLEM_JSON, headers)
 
 
 def title_of(code: str) -> str:

@@ -14,6 +14,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
+from tntcore.strict_json import write_json
 
 _DAY = 24 * 3600 * 1000
 _STUCK = 120_000  # milliseconds after which a call that never finished may be retried
@@ -107,7 +108,7 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
         "type": response.content_type,
         "headers": dict(response.headers),
     }
-    kept = await records.put_body(row, records.seal(orjson.dumps(saved), row))
+    kept = await records.put_body(row, records.seal(write_json(saved), row))
     finish = Unit()
     finish.merge(row, {"answer": kept, "at": now, "finished": True})
     await records.commit(finish)

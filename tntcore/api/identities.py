@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-import orjson
-
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Name, Page, Paging, entity, listing, not_found, text
@@ -15,6 +13,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
+from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Scope
 
 _MAX_DID = 2_000  # characters; a did:web is short, a did:peer with keys and endpoint has a few hundred
@@ -92,7 +91,7 @@ async def document(call: Call) -> Response:
     identity = await tenant.records.get(Identity, uuid) if tenant else None
     if identity is None:
         raise not_found(Identity, uuid)
-    return Response(200, orjson.dumps(identity.document), "application/did+json")
+    return Response(200, write_json(identity.document), "application/did+json")
 
 
 async def status_list(call: Call) -> Response:

@@ -11,8 +11,6 @@ from importlib import resources
 from typing import Any, TypedDict, get_type_hints
 from urllib.parse import urlsplit
 
-import orjson
-
 from tntcore.api import webhook_types
 from tntcore.api.given import body_shape, query_shape
 from tntcore.api.http import (
@@ -30,6 +28,7 @@ from tntcore.api.http import (
 from tntcore.api.json_schema import Schema, example_of, schema_of
 from tntcore.api.views import JsonObject
 from tntcore.errors import PROBLEM_BASE, Problem
+from tntcore.strict_json import write_json
 
 _ABOUT = """A hosted DIDComm service. A company registers once and then uses plain JSON. The service holds its DIDs and
 keys, encrypts what it sends, decrypts what it receives, stores every message, and relays each received message by
@@ -388,7 +387,7 @@ class DocsRoutes:
 
     async def read(self, call: Call) -> Response:
         if self._written is None:
-            self._written = orjson.dumps(document(self._all, self._public_url))
+            self._written = write_json(document(self._all, self._public_url))
         return Response(200, self._written)
 
     async def page(self, call: Call) -> Response:

@@ -7,8 +7,6 @@ import base64
 from dataclasses import asdict
 from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
 
-import orjson
-
 from tntcore.api.audit import NO_EFFECT, AuditQuery, AuditView, into, operating, page
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer, hash_key
 from tntcore.api.json_schema import Code, Words
@@ -25,6 +23,7 @@ from tntcore.storage.repository import COUNT_CAP
 from tntcore.storage.retrying import retrying
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
+from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Role, Scope
 from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, Tenant
@@ -299,7 +298,7 @@ async def change(call: Call) -> Response:
         principal.key,
         {
             "displayName": principal.display_name,
-            "limits": orjson.dumps(principal.limits).decode(),
+            "limits": write_json(principal.limits).decode(),
             "updatedAt": principal.updated_at,
         },
         principal.etag,

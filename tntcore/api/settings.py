@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
-import orjson
-
 from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
@@ -24,6 +22,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery, Setting
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Scope
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
@@ -263,9 +262,9 @@ def _test_body(key: str, uuid: str) -> bytes:
     """Returns the body for a message `{"@type", "@id"}` as `delivery_body` builds it, or a task `{type, uuid,
     status}`."""
     if key == TASK_WEBHOOK:
-        return orjson.dumps({"type": TEST, "uuid": uuid, "status": "TEST"})
+        return write_json({"type": TEST, "uuid": uuid, "status": "TEST"})
     return delivery_body(
-        Message.read(orjson.dumps({"@type": TEST, "@id": uuid})),
+        Message.read(write_json({"@type": TEST, "@id": uuid})),
         from_did=None,
         to_did=None,
         action_uuid=None,
@@ -288,7 +287,7 @@ def _record(call: Call, key: str, value: dict[str, Any], before: Setting | None)
     """Returns the row that stores `value`. Raises `Problem` 413."""
     records, now = call.tenant.records, call.services.now()
     record = Setting(uuid=key, created_at=before.created_at if before else now, updated_at=now)
-    record.value = records.seal(orjson.dumps(value), record.key)
+    record.value = records.seal(write_json(value), record.key)
     if len(record.value) > _MAX_SEALED:
         raise Problem(
             413, "setting-too-large", f"The setting is too large. It may have at most {_MAX_SEALED // 1000} kB."

@@ -18,6 +18,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
 from tntcore.storage.records import Record
 from tntcore.storage.repository import COUNT_CAP, Repository
+from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
@@ -170,7 +171,7 @@ async def listing(
             following = record.uuid
             break
         shown = view(record)
-        written = orjson.dumps(shown if isinstance(shown, dict) else await shown)
+        written = write_json(shown if isinstance(shown, dict) else await shown)
         views.append(orjson.Fragment(written))
         size += len(written)
     return answer(

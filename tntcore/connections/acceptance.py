@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, start
 from tntcore.connections.connectionless import Connectionless, inline_document
@@ -52,6 +50,7 @@ from tntcore.storage.records import (
     sent_id,
 )
 from tntcore.storage.storage import INBOUND
+from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, document_id
 from tntcore.tenancy.tenants import Tenant
 
@@ -337,7 +336,7 @@ class Acceptance:
             except DidError as error:
                 reasons.append(error.detail)
                 continue
-            if len(orjson.dumps(known)) <= MAX_DOCUMENT:
+            if len(write_json(known)) <= MAX_DOCUMENT:
                 return known
         raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
 
@@ -352,7 +351,7 @@ class Acceptance:
         owner = Found(tenant.uuid, "connection", connection.uuid)
         for kid in effect.keys:
             await services.lookups.add("key", kid, owner)
-        thid = Plaintext.read(orjson.dumps(effect.replies[0])).thid if effect.replies else connection.thid
+        thid = Plaintext.read(write_json(effect.replies[0])).thid if effect.replies else connection.thid
         action = Action(
             uuid=action_uuid(connection.uuid, thid),
             reference_id=thid,
@@ -365,7 +364,7 @@ class Acceptance:
             updated_at=now,
         )
         sent = [
-            await write(tenant.records, connection, action, orjson.dumps(reply), message_uuid=services.uuid7(), now=now)
+            await write(tenant.records, connection, action, write_json(reply), message_uuid=services.uuid7(), now=now)
             for reply in effect.replies
         ]
         told: list[Delivery] = []

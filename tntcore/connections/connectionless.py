@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT
@@ -36,6 +34,7 @@ from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, short_hash
 from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient
 from tntcore.tenancy.tenants import Tenant
 
@@ -196,7 +195,7 @@ def _decorated(message: Message, verkey: str) -> dict[str, Any]:
         document = inline_document(replace(service, recipient_keys=(verkey,)))
     except DidError as error:
         raise Refused("service-not-accepted", error.detail) from error
-    if len(orjson.dumps(document)) > MAX_DOCUMENT:
+    if len(write_json(document)) > MAX_DOCUMENT:
         raise Refused("service-not-accepted", "the service is too large")
     return document
 

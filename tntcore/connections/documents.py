@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from tntcore.connections.effect import Refused
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.parse import parse_document, qualify
 from tntcore.errors import DidError
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json, write_json
 
 MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a column holds 32,768
 
@@ -51,7 +49,7 @@ def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
 def checked(document: DidDocument) -> DidDocument:
     """A document that a message can be sent to, and that a connection can keep."""
     didcomm_endpoint(document, "v1")
-    if len(orjson.dumps(kept(document))) > MAX_DOCUMENT:
+    if len(write_json(kept(document))) > MAX_DOCUMENT:
         raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
     return document
 

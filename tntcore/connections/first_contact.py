@@ -19,8 +19,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
@@ -40,6 +38,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
 from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of
 from tntcore.tenancy.tenants import Tenant
 
@@ -317,7 +316,7 @@ class FirstContact:
             # Only the long form can be resolved later.
             long = next((other for other in document.also_known_as if other.startswith(f"{did}:")), did)
             document = await self._services.resolver.resolve(long)
-        if len(orjson.dumps(kept(document))) > MAX_DOCUMENT:
+        if len(write_json(kept(document))) > MAX_DOCUMENT:
             raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
         return document
 

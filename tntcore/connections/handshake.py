@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from tntcore.connections import names
 from tntcore.connections.connection import COMPLETED, connection_uuid, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
@@ -39,6 +37,7 @@ from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
 from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient, verkeys
 from tntcore.tenancy.tenants import Tenant
 
@@ -398,7 +397,7 @@ class Handshake:
 
     def _attach_document(self, mine: Mine, signer: Any) -> dict[str, Any]:
         return sign_attachment(
-            orjson.dumps(mine.document.raw),
+            write_json(mine.document.raw),
             signer,
             mime_type="application/json",
             id=random_uuid(self._services.random),

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from tntcore.connections.connection import pairwise
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.dids.document import Version
@@ -23,6 +21,7 @@ from tntcore.storage.lookups import Found
 from tntcore.storage.records import Identity, Invitation, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import InvitationStatus
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
@@ -105,7 +104,7 @@ class Invitations:
                         "handshake-required",
                         "An invitation with publicDid needs a handshake. Give at least one of handshakeProtocols.",
                     )
-                threads = [short_hash(Plaintext.read(orjson.dumps(request)).thid) for request in requests]
+                threads = [short_hash(Plaintext.read(write_json(request)).thid) for request in requests]
             content = rfc434.make_invitation_1(
                 id=invitation_id,
                 services=[identity.did if wanted.public_did else service],
@@ -131,7 +130,7 @@ class Invitations:
             created_at=now,
             updated_at=now,
         )
-        invitation.content = tenant.records.seal(orjson.dumps(content), _content_of(invitation))
+        invitation.content = tenant.records.seal(write_json(content), _content_of(invitation))
         if len(invitation.content) > _MAX_CONTENT:
             raise Problem(
                 413,
@@ -170,7 +169,7 @@ class Invitations:
 
 def read_content(records: Repository, invitation: Invitation) -> dict[str, Any]:
     """The invitation itself, as it is handed on. `records` are its owner's."""
-    content: dict[str, Any] = orjson.loads(records.open(invitation.content, _content_of(invitation)))
+    content: dict[str, Any] = reread_json(records.open(invitation.content, _content_of(invitation)))
     return content
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import orjson
-
 from tntcore.connections.effect import Effect
 from tntcore.connections.handshake import find_invitation, is_good
 from tntcore.connections.sender import OtherSide
@@ -23,6 +21,7 @@ from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Attached, Connection, Contact, PendingReuse, sent_id
 from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -69,7 +68,7 @@ def attached(services: Services, tenant: Tenant, connection: Connection, content
     for request in content.requests:
         uuid = f"{connection.uuid}.{services.uuid7()}"
         record = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
-        record.body = tenant.records.seal(orjson.dumps(request), record.key)
+        record.body = tenant.records.seal(write_json(request), record.key)
         found.append(record)
     return found
 
@@ -78,12 +77,12 @@ def write_reuse(tenant: Tenant, record: PendingReuse, content: Content, contact:
     """Has the record hold the invitation, and whom the tenant takes it to be from."""
     given = {"display_name": contact.display_name, "internal_ref": contact.internal_ref, "email": contact.email}
     whole = {"invitation": content.raw, "contact": {**given, "claimed_did": contact.claimed_did}}
-    record.content = tenant.records.seal(orjson.dumps(whole), record.key)
+    record.content = tenant.records.seal(write_json(whole), record.key)
 
 
 def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact]:
     """The invitation, and the contact that its maker becomes if no connection is reused."""
-    whole = orjson.loads(tenant.records.open(record.content, record.key))
+    whole = reread_json(tenant.records.open(record.content, record.key))
     contact = Contact(
         uuid=record.contact_uuid, status=ContactStatus.REQUESTED, created_at=record.created_at, **whole["contact"]
     )

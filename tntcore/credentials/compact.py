@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -18,7 +17,7 @@ from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
 from tntcore.envelope import base64url
 from tntcore.envelope.v2 import same_did
 from tntcore.errors import EnvelopeError
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json, write_json
 
 MAX_TOKEN: Final = 512 * 1024  # characters
 ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -77,7 +76,7 @@ def read_token(value: Any, types: frozenset[str]) -> Token:
 async def sign_token(claims: Mapping[str, Any], signer: Signer, kid: str) -> str:
     """Returns a JWT signed with EdDSA (RFC 8037, section 3.1). Raises `SigningError`."""
     parts = ({"alg": "EdDSA", "typ": "JWT", "kid": kid}, claims)
-    signed = b".".join(base64url.encode(orjson.dumps(part)) for part in parts)
+    signed = b".".join(base64url.encode(write_json(part)) for part in parts)
     return (signed + b"." + base64url.encode(await signer.sign(signed))).decode()
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from tntcore.config import ConfigError
 from tntcore.credentials.names import UnsafeContext, check_published
 from tntcore.credentials.proof_suites import is_bundled
@@ -15,7 +13,7 @@ from tntcore.errors import Problem
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Context
 from tntcore.storage.repository import Repository
-from tntcore.strict_json import JsonError, is_deep, read_json
+from tntcore.strict_json import JsonError, is_deep, read_json, reread_json, write_json
 
 MAX_CONTEXTS: Final = 50  # of a tenant
 MAX_BYTES: Final = 128 * 1024
@@ -57,7 +55,7 @@ async def find_context(records: Repository, url: str) -> Mapping[str, Any] | Non
 
 async def open_context(records: Repository, record: Context) -> dict[str, Any]:
     sealed = record.body or await records.stored_body(record.uuid)
-    document: dict[str, Any] = orjson.loads(records.open(sealed, f"{record.key}/body"))
+    document: dict[str, Any] = reread_json(records.open(sealed, f"{record.key}/body"))
     return document
 
 
@@ -74,7 +72,7 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
         raise Problem(
             409, "context-exists", "The service already includes this context. You can use it without adding it."
         )
-    data = orjson.dumps(document)
+    data = write_json(document)
     if len(data) > MAX_BYTES or is_deep(data, MAX_DEPTH):
         text = f"The context document is too large. It may have at most {MAX_BYTES} bytes and {MAX_DEPTH} levels."
         raise Problem(400, "context-invalid", text)

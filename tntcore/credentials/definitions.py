@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import jsonschema
-import orjson
 import re2
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.jsonpath import Index, JSONPath
@@ -27,6 +26,7 @@ from jsonpath_ng.parser import JsonPathParser
 
 from tntcore.credentials.checking import listed, within
 from tntcore.messaging import times
+from tntcore.strict_json import reread_json, write_json
 
 Kind = Literal["ldp_vc", "jwt_vc"]
 Place = tuple[str | int, ...]
@@ -350,7 +350,7 @@ def _requirement(value: Any, depth: int) -> Requirement:
 
 def _size(value: Any) -> int:
     try:
-        return len(orjson.dumps(value))
+        return len(write_json(value))
     except TypeError:
         raise _invalid("The definition is nested too deeply, or is not JSON.") from None
 
@@ -411,7 +411,7 @@ def _is_of(schemas: Sequence[tuple[str, bool]], names: frozenset[str]) -> bool:
 def _has(part: Field, credential: Shown, found: set[Place]) -> bool:
     """Whether the requested field is there. Adds all places that its path finds to `found`."""
     present = False
-    validator = None if part.filter is None else _validator(orjson.dumps(part.filter))
+    validator = None if part.filter is None else _validator(write_json(part.filter))
     for path in part.paths:
         for document in credential.documents:
             matches = _path(path).find(document)
@@ -563,7 +563,7 @@ _MetaValidator: Any = _Validator(jsonschema.Draft7Validator.META_SCHEMA)
 
 @lru_cache(maxsize=200)
 def _validator(schema: bytes) -> Any:
-    return _Validator(orjson.loads(schema))
+    return _Validator(reread_json(schema))
 
 
 def _invalid(detail: str) -> DefinitionError:

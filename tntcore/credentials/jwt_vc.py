@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from openvc.errors import OpenvcError
 from openvc.proof.vc_jwt import VcJwtProofSuite
 
@@ -54,6 +53,7 @@ from tntcore.credentials.formats import (
 )
 from tntcore.errors import Problem
 from tntcore.messaging import times
+from tntcore.strict_json import write_json
 from tntcore.workers import Workers
 
 DETAIL: Final = "aries/jwt-vc-detail@v1.0"
@@ -336,7 +336,7 @@ def _read(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not isinstance(value.get("credential"), dict):
         raise ValueError("A JWT credential is asked for as {credential: {...}}.")  # noqa: TRY004
     credential: dict[str, Any] = value["credential"]
-    if len(orjson.dumps(credential)) > MAX_CREDENTIAL:
+    if len(write_json(credential)) > MAX_CREDENTIAL:
         raise ValueError(f"A credential has at most {MAX_CREDENTIAL} bytes.")
     if "VerifiableCredential" not in listed(credential.get("type")):
         raise ValueError('The credential\'s `type` must be a list with "VerifiableCredential".')

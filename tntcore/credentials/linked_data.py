@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-import orjson
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
@@ -35,7 +34,7 @@ from tntcore.credentials.proof_suites import (
 from tntcore.dids.document import PublicKey
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging import times
-from tntcore.strict_json import JsonError, is_deep
+from tntcore.strict_json import JsonError, is_deep, write_json
 from tntcore.workers import Workers, WorkTimeout
 
 Purpose = Literal["assertionMethod", "authentication"]
@@ -333,7 +332,7 @@ def _bindings(proof: Mapping[str, Any], challenge: str | None, domain: str | Non
 def _check_size(document: Mapping[str, Any]) -> None:
     """Raises `_Refused` if the document is too large or too deep."""
     try:
-        data = orjson.dumps(document)
+        data = write_json(document)
     except TypeError:
         raise _Refused("the document has a number or a text that JSON cannot have, or is too deep") from None
     if len(data) > MAX_BYTES:

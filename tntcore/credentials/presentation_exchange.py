@@ -28,8 +28,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import orjson
-
 from tntcore.credentials import jwt_vc, ld_proof
 from tntcore.credentials.checking import (
     SECONDS,
@@ -72,6 +70,7 @@ from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
+from tntcore.strict_json import write_json
 from tntcore.workers import Workers, WorkTimeout
 
 DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
@@ -299,7 +298,7 @@ class PresentationExchange:
             names: frozenset[str] = frozenset()
             if credential is not None and asked:
                 kinds = {name: credential[name] for name in ("@context", "type") if name in credential}
-                kept = orjson.dumps(kinds)
+                kept = write_json(kinds)
                 if kept not in typed:
                     typed[kept] = await self._linked_data.types(kinds)
                 names = typed[kept]

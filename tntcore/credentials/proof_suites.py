@@ -49,6 +49,7 @@ from pyld.canon import URDNA2015
 from tntcore.credentials.checking import TooLongError
 from tntcore.credentials.names import Named, is_name, read_contexts, spelled
 from tntcore.envelope import base64url
+from tntcore.strict_json import write_json
 
 Suite = Literal["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]
 SUITES: Final[tuple[Suite, ...]] = (
@@ -395,7 +396,7 @@ def _jcs_why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes) ->
 
 
 def _jws_header() -> bytes:
-    return orjson.dumps(_JWS_HEADER)
+    return write_json(_JWS_HEADER)
 
 
 def _jws_input(header: str, payload: bytes) -> bytes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-import orjson
 from openvc.status import (
     StatusListError,
     build_status_list_credential,
@@ -30,6 +29,7 @@ from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Identity, StatusList
 from tntcore.storage.repository import Repository
 from tntcore.storage.retrying import retrying
+from tntcore.strict_json import write_json
 
 ListType = Literal["BitstringStatusListEntry", "StatusList2021Entry"]
 SIZE: Final = 131_072  # a power of two
@@ -155,7 +155,7 @@ class StatusLists:
             purpose="assertionMethod",
             created_ms=self._now(),
         )
-        return orjson.dumps(signed)
+        return write_json(signed)
 
     def _entry(self, record: StatusList, index: int) -> dict[str, Any]:
         url = self._list_url(record)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from tntcore.credentials.formats import Check, FormatError, Held, Verification
 from tntcore.storage import queries
 from tntcore.storage.records import Credential, Presentation
 from tntcore.storage.repository import Repository
+from tntcore.strict_json import reread_json, write_json
 
 MAX_CREDENTIAL = 1024 * 1024  # bytes of JSON
 MAX_SEARCHED = 500
@@ -41,11 +40,11 @@ def seal_details(records: Repository, record: Credential | Presentation, details
     """
     verification = details.verification
     written: dict[str, Any] = {"checks": details.checks, "required": sorted(verification.required)}
-    data = orjson.dumps({**written, "summary": details.summary})
+    data = write_json({**written, "summary": details.summary})
     if len(data) > _MAX_DETAILS:
-        data = orjson.dumps({**written, "summary": {"tooLarge": True}})
+        data = write_json({**written, "summary": {"tooLarge": True}})
     if len(data) > _MAX_DETAILS:
-        data = orjson.dumps({**_shortened(details), "summary": {"tooLarge": True}})
+        data = write_json({**_shortened(details), "summary": {"tooLarge": True}})
     record.details = records.seal(data, f"{record.key}/details")
     record.verified = verification.verified
 
@@ -53,7 +52,7 @@ def seal_details(records: Repository, record: Credential | Presentation, details
 def open_details(records: Repository, record: Credential | Presentation) -> Details:
     if not record.details:
         return Details({}, Verification((), frozenset()))
-    data = orjson.loads(records.open(record.details, f"{record.key}/details"))
+    data = reread_json(records.open(record.details, f"{record.key}/details"))
     checks = [Check(check["name"], check["passed"], check["detail"], check["subject"]) for check in data["checks"]]
     required = frozenset((name, subject) for name, subject in data["required"])
     return Details(data["summary"], Verification(checks, required))
@@ -61,7 +60,7 @@ def open_details(records: Repository, record: Credential | Presentation) -> Deta
 
 async def seal_held(records: Repository, record: Credential, held: Held) -> None:
     """Stores the credential itself. Raises `FormatError` if it is too large."""
-    data = orjson.dumps({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
+    data = write_json({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
     if len(data) > MAX_CREDENTIAL:
         raise FormatError("credential-too-large", f"a credential may have {MAX_CREDENTIAL} bytes")
     record.attachment_format, record.expires_at = held.format, held.expires_at
@@ -70,7 +69,7 @@ async def seal_held(records: Repository, record: Credential, held: Held) -> None
 
 async def open_held(records: Repository, record: Credential) -> Held:
     sealed = record.body or await records.stored_body(record.uuid)
-    data = orjson.loads(records.open(sealed, f"{record.key}/body"))
+    data = reread_json(records.open(sealed, f"{record.key}/body"))
     return Held(
         uuid=record.uuid,
         format=record.attachment_format,

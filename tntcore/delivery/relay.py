@@ -6,8 +6,6 @@ record, and one that fails goes on alone, by the ladder of `retry.retry_delay`.
 
 from __future__ import annotations
 
-import orjson
-
 from tntcore.delivery.attempted import Attempted, Failed, Retry, Withheld
 from tntcore.delivery.attempts import Attempts
 from tntcore.delivery.items import MessageCall, RelayItem, ReplayPart, TaskCall, items_of, relay_item
@@ -21,6 +19,7 @@ from tntcore.services import Services
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
+from tntcore.strict_json import write_json
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
@@ -58,7 +57,7 @@ class Relay:
             return Failed("webhook-removed")
         if setting.is_disabled(entry.id):
             return Withheld()
-        body = orjson.dumps(item.task) if isinstance(item, TaskCall) else await self._body(tenant, item)
+        body = write_json(item.task) if isinstance(item, TaskCall) else await self._body(tenant, item)
         if body is None:
             return Failed("message-erased")
         attempted = await call_entry(self._services, setting, entry, item.delivery, body, now)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.storage.records import Action, Connection, Delivery
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.recipients import Recipient, document_id, document_of
 from tntcore.tenancy.tenants import Tenant, Tenants
 
@@ -38,7 +37,7 @@ async def write_to(
     nobody = Connection(uuid="", identity_did=recipient.identity_did, contact_did=known)
     outgoing = await write(tenant.records, nobody, Action(uuid=""), plaintext, message_uuid=message_uuid, now=now)
     owner = "invitation" if recipient.invitation is not None else "identity"
-    stranger = orjson.dumps({"owner": owner, "uuid": recipient.scope, "document": document})
+    stranger = write_json({"owner": owner, "uuid": recipient.scope, "document": document})
     outgoing.delivery.stranger = tenant.records.seal(stranger, _name(outgoing.delivery))
     return outgoing
 
@@ -48,7 +47,7 @@ async def peer_of(tenants: Tenants, tenant: Tenant, delivery_uuid: str) -> Recip
     delivery = await tenant.records.get(Delivery, delivery_uuid)
     if delivery is None or not delivery.stranger:
         return None
-    stranger = orjson.loads(tenant.records.open(delivery.stranger, _name(delivery)))
+    stranger = reread_json(tenant.records.open(delivery.stranger, _name(delivery)))
     speaker = await tenants.recipient(tenant, stranger["owner"], stranger["uuid"])
     if speaker is None:
         return None

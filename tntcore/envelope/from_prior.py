@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from tntcore.dids.document import DidDocument
 from tntcore.envelope import base64url
 from tntcore.envelope.keys import PrivateKey
@@ -16,6 +14,7 @@ from tntcore.envelope.limits import load_object
 from tntcore.envelope.v2 import algorithm, check_signature, did_of, same_did, sign_bytes
 from tntcore.envelope.wire import is_did_url
 from tntcore.errors import EnvelopeError
+from tntcore.strict_json import write_json
 
 MAX_CHARACTERS: Final = 64 * 1024
 """Of the JWT, which has three DIDs in it, one of them twice encoded."""
@@ -57,9 +56,9 @@ def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> st
     alg = algorithm(key.curve)
     if alg is None or not is_did_url(kid):
         raise EnvelopeError("bad-key", f"no signatures with {key.curve}, or no DID URL as its kid")
-    header = base64url.encode(orjson.dumps({"typ": "JWT", "alg": alg, "kid": kid}))
+    header = base64url.encode(write_json({"typ": "JWT", "alg": alg, "kid": kid}))
     claims = {"iss": iss, **({"sub": sub} if sub else {}), "iat": issued_at}
-    signed = header + b"." + base64url.encode(orjson.dumps(claims))
+    signed = header + b"." + base64url.encode(write_json(claims))
     return (signed + b"." + base64url.encode(sign_bytes(signed, key))).decode()
 
 

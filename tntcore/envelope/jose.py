@@ -13,9 +13,17 @@ with warnings.catch_warnings():
     from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
 # It registers the algorithms of its own with authlib.
 from didcomm.common.algorithms import AnonCryptAlg, AuthCryptAlg
-from didcomm.core.anoncrypt import anoncrypt
-from didcomm.core.authcrypt import authcrypt
+from didcomm.core import anoncrypt as _anoncrypt
+from didcomm.core import authcrypt as _authcrypt
 from didcomm.core.types import Key
+
+from tntcore.strict_json import write_json
+
+# didcomm would write the numbers of a message in its own way, and there is no other place to say how.
+for _module in (_anoncrypt, _authcrypt):
+    _module.dict_to_json_bytes = write_json  # type: ignore[attr-defined]
+anoncrypt = _anoncrypt.anoncrypt
+authcrypt = _authcrypt.authcrypt
 
 __all__ = [
     "AnonCryptAlg",

@@ -32,7 +32,7 @@ def parse_json(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
         EnvelopeError: `not-json`, `too-deep`, `too-many-values`.
     """
     try:
-        return read_json(raw, max_depth)
+        return read_json(raw, max_depth, exact=False)
     except JsonTooDeepError as error:
         raise EnvelopeError("too-deep", f"JSON is {error}") from None
     except JsonTooManyError as error:

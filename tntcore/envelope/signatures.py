@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import orjson
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
@@ -32,6 +31,7 @@ from tntcore.envelope.keys import PrivateKey, normalise_verkey, verkey_to_did_ke
 from tntcore.envelope.limits import parse_json
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.messaging.types import canonical
+from tntcore.strict_json import write_json
 
 FIELD_TYPE: Final = "https://didcomm.org/signature/1.0/ed25519Sha512_single"
 MAX_SIGNATURES: Final = 16
@@ -84,7 +84,7 @@ def sign_attachment(payload: bytes, key: PrivateKey, *, mime_type: str, id: str)
     public = _public(key)
     kid = verkey_to_did_key(encode_verkey(public))
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64url.encode(public.raw).decode(), "kid": kid}
-    protected = base64url.encode(orjson.dumps({"alg": "EdDSA", "jwk": jwk}))
+    protected = base64url.encode(write_json({"alg": "EdDSA", "jwk": jwk}))
     signature = _sign(_signing_input(protected, payload), key)
     return {
         "@id": id,
@@ -129,7 +129,7 @@ def sign_field(value: Any, key: PrivateKey, now_seconds: int) -> dict[str, Any]:
         EnvelopeError: `bad-key` for any other key.
     """
     signer = encode_verkey(_public(key))
-    data = now_seconds.to_bytes(_TIMESTAMP_BYTES, "big") + orjson.dumps(value)
+    data = now_seconds.to_bytes(_TIMESTAMP_BYTES, "big") + write_json(value)
     return {
         "@type": FIELD_TYPE,
         "signature": base64url.encode_padded(_sign(data, key)).decode(),

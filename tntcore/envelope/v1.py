@@ -35,7 +35,7 @@ from tntcore.envelope.limits import (
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, read_v1_signed
 from tntcore.errors import DidError, EnvelopeError
-from tntcore.strict_json import MAX_DEPTH
+from tntcore.strict_json import MAX_DEPTH, write_json
 
 FORWARD: Final = "https://didcomm.org/routing/1.0/forward"
 
@@ -103,7 +103,7 @@ def forward(packed: bytes, *, to: str, routing_keys: Sequence[str], new_id: Call
     next_hop = _verkey(to)
     for routing_key in routing_keys:
         message = {"@type": FORWARD, "@id": new_id(), "to": next_hop, "msg": orjson.Fragment(packed)}
-        packed = _seal(orjson.dumps(message), [routing_key], None)
+        packed = _seal(write_json(message), [routing_key], None)
         next_hop = _verkey(routing_key)
     return packed
 
@@ -114,7 +114,7 @@ def _seal(plaintext: bytes, recipients: Sequence[str], sender: PrivateKey | None
     content_key = os.urandom(32)
     entries = [_entry(content_key, _verkey(recipient), sender) for recipient in recipients]
     protected = base64url.encode_padded(
-        orjson.dumps(
+        write_json(
             {
                 "enc": "xchacha20poly1305_ietf",
                 "typ": "JWM/1.0",

@@ -27,8 +27,9 @@ from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
 from tntcore.envelope.limits import MAX_RECIPIENTS, check_depth, check_plaintext_size, check_wire_size, load_object
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
-from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read
+from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read, read_message_leniently
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.strict_json import write_json
 
 if TYPE_CHECKING:
     from tntcore.envelope.jose import Key
@@ -76,7 +77,7 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Un
         else:
             sender = wire.header.sender_kid
             recipient, plaintext = _decrypt(wire, secrets, documents)
-        wire = read(plaintext)
+        wire = _read_inner(plaintext)
         # A v2 message may well have a member called @type.
         if wire.header.version != "v2" and not (wire.header.kind == "plaintext" and is_v2_message(wire.body)):
             raise EnvelopeError("nesting", "v1 inside v2")
@@ -88,6 +89,17 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Un
     if recipient is not None:
         return Anoncrypt(plaintext, "v2", recipient)
     return Plaintext(plaintext, "v2")
+
+
+def _read_inner(plaintext: bytes) -> Wire:
+    """Reads what was inside an envelope: as `read`, and a message that some programs write though it is no JSON."""
+    try:
+        return read(plaintext)
+    except EnvelopeError as error:
+        message = read_message_leniently(plaintext) if error.code == "not-json" else None
+        if message is None:
+            raise
+        return message
 
 
 def pack(
@@ -340,7 +352,7 @@ def _document(documents: Documents, did: str) -> DidDocument:
 def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     content = dict(message)
     try:
-        plaintext = orjson.dumps(content)
+        plaintext = write_json(content)
     except TypeError:
         raise EnvelopeError("not-json", "the message is not JSON") from None
     check_plaintext_size(plaintext)
@@ -349,7 +361,7 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finish(content: dict[str, Any]) -> bytes:
-    packed = orjson.dumps(content)
+    packed = write_json(content)
     check_wire_size(packed)
     return packed
 
@@ -360,8 +372,8 @@ def _sign(content: dict[str, Any], sign_with: tuple[str, PrivateKey]) -> dict[st
     if name is None or not is_did_url(kid):
         raise EnvelopeError("bad-key", f"no signatures with {secret.curve}, or no DID URL as its kid")
     header = {"typ": "application/didcomm-signed+json", "alg": name}
-    protected = base64url.encode(orjson.dumps(header))
-    payload = base64url.encode(orjson.dumps(content))
+    protected = base64url.encode(write_json(header))
+    payload = base64url.encode(write_json(content))
     signature = sign_bytes(protected + b"." + payload, secret)
     entry = {
         "protected": protected.decode(),

@@ -14,6 +14,7 @@ from tntcore.dids.multiformats import decode_verkey
 from tntcore.envelope import base64url
 from tntcore.envelope.keys import normalise_verkey
 from tntcore.envelope.limits import (
+    MAX_PLAINTEXT,
     MAX_RECIPIENTS,
     check_depth,
     check_plaintext_size,
@@ -22,6 +23,7 @@ from tntcore.envelope.limits import (
     load_object,
 )
 from tntcore.errors import DidError, EnvelopeError
+from tntcore.strict_json import JsonError, read_leniently
 
 Kind = Literal["encrypted", "signed", "plaintext"]
 
@@ -91,6 +93,19 @@ def read(raw: bytes) -> Wire:
     if is_v2_message(body):
         return Wire(Header("v2", "plaintext", (), None, _text_or_none(body, "typ"), None), body, {})
     raise EnvelopeError("not-an-envelope", "neither encrypted, nor signed, nor a message")
+
+
+def read_message_leniently(raw: bytes) -> Wire | None:
+    """Reads a v2 message that is no JSON by the letter (`strict_json.read_leniently`); None if it is none."""
+    if len(raw) > MAX_PLAINTEXT:
+        return None
+    try:
+        body = read_leniently(raw)
+    except JsonError:
+        return None
+    if type(body) is not dict or not is_v2_message(body):
+        return None
+    return Wire(Header("v2", "plaintext", (), None, _text_or_none(body, "typ"), None), body, {})
 
 
 def is_v2_message(body: dict[str, Any]) -> bool:

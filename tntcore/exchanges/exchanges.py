@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from tntcore.connections.invitations import read_content
 from tntcore.connections.sender import Author, Enclosed, OtherSide, Partner
 from tntcore.credentials.formats import FormatError
@@ -37,6 +35,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation, Record, Sent, sent_id
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import InvitationStatus, MessageStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -233,9 +232,9 @@ class Exchanges:
         if invitation is None or invitation.status == InvitationStatus.REVOKED:
             return None
         protocol = flow.protocol
-        content = Message.read(orjson.dumps(read_content(tenant.records, invitation)))
+        content = Message.read(write_json(read_content(tenant.records, invitation)))
         for attached in attachments(content):
-            plaintext = orjson.dumps(attached.data) if attached.kind == "json" else b""
+            plaintext = write_json(attached.data) if attached.kind == "json" else b""
             asked = Message.read(plaintext)
             step = protocol.read_step(asked) if asked.id == message.thid else None
             if step is None:

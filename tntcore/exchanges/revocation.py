@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import orjson
-
 from tntcore.credentials.anoncreds.issuer import revocation_of
 from tntcore.credentials.formats import Held
 from tntcore.credentials.wallet import open_held
@@ -18,6 +16,7 @@ from tntcore.protocols.revocation_notification import Notice
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Credential, Exchange
 from tntcore.storage.repository import Repository
+from tntcore.strict_json import reread_json, write_json
 
 _MAX_LOOKED_AT = 200  # credentials of one connection
 
@@ -28,7 +27,7 @@ async def noticed(records: Repository, connection: Connection, notice: Notice, n
     async for credential in _named(records, connection, notice):
         if not credential.noticed_at:
             credential.noticed_at = credential.updated_at = now
-            written = orjson.dumps({"comment": notice.comment})
+            written = write_json({"comment": notice.comment})
             credential.notice = records.seal(written, f"{credential.key}/notice")
         return Outcome(credentials=[credential])
     return Outcome(error="credential-unknown")
@@ -38,7 +37,7 @@ def comment_of(records: Repository, credential: Credential) -> str:
     """What the issuer said with its notice."""
     if not credential.notice:
         return ""
-    return str(orjson.loads(records.open(credential.notice, f"{credential.key}/notice"))["comment"])
+    return str(reread_json(records.open(credential.notice, f"{credential.key}/notice"))["comment"])
 
 
 async def _named(records: Repository, connection: Connection, notice: Notice) -> AsyncIterator[Credential]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from tntcore.credentials.formats import Signer, SigningError
 from tntcore.dids.document import PublicKey
 from tntcore.egress import EgressError
@@ -24,7 +22,7 @@ from tntcore.errors import DidError, EnvelopeError
 from tntcore.identities.identities import signing_method
 from tntcore.services import Services
 from tntcore.storage.records import Identity
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json, write_json
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.tenants import Tenant
@@ -91,7 +89,7 @@ class _RemoteSigner:
 
     async def sign(self, data: bytes) -> bytes:
         services = self._services
-        body = orjson.dumps(
+        body = write_json(
             {
                 "did": self._did,
                 "message": base64url.encode(data).decode(),

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-import orjson
-
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.message import MAX_IDENTIFIER, decode_base64
+from tntcore.strict_json import reread_json, write_json
 
 PLAINTEXT_TYP = "application/didcomm-plain+json"
 
@@ -68,11 +67,11 @@ def _invalid(detail: str) -> Problem:
 def introduced(plaintext: bytes, *, service: Mapping[str, Any], pthid: str) -> bytes:
     """A v1-shaped message with where to answer it (`~service`, RFC 0056) and the invitation that it answers as parent
     thread (RFC 0434, "Invitation"). What it has of these stays; a v2-shaped one stays as it is."""
-    message = orjson.loads(plaintext)
+    message = reread_json(plaintext)
     if is_v2_shaped(message):
         return plaintext
     thread = {"pthid": pthid, **(message.get("~thread") or {})}
-    return orjson.dumps({"~service": service, **message, "~thread": thread})
+    return write_json({"~service": service, **message, "~thread": thread})
 
 
 def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_time: int) -> dict[str, Any]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from tntcore.dids.document import Version
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json, write_json
 
 
 def forwarded(plaintext: bytes, version: Version) -> bytes | None:
@@ -32,4 +30,4 @@ def forwarded(plaintext: bytes, version: Version) -> bytes | None:
             carried = read_json(carried.encode())
         except (JsonError, UnicodeEncodeError):
             return None
-    return orjson.dumps(carried) if isinstance(carried, dict) else None
+    return write_json(carried) if isinstance(carried, dict) else None

@@ -14,7 +14,6 @@ from io import BytesIO
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs
 
-import orjson
 import segno
 
 from tntcore.dids.document import MAX_KEYS, Service
@@ -26,6 +25,7 @@ from tntcore.errors import DidError, Problem
 from tntcore.messaging import times
 from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments, decode_base64
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
+from tntcore.strict_json import write_json
 
 Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
@@ -89,7 +89,7 @@ def read_invitation(value: Mapping[str, Any]) -> Invitation:
             service that can be used), `invitation-request` (an attachment that is no message).
     """
     try:
-        data = orjson.dumps(dict(value))
+        data = write_json(dict(value))
     except (TypeError, ValueError):
         raise _problem("malformed", "An invitation is a JSON object.") from None
     return _read(data)
@@ -133,7 +133,7 @@ def _read(data: bytes) -> Invitation:
     if len(data) > MAX_BYTES:
         raise _too_large()
     message = Message.read(data)
-    if not message.fields:
+    if not (message.is_json and message.fields):
         raise _problem("malformed", "An invitation is a JSON object, and not a deeply nested one.")
     type_ = parse(canonical(message.type))
     if type_ is not None and type_.prefix == DIDCOMM_ORG and type_.name == "invitation":
@@ -392,7 +392,7 @@ def invitation_url(base_url: str, raw: Mapping[str, Any]) -> str:
         Problem: as `read_invitation`.
     """
     invitation = read_invitation(raw)
-    encoded = urlsafe_b64encode(orjson.dumps(invitation.raw)).rstrip(b"=").decode()
+    encoded = urlsafe_b64encode(write_json(invitation.raw)).rstrip(b"=").decode()
     return f"{base_url}{'&' if '?' in base_url else '?'}{_PARAMETERS[invitation.form]}={encoded}"
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
 
 from tntcore.dids.document import Version
 from tntcore.messaging.types import canonical, parse
-from tntcore.strict_json import JsonError, read_json
+from tntcore.strict_json import JsonError, read_json, read_leniently, write_json
 
 # Longer than any identifier in use, and short enough to be stored and matched without a further thought.
 MAX_IDENTIFIER = 1024
@@ -51,7 +51,8 @@ class Message:
         version: by shape: `@type` or `@id` make a message v1, else `type` or `id` make it v2. "v1" for the rest.
         fields: the whole JSON object; empty when the payload is none.
         body: where the protocol's own members are: `body` (v2; empty when it is no object), or the whole object (v1).
-        is_json: the payload is JSON (of any kind), nested no deeper than `strict_json.MAX_DEPTH`.
+        is_json: the payload is JSON (of any kind), nested no deeper than `strict_json.MAX_DEPTH`. Where it is not, but
+            can be read nevertheless (`strict_json.read_leniently`), the other attributes are of what was read.
 
     An identifier that is no text, is empty, or has more than 1,024 characters, counts as absent.
     """
@@ -74,12 +75,16 @@ class Message:
             version: of the envelope it came in, if any. In a v2 envelope `@type` is a member like any other.
         """
         try:
-            value = read_json(plaintext)
+            value, is_json = read_json(plaintext), True
         except JsonError:
-            return Message(plaintext)
+            try:
+                value, is_json = read_leniently(plaintext), False
+            except JsonError:
+                return Message(plaintext)
         if not isinstance(value, dict):
-            return Message(plaintext, is_json=True)
-        return Message._of(plaintext, value, version)
+            return Message(plaintext, is_json=is_json)
+        message = Message._of(plaintext, value, version)
+        return message if is_json else replace(message, is_json=False)
 
     @staticmethod
     def _of(raw: bytes, fields: Mapping[str, Any], version: Version | None) -> Message:
@@ -125,7 +130,7 @@ def what_it_says(message: Message) -> bytes:
     id: not how its members are ordered, nor what a sender adds as long as it has not been heard: `~service` and the
     parent thread in v1; `from_prior`, the parent thread, the DIDs and the time of sending in v2. Without an id, it is
     all of it."""
-    if not message.id:
+    if not message.id or not message.is_json:
         return message.raw
     if message.version == "v2":
         said = {name: value for name, value in message.fields.items() if name not in _V2_OF_THE_WAY}
@@ -134,7 +139,7 @@ def what_it_says(message: Message) -> bytes:
         if isinstance(thread := said.get("~thread"), dict):
             said["~thread"] = {name: value for name, value in thread.items() if name != "pthid"}
     try:
-        return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        return write_json(said, sort_keys=True)
     except (orjson.JSONEncodeError, RecursionError):
         return message.raw
 

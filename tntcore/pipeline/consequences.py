@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal
 from tntcore.connections.sender import (
@@ -39,6 +37,7 @@ from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sen
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.transactions import Value
+from tntcore.strict_json import write_json
 from tntcore.telemetry import traceparent
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
@@ -183,7 +182,7 @@ class Consequences:
                     tenant.records,
                     author.connection,
                     receipt.action,
-                    orjson.dumps(reply.message),
+                    write_json(reply.message),
                     message_uuid=reply.message_uuid,
                     now=now,
                     to_previous=isinstance(effect, Effect) and effect.to_previous,
@@ -201,7 +200,7 @@ class Consequences:
         if not self._refusals.take(recipient.scope):
             self._services.meter.count("inbound.unanswered")
             return []
-        plaintext, now = orjson.dumps(refusal.report), receipt.stored.created_at
+        plaintext, now = write_json(refusal.report), receipt.stored.created_at
         message_uuid = delivery_uuid(receipt.stored.uuid, "answer/0")
         connection = recipient.connection
         if refusal.stranger is not None:

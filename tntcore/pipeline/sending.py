@@ -28,6 +28,7 @@ from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
+from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant
 
@@ -207,7 +208,7 @@ class Actions:
         action = thread.action
         filled = prefill_v1(message, thid=action.reference_id, new_id=new_id, pthid=action.parent_id)
         try:
-            plaintext = orjson.dumps(filled)
+            plaintext = write_json(filled)
         except (orjson.JSONEncodeError, RecursionError):
             raise Problem(400, "message-invalid", "The message cannot be written as JSON.") from None
         if len(plaintext) > MAX_PLAINTEXT or self._too_large_in_v2(thread.connection, filled, len(plaintext)):
@@ -232,4 +233,4 @@ class Actions:
             to_did=document_id(connection.their_document),
             created_time=self._services.now() // 1000,
         )
-        return len(orjson.dumps(converted)) > MAX_PLAINTEXT
+        return len(write_json(converted)) > MAX_PLAINTEXT

@@ -15,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar
 
-import orjson
-
 from tntcore.credentials.formats import Attribute, Draft, FormatError
 from tntcore.dids.document import Version
 from tntcore.messaging import times
 from tntcore.messaging.message import Attachment, Message, attachments
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
-from tntcore.strict_json import JsonError, JsonTooDeepError, read_json
+from tntcore.strict_json import JsonError, JsonTooDeepError, read_json, write_json
 
 Dialect = Literal["1.0", "2.0", "3.0"]
 _DIALECTS: Final[Mapping[int, Dialect]] = {1: "1.0", 2: "2.0", 3: "3.0"}
@@ -197,7 +195,7 @@ def attributes(preview: Any) -> Sequence[Attribute]:
     return tuple(
         Attribute(
             entry["name"],
-            value if isinstance(value := entry.get("value", ""), str) else orjson.dumps(value).decode(),
+            value if isinstance(value := entry.get("value", ""), str) else write_json(value).decode(),
             text(entry.get("mime-type")) or text(entry.get("media_type")),
         )
         for entry in named(entries)
@@ -301,7 +299,7 @@ def compose(
 
 
 def _attachment_v1(id_: str, draft: Draft) -> dict[str, Any]:
-    raw = draft.value.encode() if isinstance(draft.value, str) else orjson.dumps(draft.value)
+    raw = draft.value.encode() if isinstance(draft.value, str) else write_json(draft.value)
     # In the standard alphabet, with padding: some agents refuse the other, and all read this one.
     return {"@id": id_, "mime-type": draft.mime_type, "data": {"base64": base64.b64encode(raw).decode()}}
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self, get_type_hints
 
-import orjson
-
 from tntcore.dids import sov
 from tntcore.dids.document import Version
 from tntcore.dids.multiformats import encode_verkey
@@ -34,6 +32,7 @@ from tntcore.storage.states import (
 )
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
+from tntcore.strict_json import reread_json, write_json
 
 MAX_TEXT = 32_000  # UTF-16 code units of a text column; the service takes 32,768
 END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
@@ -75,7 +74,7 @@ class Record:
             if value is None:
                 continue
             if is_json:
-                value = orjson.dumps(value).decode()
+                value = write_json(value).decode()
             elif isinstance(value, StrEnum):
                 value = value.value
             if isinstance(value, str) and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
@@ -89,7 +88,7 @@ class Record:
         known: dict[str, Any] = {}
         for name, column, is_json, states in _columns_of(cls):
             if column in values:
-                value = orjson.loads(values[column]) if is_json else values[column]
+                value = reread_json(values[column]) if is_json else values[column]
                 # A state that only a newer process knows stays plain text.
                 known[name] = states.get(value, value) if states else value
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from tntcore.caching import SPREAD, SharedCache
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
@@ -18,6 +16,7 @@ from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, 
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
+from tntcore.strict_json import reread_json
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_id, document_of, verkeys
 from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
@@ -156,7 +155,7 @@ class Tenant:
         """Unseals a setting: `{"setting": ..., "secrets": {entry id: [secret]}, "former": {entry id: [{"secrets",
         "until"}]}}`.
         """
-        stored: dict[str, Any] = orjson.loads(self.records.open(record.value, record.key))
+        stored: dict[str, Any] = reread_json(self.records.open(record.value, record.key))
         return stored
 
 

@@ -23,6 +23,7 @@ from tntcore.envelope.signatures import sign_bytes
 from tntcore.errors import Problem
 from tntcore.messaging.message import Message, decorator_keys
 from tntcore.messaging.types import spellings
+from tntcore.strict_json import no_deeper, write_json
 
 # The effects of a message must fit in one transaction: one row per entry, for up to four events.
 MAX_ENTRIES = 20
@@ -410,7 +411,7 @@ def delivery_body(
     """Returns the JSON body of a webhook call.
 
     `message` in it is the plaintext byte for byte if that is JSON, else its text, or `{"base64": ...}` if it is not
-    UTF-8.
+    UTF-8. What is nested too deep in it is text, see `no_deeper`.
 
     Args:
         from_did, to_did: of the contact and of the identity; None if the sender is not known.
@@ -418,7 +419,7 @@ def delivery_body(
         sequence: sorts, as text, in order of receipt.
         authenticated: whether the sender proved its identity.
     """
-    return orjson.dumps(
+    body = write_json(
         {
             "message": _spliced(message),
             "from": from_did,
@@ -434,6 +435,7 @@ def delivery_body(
             "authenticated": authenticated,
         }
     )
+    return no_deeper(body)
 
 
 def _spliced(message: Message) -> Any:

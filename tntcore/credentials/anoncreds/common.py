@@ -17,6 +17,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import LinkSecret
 from tntcore.storage.repository import Repository
 from tntcore.storage.retrying import retrying
+from tntcore.strict_json import write_json
 from tntcore.workers import Workers
 
 _INT32 = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
@@ -82,7 +83,7 @@ class Kept:
     tags: Mapping[str, str]
 
     def serialise(self) -> bytes:
-        return orjson.dumps([self.credential, self.metadata, self.link_secret, dict(self.tags)])
+        return write_json([self.credential, self.metadata, self.link_secret, dict(self.tags)])
 
     @staticmethod
     def read(held: Held) -> Kept:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import base58
-import orjson
 
 from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_with, tags_of
@@ -33,6 +32,7 @@ from tntcore.credentials.formats import (
     Verification,
 )
 from tntcore.errors import DidError, Problem
+from tntcore.strict_json import reread_json, write_json
 
 _FILTER: Final = {
     "schemaId": "schema_id",
@@ -106,7 +106,7 @@ class AnonCreds:
         made = await self._tools.workers.run(
             work.offer, definition.schema_id, definition.credential_definition_id, private.proof
         )
-        draft = self._draft("offer", orjson.loads(made), definition.credential_definition_id)
+        draft = self._draft("offer", reread_json(made), definition.credential_definition_id)
         return replace(draft, preview=preview)
 
     async def request(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
@@ -123,8 +123,8 @@ class AnonCreds:
             )
         except work.Refused as error:
             raise FormatError("offer-invalid", f"the offer cannot be worked with: {error}") from None
-        kept = orjson.dumps({"metadata": metadata, "linkSecret": secret})
-        draft = self._draft("request", orjson.loads(made), offer["cred_def_id"])
+        kept = write_json({"metadata": metadata, "linkSecret": secret})
+        draft = self._draft("request", reread_json(made), offer["cred_def_id"])
         return replace(draft, secret=kept)
 
     async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
@@ -143,16 +143,16 @@ class AnonCreds:
             )
         except work.Refused as error:
             raise FormatError("request-invalid", f"the request cannot be worked with: {error}") from None
-        value = orjson.loads(made)
+        value = reread_json(made)
         number = revocation_of(value)
-        secret = orjson.dumps({"rev_reg_id": number[0], "index": number[1]}) if number else b""
+        secret = write_json({"rev_reg_id": number[0], "index": number[1]}) if number else b""
         draft = self._draft("issue", value, definition.credential_definition_id)
         return replace(draft, secret=secret)
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
         credential = self._attachment("issue", value)
         offer = self._attachment("offer", issuing.offer)
-        secret = orjson.loads(issuing.secret)
+        secret = reread_json(issuing.secret)
         asked = _as_offered(credential, offer, issuing.preview)
         processed, checks, schema, definition = await self._examine(
             credential, secret["metadata"], secret["linkSecret"]
@@ -187,7 +187,7 @@ class AnonCreds:
         return _verification(checks, revocation_of(credential) is not None, set())
 
     async def revoke(self, party: Party, held: Held) -> None:
-        number = orjson.loads(held.secret) if held.secret else None
+        number = reread_json(held.secret) if held.secret else None
         if number is None:
             raise Problem(
                 409,

@@ -27,6 +27,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import CredentialDefinition, Identity, RevocationStatus, Schema
 from tntcore.storage.repository import Repository
 from tntcore.storage.retrying import retrying
+from tntcore.strict_json import write_json
 from tntcore.workers import Workers, WorkTimeout
 
 DEFAULT_CREDENTIALS, MAX_CREDENTIALS = 1_000, 5_000  # of a revocation registry; 0.8 ms and 256 bytes each
@@ -43,7 +44,7 @@ class Private:
     registry: str = ""
 
     def serialise(self) -> bytes:
-        return orjson.dumps([self.definition, self.proof, self.registry])
+        return write_json([self.definition, self.proof, self.registry])
 
     @staticmethod
     def deserialise(data: bytes) -> Private:
@@ -94,7 +95,7 @@ class Issuer:
         if publisher is not None:
             schema_id = await publisher.publish_schema(content)
         else:
-            schema_id = await self._publish(records, identity, orjson.dumps(content))
+            schema_id = await self._publish(records, identity, write_json(content))
         now = self._now()
         schema = Schema(
             uuid=self._uuid7(),
@@ -197,7 +198,7 @@ class Issuer:
         registry = orjson.loads(made)
         tails_id = await self._publish(records, identity, tails)
         registry["value"]["tailsLocation"] = resource_url(tails_id, allow_http=self._allow_http)
-        content = orjson.dumps(registry)
+        content = write_json(registry)
         record.revocation_registry_id = await self._publish(records, identity, content)
         timestamp = self._now() // 1000
         status = await self._workers.run(

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_with, tags_of
 from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
@@ -42,6 +40,7 @@ from tntcore.credentials.formats import (
     Verified,
 )
 from tntcore.errors import DidError, Problem
+from tntcore.strict_json import reread_json
 
 _AHEAD = 60  # seconds that another's clock may be ahead of ours
 
@@ -225,7 +224,7 @@ class AnonCredsProof:
         except work.Refused as error:
             raise FormatError("request-invalid", f"the request cannot be answered: {error}") from None
         legacy = any(map(is_unqualified, definitions))
-        return Draft(orjson.loads(made), self.identifiers["present"][1 if legacy else 0])
+        return Draft(reread_json(made), self.identifiers["present"][1 if legacy else 0])
 
     async def _state(
         self, kept: Kept, interval: Interval, states: dict[tuple[str, Interval], tuple[int, str] | None]
@@ -233,7 +232,7 @@ class AnonCredsProof:
         """Returns the time and proof of the status list for an interval; None if the credential is revoked in it."""
         key = (kept.credential, interval)
         if key not in states:
-            credential = orjson.loads(kept.credential)
+            credential = reread_json(kept.credential)
             registry_id, index = credential["rev_reg_id"], credential["signature"]["r_credential"]["i"]
             registry = await self._tools.registry.revocation_registry_definition(registry_id)
             now = self._tools.now() // 1000

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import orjson
+from tntcore.strict_json import write_json
 
 if TYPE_CHECKING:
     import anoncreds
@@ -199,7 +199,7 @@ def dumps(value: object) -> str:
         Refused: it contains a NUL, which would end a text on the way into the library, or a number so long that it
             would keep a processor busy: the time grows with the cube of its length.
     """
-    text = orjson.dumps(value).decode()
+    text = write_json(value).decode()
     if "\\u0000" in text:
         raise Refused("a text has a NUL in it")
     if len(text) > _MAX_NUMBER and _has_long_text(value):
