@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import aiohttp
@@ -26,6 +26,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from tntcore.shares import Busy, Shares, current_budget, party
+from tntcore.status_line import Connector, Response, UnreadableAnswerError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -52,6 +53,7 @@ LOOP_HEADER = "tnt-egress"
 """Marks what was sent from here, so that a call of our own API by ourselves is known as one."""
 
 _MAX_HEADER = 8_190
+_KEPT_HEADERS = ("content-type", "retry-after")
 _NAMES = 16  # names that are looked up at once
 _PATIENCE = 30.0  # seconds to wait for a place
 # Under the five seconds after which many servers close an idle connection: a POST should not meet one just closing.
@@ -85,7 +87,8 @@ class Answer:
     Attributes:
         headers: `content-type` and `retry-after`, if they were sent.
         body: up to the requested bound; not decompressed.
-        truncated: there was more.
+        truncated: there was more, or should have been.
+        duration: seconds from the call to the end of the answer.
     """
 
     status: int
@@ -93,6 +96,17 @@ class Answer:
     body: bytes
     truncated: bool
     duration: float
+
+
+@dataclass(slots=True)
+class _Begun:
+    """What has come of an answer until now; status 0 where that is nothing."""
+
+    at: float = 0.0
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    truncated: bool = False
 
 
 def _networks(*texts: str) -> tuple[Network, ...]:
@@ -237,6 +251,7 @@ class Egress:
         body: bytes | None = None,
         max_answer: int = 4_096,
         timeout: float = 15.0,  # noqa: ASYNC109 - one deadline over all that a request consists of
+        whole: bool = True,
         is_sent: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Sends one request and reads the answer, once.
@@ -250,6 +265,8 @@ class Egress:
                 `tnt-egress` are not the caller's.
             max_answer: bytes of the answer's body that are kept; what comes after them is not read.
             timeout: seconds for everything: name, connection, sending, answer.
+            whole: whether an answer counts only if it can be read to its end, or to `max_answer`. If not, its status
+                line decides: what comes after it may be broken off, endless or no HTTP.
             is_sent: called when its place is there and the receiver's time begins.
 
         Raises:
@@ -257,18 +274,30 @@ class Egress:
         """
         target = self._target(url)
         sent = _headers(method, headers or {})
+        begun = _Begun()
         try:
             async with self._places.place(f"tenant {party().tenant}", f"host {target.host}", patience=_PATIENCE):
                 is_sent()
                 with current_budget().spending() as left:
                     async with asyncio.timeout(min(timeout, left)):
-                        return await self._exchange(method, target, sent, body, max_answer, self._now())
+                        begun.at = self._now()
+                        await self._exchange(method, target, sent, body, max_answer, begun)
         except Busy:
             raise EgressError("busy", "too many requests for this tenant, or to this host, are under way") from None
         except TimeoutError:
-            raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
+            if whole or not begun.status:
+                raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
+            begun.truncated = True
+        except UnreadableAnswerError as error:
+            if whole:
+                raise _as_egress_error(error.reason) from None
+            begun.status, begun.truncated = error.status, True
         except (aiohttp.ClientError, OSError) as error:
-            raise _as_egress_error(error) from None
+            if whole or not begun.status:
+                raise _as_egress_error(error) from None
+            begun.truncated = True
+        kept = bytes(begun.body[:max_answer])
+        return Answer(begun.status, begun.headers, kept, begun.truncated, self._now() - begun.at)
 
     def check(self, url: str) -> None:
         """Checks whether requests to such a URL are allowed at all. Its addresses are checked only by a request.
@@ -315,30 +344,24 @@ class Egress:
         return target
 
     async def _exchange(
-        self, method: str, target: URL, headers: CIMultiDict[str], body: bytes | None, max_answer: int, started: float
-    ) -> Answer:
+        self, method: str, target: URL, headers: CIMultiDict[str], body: bytes | None, max_answer: int, begun: _Begun
+    ) -> None:
         async with self._session(target.scheme).request(
             method, target, headers=headers, data=body, allow_redirects=False
         ) as response:
-            kept = bytearray()
+            begun.status, kept = response.status, begun.body
+            begun.headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
             while len(kept) <= max_answer and (chunk := await response.content.read(max_answer + 1 - len(kept))):
                 kept += chunk
-            truncated = len(kept) > max_answer
-            if truncated:
+            begun.truncated = len(kept) > max_answer
+            if begun.truncated:
                 response.close()
-            return Answer(
-                response.status,
-                {name: response.headers[name] for name in ("content-type", "retry-after") if name in response.headers},
-                bytes(kept[:max_answer]),
-                truncated,
-                self._now() - started,
-            )
 
     def _session(self, scheme: str) -> aiohttp.ClientSession:
         session = self._sessions.get(scheme)
         if session is None:
             gate = self._gates[scheme]
-            connector = aiohttp.TCPConnector(
+            connector = Connector(
                 resolver=_CheckedResolver(self._lookup, gate),
                 socket_factory=gate.open,
                 ssl=self._tls or True,
@@ -348,6 +371,7 @@ class Egress:
             )
             session = self._sessions[scheme] = aiohttp.ClientSession(
                 connector=connector,
+                response_class=Response,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,

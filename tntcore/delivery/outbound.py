@@ -14,8 +14,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from tntcore import envelope
 from tntcore.delivery.attempted import Attempted, Failed, Retry
 from tntcore.delivery.attempts import NO_PLACE, Attempts, NoPlaceError, answered, unanswered
@@ -41,6 +39,7 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Held, Message, PendingReuse, sent_id
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
+from tntcore.strict_json import reread_json
 from tntcore.telemetry import mark
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
@@ -194,6 +193,7 @@ class Outbound:
                     body=packed,
                     max_answer=_MAX_ANSWER,
                     timeout=_TIMEOUT,
+                    whole=False,
                     is_sent=is_sent,
                 )
         except EgressError as error:
@@ -249,7 +249,7 @@ class Outbound:
             return endpoint.uri, packed
         endpoint = didcomm_endpoint(theirs, "v2")
         converted = to_v2(
-            orjson.loads(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000
+            reread_json(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000
         )
         message: dict[str, Any] = {**connection.introduction, **converted}
         if connection.role == "requester" and connection.introduction and theirs.id.startswith("did:peer:2"):

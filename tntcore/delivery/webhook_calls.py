@@ -52,6 +52,7 @@ async def call_entry(
                 body=body,
                 max_answer=_MAX_ANSWER,
                 timeout=_TIMEOUT,
+                whole=False,
                 is_sent=is_sent,
             )
     except EgressError as error:

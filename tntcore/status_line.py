@@ -1,0 +1,71 @@
+"""Tells the status of an answer that aiohttp cannot read: one whose headers or body are not as HTTP has them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+_MAX_HEAD = 16_384
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
+_STATUS = re.compile(rb"HTTP/1\.[01] ([2-9]\d\d)(?: [^\n]*)?\r?\n")
+
+
+class UnreadableAnswerError(aiohttp.ClientError):
+    """The status line arrived; what follows it cannot be read."""
+
+    def __init__(self, status: int, reason: aiohttp.ClientError | OSError) -> None:
+        super().__init__(f"an answer of status {status} that cannot be read")
+        self.status = status
+        self.reason = reason
+
+
+class Connector(aiohttp.TCPConnector):
+    """A connector that remembers how each answer begins. Sessions use it with `Response`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # aiohttp keeps neither the bytes nor the status of an answer that it refuses, and offers no other way to them.
+        self._factory: Any = partial(_Handler, loop=asyncio.get_running_loop())
+
+
+class Response(aiohttp.ClientResponse):
+    """A response of which the status is known even if the rest cannot be read: `start` then raises
+    `UnreadableAnswerError`."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        handler = connection.protocol
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientError, OSError) as error:
+            status = read_status(handler.head) if isinstance(handler, _Handler) else None
+            if status is None:
+                raise
+            raise UnreadableAnswerError(status, error) from error
+
+
+class _Handler(ResponseHandler):
+    head = b""
+
+    def set_response_params(self, **params: Any) -> None:
+        self.head = b""
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        if len(self.head) < _MAX_HEAD:
+            self.head += data[: _MAX_HEAD - len(self.head)]
+        super().data_received(data)
+
+
+def read_status(head: bytes) -> int | None:
+    """Returns the status of the answer that `head` begins, interim ones (1xx) left out; None if there is no whole
+    status line (RFC 9112, section 4)."""
+    position = 0
+    while interim := _INTERIM.match(head, position):
+        position = interim.end()
+    found = _STATUS.match(head, position)
+    return int(found[1]) if found else None
