@@ -186,6 +186,7 @@ class MemoryEgress(Egress):
         body: bytes | None = None,
         max_answer: int = 4_096,
         timeout: float = 15.0,  # noqa: ASYNC109
+        whole: bool = True,
         is_sent: Callable[[], None] = lambda: None,
     ) -> Answer:
         lower = {name.lower(): value for name, value in (headers or {}).items()}
