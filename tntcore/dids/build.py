@@ -28,8 +28,8 @@ def document_body(
     routing_keys: Sequence[str] = (),
     versions: Collection[Version] = BOTH,
 ) -> dict[str, Any]:
-    """A document without its root id: X25519 keys for key agreement, all others for authentication and assertion, and
-    the services of `didcomm_services`, the first Ed25519 key being v1's recipient.
+    """Makes a document without its root id: X25519 keys for key agreement, all others for authentication and assertion,
+    and the services of `didcomm_services`; the first Ed25519 key is v1's recipient.
 
     Args:
         did: empty for relative ids and no controllers, as a did:peer:4 needs them.
@@ -68,11 +68,11 @@ def didcomm_services(
     routing_keys: Sequence[str] = (),
     versions: Collection[Version] = BOTH,
 ) -> list[dict[str, Any]]:
-    """A `did-communication` service (RFC 0067) for v1, if there is a `recipient`, and a `DIDCommMessaging` one
+    """Returns a `did-communication` service (RFC 0067) for v1, if there is a `recipient`, and a `DIDCommMessaging` one
     (DIDComm Messaging 2.1) for v2.
 
     Args:
-        recipient: DID URL of the Ed25519 key that v1 messages are for.
+        recipient: DID URL of the Ed25519 key for v1 messages.
         did: empty for relative ids.
         routing_keys: did:key DID URLs, from recipient to sender.
     """

@@ -53,7 +53,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class DidDocument:
-    """What was understood of a document. Methods of unknown type and services that are not DIDComm are left out.
+    """The supported parts of a document. Methods of unknown type and services other than DIDComm are left out.
 
     Attributes:
         id: the DID; unqualified ones are written `did:sov:...`.

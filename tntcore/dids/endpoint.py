@@ -1,5 +1,6 @@
-"""Where and to which keys a message for the subject of a DID document goes (RFC 0067; DIDComm Messaging 2.1, "Service
-Endpoint"). Pure."""
+"""Chooses the endpoint and the keys for messages to the subject of a DID document (RFC 0067; DIDComm Messaging 2.1,
+"Service Endpoint"). Pure.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ _VERSIONS: Final[Mapping[str, Version]] = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to send.
+    """An endpoint for messages.
 
     Attributes:
         uri: http(s), or the DID of a mediator, whose own endpoint is then used and whose key joins `routing_keys`.
-        recipient_verkeys: v1: base58, at least one. v2: empty, a v2 message being for the document's `key_agreement`.
+        recipient_verkeys: v1: base58, at least one. v2: empty, as a v2 message is for the document's `key_agreement`.
         routing_keys: v1: base58 verkeys, the innermost forward's first. v2: DIDs or DID URLs as in the document, the
             outermost forward's first. (RFC 0067 and DIDComm v2 have opposite orders.)
-        accept: media type profiles, as the document has them.
+        accept: media type profiles, as in the document.
     """
 
     uri: str
@@ -46,9 +47,10 @@ class Endpoint:
 
 
 def didcomm_endpoint(document: DidDocument, version: Version) -> Endpoint:
-    """The document's first usable service for that version of DIDComm, by priority.
+    """Returns the document's first usable service for that version of DIDComm, by priority.
 
-    A service that lists what it accepts is believed. Another is v2 if its type is `DIDCommMessaging`, else v1.
+    A service's list of accepted profiles decides its version. Without one it is v2 if its type is `DIDCommMessaging`,
+    else v1.
 
     Raises:
         DidError: `no-endpoint`.
@@ -89,7 +91,9 @@ def _verkeys(document: DidDocument, references: Iterable[str]) -> tuple[str, ...
 
 
 def _verkey(document: DidDocument, reference: str) -> str | None:
-    """Of a did:key, of a method of this document, or as it is; None for what is no Ed25519 key."""
+    """Returns the verkey of a did:key or of a method of this document, or the text itself; None if it is no Ed25519
+    key.
+    """
     try:
         if reference.startswith("did:key:"):
             return did_key_to_verkey(reference)

@@ -16,12 +16,12 @@ _PREFIX = "did:key:"
 
 
 def create(key: PublicKey) -> str:
-    """The did:key of a key. Raises `DidError` `bad-key` if it is not a point of its curve."""
+    """Returns the did:key of a key. Raises `DidError` `bad-key` if it is not a point of its curve."""
     return _PREFIX + encode_multikey(key)
 
 
 def resolve(did: str) -> DidDocument:
-    """The document of a did:key. One of an Ed25519 key has the X25519 key derived from it for key agreement.
+    """Returns the document of a did:key. For an Ed25519 key it has the derived X25519 key for key agreement.
 
     Raises:
         DidError: `malformed-did`.
@@ -52,7 +52,7 @@ def verkey_to_did_key(verkey: str, *, fragment: bool = False) -> str:
 
 
 def decode(did: str, prefix: str) -> PublicKey:
-    """The key of `prefix` + Multikey. Raises `DidError` `malformed-did`."""
+    """Returns the key of `prefix` + Multikey. Raises `DidError` `malformed-did`."""
     if not did.startswith(prefix):
         raise DidError("malformed-did", f"not a {prefix} DID")
     try:
@@ -62,7 +62,7 @@ def decode(did: str, prefix: str) -> PublicKey:
 
 
 def expand(did: str, key: PublicKey) -> dict[str, Any]:
-    """The document of a DID that is one key with every privilege. Raises `DidError` `malformed-did`."""
+    """Returns the document of a DID that is one key with every privilege. Raises `DidError` `malformed-did`."""
     multikeys = [encode_multikey(key)]
     if key.curve == "Ed25519":
         try:

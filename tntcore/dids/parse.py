@@ -1,8 +1,8 @@
-"""Reads DID documents in every shape agents send them: DID Core 1.0 with each of its key formats, and the older one of
+"""Reads DID documents in every form that agents send: DID Core 1.0 with each of its key formats, and the older form of
 RFC 0023 and RFC 0160 with `publicKey`, unqualified DIDs and ids without fragment. Pure.
 
-What is not understood is left out, so that one odd key or service costs nobody the others; what would let a document
-speak for another DID, or cost too much to read, is refused.
+Unknown keys and services are left out, so that one of them does not make the rest unusable. A document is refused if it
+would speak for another DID, or cost too much to read.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _UNQUALIFIED: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,23}")
 
 
 def check_did(did: str) -> str:
-    """The DID itself, if it is one (DID Core 1.0, section 3.1): no fragment, path or query. A did:peer:2
-    may be padded.
+    """Returns the text if it is a DID (DID Core 1.0, section 3.1): no fragment, path or query. A did:peer:2 may be
+    padded.
 
     Raises:
         DidError: `malformed-did`.
@@ -69,12 +69,12 @@ def check_did(did: str) -> str:
 
 
 def qualify(did: str) -> str:
-    """An unqualified DID (base58 of 16 bytes, as legacy agents write did:sov) with its `did:sov:`; others unchanged."""
+    """Returns an unqualified DID (base58 of 16 bytes, the legacy form of did:sov) with `did:sov:`; others unchanged."""
     return f"did:sov:{did}" if _UNQUALIFIED.fullmatch(did) else did
 
 
 def read_document(data: bytes, did: str | None = None) -> DidDocument:
-    """A document from its JSON. Arguments and errors as `parse_document`."""
+    """Parses a document from JSON text. Arguments and errors: see `parse_document`."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DidError("document-too-large", f"a DID document has at most {MAX_DOCUMENT_BYTES} bytes, not {len(data)}")
     try:
@@ -87,12 +87,12 @@ def read_document(data: bytes, did: str | None = None) -> DidDocument:
 
 
 def parse_document(raw: Mapping[str, Any], did: str | None = None) -> DidDocument:
-    """A document from its JSON object.
+    """Parses a document from its JSON object.
 
     Args:
         raw: as received.
-        did: whose document it must be; where the document has no id (as one attached for a did:peer:1 may), it is
-            taken to be this one's.
+        did: the DID that the document must belong to; a document without an id (possible when attached for a
+            did:peer:1) is taken to be this DID's.
 
     Raises:
         DidError: `malformed-document`, `document-too-large`, `malformed-did`, or `document-mismatch` if it has an id
@@ -170,8 +170,9 @@ class _Reader:
 
 
 def absolute_id(did: str, name: str) -> str:
-    """The DID URL that `name` means in the document of `did`: absolute already, relative (`#1`), of an unqualified DID
-    (`WgWx...#1`), or bare (`1`, as some legacy agents have it)."""
+    """Returns the DID URL that `name` means in the document of `did`: absolute already, relative (`#1`), of an
+    unqualified DID (`WgWx...#1`), or bare (`1`, as in some legacy documents).
+    """
     if name.startswith("did:"):
         return name
     if name.startswith("#"):

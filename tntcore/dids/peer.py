@@ -1,7 +1,7 @@
-"""did:peer, numalgo 0, 2 and 4, and the check of 1 (DIF, Peer DID Method Specification). Pure.
+"""did:peer: numalgo 0, 2 and 4, and the check of 1 (DIF, Peer DID Method Specification). Pure.
 
-Documents of numalgo 2 have the key ids of the current text (`#key-1`, `#key-2` in order of appearance); the ids that
-older implementations made from the key are understood as aliases.
+Documents of numalgo 2 have the key ids of the current text (`#key-1`, `#key-2` in order of appearance). The ids that
+older implementations derived from the key are understood as aliases.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _SHA256_HASH: Final = b"\x12\x20"
 
 
 def resolve(did: str) -> DidDocument:
-    """The document of a did:peer that carries it.
+    """Returns the document contained in a did:peer.
 
     Raises:
-        DidError: `malformed-did`, `malformed-document`, `document-too-large`; `not-found` for what the DID alone does
-            not tell: numalgo 1 and 3, and the short form of 4.
+        DidError: `malformed-did`, `malformed-document`, `document-too-large`; `not-found` if the DID does not contain
+            its document: numalgo 1 and 3, and the short form of 4.
     """
     if len(did) > MAX_DID_CHARACTERS:
         raise DidError("malformed-did", f"a DID of over {MAX_DID_CHARACTERS} characters is not read")
@@ -75,7 +75,7 @@ def resolve(did: str) -> DidDocument:
 
 
 def resolve_0(did: str) -> DidDocument:
-    """As for the did:key of the same key. Raises `DidError` `malformed-did`."""
+    """Returns the document, like that of the same key's did:key. Raises `DidError` `malformed-did`."""
     document = parse_document(did_key.expand(did, did_key.decode(did, "did:peer:0")))
     return replace(document, aliases=_key_aliases(document))
 
@@ -138,12 +138,12 @@ def input_document(
     routing_keys: Sequence[str] = (),
     versions: Collection[Version] = BOTH,
 ) -> dict[str, Any]:
-    """What `create_4` makes a DID of, for keys by fragment and one endpoint; see `document_body`."""
+    """Returns the input document for `create_4`, with these keys by fragment and one endpoint; see `document_body`."""
     return document_body("", keys, endpoint, routing_keys=routing_keys, versions=versions)
 
 
 def create_4(document: Mapping[str, Any]) -> str:
-    """The long form of the did:peer:4 of an input document: no root id, relative ids only.
+    """Returns the long form of the did:peer:4 of an input document: no root id, relative ids only.
 
     Raises:
         DidError: `malformed-document` if it has an id.
@@ -177,17 +177,19 @@ def resolve_4(did: str, *, short: bool = False) -> DidDocument:
 
 
 def resolve_4_forms(did: str) -> tuple[DidDocument, DidDocument]:
-    """Both documents of a did:peer:4 in its long form: of the long form, and of the short. Errors as `resolve_4`."""
+    """Returns both documents of a did:peer:4 in its long form: that of the long form, and that of the short. Errors:
+    see `resolve_4`.
+    """
     hashed, inner = _inner_4(did)
     return _document_4(inner, did, hashed), _document_4(inner, hashed, did)
 
 
 def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
-    """The document attached for a did:peer:1, which is the hash of the document that it was made with: as agents attach
-    it, that is all of its members but `id`, in their order, without white space.
+    """Parses the document attached for a did:peer:1, and checks the hash in the DID: over all members but `id`, in
+    their order, without white space, as agents attach it.
 
     Raises:
-        DidError: `malformed-did`; `document-mismatch` if the hash is another's; as `parse_document`.
+        DidError: `malformed-did`; `document-mismatch` if the hash is wrong; those of `parse_document`.
     """
     if not (did.startswith("did:peer:1") and _HASHED.fullmatch(did)):
         raise DidError("malformed-did", "not a did:peer:1")
@@ -199,7 +201,9 @@ def check_1(did: str, raw: Mapping[str, Any]) -> DidDocument:
 
 
 def key_names(document: DidDocument, kid: str) -> KeyNames | None:
-    """How the owner of a did:peer:2, who called one of its keys `kid`, names them; None for the current way."""
+    """Returns the naming scheme of the owner of a did:peer:2 who called one of its keys `kid`; None for the current
+    one.
+    """
     if not document.id.startswith("did:peer:2"):
         return None
     method = document.method(kid)
@@ -209,7 +213,9 @@ def key_names(document: DidDocument, kid: str) -> KeyNames | None:
 
 
 def named(document: DidDocument, names: KeyNames) -> DidDocument:
-    """The document of a did:peer:2 with its keys named in an older way; the current names are understood too."""
+    """Returns the document of a did:peer:2 with its keys named in an older way; the current names are understood
+    too.
+    """
     spell = _SPELL[names]
     new = {id_: f"{document.id}#{spell(encode_multikey(method.key))}" for id_, method in document.methods.items()}
     return replace(
@@ -223,15 +229,16 @@ def named(document: DidDocument, names: KeyNames) -> DidDocument:
 
 
 def named_both_ways(document: DidDocument) -> DidDocument:
-    """The document of a did:peer:2 with each key for key agreement under its current name and the commonest older one:
-    what is encrypted for both is read by whoever knows either."""
+    """Returns the document of a did:peer:2 with each key for key agreement under its current name and the commonest
+    older one: whoever knows either can read what is encrypted for both.
+    """
     old = named(document, "value")
     both = (kid for pair in zip(document.key_agreement, old.key_agreement, strict=True) for kid in pair)
     return replace(document, methods={**document.methods, **old.methods}, key_agreement=tuple(both))
 
 
 def _key_aliases(document: DidDocument) -> dict[str, str]:
-    """The names that `KeyNames` has, by which keys are found."""
+    """Returns the aliases of keys, in the naming schemes of `KeyNames`."""
     aliases: dict[str, str] = {}
     for entry in document.raw["verificationMethod"]:
         id_, multikey = absolute_id(document.id, entry["id"]), entry["publicKeyMultibase"]
@@ -276,7 +283,7 @@ def _parts_4(did: str) -> tuple[str, str | None]:
 
 
 def _inner_4(did: str) -> tuple[str, dict[str, Any]]:
-    """The short form, and the input document, whose hash was checked."""
+    """Returns the short form, and the input document, after checking its hash."""
     hashed, encoded = _parts_4(did)
     if encoded is None:
         raise DidError("not-found", "the short form of a did:peer:4 does not contain its document")

@@ -1,4 +1,4 @@
-"""Resolves did:key, did:peer and did:web, and keeps what it found."""
+"""Resolves did:key, did:peer and did:web, and caches the documents."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _BRIEFLY = 0.5  # seconds that everyone else waits
 
 
 class Resolver:
-    """
+    """Resolves DIDs.
+
     Args:
-        fetch: the body at a URL. Raises `DidError`, e.g. `not-found`; whatever else it raises is `unresolvable`. It
-            bounds time, size and where a URL may lead.
+        fetch: the body at a URL. Raises `DidError`, e.g. `not-found`; any other error becomes `unresolvable`. It bounds
+            time, size and the addresses that a URL may lead to.
         now: a clock in seconds that never goes back.
-        web_ttl, error_ttl: seconds for which a fetched document, or the failure to get one, is kept.
+        web_ttl, error_ttl: seconds for which a fetched document, or a failure, is cached.
         capacity: documents kept.
         allow_http: see `web.document_url`.
     """
@@ -45,12 +46,12 @@ class Resolver:
         self._waiting = 0
 
     def resolve_local(self, did: str) -> DidDocument | None:
-        """The document if it takes no I/O: the DID contains it, or it is cached; else None.
+        """Returns the document if it takes no I/O: the DID contains it, or it is cached; else None.
 
         The long form of a did:peer:4 also makes its short form known.
 
         Raises:
-            DidError: as `peer.resolve` and `key.resolve`.
+            DidError: see `peer.resolve` and `key.resolve`.
         """
         found = self._found.peek(did)
         if isinstance(found, DidDocument):
@@ -70,12 +71,12 @@ class Resolver:
         return document
 
     async def resolve(self, did: str) -> DidDocument:
-        """The document of a DID.
+        """Returns the document of a DID.
 
         Raises:
-            DidError: `malformed-did`; `unsupported-method`; `not-found`, which for a DID that does not contain its
-                document and is not published means that nobody has shown it here; `unresolvable` if it could not be
-                fetched just now; `malformed-document`, `document-mismatch`, `document-too-large`.
+            DidError: `malformed-did`; `unsupported-method`; `not-found`: the DID neither contains its document nor is
+                it published, and nobody has sent it here; `unresolvable` if it could not be fetched at the moment;
+                `malformed-document`, `document-mismatch`, `document-too-large`.
         """
         document = self.resolve_local(did)
         if document is not None:

@@ -1,6 +1,6 @@
-"""Unqualified and did:sov DIDs with the documents that legacy agents attach (RFC 0160; RFC 0023 1.0). Pure.
+"""Unqualified and did:sov DIDs, with the documents that legacy agents attach (RFC 0160; RFC 0023 1.0). Pure.
 
-Nothing is looked up on a ledger: such a DID means what the document that came with it says, to those who got it.
+No ledger is consulted: for the receiver of an attached document, such a DID means what that document says.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ def create(verkey: str) -> str:
 
 
 def is_of_key(did: str, verkey: str) -> bool:
-    """Whether `did` is the did:sov that agents make of this key: base58 of its first 16 bytes. No other did:sov says
-    anything of who has which key, as no ledger is asked."""
+    """Whether `did` is the did:sov that agents derive from this key: base58 of its first 16 bytes. Any other did:sov
+    proves nothing about keys, as no ledger is consulted.
+    """
     return did == f"did:sov:{create(verkey)}"
 
 
 def legacy_document(did: str, verkey: str, endpoint: str, *, routing_keys: Sequence[str] = ()) -> dict[str, Any]:
-    """The document that answers a legacy agent's.
+    """Returns our document in answer to a legacy agent.
 
     Args:
         did: unqualified or did:sov.

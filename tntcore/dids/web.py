@@ -1,4 +1,4 @@
-"""did:web (W3C CCG, did:web Method Specification): where its document is, and the documents served here. Pure."""
+"""did:web (W3C CCG, did:web Method Specification): the URLs of documents, and the documents published here. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f/\\?#]")
 
 
 def document_url(did: str, *, allow_http: bool = False) -> str:
-    """Where the document of a did:web is: `https://host[:port]/path/did.json`, or under `/.well-known` without a path.
+    """Returns the URL of a did:web's document: `https://host[:port]/path/did.json`, or under `/.well-known` without a
+    path.
 
     Args:
         allow_http: development only: a did:web of `localhost` or `127.0.0.1` is then fetched by http.
 
     Raises:
-        DidError: `malformed-did`; addresses in place of host names are refused.
+        DidError: `malformed-did`; IP addresses in place of host names are refused.
     """
     prefix, _, rest = did.partition("did:web:")
     authority, *segments = rest.split(":")

@@ -58,7 +58,7 @@ __all__ = [
 
 
 def peek(raw: bytes) -> Header:
-    """What a packed message says of itself, without cryptography: cheap enough for every message at the door.
+    """Reads a packed message's unencrypted headers, without cryptography: cheap enough for every message received.
 
     Raises:
         EnvelopeError: `too-large`, `not-json`, `too-deep`, `too-many-values`, `not-an-envelope`, `malformed`,

@@ -1,4 +1,4 @@
-"""Base64url as the two DIDComm versions need it: written padded (v1) or not (v2), read either way (RFC 4648)."""
+"""Base64url for the two DIDComm versions: written padded (v1) or not (v2), read either way (RFC 4648)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def encode_padded(data: bytes) -> bytes:
-    """For v1: DIDComm-js reads only padded base64url, everyone else reads both."""
+    """Encodes for v1: DIDComm-js reads only padded base64url, all others read both."""
     return b2a_base64(data, newline=False).translate(_TO_URL)
 
 
 def encode(data: bytes) -> bytes:
-    """For v2: RFC 7515 has no padding."""
+    """Encodes for v2: RFC 7515 has no padding."""
     return encode_padded(data).rstrip(b"=")
 
 
 def decode_strict(text: Any) -> bytes:
-    """The bytes of base64url as RFC 7515 has it: without padding, and in the one spelling that these bytes have.
+    """Decodes base64url as RFC 7515 requires: without padding, and only the canonical encoding of the bytes.
 
     Raises:
         EnvelopeError: `malformed`.

@@ -1,4 +1,4 @@
-"""The one error of unpacking that asks for something instead of refusing."""
+"""The one error of unpacking that asks for more input."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""`from_prior`: how a DIDComm v2 message proves that its sender is who wrote under another DID before (DIDComm
-Messaging 2.1, "DID Rotation"). A JWT (RFC 7519) whose issuer is the DID before, and whose subject the new one. Pure."""
+"""`from_prior`: a proof in a DIDComm v2 message that its sender used another DID before (DIDComm Messaging 2.1, "DID
+Rotation"). A JWT (RFC 7519) whose issuer is the old DID, and whose subject the new one. Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ MAX_CHARACTERS: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FromPrior:
-    """What a `from_prior` claims; true only once `verify` did not object.
+    """The claims of a `from_prior`, not yet verified: see `verify`.
 
     Attributes:
-        iss, sub: the DID before, and the new one, as spelled; no new one ends the relationship ("Ending a
+        iss, sub: the old DID, and the new one, as spelled; without a new one it ends the relationship ("Ending a
             Relationship").
         kid: DID URL of the key of `iss` that signed.
         alg: of the signature over `signed`.
@@ -42,7 +43,7 @@ class FromPrior:
 
 
 def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> str:
-    """The `from_prior` of messages by `sub`.
+    """Makes the `from_prior` for messages from `sub`.
 
     Args:
         sub: "" to end the relationship, in a message without `from`.
@@ -63,7 +64,7 @@ def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> st
 
 
 def read(value: Any) -> FromPrior:
-    """What the header `from_prior` of a message claims.
+    """Parses the header `from_prior` of a message.
 
     Raises:
         EnvelopeError: `from-prior-malformed`.
@@ -100,7 +101,7 @@ def _read(value: Any) -> FromPrior:
 
 
 def verify(prior: FromPrior, document: DidDocument, now: float) -> None:
-    """Whether who has the keys of `prior.iss` wrote this.
+    """Checks that the owner of the keys of `prior.iss` signed it.
 
     Args:
         document: of `prior.iss`; of a did:peer:4 in either form.

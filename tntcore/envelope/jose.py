@@ -1,5 +1,6 @@
-"""The libraries that DIDComm v2 envelopes are made with. They take longer to load than all the rest of `envelope`, so
-`v2` imports this module where it needs it."""
+"""The libraries for DIDComm v2 envelopes. They take longer to load than all the rest of `envelope`, so `v2` imports
+this module only when it needs it.
+"""
 
 from __future__ import annotations
 

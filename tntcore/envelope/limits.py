@@ -1,4 +1,4 @@
-"""How much of a stranger's JSON is read, and the one strict way to read it. Pure."""
+"""Limits on JSON from strangers, and the one strict parser for it. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_WIRE: Final = 9_961_472
 
 
 def parse_json(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
-    """JSON text as Python values: no deeper than `max_depth`, bounded in what it consists of, UTF-8, no NaN.
+    """Parses JSON text: at most `max_depth` deep, bounded in its number of values, UTF-8, no NaN.
 
     Raises:
         EnvelopeError: `not-json`, `too-deep`, `too-many-values`.
@@ -42,12 +42,12 @@ def parse_json(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def load_json(raw: bytes) -> Any:
-    """As `parse_json`, as deep as the parser goes: for headers, of which nothing is handed on but checked strings."""
+    """Parses JSON to any depth that the parser allows: only for headers, of which just checked strings are used."""
     return parse_json(raw, PARSER_DEPTH)
 
 
 def check_depth(raw: bytes) -> None:
-    """Raises `EnvelopeError` `too-deep` or `too-many-values` if `raw`, which is JSON, is to be parsed no further."""
+    """Raises `EnvelopeError` `too-deep` or `too-many-values` if `raw`, which is JSON, exceeds the limits."""
     try:
         deep = is_deep(raw)
     except JsonTooManyError as error:
@@ -57,10 +57,10 @@ def check_depth(raw: bytes) -> None:
 
 
 def load_object(raw: bytes) -> dict[str, Any]:
-    """As `load_json`, for a text that must be an object.
+    """Parses like `load_json` a text that must be an object.
 
     Raises:
-        EnvelopeError: as `load_json`, `malformed` if it is another JSON value.
+        EnvelopeError: those of `load_json`; `malformed` if it is another JSON value.
     """
     value = load_json(raw)
     if type(value) is not dict:

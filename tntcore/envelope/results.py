@@ -1,5 +1,4 @@
-"""What unpacking a message gives: a type for each way in which it was protected, so that code which needs a sender
-has to ask for one."""
+"""Results of unpacking: one type for each kind of protection, so that code which needs a sender must require one."""
 
 from __future__ import annotations
 
@@ -10,13 +9,13 @@ from tntcore.dids.document import Version
 
 @dataclass(frozen=True, slots=True)
 class Authcrypt:
-    """Encrypted by a known sender key for one of ours.
+    """Encrypted by a known sender key for one of our keys.
 
     Attributes:
         plaintext: the message, as the sender wrote it.
-        recipient_kid: ours: a base58 verkey (v1, whatever form the envelope has it in) or a DID URL (v2, as spelled).
+        recipient_kid: ours: a base58 verkey (v1, whatever its form in the envelope) or a DID URL (v2, as spelled).
         sender_kid: the key that authenticated: a base58 verkey (v1) or a DID URL (v2).
-        signer_kid: whose signature was found inside and verified, if any.
+        signer_kid: the key of a verified signature inside, if any.
     """
 
     plaintext: bytes
@@ -28,7 +27,7 @@ class Authcrypt:
 
 @dataclass(frozen=True, slots=True)
 class Anoncrypt:
-    """Encrypted for one of our keys by nobody in particular. There is no sender, whatever the plaintext claims."""
+    """Encrypted for one of our keys without a sender, whatever the plaintext claims."""
 
     plaintext: bytes
     version: Version
@@ -37,7 +36,7 @@ class Anoncrypt:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Signed by `signer_kid`; `recipient_kid` is ours when the signed message came encrypted without a sender."""
+    """Signed by `signer_kid`; `recipient_kid` is ours if the signed message came encrypted without a sender."""
 
     plaintext: bytes
     version: Version

@@ -43,14 +43,14 @@ _TIMESTAMP_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What an attachment holds, and the base58 verkeys of all who signed it, at least one."""
+    """The content of an attachment, and the base58 verkeys of everyone who signed it, at least one."""
 
     payload: bytes
     signers: tuple[str, ...]
 
 
 class VerifiedField(NamedTuple):
-    """A field's value (JSON), the signer's base58 verkey, and when it says that it was signed (seconds since 1970)."""
+    """A field's value (JSON), the signer's base58 verkey, and the claimed time of signing (seconds since 1970)."""
 
     value: Any
     signer: str
@@ -58,7 +58,9 @@ class VerifiedField(NamedTuple):
 
 
 def sign_bytes(data: bytes, key: PrivateKey) -> bytes:
-    """The Ed25519 signature (RFC 8032) of some bytes: 64 bytes. Raises `EnvelopeError` `bad-key` for any other key."""
+    """Returns the Ed25519 signature (RFC 8032) of some bytes: 64 bytes. Raises `EnvelopeError` `bad-key` for any other
+    key.
+    """
     _public(key)
     return _sign(data, key)
 
@@ -119,7 +121,7 @@ def verify_attachment(attachment: Mapping[str, Any]) -> Verified:
 
 
 def sign_field(value: Any, key: PrivateKey, now_seconds: int) -> dict[str, Any]:
-    """The decorator that stands for a field's value: `{"@type", "signature", "sig_data", "signer"}` (RFC 0234).
+    """Returns the decorator that replaces a field's value: `{"@type", "signature", "sig_data", "signer"}` (RFC 0234).
 
     Args:
         value: JSON.
@@ -139,7 +141,7 @@ def sign_field(value: Any, key: PrivateKey, now_seconds: int) -> dict[str, Any]:
 
 
 def verify_field(decorator: Mapping[str, Any]) -> VerifiedField:
-    """The value in a signature decorator, if its signature is by its `signer`. The timestamp is not judged.
+    """Returns the value in a signature decorator, if its signature is by its `signer`. The timestamp is not checked.
 
     Raises:
         EnvelopeError: `malformed`, `bad-signature`.
@@ -166,7 +168,7 @@ def _signatures(jws: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _verify(signature: Mapping[str, Any], payload: bytes) -> str:
-    """The verkey that made `signature`."""
+    """Returns the verkey that made `signature`."""
     encoded = signature.get("protected")
     protected = _object(_json(base64url.decode(encoded)), "a protected header")
     header = _object(signature.get("header", {}), "an unprotected header")
@@ -181,7 +183,7 @@ def _verify(signature: Mapping[str, Any], payload: bytes) -> str:
 
 
 def _keys(protected: Mapping[str, Any], header: Mapping[str, Any]) -> Iterator[str]:
-    """The verkey of each member that has or names a key."""
+    """Yields the verkey of each member that contains or names a key."""
     kids = [header.get("kid"), protected.get("kid")]
     if "jwk" in protected:
         jwk = _object(protected["jwk"], "a jwk")

@@ -153,7 +153,7 @@ def _entry(content_key: bytes, verkey: str, sender: PrivateKey | None) -> dict[s
 
 
 def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None]:
-    """Plaintext, our key, and the sender's key if there is one."""
+    """Returns the plaintext, our key, and the sender's key if there is one."""
     for index, recipient in enumerate(wire.header.recipient_kids):
         secret = secrets.get(recipient)
         if secret is not None:
@@ -180,7 +180,7 @@ def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None]:
 
 
 def _open_entry(entry: dict[str, Any], secret: PrivateKey, authenticated: bool) -> tuple[bytes, str | None]:
-    """The content key and the sender's verkey, from our entry among the recipients."""
+    """Returns the content key and the sender's verkey, from our entry among the recipients."""
     header = entry["header"]
     has_sender = header.get("sender") is not None
     if has_sender != authenticated or (header.get("iv") is not None) != authenticated:
@@ -207,7 +207,7 @@ def _open_entry(entry: dict[str, Any], secret: PrivateKey, authenticated: bool) 
 
 
 def _verify(wire: Wire) -> bytes:
-    """The payload of DIDComm-js's compact JWS, if its signature is by the kid and over this very text."""
+    """Returns the payload of DIDComm-js's compact JWS, if its signature is by the kid and over exactly this text."""
     body = wire.body
     try:
         signed = bindings.crypto_sign_open(base64url.decode(body["signature"]), decode_verkey(_signer(wire)).raw)
@@ -226,7 +226,7 @@ def _signer(wire: Wire) -> str:
 
 
 def _refuse_deep(plaintext: bytes) -> None:
-    """A v1 plaintext need not be JSON; if it is, it must not be deep."""
+    """Refuses a plaintext that is JSON and too deep. A v1 plaintext need not be JSON."""
     try:
         parse_json(plaintext)
     except EnvelopeError as error:

@@ -190,7 +190,7 @@ def forward(
 
 
 def did_of(did_url: str) -> str:
-    """The DID of a DID URL, as spelled."""
+    """Returns the DID of a DID URL, as spelled."""
     return did_url.partition("#")[0]
 
 
@@ -201,12 +201,12 @@ def same_did(one: str, other: str) -> bool:
 
 
 def algorithm(curve: Curve) -> str | None:
-    """The name in JOSE of signatures by keys of the curve; None for one whose keys do not sign here."""
+    """Returns the JOSE name of signatures by keys of the curve; None for a curve that does not sign here."""
     return _SIGN_ALGS.get(curve)
 
 
 def sign_bytes(data: bytes, secret: PrivateKey) -> bytes:
-    """A signature in the form of RFC 7515, by the `algorithm` of the key's curve."""
+    """Returns a signature in the form of RFC 7515, with the `algorithm` of the key's curve."""
     from tntcore.envelope import jose
 
     name = _SIGN_ALGS[secret.curve]
@@ -215,7 +215,7 @@ def sign_bytes(data: bytes, secret: PrivateKey) -> bytes:
 
 
 def check_signature(data: bytes, signature: bytes, *, alg: str | None, kid: str, document: DidDocument) -> None:
-    """Whether an authentication key of the signer's document, which `kid` names, made the signature.
+    """Checks that an authentication key of the signer's document, named by `kid`, made the signature.
 
     Raises:
         EnvelopeError: `unknown-signer-key`, `unsupported` if the key's curve is not for `alg`, `bad-signature`.
@@ -244,7 +244,7 @@ def _layer(wire: Wire) -> str:
 
 
 def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes]:
-    """Our key id and the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4)."""
+    """Returns our key id and the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4)."""
     from tntcore.envelope import jose
 
     header, body = wire.header, wire.body
@@ -305,7 +305,7 @@ def _sender_key(kid: str, documents: Documents) -> Any:
 
 
 def _verify(wire: Wire, documents: Documents) -> bytes:
-    """The payload of a JWS whose signature holds (RFC 7515, section 5.2)."""
+    """Returns the payload of a JWS after checking its signature (RFC 7515, section 5.2)."""
     kid, alg = wire.header.sender_kid or "", wire.header.alg
     signing_input = f"{wire.body['protected']}.{wire.body['payload']}".encode()
     check_signature(
@@ -321,8 +321,10 @@ def _verify(wire: Wire, documents: Documents) -> bytes:
 def _check_addressing(
     message: Mapping[str, Any], recipient: str | None, sender: str | None, signer: str | None
 ) -> None:
-    """The checks of 2.1, "Message Layer Addressing Consistency", and the `to` that "DIDComm Signed Messages" demands of
-    what is signed and encrypted, so that a recipient cannot pass a signature on as meant for another."""
+    """Makes the checks of 2.1, "Message Layer Addressing Consistency", and requires the `to` that "DIDComm Signed
+    Messages" demands in signed and encrypted messages, so that a recipient cannot pass a signature on as meant for
+    another.
+    """
     claimed, to = message.get("from"), message.get("to")
     if to is not None and not (type(to) is list and all(type(did) is str for did in to)):
         raise EnvelopeError("malformed", "to is not a list of DIDs")
@@ -405,8 +407,9 @@ def _anoncrypt(content: dict[str, Any], recipients: Sequence[Key]) -> dict[str, 
 
 def _with_full_epk(encrypt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Encrypts until the ephemeral key has no leading zeros: authlib drops them, which RFC 7518, section 6.2.1.2,
-    forbids and strict readers refuse. That takes another go once in 128 times with P-256 and P-384, four goes on
-    average with P-521."""
+    forbids and strict readers refuse. It repeats once in 128 times with P-256 and P-384, and takes four attempts on
+    average with P-521.
+    """
     while True:
         packed = encrypt()
         epk = orjson.loads(base64url.decode(packed["protected"]))["epk"]
@@ -459,8 +462,9 @@ def _key(kid: str, key: Any) -> Key:
 
 
 def _apv(kids: Sequence[str]) -> str:
-    """The key ids' hash that binds an envelope to its recipients (2.1, "ECDH-1PU key wrapping and common protected
-    headers")."""
+    """Returns the hash of the key ids that binds an envelope to its recipients (2.1, "ECDH-1PU key wrapping and common
+    protected headers").
+    """
     return base64url.encode(hashlib.sha256(".".join(sorted(kids)).encode()).digest()).decode()
 
 

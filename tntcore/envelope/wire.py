@@ -1,8 +1,8 @@
-"""What a packed message says about itself before any key is used: version, kind, and whom it names.
+"""Parses packed messages before any key is used: version, kind, and the keys that they name.
 
 DIDComm v1 is RFC 0019; DIDComm v2 is the specification 2.1, section "DIDComm Messages" (JWE and JWS in general JSON
-serialization, RFC 7516 section 7.2.1 and RFC 7515 section 7.2.1). Shapes are checked here, once, so that what follows
-may rely on them.
+serialization, RFC 7516 section 7.2.1 and RFC 7515 section 7.2.1). Shapes are checked here, once, so that later code can
+rely on them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ V2_ENCRYPTIONS: Final = {
 
 
 class Header(NamedTuple):
-    """What anyone can read of a message. Nothing in it is proven.
+    """The unencrypted headers of a message. Nothing in them is proven.
 
     Attributes:
         recipient_kids: base58 verkeys (v1, whatever form they came in) or DID URLs as spelled (v2); none unless
             encrypted.
-        sender_kid: v2: the `skid`, None for anoncrypt. v1: None when encrypted, as it is encrypted too.
-            Signed: the signer's key id.
-        typ: the message's media type as claimed; None for a plaintext that has none.
+        sender_kid: v2: the `skid`, None for anoncrypt. v1: None when encrypted, as it is encrypted too. Signed: the
+            signer's key id.
+        typ: the message's media type as claimed; None for a plaintext without one.
         alg: `Authcrypt` or `Anoncrypt` (v1), the JWE or JWS algorithm (v2 and signed); None for a plaintext.
     """
 
@@ -109,7 +109,7 @@ def read_message_leniently(raw: bytes) -> Wire | None:
 
 
 def is_v2_message(body: dict[str, Any]) -> bool:
-    """Whether an object has what every v2 message has (specification 2.1, "Message Headers")."""
+    """Whether an object has the members that every v2 message has (specification 2.1, "Message Headers")."""
     return type(body.get("type")) is str and type(body.get("id")) is str
 
 
@@ -164,7 +164,7 @@ def _read_v2_encrypted(body: dict[str, Any], protected: dict[str, Any]) -> Heade
 
 
 def _v2_sender(protected: dict[str, Any]) -> str:
-    """The `skid`, which `apu` must repeat, and may stand for (specification 2.1, "ECDH-1PU key wrapping")."""
+    """Returns the `skid`, which `apu` must repeat, and may replace (specification 2.1, "ECDH-1PU key wrapping")."""
     try:
         apu = base64url.decode(protected.get("apu")).decode()
     except UnicodeDecodeError:

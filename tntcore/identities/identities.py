@@ -1,4 +1,4 @@
-"""Identities of a principal: DIDs that it acts as, whose keys this service holds, or the tenant itself."""
+"""Identities of a principal: DIDs that it acts as. This service holds their keys, or the tenant itself does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def create_identity(
     method: str = "did:web",
     uuid: str = "",
 ) -> Identity:
-    """A new identity with a DID of one of `METHODS`; ACTIVE when it can be resolved and written to.
+    """Creates an identity with a DID of one of `METHODS`; ACTIVE once its DID can be resolved and receives messages.
 
     Args:
         uuid: its own; "" for any.
@@ -132,8 +132,9 @@ async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: 
 
 
 def signing_method(document: DidDocument) -> VerificationMethod | None:
-    """The key that the subject of a document signs credentials with: its first Ed25519 one for assertions (DID Core
-    1.0, section 5.3.2)."""
+    """Returns the key with which the subject of a document signs credentials: its first Ed25519 one for assertions (DID
+    Core 1.0, section 5.3.2).
+    """
     methods = (document.methods[kid] for kid in document.assertion)
     return next((method for method in methods if method.key.curve == "Ed25519"), None)
 
@@ -146,7 +147,7 @@ async def _check_free(tenant: Tenant, identity: Identity, did: str) -> None:
 
 
 async def _check_document(services: Services, did: str) -> None:
-    """Raises `Problem` 400 or 502."""
+    """Checks that the DID's document can be used. Raises `Problem` 400 or 502."""
     try:
         check_did(did)
         document = await services.resolver.resolve(did)

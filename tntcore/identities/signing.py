@@ -1,10 +1,10 @@
-"""Signing for an identity: with its key where that is here, else by asking the tenant's own signer.
+"""Signs for an identity: with its key if that is here, else by asking the tenant's own signer.
 
-The request to a signer is a POST of JSON to `PRINCIPAL_SETTINGS.externalSigningUrl`:
-`{"did", "message", "verificationMethod", "kid", "algorithm": "EdDSA"}`. `message` is what to sign, in base64url without
-padding; `verificationMethod`, and `kid`, which is the same, name the key: a DID URL. Headers sign it as webhooks are
-signed (Standard Webhooks 1.0.0), with the secret that was shown when the URL was saved. The answer is 200 and
-`{"signature"}`: 64 bytes (Ed25519, RFC 8032) in base64url or base64.
+The request to a signer is a POST of JSON to `PRINCIPAL_SETTINGS.externalSigningUrl`: `{"did", "message",
+"verificationMethod", "kid", "algorithm": "EdDSA"}`. `message` contains the bytes to sign, in base64url without padding;
+`verificationMethod`, and the equal `kid`, name the key: a DID URL. The request is signed like a webhook call (Standard
+Webhooks 1.0.0), with the secret that was shown when the URL was saved. The answer is 200 and `{"signature"}`: 64 bytes
+(Ed25519, RFC 8032) in base64url or base64.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_DEPTH: Final = 8
 
 
 async def signer_for(services: Services, tenant: Tenant, identity: Identity) -> Signer:
-    """Who signs for the identity.
+    """Returns the signer for the identity.
 
     - Its own DID, the one made here: its key, here. `externalSigningUrl` is then never called.
     - An external DID (see `identities.bind_did`): the signer at the tenant's `externalSigningUrl`, and nobody else. The
@@ -41,7 +41,7 @@ async def signer_for(services: Services, tenant: Tenant, identity: Identity) -> 
       other is refused. `sign` may take `TIMEOUT` seconds.
 
     Raises:
-        SigningError: the document of an external DID cannot be had or has no such key, or there is no
+        SigningError: the document of an external DID cannot be fetched or has no such key, or there is no
             `externalSigningUrl`.
     """
     if not identity.is_external:
@@ -124,7 +124,7 @@ class _RemoteSigner:
 
 
 def _signature(body: bytes) -> bytes:
-    """Raises `SigningError`."""
+    """Returns the signature in an answer. Raises `SigningError`."""
     try:
         value: Any = read_json(body, _MAX_DEPTH)
     except JsonError:

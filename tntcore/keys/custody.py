@@ -42,7 +42,7 @@ _QUIET: Final = 60.0  # seconds from one warning of a missing master key to the 
 
 
 class CustodyError(Exception):
-    """A secret that cannot be had.
+    """A secret is unavailable.
 
     Args:
         code: `sealed-by-other` (another key, another context, or altered: nobody can tell which), `destroyed` (the
@@ -57,29 +57,31 @@ class CustodyError(Exception):
 
     @property
     def is_passing(self) -> bool:
-        """Whether the secret is there and may be had later: an operator has to bring back the master key's version."""
+        """Whether the secret still exists and may become available: an operator has to restore the master key's
+        version.
+        """
         return self.code == "unknown-master-key"
 
 
 @dataclass(frozen=True, slots=True)
 class WrappedKey:
-    """A data key encrypted by a master key: what is stored of it. `version` names the master key."""
+    """A data key encrypted by a master key, as it is stored. `version` names the master key."""
 
     version: str
     ciphertext: bytes
 
 
 class MasterKeys(Protocol):
-    """Who wraps data keys. Versions are opaque; every version that ever wrapped can still unwrap."""
+    """Wraps data keys. Versions are opaque; every version that ever wrapped can still unwrap."""
 
     async def current(self) -> str:
-        """The version that wraps from now on."""
+        """Returns the version that wraps now."""
 
     async def wrap(self, data_key: bytes, *, context: str) -> WrappedKey:
         """Wraps 32 bytes under the current version, bound to `context`."""
 
     async def unwrap(self, wrapped: WrappedKey, *, context: str) -> bytes:
-        """The 32 bytes again.
+        """Returns the 32 bytes.
 
         Raises:
             CustodyError: `sealed-by-other` if altered or wrapped in another context; `unknown-master-key` if the
@@ -88,7 +90,7 @@ class MasterKeys(Protocol):
 
 
 class DataKey:
-    """Seals and opens whatever belongs to one principal."""
+    """Seals and opens the data of one principal."""
 
     __slots__ = ("_fingerprint_key", "_key")
 
@@ -102,7 +104,7 @@ class DataKey:
         return "DataKey(...)"
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
-        """Encrypts for `context`, which says whose this is and what (principal and record or key id).
+        """Encrypts for `context`, which identifies the data (principal and record or key id).
 
         Returns:
             format (1 byte), nonce (24), ciphertext, tag (16): 41 bytes more than the plaintext.
@@ -110,18 +112,18 @@ class DataKey:
         return _FORMAT + _encrypt(self._key, plaintext, _FORMAT + context.encode())
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
-        """What was sealed for the same `context`.
+        """Decrypts data that was sealed for the same `context`.
 
         Raises:
-            CustodyError: `sealed-by-other`, for whatever reason.
+            CustodyError: `sealed-by-other`, whatever the reason.
         """
         if sealed[:1] != _FORMAT:
             raise CustodyError("sealed-by-other", "this key does not open this value in this context")
         return _decrypt(self._key, sealed[1:], _FORMAT + context.encode())
 
     def fingerprint(self, data: bytes) -> str:
-        """What tells two values of this principal apart without saying anything about them: HMAC-SHA256 under a key
-        derived from the data key, so that it can neither be guessed from outside nor be of use after its destruction.
+        """Returns a value that identifies equal data of this principal without revealing it: HMAC-SHA256 under a key
+        derived from the data key. Outsiders cannot guess it, and it is useless once the data key is destroyed.
 
         Returns:
             64 hexadecimal digits.
@@ -130,10 +132,10 @@ class DataKey:
 
 
 class MissingKey(DataKey):
-    """The data key of a principal that cannot be unwrapped now: it seals and opens nothing.
+    """A principal's data key that cannot be unwrapped now. It seals and opens nothing.
 
     Args:
-        why: what `seal`, `open` and `fingerprint` raise.
+        why: the error that `seal`, `open` and `fingerprint` raise.
     """
 
     __slots__ = ("_why",)
@@ -156,14 +158,14 @@ class MissingKey(DataKey):
 
 
 class Custody:
-    """The data keys of principals, unwrapped late and for a short time.
+    """The data keys of principals, unwrapped when they are needed and cached for a short time.
 
     Args:
         master: wraps and unwraps.
         load: the stored wrapped key of a principal; None if there is none (any more).
         now: a clock in seconds that never goes back.
-        ttl: seconds for which an unwrapped key stays in memory: the time after which a key destroyed by another
-            process is gone here too.
+        ttl: seconds for which an unwrapped key stays in memory: after that time, a key destroyed by another process is
+            gone here too.
         capacity: how many of them.
     """
 
@@ -184,8 +186,9 @@ class Custody:
         self._keys: SharedCache[DataKey] = SharedCache(now, capacity, SPREAD)
 
     async def create(self, principal: str) -> WrappedKey:
-        """A new data key for a new principal, wrapped, for the caller to store. Storing it over an older one destroys
-        what that one sealed."""
+        """Makes a wrapped data key for a new principal, for the caller to store. Storing it over an older one makes
+        everything that one sealed unreadable.
+        """
         key = secrets.token_bytes(KEY_BYTES)
         wrapped = await self._master.wrap(key, context=_wrapping_context(principal))
         self._keys.drop(principal)
@@ -193,15 +196,15 @@ class Custody:
         return wrapped
 
     async def data_key(self, principal: str) -> DataKey:
-        """The principal's data key, from memory if it is there.
+        """Returns the principal's data key, from memory if it is there.
 
         Raises:
-            CustodyError: `destroyed` if no wrapped key is stored, else as `MasterKeys.unwrap`.
+            CustodyError: `destroyed` if no wrapped key is stored, else those of `MasterKeys.unwrap`.
         """
         return await self._keys.get(principal, lambda: self._unwrap(principal))
 
     def cached(self, principal: str) -> DataKey | None:
-        """The principal's data key if it is in memory. Never waits."""
+        """Returns the principal's data key if it is in memory. Never waits."""
         return self._keys.peek(principal)
 
     def forget(self, principal: str) -> None:
@@ -209,10 +212,10 @@ class Custody:
         self._keys.drop(principal)
 
     async def rewrap(self, wrapped: WrappedKey, principal: str) -> WrappedKey:
-        """The same data key under the current master key; unchanged if it is that already.
+        """Wraps the same data key under the current master key; returns it unchanged if it is already.
 
         Raises:
-            CustodyError: as `MasterKeys.unwrap`.
+            CustodyError: those of `MasterKeys.unwrap`.
         """
         if wrapped.version == await self._master.current():
             return wrapped
@@ -233,7 +236,7 @@ class Custody:
 
 
 class LocalMasterKeys:
-    """Master keys in a JSON file that only its owner may read. For development: whoever has the file has everything.
+    """Master keys in a JSON file that only its owner may read. For development: the file unlocks everything.
 
     Args:
         path: created with one fresh key if missing. Its form is `{"current": version, "keys": {version: base64}}`.
@@ -259,7 +262,7 @@ class LocalMasterKeys:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Raises `CustodyError` where there is a file that cannot be used."""
+        """Raises `CustodyError` if the file exists and cannot be used."""
         if path.exists():
             _read_keys(path)
 
@@ -280,7 +283,7 @@ class LocalMasterKeys:
         return _decrypt(key, wrapped.ciphertext, _master_context(wrapped.version, context))
 
     def rotate(self) -> str:
-        """Adds a version, which wraps from now on; the older ones still unwrap. Answers its name."""
+        """Adds a version, which wraps from now on; the older ones still unwrap. Returns its name."""
         keys, _ = self._read()
         version = str(max(int(name) for name in keys) + 1)
         self._write(keys | {version: secrets.token_bytes(KEY_BYTES)}, version, replace=True)

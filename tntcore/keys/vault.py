@@ -1,4 +1,4 @@
-"""The master key in an Azure Key Vault, which never hands it out: tenants' data keys are unwrapped there.
+"""A master key in an Azure Key Vault, which never hands it out: tenants' data keys are unwrapped there.
 
 The key is RSA. Wrapping takes only its public half, so it happens here, with RSA-OAEP-256; unwrapping is a call of the
 vault (https://learn.microsoft.com/rest/api/keyvault/keys/unwrap-key). RSA-OAEP has no associated data, so a hash of the

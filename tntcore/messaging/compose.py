@@ -1,4 +1,4 @@
-"""Completing the messages that a tenant writes, and putting a v1-shaped one in v2 shape."""
+"""Completes the messages that a tenant writes, and converts v1-shaped ones to v2."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ PLAINTEXT_TYP = "application/didcomm-plain+json"
 
 
 def is_v2_shaped(message: Mapping[str, Any]) -> bool:
-    """The same rule as `Message.version`: `type` or `id`, and neither `@type` nor `@id`."""
+    """Whether the message has v2 shape, by the rule of `Message.version`: `type` or `id`, and neither `@type` nor
+    `@id`.
+    """
     return "@type" not in message and "@id" not in message and ("type" in message or "id" in message)
 
 
 def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str, pthid: str = "") -> dict[str, Any]:
-    """A tenant's message with what it left out: `@id` and `~thread.thid` (v1 shape), or `id` and `thid` (v2 shape).
-    What is there stays, in its order; the argument is not changed.
+    """Returns a tenant's message with missing members added: `@id` and `~thread.thid` (v1 shape), or `id` and `thid`
+    (v2 shape). Existing members stay, in their order; the argument is not changed.
 
     Args:
         thid: the thread of the action. pthid: of its parent, if it has one.
@@ -65,8 +67,9 @@ def _invalid(detail: str) -> Problem:
 
 
 def introduced(plaintext: bytes, *, service: Mapping[str, Any], pthid: str) -> bytes:
-    """A v1-shaped message with where to answer it (`~service`, RFC 0056) and the invitation that it answers as parent
-    thread (RFC 0434, "Invitation"). What it has of these stays; a v2-shaped one stays as it is."""
+    """Returns a v1-shaped message with our address for answers (`~service`, RFC 0056) and the answered invitation as
+    parent thread (RFC 0434, "Invitation"). Existing members stay; a v2-shaped message is returned unchanged.
+    """
     message = reread_json(plaintext)
     if is_v2_shaped(message):
         return plaintext
@@ -117,8 +120,9 @@ def to_v2(message: Mapping[str, Any], *, from_did: str, to_did: str, created_tim
 
 
 def _named(items: list[Any]) -> list[Any]:
-    """Attachments, each with an id, the same at each attempt: it is optional, but some agents refuse a message where
-    one is missing."""
+    """Returns attachments that all have an id, the same at each attempt: ids are optional, but some agents require
+    them.
+    """
     taken = {item.get("id") for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)}
     free = (name for number in count(1) if (name := f"attachment-{number}") not in taken)
     return [{**item, "id": next(free)} if isinstance(item, dict) and not item.get("id") else item for item in items]

@@ -1,4 +1,4 @@
-"""Forwards, as a mediator is sent them: RFC 0094 (v1), and Routing Protocol 2.0 of DIDComm Messaging 2.1. Pure."""
+"""Forwards as mediators receive them: RFC 0094 (v1), and Routing Protocol 2.0 of DIDComm Messaging 2.1. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tntcore.strict_json import JsonError, read_json, write_json
 
 
 def forwarded(plaintext: bytes, version: Version) -> bytes | None:
-    """The packed message inside a forward; None if the plaintext is none, or carries none or several."""
+    """Returns the packed message inside a forward; None if the plaintext is not a forward, or contains none or
+    several.
+    """
     if b"/forward" not in plaintext:
         return None
     message = Message.read(plaintext, version)

@@ -1,5 +1,4 @@
-"""Identifiers: those that sort by the time at which they were made, UUID version 7 (RFC 9562, section 5.7), and others
-made of them or at random."""
+"""Identifiers: sortable by time, UUID version 7 (RFC 9562, section 5.7), derived from those, or random."""
 
 from __future__ import annotations
 
@@ -59,19 +58,20 @@ def time_of(uuid7: str) -> int:
 
 
 def first_uuid(milliseconds: int) -> str:
-    """Sorts before every UUIDv7 of that millisecond, and after those of the one before."""
+    """Returns a text that sorts before every UUIDv7 of that millisecond, and after those of the one before."""
     hexadecimal = f"{milliseconds:012x}"
     return f"{hexadecimal[:8]}-{hexadecimal[8:]}"
 
 
 def delivery_uuid(message_uuid: str, name: str) -> str:
-    """The delivery of a message to the webhook entry, or contact, `name`: the same every time it is computed, a UUIDv7
-    of the message's millisecond, so that deliveries sort as their messages do."""
+    """Returns the uuid for the delivery of a message to the webhook entry, or contact, `name`: always the same, a
+    UUIDv7 of the message's millisecond, so that deliveries sort as their messages do.
+    """
     digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
     high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
     return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
 
 
 def random_uuid(random: Callable[[int], bytes]) -> str:
-    """A UUID of version 4, for a message's `@id`."""
+    """Returns a UUID of version 4, for a message's `@id`."""
     return str(uuid.UUID(bytes=random(16), version=4))

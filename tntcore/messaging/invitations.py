@@ -1,8 +1,8 @@
 """Invitations: out-of-band 1.0 and 1.1 (Aries RFC 0434), connections/1.0 (RFC 0160, "Invitation to Connect"), and
 out-of-band 2.0 (DIDComm Messaging 2.1, "Out Of Band Messages"); as JSON, as a URL and as a QR code. Pure.
 
-An invitation is what anyone may have written. Whoever accepts it learns from it where to send to and for which key, and
-nothing about who that is. What is not understood is left out, as long as enough remains to answer it.
+Anyone may have written an invitation. It tells whoever accepts it an endpoint and a key, and proves nothing about who
+that is. Unknown parts are left out, as long as enough remains to answer it.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ _MAX_URL_PARAMETERS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What an invitation says.
+    """The content of an invitation.
 
     Attributes:
-        id: what an answer names as `pthid`. Only a connections/1 invitation may have none: "".
+        id: an answer's `pthid`. Only a connections/1 invitation may have none: "".
         services: in the order of preference, at least one: a DID (unqualified ones as did:sov), or an inline service
             whose keys are base58 verkeys, with at least one recipient key. An out-of-band/2 invitation has `from_did`.
         handshake_protocols: in the order of preference, e.g. `https://didcomm.org/didexchange/1.1`, whichever prefix
             they came with. Empty: none is wanted (out-of-band/1, which has `requests` then), or none is needed (2).
-        accept: media type profiles in the order of preference; empty if it does not say.
+        accept: media type profiles in the order of preference; empty if there are none.
         from_did: out-of-band/2 only.
-        requests: the attached messages in the order of preference. Those that would must be fetched are left out.
+        requests: the attached messages in the order of preference, without those that would have to be fetched.
         expires_at: seconds since 1970: `expires_time` (v2), `~timing.expires_time` (v1, RFC 0032).
         raw: the whole invitation.
     """
@@ -81,12 +81,12 @@ class Invitation:
 
 
 def read_invitation(value: Mapping[str, Any]) -> Invitation:
-    """Reads an invitation of any form, which its type tells. Expiry is told, not judged.
+    """Reads an invitation of any form, chosen by its type. Expiry is not checked.
 
     Raises:
         Problem: 400 `invitation-malformed`, `invitation-too-large`, `invitation-type` (none of the three),
-            `invitation-incomplete` (something is missing that every such invitation has), `invitation-service` (no
-            service that can be used), `invitation-request` (an attachment that is no message).
+            `invitation-incomplete` (a member that every such invitation has is missing), `invitation-service` (no
+            usable service), `invitation-request` (an attachment that is no message).
     """
     try:
         data = write_json(dict(value))
@@ -96,13 +96,13 @@ def read_invitation(value: Mapping[str, Any]) -> Invitation:
 
 
 def read_invitation_url(url: str) -> Invitation:
-    """Reads an invitation from a URL with `?oob=`, `?c_i=` or `?_oob=` of any scheme, or from what stands there, or
-    from JSON text. Base64 may be in either alphabet, padded or not, and broken into lines. The parameter's name does
-    not matter, the invitation's type does.
+    """Reads an invitation from a URL of any scheme with `?oob=`, `?c_i=` or `?_oob=`, from the value of such a
+    parameter, or from JSON text. Base64 may be in either alphabet, padded or not, and broken into lines. The
+    invitation's type decides, not the parameter's name.
 
     Raises:
-        Problem: as `read_invitation`, and 400 `invitation-short-url` for a URL that has none of the parameters: where
-            it leads to is not looked up.
+        Problem: those of `read_invitation`, and 400 `invitation-short-url` for a URL without any of the parameters: it
+            is not fetched.
     """
     text = url.strip()
     if len(text) > _MAX_URL_CHARACTERS:
@@ -231,8 +231,9 @@ def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
 
 
 def read_service(entry: Any) -> Service:
-    """An inline service (RFC 0434, "The `services` Item"; RFC 0056, where it has neither id nor type), with keys as
-    base58 verkeys, at least one for the recipient. Raises `DidError`."""
+    """Reads an inline service (RFC 0434, "The `services` Item"; RFC 0056, without id and type), with keys as base58
+    verkeys, at least one for the recipient. Raises `DidError`.
+    """
     if not isinstance(entry, Mapping):
         raise DidError("bad-service", "a service is a DID or an object")
     endpoint, id_ = entry.get("serviceEndpoint"), _text(entry.get("id"))
@@ -291,7 +292,7 @@ def _expiry(message: Message) -> int | None:
 
 
 def inline_service(endpoint: str, verkey: str, routing_keys: Sequence[str] = ()) -> Service:
-    """The service of an invitation that has a key of its own.
+    """Makes the service of an invitation that has a key of its own.
 
     Args:
         verkey: base58, as are `routing_keys`, which go from recipient to sender.
@@ -312,7 +313,7 @@ def make_invitation_1(
     image_url: str | None = None,
     expires_at: int | None = None,
 ) -> dict[str, Any]:
-    """An out-of-band 1.1 invitation (RFC 0434), with at least one of `handshake_protocols` and `requests`.
+    """Makes an out-of-band 1.1 invitation (RFC 0434), with at least one of `handshake_protocols` and `requests`.
 
     Args:
         services: DIDs, or inline services with keys as verkeys or did:key; at least one.
@@ -321,7 +322,7 @@ def make_invitation_1(
         expires_at: seconds since 1970.
 
     Raises:
-        Problem: as `read_invitation`, for what could not be read again.
+        Problem: those of `read_invitation`, if the invitation could not be read again.
         DidError: `bad-key`.
     """
     attached = [_attachment({"@id": f"request-{n}", "mime-type": _JSON}, body) for n, body in enumerate(requests)]
@@ -353,7 +354,7 @@ def make_invitation_2(
     accept: Sequence[str] = V2_PROFILES,
     expires_at: int | None = None,
 ) -> dict[str, Any]:
-    """An out-of-band 2.0 invitation (DIDComm Messaging 2.1). Arguments and errors as `make_invitation_1`."""
+    """Makes an out-of-band 2.0 invitation (DIDComm Messaging 2.1). Arguments and errors: see `make_invitation_1`."""
     attached = [_attachment({"id": f"request-{n}", "media_type": _JSON}, body) for n, body in enumerate(requests)]
     body = _given({"goal_code": goal_code, "goal": goal, "accept": list(accept)})
     head = {"type": TYPE_2, "id": id, "from": from_did, **_given({"expires_time": expires_at})}
@@ -368,13 +369,13 @@ def make_connection_invitation(
     image_url: str | None = None,
     expires_at: int | None = None,
 ) -> dict[str, Any]:
-    """A connections/1.0 invitation (RFC 0160).
+    """Makes a connections/1.0 invitation (RFC 0160).
 
     Args:
         service: a public DID, or an inline service with keys as verkeys or did:key.
 
     Raises:
-        Problem, DidError: as `make_invitation_1`.
+        Problem, DidError: see `make_invitation_1`.
     """
     where = {"did": service} if isinstance(service, str) else _keys_and_endpoint(service, _verkey)
     common = _given({"imageUrl": image_url, "~timing": _timing(expires_at)})
@@ -382,14 +383,14 @@ def make_connection_invitation(
 
 
 def invitation_url(base_url: str, raw: Mapping[str, Any]) -> str:
-    """An invitation as a URL: `base_url` with the parameter of its form (`oob`, `_oob` or `c_i`), in base64url without
-    padding.
+    """Returns an invitation as a URL: `base_url` with the parameter of its form (`oob`, `_oob` or `c_i`), in base64url
+    without padding.
 
     Args:
         base_url: of a page for people who have no agent; may have a query already, but no fragment.
 
     Raises:
-        Problem: as `read_invitation`.
+        Problem: those of `read_invitation`.
     """
     invitation = read_invitation(raw)
     encoded = urlsafe_b64encode(write_json(invitation.raw)).rstrip(b"=").decode()
@@ -406,7 +407,7 @@ def qr_svg(text: str) -> bytes:
 
 
 def qr_png(text: str) -> bytes:
-    """A QR code as a PNG picture of 8 pixels a module. Otherwise as `qr_svg`."""
+    """Returns a QR code as a PNG picture of 8 pixels a module. Otherwise like `qr_svg`."""
     return _qr(text, kind="png")
 
 

@@ -1,6 +1,6 @@
-"""What a decrypted message is: type, id and thread in both wire versions, decorators, attachments.
+"""Decrypted messages: type, id and thread in both wire versions, decorators, attachments.
 
-Nothing here refuses a message. A payload of which nothing is understood is a message too: it is stored and relayed.
+Nothing here refuses a message. A payload that is not understood is a message too: it is stored and relayed.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ _V1_ATTACHMENTS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A plaintext and what was understood of it.
+    """A plaintext and its parsed members.
 
     Attributes:
         raw: the plaintext, exactly as received.
-        type: `@type` (v1, RFC 0003) or `type` (v2); "" where there is none. Short types are legal.
-        id: `@id` or `id`; "" where there is none.
-        thid: `~thread.thid` (RFC 0008) or `thid` (DIDComm v2.1, section "Threads"); the id where there is none.
+        type: `@type` (v1, RFC 0003) or `type` (v2); "" if there is none. Short types are legal.
+        id: `@id` or `id`; "" if there is none.
+        thid: `~thread.thid` (RFC 0008) or `thid` (DIDComm v2.1, section "Threads"); the id if there is none.
         pthid: `~thread.pthid` or `pthid`, or None.
         version: by shape: `@type` or `@id` make a message v1, else `type` or `id` make it v2. "v1" for the rest.
-        fields: the whole JSON object; empty when the payload is none.
-        body: where the protocol's own members are: `body` (v2; empty when it is no object), or the whole object (v1).
-        is_json: the payload is JSON (of any kind), nested no deeper than `strict_json.MAX_DEPTH`. Where it is not, but
-            can be read nevertheless (`strict_json.read_leniently`), the other attributes are of what was read.
+        fields: the whole JSON object; empty if the payload is not an object.
+        body: the object with the protocol's own members: `body` (v2; empty if it is no object), or the whole object
+            (v1).
+        is_json: the payload is JSON (of any kind), nested no deeper than `strict_json.MAX_DEPTH`. If it is not, but can
+            be read leniently (`strict_json.read_leniently`), the other attributes come from that.
 
-    An identifier that is no text, is empty, or has more than 1,024 characters, counts as absent.
+    An identifier that is not text, is empty, or has more than 1,024 characters, counts as absent.
     """
 
     raw: bytes = field(repr=False)
@@ -69,7 +70,7 @@ class Message:
 
     @staticmethod
     def read(plaintext: bytes, version: Version | None = None) -> Message:
-        """Reads a decrypted plaintext. Never raises: what is no JSON object has type "" and id "".
+        """Reads a decrypted plaintext. Never raises: a payload that is no JSON object has type "" and id "".
 
         Args:
             version: of the envelope it came in, if any. In a v2 envelope `@type` is a member like any other.
@@ -126,10 +127,11 @@ def _identifier(fields: Mapping[str, Any], name: str) -> str:
 
 
 def what_it_says(message: Message) -> bytes:
-    """What all copies of a message have in common, by which one that is sent again is told from another under the same
-    id: not how its members are ordered, nor what a sender adds as long as it has not been heard: `~service` and the
-    parent thread in v1; `from_prior`, the parent thread, the DIDs and the time of sending in v2. Without an id, it is
-    all of it."""
+    """Returns the content that all copies of a message share. It tells a message that is sent again from another one
+    with the same id. Left out are the order of members, and members that a sender adds until it is heard: `~service`
+    and the parent thread in v1; `from_prior`, the parent thread, the DIDs and the time of sending in v2. Without an id,
+    it is the whole message.
+    """
     if not message.id or not message.is_json:
         return message.raw
     if message.version == "v2":
@@ -145,13 +147,12 @@ def what_it_says(message: Message) -> bytes:
 
 
 def decorator_keys(message: Message) -> tuple[str, ...]:
-    """The keys that a webhook's `match` is tried against beside the type, in the message's order, each once.
+    """Returns the keys that a webhook's `match` is tried against besides the type, in the message's order, each once.
 
     v1: top-level members with a decorator in their name (RFC 0011): `~please_ack`, `requests~attach`, `comment~l10n`.
     v2: headers that not every message has (`please_ack`, `attachments`, `lang`), decorators that a message converted
-    from v1 keeps in its body (`~timing`), what v1 calls the attachments of its type (`requests~attach`), then each
-    attachment's `format`.
-    The first 256 of at most 1,024 characters each.
+    from v1 keeps in its body (`~timing`), the v1 name for attachments of its type (`requests~attach`), then each
+    attachment's `format`. The first 256 of at most 1,024 characters each.
     """
     if message.version == "v1":
         keys: Iterator[str] = (key for key in message.fields if "~" in key)
@@ -184,14 +185,14 @@ class Attachment:
     """One attachment (RFC 0017; DIDComm v2.1, section "Attachments").
 
     Attributes:
-        id: `@id` (v1) or `id` (v2); "" where there is none.
+        id: `@id` (v1) or `id` (v2); "" if there is none.
         key: the member it was found under: `requests~attach`, `ack~attach`, `attachments`, ...
         mime_type: `mime-type` (v1) or `media_type` (v2).
         format: its own `format` (v2), or the one that `formats` names for its id (RFC 0453, RFC 0454).
         kind: which of the members of `data` was there.
-        data: "json": the value. "base64": the decoded bytes. "links": a tuple of URLs, not fetched. "none": None.
-            A `data` object with none of the known members is itself the value ("json"): older clients write it so.
-        error: what was wrong with it, for the tenant; None when it could be read.
+        data: "json": the value. "base64": the decoded bytes. "links": a tuple of URLs, not fetched. "none": None. A
+            `data` object with none of the known members is itself the value ("json"): older clients write it so.
+        error: what was wrong with it, for the tenant; None if it could be read.
         raw: the attachment as received (`data.jws`, `data.hash`, `filename`, ...).
     """
 
@@ -205,7 +206,7 @@ class Attachment:
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def json_value(self) -> Any:
-        """The attachment as JSON, inline or in base64.
+        """Returns the attachment as JSON, inline or in base64.
 
         Raises:
             ValueError: it has neither, or the bytes are not JSON (`strict_json.JsonError`).
@@ -218,8 +219,10 @@ class Attachment:
 
 
 def attachments(message: Message) -> list[Attachment]:
-    """What is attached: every `X~attach` (a list or a single object) of a v1 message, `attachments` of a v2 message.
-    The first 100. Never raises; an attachment that cannot be read has `error`, and what is no object is left out."""
+    """Returns the attachments: every `X~attach` (a list or a single object) of a v1 message, `attachments` of a v2
+    message. The first 100. Never raises: an attachment that cannot be read has `error`; values that are no objects are
+    left out.
+    """
     formats = _formats(message)
     found: list[Attachment] = []
     for key, value in message.fields.items():
@@ -278,7 +281,7 @@ def _data(data: Any) -> tuple[AttachmentKind, Any, str | None]:
 
 
 def decode_base64(text: Any) -> bytes:
-    """Base64 in either alphabet (RFC 4648, sections 4 and 5), with or without padding; nothing else between.
+    """Decodes base64 in either alphabet (RFC 4648, sections 4 and 5), with or without padding; no other characters.
 
     Raises:
         ValueError: not base64.

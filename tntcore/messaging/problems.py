@@ -17,7 +17,7 @@ from tntcore.messaging.types import parse
 
 @dataclass(frozen=True, slots=True)
 class ProblemReport:
-    """What a problem report says; "" or empty where it says nothing.
+    """The content of a problem report; "" or empty for missing parts.
 
     Attributes:
         code: `description.code` (RFC 0035), `body.code` (2.0), or `problem-code` (DID exchange, RFC 0023).
@@ -48,7 +48,9 @@ def _name(message_type: str) -> str:
 
 
 def read_problem_report(message: Message) -> ProblemReport | None:
-    """The report in `message`, or None when its type is none. Never raises: what has another form is left out."""
+    """Returns the report in `message`, or None if its type is not a report's. Never raises: malformed parts are left
+    out.
+    """
     if not is_problem_report(message.type):
         return None
     body = message.body
@@ -71,14 +73,14 @@ def read_problem_report(message: Message) -> ProblemReport | None:
 
 
 def reason_given(message: Message) -> str:
-    """Why, in the words of the problem report `message`: `code: comment`, or one of them, at most 1,000 characters."""
+    """Returns the reason in the problem report `message`: `code: comment`, or one of them, at most 1,000 characters."""
     report = read_problem_report(message)
     said = (report.code, report.comment) if report is not None else ()
     return ": ".join(dict.fromkeys(filter(None, said)))[:1000] or "problem-report"
 
 
 def ack_status(message: Message) -> str:
-    """`status` of an acknowledgement: `OK`, `FAIL` or `PENDING` (RFC 0015); "" where there is none."""
+    """Returns the `status` of an acknowledgement: `OK`, `FAIL` or `PENDING` (RFC 0015); "" if there is none."""
     return _text(message.body.get("status"))
 
 

@@ -19,7 +19,7 @@ _CHECK_BITS = 48
 
 
 def new_action_uuid(scope: str, random: bytes) -> str:
-    """A uuid for an action begun here, in canonical lower case; its last 48 bits are the check.
+    """Makes a uuid for an action begun here, in canonical lower case; its last 48 bits are the check.
 
     Args:
         scope: uuid of the connection.
@@ -32,8 +32,9 @@ def new_action_uuid(scope: str, random: bytes) -> str:
 
 
 def action_uuid(scope: str, thid: str) -> str:
-    """The uuid of the action to which the thread `thid` belongs on the connection `scope`: `thid` itself where it is
-    one that `new_action_uuid` made for this scope, else one derived from both. The same answer every time."""
+    """Returns the uuid of the action to which the thread `thid` belongs on the connection `scope`: `thid` itself if
+    `new_action_uuid` made it for this scope, else one derived from both. Always the same for the same arguments.
+    """
     if _CANONICAL.fullmatch(thid):
         value = uuid.UUID(thid).int
         if value & ((1 << _CHECK_BITS) - 1) == _check(scope, value >> _CHECK_BITS):

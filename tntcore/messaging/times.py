@@ -1,5 +1,6 @@
-"""Moments, as others write them and as they are written here. All are in milliseconds since 1970, and bounded: a date
-that no calendar here has would break every list that it is in."""
+"""Times, as others write them and as we do. All are in milliseconds since 1970, and bounded: a date outside the
+calendar would break every list that contains it.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +18,16 @@ _MIDNIGHT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T24:00:00(\.0+)?((?:Z|[+-]\d\d:
 
 
 def bounded(milliseconds: float) -> int:
-    """The moment, or the first or last one that there is. Takes any number but NaN."""
+    """Returns the time, limited to the first and last that can be written. Takes any number but NaN."""
     return int(min(max(milliseconds, _EARLIEST), LATEST))
 
 
 def read(text: object) -> int:
-    """A date, or a date and time, in any form of ISO 8601; UTC where it names no zone. `T24:00:00` is the end of its
-    day (XML Schema). One after the year 9999, in UTC, is the end of that year.
+    """Parses a date, or a date and time, in any form of ISO 8601; UTC if there is no zone. `T24:00:00` is the end of
+    its day (XML Schema). Times after the year 9999, in UTC, count as the end of that year.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is malformed.
     """
     if not isinstance(text, str) or len(text) > _MAX_CHARACTERS:
         raise ValueError("not a date")
@@ -55,13 +56,13 @@ def is_date_time(text: object, *, zone: bool) -> bool:
 
 
 def iso(milliseconds: int) -> str:
-    """ISO 8601 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
+    """Formats as ISO 8601 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
     seconds, rest = divmod(bounded(milliseconds), 1000)
     return f"{_at(seconds):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z".zfill(24)
 
 
 def iso_seconds(milliseconds: int) -> str:
-    """ISO 8601 in UTC, to the second: `2026-01-31T12:00:00Z`."""
+    """Formats as ISO 8601 in UTC, to the second: `2026-01-31T12:00:00Z`."""
     return f"{_at(bounded(milliseconds) // 1000):%Y-%m-%dT%H:%M:%SZ}".zfill(20)
 
 

@@ -1,7 +1,7 @@
 """Message type URIs (Aries RFC 0003, section "Message Type URIs"; DIDComm Messaging v2.1, section "Message Type URI").
 
-Two prefixes mean the same (RFC 0348): what a message type means is told by its canonical spelling, and a message is
-answered in the spelling that it came in.
+Two prefixes are equivalent (RFC 0348). Types are compared in their canonical spelling; a message is answered in the
+spelling that it came in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _VERSION = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.[0-9]{1,6})?")
 
 @dataclass(frozen=True, slots=True)
 class MessageType:
-    """`https://didcomm.org/issue-credential/2.0/offer-credential` in its parts. `prefix` ends in the slash."""
+    """The parts of a type URI such as `https://didcomm.org/issue-credential/2.0/offer-credential`. `prefix` ends in the
+    slash.
+    """
 
     prefix: str
     protocol: str
@@ -35,8 +37,9 @@ class MessageType:
 
 @lru_cache(maxsize=1024)
 def parse(message_type: str) -> MessageType | None:
-    """The parts of a type URI; None for a short type (`request-credential`) or anything else of another form, which is
-    a legal type of a general message. A version without a minor number (`/2/`) is read as `2.0`."""
+    """Parses a type URI; None for a short type (`request-credential`) or any other form, which is a legal type of a
+    general message. A version without a minor number (`/2/`) is read as `2.0`.
+    """
     parts = message_type.rsplit("/", 3)
     if len(parts) != 4:
         return None
@@ -48,7 +51,9 @@ def parse(message_type: str) -> MessageType | None:
 
 
 def spellings(message_type: str) -> tuple[str, ...]:
-    """All texts that mean this type, the given one first: two under one of the two equal prefixes, else one."""
+    """Returns all equivalent spellings of this type, the given one first: two under one of the two equal prefixes, else
+    one.
+    """
     for mine, other in (_PREFIXES, _PREFIXES[::-1]):
         if message_type.startswith(mine):
             return message_type, other + message_type[len(mine) :]
@@ -56,8 +61,9 @@ def spellings(message_type: str) -> tuple[str, ...]:
 
 
 def prefixes(beginning: str) -> tuple[str, ...]:
-    """What a type that begins so, in one of its spellings, may begin with: `beginning` first. One that ends within one
-    of the two equal prefixes is the beginning of every type under it."""
+    """Returns the beginnings of all equivalent spellings of types that begin like this, the given one first. A
+    beginning that ends within one of the two equal prefixes matches every type under it.
+    """
     for mine, other in (_PREFIXES, _PREFIXES[::-1]):
         if beginning and mine.startswith(beginning):
             return beginning, other
@@ -65,15 +71,16 @@ def prefixes(beginning: str) -> tuple[str, ...]:
 
 
 def canonical(message_type: str) -> str:
-    """The spelling under `https://didcomm.org/`, where there is one; else the type itself."""
+    """Returns the spelling under `https://didcomm.org/`, if there is one; else the type itself."""
     if message_type.startswith(DID_SOV):
         return DIDCOMM_ORG + message_type[len(DID_SOV) :]
     return message_type
 
 
 def in_prefix_of(message_type: str, like: str) -> str:
-    """`message_type` in the spelling of `like`, the type of the message that is answered (RFC 0348). Changed only where
-    both are under one of the two equal prefixes."""
+    """Returns `message_type` in the spelling of `like`, the type of the answered message (RFC 0348). Changes it only if
+    both are under one of the two equal prefixes.
+    """
     for prefix in _PREFIXES:
         if like.startswith(prefix):
             return next((text for text in spellings(message_type) if text.startswith(prefix)), message_type)

@@ -1,6 +1,6 @@
-"""What the service tells its operator about itself: counts, steps of messages' ways, log lines (docs/decisions/0009).
+"""Telemetry for the operator: metrics, spans and log lines (docs/decisions/0009).
 
-Nothing here imports OpenTelemetry but `export`, in a thread of its own, where an operator asked for it.
+Only `export` imports OpenTelemetry, in a thread of its own, and only if an operator asked for it.
 """
 
 from tntcore.telemetry.meter import Meter, Metric

@@ -1,9 +1,9 @@
-"""Steps and counts on their way to whoever keeps them: a collector by OTLP, Application Insights, or the terminal.
+"""Exports spans and metrics: to a collector by OTLP, to Application Insights, or to the terminal.
 
-Set by OpenTelemetry's own variables of the environment. Where none is set, nothing of this is made. What is sent goes
-where the operator says, not where a tenant or a stranger does, so not through `egress`, which would refuse a collector
-inside. Everything that takes long (to import OpenTelemetry, to encode, to send) is done in threads of their own, and
-whatever goes wrong there is logged and costs steps, never a message.
+OpenTelemetry's own environment variables configure it. If none is set, nothing of this is created. The operator chooses
+the destination, not a tenant or a stranger, so exports do not go through `egress`, which would refuse an internal
+collector. Everything slow (importing OpenTelemetry, encoding, sending) runs in threads of its own. Any error there is
+logged and loses spans, never a message.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CLOSE_SECONDS = 5.0  # that the process waits, when it stops, for what is left t
 
 
 class Exporter:
-    """Call it with each step that has ended, from the event loop: it keeps the step, and returns.
+    """Keeps each span passed to it from the event loop, and returns at once; a thread exports them.
 
     Args:
-        seconds: between two batches of steps that are not full; by default as the settings say.
+        seconds: between two batches of spans that are not full; default: the configured interval.
     """
 
     def __init__(self, settings: Telemetry, meter: Meter, seconds: float | None = None) -> None:
@@ -58,7 +58,7 @@ class Exporter:
             self._wake.set()
 
     def stop(self, seconds: float | None = None) -> None:
-        """Sends what is left, and waits until that is done, but for `seconds` at most, `CLOSE_SECONDS` by default."""
+        """Exports the rest, and waits for that, for at most `seconds`, `CLOSE_SECONDS` by default."""
         atexit.unregister(self.stop)
         self._stopping = True
         self._wake.set()
@@ -88,7 +88,7 @@ class Exporter:
 
 
 class _Sdk:
-    """OpenTelemetry's SDK, made without any of its global state."""
+    """OpenTelemetry's SDK, set up without any of its global state."""
 
     def __init__(self, settings: Telemetry, meter: Meter) -> None:
         from opentelemetry.sdk.resources import Resource
@@ -210,7 +210,7 @@ def _metric_exporter(name: str) -> Any:
 
 
 class _Console:
-    """A line for each step."""
+    """Prints a line for each span."""
 
     def export(self, spans: Sequence[Any]) -> None:
         for span in spans:

@@ -1,8 +1,8 @@
 """The invocation that a log line belongs to.
 
-The Functions host keeps a line only if the task that logs it belongs to an invocation that still runs. It throws away
-what is logged by a thread, by a callback, and by a task that goes on after its invocation. Here such lines are kept
-back and said at the end of the next invocation, whichever that is.
+The Functions host keeps a line only if its task belongs to an invocation that still runs. It drops lines logged by a
+thread, by a callback, or by a task that outlives its invocation. This module keeps such lines and logs them at the end
+of the next invocation, whichever that is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def in_invocation() -> bool:
 
 
 class LateLines(logging.Filter):
-    """Keeps back a handler's records that belong to no running invocation. A filter of that handler.
+    """Keeps a handler's records that belong to no running invocation. A filter of that handler.
 
     Args:
         handler: the handler that gets the records later.
@@ -63,7 +63,7 @@ class LateLines(logging.Filter):
         return False
 
     def say(self) -> None:
-        """Hands the kept records to the handler. Call it within an invocation."""
+        """Passes the kept records to the handler. Call it within an invocation."""
         while self._kept:
             self._handler.handle(self._kept.popleft())
         if self._lost:
@@ -90,7 +90,7 @@ _late: list[LateLines] = []
 
 
 def keep_late_lines() -> None:
-    """Makes every handler of the root logger keep back what the host would throw away."""
+    """Makes every handler of the root logger keep the lines that the host would drop."""
     for handler in logging.getLogger().handlers:
         late = LateLines(handler)
         handler.addFilter(late)
@@ -99,7 +99,7 @@ def keep_late_lines() -> None:
 
 @contextmanager
 def invocation() -> Iterator[None]:
-    """Encloses what a function of the app does when it is called."""
+    """Encloses one call of a function of the app."""
     now = _Invocation()
     token = _current.set(now)
     try:

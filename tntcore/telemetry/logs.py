@@ -1,5 +1,6 @@
-"""Which log lines there are, and their form as JSON, one object a line:
-`{time, level, logger, message, traceId?, spanId?, tenant?, code?, exception?}`."""
+"""Log levels, and the JSON form of log lines, one object a line: `{time, level, logger, message, traceId?, spanId?,
+tenant?, code?, exception?}`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from tntcore.telemetry.steps import current
 
 
 class JsonFormatter(logging.Formatter):
-    """`traceId`, `spanId` and `tenant` are of the step that the line was logged in; `traceId` and `code`, a stable
-    error code, may also be given as `extra`. Nothing else that a record may have on it is written."""
+    """Formats records as JSON. `traceId`, `spanId` and `tenant` belong to the span in which the line was logged;
+    `traceId` and `code`, a stable error code, can also be given as `extra`. Other attributes of a record are never
+    written.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -61,7 +64,7 @@ def set_levels(environment: Mapping[str, str]) -> None:
 
 
 def install() -> None:
-    """Has whoever writes this process's log lines write them as JSON; standard error, if nobody does yet."""
+    """Makes the handlers of this process write JSON lines; adds one for standard error if there is none yet."""
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler())

@@ -1,4 +1,4 @@
-"""What the service counts about itself. A count is an addition to a dictionary; whoever exports reads them."""
+"""The service's metrics. Counting adds to a dictionary, which the exporter reads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ _BOUND = 1_000  # combinations of labels that one metric may have; of those by t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """
+    """A metric.
+
     Attributes:
-        name: as OpenTelemetry's semantic conventions have it, or under `tnt.`.
-        unit: in UCUM, as they ask for.
-        labels: names of what it is told apart by.
+        name: of OpenTelemetry's semantic conventions, or under `tnt.`.
+        unit: in UCUM, as they require.
+        labels: names of its labels.
     """
 
     name: str
@@ -92,13 +93,14 @@ _STORAGE = ("table.", "queue.", "blob.")
 
 
 class Meter:
-    """
+    """Counts, and passes durations on.
+
     Args:
-        tenants: how many tenants are told apart, those that come first; all others are `other`.
+        tenants: how many tenants are told apart, the first ones seen; all others are `other`.
 
     Attributes:
         counts: by name, e.g. storage calls by kind (`table.transaction`, `queue.put`) or messages by outcome.
-        recorder: who keeps durations: (metric, seconds, labels). Without one they are not kept.
+        recorder: receives durations: (metric, seconds, labels). Without one they are dropped.
     """
 
     def __init__(self, tenants: int = 100) -> None:
@@ -114,7 +116,7 @@ class Meter:
         self.counts[name] += amount
 
     def add(self, metric: Metric, *labels: str) -> None:
-        """Adds one to a sum. Where a metric has too many combinations of labels, those that are new are `other`."""
+        """Adds one to a sum. If a metric has too many combinations of labels, new ones become `other`."""
         sums = self._sums[metric]
         if metric in _OF_TENANTS and labels[0] not in self._tenants:
             labels = (self._tenant(labels[0]), *labels[1:])
@@ -123,7 +125,7 @@ class Meter:
         sums[labels] = sums.get(labels, 0) + 1
 
     def record(self, metric: Metric, seconds: float, *labels: str) -> None:
-        """Gives a duration to the recorder, if there is one; the labels as `add`."""
+        """Passes a duration to the recorder, if there is one; labels as in `add`."""
         known = self._durations[metric]
         if labels not in known:
             if len(known) >= _BOUND:
@@ -133,22 +135,22 @@ class Meter:
             self.recorder(metric, seconds, labels)
 
     def gauge(self, metric: Metric, value: Callable[[], int]) -> None:
-        """Has `value` asked for whenever metrics are exported, from another thread."""
+        """Registers `value`, which is called from another thread at each export of metrics."""
         self._gauges[metric] = value
 
     def sum(self, metric: Metric) -> dict[Labels, int]:
-        """A sum as it is now, by its labels. May be called from another thread."""
+        """Returns the current value of a sum, by its labels. May be called from another thread."""
         if metric in self._sums:
             return self._sums[metric].copy()
         counts = self.counts.copy().items()
         return {(name,): amount for name, amount in counts if name.startswith(_STORAGE) == (metric is STORAGE_CALLS)}
 
     def labels(self, metric: Metric) -> set[Labels]:
-        """Of a duration: the combinations of labels that there are."""
+        """Returns the existing combinations of labels of a duration."""
         return self._durations[metric].copy()
 
     def level(self, metric: Metric) -> dict[Labels, int]:
-        """What a gauge shows now, if it is there. May be called from another thread."""
+        """Returns the current value of a gauge, if there is one. May be called from another thread."""
         return {(): self._gauges[metric]()} if metric in self._gauges else {}
 
     def _tenant(self, uuid: str) -> str:

@@ -1,7 +1,7 @@
-"""One step of a message's way, or one request: what a trace consists of (W3C Trace Context, OpenTelemetry's spans).
+"""Spans: one operation on a message, or one request (W3C Trace Context, OpenTelemetry).
 
-A step knows which one it follows by a `traceparent`: of the queue item, `tp`, or of the row that it is about. Never by
-that of a stranger. The current step is the task's own, so that whatever is queued or logged below it belongs to it.
+A span gets its parent from a `traceparent`: of the queue item, `tp`, or of the row that it is about, never a
+stranger's. The current span belongs to the task, so that everything queued or logged below it refers to it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _current: ContextVar[Step | None] = ContextVar("step", default=None)
 
 
 class Step:
-    """Made by `Tracing`. Begins and ends as a `with` block does.
+    """A span; made by `Tracing`. Begins and ends as a `with` block does.
 
     Attributes:
-        trace_id, span_id, parent_id: 0 where nothing is traced, or nothing is before it.
-        tenant: uuid, "" where it is nobody's or not known.
-        attributes: as OpenTelemetry's semantic conventions have them, or under `tnt.`.
+        trace_id, span_id, parent_id: 0 if nothing is traced, or there is no parent.
+        tenant: uuid, "" if there is none or it is not known.
+        attributes: of OpenTelemetry's semantic conventions, or under `tnt.`.
         error: a stable code, or the name of an exception's type; "" if it went well.
-        marks: how far it had come, and when.
+        marks: events and their times.
         began, ended: nanoseconds since 1970.
     """
 
@@ -54,18 +54,18 @@ class Step:
 
     @property
     def traceparent(self) -> str:
-        """ "" where nothing is traced."""
+        """The `traceparent`; "" if nothing is traced."""
         if not self.trace_id:
             return ""
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
 
     @property
     def trace(self) -> str:
-        """The trace's id, "" where nothing is traced."""
+        """The trace's id, "" if nothing is traced."""
         return f"{self.trace_id:032x}" if self.trace_id else ""
 
     def link(self, to: object) -> None:
-        """Notes that it has to do with the step of a `traceparent`, if that is one; nothing else follows from it."""
+        """Links the span of a `traceparent`, if it is valid."""
         if self.trace_id and (found := read_traceparent(to)) is not None:
             self.links = (*self.links, found)
 
@@ -75,7 +75,7 @@ class Step:
 
     @property
     def failed(self) -> bool:
-        """Whether it is a fault here: a request is not, by which somebody was told what to change."""
+        """Whether the service is at fault: not for a request that was refused with advice."""
         if self.kind == "server":
             return int(self.attributes.get("http.response.status_code", 500)) >= 500
         return self.outcome in ("failed", "retry")
@@ -105,14 +105,14 @@ class Step:
 
 
 class _Nothing(dict[str, Value]):
-    """Takes what is told, and forgets it."""
+    """Ignores every call."""
 
     def __setitem__(self, name: str, value: Value) -> None:
         return None
 
 
 class _Quiet(Step):
-    """The step where nobody wants to know: one for all, and never the current one."""
+    """The span when nothing is traced: one instance for all, and never the current span."""
 
     __slots__ = ()
 
@@ -132,14 +132,15 @@ class _Quiet(Step):
 
 
 class Tracing:
-    """
+    """Makes spans.
+
     Args:
-        random: so many random bytes.
-        sample: whether a trace is exported, by its id. What follows a step does as that one did.
-        watched: whether steps are made although nothing is traced: for what is counted of them, and for log lines.
+        random: returns so many random bytes.
+        sample: whether a trace is exported, by its id. A child span follows its parent.
+        watched: make spans even if nothing is traced: for metrics and log lines.
 
     Attributes:
-        sinks: who gets each sampled step when it has ended, and neither waits nor raises. Without any, nothing is
+        sinks: called with each sampled span when it has ended; they neither wait nor raise. Without any, nothing is
             traced.
     """
 
@@ -156,11 +157,11 @@ class Tracing:
         self._sample = sample
 
     def begin(self, name: str, kind: Kind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Step:
-        """A step, which begins when it is entered.
+        """Makes a span, which begins when it is entered.
 
         Args:
-            parent: the `traceparent` of the step that it follows. Without one, or with nonsense, a trace begins.
-            links: `traceparent`s of what it has to do with.
+            parent: the `traceparent` of its parent. Without one, or if it is malformed, a new trace begins.
+            links: `traceparent`s of related spans.
         """
         if not self.sinks:
             return Step(name, kind, None) if self.watched else QUIET
@@ -179,10 +180,10 @@ class Tracing:
         return step
 
     def follow(self, name: str, queue: str, *, tenant: str, parent: str, link: str) -> Step:
-        """The step of an item of a queue.
+        """Makes the span of a queue item.
 
         Args:
-            parent, link: `traceparent` of the step that it follows, and of one that it has to do with; "" for none.
+            parent, link: `traceparent` of its parent, and of a related span; "" for none.
         """
         step = self.begin(name, "consumer", parent=parent, links=(link,) if link else ())
         if step is QUIET:
@@ -204,7 +205,7 @@ QUIET: Final[Step] = _Quiet()
 
 
 def read_traceparent(text: object) -> Context | None:
-    """Of version 00, None for anything else (W3C Trace Context, section 3.2.2)."""
+    """Parses a `traceparent` of version 00; None for anything else (W3C Trace Context, section 3.2.2)."""
     found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None
@@ -213,32 +214,32 @@ def read_traceparent(text: object) -> Context | None:
 
 
 def current() -> Step | None:
-    """The step that this task is in."""
+    """Returns the current task's span."""
     return _current.get()
 
 
 def tell(name: str, value: Value) -> None:
-    """Sets an attribute of the current step, if there is one."""
+    """Sets an attribute of the current span, if there is one."""
     step = _current.get()
     if step is not None:
         step.attributes[name] = value
 
 
 def came_to(outcome: str, error: str = "") -> None:
-    """Says how the current step went; `error` is a stable code."""
+    """Sets the outcome of the current span; `error` is a stable code."""
     step = _current.get()
     if step is not None:
         step.attributes["tnt.outcome"], step.error = outcome, error
 
 
 def mark(name: str) -> None:
-    """Notes that the current step has come that far."""
+    """Adds an event to the current span."""
     step = _current.get()
     if step is not None and step.sampled:
         step.marks.append((name, time.time_ns()))
 
 
 def traceparent() -> str:
-    """Of the current step; "" if there is none, or nothing is traced."""
+    """Returns the `traceparent` of the current span; "" if there is none, or nothing is traced."""
     step = _current.get()
     return step.traceparent if step is not None else ""
