@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tntcore.app import App
 from tntcore.config import Config
 from tntcore.dids.document import Version
 from tntcore.storage.records import Connection, Identity
+from tntcore.storage.tables import Row, Table
 from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).parent.parent
@@ -148,6 +149,16 @@ class Client:
         tenant = await self.stack.app.services.tenants.get(self.uuid)
         assert tenant is not None
         return tenant
+
+
+async def rows_of(table: Table, partition: str) -> AsyncIterator[Row]:
+    """All rows of a partition: other tests have left some of them, at times more than a page."""
+    start: str | None = ""
+    while start is not None:
+        page = await table.scan(partition, start, "~", limit=1000)
+        for row in page.rows:
+            yield row
+        start = page.next
 
 
 class Stack:

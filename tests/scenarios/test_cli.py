@@ -335,7 +335,10 @@ async def test_the_operators_part(operator: Tool, stack: Stack) -> None:
         ("queues", "ok"),
         ("blobs", "ok"),
     ]
-    rewrapped = await operator.json("rotate", "master-key")
+    # Other tests leave tenants whose keys cannot be opened: those are named, and the code says so.
+    done = await operator.run("rotate", "master-key", "--json", code=None)
+    rewrapped = json.loads(done.output)
+    assert done.code == bool(rewrapped["failed"])
     assert rewrapped["rewrapped"] + rewrapped["unchanged"] + len(rewrapped["failed"]) >= 1
     for command in (("register", "x"), ("poison",), ("rotate", "master-key")):
         without = await operator.run(*command, code=2, TNT_OPERATOR_KEY="")

@@ -114,6 +114,8 @@ async def test_without_an_id_the_content_decides(stack: Stack, body: bytes) -> N
 
 async def test_large_duplicates_leave_nothing_behind(stack: Stack) -> None:
     foreign = await foreign_of(stack, "v1")
+    envelopes = stack.app.services.storage.envelopes._client
+    before = {blob.name async for blob in envelopes.list_blobs()}
     plaintext = orjson.dumps(basic("x" * 100_000, **{"@id": "one"}))
     for _ in range(3):
         assert (await stack.deliver(foreign.v1(plaintext))).status == 202
@@ -121,7 +123,7 @@ async def test_large_duplicates_leave_nothing_behind(stack: Stack) -> None:
     service = stack.app.services.storage.bodies._client
     names = [blob.name async for blob in service.list_blobs(name_starts_with=foreign.client.uuid)]
     assert names == [f"{foreign.client.uuid}/{message['uuid']}"]
-    assert [blob.name async for blob in stack.app.services.storage.envelopes._client.list_blobs()] == []
+    assert {blob.name async for blob in envelopes.list_blobs()} <= before
 
 
 async def test_one_envelope_for_two_tenants(stack: Stack, pair: tuple[Client, Client]) -> None:

@@ -13,7 +13,7 @@ from tests.scenarios.common import assert_problem, basic, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_deliveries import kept_back
 from tests.scenarios.test_redelivery import Partly, body, item
-from tests.stack import Answer, Stack
+from tests.stack import Answer, Stack, rows_of
 from tntcore.delivery.outbox import BUCKET, DUE, due_key
 from tntcore.maintenance.orphans import LONG, Orphans
 from tntcore.messaging.ids import time_of
@@ -115,13 +115,13 @@ async def test_a_delivery_that_is_revived_is_found_by_the_sweeper_if_its_queue_m
         await stack.app.inbound.handle(body(item(foreign, "revived")), 1)
     await stack.app.poison.handle("relay", f"revived-{foreign.client.uuid}", body(*items))
     due = stack.app.services.storage.due
-    for row in (await due.scan(DUE, "", "~", limit=1000)).rows:
+    async for row in rows_of(due, DUE):
         if row.key.endswith(foreign.client.uuid):
             await due.delete(DUE, row.key, row.etag)
     stack.app.poison._outbox._marks.drop(due_key(time_of(items[0]["d"]) // BUCKET, foreign.client.uuid))
     with kept_back(stack, "relay"):
         await operate(stack, "POST", "poison/replay", {"queue": "relay", "id": f"revived-{foreign.client.uuid}"})
-    assert any(row.key.endswith(foreign.client.uuid) for row in (await due.scan(DUE, "", "~", limit=1000)).rows)
+    assert [row.key async for row in rows_of(due, DUE) if row.key.endswith(foreign.client.uuid)]
 
 
 async def test_a_large_message(stack: Stack, foreign: Foreign) -> None:

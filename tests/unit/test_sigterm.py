@@ -66,7 +66,13 @@ time.sleep(60)
     ),
     "it is imported in another thread": (
         "",
-        "threading.Thread(target=lambda: say(OnSigterm(print, 5).install())).start(); say('ready'); time.sleep(60)",
+        """
+other = threading.Thread(target=lambda: say(OnSigterm(print, 5).install()))
+other.start()
+other.join()
+say("ready")
+time.sleep(60)
+""",
         ["False"],
         -signal.SIGTERM,
     ),
@@ -97,9 +103,10 @@ def test_an_orderly_end_comes_before_what_the_process_does(name: str) -> None:
     ) as process:
         assert process.stdout is not None
         lines: list[str] = []
-        while "ready" not in lines:
-            lines.append(process.stdout.readline().strip())
-        lines.remove("ready")
+        for line in process.stdout:
+            if line.strip() == "ready":
+                break
+            lines.append(line.strip())
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
