@@ -1,4 +1,4 @@
-"""How contacts are made by our tenants' words: answers to anyone's invitation, and decisions on connections."""
+"""Connections made or decided by our tenants: answers to invitations of others, and decisions on requests."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class Acceptance:
         *,
         ends: PendingReuse | None = None,
     ) -> Connection:
-        """Answers anyone's invitation: a connection in state `request-sent`, or completed where no handshake is wanted.
-        Raises `Problem` 400.
+        """Answers an invitation of anyone. Returns a connection in state `request-sent`, or completed if no handshake
+        is wanted. Raises `Problem` 400.
 
         Args:
-            ends: what waited for another connection to be used for the invitation.
+            ends: the `PendingReuse` of the invitation, if another connection was to be reused for it.
         """
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
@@ -119,11 +119,11 @@ class Acceptance:
         return await self._begin(tenant, identity, contact, connection, content, ends)
 
     async def reuse(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection | None:
-        """Asks an inviter whose DID is connected with already to use that connection (see `reuse`). None if there is
+        """Asks an inviter with whose DID there is a connection to reuse that (see `reuse`). Returns None if there is
         none. Raises `Problem` 409.
 
         Args:
-            contact: whom the tenant takes the invitation to be from; made only if the other side does not agree.
+            contact: the contact for the inviter; created only if the other side does not agree.
         """
         did = _public_did(content)
         if not did:
@@ -156,8 +156,9 @@ class Acceptance:
         return connection
 
     async def begin_anyway(self, tenant: Tenant, uuid: str) -> None:
-        """Begins a connection by an invitation for which the other side has not agreed to use the one that there is;
-        nothing if it has. `uuid`: of the `PendingReuse`."""
+        """Begins a new connection by an invitation if the other side has not agreed to reuse the existing one. `uuid`:
+        of the `PendingReuse`.
+        """
         waiting = await tenant.records.get(PendingReuse, uuid)
         identity = await tenant.records.get(Identity, waiting.identity_uuid) if waiting is not None else None
         if waiting is None or identity is None:
@@ -176,11 +177,11 @@ class Acceptance:
             await tenant.records.commit(unit)
 
     async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
-        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"), or writes to it at
-        once where it speaks DIDComm v2 alone.
+        """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"); if it supports only
+        DIDComm v2, writes to it at once.
 
         Raises:
-            DidError: it cannot be resolved, or not be reached.
+            DidError: it cannot be resolved, or has no endpoint.
         """
         document = await self._services.resolver.resolve(contact.did)
         try:
@@ -196,13 +197,13 @@ class Acceptance:
         return await self._begin(tenant, identity, contact, connection)
 
     async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
-        """A tenant's word on a connection that waits for it, or on one that is to be given up.
+        """Applies a tenant's decision on a connection that waits for it, or abandons one that is not completed.
 
-        A request that is rejected is over here: `abandoned`, and its contact REJECTED. The other side is told
-        `request_not_accepted`, which RFC 0023 ("Errors") has for an active rejection, and which is all that agents
-        understand; by it they may ask again. Then the same sender at a reusable invitation, or at a public DID, waits
-        for a new decision, as the same contact; one at a single-use invitation, which it has used, is refused. What we
-        asked for ourselves is given up without a word: a response to it that still comes is refused.
+        A rejected request is over here: `abandoned`, and its contact REJECTED. The other side gets
+        `request_not_accepted`, RFC 0023's code ("Errors") for an active rejection and the only one that agents
+        understand; it allows another request. A new request of the same sender, by a reusable invitation or a public
+        DID, waits for a new decision, as the same contact; by a single-use invitation, which is used up, it is refused.
+        A request of our own is abandoned silently: a late response to it is refused.
 
         Raises:
             Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
@@ -266,8 +267,9 @@ class Acceptance:
             changed.state = "abandoned"
 
     async def _asked(self, tenant: Tenant, connection: Connection) -> Invitation | Identity | None:
-        """Whose key a request was for, and so speaks for us: the invitation's own, or that of the identity, whose
-        public DID the invitation may name (RFC 0023, "Response"). None if it is gone."""
+        """Returns the record whose key a request was for, and which signs for us: the invitation, or the identity whose
+        public DID the invitation may name (RFC 0023, "Response"). None if it is gone.
+        """
         if connection.invitation_uuid and not connection.of_identity:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
             # Before it was noted whose key was asked, an invitation by a public DID had that alone.
@@ -306,8 +308,9 @@ class Acceptance:
         return connection
 
     async def _as_v2(self, content: Content) -> Content:
-        """Returns an invitation of v1's form that accepts v2 alone as one by its first DID that speaks it. Raises
-        `Problem` 400."""
+        """Converts an invitation of v1's form that accepts only v2 into one by its first DID that supports v2. Raises
+        `Problem` 400.
+        """
         for service in content.services:
             try:
                 if isinstance(service, str):
@@ -323,7 +326,9 @@ class Acceptance:
         )
 
     async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
-        """What is known of an inviter before its response: a document of the keys and the endpoint that it gave."""
+        """Returns a document with the keys and the endpoint in the invitation: all that is known of an inviter before
+        its response.
+        """
         reasons = []
         for service in services:
             try:
@@ -341,10 +346,10 @@ class Acceptance:
         raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
 
     async def apply(self, tenant: Tenant, effect: Effect, *, tells: bool = False) -> None:
-        """Commits what was decided here, with the messages that tell the other side. Raises `Problem` 409.
+        """Commits a decision, with the messages that tell the other side. Raises `Problem` 409.
 
         Args:
-            tells: the tenant's system is told that the connection, which is new, is completed.
+            tells: send an event: the connection, which is new, is completed.
         """
         connection = effect.connection
         services, now = self._services, self._services.now()
@@ -401,7 +406,7 @@ class Acceptance:
         sent: Sequence[Outgoing],
         told: Sequence[Delivery],
     ) -> None:
-        """Raises `Problem` 409."""
+        """Commits. Raises `Problem` 409."""
         opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
         while True:
             unit = Unit()
@@ -428,8 +433,9 @@ class Acceptance:
 
 
 async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, sent: Sequence[Outgoing]) -> bool:
-    """Whether a commit that collides did so with itself: storage may have taken it, failed to say so, and been asked
-    again by its client library."""
+    """Whether a collision of a commit is with itself: storage may have done it, failed to answer, and got it again from
+    its client library.
+    """
     records = tenant.records
     if sent:
         return await records.get(Message, sent[0].message.uuid) is not None
@@ -444,8 +450,9 @@ def _is_for_v2(content: Content) -> bool:
 
 
 def _public_did(content: Content) -> str:
-    """The DID that an invitation names first, where it is one that says more than the invitation alone. That of an
-    out-of-band/2 invitation is none: reusing a connection is of DIDComm v1."""
+    """Returns the DID that an invitation names first, if it leads to more than the invitation itself. Never that of an
+    out-of-band/2 invitation: only DIDComm v1 reuses connections.
+    """
     if _is_for_v2(content):
         return ""
     first = content.services[0]

@@ -1,4 +1,4 @@
-"""Connections: one identity joined to one contact."""
+"""Connections: one identity connected with one contact."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ COMPLETED = "completed"
 
 
 def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
-    """The one connection of an identity with a contact: computed, so that an action needs no search."""
+    """Returns the uuid of the one connection of an identity with a contact: derived, so that an action needs no
+    search.
+    """
     digest = hashlib.sha256(f"tnt/connection/{identity_uuid}/{contact_uuid}".encode()).digest()
     value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
     return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
 
 
 def entrance(connection: Connection) -> str:
-    """Returns the uuid of the invitation, or of the identity with the public DID, by which the other side came in: it
-    may come in there as often as it likes. Returns the connection's own uuid where our side asked for the connection,
-    or does not know."""
+    """Returns the uuid of the invitation, or of the identity with the public DID, by which the other side came in; it
+    can come in there any number of times. Returns the connection's own uuid if our side asked for the connection, or
+    the entrance is not known.
+    """
     if connection.role != "responder":
         return connection.uuid
     return connection.invitation_uuid or connection.identity_uuid
 
 
 def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
-    """A did:peer of numalgo 2 made for one connection, with this service as its endpoint for both wire versions."""
+    """Makes a did:peer of numalgo 2 for one connection, with this service as its endpoint for both wire versions."""
     other: list[tuple[peer.Purpose, PublicKey]] = [("E", keys.other.public)] if keys.other is not None else []
     did = peer.create_2(
         [("E", keys.x25519.public), ("V", keys.ed25519.public), *other],
@@ -42,7 +45,7 @@ def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
 
 
 def start(identity: Identity, contact: Contact, now: int) -> Connection:
-    """A connection whose DID exchange has not begun: messages for it are held."""
+    """Makes a connection whose DID exchange has not begun: messages for it are held."""
     return Connection(
         uuid=connection_uuid(identity.uuid, contact.uuid),
         identity_uuid=identity.uuid,

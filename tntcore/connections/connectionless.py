@@ -1,10 +1,9 @@
-"""Requests without a handshake (Aries RFC 0434, "Responses", invitations with `requests~attach` alone; RFC 0056): who
-is invited answers at once, with keys of its own in `~service`.
+"""Requests without a handshake (Aries RFC 0434, "Responses", invitations with `requests~attach` alone; RFC 0056): the
+invited side answers at once, with its own keys in `~service`.
 
-Who may be believed when: an answer names a request that was attached, on whose thread it is, and its sender is the key
-that authenticated it, which its `~service` has to name: from then on that key is the connection's other side, and what
-any other message has in `~service` counts for nothing. To who is invited, the inviter is whoever has the invitation's
-keys.
+Authentication: an answer is on the thread of an attached request, and `~service` must name the key that authenticated
+it. From then on that key is the connection's other side, and `~service` of any other message is ignored. For the
+invited side, the inviter is whoever has the invitation's keys.
 """
 
 from __future__ import annotations
@@ -44,8 +43,9 @@ class Connectionless:
         self._services = services
 
     async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
-        """Whose a message is that came to `recipient`: one to an invitation is its sender's connection's, where the
-        sender has answered before."""
+        """Finds the connection that a message to `recipient` belongs to. A message to an invitation's key belongs to
+        its sender's connection, if the sender answered before.
+        """
         invitation = recipient.invitation
         if invitation is None or not invitation.threads or not isinstance(unpacked, Authcrypt):
             return recipient
@@ -60,11 +60,11 @@ class Connectionless:
     # The inviter.
 
     async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Reaction | None:
-        """What an answer to an attached request does: its sender is a contact from then on. None for any other message,
-        such as a problem report that nobody is to answer.
+        """Returns the effect of an answer to an attached request: its sender becomes a contact. None for any other
+        message, such as a problem report that needs no answer.
 
         Args:
-            recipient: as `owner` tells it.
+            recipient: the result of `owner`.
         """
         invitation = recipient.invitation
         if recipient.connection is not None or invitation is None or message.version != "v1":
@@ -113,8 +113,9 @@ class Connectionless:
         return effect
 
     def keeps_key(self, sender: OtherSide, message: Message) -> Effect | None:
-        """Refuses who answered another DID (RFC 0794), as long as it writes to the invitation's key: nothing but its
-        own key tells its messages from those of others there. None for any other message."""
+        """Refuses a DID rotation (RFC 0794) of an invited side that still writes to the invitation's key: only its own
+        key distinguishes its messages from others' there. None for any other message.
+        """
         connection = sender.connection
         at_invitation = (connection.protocol, connection.role) == (OUT_OF_BAND_1, "responder")
         if did_rotate.kind_of(message) != "rotate" or not at_invitation or connection.former_did:
@@ -132,7 +133,7 @@ class Connectionless:
     def accept(
         self, tenant: Tenant, connection: Connection, contact: Contact, content: Content, theirs: Mapping[str, Any]
     ) -> Effect:
-        """The connection, a new one, is completed at once: its inviter hears of it with the first message.
+        """Completes a new connection at once; its inviter learns of it from the first message.
 
         Args:
             theirs: a document of the inviter's service.
@@ -151,8 +152,9 @@ class Connectionless:
         return Effect(connection, contact=contact, keys=tuple(keys.by_kid(mine)))
 
     def heard(self, sender: OtherSide, effect: Reaction | None) -> Reaction | None:
-        """The effect of a message by the connection's other side, which has our key as the message was for it: that
-        ends our introduction."""
+        """Returns the effect of a message from the connection's other side, which ends our introduction: as the message
+        was for our key, the other side has it.
+        """
         connection = sender.connection
         if connection.version != "v1" or not connection.introduction:
             return effect
@@ -164,7 +166,9 @@ class Connectionless:
 
 
 def inline_document(service: Service) -> dict[str, Any]:
-    """A document of an inline service (RFC 0434, RFC 0056): its keys authenticate, its endpoint is where to send."""
+    """Makes a document of an inline service (RFC 0434, RFC 0056): its keys authenticate, its endpoint receives
+    messages.
+    """
     keys = [did_key.resolve(verkey_to_did_key(verkey)) for verkey in service.recipient_keys]
     methods = [next(iter(document.raw["verificationMethod"])) for document in keys]
     return {
@@ -185,7 +189,7 @@ def inline_document(service: Service) -> dict[str, Any]:
 
 
 def _decorated(message: Message, verkey: str) -> dict[str, Any]:
-    """A document of the message's `~service`, of whose keys the sender's alone counts. Raises `Refused`."""
+    """Makes a document of the message's `~service`, in which only the sender's key counts. Raises `Refused`."""
     try:
         service = read_service(message.fields.get("~service"))
         if verkey not in service.recipient_keys:
@@ -201,5 +205,5 @@ def _decorated(message: Message, verkey: str) -> dict[str, Any]:
 
 
 def _contact_uuid(invitation: Invitation, verkey: str) -> str:
-    """The contact that the owner of a key becomes by an invitation: the same every time."""
+    """Returns the uuid of the contact for a key's owner at an invitation: always the same."""
     return delivery_uuid(invitation.uuid, f"contact/{verkey}")

@@ -1,4 +1,4 @@
-"""The other side's DID document, as the messages of a DID exchange bring it."""
+"""DID documents of the other side, from the messages of a DID exchange."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_DOCUMENT = 30_000  # characters of a document that a connection keeps; a col
 
 
 def resolvable(did: str) -> bool:
-    """Whether the DID is of a method whose documents are looked up, and never taken from a message."""
+    """Whether the DID's method requires its document to be resolved; one in a message is then ignored."""
     return did.startswith(("did:peer:0", "did:peer:2", "did:peer:4", "did:key:", "did:web:"))
 
 
 def legacy(value: Any) -> DidDocument:
-    """Of `{DID, DIDDoc}` (RFC 0160)."""
+    """Parses `{DID, DIDDoc}` (RFC 0160)."""
     connection = object_in(value)
     did, raw = connection.get("DID"), connection.get("DIDDoc")
     if not isinstance(did, str) or not isinstance(raw, dict):
@@ -47,7 +47,7 @@ def _named(raw: Mapping[str, Any], did: str) -> DidDocument:
 
 
 def checked(document: DidDocument) -> DidDocument:
-    """A document that a message can be sent to, and that a connection can keep."""
+    """Returns the document, if a message can be sent to it and a connection can store it."""
     didcomm_endpoint(document, "v1")
     if len(write_json(kept(document))) > MAX_DOCUMENT:
         raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
@@ -55,7 +55,7 @@ def checked(document: DidDocument) -> DidDocument:
 
 
 def kept(document: DidDocument) -> dict[str, Any]:
-    """What a connection keeps of a document."""
+    """Returns the form of a document that a connection stores."""
     return {**document.raw, "id": document.id}
 
 

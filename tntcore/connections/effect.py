@@ -1,4 +1,4 @@
-"""What a message does to a connection, beside being stored."""
+"""Effects of a message on a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tntcore.storage.transactions import Value
 
 
 class Refused(Exception):
-    """A message of the exchange that must not move it.
+    """A message of the exchange must not move it.
 
     Args:
         code: for the tenant, in kebab-case.
@@ -28,12 +28,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The message does nothing.
+    """The message is refused and has no effect.
 
     Attributes:
-        code: why, for the tenant, in kebab-case.
+        code: the reason, for the tenant, in kebab-case.
         report: a problem report about the message: on the connection that it came on, or to `stranger`.
-        stranger: the document of a sender with whom there is no connection.
+        stranger: the document of a sender without a connection.
         of_handshake: the message is one of those that establish a connection.
     """
 
@@ -45,7 +45,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The message changes no connection, but the tenant's system is told of it: `task`."""
+    """The message changes no connection, but causes an event for the tenant's system: `task`."""
 
     of_handshake: ClassVar[bool] = True
 
@@ -54,20 +54,20 @@ class Notice:
 
 @dataclass(slots=True)
 class Effect:
-    """What a message does to a connection, beside being stored; or the tenant's word on it.
+    """The effect of a message, or of a tenant's decision, on a connection.
 
     Attributes:
-        connection: as it will be; its other side has proved to be the message's sender.
+        connection: its new state; its other side has proved to be the message's sender.
         contact: to create. invitation: to mark as used.
         replies: complete messages to send on the connection.
-        keys: our new kids, to be found at the door.
+        keys: our new kids, to add to the lookups.
         to_previous: the replies go to the DID that the other side had before.
-        rejects: the contact is not wanted.
-        attached: what came with the invitation and is to be handled once the connection is completed.
-        ordinary: the message is one of an established connection, whose sender is known whatever the message does.
-        reopens: the contact, which was decided upon before, waits again.
+        rejects: the contact is rejected.
+        attached: messages of the invitation, to be handled once the connection is completed.
+        ordinary: the message is one of an established connection, whose sender is known whatever its effect.
+        reopens: the contact, decided before, waits again.
         makes: records to create. ends: a record to delete, which must be as it was read.
-        names: columns of the contact, which exists, that say by which DID it is known.
+        names: columns with the DIDs of the contact, which exists.
     """
 
     connection: Connection
@@ -89,7 +89,7 @@ class Effect:
         return self.connection.state == COMPLETED
 
     def tells(self, before: Connection | None) -> bool:
-        """Whether the tenant's system is told: the connection now waits for its word, or has come to an end."""
+        """Whether the tenant's system gets an event: the connection now waits for its decision, or has ended."""
         state = self.connection.state
         return state in ("request-received", COMPLETED, "abandoned") and (before is None or before.state != state)
 
@@ -105,7 +105,7 @@ class Effect:
         return ContactStatus.REQUESTED if self.reopens else ContactStatus.ACCEPTED
 
     def add_to(self, unit: Unit) -> None:
-        """Adds what is changed beside the message. A lost race is told of the connection or the invitation."""
+        """Adds all changes except the message. A lost race is reported for the connection or the invitation."""
         connection = self.connection
         change: dict[str, Value]
         if self.invitation is not None:

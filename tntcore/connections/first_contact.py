@@ -1,17 +1,17 @@
-"""DIDComm v2 without a DID exchange: an invitation has a DID (out-of-band/2.0), and whoever writes to it is a contact
-from then on (DIDComm Messaging 2.1, "Out Of Band Messages" and "DID Rotation").
+"""DIDComm v2 without a DID exchange: an invitation contains a DID (out-of-band/2.0), and whoever writes to it becomes a
+contact (DIDComm Messaging 2.1, "Out Of Band Messages" and "DID Rotation").
 
-Who may be believed when: a first message proves its sender's DID by its envelope, and that it answers an invitation by
-the invitation's id, its `pthid`. Everything after that is vouched for by the connection's documents, and a new DID of
-the other side by the signature of the one before, `from_prior`.
+Authentication: a first message proves its sender's DID by its envelope, and names its invitation by `pthid`. Later
+messages are authenticated by the connection's documents, and a new DID of the other side by the signature of the old
+one, `from_prior`.
 
-An identity's public DID needs no invitation: whoever has a DID that can be written to is a contact by a message to it,
-as by a request of DID exchange, at once or when the tenant accepts. But only by one that begins a thread and is no
-problem report: else what is still under way for a contact that was deleted would make it anew.
+A message to an identity's public DID needs no invitation: its sender, with a DID that can receive messages, becomes a
+contact as by a request of DID exchange, at once or when the tenant accepts. But only a message that begins a thread and
+is no problem report does so; otherwise late messages for a deleted contact would create it again.
 
-`from_prior` without a new DID ends the connection. As it comes in a message by nobody and names nobody whom it is for,
-whoever got one could hand it on: so it counts only if the DID is one made for a single relationship, a did:peer, or if
-the DID itself authenticated the message.
+`from_prior` without a new DID ends the connection. Such a message has no sender and names no receiver, so any receiver
+could pass it on. It therefore counts only if the DID was made for a single relationship, a did:peer, or if the DID
+itself authenticated the message.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class FirstContact:
         self._services = services
 
     async def owner(self, tenant: Tenant, recipient: Recipient, unpacked: Unpacked) -> Recipient:
-        """Whose a message is that came to `recipient`: one to an invitation, or to an identity whose DID an invitation
-        named, is its sender's connection's, where there is one. Agents write there until they learn our DID for them.
+        """Finds the connection that a message to `recipient` belongs to. A message to an invitation, or to an identity
+        whose DID an invitation named, belongs to its sender's connection, if there is one: agents write there until
+        they learn our DID for them.
         """
         if unpacked.version != "v2":
             return recipient
@@ -80,10 +81,10 @@ class FirstContact:
         return recipient
 
     async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Reaction | None:
-        """What a v2 message changes in who is connected, and by which DIDs; None for nothing.
+        """Returns the effect of a v2 message on connections and their DIDs; None for none.
 
         Args:
-            recipient: as `owner` tells it.
+            recipient: the result of `owner`.
         """
         did = kid_of(sender).partition("#")[0]
         connection = recipient.connection
@@ -140,7 +141,7 @@ class FirstContact:
     async def _begun(
         self, tenant: Tenant, recipient: Recipient, message: Message, kid: str, invitation: Invitation | None = None
     ) -> Effect:
-        """Raises `DidError` or `Refused`."""
+        """Makes the connection of a first message. Raises `DidError` or `Refused`."""
         now = self._services.now()
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
@@ -187,7 +188,7 @@ class FirstContact:
         return Effect(connection, contact=None if contact.etag else contact, keys=keys)
 
     def admit(self, connection: Connection, effect: Effect) -> None:
-        """Accepts a contact that waits: `connection` moves on, and the other side learns our DID for it.
+        """Accepts a waiting contact: moves `connection` on, and tells the other side our DID for it.
 
         Raises:
             OutOfTurn: nothing waits.
@@ -198,7 +199,7 @@ class FirstContact:
         effect.replies.append({"id": self._new_id(), "type": EMPTY, "thid": connection.thid, "body": {}})
 
     def turn_away(self, connection: Connection, effect: Effect) -> None:
-        """Rejects a contact that waits; raises as `admit`."""
+        """Rejects a waiting contact. Raises the errors of `admit`."""
         if connection.state != "request-received":
             raise OutOfTurn(f"turning away in state {connection.state}")
         connection.state = "abandoned"
@@ -208,7 +209,7 @@ class FirstContact:
     # Who is invited.
 
     async def accept(self, tenant: Tenant, connection: Connection, contact: Contact, content: Content) -> Effect:
-        """Answers an out-of-band/2.0 invitation, with a ping: the connection, a new one, is completed at once.
+        """Answers an out-of-band/2.0 invitation with a ping. The connection, a new one, is completed at once.
 
         Raises:
             Problem: 400 `invitation-unreachable`.
@@ -229,10 +230,10 @@ class FirstContact:
         return Effect(connection, contact=contact, keys=keys, replies=[ping])
 
     async def reach(self, tenant: Tenant, connection: Connection, contact: Contact) -> Effect:
-        """Begins with a public DID, uninvited, with a ping: the connection, a new one, is completed at once.
+        """Writes to a public DID without an invitation, with a ping. The connection, a new one, is completed at once.
 
         Raises:
-            DidError: the DID cannot be resolved, or not be reached.
+            DidError: the DID cannot be resolved, or has no endpoint.
         """
         theirs = await self._document(contact.did)
         didcomm_endpoint(theirs, "v2")
@@ -248,7 +249,7 @@ class FirstContact:
     # Both.
 
     def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
-        """Gives a connection its documents; our new kids."""
+        """Sets the documents of a connection. Returns our new kids."""
         keys = KeyPairs.generate(theirs)
         mine = pairwise(self._services, keys)
         connection.version, connection.protocol = "v2", OUT_OF_BAND_2
@@ -260,7 +261,7 @@ class FirstContact:
     async def _rotated(
         self, recipient: Recipient, connection: Connection, message: Message, sender: Sender, did: str
     ) -> Reaction | None:
-        """Raises `DidError` or `EnvelopeError`."""
+        """Returns the effect of the other side's new DID. Raises `DidError` or `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
         if not same_did(prior.sub, did):
             raise EnvelopeError("from-prior-subject", "from_prior is not about the sender")
@@ -282,7 +283,7 @@ class FirstContact:
         return Effect(changed)
 
     def _ended(self, recipient: Recipient, connection: Connection, message: Message, sender: Sender) -> Effect:
-        """Raises `EnvelopeError`."""
+        """Returns the effect of the other side's end of the relationship. Raises `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
         issuer = recipient.documents.get(prior.iss)
         if issuer is None or prior.iss not in dids_of(recipient.theirs):
@@ -303,14 +304,14 @@ class FirstContact:
         return None if same else Effect(changed, ordinary=True)
 
     def _introduced(self, recipient: Recipient, connection: Connection) -> Connection:
-        """The connection after a message of the other side: one that came to our DID ends its introduction."""
+        """Returns the connection after a message of the other side. A message to our DID ends its introduction."""
         changed = replace(connection, updated_at=self._services.now())
         if not recipient.at_invitation:
             changed.introduction = {}
         return changed
 
     async def _document(self, did: str) -> DidDocument:
-        """A document that a connection can keep. Raises `DidError`."""
+        """Returns a document that a connection can store. Raises `DidError`."""
         document = await self._services.resolver.resolve(did)
         if did.startswith("did:peer:4"):
             # Only the long form can be resolved later.
@@ -325,8 +326,9 @@ class FirstContact:
 
 
 def _is_refusal(connection: Connection, message: Message) -> bool:
-    """Whether the other side does not want the connection that we began (`turn_away`). Other reports on that thread may
-    be about the ping alone."""
+    """Whether the other side rejects the connection that we began (`turn_away`). Other reports on that thread may be
+    about the ping alone.
+    """
     if connection.role != "requester" or connection.thid not in (message.thid, message.pthid):
         return False
     report = read_problem_report(message)
@@ -334,16 +336,17 @@ def _is_refusal(connection: Connection, message: Message) -> bool:
 
 
 def _refused(connection: Connection, message: Message, effect: Reaction | None) -> Effect:
-    """`effect`: what the message does besides."""
+    """Returns the effect of a rejection. `effect`: other effects of the message."""
     effect = effect if isinstance(effect, Effect) else Effect(replace(connection), ordinary=True)
     effect.connection.state, effect.connection.error, effect.rejects = "abandoned", reason_given(message), True
     return effect
 
 
 def _contact_uuid(recipient: Recipient, did: str) -> str:
-    """The contact that the owner of a DID becomes by an invitation, or by those to an identity's public DID: the same
-    every time, so that no search is needed and a second first message of the same sender meets the contact of the
-    first."""
+    """Returns the uuid of the contact for a DID's owner at an invitation, or at all those of an identity's public DID.
+    It is always the same, so that no search is needed and a second first message of the same sender finds the contact
+    of the first.
+    """
     if did.startswith("did:peer:4"):
         did = peer.short_form(did)
     known = recipient.invitation.contact_uuid if recipient.invitation else ""
@@ -351,7 +354,7 @@ def _contact_uuid(recipient: Recipient, did: str) -> str:
 
 
 def _is_for(document: DidDocument, unpacked: Unpacked) -> bool:
-    """Whether the message came to a key of this document."""
+    """Whether the message was sent to a key of this document."""
     match unpacked:
         case Plaintext():
             return False

@@ -1,13 +1,12 @@
-"""Running a DID exchange: what `protocols.did_exchange` decides, with DIDs resolved, keys made and signatures checked.
+"""Runs DID exchanges: the decisions of `protocols.did_exchange`, with DIDs resolved, keys made and signatures checked.
 
-Who may be believed when: a request is vouched for by a key of the document that it brings; a response by the signature
-of a key of the invitation over the new DID or document, and by nothing else; everything after that by the connection's
-documents.
+Authentication: a request by a key of the document that it contains; a response by the signature of a key of the
+invitation over the new DID or document, and by nothing else; later messages by the connection's documents.
 
-Who is told that a message was refused (RFC 0023, "Errors"): who sent a request with a document that has its key, at the
-place that this document names, by the key of the invitation; and who was asked to answer us, at the place that its
-invitation named, if the response is by a key of the invitation or of the document that this key signed. Anybody else
-learns nothing. Of a request whose document cannot be had, there is no place to tell it to.
+Problem reports about refused messages (RFC 0023, "Errors") go to two kinds of sender. The sender of a request gets one
+if its document has the key that it used: at the endpoint of that document, from the key of the invitation. The sender
+of a response gets one if it used a key of the invitation, or of the document signed by that key: at the endpoint of the
+invitation. Nobody else learns anything. If a request's document is unavailable, there is no endpoint for a report.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _MAX_CONTACTS = 10  # that one sender becomes by one invitation
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """A DID of ours, made for one connection."""
+    """One of our DIDs, made for one connection."""
 
     did: str
     document: DidDocument
@@ -67,10 +66,10 @@ class Handshake:
         uuid: str,
         last: bool = False,
     ) -> Reaction | None:
-        """What a message of a DID exchange does; None if it belongs to none.
+        """Returns the effect of a message of a DID exchange; None if it belongs to none.
 
         Raises:
-            DidError: `unresolvable`: a document may be had later; not if this is the `last` try.
+            DidError: `unresolvable`: a document may become available later; not if this is the `last` try.
 
         Args:
             uuid: of the message.
@@ -111,7 +110,9 @@ class Handshake:
             return Refusal(error.code)
 
     def _first_message(self, connection: Connection) -> Effect | None:
-        """Connections 1.0 has no `complete`: whatever the requester sends first on the new connection is one."""
+        """Completes the connection: Connections 1.0 has no `complete`, so the requester's first message on the new
+        connection counts as one.
+        """
         if connection.protocol == CONNECTIONS_1_0 and (connection.role, connection.state) == (
             "responder",
             "response-sent",
@@ -122,7 +123,7 @@ class Handshake:
         return None
 
     def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
-        """`complete`, or a problem report. Raises `OutOfTurn`."""
+        """Returns the effect of `complete`, or of a problem report. Raises `OutOfTurn`."""
         if (connection.role, connection.state, step.kind) == ("requester", "request-sent", "problem-report"):
             return self._refused(connection, message)
         event: rfc.Event = "receive complete" if step.kind == "complete" else "receive problem-report"
@@ -131,8 +132,9 @@ class Handshake:
         return Effect(connection=changed)
 
     def _refused(self, connection: Connection, message: Message) -> Effect:
-        """Our request came to nothing, whichever of the table's outcomes the code of the report asks for: who is to be
-        asked again, and when, is for the tenant to say."""
+        """Returns the effect of a report that refuses our request, whichever outcome its code asks for: the tenant
+        decides whether and when to ask again.
+        """
         state = rfc.move("requester", "request-sent", "receive problem-report")
         changed = replace(connection, state=state, error=reason_given(message), updated_at=self._services.now())
         return Effect(changed, rejects=True)
@@ -162,7 +164,7 @@ class Handshake:
     async def _received(
         self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str, theirs: DidDocument
     ) -> Effect:
-        """Raises `Refused`."""
+        """Returns the effect of a request. Raises `Refused`."""
         now = self._services.now()
         invitation = recipient.invitation
         if invitation is None and message.pthid and not message.pthid.startswith("did:"):
@@ -224,7 +226,7 @@ class Handshake:
         return effect
 
     def respond(self, tenant: Tenant, connection: Connection, inviter: Recipient, effect: Effect) -> None:
-        """Accepts a request: `connection` moves on, and `effect` gets the response and our new keys.
+        """Accepts a request: moves `connection` on, and adds the response and our new keys to `effect`.
 
         Args:
             inviter: the invitation or identity that the request was for, whose key signs.
@@ -261,7 +263,8 @@ class Handshake:
 
     def request(self, tenant: Tenant, connection: Connection, label: str, effect: Effect) -> None:
         """Sends the request of a connection in state `invitation-received`, whose `their_document` is the invitation's
-        service. A request that is sent again is a new one, with the same DID."""
+        service. A repeated request is a new message with the same DID.
+        """
         connection.state = rfc.move("requester", connection.state, "send request")
         if connection.keys:
             keys = KeyPairs.deserialise(tenant.records.open(connection.keys, connection.key))
@@ -290,8 +293,10 @@ class Handshake:
     async def _response(
         self, recipient: Recipient, connection: Connection, message: Message, step: Step, verkey: str, *, last: bool
     ) -> Effect | Refusal:
-        """A response that is refused leaves the request sent, and may be sent again. One to a request that was given up
-        is refused, too: to give up says nothing to the other side (RFC 0023, "Errors")."""
+        """Returns the effect of a response. If it is refused, the request stays sent, and another response may come. A
+        response to an abandoned request is refused as well: abandoning tells the other side nothing (RFC 0023,
+        "Errors").
+        """
         withdrawn = (connection.role, connection.state) == ("requester", "abandoned")
         state = rfc.move(connection.role, "request-sent" if withdrawn else connection.state, "receive response")
         # While the request is on its way, all that is known of the other side is the invitation.
@@ -337,7 +342,7 @@ class Handshake:
     # Documents.
 
     async def _their_document(self, message: Message, step: Step) -> DidDocument:
-        """The requester's document, not `checked`. Raises `DidError`, `EnvelopeError` or `Refused`."""
+        """Returns the requester's document, not `checked`. Raises `DidError`, `EnvelopeError` or `Refused`."""
         if step.protocol == CONNECTIONS_1_0:
             return legacy(message.fields.get("connection"))
         did = message.fields.get("did")
@@ -354,7 +359,9 @@ class Handshake:
     async def _answered_document(
         self, message: Message, step: Step, inviters: frozenset[str], verkey: str
     ) -> DidDocument:
-        """The responder's document, vouched for by a key of the invitation. Raises as `_their_document`."""
+        """Returns the responder's document, authenticated by a key of the invitation. Raises the errors of
+        `_their_document`.
+        """
         if step.protocol == CONNECTIONS_1_0:
             value, signer, _ = verify_field(object_in(message.fields.get("connection~sig")))
             _require(inviters, (signer,))
@@ -378,7 +385,7 @@ class Handshake:
         return await self._services.resolver.resolve(did)
 
     def _mine(self, protocol: str) -> Mine:
-        """A new DID of ours in the form that the dialect's agents read."""
+        """Makes a new DID in the form that the dialect's agents read."""
         keys = KeyPairs.generate()
         endpoint = self._services.config.endpoint
         if protocol.endswith("didexchange/1.1"):
@@ -427,10 +434,11 @@ def _is_connections(protocol: str) -> bool:
 
 
 def _declined(recipient: Recipient, message: Message, uuid: str) -> Notice | None:
-    """A problem report on an invitation, of any protocol, for the tenant to see; None for any other message.
+    """Returns a notice of a problem report on an invitation, of any protocol, for the tenant; None for any other
+    message.
 
-    Of the table's outcomes (RFC 0023: start, or abandoned) it is the first: whoever knows the invitation can send it,
-    so the invitation remains as good as it was, and the tenant may revoke it.
+    Of RFC 0023's two outcomes (start, or abandoned) it is the first: anyone who knows the invitation can send the
+    report, so the invitation stays valid, and the tenant may revoke it.
     """
     invitation = recipient.invitation
     if invitation is None or not is_problem_report(message.type):
@@ -449,8 +457,9 @@ def _declined(recipient: Recipient, message: Message, uuid: str) -> Notice | Non
 
 
 async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, sender: Sender) -> bool:
-    """Whether the message belongs to the connection's exchange. Agents put a report on a thread of the message that it
-    is about, or under the exchange's."""
+    """Whether the message belongs to the connection's exchange. Agents send a report on the thread of the message that
+    it is about, or under the exchange's.
+    """
     if message.thid == connection.thid:
         return True
     if step.kind != "problem-report" or not isinstance(sender, OtherSide):
@@ -466,8 +475,9 @@ async def _is_on(tenant: Tenant, connection: Connection, message: Message, step:
 
 
 async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[str, Connection | None]:
-    """The contact (uuid) that a sender becomes: the first one, beginning with `uuid`, whose exchange is not completed,
-    and that exchange. Raises `Refused`."""
+    """Returns the contact (uuid) for a sender, and its exchange: the first, beginning with `uuid`, whose exchange is
+    not completed. Raises `Refused`.
+    """
     for _ in range(_MAX_CONTACTS):
         former = await tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
         if former is None or former.state != COMPLETED:
@@ -477,12 +487,12 @@ async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[st
 
 
 def is_good(invitation: Invitation, now: int) -> bool:
-    """Whether the invitation may be answered."""
+    """Whether the invitation can still be answered."""
     return invitation.status == InvitationStatus.ACTIVE and not (invitation.expires_at and invitation.expires_at < now)
 
 
 async def find_invitation(lookups: Lookups, tenant: Tenant, invitation_id: str) -> Invitation | None:
-    """The tenant's invitation with that `@id`, whoever names it: a stranger's guess costs one read."""
+    """Returns the tenant's invitation with that `@id`. A stranger's guess costs one read."""
     found = await lookups.find("invitation-id", invitation_id) if invitation_id else None
     if found is None or found.principal != tenant.uuid:
         return None

@@ -1,4 +1,4 @@
-"""Invitations of ours: how they are made, shown and revoked."""
+"""Our own invitations: making, showing and revoking them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MAX_CONTENT = 60_000  # sealed bytes; a column holds 64 KiB
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a new invitation is to be like.
+    """The properties of a new invitation.
 
     Attributes:
         form: `out-of-band/1`, `out-of-band/2` or `connections/1`.
         expires_at: milliseconds since 1970; 0 for never.
-        handshake_protocols: of `out-of-band/1`. With none, who is invited answers one of `requests` at once.
+        handshake_protocols: of `out-of-band/1`. With none, the invited side answers one of `requests` at once.
         public_did: it names the identity's DID instead of a key of its own, so that a connection can be reused.
         requests: messages to attach, in the shape of v1; for `out-of-band/2`, of either version.
     """
@@ -54,7 +54,7 @@ class Wanted:
 
     @property
     def version(self) -> Version:
-        """Of DIDComm, that who answers it speaks."""
+        """The version of DIDComm that answers use."""
         return "v2" if self.form == FORM_2 else "v1"
 
 
@@ -63,7 +63,7 @@ class Invitations:
         self._services = services
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
-        """A new invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
+        """Makes an invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
         if wanted.public_did and not identity.is_reachable:
             detail = (
                 "Messages to this identity's DID do not arrive at this service. Leave publicDid out, or use "
@@ -149,7 +149,7 @@ class Invitations:
         return invitation
 
     async def content_of(self, uuid: str) -> dict[str, Any] | None:
-        """The content of an invitation of any tenant here, as its maker hands it to whom it likes; None if unknown."""
+        """Returns the content of an invitation of any tenant here; None if it is unknown."""
         owner = await self._services.lookups.find("invitation", uuid)
         inviter = await self._services.tenants.get(owner.principal) if owner else None
         invitation = await inviter.records.get(Invitation, uuid) if inviter else None
@@ -158,7 +158,7 @@ class Invitations:
         return read_content(inviter.records, invitation)
 
     async def revoke(self, tenant: Tenant, invitation: Invitation) -> None:
-        """The invitation can no longer be answered; what it began goes on."""
+        """Revokes the invitation: it can no longer be answered. Connections that it began are kept."""
         unit = Unit()
         unit.merge(
             invitation.key, {"status": InvitationStatus.REVOKED, "updatedAt": self._services.now()}, invitation.etag
@@ -168,7 +168,7 @@ class Invitations:
 
 
 def read_content(records: Repository, invitation: Invitation) -> dict[str, Any]:
-    """The invitation itself, as it is handed on. `records` are its owner's."""
+    """Returns the invitation message itself. `records` are its owner's."""
     content: dict[str, Any] = reread_json(records.open(invitation.content, _content_of(invitation)))
     return content
 
@@ -178,7 +178,8 @@ def _content_of(invitation: Invitation) -> str:
 
 
 def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int], bytes]) -> dict[str, Any]:
-    """A message to attach: complete, on a thread whose parent is the invitation (RFC 0434, "Correlating responses").
+    """Returns a complete message to attach, on a thread whose parent is the invitation (RFC 0434, "Correlating
+    responses").
 
     Raises:
         Problem: 400 `message-invalid`.
@@ -195,7 +196,7 @@ def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int
 
 
 def _under_2(request: Mapping[str, Any], invitation_id: str, from_did: str, services: Services) -> dict[str, Any]:
-    """As `_under`, in the shape of v2; for whom it is, is not known."""
+    """Returns a complete message to attach in the shape of v2, like `_under`. Its receiver is not known."""
     message_id = random_uuid(services.random)
     own_id = request.get("id" if is_v2_shaped(request) else "@id")
     filled = prefill_v1(request, thid=str(own_id or message_id), new_id=message_id)

@@ -1,14 +1,15 @@
-"""Names: under which DID the other side of a connection, and its contact, are known. Pure, but for `follow`.
+"""DIDs by which the other side of a connection, and its contact, are known. Pure, except `follow`.
 
-A DID counts when a key that proves it has authenticated a message: until then it is claimed, and nothing can be reached
-by it. Which key proves which DID:
+A DID counts once a key that proves it has authenticated a message. Until then it is only claimed, and nothing can be
+found by it. The keys that prove a DID:
 
 - did:peer and did:web: a key in their document, which is part of the DID, hashed in it, or published by its owner;
 - did:key: the key itself, whatever a document says;
-- did:sov and DIDs without a method, whose documents come with a message: the key that they are made of, as agents make
-  them (`sov.is_of_key`). No ledger is asked, so that any other did:sov remains claimed.
+- did:sov and DIDs without a method, whose documents come with a message: the key that they are derived from
+  (`sov.is_of_key`). No ledger is consulted, so any other did:sov remains claimed.
 
-A DID that the tenant wrote (`POST /contact`) is asked, and only its keys are heard: it is the tenant's word until then.
+If the tenant wrote a DID (`POST /contact`), it is contacted, and only its keys are heard: until then it is the tenant's
+claim.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ def proves(did: str, key: str) -> bool:
 
 
 def claim(connection: Connection, did: str) -> None:
-    """Has the other side say that it is `did`, which it has not proven."""
+    """Records the unproven claim of the other side to be `did`."""
     connection.their_did, connection.claimed_did = "", "" if did == connection.contact_did else did
 
 
 def prove(connection: Connection, key: str) -> None:
-    """Has the DID of `their_document` count if `key`, of that document, proves it; else it is claimed."""
+    """Accepts the DID of `their_document` as proven if `key`, of that document, proves it; otherwise it is claimed."""
     did = document_id(connection.their_document)
     if proves(did, key):
         connection.their_did, connection.claimed_did = did, ""
@@ -55,8 +56,8 @@ def prove(connection: Connection, key: str) -> None:
 
 
 def heard(recipient: Recipient, key: str) -> Recipient:
-    """The recipient after a message of the connection's other side, authenticated by `key`: the DID of the document
-    that has the key counts, which may be the one that was announced. The recipient itself if that is nothing new.
+    """Returns the recipient after a message of the connection's other side, authenticated by `key`. The DID whose
+    document has the key counts, which may be the announced one. Returns the recipient itself if nothing changes.
     """
     connection = recipient.connection
     if connection is None or connection.state not in (COMPLETED, "response-sent"):
@@ -76,13 +77,13 @@ def heard(recipient: Recipient, key: str) -> Recipient:
 
 
 def adopt(connection: Connection) -> None:
-    """Has the announced document take the place of the present one, which is still heard."""
+    """Replaces the present document by the announced one. Keys of the old one are still accepted."""
     connection.previous_document = connection.their_document
     connection.their_document, connection.announced_document = connection.announced_document or {}, {}
 
 
 async def follow(tenant: Tenant, before: Connection | None, effect: Effect) -> None:
-    """Has the contact, which exists, be known as its connection is from now on.
+    """Adds to the effect the contact's new DIDs, so that the contact, which exists, is known as its connection is.
 
     Args:
         before: the connection as it was.
@@ -101,11 +102,11 @@ async def follow(tenant: Tenant, before: Connection | None, effect: Effect) -> N
 
 
 def columns(contact: Contact, connection: Connection, claimed_before: str = "") -> dict[str, Value]:
-    """What a contact whose DID nobody has proven yet is known as by its connection. What the tenant wrote itself, and
-    somebody else has answered, is shown as claimed.
+    """Returns the columns of a contact whose DID nobody has proven yet, from its connection. If the tenant wrote a DID
+    and somebody else has answered, it is shown as claimed.
 
     Args:
-        claimed_before: what the connection said before, and so is not the tenant's word.
+        claimed_before: the connection's claim before, which is not the tenant's.
     """
     did = connection.contact_did
     claimed = contact.claimed_did or ""

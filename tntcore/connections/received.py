@@ -1,4 +1,4 @@
-"""What a received message does to the connection itself: begins, changes or ends it."""
+"""Effects of received messages on the connection itself: it begins, changes or ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tntcore.tenancy.tenants import Tenant
 
 
 class Received:
-    """The protocols of connections, in the order in which a message is shown to them."""
+    """The protocols of connections, in the order in which they are asked about a message."""
 
     def __init__(self, services: Services, handshake: Handshake, rotation: Rotation) -> None:
         self._services = services
@@ -39,15 +39,15 @@ class Received:
     async def effect(
         self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender, *, uuid: str, last: bool
     ) -> Reaction | None:
-        """Decides what the message does: names, begins, changes or ends the connection; None for nothing.
+        """Decides the effect of the message: it names, begins, changes or ends the connection; None for none.
 
         Args:
-            recipient: as `owner` tells it.
+            recipient: the result of `owner`.
             uuid: of the message.
             last: it is not put off any more.
 
         Raises:
-            DidError: `unresolvable`: a document may be had later; not if this is the `last` try.
+            DidError: `unresolvable`: a document may become available later; not if this is the `last` try.
         """
         before = recipient
         if isinstance(sender, OtherSide):

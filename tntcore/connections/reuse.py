@@ -1,9 +1,9 @@
-"""Reusing a connection for another invitation (RFC 0434, "Reuse Messages").
+"""Reuses a connection for another invitation (RFC 0434, "Reuse Messages").
 
-An invitation is not signed: that it names the DID of a partner says nothing of who made it. So the partner is asked,
-and what is inside the invitation is received, as on any new connection, when its own key has agreed; the RFC would have
-it received at once. A partner that does not agree in time, or is not there any more, is asked for a new connection
-(`Acceptance.begin_anyway`), as if there were none yet.
+An invitation is not signed: that it names a partner's DID does not show who made it. So the partner is asked, and the
+attached messages are received only after its own key has agreed, as on a new connection; the RFC would receive them at
+once. If the partner does not agree in time, or is gone, a new connection begins (`Acceptance.begin_anyway`) as if there
+were none.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ class Reuse:
         self._services = services
 
     async def receive(self, tenant: Tenant, sender: OtherSide, message: Message) -> Effect | None:
-        """What a `handshake-reuse`, by the connection's other side, does; None for any other message.
+        """Returns the effect of a `handshake-reuse` from the connection's other side; None for any other message.
 
-        One that names no invitation of the same identity that is still good is not answered: the other side then does a
-        handshake.
+        If it names no valid invitation of the same identity it is not answered: the other side then does a handshake.
         """
         if rfc.is_reuse_accepted(message):
             return await self._accepted(tenant, sender.connection, message)
@@ -51,7 +50,7 @@ class Reuse:
         return effect
 
     async def _accepted(self, tenant: Tenant, connection: Connection, message: Message) -> Effect | None:
-        """One that answers nothing, or too late, does nothing."""
+        """Returns the effect of a `handshake-reuse-accepted`. One that answers nothing, or too late, has none."""
         waiting = await tenant.records.get(PendingReuse, sent_id(connection.uuid, message.thid))
         if waiting is None:
             return None
@@ -63,7 +62,7 @@ class Reuse:
 
 
 def attached(services: Services, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
-    """What came with an invitation, to be received on the connection once that is completed."""
+    """Returns the messages attached to an invitation, to be received once the connection is completed."""
     found = []
     for request in content.requests:
         uuid = f"{connection.uuid}.{services.uuid7()}"
@@ -74,14 +73,14 @@ def attached(services: Services, tenant: Tenant, connection: Connection, content
 
 
 def write_reuse(tenant: Tenant, record: PendingReuse, content: Content, contact: Contact) -> None:
-    """Has the record hold the invitation, and whom the tenant takes it to be from."""
+    """Stores in the record the invitation, and the contact for its maker."""
     given = {"display_name": contact.display_name, "internal_ref": contact.internal_ref, "email": contact.email}
     whole = {"invitation": content.raw, "contact": {**given, "claimed_did": contact.claimed_did}}
     record.content = tenant.records.seal(write_json(whole), record.key)
 
 
 def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact]:
-    """The invitation, and the contact that its maker becomes if no connection is reused."""
+    """Returns the invitation, and the contact that its maker becomes if no connection is reused."""
     whole = reread_json(tenant.records.open(record.content, record.key))
     contact = Contact(
         uuid=record.contact_uuid, status=ContactStatus.REQUESTED, created_at=record.created_at, **whole["contact"]

@@ -1,8 +1,8 @@
-"""Changing the DIDs of a live connection, theirs and ours, without losing a message: by messages of their own in v1
-(RFC 0794), and in v2 by `from_prior` in every message (DIDComm Messaging 2.1, "DID Rotation"; what the other side says
-so is read in `first_contact.py`).
+"""Changes the DIDs of a live connection, theirs and ours, without losing a message: with messages of their own in v1
+(RFC 0794), and in v2 by `from_prior` in every message (DIDComm Messaging 2.1, "DID Rotation"; `first_contact.py` reads
+the other side's).
 
-Of both sides the DID before the present one stays valid: for what was sent before the change and arrives after it.
+The DID before the present one stays valid on both sides, for messages sent before the change that arrive after it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rotation:
         self._services = services
 
     async def receive(self, recipient: Recipient, sender: OtherSide, message: Message) -> Reaction | None:
-        """What a message of the protocol, by the connection's other side, does; None for any other message.
+        """Returns the effect of a message of the protocol from the connection's other side; None for any other message.
 
         Args:
             recipient: of the sender's connection.
@@ -57,15 +57,17 @@ class Rotation:
         return effect
 
     def _is_retired(self, recipient: Recipient, message: Message, verkey: str) -> bool:
-        """Whether the sender's key has been given up. A DID is also given up because others have its keys: from then on
-        it may announce the same new DID again, and decides nothing else."""
+        """Whether the sender's key has been replaced. DIDs are also replaced because their keys were stolen: the old
+        one may then announce the same new DID again, and nothing else.
+        """
         if recipient.announced is None:
             return verkey not in verkeys(recipient.theirs)
         return message.fields.get("to_did") != recipient.announced.id
 
     async def _theirs(self, changed: Connection, message: Message, verkey: str, effect: Effect) -> None:
-        """The other side's new DID: it counts once a key of it has authenticated a message. Until then the old one is
-        shown, both are heard, and what is sent goes to the new one, as the other side wants it."""
+        """Announces the other side's new DID. It counts once one of its keys has authenticated a message. Until then
+        the old one is shown, both are accepted, and messages go to the new one, as the other side wants.
+        """
         to_did = message.fields.get("to_did")
         did = to_did if isinstance(to_did, str) else ""
         try:
@@ -89,9 +91,9 @@ class Rotation:
         return checked(await self._services.resolver.resolve(did))
 
     def begin(self, tenant: Tenant, connection: Connection) -> Effect:
-        """Announces a new DID of ours: received under at once, and sent from when the other side has acknowledged. One
-        that was announced and has not been answered is announced again, on the same thread: the other side may use it
-        already, and then answers the first announcement alone.
+        """Announces a new DID of ours: messages to it are received at once, and it sends once the other side has
+        acknowledged. An unanswered announcement is repeated on the same thread: the other side may use the DID already,
+        and then answers only the first one.
 
         Raises:
             Problem: 409 if the connection is not completed, or, in DIDComm v2, the other side has not written yet.
@@ -116,7 +118,7 @@ class Rotation:
         return effect
 
     def _begin_2(self, tenant: Tenant, connection: Connection) -> Effect:
-        """The new DID is sent from at once; the former is read until the next change."""
+        """Sends from the new DID at once; messages to the former one are read until the next change."""
         if connection.introduction and "from_prior" not in connection.introduction:
             raise Problem(
                 409,

@@ -1,12 +1,12 @@
-"""Who sent a message, as far as that is proven: one type for each case, so that code which needs a sender asks for it.
+"""The proven sender of a message: one type for each case, so that code which needs a sender must require one.
 
     Anonymous   no key authenticated it
-    Stranger    a key did, of nobody that it was sent by before
+    Stranger    a key without a connection did
     Applicant   a key of the connection's other side did, whom the tenant has not accepted yet
     Partner     a key of the connection's other side did
     Enclosed    it came inside an invitation, whose maker is the other side, but may not have written it
 
-What the message itself says of its sender counts for nothing here.
+Claims in the message itself do not count.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tntcore.storage.records import Connection
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """Nobody: no key authenticated the message."""
+    """No key authenticated the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """The owner of a key that is not of the connection's other side, or to which no connection belongs.
+    """The owner of a key that is not of the connection's other side, or belongs to no connection.
 
     Attributes:
         kid: the key that authenticated: a base58 verkey (v1) or a DID URL (v2).
-        reason: why it is no other side's: `sender-unknown`, `sender-not-connection` or `connection-abandoned`.
+        reason: why it is not a connection's: `sender-unknown`, `sender-not-connection` or `connection-abandoned`.
     """
 
     kid: str
@@ -36,7 +36,7 @@ class Stranger:
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """The other side of a connection that waits for the tenant's word. Attributes as `Partner` has them."""
+    """The other side of a connection that waits for the tenant's decision. Attributes: see `Partner`."""
 
     connection: Connection
     kid: str
@@ -47,8 +47,8 @@ class Partner:
     """The other side of a connection.
 
     Attributes:
-        connection: with whom.
-        kid: the key that authenticated; "" where `from_prior` alone proved who it is.
+        connection: the connection.
+        kid: the key that authenticated; "" if `from_prior` alone proved the sender.
     """
 
     connection: Connection
@@ -57,7 +57,7 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class Enclosed:
-    """The maker of an invitation, who handed the message on inside of it.
+    """The maker of an invitation, who passed the message on inside it.
 
     Attributes:
         connection: the one that the invitation led to. parent_id: of the invitation.
@@ -78,11 +78,11 @@ Author = OtherSide | Enclosed
 
 
 def other_side(connection: Connection, kid: str) -> OtherSide:
-    """The other side of the connection, for whom a key of its own vouches."""
+    """Returns the other side of the connection, authenticated by one of its keys."""
     waits = connection.state == "request-received"
     return Applicant(connection, kid) if waits else Partner(connection, kid)
 
 
 def kid_of(sender: Sender | Enclosed) -> str:
-    """The key that authenticated the message; "" if none did."""
+    """Returns the key that authenticated the message; "" if none did."""
     return "" if isinstance(sender, Anonymous | Enclosed) else sender.kid

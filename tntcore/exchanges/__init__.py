@@ -1,1 +1,1 @@
-"""Issue Credential and Present Proof: what `protocols` decides, with formats asked, keys used and records kept."""
+"""Issue Credential and Present Proof: runs the decisions of `protocols` with formats, keys and records."""

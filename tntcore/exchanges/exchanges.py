@@ -1,7 +1,7 @@
-"""Runs the credential protocols: what comes in moves an exchange, and so does what a tenant decides or sends.
+"""Runs the credential protocols: received messages and the tenant's steps move an exchange.
 
-Each step is worked out on a copy of the exchange and committed together with the message that caused it; who loses a
-race begins again from what is then stored.
+Each step is worked out on a copy of the exchange and committed together with the message that caused it. After a lost
+race, it is worked out again from the stored state.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 
 @dataclass(frozen=True, slots=True)
 class _Incoming:
-    """A message that has come, as far as an exchange is concerned.
+    """A received message, for an exchange.
 
     Attributes:
-        flow, step: whose it is; None for an acknowledgement or report of no protocol's own.
+        flow, step: its protocol and step; None for a generic acknowledgement or problem report.
         uuid: under which it is stored.
-        author: whose it is. By itself something follows, and is answered, for a `Partner` alone.
+        author: its sender. Only a `Partner` causes automatic answers.
     """
 
     message: Message
@@ -63,11 +63,11 @@ class _Incoming:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """An exchange that a message is about.
+    """The exchange of a message.
 
     Attributes:
-        said: contents by step, and stored: records, of a message that went out in an invitation: both are kept with the
-            first answer to it, so that nothing is there to be read before.
+        said: contents by step, and stored: records, of a message sent in an invitation: both are stored with the first
+            answer to it, so that nothing is visible before.
     """
 
     exchange: Exchange
@@ -76,9 +76,10 @@ class _Begun:
 
 
 class Exchanges:
-    """
+    """Finds and moves exchanges.
+
     Args:
-        formats_of: those of a tenant, who is known by its records.
+        formats_of: returns the formats of a tenant, given its records.
     """
 
     def __init__(self, services: Services, formats_of: Callable[[Repository], Formats]) -> None:
@@ -88,8 +89,8 @@ class Exchanges:
     async def receive(
         self, tenant: Tenant, author: Author, message: Message, *, uuid: str, last: bool
     ) -> Outcome | None:
-        """What a message of a connection does to an exchange; None if it belongs to none. One that is `Enclosed` may
-        begin an exchange, and no more.
+        """Returns the outcome of a connection's message for its exchange; None if it belongs to none. An `Enclosed`
+        message can only begin an exchange.
 
         Args:
             uuid: under which the message is stored.
@@ -205,13 +206,13 @@ class Exchanges:
         return run.outcome
 
     def _refuse(self, run: Run, incoming: _Incoming, reason: str) -> None:
-        """What cannot be worked with ends the exchange, and the other side is told."""
+        """Ends the exchange because of an unusable message, and tells the other side."""
         code = reason.partition(":")[0]
         log.info("exchange %s is given up: %s", run.exchange.uuid, code)
         run.give_up(f"The {incoming.kind} message cannot be worked with: {code}.", detail=reason)
 
     async def _find(self, tenant: Tenant, connection: Connection, incoming: _Incoming) -> Exchange | None:
-        """The exchange that a message is about. A problem report may name a message of ours instead of the thread."""
+        """Returns the exchange of a message. A problem report may name a message of ours instead of the thread."""
         threads = [incoming.message.thid]
         if incoming.kind == "problem-report":
             threads.append(incoming.message.pthid or "")
@@ -225,7 +226,7 @@ class Exchanges:
         return None
 
     async def _invited(self, tenant: Tenant, connection: Connection, message: Message, flow: Flow) -> _Begun | None:
-        """The exchange that our own invitation began, with an offer or a request inside."""
+        """Returns the exchange that our own invitation began, with an attached offer or request."""
         invitation = None
         if connection.invitation_uuid:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
@@ -258,7 +259,7 @@ class Exchanges:
     # What a tenant does.
 
     async def open(self, tenant: Tenant, uuid: str) -> Run:
-        """An exchange, for its tenant to go on with. Raises `Problem` 404."""
+        """Returns an exchange for its tenant's next step. Raises `Problem` 404."""
         exchange = await tenant.records.get(Exchange, uuid)
         connection = await tenant.records.get(Connection, exchange.connection_uuid) if exchange else None
         if exchange is None or connection is None:
@@ -268,10 +269,10 @@ class Exchanges:
     def begin(
         self, tenant: Tenant, connection: Connection, action: Action, prefix: str, role: str, format_name: str
     ) -> Run:
-        """A new exchange on the thread of a new action.
+        """Makes a new exchange on the thread of a new action.
 
         Args:
-            prefix: the protocol's URI. format_name: as tenants write it.
+            prefix: the protocol's URI. format_name: the tenants' name for it.
 
         Raises:
             Problem: 400 `format-unsupported`.
@@ -283,19 +284,21 @@ class Exchanges:
         return run
 
     def use(self, run: Run, format_name: str) -> None:
-        """Has an exchange go on in this format. Raises `Problem` 400 `format-unsupported`."""
+        """Sets the format of an exchange. Raises `Problem` 400 `format-unsupported`."""
         run.exchange.format = self._registry(run.tenant, run.flow).named(format_name).name
 
     def draft(
         self, tenant: Tenant, identity: Identity, prefix: str, role: str, format_name: str, version: Version
     ) -> Run:
-        """An exchange with nobody yet: its first message goes into an invitation. Nothing of it is to be committed."""
+        """Makes an exchange without another side yet: its first message goes into an invitation. Not to be
+        committed.
+        """
         connection = Connection(uuid="", identity_uuid=identity.uuid, version=version)
         action = Action(uuid="", reference_id=random_uuid(self._services.random))
         return self.begin(tenant, connection, action, prefix, role, format_name)
 
     async def commit(self, tenant: Tenant, outcome: Outcome) -> None:
-        """Commits what sends nothing. Raises `Changed`."""
+        """Commits an outcome that sends nothing. Raises `Changed`."""
         unit = Unit()
         outcome.add_to(unit)
         await tenant.records.commit(unit)
@@ -303,8 +306,9 @@ class Exchanges:
     async def sending(
         self, tenant: Tenant, connection: Connection, action: Action, message: Message, message_uuid: str
     ) -> Outcome | None:
-        """What a message that a tenant wrote itself does to the exchange of its thread, where it is in its turn; one
-        that is not is sent all the same, since the tenant speaks for itself."""
+        """Returns the outcome of a message that a tenant wrote itself, if the exchange of its thread allows it now.
+        Otherwise the message is sent all the same: the tenant is responsible for it.
+        """
         read = _read(message)
         if read is None:
             return None
@@ -361,14 +365,16 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
 
 
 def takes_long(message: Message) -> bool:
-    """Whether a message may take long to handle: one that issues or proves, which others may must be asked about,
-    and signatures to be computed."""
+    """Whether a message may take long to handle: one that issues or proves, for which other hosts may be asked and
+    signatures computed.
+    """
     return any(flow.protocol.read_step(message) is not None for flow in FLOWS.values())
 
 
 def _read(message: Message) -> tuple[Flow | None, Any, str] | None:
-    """Which of the protocols a message belongs to, which step of it it is, and of what kind; None if it can be part of
-    no exchange. Acknowledgements and problem reports may be of no protocol's own."""
+    """Returns the protocol of a message, its step and its kind; None if it belongs to no exchange. Acknowledgements and
+    problem reports may be generic.
+    """
     flow, step = None, None
     for one in FLOWS.values():
         step = one.protocol.read_step(message)

@@ -1,4 +1,4 @@
-"""The two ways that exchanges go: issuing and proving."""
+"""The two kinds of exchange: issuing and proving."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ FLOWS: Final = {flow.name: flow for flow in (ISSUING, PROVING)}
 
 
 def flow_of(exchange: Exchange) -> Flow:
-    """The way that the exchange goes."""
+    """Returns the kind of the exchange."""
     return FLOWS[name_of(exchange.protocol)]

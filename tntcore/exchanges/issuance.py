@@ -1,4 +1,4 @@
-"""Issue Credential (RFC 0036, RFC 0453): what follows from each message, and from each word of the tenant's."""
+"""Issue Credential (RFC 0036, RFC 0453): the consequences of each message, and of each step of the tenant's."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ async def conditions(run: Run, kind: str) -> Mapping[str, bool]:
 
 
 async def received(run: Run, kind: str, author: Author) -> None:
-    """What follows from a message that has just moved the exchange.
+    """Handles a message that has just moved the exchange.
 
     Args:
-        author: whose it is: by itself something follows for a `Partner` alone.
+        author: its sender: only a `Partner` causes automatic steps.
 
     Raises:
-        FormatError: it cannot be worked with. DidError: `unresolvable`: later, perhaps.
+        FormatError: it is unusable. DidError: `unresolvable`: try later.
     """
     if kind == "ack":
         return
@@ -75,14 +75,14 @@ async def received(run: Run, kind: str, author: Author) -> None:
 
 
 async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
-    """The holder's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
+    """Sends the holder's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
     draft = await _format(run).propose(await run.party(), content)
     members["preview"] = members.get("preview") or draft.preview
     await run.say("propose", [draft], **members)
 
 
 async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
-    """The issuer's offer: of `content`, or what was proposed. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    """Sends the issuer's offer: of `content`, or of the proposal. Raises `Problem`, `FormatError`, `OutOfTurn`."""
     if "preview" not in members:
         proposed = await run.content("propose")
         members["preview"] = proposed.preview if proposed is not None else ()
@@ -101,7 +101,7 @@ async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
 
 
 async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
-    """The holder's request: of what was offered, or `content`. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    """Sends the holder's request: of the offer, or of `content`. Raises `Problem`, `FormatError`, `OutOfTurn`."""
     members.pop("preview", None)
     draft = await _format(run).request(await run.party(), await _issuing(run), content)
     draft = await run.answering("request", draft, "offer", _format(run))
@@ -109,7 +109,7 @@ async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -
 
 
 async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
-    """The credential. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
+    """Sends the credential. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
     members.pop("preview", None)
     draft = await _format(run).issue(await run.party(), await _issuing(run), content)
     draft = await run.answering("issue", draft, "request", _format(run))
@@ -122,7 +122,7 @@ async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
 
 
 async def store(run: Run) -> None:
-    """The holder takes the credential, and says so. Raises `OutOfTurn`."""
+    """Accepts the credential for the holder, and acknowledges it. Raises `OutOfTurn`."""
     if run.exchange.more == 0:
         await run.say("ack")
     else:
@@ -131,14 +131,14 @@ async def store(run: Run) -> None:
 
 
 async def acknowledged(run: Run) -> None:
-    """The holder has what it was sent."""
+    """Handles the holder's acknowledgement."""
     for credential in run.outcome.credentials:
         credential.status = CredentialStatus.HELD
     await _settle(run, CredentialStatus.HELD)
 
 
 async def abandoned(run: Run) -> None:
-    """The exchange has come to nothing: a credential that waited to be taken is not."""
+    """Handles the end of the exchange without a result: a credential that waits is rejected."""
     await _settle(run, CredentialStatus.REJECTED)
 
 
@@ -151,7 +151,7 @@ async def _settle(run: Run, status: CredentialStatus) -> None:
 
 
 async def _take(run: Run, format_: CredentialFormat, value: Any, author: Author) -> None:
-    """Checks a credential that was issued, keeps it, and acknowledges it where it is good."""
+    """Checks and stores an issued credential, and acknowledges it if it is valid."""
     try:
         taken = await format_.receive(await run.party(), await _issuing(run), value)
     except WorkTimeout as error:
@@ -175,7 +175,9 @@ async def _take(run: Run, format_: CredentialFormat, value: Any, author: Author)
 
 
 def _without(verification: Verification, early: Sequence[Check]) -> Verification:
-    """What was found, but for that the credential's time has not come: it may be kept until then."""
+    """Returns the verification without the checks that failed only because the credential is not valid yet: it may be
+    stored until then.
+    """
     rest = [check for check in verification.checks if check not in early]
     return Verification(rest, verification.required - {(check.name, check.subject) for check in early})
 

@@ -1,4 +1,4 @@
-"""What a step of an exchange changes, on its way into a unit of work."""
+"""The changes that a step of an exchange makes, for a unit of work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tntcore.storage.states import ExchangeStatus
 
 
 class Reply(NamedTuple):
-    """A complete message to send on the exchange's connection, and the uuid that it will be stored under."""
+    """A complete message to send on the exchange's connection, and its uuid in storage."""
 
     message_uuid: str
     message: Mapping[str, Any]
@@ -20,11 +20,12 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """
+    """All changes of one step.
+
     Attributes:
-        exchange: as it will be; None where a message does not move any.
+        exchange: its new state; None if the message moves no exchange.
         credentials, presentation: to create, or, with an etag, to change. shown: to create with the presentation.
-        replies: to send. stored: of a message of ours that went out in an invitation, to keep on the thread.
+        replies: to send. stored: a message of ours that went out in an invitation, to add to the thread.
         error: why the message does not move the exchange, for the tenant.
     """
 
@@ -42,11 +43,11 @@ class Outcome:
 
     @property
     def rows(self) -> set[str]:
-        """The keys of what is changed."""
+        """The keys of the changed rows."""
         return {record.key for record in self.records}
 
     def add_to(self, unit: Unit) -> None:
-        """A lost race is told of the exchange, or of what belongs to it."""
+        """Adds the changes. A lost race is reported for the exchange, or for records that belong to it."""
         for record in self.records:
             if record.etag:
                 unit.change(record)
@@ -58,7 +59,9 @@ class Outcome:
             unit.upsert(stored)
 
     def tasks(self) -> list[dict[str, Any]]:
-        """What the tenant's system is told: `{type, uuid, status, ...}`; an exchange's status is the RFC's state."""
+        """Returns the events for the tenant's system: `{type, uuid, status, ...}`; an exchange's status is the RFC's
+        state.
+        """
         exchange = self.exchange
         if exchange is None:
             return [_task(record, _about(record)) for record in self.credentials]
@@ -91,7 +94,7 @@ def _task(record: Credential | Presentation, about: Mapping[str, Any]) -> dict[s
 
 
 def _about(credential: Credential) -> dict[str, Any]:
-    """Of a credential that changes after its exchange: its issuer has said that it is revoked."""
+    """Returns the event of a credential that changes after its exchange: its issuer has revoked it."""
     return {
         "exchangeUuid": credential.exchange_uuid,
         "connectionUuid": credential.connection_uuid,

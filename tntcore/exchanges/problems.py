@@ -1,4 +1,4 @@
-"""What goes wrong with a tenant's step of an exchange, as a problem."""
+"""Errors of a tenant's step of an exchange, as problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tntcore.workers import WorkTimeout
 
 @contextmanager
 def as_problems(exchange: Exchange) -> Iterator[None]:
-    """Raises what goes wrong with a tenant's step of the exchange as a `Problem`."""
+    """Turns the errors of a tenant's step of the exchange into `Problem`s."""
     try:
         yield
     except OutOfTurn:

@@ -1,4 +1,4 @@
-"""Present Proof (RFC 0037, RFC 0454): what follows from each message, and from each word of the tenant's."""
+"""Present Proof (RFC 0037, RFC 0454): the consequences of each message, and of each step of the tenant's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def conditions(run: Run, kind: str) -> Mapping[str, bool]:
 
 
 async def received(run: Run, kind: str, author: Author) -> None:
-    """As `issuance.received`."""
+    """Handles a message that has just moved the exchange; see `issuance.received`."""
     if kind == "ack":
         await acknowledged(run)
         return
@@ -62,7 +62,7 @@ async def received(run: Run, kind: str, author: Author) -> None:
 
 
 async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
-    """The prover's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
+    """Sends the prover's proposal, or counter-proposal. Raises `Problem`, `OutOfTurn`."""
     if dialect_of(run.exchange.protocol) == "1.0":
         # It has no attachments: what is proposed is in members of its own (RFC 0037).
         lists = {name: content.get(name) or [] for name in ("attributes", "predicates")}
@@ -75,7 +75,7 @@ async def propose(run: Run, content: Mapping[str, Any], **members: Any) -> None:
 
 
 async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -> None:
-    """The verifier's request: of `content`, or what was proposed. Raises `Problem`, `FormatError`, `OutOfTurn`."""
+    """Sends the verifier's request: of `content`, or of the proposal. Raises `Problem`, `FormatError`, `OutOfTurn`."""
     proposal = await run.value("propose", run.formats.proofs)
     draft = await _format(run).request(await run.party(), proposal, content)
     if content is None:
@@ -84,13 +84,13 @@ async def request(run: Run, content: Mapping[str, Any] | None, **members: Any) -
 
 
 async def candidates(run: Run) -> Sequence[Candidate]:
-    """Which credentials would do for what is asked for. Raises `FormatError`."""
+    """Returns the credentials that fit the request. Raises `FormatError`."""
     asked = await run.value("request", run.formats.proofs)
     return await _format(run).candidates(asked, await _wallet(run), await run.party())
 
 
 async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) -> None:
-    """The presentation. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
+    """Sends the presentation. Raises `Problem`, `FormatError`, `SigningError`, `OutOfTurn`."""
     asked = await run.value("request", run.formats.proofs)
     draft = await _format(run).present(await run.party(), asked, await _wallet(run), chosen)
     draft = await run.answering("present", draft, "request", _format(run))
@@ -99,18 +99,18 @@ async def present(run: Run, chosen: Mapping[str, Any] | None, **members: Any) ->
 
 
 async def accept(run: Run) -> None:
-    """The verifier takes the presentation, and says so. Raises `OutOfTurn`."""
+    """Accepts the presentation for the verifier, and acknowledges it. Raises `OutOfTurn`."""
     await run.say("ack")
     await acknowledged(run)
 
 
 async def acknowledged(run: Run) -> None:
-    """The verifier has taken the latest presentation."""
+    """Handles the verifier's acknowledgement of the latest presentation."""
     await _settle(run, PresentationStatus.ACCEPTED)
 
 
 async def abandoned(run: Run) -> None:
-    """The exchange has come to nothing: neither has what was shown in it."""
+    """Handles the end of the exchange without a result: its presentation is rejected."""
     await _settle(run, PresentationStatus.REJECTED)
 
 
@@ -123,7 +123,7 @@ async def _settle(run: Run, status: PresentationStatus) -> None:
 
 
 async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -> None:
-    """Checks a presentation, and answers it where that leaves no doubt."""
+    """Checks a presentation, and answers it if the result is clear."""
     asked = await run.value("request", run.formats.proofs)
     try:
         verified = await format_.verify(await run.party(), asked, value)
@@ -162,8 +162,9 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
 
 
 async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verification:
-    """The verification; with a failed `challenge` where another presentation than `uuid` was the same. One request may
-    have been sent to many, so its challenge says nothing of who answers."""
+    """Returns the verification, with a failed `challenge` if another presentation than `uuid` was the same. One request
+    may have been sent to many, so its challenge does not show who answers.
+    """
     verification = verified.verification
     before = await run.tenant.records.get(Shown, short_hash(verified.mark)) if verified.mark else None
     if before is None or before.presentation_uuid == uuid:
@@ -173,7 +174,9 @@ async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verificati
 
 
 async def verify_again(run: Run, presentation: Presentation) -> Details:
-    """The checks of a presentation that was received, as of now; kept in `presentation`. Raises as `received`."""
+    """Repeats the checks of a received presentation as of now, and stores them in `presentation`. Raises the errors of
+    `received`.
+    """
     run.exchange.messages = {**run.exchange.messages, "present": presentation.message_uuid}
     asked, shown = [await run.value(step, run.formats.proofs) for step in ("request", "present")]
     verified = await _format(run).verify(await run.party(), asked, shown)

@@ -1,4 +1,4 @@
-"""What an issuer's word that a credential was revoked does to the one that is held, and how we say so ourselves."""
+"""Revocation notices: those of issuers about held credentials, and our own."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _MAX_LOOKED_AT = 200  # credentials of one connection
 
 
 async def noticed(records: Repository, connection: Connection, notice: Notice, now: int) -> Outcome:
-    """The credential with the notice, if it came on the connection that the notice came on: nobody else's word counts.
-    It stays what it is; whether it is revoked, its own checks say."""
+    """Adds the notice to the credential, if both came on the same connection: only its issuer's notice counts. The
+    credential's status stays; its own checks show whether it is revoked.
+    """
     async for credential in _named(records, connection, notice):
         if not credential.noticed_at:
             credential.noticed_at = credential.updated_at = now
@@ -34,7 +35,7 @@ async def noticed(records: Repository, connection: Connection, notice: Notice, n
 
 
 def comment_of(records: Repository, credential: Credential) -> str:
-    """What the issuer said with its notice."""
+    """Returns the comment in the issuer's notice."""
     if not credential.notice:
         return ""
     return str(reread_json(records.open(credential.notice, f"{credential.key}/notice"))["comment"])
@@ -64,7 +65,7 @@ async def _is(records: Repository, credential: Credential, notice: Notice) -> bo
 
 
 def telling(run: Run, credential: Credential, held: Held, comment: str) -> Outcome:
-    """The issuer's notification, on the thread of the issuance, and the credential that changes with it."""
+    """Returns the notification for the holder, on the thread of the issuance, and the changed credential."""
     registry, number = (revocation_of(held.value) if credential.format == "anoncreds" else None) or ("", 0)
     message = revocation_notification.build(
         "1.0" if run.exchange.protocol.endswith("/1.0") else "2.0",

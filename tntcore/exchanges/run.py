@@ -1,4 +1,4 @@
-"""An exchange while a message of it, or its tenant's word on it, is dealt with."""
+"""An exchange while one message of it, or one step of its tenant, is handled."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ MAX_KEPT = 500  # credentials, or presentations, of one exchange: their uuids ar
 
 
 class Rules(Protocol):
-    """What follows from the messages of a protocol, and from the tenant's words: `issuance`, `proving`."""
+    """The consequences of a protocol's messages and of the tenant's steps: `issuance`, `proving`."""
 
     async def conditions(self, run: Run, kind: str) -> Mapping[str, bool]:
-        """What a move by a message of this kind depends on, as the protocol's `move` takes it."""
+        """Returns the conditions that the protocol's `move` needs for a message of this kind."""
 
     async def received(self, run: Run, kind: str, author: Author) -> None:
-        """What follows from a message that has just moved the exchange. Raises `FormatError`, `DidError`."""
+        """Handles a message that has just moved the exchange. Raises `FormatError`, `DidError`."""
 
     async def acknowledged(self, run: Run) -> None:
-        """The other side has taken what was last sent."""
+        """Handles the other side's acknowledgement of our latest message."""
 
     async def abandoned(self, run: Run) -> None:
-        """The exchange has come to nothing."""
+        """Handles the end of the exchange without a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One of the two ways that exchanges go.
+    """One of the two kinds of exchange.
 
     Attributes:
         name: of the protocol, in its URIs.
-        formats: those that its attachments may have, of all formats.
+        formats: selects from all formats those for its attachments.
         given_up: the code of our problem report.
     """
 
@@ -63,11 +63,12 @@ class Flow:
 
 @dataclass(slots=True)
 class Run:
-    """
+    """An exchange being handled.
+
     Attributes:
-        exchange: a copy to change. outcome: what is to be committed.
+        exchange: a copy to change. outcome: the changes to commit.
         said: contents by step, of messages that are not stored yet.
-        name: the uuid under which the message of ours that carries a step will be stored.
+        name: returns the uuid for storing our message of a step.
     """
 
     services: Services
@@ -100,18 +101,20 @@ class Run:
         )
 
     def wait(self, reason: str = "") -> None:
-        """Nothing goes on before the tenant says so."""
+        """Makes the exchange wait for the tenant's decision."""
         self.exchange.status, self.exchange.error = ExchangeStatus.WAITING, reason[:MAX_ERROR]
 
     def asked_to_wait(self, content: Any) -> bool:
-        """Whether the other side wants no answer yet (RFC 0032): then it gets none by itself."""
+        """Whether the other side wants no answer yet (RFC 0032): then there is no automatic one."""
         if not content.delay and content.delay_until <= self.now:
             return False
         self.wait("the other side asked to be answered later")
         return True
 
     async def content(self, step: str) -> Any:
-        """What the latest message of a step said (`Content` of its protocol), or None if there was none."""
+        """Returns the content of the latest message of a step (`Content` of its protocol), or None if there was
+        none.
+        """
         if step not in self.said and step in self.exchange.messages:
             records = self.tenant.records
             stored = await records.get(StoredMessage, self.exchange.messages[step])
@@ -124,7 +127,7 @@ class Run:
         return self.said.get(step)
 
     async def value(self, step: str, registry: Registry[F]) -> Any:
-        """The value of a step's attachment in the exchange's format, or None."""
+        """Returns the value of a step's attachment in the exchange's format, or None."""
         content = await self.content(step)
         if content is None:
             return None
@@ -135,8 +138,9 @@ class Run:
             return None
 
     async def answering(self, step: str, draft: Draft, answered: str, format_: Format) -> Draft:
-        """The draft under the identifier that stands where the one does that it answers: some formats have several
-        families of them, and an agent looks for its own."""
+        """Returns the draft under the identifier at the same position as the one it answers: some formats have several
+        families of identifiers, and an agent expects its own.
+        """
         content = await self.content(answered)
         theirs, ours = format_.identifiers.get(answered, ()), format_.identifiers.get(step, ())
         for attached in content.attachments if content is not None else ():
@@ -145,7 +149,7 @@ class Run:
         return draft
 
     async def party(self) -> Party:
-        """Raises `Problem` 409 if the identity is gone."""
+        """Returns the acting identity. Raises `Problem` 409 if it is gone."""
         identity = await self.tenant.records.get(Identity, self.exchange.identity_uuid)
         if identity is None:
             raise Problem(409, "identity-gone", "The identity of this exchange was deleted. Start a new exchange.")
@@ -160,7 +164,7 @@ class Run:
         return Party(identity.did, signer, self.tenant.records, self._other)
 
     async def _other(self, did: str) -> Party | None:
-        """The tenant's identity that has a DID: its own, the one bound to it, or the did:key of its key."""
+        """Returns the tenant's identity that has a DID: its own, the one bound to it, or the did:key of its key."""
         known = await self.tenant.records.list(Identity, limit=MAX_IDENTITIES)
         for identity in known.records:
             if did in (identity.did, identity.own_did):
@@ -216,7 +220,7 @@ class Run:
         return message
 
     def keep(self, kept: Sequence[str], uuid: str) -> list[str]:
-        """The uuids that the exchange has, and one more. Raises `FormatError`: too many."""
+        """Returns the exchange's uuids with one more. Raises `FormatError` if there are too many."""
         if len(kept) >= MAX_KEPT:
             raise FormatError("too-many", f"one exchange may have {MAX_KEPT} credentials or presentations")
         return [*kept, uuid]
@@ -242,7 +246,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Nobody:
-    """The signer of an identity that has none now: whoever needs its signature is told why."""
+    """The signer of an identity that has none now: signing raises the reason."""
 
     error: SigningError
 

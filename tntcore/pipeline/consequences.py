@@ -1,4 +1,4 @@
-"""What follows from a received message: its own rows, webhook calls, answers, tasks, and threads that have failed."""
+"""The consequences of a received message: its own rows, webhook calls, answers, events, and failed threads."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, ide
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message on its way in.
+    """A message being received.
 
     Attributes:
-        recipient: whose connection it belongs to, or whose key it came to.
+        recipient: the connection it belongs to, or the owner of the key it was sent to.
         uuid: under which it is stored.
         last: it is not put off any more.
     """
@@ -72,13 +72,13 @@ class Consequences:
         self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
 
     async def of(self, incoming: Incoming, effect: Reaction | None) -> Receipt:
-        """Everything that is to be committed because of a message.
+        """Returns everything to commit because of a message.
 
         Args:
-            effect: what it does to the connection.
+            effect: on the connection.
 
         Raises:
-            NotYet: a document may be had later.
+            NotYet: a document may become available later.
         """
         tenant, recipient, sender, message = incoming.tenant, incoming.recipient, incoming.sender, incoming.message
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
@@ -103,7 +103,9 @@ class Consequences:
         return receipt
 
     async def _receipt(self, incoming: Incoming, author: Author | None, dedup_scope: str) -> Receipt:
-        """The message's own rows. What nobody vouches for is kept apart: it cannot write into a contact's thread."""
+        """Makes the message's own rows. An unauthenticated message is kept apart: it cannot write into a contact's
+        thread.
+        """
         tenant, recipient, message, uuid = incoming.tenant, incoming.recipient, incoming.message, incoming.uuid
         now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
         connection = author.connection if author else None
@@ -152,7 +154,7 @@ class Consequences:
         return receipt
 
     async def _add(self, incoming: Incoming, author: Author | None, transition: Transition, receipt: Receipt) -> None:
-        """Adds what follows from the message: webhook calls, answers, and threads that it says have failed."""
+        """Adds webhook calls, answers, and the threads that the message reports as failed."""
         tenant, recipient, message = incoming.tenant, incoming.recipient, incoming.message
         effect, now = receipt.effect, receipt.stored.created_at
         if receipt.stored.status != MessageStatus.REJECTED:
@@ -195,8 +197,9 @@ class Consequences:
         receipt.name_effects()
 
     async def _report(self, tenant: Tenant, recipient: Recipient, refusal: Refusal, receipt: Receipt) -> list[Outgoing]:
-        """The problem report about a refused message; none where there were too many of late, which whoever makes us
-        send them, to wherever it likes, will not mind."""
+        """Makes the problem report about a refused message. Returns none if there were too many lately: an attacker
+        could make us send them to any address.
+        """
         if not self._refusals.take(recipient.scope):
             self._services.meter.count("inbound.unanswered")
             return []
@@ -234,7 +237,7 @@ class Consequences:
     async def _failed_actions(
         self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str]
     ) -> dict[str, dict[str, Value]]:
-        """Which actions the connection's message makes fail, and what to write in each."""
+        """Returns the actions that the message makes fail, and the columns to write in each."""
         changes: dict[str, dict[str, Value]] = {}
         for name in failed:
             uuid = action_uuid(recipient.scope, name)
@@ -252,7 +255,7 @@ class Consequences:
 
 
 def _author(sender: Sender | Enclosed, effect: Reaction | None) -> Author | None:
-    """Whose connection the message belongs to, after what it does to the connection; None for nobody's."""
+    """Returns the connection that the message belongs to, after its effect on the connection; None if there is none."""
     if effect is None:
         return sender if isinstance(sender, Author) else None
     return other_side(effect.connection, kid_of(sender)) if isinstance(effect, Effect) else None

@@ -1,7 +1,7 @@
-"""Inbound items that were given up, as their tenant sees them: a message, FAILED, until the item is handled after all.
+"""Poison inbound items as their tenant sees them: a message, FAILED, until the item is handled after all.
 
-An item may be on its way in more than one queue message, so that one of them is given up although another one is, or
-was, handled: what comes of the handling then takes the place of what was shown, and is never replaced by it.
+Several queue messages may carry one item, so one of them may be given up while another is, or was, handled. The result
+of handling then replaces the FAILED message, and is never replaced by it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ERROR = "handling-failed"
 
 
 async def show(records: Repository, item: InboundItem, now: int) -> bool:
-    """Has the tenant see the item as FAILED; False if it is known already, however it ended.
+    """Shows the item to the tenant as FAILED. Returns False if its result is known already.
 
-    The envelope goes with it where it fits in the row. The message's blob is left alone: it may be that of the message
-    which the item has become.
+    The envelope is stored with it if it fits in the row. The message's blob is left alone: it may belong to the message
+    that the item became.
     """
     raw = (item.envelope or "").encode()
     sealed = records.seal_body(item.uuid, raw) if raw else b""
@@ -45,7 +45,7 @@ async def show(records: Repository, item: InboundItem, now: int) -> bool:
 
 
 async def take_back(records: Repository, uuid: str) -> bool:
-    """Undoes `show` for the item of this uuid. False if there is a message that something else has become of.
+    """Undoes `show` for the item of this uuid. Returns False if the item has become a message.
 
     Raises:
         Contended: others change it all the time.
@@ -73,14 +73,14 @@ async def is_stored(records: Repository, uuid: str) -> bool:
 
 
 async def settle(records: Repository, uuid: str) -> None:
-    """Notes that the item was handled and is never to be shown, although no message of its uuid has become of it."""
+    """Records that the item was handled without becoming a message, so that it is never shown as FAILED."""
     unit = Unit()
     unit.upsert(_entry(uuid))
     await records.commit(unit)
 
 
 async def is_shown(records: Repository, uuid: str) -> bool:
-    """Whether the item of this uuid is one that was given up, and not yet handled after all."""
+    """Whether the item of this uuid is shown as FAILED, and was not handled since."""
     message = await records.get(Message, uuid)
     return message is not None and shows(message)
 
@@ -92,7 +92,7 @@ async def was_erased(records: Repository, uuid: str) -> bool:
 
 
 def shows(message: Message) -> bool:
-    """Whether the message is what `show` has written."""
+    """Whether `show` wrote the message."""
     return (message.status, message.error) == ("FAILED", ERROR)
 
 

@@ -1,7 +1,7 @@
-"""Queues `inbound` and `exchange`: each item of a queue message is received; what fails is put back or put off.
+"""Queues `inbound` and `exchange`: receives each item of a queue message, and puts back or puts off those that fail.
 
-Every message comes by `inbound`, where many are handled at once and none may take long. What issues or proves goes on
-to `exchange`, where each has a place in its tenant's and its sender's share, and so much time and no more.
+Every message comes by `inbound`, where many are handled at once and none may take long. Messages that issue or prove go
+on to `exchange`, where each needs a place in its tenant's and its sender's share, and has a limited time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SPAN = 30.0  # seconds that the times of items may differ that are put off toge
 
 @dataclass(frozen=True, slots=True)
 class PutOff:
-    """The item's turn is in so many seconds."""
+    """The item is due in this many seconds."""
 
     item: InboundItem
     seconds: float
@@ -51,13 +51,14 @@ class Failed:
 
 
 class NoPlace(TooSoon):
-    """Too many that may take long are under way."""
+    """Too many items that may take long are being handled."""
 
 
 class Inbound:
-    """
+    """Receives queue messages.
+
     Args:
-        queue: whose messages these are.
+        queue: the queue they come from.
     """
 
     def __init__(self, services: Services, receiving: Receiving, queue: str = INBOUND) -> None:
@@ -67,10 +68,10 @@ class Inbound:
         self._places = Shares(_PLACES)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
-        """Handles a queue message. What fails of a list goes back alone, what fails alone raises.
+        """Handles a queue message. Failed items of a list are put back alone; an item that fails alone raises.
 
         Args:
-            dequeue_count: how often the queue has given this message out, 1 the first time.
+            dequeue_count: how often the queue has delivered this message, 1 the first time.
         """
         items = items_of(body, InboundItem.read)
         if len(items) == 1:
@@ -94,8 +95,9 @@ class Inbound:
             )
 
     async def _alone(self, item: InboundItem, dequeue_count: int) -> None:
-        """Handles an item. One whose time has not come, or that keeps failing, is put off, for longer each time, before
-        it is given up: most of what makes a message fail here is an outage of something else."""
+        """Handles an item. If it is not due yet, or keeps failing, it is put off, for longer each time, before it is
+        given up: most failures here are outages of other services.
+        """
         tries = item.put_off or 0
         last = tries >= len(_LATER)
         result = await self._item(item, last=last)
@@ -128,8 +130,9 @@ class Inbound:
         return None
 
     async def _in_turn(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
-        """Handles an item that may take long. Raises `TooSoon` where the tenant, or the sender, has its share of all
-        places, and as `Receiving.receive`."""
+        """Handles an item that may take long. Raises `TooSoon` if the tenant, or the sender, has its share of all
+        places, and the errors of `Receiving.receive`.
+        """
         # Thrice: one connection leaves places to the others that came in where it did.
         holders = (*party().holders, *[f"{item.principal}/connection/{item.owner_uuid}"] * 3)
         kept = 0 if self._services.workers.needs_little() else _KEPT
@@ -145,12 +148,14 @@ class Inbound:
             self._places.give_back(*holders)
 
     def _no_place(self, item: InboundItem) -> TooSoon:
-        """That others are busy is no outage: soon again, a little later each time."""
+        """Returns a short delay, a little longer each time: busy places are no outage."""
         random = int.from_bytes(self._services.random(4), "big") / 2**32
         return NoPlace(min(_WAIT * 2 ** min(item.waited, _MOST_DOUBLINGS), _LONGEST_WAIT) * (0.5 + random))
 
     async def _put_off(self, early: list[PutOff]) -> None:
-        """Has the items given out again when it is their turn; those whose turns are near each other together."""
+        """Queues the items again for the time they are due; items that are due at about the same time share a queue
+        message.
+        """
         early.sort(key=lambda one: one.seconds)
         puts, begin = [], 0
         self._services.meter.count("inbound.put-off", len(early))

@@ -1,4 +1,4 @@
-"""Opening an envelope, and telling who sent it."""
+"""Opens envelopes, and determines their sender."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_WRAPS = 4  # envelopes in each other
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A message that was opened, and who sent it."""
+    """An opened message and its sender."""
 
     plaintext: bytes
     version: Version
@@ -34,7 +34,9 @@ class Opener:
         self._received = received
 
     async def open(self, tenant: Tenant, raw: bytes, recipient: Recipient, *, last: bool) -> tuple[Recipient, Opened]:
-        """The message, and whose it is. Raises `EnvelopeError`, or `NotYet` if a document may be had later."""
+        """Returns the recipient and the message. Raises `EnvelopeError`, or `NotYet` if a document may become available
+        later.
+        """
         documents = recipient.documents
         for _ in range(_MAX_SIGNERS):
             try:
@@ -52,8 +54,9 @@ class Opener:
 
 
 def _unpack(raw: bytes, recipient: Recipient, documents: envelope.Documents) -> envelope.Unpacked:
-    """Opens an envelope, and what it forwards to the same recipient (DIDComm Messaging 2.1, "Rewrapping"; RFC 0094).
-    Raises `EnvelopeError` or `NeedsDocument`."""
+    """Opens an envelope, and one forwarded inside it to the same recipient (DIDComm Messaging 2.1, "Rewrapping"; RFC
+    0094). Raises `EnvelopeError` or `NeedsDocument`.
+    """
     for _ in range(_MAX_WRAPS):
         unpacked = envelope.unpack(raw, recipient.secrets, documents)
         inner = forwarded(unpacked.plaintext, unpacked.version)
@@ -71,7 +74,7 @@ def _is_for(packed: bytes, recipient: Recipient) -> bool:
 
 
 def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
-    """Whether who authenticated the message is whom the connection is with."""
+    """Compares the authenticated sender with the other side of the connection."""
     match unpacked:
         case Authcrypt(sender_kid=kid) | Signed(recipient_kid=str(), signer_kid=kid):
             return Opened(unpacked.plaintext, unpacked.version, _sender(unpacked.version, kid, recipient))

@@ -1,4 +1,6 @@
-"""What follows the commit of a received message: deliveries are queued, and what waited for its connection goes on."""
+"""Publishes after the commit of a received message: queues its deliveries, and releases what waited for its
+connection.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class Publisher:
         self._outbound = outbound
 
     async def publish(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> None:
-        """What follows the commit. A crash before its end is made good by the queue's redelivery."""
+        """Publishes a receipt. If a crash interrupts it, the queue delivers the item again, which completes it."""
         effect = receipt.effect
         if isinstance(effect, Effect):
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
@@ -45,7 +47,7 @@ class Publisher:
             await self._follow_up(tenant, effect.connection, receipt.stored.uuid)
 
     async def publish_again(self, tenant: Tenant, recipient: Recipient, before: Entry) -> None:
-        """Publishes what `before` names and is still pending."""
+        """Publishes the pending deliveries that `before` names."""
         for delivery in await tenant.records.many(Delivery, before.deliveries):
             if delivery.status == DeliveryStatus.PENDING:
                 await redeliver(self._outbox, tenant, delivery)
@@ -53,8 +55,9 @@ class Publisher:
             await self._follow_up(tenant, recipient.connection, before.message_uuid)
 
     async def _follow_up(self, tenant: Tenant, connection: Connection, message_uuid: str) -> None:
-        """What waited for the connection to be completed, or to be over: messages that were held; and, if it is
-        completed, those that came with the invitation."""
+        """Releases what waited for the connection to be completed, or to end: held messages; and, if it is completed,
+        the messages attached to the invitation.
+        """
         await self._outbound.drain(tenant.uuid, connection.uuid)
         if connection.state != COMPLETED:
             return

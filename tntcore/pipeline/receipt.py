@@ -1,4 +1,4 @@
-"""A received message on its way into a unit of work: its rows, and those of what follows from it."""
+"""A received message being committed: its rows and those of its consequences."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from tntcore.storage.transactions import Value
 
 @dataclass(slots=True)
 class Receipt:
-    """
+    """Everything to commit for a received message.
+
     Attributes:
         stored: the message. sealed: its body, for queue messages; the row may have it in a blob.
         action: its thread. begins: whether the other side may have begun it.
         dedup: the row that a second message with the same `@id` collides with.
-        listed: the row by which the thread lists the message, where that is another.
-        assets: its attachments. deliveries: webhook calls. tasks: calls of `TASK_WEBHOOK`. answers: what we send.
-        failures: what to write in which actions, because the message says that they have failed.
-        effect: what it does to the connection. outcome: what it does to an exchange of credentials.
+        listed: the row by which the thread lists the message, if that is another.
+        assets: its attachments. deliveries: webhook calls. tasks: calls of `TASK_WEBHOOK`. answers: our replies.
+        failures: columns to write in the actions that the message reports as failed.
+        effect: on the connection. outcome: on an exchange of credentials.
     """
 
     stored: Message
@@ -45,18 +46,18 @@ class Receipt:
     outcome: Outcome | None = None
 
     def refuse(self, code: str) -> None:
-        """Has the message do nothing, for this reason."""
+        """Cancels all effects of the message, for this reason."""
         self.stored.status, self.stored.error = MessageStatus.REJECTED, code
 
     def name_effects(self) -> None:
-        """Has the dedup row name what is to be published, for when that must be done again."""
+        """Stores the delivery ids in the dedup row, so that a redelivery can publish them again."""
         effects = (*self.deliveries, *self.tasks, *(answer.delivery for answer in self.answers))
         self.dedup.deliveries = [delivery.uuid for delivery in effects]
         if self.listed is not None:
             self.listed.deliveries = self.dedup.deliveries
 
     def drop_outcome(self) -> None:
-        """Has the message do nothing to its exchange: its `@id` was another's before."""
+        """Drops the effect on the exchange, because another message used this `@id` before."""
         if self.outcome is None:
             return
         said = {reply.message_uuid for reply in self.outcome.replies}
@@ -66,10 +67,10 @@ class Receipt:
         self.name_effects()
 
     def unit(self, *, opens: bool) -> Unit:
-        """All of it together.
+        """Returns the unit of work.
 
         Args:
-            opens: the thread's row is created, and must not be there; else it is merged, whether or not it is there.
+            opens: create the thread's row, which must not exist; otherwise merge it, whether or not it exists.
         """
         unit = Unit()
         unit.create(self.dedup)
@@ -97,7 +98,7 @@ class Receipt:
 
 
 def assets_of(message: Plaintext, stored: Message, now: int) -> list[AssetData]:
-    """A record for each attachment. The values stay in the message."""
+    """Returns a record for each attachment. The values stay in the message."""
     return [
         AssetData(
             uuid=delivery_uuid(stored.uuid, f"attachment/{index}"),

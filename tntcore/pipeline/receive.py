@@ -1,4 +1,4 @@
-"""A message's way from an item of queue `inbound` to the commit: open, admit, decide, commit, publish."""
+"""Receives an item of queue `inbound`: open, admit, decide, commit, publish."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SETTLED, _SETTLED_SECONDS = 200, 60.0  # handled items of one tenant that are r
 
 
 class TooSoon(Exception):
-    """There were too many of late: the item's turn is in so many `seconds`."""
+    """Too many items lately: this one is due in `seconds`."""
 
     outcome = "put-off"
 
@@ -64,12 +64,12 @@ class TooSoon(Exception):
 
 
 class _TakesLong(Exception):
-    """The message is none that may be handled here."""
+    """The message may take long and must be handled on the other queue."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """How far an item has been let through.
+    """The limits that an item has passed.
 
     Attributes:
         passed: how many of the limits, the sender's and the tenant's, have let it through.
@@ -84,7 +84,7 @@ class Admission:
         return Admission(item.limits_passed, item.rests)
 
     def on(self, item: InboundItem) -> InboundItem:
-        """The item as it is put back."""
+        """Returns the item as it is put back."""
         return replace(item, limits_passed=self.passed, rests=self.rests)
 
 
@@ -116,12 +116,12 @@ class Receiving:
         """Handles an item, or passes it on to queue `exchange`.
 
         Args:
-            admission: how far the limits have let it through.
+            admission: the limits it has passed.
             last: it is not put off any more.
             long: it may take long.
 
         Raises:
-            TooSoon: its turn is later. NotYet: what it needs may be there later.
+            TooSoon: it is due later. NotYet: something it needs may become available later.
         """
         tenant = await self._services.tenants.get(item.principal)
         if tenant is None:
@@ -154,8 +154,9 @@ class Receiving:
         await self._forget(item)
 
     async def sender(self, item: InboundItem) -> str:
-        """Returns whom an item is from, as far as shares go: the entrance by which its connection was made. Whoever has
-        an invitation for several can make any number of connections, but they all came by that."""
+        """Returns the sender of an item for fair shares: the entrance by which its connection was made. Whoever has an
+        invitation for several can make any number of connections, but all by that invitation.
+        """
         tenant = await self._services.tenants.get(item.principal)
         recipient = None
         if tenant is not None:
@@ -164,13 +165,15 @@ class Receiving:
         return entrance(connection) if connection is not None else item.owner_uuid
 
     async def _forget(self, item: InboundItem) -> None:
-        """Deletes the envelope, where it is in a blob: the last thing of all."""
+        """Deletes the envelope if it is in a blob: always the last step."""
         self._services.usage.arrived(item.uuid)
         if item.in_blob:
             await self._storage.envelopes.delete(item.uuid)
 
     async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool, long: bool) -> None:
-        """Raises `Changed` where the item is to be handled anew, `NotYet` where later, `_TakesLong` where elsewhere."""
+        """Handles the item. Raises `Changed` to handle it again now, `NotYet` later, `_TakesLong` on the other
+        queue.
+        """
         if item.reuse:
             await self._acceptance.begin_anyway(tenant, item.reuse)
             return
@@ -207,8 +210,9 @@ class Receiving:
                 await self._store(Incoming(tenant, owner, message, sender, item.uuid, last))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem, *, long: bool) -> None:
-        """A message that came inside an invitation. Who made the invitation proved to have its key, not to have written
-        everything in it: the message is the connection's, but not authenticated."""
+        """Receives a message attached to an invitation. The inviter proved to have its key, not to have written
+        everything in it: so the message belongs to the connection, but is not authenticated.
+        """
         attached = await tenant.records.get(Attached, item.attached)
         if attached is None:
             return
@@ -225,9 +229,10 @@ class Receiving:
             await tenant.records.commit(unit)
 
     def _admit(self, tenant: Tenant, admission: Admission, sender: str) -> None:
-        """Counts the item, once, against its sender's limit and then, when that lets it through, its tenant's: so that
-        a flood takes no more of what the tenant's other contacts have than one sender may. Raises `TooSoon`; what was
-        accepted at the door has a turn, and is not lost."""
+        """Counts the item, once, against its sender's limit and then, if that lets it through, its tenant's. So a flood
+        takes no more from the tenant's other contacts than one sender may have. Raises `TooSoon`; an accepted item is
+        delayed, not lost.
+        """
         limits, passed = self._services.config.limits, admission.passed
         own = tenant.principal.limits.get("messagesPerMinute")
         paces = (f"{tenant.uuid}/{sender}", limits.sender), (tenant.uuid, limits.tenant if own is None else own)
@@ -240,7 +245,9 @@ class Receiving:
             raise TooSoon(_NO_ROOM_SECONDS)
 
     async def _is_stale(self, tenant: Tenant, item: InboundItem, recipient: Recipient) -> bool:
-        """Whether the connection has moved on in another process since this one read it: nothing is refused before."""
+        """Whether another process has changed the connection since this one read it. Nothing is refused before this
+        check.
+        """
         known = recipient.connection
         if known is None:
             return False
@@ -253,8 +260,9 @@ class Receiving:
         return await self._storage.envelopes.get(item.uuid)
 
     async def _refuse(self, tenant: Tenant, recipient: Recipient | None, uuid: str, raw: bytes, code: str) -> None:
-        """Keeps the beginning of an envelope that cannot be opened, for the tenant to see why; the sender is told
-        nothing. Anybody can send such envelopes, so a tenant keeps only so many."""
+        """Stores the beginning of an envelope that cannot be opened, to show the tenant the reason; the sender learns
+        nothing. Anybody can send such envelopes, so a tenant keeps a limited number.
+        """
         self._services.meter.count(f"inbound.refused.{code}")
         came_to("refused", code)
         if not self._unreadable.take(tenant.uuid):
@@ -293,7 +301,7 @@ class Receiving:
                     await records.delete_body(uuid)
 
     async def _store(self, incoming: Incoming) -> None:
-        """Stores the message, with what follows from it."""
+        """Stores the message and its consequences."""
         tenant, message = incoming.tenant, incoming.message
         mark("opened")
         tell("tnt.protocol", protocol_of(message.type))
@@ -316,7 +324,7 @@ class Receiving:
             await self._publisher.publish(tenant, incoming.recipient, receipt)
 
     async def _effect(self, incoming: Incoming) -> Reaction | None:
-        """What the message does to the connection. One that is `Enclosed` does nothing."""
+        """Returns the effect of the message on the connection. An `Enclosed` message has none."""
         sender = incoming.sender
         if isinstance(sender, Enclosed):
             return None
@@ -335,8 +343,9 @@ class Receiving:
             return Refusal(error.code)
 
     async def _was_received(self, incoming: Incoming) -> Entry | None:
-        """That a message, which the connection refuses, is one by which it came about, if it is: who sends that again,
-        not knowing that it arrived, may send it to where it now leads."""
+        """Returns the thread entry of a refused message if it is the one that created the connection: its sender, not
+        knowing that it arrived, may send it again to the new address.
+        """
         tenant, message, connection = incoming.tenant, incoming.message, incoming.recipient.connection
         if connection is None or not message.id:
             return None
@@ -346,7 +355,7 @@ class Receiving:
         return before if same else None
 
     async def _commit(self, incoming: Incoming, receipt: Receipt) -> bool:
-        """Commits the receipt; whether there is anything new to publish. Raises `Changed`."""
+        """Commits the receipt. Returns whether there is anything new to publish. Raises `Changed`."""
         tenant, recipient = incoming.tenant, incoming.recipient
         records, stored, dedup = tenant.records, receipt.stored, receipt.dedup
         thread = f"{tenant.uuid}/{receipt.action.uuid}"

@@ -1,4 +1,4 @@
-"""Sending: a tenant's plain message becomes a stored message, a thread and a delivery, in one commit."""
+"""Sends a tenant's message: a stored message, a thread and a delivery, in one commit."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """Where a message goes: a connection, and an action on it.
+    """The destination of a message: a connection, and an action on it.
 
     Attributes:
-        action: as it is to be created, or as it was read (then it has an etag).
+        action: to be created, or as it was read (then it has an etag).
     """
 
     connection: Connection
@@ -51,7 +51,7 @@ class Thread:
 
 
 class Sent(NamedTuple):
-    """What was sent: its action, the uuid of the stored message, and the message as it was completed."""
+    """A sent message: its action, the uuid of the stored message, and the completed message."""
 
     action: Action
     message_uuid: str
@@ -67,7 +67,7 @@ class Actions:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def begin(self, connection: Connection, reference_id: str | None, random: Random | None = None) -> Thread:
-        """The thread of a new action; `reference_id` is its thread id, which is the action's uuid by default."""
+        """Returns the thread of a new action; `reference_id` is its thread id, by default the action's uuid."""
         now = self._services.now()
         if reference_id is None:
             reference_id = own = new_action_uuid(connection.uuid, (random or self._services.random)(16))
@@ -87,7 +87,7 @@ class Actions:
         return Thread(connection, action)
 
     async def create(self, tenant: Tenant, thread: Thread) -> Action:
-        """Keeps an action that has no message yet. One that is there already is answered as it is."""
+        """Creates an action that has no message yet. Returns the existing one if there is one."""
         unit = Unit()
         unit.create(thread.action)
         try:
@@ -104,19 +104,19 @@ class Actions:
         outcome: Outcome | None = None,
         random: Random | None = None,
     ) -> Sent:
-        """Sends a message on a thread: at once, or, while the connection is not completed, when it is.
+        """Sends a message on a thread: at once, or, if the connection is not completed, when it is.
 
         Args:
-            outcome: what else changes with it, which has the message as its only reply. By default, what the message
-                does to the exchange of its thread.
+            outcome: further changes to commit with it; the message is its only reply. Default: the effect of the
+                message on the exchange of its thread.
             random: for its `@id`.
 
-        Sending what was sent before (the same `@id` and content, on the same thread) changes nothing, but that it is
-        seen to that it is on its way.
+        Sending the same message again (same `@id` and content, on the same thread) changes nothing; it only makes sure
+        that the first one is queued.
 
         Raises:
-            Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used` or `connection-ended`,
-                413 `message-too-large`.
+            Problem: 400 `message-invalid` or `thread-mismatch`, 409 `message-id-used` or `connection-ended`, 413
+                `message-too-large`.
         """
         plaintext = self._complete(thread, message, random or self._services.random)
         if thread.connection.state == COMPLETED:
@@ -189,14 +189,15 @@ class Actions:
         return await retrying(attempt, tries=_TRIES, contended=Problem(503, "busy", busy, retry_after=1))
 
     async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
-        """Has a message that was sent, should its queue message have been lost, go on its way."""
+        """Queues a sent message again in case its queue message was lost."""
         delivery = await tenant.records.get(Delivery, delivery_uuid(message_uuid, "didcomm"))
         if delivery is not None and delivery.status == DeliveryStatus.PENDING:
             await self._queued(redeliver(self._outbox, tenant, delivery))
 
     async def _queued(self, put: Awaitable[None]) -> None:
-        """Waits for the put of a queue message, and does without: the delivery's row, which is written, is what counts,
-        and a caller who is told of a failure would send the message again."""
+        """Waits for the put of a queue message, and ignores its failure: the delivery's row is written and will be
+        found, while a caller that sees an error would send the message again.
+        """
         try:
             await put
         except Exception:

@@ -1,4 +1,4 @@
-"""A tenant's step of an exchange: works it out, sends the message, commits both."""
+"""Runs a tenant's step of an exchange: works it out, sends the message, commits both."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Step = Callable[[Run], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What a new exchange is like.
+    """The properties of a new exchange.
 
     Attributes:
-        prefix: the protocol's URI. format: as tenants write it.
-        identity_uuid: of who acts in it; "" is the identity of its connection.
+        prefix: the protocol's URI. format: the tenants' name for it.
+        identity_uuid: of the acting identity; "" is the identity of its connection.
     """
 
     prefix: str
@@ -54,7 +54,7 @@ class Steps:
 
         Args:
             thid: of its thread; by default a new one.
-            since: milliseconds since 1970: an earlier try of the same call may have begun it since.
+            since: milliseconds since 1970: an earlier attempt of the same call may have begun it since.
         """
         thread = self._actions.begin(connection, thid, random)
         begun = await self._begun_before(tenant, thread, first, since) if since is not None else None
@@ -65,8 +65,9 @@ class Steps:
         return await self.go_on(tenant, run, step, thread=thread)
 
     async def _begun_before(self, tenant: Tenant, thread: Thread, first: First, since: int) -> Exchange | None:
-        """The exchange that an earlier try of this call has begun: what it sent, with signatures and nonces, would not
-        be the same again. It is seen to that it is on its way."""
+        """Returns the exchange that an earlier attempt of this call has begun, and makes sure that its message is
+        queued. Doing the step again would give different signatures and nonces.
+        """
         exchange = await tenant.records.get(Exchange, thread.action.uuid)
         if exchange is None or exchange.created_at < since:
             return None
@@ -77,7 +78,7 @@ class Steps:
         return exchange
 
     async def invite(self, tenant: Tenant, identity: Identity, wanted: Wanted, first: First, step: Step) -> Invitation:
-        """Makes an invitation with the first message of an exchange inside, whoever answers that."""
+        """Makes an invitation with the first message of an exchange attached, for anyone who answers."""
         run = self.exchanges.draft(tenant, identity, first.prefix, first.role, first.format, wanted.version)
         with as_problems(run.exchange):
             await step(run)
@@ -85,7 +86,7 @@ class Steps:
         return await self._invitations.create(tenant, identity, wanted)
 
     async def go_on(self, tenant: Tenant, run: Run, step: Step, *, thread: Thread | None = None) -> Exchange:
-        """Takes the step. The exchange as it then is; it has an etag unless it is new.
+        """Takes the step. Returns the exchange after it, which has an etag unless it is new.
 
         Args:
             thread: of a new exchange.

@@ -1,5 +1,5 @@
-"""What the messages of issue-credential and present-proof have in common: their dialects, what is attached to them, and
-the members and decorators that either may have.
+"""Shared parts of the messages of issue-credential and present-proof: their dialects, their attachments, and the
+members and decorators of both.
 
 - 1.0 (RFC 0036, RFC 0037): `X~attach`, and nothing that names an attachment's format;
 - 2.0 (RFC 0453, RFC 0454; 2.1 and 2.2 as they stood until 2024-03): `X~attach`, formats named in `formats`;
@@ -50,12 +50,12 @@ class Step(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """One attachment that could be read.
+    """One readable attachment.
 
     Attributes:
-        format: the identifier that the message gives for it; None in 1.0, and where it gives none.
-        value: JSON; text for what is not JSON (a JWT).
-        id: "" where it has none.
+        format: the identifier that the message gives for it; None in 1.0, or if there is none.
+        value: JSON; text if it is not JSON (a JWT).
+        id: "" if it has none.
     """
 
     format: str | None
@@ -66,10 +66,10 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a message says. What it does not say, or says in another shape, is "" or 0 or empty or False.
+    """The content of a message. Missing or malformed members are "" or 0 or empty or False.
 
     Attributes:
-        attachments: those of the protocol that could be read, in their order.
+        attachments: the readable ones of the protocol, in their order.
         preview: of a credential: a proposal's or an offer's.
         replacement_id: of an offer or a credential: which of the issuer's credentials it replaces (RFC 0453).
         multiple_available: of an offer: how many such credentials there are. more_available: of a credential: how many
@@ -77,12 +77,12 @@ class Content:
         will_confirm: of a proof request: the presentation will be acknowledged. Always in 1.0, which has no other way.
         present_multiple: of a proof request: several presentations may come. last_presentation: of a presentation: no
             other follows (2.1).
-        members: what 1.0's proposals have instead of attachments. Issue-credential: the texts `schema_id`,
+        members: the members of 1.0's proposals, which have no attachments. Issue-credential: the texts `schema_id`,
             `schema_issuer_did`, `schema_name`, `schema_version`, `cred_def_id`, `issuer_did`. Present-proof:
             `attributes` and `predicates`, lists of objects that have a `name` each.
         please_ack: an acknowledgement is asked for (RFC 0317; DIDComm v2.1, section "ACKs").
         expires_at, stale_at, delay_until: milliseconds since 1970 (RFC 0032; DIDComm v2.1, `expires_time`).
-        delay: milliseconds that it asks to be left alone for, at most `MAX_DELAY` (RFC 0032).
+        delay: the milliseconds of delay that it asks for, at most `MAX_DELAY` (RFC 0032).
     """
 
     attachments: Sequence[Attached] = ()
@@ -104,7 +104,9 @@ class Content:
 
 
 def step_of(message: Message, protocol: str, kinds: Mapping[str, K]) -> Step[K] | None:
-    """Which step of `protocol` a message is, by the names of its messages; None if it is none. 3.0 has the v2 shape."""
+    """Returns the step of `protocol` that a message is, by the names of its messages; None if it is none. 3.0 has the
+    v2 shape.
+    """
     parsed = parse(canonical(message.type))
     if parsed is None or parsed.prefix != DIDCOMM_ORG or parsed.protocol != protocol:
         return None
@@ -115,7 +117,7 @@ def step_of(message: Message, protocol: str, kinds: Mapping[str, K]) -> Step[K] 
 
 
 def dialect_of(prefix: str) -> Dialect:
-    """Raises `ValueError` if `prefix` is no URI of a protocol in a version that is known."""
+    """Returns the dialect. Raises `ValueError` if `prefix` is no URI of a protocol in a supported version."""
     parsed = parse(f"{prefix}/x")
     if parsed is None or parsed.major not in _DIALECTS:
         raise ValueError(f"no protocol and version: {prefix}")
@@ -123,7 +125,7 @@ def dialect_of(prefix: str) -> Dialect:
 
 
 def common(message: Message) -> dict[str, Any]:
-    """The members of `Content` that any message may have."""
+    """Returns the members of `Content` that any message may have."""
     body, timing = message.body, message.body.get("~timing")
     if not isinstance(timing, dict):
         timing = {}
@@ -140,7 +142,7 @@ def common(message: Message) -> dict[str, Any]:
 
 
 def attached(message: Message, dialect: Dialect, key: str, *, needed: bool) -> Sequence[Attached]:
-    """The attachments under `key` (or in `attachments`) that can be read: JSON inline or in base64, or other text in
+    """Returns the readable attachments under `key` (or in `attachments`): JSON inline or in base64, or other text in
     base64. Links are not followed.
 
     Args:
@@ -184,8 +186,8 @@ def _value(one: Attachment) -> Any:
 
 
 def attributes(preview: Any) -> Sequence[Attribute]:
-    """The attributes of a credential preview; 3.0 has them in its `body`. What has no name is left out, and a value
-    that is no text is written as JSON.
+    """Returns the attributes of a credential preview; 3.0 has them in its `body`. Attributes without a name are left
+    out; a value that is no text is written as JSON.
 
     Raises:
         FormatError: `preview-invalid`: over 500 attributes.
@@ -203,7 +205,9 @@ def attributes(preview: Any) -> Sequence[Attribute]:
 
 
 def named(entries: Any) -> Sequence[Mapping[str, Any]]:
-    """Those entries of a list of a preview that are objects with a `name`. Raises `FormatError`: over 500 entries."""
+    """Returns the entries of a preview's list that are objects with a `name`. Raises `FormatError` for over 500
+    entries.
+    """
     if not isinstance(entries, list):
         return ()
     if len(entries) > MAX_ATTRIBUTES:
@@ -220,7 +224,7 @@ def text(value: Any) -> str:
 
 
 def count(value: Any, otherwise: int) -> int:
-    """A number that is not negative, which some write as text; `MAX_COUNT` at most."""
+    """Returns a non-negative number, at most `MAX_COUNT`; some agents write it as text."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
         value = int(value)
     return min(value, MAX_COUNT) if type(value) is int and value >= 0 else otherwise
@@ -259,12 +263,12 @@ def compose(
     attachments: Sequence[tuple[str, Draft]] = (),
     members: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A complete message.
+    """Makes a complete message.
 
     Args:
         key: `X~attach`, of v1 messages. attachments: with their ids.
         members: its other members; None and "" are left out. `please_ack` (a truth value) and `expires_at`
-            (milliseconds since 1970) become what the version has for them.
+            (milliseconds since 1970) are written in the version's form.
 
     Raises:
         ValueError: 3.0 in v1 shape.
@@ -315,7 +319,7 @@ def _attachment_v2(dialect: Dialect, id_: str, draft: Draft) -> dict[str, Any]:
 
 
 def ack(prefix: str, *, message_id: str, thid: str, version: Version, pthid: str = "") -> dict[str, Any]:
-    """That all is well (RFC 0015, as the protocols adopt it)."""
+    """Makes an acknowledgement (RFC 0015, in the protocols' own types)."""
     return compose(
         prefix, "ack", message_id=message_id, thid=thid, pthid=pthid, version=version, members={"status": "OK"}
     )
@@ -324,8 +328,8 @@ def ack(prefix: str, *, message_id: str, thid: str, version: Version, pthid: str
 def problem_report(
     prefix: str, *, message_id: str, thid: str, code: str, explain: str, version: Version, pthid: str = ""
 ) -> dict[str, Any]:
-    """The end of an exchange (RFC 0035, as the protocols adopt it). For 3.0 it is DIDComm v2's own: on a thread of its
-    own under the one that failed (DIDComm v2.1, section "Problem Reports").
+    """Makes the problem report that ends an exchange (RFC 0035, in the protocols' own types). For 3.0 it is DIDComm
+    v2's: on its own thread under the failed one (DIDComm v2.1, section "Problem Reports").
 
     Args:
         code: e.g. `issuance-abandoned`, `abandoned`. 3.0 has it as an error about the protocol: `e.p.abandoned`.

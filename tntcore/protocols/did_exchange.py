@@ -67,10 +67,10 @@ RETRY_CODES: Final = frozenset(
 
 
 def move(role: str, state: str, event: Event, *, retry: bool = False) -> State:
-    """The state that follows. Raises `OutOfTurn`.
+    """Returns the state that follows. Raises `OutOfTurn`.
 
     Args:
-        role, state: `Role` and `State`, as they are kept.
+        role, state: `Role` and `State`, as they are stored.
         retry: of a problem report's outcomes, the one that leaves the exchange open.
     """
     outcomes = TRANSITIONS.get((role, state, event))
@@ -124,7 +124,7 @@ class Step:
 
 
 def read_step(message: Message) -> Step | None:
-    """Which step of the exchange a message is, or None if it belongs to no dialect."""
+    """Returns the step of the exchange that a message is, or None if it belongs to no dialect."""
     parsed = parse(canonical(message.type))
     protocol = _dialect(parsed) if parsed is not None and message.version == "v1" else None
     if parsed is None or protocol is None:
@@ -148,11 +148,11 @@ def may_retry(message: Message) -> bool:
 def request(
     prefix: str, *, message_id: str, pthid: str, label: str, did: str, attached: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`~thread.thid` is the request's own id, as most agents write it.
+    """Makes a request. `~thread.thid` is the request's own id, as most agents write it.
 
     Args:
-        attached: the members that carry the document: `{"did_doc~attach": ...}`, or for connections/1.0
-            `{"connection": {DID, DIDDoc}}`.
+        attached: the members that carry the document: `{"did_doc~attach": ...}`, or for connections/1.0 `{"connection":
+            {DID, DIDDoc}}`.
     """
     body: dict[str, Any] = {
         "@type": f"{prefix}/request",
@@ -182,7 +182,7 @@ def complete(prefix: str, *, message_id: str, thid: str, pthid: str) -> dict[str
 
 
 def problem_report(prefix: str, *, message_id: str, thid: str, code: str, explain: str) -> dict[str, Any]:
-    """With the code in both of the places where agents look for it (RFC 0023, RFC 0035)."""
+    """Makes a problem report, with the code in both places where agents look for it (RFC 0023, RFC 0035)."""
     return {
         "@type": f"{prefix}/problem_report",
         "@id": message_id,

@@ -1,4 +1,4 @@
-"""DID Rotate (Aries RFC 0794, 1.0, read as of 2025-01): its messages. `rotation.py` runs it.
+"""Messages of DID Rotate (Aries RFC 0794, 1.0, read as of 2025-01). `rotation.py` runs it.
 
 The rotating party goes on receiving under its old DID at least until the `ack`, which is sent to that old DID.
 """
@@ -26,18 +26,18 @@ _KINDS: Final[dict[str, Kind]] = {
 
 
 def kind_of(message: Message) -> Kind | None:
-    """Which message of the protocol this is, or None."""
+    """Returns the message of the protocol that this is, or None."""
     return _KINDS.get(canonical(message.type)) if message.version == "v1" else None
 
 
 def rotate(*, message_id: str, to_did: str, thid: str | None = None) -> dict[str, Any]:
-    """`thid`: of the first announcement of the same DID, if this is not it."""
+    """Makes a `rotate`. `thid`: of the first announcement of the same DID, if this repeats it."""
     thread = {"thid": thid or message_id}
     return {"@type": f"{PREFIX}/rotate", "@id": message_id, "~thread": thread, "to_did": to_did}
 
 
 def ack(message: Message, *, message_id: str) -> dict[str, Any]:
-    """Of a `rotate`, in its spelling."""
+    """Makes the `ack` of a `rotate`, in its spelling."""
     type_ = in_prefix_of(f"{PREFIX}/ack", message.type)
     return {"@type": type_, "@id": message_id, "~thread": {"thid": message.thid}, "status": "OK"}
 
@@ -47,7 +47,7 @@ def hangup(*, message_id: str) -> dict[str, Any]:
 
 
 def problem_report(message: Message, *, message_id: str, code: str, did: str) -> dict[str, Any]:
-    """About a `rotate`, in its spelling."""
+    """Makes a problem report about a `rotate`, in its spelling."""
     return {
         "@type": in_prefix_of(f"{PREFIX}/problem-report", message.type),
         "@id": message_id,

@@ -1,5 +1,5 @@
 """Discover features (Aries RFC 0031, 1.0; RFC 0557, 2.0, read as of 2022-02; DIDComm Messaging v2.1, "Discover Features
-Protocol 2.0"). What is disclosed is what the registry runs.
+Protocol 2.0"). Discloses the protocols in the registry.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def _disclosures(queries: Any, protocols: Mapping[str, Sequence[str]]) -> Iterat
 
 
 def _matching(query: Any, protocols: Mapping[str, Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
-    """Those that a query names: an asterisk, at its end, stands for anything (RFC 0031, "query Message Type")."""
+    """Returns the protocols that a query names; an asterisk at its end matches anything (RFC 0031, "query Message
+    Type").
+    """
     if not isinstance(query, str):
         return []
     query = canonical(query)

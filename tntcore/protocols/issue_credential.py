@@ -116,10 +116,10 @@ MORE_AVAILABLE: Final[Mapping[tuple[str, str, Event], State]] = {
 
 
 def move(role: str, state: str, event: Event, *, more: bool = False) -> State:
-    """The state that follows. Raises `OutOfTurn`.
+    """Returns the state that follows. Raises `OutOfTurn`.
 
     Args:
-        role, state: `Role` and `State`, as they are kept.
+        role, state: `Role` and `State`, as they are stored.
         more: the latest credential had `more_available`.
     """
     follows = TRANSITIONS.get((role, state, event)) or (MORE_AVAILABLE.get((role, state, event)) if more else None)
@@ -143,7 +143,7 @@ def event(kind: Kind, *, received: bool) -> Event:
 
 
 def begins(kind: Kind, received: bool) -> Role:
-    """Our role in an exchange whose first message is this. Raises `OutOfTurn`: it begins none."""
+    """Returns our role in an exchange whose first message is this. Raises `OutOfTurn` if it begins none."""
     if kind not in ("propose", "offer", "request"):
         raise OutOfTurn(f"no exchange begins with {kind}")
     return "issuer" if (kind == "offer") != received else "holder"
@@ -176,12 +176,12 @@ _FILTER_1: Final = ("schema_issuer_did", "schema_id", "schema_name", "schema_ver
 
 
 def read_step(message: Message) -> Step | None:
-    """Which step of the protocol a message is, or None if it is none. Any minor version of 1, 2 and 3."""
+    """Returns the step of the protocol that a message is, or None if it is none. Any minor version of 1, 2 and 3."""
     return step_of(message, "issue-credential", _KINDS)
 
 
 def read(message: Message, step: Step) -> Content:
-    """What the message says.
+    """Returns the content of the message.
 
     Raises:
         FormatError: `attachment-invalid` (`credential_messages.attached`), `preview-invalid` (over 500 attributes).
@@ -220,7 +220,7 @@ def build(
     comment: str = "",
     **members: Any,
 ) -> dict[str, Any]:
-    """A complete message in the dialect of `prefix`.
+    """Makes a complete message in the dialect of `prefix`.
 
     Args:
         attachments: with their ids. 1.0 has ids of its own; its proposals have the members of a filter instead.

@@ -1,6 +1,6 @@
 """Out of band (Aries RFC 0434, 1.1, read as of 2024-02): the messages that go over an existing connection.
 
-Who was invited by a DID that it is connected with already says so instead of a second handshake.
+If the invitation's DID is already connected, the invited side sends them instead of a second handshake.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def reuse(*, message_id: str, pthid: str) -> dict[str, Any]:
 
 
 def reuse_accepted(message: Message, *, message_id: str) -> dict[str, Any]:
-    """In the version and spelling of the message that it answers, with the thread and parent thread of that."""
+    """Makes the answer, in the version, spelling, thread and parent thread of the message."""
     prefix = message.type.rpartition("/")[0]
     return {
         "@type": f"{prefix}/handshake-reuse-accepted",

@@ -106,10 +106,10 @@ MORE_FOLLOW: Final[Mapping[tuple[str, str, Event], State]] = {
 
 
 def move(role: str, state: str, event: Event, *, confirm: bool = True, last: bool = True) -> State:
-    """The state that follows. Raises `OutOfTurn`.
+    """Returns the state that follows. Raises `OutOfTurn`.
 
     Args:
-        role, state: `Role` and `State`, as they are kept.
+        role, state: `Role` and `State`, as they are stored.
         confirm: an acknowledgement follows the presentation (`will_confirm` of the request, or `please_ack` of the
             presentation). last: no other presentation follows it (`last_presentation`).
     """
@@ -134,7 +134,7 @@ def event(kind: Kind, *, received: bool) -> Event:
 
 
 def begins(kind: Kind, received: bool) -> Role:
-    """Our role in an exchange whose first message is this. Raises `OutOfTurn`: it begins none."""
+    """Returns our role in an exchange whose first message is this. Raises `OutOfTurn` if it begins none."""
     if kind not in ("propose", "request"):
         raise OutOfTurn(f"no exchange begins with {kind}")
     return "verifier" if (kind == "request") != received else "prover"
@@ -163,12 +163,12 @@ _ATTACHMENT_IDS_1: Final[Mapping[ProofStep, str]] = {
 
 
 def read_step(message: Message) -> Step | None:
-    """Which step of the protocol a message is, or None if it is none. Any minor version of 1, 2 and 3."""
+    """Returns the step of the protocol that a message is, or None if it is none. Any minor version of 1, 2 and 3."""
     return step_of(message, "present-proof", _KINDS)
 
 
 def read(message: Message, step: Step) -> Content:
-    """What the message says.
+    """Returns the content of the message.
 
     Raises:
         FormatError: `attachment-invalid` (`credential_messages.attached`), `preview-invalid` (over 500 entries).

@@ -1,4 +1,4 @@
-"""Which protocol a message belongs to. A type that none claims is a general message, handled like any other."""
+"""Assigns messages to protocols. A type that no protocol has is a general message, handled like any other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
 
 
 def decide(message: Message, context: Context) -> Transition:
-    """What the protocol of the message makes of it; an empty transition for a general message."""
+    """Returns the transition that the message's protocol decides; an empty one for a general message."""
     for protocol in _PROTOCOLS:
         transition = protocol(message, context)
         if transition is not None:

@@ -17,7 +17,7 @@ PROTOCOLS = {
 
 
 def decide(message: Message, context: Context) -> Transition | None:
-    """The threads that the report is about; None if the message is no report."""
+    """Returns the threads that the report is about; None if the message is no report."""
     report = read_problem_report(message)
     if report is None:
         return None

@@ -30,11 +30,11 @@ Dialect = Literal["1.0", "2.0"]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What an issuer says was revoked.
+    """An issuer's notice of a revoked credential.
 
     Attributes:
-        threads: on one of which the credential was issued.
-        registry, number: of an AnonCreds credential; "" and 0 where it is not named so.
+        threads: the credential was issued on one of these.
+        registry, number: of an AnonCreds credential; "" and 0 if it is not named so.
         wants_ack: an acknowledgement is asked for.
     """
 
@@ -46,7 +46,7 @@ class Notice:
 
 
 def read(message: Message) -> Notice | None:
-    """None if the message is no such notification."""
+    """Reads a notification; None if the message is none."""
     match = _TYPE.fullmatch(canonical(message.type))
     if match is None:
         return None
@@ -74,10 +74,10 @@ def build(
     comment: str,
     version: Version,
 ) -> dict[str, Any]:
-    """The notification about a credential that was issued on the thread `thid`.
+    """Makes the notification about a credential that was issued on the thread `thid`.
 
     Args:
-        registry, number: of an AnonCreds credential; "" and 0 for others, which 2.0 has no format for.
+        registry, number: of an AnonCreds credential; "" and 0 for others, for which 2.0 has no format.
         version: of the connection.
     """
     members: dict[str, Any]
@@ -93,7 +93,7 @@ def build(
 
 
 def ack(message: Message, message_id: str) -> dict[str, Any]:
-    """The answer to a notification that asks for one (RFC 0015)."""
+    """Makes the answer to a notification that asks for one (RFC 0015)."""
     version: Version = "v2" if message.version == "v2" else "v1"
     type_ = "https://didcomm.org/notification/1.0/ack"
     return _message(type_, message_id, message.thid or message.id, {"status": "OK"}, version)

@@ -1,4 +1,4 @@
-"""What a protocol decides."""
+"""The decision of a protocol."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tntcore.messaging.types import in_prefix_of
 
 
 class OutOfTurn(Exception):
-    """A protocol's table of states has no such move."""
+    """The protocol's table of states has no such move."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a message changes beside being stored.
+    """The effects of a message besides being stored.
 
     Attributes:
         failed_threads: thread ids of the connection, or `@id`s of messages sent on it, whose actions have failed.
@@ -29,11 +29,11 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a protocol may use of the world.
+    """The inputs of a protocol's decision from outside.
 
     Attributes:
         new_id: a fresh `@id`.
-        protocols: URI of every protocol that is run here, with our roles in it.
+        protocols: URI of every supported protocol, with our roles in it.
     """
 
     new_id: Callable[[], str]
@@ -41,7 +41,7 @@ class Context:
 
 
 def reply(message: Message, message_type: str, context: Context, **members: Any) -> dict[str, Any]:
-    """An answer on the thread of `message`, in its version and in the spelling of its type."""
+    """Makes an answer on the thread of `message`, in its version and in the spelling of its type."""
     type_ = in_prefix_of(message_type, message.type)
     if message.version == "v2":
         return {"id": context.new_id(), "type": type_, "thid": message.thid, "body": members}
