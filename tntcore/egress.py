@@ -100,7 +100,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Begun:
-    """What has come of an answer until now; status 0 where that is nothing."""
+    """The part of an answer that has come so far; status 0 if there is none yet."""
 
     at: float = 0.0
     status: int = 0

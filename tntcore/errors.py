@@ -44,6 +44,16 @@ class Problem(Exception):
         return PROBLEM_BASE + self.code
 
 
+def sentence(text: str) -> str:
+    """Returns the text with an upper-case first letter and a full stop, for a problem's detail.
+
+    A name at the beginning, such as `requests~attach` or `p_type`, stays as it is.
+    """
+    first = text.partition(" ")[0]
+    begun = text[:1].upper() + text[1:] if first.isalpha() else text
+    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
+
+
 class EnvelopeError(Exception):
     """A packed message that cannot be accepted.
 

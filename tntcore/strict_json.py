@@ -218,7 +218,7 @@ def _numbers_may_change(data: bytes) -> bool:
 
 
 def _unquoted(data: bytes) -> bytes:
-    """What numbers consist of and what separates them, outside of strings."""
+    """The characters of numbers, and those that separate them, outside strings."""
     return _STRING.sub(b"", _unescaped(data).translate(None, _NO_NUMBERS))
 
 

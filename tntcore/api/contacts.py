@@ -69,7 +69,7 @@ class ContactChanged(TypedDict, total=False):
 
 
 class ContactChange(ContactChanged, total=False):
-    """Of `contact`, or without it. `null` erases."""
+    """Members to change, inside `contact` or directly. `null` erases."""
 
     contact: ContactChanged
 

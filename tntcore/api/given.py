@@ -39,14 +39,14 @@ _MAX_NAMES: Final = 5  # unknown names, in an error
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a type is read.
+    """The reader of one type.
 
     Attributes:
-        read: takes a value and where it stands, such as `contact.email`. Returns it as handlers want it. Raises
-            `Problem` 400.
+        read: takes a value and its place, such as `contact.email`. Returns it as handlers want it. Raises `Problem`
+            400.
         codes: of the problems that it raises.
         kinds: the Python types of JSON values that it may take.
-        members: of an object, their shapes; None where it is none, or takes any member.
+        members: of an object, their shapes; None if it is none, or takes any member.
     """
 
     read: Callable[[Any, str], Any]

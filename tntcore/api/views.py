@@ -85,7 +85,7 @@ class Limited(TypedDict, total=False):
 
 
 class Paging(Limited, total=False):
-    """What every list takes."""
+    """The query parameters of every list."""
 
     next: Annotated[str, "of the page before", Reads(_position)]
 

@@ -38,7 +38,7 @@ class ReceivedMessage(Sides):
 
 
 class Event(TypedDict):
-    """What every event has."""
+    """The members that every event has."""
 
     time: Time
     sequence: Annotated[str, "sorts, as text, in order of time; the same for every entry that is called"]

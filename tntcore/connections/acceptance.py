@@ -343,7 +343,11 @@ class Acceptance:
                 continue
             if len(write_json(known)) <= MAX_DOCUMENT:
                 return known
-        raise Problem(400, "invitation-unreachable", f"No service of the invitation can be used: {'; '.join(reasons)}.")
+        raise Problem(
+            400,
+            "invitation-unreachable",
+            f"No service of the invitation can be used: {'; '.join(reasons)}. Ask the partner for another invitation.",
+        )
 
     async def apply(self, tenant: Tenant, effect: Effect, *, tells: bool = False) -> None:
         """Commits a decision, with the messages that tell the other side. Raises `Problem` 409.

@@ -218,7 +218,11 @@ class FirstContact:
             theirs = await self._document(content.from_did or "")
             didcomm_endpoint(theirs, "v2")
         except DidError as error:
-            raise Problem(400, "invitation-unreachable", f"Its DID cannot be used: {error.detail}.") from None
+            raise Problem(
+                400,
+                "invitation-unreachable",
+                f"The DID of the invitation cannot be used: {error.detail}. Ask the partner for another invitation.",
+            ) from None
         contact.status = ContactStatus.ACCEPTED
         connection.role, connection.state = "requester", COMPLETED
         connection.thid, connection.pthid = self._new_id(), content.id

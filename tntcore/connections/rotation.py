@@ -100,7 +100,7 @@ class Rotation:
         """
         if connection.state != COMPLETED:
             raise Problem(
-                409, "not-rotatable", "The connection is not completed. Only a completed connection can be rotated."
+                409, "not-rotatable", "The connection is not completed. Rotate it when its state is completed."
             )
         if connection.version == "v2":
             return self._begin_2(tenant, connection)
@@ -149,7 +149,10 @@ class Rotation:
         """Ends a connection, and tells the other side. Raises `Problem` 409 if it is not completed."""
         if connection.state != COMPLETED:
             raise Problem(
-                409, "not-connected", "The connection is not completed. Only a completed connection can be ended."
+                409,
+                "not-connected",
+                "The connection is not completed, so it cannot be ended. Reject it instead: POST "
+                "/connection/{uuid}/reject.",
             )
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         effect = Effect(changed)

@@ -151,7 +151,7 @@ def check_time(claims: Mapping[str, Any], credential: Mapping[str, Any], now_ms:
     for name, found in moments.items():
         moment = claims.get(name, 0)
         if isinstance(moment, bool) or not isinstance(moment, int | float):
-            return Check("expiry", False, f"{name} of the JWT is no number of seconds.", subject)
+            return Check("expiry", False, f"{name} of the JWT is not a number of seconds.", subject)
         if name in claims:
             found.append(times.bounded(moment * 1000))
     of_token = _check_moments("JWT", moments["nbf"], moments["exp"], now_ms, subject)
@@ -178,7 +178,7 @@ async def check_schema(credential: Mapping[str, Any], fetch: Fetch, workers: Wor
         credential = {**credential, "credentialSchema": _renamed(credential["credentialSchema"])}
         references = parse_credential_schemas(credential)
         if not 1 <= len(references) <= MAX_ENTRIES:
-            return Check("schema", None, f"1 to {MAX_ENTRIES} schemas are looked at.", subject)
+            return Check("schema", None, f"Only 1 to {MAX_ENTRIES} schemas are checked.", subject)
         texts = {reference.id: await fetch(reference.id) for reference in references}
         await workers.run(within, SECONDS, _validate, credential, texts)
     except SchemaValidationError as error:
@@ -224,9 +224,9 @@ async def check_status(
     try:
         entries = parse_status_entries(dict(credential))
         if not entries or len(entries) != len(listed(credential["credentialStatus"])):
-            return Check("status", None, "The credential has a status of a kind that is not known here.", subject)
+            return Check("status", None, "The credential has a status of an unsupported kind.", subject)
         if len(entries) > MAX_ENTRIES:
-            return Check("status", None, f"At most {MAX_ENTRIES} status entries are looked at.", subject)
+            return Check("status", None, f"At most {MAX_ENTRIES} status entries are checked.", subject)
         lists = {}
         for url in {entry.status_list_credential for entry in entries}:
             verification, found = await read_list(_list_value(await fetch(url)))

@@ -64,12 +64,12 @@ def read_token(value: Any, types: frozenset[str]) -> Token:
     except (EnvelopeError, JsonError):
         raise FormatError("jwt-invalid", "A part of the JWT is not JSON in base64url, without padding.") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise FormatError("jwt-invalid", "A part of the JWT is no object.")
+        raise FormatError("jwt-invalid", "A part of the JWT is not an object.")
     kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
     if kind != "jwt" and kind not in types:
         raise FormatError("jwt-invalid", "The JWT is of another type.")
     if "crit" in header:
-        raise FormatError("jwt-invalid", "The JWT has extensions that are not known here.")
+        raise FormatError("jwt-invalid", "The JWT has unsupported extensions.")
     return Token(value, header, claims, signed.encode(), raw)
 
 

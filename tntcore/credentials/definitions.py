@@ -247,7 +247,7 @@ def read_definition(value: Any) -> Definition:
     requirements = tuple(_requirements(value.get("submission_requirements"), MAX_NESTING))
     name = value.get("id", "")
     if not isinstance(name, str):
-        raise _invalid("`id` must be a text.")
+        raise _invalid("`id` must be a string.")
     definition = Definition(name, descriptors, requirements, _formats(value.get("format")))
     for requirement in requirements:
         _check_requirement(definition, requirement)

@@ -51,7 +51,7 @@ from tntcore.credentials.formats import (
     Resolve,
     Verification,
 )
-from tntcore.errors import Problem
+from tntcore.errors import Problem, sentence
 from tntcore.messaging import times
 from tntcore.strict_json import write_json
 from tntcore.workers import Workers
@@ -161,7 +161,11 @@ class JwtVc:
         return await self.verify_credential(held.value)
 
     async def revoke(self, party: Party, held: Held) -> None:
-        raise Problem(409, "credential-not-revocable", "A JWT is issued here without a status.")
+        raise Problem(
+            409,
+            "credential-not-revocable",
+            "The credential has a credentialStatus, which is not supported in a JWT. Leave it out.",
+        )
 
     async def verify_credential(self, token: Any, subject: str = "") -> Verification:
         """Makes every check of a credential except those about its presenter. Raises the errors of `open`."""
@@ -202,7 +206,7 @@ class JwtVc:
         if isinstance(value, str):
             return await self.read_list(value)
         if self._linked_data_list is None:
-            raise FormatError("status-list-unknown", "The status list is no JWT.")
+            raise FormatError("status-list-unknown", "The status list is not a JWT.")
         return await self._linked_data_list(value)
 
     async def _signature(self, token: Token, subject: str) -> tuple[Check, Check]:
@@ -260,7 +264,7 @@ def _credential(token: Token) -> dict[str, Any]:
     """Returns the credential (data model 1.1, section 6.3.1, "JWT decoding")."""
     claims, vc = token.claims, token.claims.get("vc")
     if not isinstance(vc, dict) or "vp" in claims:
-        raise FormatError("jwt-invalid", "The JWT is no credential.")
+        raise FormatError("jwt-invalid", "The JWT is not a credential.")
     found = dict(vc)
     for name, claim in (("issuer", "iss"), ("id", "jti")):
         if claim in claims:
@@ -322,7 +326,7 @@ def _wanted(content: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _read(content)
     except ValueError as error:
-        raise Problem(400, "credential-invalid", str(error)) from None
+        raise Problem(400, "credential-invalid", sentence(str(error))) from None
 
 
 def _received(value: Any, step: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from tntcore.credentials.formats import (
 )
 from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import BASE_CONTEXTS, Suite, suite_of, with_context
-from tntcore.errors import Problem
+from tntcore.errors import Problem, sentence
 from tntcore.messaging import times
 
 DETAIL: Final = "aries/ld-proof-vc-detail@v1.0"
@@ -195,7 +195,9 @@ class LdProof:
 
     async def revoke(self, party: Party, held: Held) -> None:
         if self._lists is None:
-            raise Problem(409, "credential-not-revocable", "There are no status lists here.")
+            raise Problem(
+                409, "credential-not-revocable", "Status lists are not available here. Leave credentialStatus out."
+            )
         await self._lists.revoke(await _issuer(party, {"credential": held.value}), held.value)
 
     async def verify_credential(self, value: Any, subject: str = "") -> Verification:
@@ -250,11 +252,11 @@ class LdProof:
         if name in ("eddsa-rdfc-2022", "eddsa-jcs-2022"):
             options |= {"proofType": "DataIntegrityProof", "cryptosuite": name}
         if unknown := set(options) - _OPTIONS:
-            raise Problem(400, "credential-invalid", f"There is no option {sorted(unknown)[0][:60]!r}.")
+            raise Problem(400, "credential-invalid", f"There is no option {sorted(unknown)[0][:60]!r}. Leave it out.")
         try:
             return _read({**content, "options": options})
         except ValueError as error:
-            raise Problem(400, "credential-invalid", str(error)) from None
+            raise Problem(400, "credential-invalid", sentence(str(error))) from None
 
     async def _complete(self, party: Party, detail: Detail, *, own: bool) -> Detail:
         """Returns the detail that this issuer will sign. Raises `Problem` if the tenant is to blame (`own`), else
@@ -311,7 +313,7 @@ def _refuse_status(detail: Detail) -> None:
 
 
 def _mine(error: FormatError, own: bool) -> Problem | FormatError:
-    return Problem(400, "credential-invalid", error.detail) if own else error
+    return Problem(400, "credential-invalid", sentence(error.detail)) if own else error
 
 
 def _received(value: Any, step: str) -> Detail:
@@ -374,7 +376,7 @@ def _suite(options: Mapping[str, Any]) -> Suite | None:
 def _suite_of(options: Mapping[str, Any]) -> Suite:
     suite = _suite(options)
     if suite is None:
-        raise FormatError("detail-invalid", "The options name no proofType that is known here.")
+        raise FormatError("detail-invalid", "The options name no supported proofType.")
     return suite
 
 

@@ -52,7 +52,11 @@ class PlainCredential:
         return _UNCHECKED
 
     async def revoke(self, party: Party, held: Held) -> None:
-        raise Problem(409, "credential-not-revocable", "Nothing is known here of how it would be revoked.")
+        raise Problem(
+            409,
+            "credential-not-revocable",
+            "A credential of the format plain cannot be revoked here. Revoke it in the system that made it.",
+        )
 
 
 class PlainProof:

@@ -69,7 +69,7 @@ from tntcore.credentials.presentations import TYPES, Opened, Presentations
 from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
-from tntcore.errors import Problem
+from tntcore.errors import Problem, sentence
 from tntcore.strict_json import write_json
 from tntcore.workers import Workers, WorkTimeout
 
@@ -232,11 +232,11 @@ class PresentationExchange:
     async def _read(self, request: Any) -> tuple[Definition, str, str | None]:
         """Returns the definition, challenge and domain of a request. Raises `FormatError`."""
         if not isinstance(request, dict):
-            raise FormatError("definition-invalid", "The request is no object with a presentation_definition.")
+            raise FormatError("definition-invalid", "The request is not an object with a presentation_definition.")
         definition = await self._definition(request.get("presentation_definition"))
         options = request.get("options") or {}
         if not isinstance(options, dict):
-            raise FormatError("definition-invalid", "`options` of the request is no object.")
+            raise FormatError("definition-invalid", "`options` of the request is not an object.")
         challenge, domain = options.get("challenge"), options.get("domain")
         challenge = self._new_uuid() if challenge is None else challenge
         if (
@@ -251,7 +251,7 @@ class PresentationExchange:
         try:
             return await self._definition(value)
         except FormatError as error:
-            raise Problem(400, error.code, error.detail) from None
+            raise Problem(400, error.code, sentence(error.detail)) from None
 
     async def _definition(self, value: Any) -> Definition:
         try:
@@ -267,7 +267,7 @@ class PresentationExchange:
         except DefinitionError as error:
             raise FormatError("definition-invalid", str(error)) from None
         except TooLongError:
-            raise FormatError("definition-invalid", "The definition takes too long to be compared.") from None
+            raise FormatError("definition-invalid", "Comparing the definition takes too long.") from None
         except WorkTimeout as error:
             raise FormatError("too-expensive", str(error)) from None
 

@@ -118,17 +118,17 @@ class Presentations:
 
     async def _open_document(self, value: Any, challenge: str, domain: str | None) -> Opened:
         if not isinstance(value, dict) or "VerifiablePresentation" not in listed(value.get("type")):
-            raise FormatError("presentation-invalid", "It is no verifiable presentation.")
+            raise FormatError("presentation-invalid", "It is not a verifiable presentation.")
         credentials = _inside(value)
         proof = value.get("proof")
         if not isinstance(proof, dict):
-            missing = Check("signature", False, "There is no proof, or not one.")
+            missing = Check("signature", False, "The presentation has no proof, or several.")
             return Opened("ldp_vp", [missing], "", credentials, None)
         found = await self._linked_data.check_proof(value, purpose="authentication", challenge=challenge)
         checks = [*found.checks, *_check_domain(domain, proof.get("domain"), found.checks)]
         holder = found.signer or ""
         if "holder" in value and identifier(value["holder"]) != holder:
-            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
+            checks.append(Check("holder-binding", False, "The holder that the presentation names did not sign it."))
         # Of these suites' keys, nobody else makes another signature of the same.
         mark = signature_of(proof) if holder else b""
         return Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"), mark)
@@ -137,7 +137,7 @@ class Presentations:
         token = read_token(value, TYPES)
         vp = token.claims.get("vp")
         if not isinstance(vp, dict) or "vc" in token.claims:
-            raise FormatError("presentation-invalid", "The JWT is no verifiable presentation.")
+            raise FormatError("presentation-invalid", "The JWT is not a verifiable presentation.")
         same = token.claims.get("nonce") == challenge
         checks = [
             await self._signature(token),
@@ -147,7 +147,7 @@ class Presentations:
         checks += _check_domain(domain, token.claims.get("aud"), checks)
         holder = token.claims.get("iss")
         if "holder" in vp and identifier(vp["holder"]) != holder:
-            checks.append(Check("holder-binding", False, "The presentation names another holder than who signed it."))
+            checks.append(Check("holder-binding", False, "The holder that the presentation names did not sign it."))
         signed = checks[0].passed and isinstance(holder, str)
         submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
         # Not the signature: of ES256, anybody makes another from one.

@@ -102,13 +102,23 @@ class StatusLists:
                 and entry.index < self._size
             ):
                 return await self._set(party, f"{identity.uuid}.{number}", entry.index)
-        raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
+        raise Problem(
+            409,
+            "credential-not-revocable",
+            "The credential is in no status list of this identity. Only credentials issued with a status "
+            "can be revoked.",
+        )
 
     async def _set(self, party: Party, uuid: str, index: int) -> None:
         async def attempt() -> None:
             found = await party.records.get(StatusList, uuid)
             if found is None:
-                raise Problem(409, "credential-not-revocable", "The credential names no status list of this identity.")
+                raise Problem(
+                    409,
+                    "credential-not-revocable",
+                    "The credential is in no status list of this identity. Only credentials issued with a status "
+                    "can be revoked.",
+                )
             bits = bytearray(found.bits)
             set_status_bit(bits, index, 1)
             if bits == found.bits:

@@ -263,7 +263,7 @@ class Exchanges:
         exchange = await tenant.records.get(Exchange, uuid)
         connection = await tenant.records.get(Connection, exchange.connection_uuid) if exchange else None
         if exchange is None or connection is None:
-            raise Problem(404, "exchange-unknown", f"There is no exchange {uuid[:200]!r}.")
+            raise Problem(404, "exchange-unknown", f"There is no exchange {uuid[:200]!r}. Check the uuid.")
         return self._run(tenant, connection, exchange, self._services.uuid7())
 
     def begin(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tntcore.credentials.formats import FormatError, SigningError
-from tntcore.errors import DidError, Problem
+from tntcore.errors import DidError, Problem, sentence
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage.records import Exchange
 from tntcore.workers import WorkTimeout
@@ -24,9 +24,9 @@ def as_problems(exchange: Exchange) -> Iterator[None]:
             f"The exchange is in state '{exchange.state}', which does not allow this step. Read the exchange.",
         ) from None
     except FormatError as error:
-        raise Problem(409, error.code, f"{error.detail[:1].upper()}{error.detail[1:]}.") from None
+        raise Problem(409, error.code, sentence(error.detail)) from None
     except SigningError as error:
-        raise Problem(502, "signing-failed", error.detail) from None
+        raise Problem(502, "signing-failed", sentence(error.detail)) from None
     except DidError as error:
         raise Problem(409, f"did-{error.code}", f"A DID cannot be used: {error.detail}.") from None
     except WorkTimeout:

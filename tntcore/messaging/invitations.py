@@ -91,7 +91,7 @@ def read_invitation(value: Mapping[str, Any]) -> Invitation:
     try:
         data = write_json(dict(value))
     except (TypeError, ValueError):
-        raise _problem("malformed", "An invitation is a JSON object.") from None
+        raise _problem("malformed", "The invitation is not a JSON object. Give the invitation itself.") from None
     return _read(data)
 
 
@@ -110,7 +110,9 @@ def read_invitation_url(url: str) -> Invitation:
     try:
         data = text.encode() if text.startswith("{") else decode_base64(_encoded("".join(text.split())))
     except ValueError:
-        raise _problem("malformed", "An invitation is JSON, or base64 of JSON, alone or in a URL.") from None
+        raise _problem(
+            "malformed", "The invitation is not readable. Give its URL, its JSON, or the base64 of that."
+        ) from None
     return _read(data)
 
 
@@ -134,7 +136,10 @@ def _read(data: bytes) -> Invitation:
         raise _too_large()
     message = Message.read(data)
     if not (message.is_json and message.fields):
-        raise _problem("malformed", "An invitation is a JSON object, and not a deeply nested one.")
+        raise _problem(
+            "malformed",
+            "The invitation is not a JSON object, or is nested too deeply. Ask the partner for another invitation.",
+        )
     type_ = parse(canonical(message.type))
     if type_ is not None and type_.prefix == DIDCOMM_ORG and type_.name == "invitation":
         match type_.protocol, type_.major, message.version:
@@ -153,9 +158,15 @@ def _read_1(message: Message) -> Invitation:
     requests = _requests(message, ("requests~attach", "request~attach"))
     protocols = tuple(dict.fromkeys(canonical(name).rstrip("/") for name in _texts(fields.get("handshake_protocols"))))
     if len(protocols) > MAX_PROTOCOLS:
-        raise _problem("too-large", f"An invitation has at most {MAX_PROTOCOLS} handshake_protocols.")
+        raise _problem(
+            "too-large", f"The invitation has too many handshake_protocols. It may have at most {MAX_PROTOCOLS}."
+        )
     if not protocols and not requests:
-        raise _problem("incomplete", "The invitation has no readable handshake_protocols or requests~attach.")
+        raise _problem(
+            "incomplete",
+            "The invitation has no usable handshake_protocols or requests~attach. Ask the partner for "
+            "another invitation.",
+        )
     return Invitation(
         "out-of-band/1",
         _required_id(message, "@id"),
@@ -171,7 +182,9 @@ def _read_2(message: Message) -> Invitation:
     try:
         did = check_did(str(message.fields.get("from")))
     except DidError:
-        raise _problem("incomplete", "Its from must be a DID.") from None
+        raise _problem(
+            "incomplete", "The invitation's `from` is not a DID. Ask the partner for another invitation."
+        ) from None
     return Invitation(
         "out-of-band/2",
         _required_id(message, "id"),
@@ -210,14 +223,16 @@ def _common(message: Message) -> dict[str, Any]:
 def _required_id(message: Message, name: str) -> str:
     if not message.id:
         raise _problem(
-            "incomplete", f"It has no {name} of 1 to {MAX_IDENTIFIER} characters, which an answer refers to."
+            "incomplete",
+            f"The invitation has no {name} of 1 to {MAX_IDENTIFIER} characters, which an answer must "
+            "name. Ask the partner for another one.",
         )
     return message.id
 
 
 def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
     if len(entries) > MAX_SERVICES:
-        raise _problem("too-large", f"An invitation has at most {MAX_SERVICES} services.")
+        raise _problem("too-large", f"The invitation has too many services. It may have at most {MAX_SERVICES}.")
     found: list[str | Service] = []
     reason = "there is none"
     for entry in reversed(entries):
@@ -264,7 +279,9 @@ def _verkey(text: str) -> str:
 def _requests(message: Message, names: Collection[str]) -> tuple[Mapping[str, Any], ...]:
     found = [attachment for attachment in attachments(message) if attachment.key in names]
     if len(found) > MAX_REQUESTS:
-        raise _problem("too-large", f"An invitation has at most {MAX_REQUESTS} attached messages.")
+        raise _problem(
+            "too-large", f"The invitation has too many attached messages. It may have at most {MAX_REQUESTS}."
+        )
     requests = []
     for attachment in found:
         if attachment.kind == "links":
@@ -272,9 +289,13 @@ def _requests(message: Message, names: Collection[str]) -> tuple[Mapping[str, An
         try:
             request = attachment.json_value()
         except ValueError as error:
-            raise _problem("request", f"An attached message cannot be read: {error}.") from None
+            raise _problem(
+                "request", f"An attached message cannot be read: {error}. Ask the partner for another invitation."
+            ) from None
         if not isinstance(request, dict):
-            raise _problem("request", "An attached message is a JSON object.")
+            raise _problem(
+                "request", "An attached message is not a JSON object. Ask the partner for another invitation."
+            )
         requests.append(request)
     return tuple(requests)
 
@@ -468,7 +489,7 @@ def _text(value: Any) -> str | None:
 
 
 def _too_large() -> Problem:
-    return _problem("too-large", f"An invitation has at most {MAX_BYTES} bytes.")
+    return _problem("too-large", f"The invitation is too large. It may have at most {MAX_BYTES} bytes.")
 
 
 def _problem(code: str, detail: str) -> Problem:

@@ -211,7 +211,11 @@ class Actions:
         try:
             plaintext = write_json(filled)
         except (orjson.JSONEncodeError, RecursionError):
-            raise Problem(400, "message-invalid", "The message cannot be written as JSON.") from None
+            raise Problem(
+                400,
+                "message-invalid",
+                "The message cannot be written as JSON. Remove NaN, infinity and lone surrogates from it.",
+            ) from None
         if len(plaintext) > MAX_PLAINTEXT or self._too_large_in_v2(thread.connection, filled, len(plaintext)):
             raise Problem(
                 413, "message-too-large", f"The message is too large. It may have at most {MAX_PLAINTEXT} bytes."

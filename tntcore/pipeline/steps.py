@@ -104,6 +104,6 @@ class Steps:
         if thread is None:
             action = await tenant.records.get(Action, run.exchange.uuid)
             if action is None:
-                raise Problem(404, "action-unknown", f"There is no action {run.exchange.uuid!r}.")
+                raise Problem(404, "action-unknown", f"There is no action {run.exchange.uuid!r}. Check the uuid.")
             thread = Thread(run.connection, action)
         await self._actions.send(tenant, thread, outcome.replies[0].message, outcome)

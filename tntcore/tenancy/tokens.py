@@ -65,7 +65,7 @@ class Tokens:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
         except (jwt.PyJWTError, RecursionError):
-            raise _invalid("it is no signed JWT") from None
+            raise _invalid("it is not a signed JWT") from None
         key = await self._key(kid) if isinstance(kid, str) else None
         if key is None:
             raise _invalid("the issuer has no such key")
@@ -80,7 +80,7 @@ class Tokens:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.PyJWTError as error:
-            raise _invalid(_WHY.get(type(error), "its signature or form is not as it must be")) from None
+            raise _invalid(_WHY.get(type(error), "its signature or form is invalid")) from None
         return _actor(claims)
 
     async def _key(self, kid: str) -> jwt.PyJWK | None:

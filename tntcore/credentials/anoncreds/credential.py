@@ -122,7 +122,7 @@ class AnonCreds:
                 work.request, work.dumps(definition), work.dumps(offer), secret, entropy, prover
             )
         except work.Refused as error:
-            raise FormatError("offer-invalid", f"the offer cannot be worked with: {error}") from None
+            raise FormatError("offer-invalid", f"the offer is invalid: {error}") from None
         kept = write_json({"metadata": metadata, "linkSecret": secret})
         draft = self._draft("request", reread_json(made), offer["cred_def_id"])
         return replace(draft, secret=kept)
@@ -142,7 +142,7 @@ class AnonCreds:
                 work.issue, public, private.definition, work.dumps(offer), work.dumps(request), values, revocation
             )
         except work.Refused as error:
-            raise FormatError("request-invalid", f"the request cannot be worked with: {error}") from None
+            raise FormatError("request-invalid", f"the request is invalid: {error}") from None
         value = reread_json(made)
         number = revocation_of(value)
         secret = write_json({"rev_reg_id": number[0], "index": number[1]}) if number else b""
@@ -181,7 +181,9 @@ class AnonCreds:
         try:
             kept = Kept.read(held)
         except ValueError:
-            raise Problem(409, "own-credential", "Only its holder can verify an AnonCreds credential.") from None
+            raise Problem(
+                409, "own-credential", "You issued this AnonCreds credential; only its holder can verify it."
+            ) from None
         credential = self._attachment("issue", held.value)
         _, checks, _, _ = await self._examine(credential, kept.metadata, kept.link_secret)
         return _verification(checks, revocation_of(credential) is not None, set())
@@ -192,7 +194,8 @@ class AnonCreds:
             raise Problem(
                 409,
                 "credential-not-revocable",
-                "The credential cannot be revoked: its credential definition has no revocation registry.",
+                "The credential cannot be revoked: its credential definition has no revocation registry. Use "
+                "one with supportRevocation next time.",
             )
         await self._issuer.revoke(party.records, number["rev_reg_id"], number["index"])
 
@@ -225,7 +228,7 @@ class AnonCreds:
             )
             checks.append(Check("signature", True))
         except work.Refused as error:
-            checks.append(Check("signature", False, f"the issuer's signature does not hold: {error}"))
+            checks.append(Check("signature", False, f"the issuer's signature is invalid: {error}"))
         if number:
             checks.append(await self._status(*number))
         return processed, checks, schema, definition
@@ -234,7 +237,7 @@ class AnonCreds:
         try:
             status = await self._tools.registry.revocation_status_list(registry_id, self._tools.now() // 1000)
         except (FormatError, DidError) as error:
-            return Check("status", None, f"the status list cannot be had: {error.detail}")
+            return Check("status", None, f"the status list cannot be fetched: {error.detail}")
         revoked = is_revoked(status, index)
         return Check("status", not revoked, "the credential was revoked" if revoked else "")
 
@@ -253,7 +256,7 @@ class AnonCreds:
             and all(isinstance(value[name], str) for name in names)
             and (step != "issue" or _are_values(value["values"]))
         ):
-            raise FormatError("malformed", f"it is no AnonCreds attachment of the step {step}")
+            raise FormatError("malformed", f"it is not an AnonCreds attachment of the step {step}")
         checked: dict[str, Any] = value
         return checked
 
@@ -270,7 +273,7 @@ def preview_of(content: Mapping[str, Any] | None) -> list[Attribute]:
     if given is None:
         return []
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-        raise Problem(400, "attributes-invalid", "attributes must be an object of texts by name.")
+        raise Problem(400, "attributes-invalid", "attributes must be an object that maps names to strings.")
     return [Attribute(name, value) for name, value in given.items()]
 
 

@@ -21,7 +21,7 @@ from tntcore.credentials.anoncreds.registry import (
     split_resource,
 )
 from tntcore.credentials.formats import FormatError
-from tntcore.errors import DidError, Problem
+from tntcore.errors import DidError, Problem, sentence
 from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import CredentialDefinition, Identity, RevocationStatus, Schema
@@ -143,9 +143,11 @@ class Issuer:
         try:
             schema = await self._registry.schema(schema_id)
         except FormatError as error:
-            raise Problem(400, "schema-unusable", f"{error.detail}.") from None
+            raise Problem(400, "schema-unusable", sentence(error.detail)) from None
         except DidError as error:
-            raise Problem(503, "schema-unreachable", f"Try again later: {error.detail}.", retry_after=30) from None
+            raise Problem(
+                503, "schema-unreachable", f"{sentence(error.detail)} Try again later.", retry_after=30
+            ) from None
         now = self._now()
         record = CredentialDefinition(
             uuid=self._uuid7(),
@@ -220,7 +222,12 @@ class Issuer:
             hits = await records.list(CredentialDefinition, limit=1, where=queries.credential_definitions(name))
             found = hits.records[0] if hits.records else None
         if found is None:
-            raise Problem(404, "credential-definition-unknown", f"There is no credential definition {name[:200]!r}.")
+            raise Problem(
+                404,
+                "credential-definition-unknown",
+                f"There is no credential definition {name[:200]!r}. Check the name; GET "
+                "/credential-definition lists yours.",
+            )
         return found
 
     async def private(self, records: Repository, definition: CredentialDefinition) -> Private:
@@ -287,7 +294,9 @@ class Issuer:
                 CredentialDefinition, limit=1, where=queries.definitions_with_registry(registry_id)
             )
             if not hits.records or not 0 < index <= hits.records[0].issued:
-                raise Problem(409, "credential-not-revocable", "No such credential was issued here.")
+                raise Problem(
+                    409, "credential-not-revocable", "This registry issued no such credential. Check the credential."
+                )
             definition = hits.records[0]
             # Another instance's clock may be ahead.
             status = await newest_status(records, split_resource(registry_id)[1], 10**10)

@@ -90,7 +90,7 @@ class AnonCredsProof:
         if isinstance(proposal, dict) and "requested_attributes" not in proposal:
             proposal = request_of_preview(proposal)
         if not isinstance(proposal, dict):
-            raise FormatError("proposal-invalid", "there is no proposal to make a request of")
+            raise FormatError("proposal-invalid", "there is no proposal to make a request from")
         # The verifier's nonce is what makes a presentation fresh: never one that the prover chose.
         return self._asked("request", read_request({**proposal, "nonce": self._nonce()}).raw)
 
@@ -142,7 +142,11 @@ class AnonCredsProof:
             choice = (chosen or {}).get(wanted.referent)
             if isinstance(choice, dict) and isinstance(choice.get("selfAttested"), str):
                 if not wanted.may_be_self_attested:
-                    raise Problem(400, "choice-invalid", f"{wanted.referent} has to come from a credential.")
+                    raise Problem(
+                        400,
+                        "choice-invalid",
+                        f"{wanted.referent} must come from a credential. Choose one of its candidates.",
+                    )
                 self_attested[wanted.referent] = choice["selfAttested"]
                 continue
             uuid = await self._choose(wanted, choice, kept, states)
@@ -155,7 +159,7 @@ class AnonCredsProof:
                     raise Problem(
                         400,
                         "choice-invalid",
-                        f"{wanted.referent} asks for several attributes, which must all be revealed.",
+                        f"{wanted.referent} asks for several attributes, which must all be revealed. Leave reveal out.",
                     )
                 use.attributes.append((wanted.referent, reveal))
             if wanted.interval is not None:
@@ -176,7 +180,10 @@ class AnonCredsProof:
         if choice is not None:
             if not isinstance(uuid, str) or uuid not in kept or not _would_do(wanted, *kept[uuid]):
                 raise Problem(
-                    400, "choice-invalid", f"The credential chosen for {wanted.referent} is not one of its candidates."
+                    400,
+                    "choice-invalid",
+                    f"The credential chosen for {wanted.referent} does not fit the request. Choose one of its "
+                    "candidates.",
                 )
             return uuid
         for uuid, (one, value) in kept.items():

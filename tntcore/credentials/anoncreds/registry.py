@@ -152,7 +152,7 @@ class WebRegistry:
         did, digest = split_resource(identifier)
         content = await self._fetch(resource_url(identifier, allow_http=self._allow_http), MAX_DEFINITION)
         if hashlib.sha256(content).hexdigest() != digest:
-            raise FormatError("definition-mismatch", "what is published there is not what the identifier names")
+            raise FormatError("definition-mismatch", "the published content does not match the identifier")
         return _issued_by(did, _object(content)), float("inf")
 
     async def _bounded(self, loading: Awaitable[T]) -> T:
@@ -208,7 +208,7 @@ def egress_fetch(egress: Egress) -> Fetch:
         if answer.status != 200:
             raise DidError(UNRESOLVABLE, f"fetching {url[:200]} was answered {answer.status}")
         if answer.truncated:
-            raise FormatError("definition-too-large", f"what is at {url[:200]} has more than {maximum} bytes")
+            raise FormatError("definition-too-large", f"the content of {url[:200]} has more than {maximum} bytes")
         return answer.body
 
     return fetch
@@ -342,9 +342,9 @@ def _object(content: bytes) -> Json:
     try:
         value = read_json(content)
     except JsonError as error:
-        raise FormatError("definition-invalid", f"what is published there is not JSON: {error}") from None
+        raise FormatError("definition-invalid", f"the published content is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise FormatError("definition-invalid", "what is published there is not a JSON object")
+        raise FormatError("definition-invalid", "the published content is not a JSON object")
     return value
 
 

@@ -265,4 +265,4 @@ def _items(preview: Any, name: str) -> list[dict[str, Any]]:
 
 
 def _invalid(detail: str) -> FormatError:
-    return FormatError("request-invalid", f"the proof request cannot be worked with: {detail}")
+    return FormatError("request-invalid", f"the proof request is invalid: {detail}")

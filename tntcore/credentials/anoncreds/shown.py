@@ -244,4 +244,4 @@ def _part(referent: str, given: Any, kind: str, request: Request, sources: int) 
 
 
 def _malformed(detail: str) -> FormatError:
-    return FormatError("malformed", f"it is no AnonCreds presentation: {detail}")
+    return FormatError("malformed", f"it is not an AnonCreds presentation: {detail}")
