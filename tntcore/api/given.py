@@ -62,12 +62,12 @@ def code_of(name: str) -> str:
 
 
 def body_shape(hint: Any) -> Shape:
-    """How a body of this type, a `TypedDict`, is read. Raises `TypeError` for a type that cannot be."""
+    """Returns the reader of a body of this type, a `TypedDict`. Raises `TypeError` for an unsupported type."""
     return _object(hint, _Context("body-not-an-object", "member", "The body"))
 
 
 def query_shape(hint: Any) -> Shape:
-    """How a query is read, whose values are all texts."""
+    """Returns the reader of a query, in which all values are texts."""
     return _object(hint, _Context("query-invalid", "parameter", "This call", textual=True))
 
 

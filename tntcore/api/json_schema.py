@@ -47,8 +47,8 @@ class Code:
 
 
 class Reads:
-    """How a string is checked and brought into the form in which it is kept. `read` raises `ValueError`, whose text
-    says what the string must be, such as "a uuid"."""
+    """Checks a string and converts it to its stored form. `read` raises `ValueError`, whose text says what the string
+    must be, such as "a uuid"."""
 
     def __init__(self, read: Callable[[str], str]) -> None:
         self.read = read
