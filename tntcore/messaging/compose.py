@@ -49,7 +49,7 @@ def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str, pthid: str
     if thread is None:
         thread = {}
     if not isinstance(thread, dict):
-        raise _invalid("`~thread` must be an object with a `thid`")
+        raise _invalid("~thread must be an object with a thid")
     filled["~thread"] = thread if thread.get("thid") else {**thread, "thid": thid}
     if pthid:
         filled["~thread"] = {"pthid": pthid, **filled["~thread"]}
@@ -59,7 +59,7 @@ def prefill_v1(message: Mapping[str, Any], *, thid: str, new_id: str, pthid: str
 
 def _require_text(value: Any, name: str) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_IDENTIFIER:
-        raise _invalid(f"`{name}` must be a string of 1 to {MAX_IDENTIFIER} characters")
+        raise _invalid(f"{name} must be a string of 1 to {MAX_IDENTIFIER} characters")
 
 
 def _invalid(detail: str) -> Problem:
