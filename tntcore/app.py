@@ -90,7 +90,6 @@ class App:
         acceptance = Acceptance(services, outbox, handshake)
         receiving = Receiving(
             services,
-            outbox,
             acceptance,
             Received(services, handshake, rotation),
             Consequences(services, exchanges),

@@ -112,13 +112,13 @@ class Connectionless:
             effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         return effect
 
-    def keeps_key(self, sender: OtherSide, message: Message) -> Effect | None:
+    def keeps_key(self, sender: OtherSide, message: Message, kind: did_rotate.Kind) -> Effect | None:
         """Refuses a DID rotation (RFC 0794) of an invited side that still writes to the invitation's key: only its own
         key distinguishes its messages from others' there. None for any other message.
         """
         connection = sender.connection
         at_invitation = (connection.protocol, connection.role) == (OUT_OF_BAND_1, "responder")
-        if did_rotate.kind_of(message) != "rotate" or not at_invitation or connection.former_did:
+        if kind != "rotate" or not at_invitation or connection.former_did:
             return None
         report = did_rotate.problem_report(
             message,

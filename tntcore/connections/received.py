@@ -14,6 +14,7 @@ from tntcore.connections.rotation import Rotation
 from tntcore.connections.sender import OtherSide, Sender
 from tntcore.envelope import Unpacked
 from tntcore.messaging.message import Message
+from tntcore.protocols import did_rotate, out_of_band
 from tntcore.services import Services
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant
@@ -71,9 +72,9 @@ class Received:
         )
         if effect is not None or not isinstance(sender, OtherSide):
             return effect
-        effect = (
-            self._connectionless.keeps_key(sender, message)
-            or await self._rotation.receive(recipient, sender, message)
-            or await self._reuse.receive(tenant, sender, message)
-        )
+        if kind := did_rotate.kind_of(message):
+            effect = self._connectionless.keeps_key(sender, message, kind)
+            effect = effect or await self._rotation.receive(recipient, sender, message, kind)
+        elif reuse := out_of_band.kind_of(message):
+            effect = await self._reuse.receive(tenant, sender, message, reuse)
         return self._connectionless.heard(sender, effect)

@@ -29,15 +29,13 @@ class Reuse:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(self, tenant: Tenant, sender: OtherSide, message: Message) -> Effect | None:
-        """Returns the effect of a `handshake-reuse` from the connection's other side; None for any other message.
+    async def receive(self, tenant: Tenant, sender: OtherSide, message: Message, kind: rfc.Kind) -> Effect | None:
+        """Returns the effect of a message of the protocol from the connection's other side; None for none.
 
         If it names no valid invitation of the same identity it is not answered: the other side then does a handshake.
         """
-        if rfc.is_reuse_accepted(message):
+        if kind == "reuse-accepted":
             return await self._accepted(tenant, sender.connection, message)
-        if not rfc.is_reuse(message):
-            return None
         connection = sender.connection
         effect = Effect(connection, ordinary=True)
         invitation = await find_invitation(self._services.lookups, tenant, message.pthid or "")

@@ -31,15 +31,17 @@ class Rotation:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(self, recipient: Recipient, sender: OtherSide, message: Message) -> Reaction | None:
-        """Returns the effect of a message of the protocol from the connection's other side; None for any other message.
+    async def receive(
+        self, recipient: Recipient, sender: OtherSide, message: Message, kind: rfc.Kind
+    ) -> Reaction | None:
+        """Returns the effect of a message of the protocol from the connection's other side; None for none.
 
         Args:
             recipient: of the sender's connection.
         """
-        kind, connection = rfc.kind_of(message), sender.connection
+        connection = sender.connection
         # Before the response there is no DID but the invitation's, whose keys alone may vouch for the response.
-        if kind is None or connection.state not in (COMPLETED, "response-sent"):
+        if connection.state not in (COMPLETED, "response-sent"):
             return None
         if kind in ("rotate", "hangup") and self._is_retired(recipient, message, sender.kid):
             return Refusal("sender-retired", of_handshake=False)

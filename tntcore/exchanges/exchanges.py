@@ -20,12 +20,12 @@ from tntcore.delivery.outgoing import write
 from tntcore.dids.document import Version
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import revocation
-from tntcore.exchanges.flows import FLOWS, flow_of
+from tntcore.exchanges.flows import flow_of, read
 from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.exchanges.run import Flow, Run
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
-from tntcore.messaging.problems import ack_status, is_ack, is_problem_report, read_problem_report, reason_given
+from tntcore.messaging.problems import is_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import revocation_notification
 from tntcore.protocols.revocation_notification import Notice
@@ -41,6 +41,10 @@ from tntcore.tenancy.tenants import Tenant
 log = logging.getLogger(__name__)
 
 _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class TakesLong(Exception):
+    """The message issues or proves: others may have to be asked about it, and signatures to be computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class Exchanges:
         self.formats_of = formats_of
 
     async def receive(
-        self, tenant: Tenant, author: Author, message: Message, *, uuid: str, last: bool
+        self, tenant: Tenant, author: Author, message: Message, *, uuid: str, last: bool, long: bool
     ) -> Outcome | None:
         """Returns the outcome of a connection's message for its exchange; None if it belongs to none. An `Enclosed`
         message can only begin an exchange.
@@ -95,17 +99,19 @@ class Exchanges:
         Args:
             uuid: under which the message is stored.
             last: it is not put off any more.
+            long: it may take long.
 
         Raises:
+            TakesLong: it would, and may not.
             DidError: `unresolvable`, unless `last`.
         """
-        notice = revocation_notification.read(message)
-        if notice is not None:
-            return await self._noticed(tenant, author, notice, message, uuid)
-        read = _read(message)
-        if read is None:
-            return None
-        flow, step, kind = read
+        known = read(message)
+        if known is None:
+            notice = revocation_notification.read(message)
+            return await self._noticed(tenant, author, notice, message, uuid) if notice is not None else None
+        flow, step, kind = known
+        if flow is not None and not long:
+            raise TakesLong
         if not message.thid:
             return Outcome(error="thread-missing") if flow is not None else None
         connection = author.connection
@@ -309,10 +315,10 @@ class Exchanges:
         """Returns the outcome of a message that a tenant wrote itself, if the exchange of its thread allows it now.
         Otherwise the message is sent all the same: the tenant is responsible for it.
         """
-        read = _read(message)
-        if read is None:
+        known = read(message)
+        if known is None:
             return None
-        flow, step, kind = read
+        flow, step, kind = known
         exchange = await tenant.records.get(Exchange, action.uuid)
         try:
             if exchange is None:
@@ -362,35 +368,3 @@ def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) ->
         created_at=now,
         updated_at=now,
     )
-
-
-def takes_long(message: Message) -> bool:
-    """Whether a message may take long to handle: one that issues or proves, for which other hosts may be asked and
-    signatures computed.
-    """
-    return any(flow.protocol.read_step(message) is not None for flow in FLOWS.values())
-
-
-def _read(message: Message) -> tuple[Flow | None, Any, str] | None:
-    """Returns the protocol of a message, its step and its kind; None if it belongs to no exchange. Acknowledgements and
-    problem reports may be generic.
-    """
-    flow, step = None, None
-    for one in FLOWS.values():
-        step = one.protocol.read_step(message)
-        if step is not None:
-            flow = one
-            break
-    kind = step.kind if step is not None else ""
-    if kind == "ack" or (step is None and is_ack(message.type)):
-        # RFC 0015: the other side is not done yet, or has failed, of which a problem report says more.
-        if ack_status(message) == "PENDING":
-            return None
-        kind = "problem-report" if ack_status(message) == "FAIL" else "ack"
-    elif step is None and is_problem_report(message.type):
-        kind = "problem-report"
-        report = read_problem_report(message)
-        # DIDComm v2.1, "Problem Reports": a warning, after which the protocol may go on.
-        if message.version == "v2" and report is not None and report.code.startswith("w."):
-            return None
-    return (flow, step, kind) if kind else None

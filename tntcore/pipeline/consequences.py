@@ -24,7 +24,7 @@ from tntcore.delivery.strangers import write_to
 from tntcore.delivery.tasks import connection_tasks, task_deliveries
 from tntcore.errors import DidError, NotYet
 from tntcore.exchanges.exchanges import Exchanges
-from tntcore.exchanges.outcome import Reply
+from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
@@ -54,6 +54,7 @@ class Incoming:
         recipient: the connection it belongs to, or the owner of the key it was sent to.
         uuid: under which it is stored.
         last: it is not put off any more.
+        long: it may take long.
     """
 
     tenant: Tenant
@@ -62,6 +63,7 @@ class Incoming:
     sender: Sender | Enclosed
     uuid: str
     last: bool
+    long: bool
 
 
 class Consequences:
@@ -78,31 +80,42 @@ class Consequences:
             effect: on the connection.
 
         Raises:
+            TakesLong: the message would take long, and may not.
             NotYet: a document may become available later.
         """
-        tenant, recipient, sender, message = incoming.tenant, incoming.recipient, incoming.sender, incoming.message
+        recipient, sender, message = incoming.recipient, incoming.sender, incoming.message
         # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
         settled = isinstance(sender, Author) and (effect is None or not effect.of_handshake)
         dedup_scope = recipient.scope if settled else f"{recipient.scope}/{kid_of(sender) or 'anonymous'}"
         author = _author(sender, effect)
-        receipt = await self._receipt(incoming, author, dedup_scope)
+        receipt = self._receipt(incoming, author, dedup_scope)
         receipt.effect = effect
         if isinstance(effect, Refusal):
             receipt.refuse(effect.code)
         elif effect is None and isinstance(sender, Stranger):
             receipt.refuse(sender.reason)
         if author is not None:
-            try:
-                receipt.outcome = await self._exchanges.receive(
-                    tenant, author, message, uuid=incoming.uuid, last=incoming.last
-                )
-            except DidError as error:
-                raise NotYet("a document cannot be had now") from error
+            receipt.outcome = await self._outcome(incoming, author)
+        receipt.stored.body = await incoming.tenant.records.put_body(incoming.uuid, receipt.sealed)
         transition = decide(message, self._context) if isinstance(author, OtherSide) else Transition()
         await self._add(incoming, author, transition, receipt)
         return receipt
 
-    async def _receipt(self, incoming: Incoming, author: Author | None, dedup_scope: str) -> Receipt:
+    async def _outcome(self, incoming: Incoming, author: Author) -> Outcome | None:
+        """Returns the outcome of the message for its credential exchange; None if it belongs to none."""
+        try:
+            return await self._exchanges.receive(
+                incoming.tenant,
+                author,
+                incoming.message,
+                uuid=incoming.uuid,
+                last=incoming.last,
+                long=incoming.long,
+            )
+        except DidError as error:
+            raise NotYet("a document cannot be had now") from error
+
+    def _receipt(self, incoming: Incoming, author: Author | None, dedup_scope: str) -> Receipt:
         """Makes the message's own rows. An unauthenticated message is kept apart: it cannot write into a contact's
         thread.
         """
@@ -136,7 +149,6 @@ class Consequences:
             identity_did=recipient.identity_did,
             contact_did=action.contact_did,
             authenticated=isinstance(author, OtherSide),
-            body=await tenant.records.put_body(uuid, sealed),
             created_at=now,
             updated_at=now,
         )

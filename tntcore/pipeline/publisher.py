@@ -29,6 +29,10 @@ class Publisher:
         self._outbox = outbox
         self._outbound = outbound
 
+    async def announce(self, tenant: Tenant, receipt: Receipt) -> None:
+        """Makes sure, before the commit, that the sweeper finds what is published after it."""
+        await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
+
     async def publish(self, tenant: Tenant, recipient: Recipient, receipt: Receipt) -> None:
         """Publishes a receipt. If a crash interrupts it, the queue delivers the item again, which completes it."""
         effect = receipt.effect

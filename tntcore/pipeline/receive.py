@@ -20,10 +20,9 @@ from tntcore.connections.sender import (
     Stranger,
 )
 from tntcore.delivery.items import InboundItem, queue_message
-from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.spans import PASSED_ON, protocol_of
 from tntcore.errors import DidError, EnvelopeError, NotYet
-from tntcore.exchanges.exchanges import takes_long
+from tntcore.exchanges.exchanges import TakesLong
 from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
@@ -63,10 +62,6 @@ class TooSoon(Exception):
         self.seconds = seconds
 
 
-class _TakesLong(Exception):
-    """The message may take long and must be handled on the other queue."""
-
-
 @dataclass(slots=True)
 class Admission:
     """The limits that an item has passed.
@@ -92,14 +87,12 @@ class Receiving:
     def __init__(
         self,
         services: Services,
-        outbox: Outbox,
         acceptance: Acceptance,
         received: Received,
         consequences: Consequences,
         publisher: Publisher,
     ) -> None:
         self._services = services
-        self._outbox = outbox
         self._acceptance = acceptance
         self._received = received
         self._consequences = consequences
@@ -143,7 +136,7 @@ class Receiving:
 
         try:
             await retrying(attempt, tries=_TRIES)
-        except _TakesLong:
+        except TakesLong:
             await self._storage.queues[EXCHANGE].put(queue_message([admission.on(item).traced()]))
             came_to(PASSED_ON)
             return
@@ -171,9 +164,7 @@ class Receiving:
             await self._storage.envelopes.delete(item.uuid)
 
     async def _handle(self, tenant: Tenant, item: InboundItem, admission: Admission, *, last: bool, long: bool) -> None:
-        """Handles the item. Raises `Changed` to handle it again now, `NotYet` later, `_TakesLong` on the other
-        queue.
-        """
+        """Handles the item. Raises `Changed` to handle it again now, `NotYet` later, `TakesLong` on the other queue."""
         if item.reuse:
             await self._acceptance.begin_anyway(tenant, item.reuse)
             return
@@ -205,9 +196,7 @@ class Receiving:
                 known = isinstance(sender, OtherSide)
                 self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers")
                 message = Message.read(opened.plaintext, opened.version)
-                if not long and takes_long(message):
-                    raise _TakesLong
-                await self._store(Incoming(tenant, owner, message, sender, item.uuid, last))
+                await self._store(Incoming(tenant, owner, message, sender, item.uuid, last, long))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem, *, long: bool) -> None:
         """Receives a message attached to an invitation. The inviter proved to have its key, not to have written
@@ -219,10 +208,8 @@ class Receiving:
         plaintext = tenant.records.open(attached.body, attached.key)
         if recipient.connection is not None:
             message = Message.read(plaintext)
-            if not long and takes_long(message):
-                raise _TakesLong
             sender = Enclosed(recipient.connection, attached.parent_id)
-            await self._store(Incoming(tenant, recipient, message, sender, item.uuid, last=True))
+            await self._store(Incoming(tenant, recipient, message, sender, item.uuid, last=True, long=long))
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):
@@ -313,7 +300,7 @@ class Receiving:
                 await self._publisher.publish_again(tenant, incoming.recipient, before)
             return
         receipt = await self._consequences.of(incoming, effect)
-        await self._outbox.mark(tenant.uuid, receipt.dedup.deliveries)
+        await self._publisher.announce(tenant, receipt)
         if isinstance(effect, Effect):
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))

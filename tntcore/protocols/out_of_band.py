@@ -5,31 +5,25 @@ If the invitation's DID is already connected, the invited side sends them instea
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 
 PREFIX: Final = "https://didcomm.org/out-of-band/1.1"
 
-
-def is_reuse(message: Message) -> bool:
-    """Whether this is a `handshake-reuse` of any 1.x."""
-    return _is(message, "handshake-reuse")
+Kind = Literal["reuse", "reuse-accepted"]
+_KINDS: Final[dict[str, Kind]] = {"handshake-reuse": "reuse", "handshake-reuse-accepted": "reuse-accepted"}
 
 
-def is_reuse_accepted(message: Message) -> bool:
-    """Whether this is a `handshake-reuse-accepted` of any 1.x."""
-    return _is(message, "handshake-reuse-accepted")
-
-
-def _is(message: Message, name: str) -> bool:
+def kind_of(message: Message) -> Kind | None:
+    """Which message of the protocol, in any 1.x, this is, or None."""
     parsed = parse(canonical(message.type))
-    return (
-        parsed is not None
-        and message.version == "v1"
-        and (parsed.prefix, parsed.protocol, parsed.major, parsed.name) == (DIDCOMM_ORG, "out-of-band", 1, name)
-    )
+    if parsed is None or message.version != "v1":
+        return None
+    if (parsed.prefix, parsed.protocol, parsed.major) != (DIDCOMM_ORG, "out-of-band", 1):
+        return None
+    return _KINDS.get(parsed.name)
 
 
 def reuse(*, message_id: str, pthid: str) -> dict[str, Any]:

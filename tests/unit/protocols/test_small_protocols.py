@@ -245,7 +245,7 @@ def test_messages_of_did_rotate(root: str, kind: str) -> None:
 @pytest.mark.parametrize("root", [DIDCOMM_ORG, DID_SOV])
 def test_reuse(root: str) -> None:
     asked = v1(f"{root}out-of-band/1.0/handshake-reuse", **{"~thread": {"thid": "t", "pthid": "p"}})
-    assert out_of_band.is_reuse(asked)
+    assert out_of_band.kind_of(asked) == "reuse"
     assert out_of_band.reuse_accepted(asked, message_id="new") == {
         "@type": f"{root}out-of-band/1.0/handshake-reuse-accepted",
         "@id": "new",
@@ -257,7 +257,7 @@ def test_reuse(root: str) -> None:
         v1("https://example.com/out-of-band/1.0/handshake-reuse"),
         v2(f"{root}out-of-band/1.1/handshake-reuse"),
     ):
-        assert not out_of_band.is_reuse(other)
+        assert out_of_band.kind_of(other) != "reuse"
 
 
 def test_a_warning_fails_no_thread() -> None:
