@@ -62,7 +62,7 @@ async def create(call: Call) -> Response:
     unit, uuid = Unit(), call.uuid7()
     shown = times.iso(expires_at) if expires_at else None
     await note(call, unit, "api-token.made", uuid, name=name, scope=scope, expiresAt=shown)
-    key = await create_token(call.services, call.tenant, name, uuid, unit, scope=Scope(scope), expires_at=expires_at)
+    key = await create_token(call, call.tenant, name, uuid, unit, scope=Scope(scope), expires_at=expires_at)
     return answer(
         {
             "account": call.tenant.principal.display_name,

@@ -35,7 +35,7 @@ from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.storage import queries
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import ContactStatus
@@ -104,6 +104,9 @@ class ContactMade(ContactView):
     qr: NotRequired[Qr]
 
 
+_INVITATIONS = frozenset({"invitation", "invitationId", "invitationUrl"})
+
+
 class ContactRoutes:
     def __init__(self, invitations: Invitations, acceptance: Acceptance) -> None:
         self._invitations = invitations
@@ -170,12 +173,17 @@ class ContactRoutes:
         """
         body = call.body
         given = body.get("contact", {})
-        now, uuid = call.services.now(), call.uuid7()
+        now, uuid = call.ids.since, call.uuid7()
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         # An earlier attempt created it, but its answer did not reach the caller.
         before = await call.tenant.records.get(Contact, uuid) if call.chance is not None else None
         if before is not None and not before.email:
-            return answer({**_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}, 201)
+            made = await call.tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
+            shown = {**_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}
+            if given.get("did") and not _INVITATIONS & body.keys():
+                waits = made is not None and made.state == "start"
+                shown["unreachable"] = "The DID could not be reached at the first attempt." if waits else None
+            return answer(shown, 201)
         content = await self._invitation(body)
         contact = Contact(
             uuid=uuid,
@@ -190,7 +198,7 @@ class ContactRoutes:
         if content is not None:
             # The keys in the answer prove who answers, whoever the caller expects.
             contact.did, contact.claimed_did = "", contact.did
-            reused = await self._acceptance.reuse(call.tenant, identity, contact, content)
+            reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
@@ -200,7 +208,10 @@ class ContactRoutes:
         if contact.did:
             if not contact.did.startswith("did:"):
                 raise _invalid("did must be a DID, such as did:web:partner.example.")
-            return await self._implicit(call, identity, await self._known(call, identity, contact))
+            contact, begun = await self._known(call, identity, contact)
+            if begun is not None:
+                return answer({**_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
+            return await self._implicit(call, identity, contact)
         if not contact.email:
             raise _invalid(
                 "contact has neither did nor email. Give one of them; to accept an invitation, send invitationUrl, "
@@ -208,25 +219,29 @@ class ContactRoutes:
             )
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
-        invitation = await self._invitations.create(call.tenant, identity, wanted)
+        invitation = await self._invitations.create(call.tenant, identity, wanted, call.ids)
         invited = invitation_view(call, invitation)
         names = ("invitationId", "invitation", "invitationUrl", "qr")
         return answer(
             {**_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
         )
 
-    async def _known(self, call: Call, identity: Identity, contact: Contact) -> Contact:
-        """Returns the existing contact with this DID, if another identity is to connect with it too."""
+    async def _known(self, call: Call, identity: Identity, contact: Contact) -> tuple[Contact, Connection | None]:
+        """Returns the existing contact with this DID, if another identity is to connect with it too, and the connection
+        that an earlier attempt of this call has begun with it."""
         hits = (await call.tenant.records.list(Contact, limit=1, where=queries.of_did(contact.did))).records
         if not hits:
-            return contact
-        if await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid)) is not None:
+            return contact, None
+        known = await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid))
+        if known is not None and call.is_repeated and known.created_at >= call.ids.since:
+            return hits[0], known
+        if known is not None:
             raise Problem(
                 409,
                 "contact-exists",
                 "This identity is already connected with a contact with this did. Use that contact.",
             )
-        return hits[0]
+        return hits[0], None
 
     async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
         """Starts a DID exchange with the contact. If its DID cannot be reached now, the contact stays without a DID
@@ -258,12 +273,18 @@ class ContactRoutes:
 
 async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
     """Creates the contact and its connection, in state `start`."""
-    connection = start(identity, contact, call.services.now())
+    connection = start(identity, contact, call.ids.since)
     unit = Unit()
     if not contact.etag:
         unit.create(contact)
     unit.create(connection)
-    await call.tenant.records.commit(unit)
+    try:
+        await call.tenant.records.commit(unit)
+    except Exists:
+        # Unless this very write, repeated by the SDK, did it.
+        stored = await call.tenant.records.get(Connection, connection.uuid)
+        if stored is None or stored.created_at != connection.created_at:
+            raise
     return connection
 
 

@@ -97,9 +97,7 @@ class ContextRoutes:
                 400, "url-invalid", "url must be a URL without a fragment, such as https://acme.example/terms/v1."
             )
         records = call.tenant.records
-        return answer(
-            _view(await give_context(records, url, body.get("document"), call.services.now(), self._others)), 201
-        )
+        return answer(_view(await give_context(records, url, body.get("document"), call.ids.since, self._others)), 201)
 
 
 async def list_(call: Call) -> Response:

@@ -202,7 +202,7 @@ class DeliveryRoutes:
         entry_id = body.get("webhookId", "")
         also, asked = Unit(), sorted(set(statuses))
         await note(call, also, "deliveries.replayed", since=str(body["since"]), status=asked, webhookId=entry_id)
-        replay = await self._replays.start(call.tenant, since(body["since"]), end, asked, entry_id, also)
+        replay = await self._replays.start(call.tenant, since(body["since"]), end, asked, entry_id, call.ids, also)
         return Response(202, answer(_replay(replay)).body)
 
 

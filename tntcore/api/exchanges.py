@@ -170,6 +170,12 @@ async def begin(
                 f"The exchange of exchangeUuid is not a {protocol} exchange in which "
                 f"you are the {role}. Check the uuid.",
             )
+        mark = call.random(8).hex() if call.chance is not None else ""
+        if call.is_repeated and run.exchange.call == mark:
+            # An earlier attempt of this call took the step.
+            await steps.see_to(call.tenant, run.exchange)
+            return _shown(run.exchange)
+        run.exchange.call = mark
         if "format" in body or not run.exchange.format:
             steps.exchanges.use(run, format_name)
         return _shown(await steps.go_on(call.tenant, run, step))
@@ -178,7 +184,7 @@ async def begin(
         identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
         wanted = wanted_of(invitation, identity)
         first = First(prefix_of(body, protocol, wanted.version), role, format_name)
-        made = await steps.invite(call.tenant, identity, wanted, first, step)
+        made = await steps.invite(call.tenant, identity, wanted, first, step, call.ids)
         return answer(invitation_view(call, made), 201)
     connection, identity_uuid = await _parties(call, body)
     thid = text(body.get("referenceID"), "referenceID") or None

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cache
 from typing import (
     Annotated,
     Any,
@@ -61,11 +62,13 @@ def code_of(name: str) -> str:
     return f"{_CAPITALS.sub('-', name).lower()}-invalid"
 
 
+@cache
 def body_shape(hint: Any) -> Shape:
     """Returns the reader of a body of this type, a `TypedDict`. Raises `TypeError` for an unsupported type."""
     return _object(hint, _Context("body-not-an-object", "member", "The body"))
 
 
+@cache
 def query_shape(hint: Any) -> Shape:
     """Returns the reader of a query, in which all values are texts."""
     return _object(hint, _Context("query-invalid", "parameter", "This call", textual=True))

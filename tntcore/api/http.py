@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from tntcore.errors import Problem
-from tntcore.messaging.ids import UuidFactory
+from tntcore.messaging.ids import Ids, Stream, UuidFactory
 from tntcore.services import Services
 from tntcore.strict_json import JsonError, no_deeper, read_json, write_json
 from tntcore.tenancy.access import Actor, Role, Scope
@@ -117,7 +117,7 @@ class Chance:
     attempt created instead of creating it again.
 
     Args:
-        seed: derived from the key.
+        seed: drawn at the first attempt, and kept sealed until the call is over.
         at: time of the first attempt, in milliseconds since 1970.
         again: whether an earlier attempt was made.
     """
@@ -125,13 +125,8 @@ class Chance:
     def __init__(self, seed: bytes, at: int, *, again: bool) -> None:
         self.at = at
         self.again = again
-        self._seed = seed
-        self._taken = 0
+        self.random = Stream(seed)
         self.uuid7 = UuidFactory(lambda: at, self.random)
-
-    def random(self, size: int) -> bytes:
-        self._taken += 1
-        return hashlib.shake_256(self._seed + self._taken.to_bytes(8, "big")).digest(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +152,18 @@ class Call:
     trace: str = ""
 
     @property
+    def is_repeated(self) -> bool:
+        """Whether an earlier attempt of this call was made, which may have had an effect."""
+        return self.chance is not None and self.chance.again
+
+    @property
+    def ids(self) -> Ids:
+        """Returns where the identifiers and secrets of what the call creates are drawn from."""
+        return Ids(self.uuid7, self.random, self.chance.at if self.chance is not None else self.services.now())
+
+    @property
     def random(self) -> Callable[[int], bytes]:
-        """Returns random bytes for identifiers. Do not use them for secrets."""
+        """Returns a source of random bytes, also for secrets; see `Chance`."""
         return self.chance.random if self.chance is not None else self.services.random
 
     @property

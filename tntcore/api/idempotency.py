@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -19,6 +22,8 @@ from tntcore.strict_json import write_json
 _DAY = 24 * 3600 * 1000
 _STUCK = 120_000  # milliseconds after which a call that never finished may be retried
 _MAX_KEY = 255
+_SEED = 32  # bytes
+_SERVER_ERROR = 500
 _KIND = "idempotency"
 
 
@@ -49,9 +54,9 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
         )
     row = row_of(key, of)
     digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
-    stored = await call.services.storage.records.get(records.principal, row)
-    unit = Unit()
-    seed, begun, again = call.services.random(16), now, False
+    table = call.services.storage.records
+    stored = await table.get(records.principal, row)
+    seed, begun, again = call.services.random(_SEED), now, False
     if stored is not None:
         before = stored.values
         finished = before.get("finished", False)
@@ -63,53 +68,80 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
                     "This Idempotency-Key was used with another request before. Use a new key for each request.",
                 )
             if not finished:
-                raise Problem(
-                    409,
-                    "idempotency-in-progress",
-                    "The first call with this Idempotency-Key is still in progress. Retry later.",
-                    retry_after=2,
-                )
+                raise _in_progress()
             sealed = before.get("answer") or await records.stored_body(row)
             saved = orjson.loads(records.open(sealed, row))
             return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
-        if not finished and before["digest"] == digest and "seed" in before:
-            seed, begun, again = before["seed"], before["begun"], True
-    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "seed": seed}
-    values["begun"] = begun
+        if not finished and before["digest"] == digest and (kept := _seed_of(before, records, row)):
+            seed, begun, again = kept, before["begun"], True
+    kept_seed = records.seal(seed, f"{row}/seed")
+    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "begun": begun}
+    values |= {"sealedSeed": kept_seed, "seed": b""}
+    unit = Unit()
     if stored is None:
         unit.create_row(row, values)
     else:
         unit.merge(row, values, stored.etag)
     try:
         await records.commit(unit)
-    except (Exists, Changed):
-        raise Problem(
-            409,
-            "idempotency-in-progress",
-            "The first call with this Idempotency-Key is still in progress. Retry later.",
-            retry_after=2,
-        ) from None
-    release = Unit()
+    except Exception as error:
+        # Storage may have taken the write, failed to say so, and been asked again by its client library. No two sealed
+        # seeds are the same.
+        current = await table.get(records.principal, row)
+        if current is None or current.values.get("sealedSeed") != kept_seed:
+            if isinstance(error, Exists | Changed):
+                raise _in_progress() from None
+            raise
     try:
         response = await handler(replace(call, chance=Chance(seed, begun, again=again)))
-    except Problem:
-        # The call had no effect, and the caller learns why.
-        release.delete(row)
-        await records.commit(release)
+        saved = {
+            "status": response.status,
+            "body": base64.b64encode(response.body).decode(),
+            "type": response.content_type,
+            "headers": dict(response.headers),
+        }
+        kept_answer = await records.put_body(row, records.seal(write_json(saved), row))
+        finish = Unit()
+        finish.merge(row, {"answer": kept_answer, "at": now, "finished": True})
+        try:
+            await records.commit(finish)
+        except Exception:
+            # Storage may have taken the write, and failed to say so.
+            current = await table.get(records.principal, row)
+            if current is None or not current.values.get("finished"):
+                raise
+    except Problem as problem:
+        release = Unit()
+        if again or problem.status >= _SERVER_ERROR:
+            # An earlier attempt may have had an effect: a later one must still find it.
+            release.merge(row, {"at": 0})
+        else:
+            # The call had no effect, and the caller learns why.
+            release.delete(row)
+        with suppress(Changed):  # repeated by the client library
+            await records.commit(release)
         raise
     except BaseException:
         # The call may have had an effect. A retry, even an immediate one, finds it by the same seed.
+        release = Unit()
         release.merge(row, {"at": 0})
         await records.commit(release)
         raise
-    saved = {
-        "status": response.status,
-        "body": base64.b64encode(response.body).decode(),
-        "type": response.content_type,
-        "headers": dict(response.headers),
-    }
-    kept = await records.put_body(row, records.seal(write_json(saved), row))
-    finish = Unit()
-    finish.merge(row, {"answer": kept, "at": now, "finished": True})
-    await records.commit(finish)
     return response
+
+
+def _seed_of(before: Mapping[str, Any], records: Repository, row: str) -> bytes:
+    """Returns the seed of an attempt that was not finished; b"" if there is none."""
+    if before.get("sealedSeed"):
+        return records.open(before["sealedSeed"], f"{row}/seed")
+    # Written by a version that derived no secrets from it.
+    return bytes(before.get("seed", b""))
+
+
+def _in_progress() -> Problem:
+    return Problem(
+        409,
+        "idempotency-in-progress",
+        "The first call with this Idempotency-Key is still in progress. Retry later.",
+        retry_after=2,
+    )

@@ -52,7 +52,7 @@ async def create(call: Call) -> Response:
     if method not in METHODS:
         raise Problem(400, "method-unsupported", f"method must be {' or '.join(METHODS)}.")
     name = text(body.get("displayName"), "displayName", maximum=200)
-    return answer(_view(await create_identity(call.services, call.tenant, name, method=method)), 201)
+    return answer(_view(await create_identity(call.services, call.tenant, name, method=method, uuid=call.uuid7())), 201)
 
 
 async def list_(call: Call) -> Response:

@@ -174,7 +174,8 @@ class InvitationRoutes:
         body = call.body
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         wanted = wanted_of(body, identity)
-        return answer(invitation_view(call, await self._invitations.create(call.tenant, identity, wanted)), 201)
+        made = await self._invitations.create(call.tenant, identity, wanted, call.ids)
+        return answer(invitation_view(call, made), 201)
 
     async def list_(self, call: Call) -> Response:
         return await listing(call, Invitation, lambda invitation: invitation_view(call, invitation))

@@ -9,7 +9,7 @@ from tntcore.api.http import OPERATOR_HEADER, Call, Response, Route, answer
 from tntcore.api.views import Entity, Name, Time, Uuid, entity, expiry, not_found, text
 from tntcore.errors import Problem
 from tntcore.messaging import times
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Operator
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.access import Role
@@ -92,13 +92,13 @@ async def create(call: Call) -> Response:
     body, services = call.body, call.services
     name = text(body.get("name"), "name", maximum=200, required=True)
     role, now = Role(body["role"]), services.now()
-    keys = await services.operators.all()
-    if sum(record.status == "ACTIVE" for record in keys) >= MOST:
+    uuid, keys = call.uuid7(), await services.operators.all()
+    if sum(record.status == "ACTIVE" and record.uuid != uuid for record in keys) >= MOST:
         raise Problem(
             409, "too-many-operators", f"There are already {MOST} operator keys. Revoke keys you do not need."
         )
     record = Operator(
-        uuid=call.uuid7(),
+        uuid=uuid,
         name=name,
         role=role,
         expires_at=expiry(body.get("expiresAt"), now),
@@ -106,9 +106,9 @@ async def create(call: Call) -> Response:
         created_at=now,
         updated_at=now,
     )
-    key = services.operators.drawn(record)
+    key = services.operators.drawn(record, call.random)
     unit = Unit()
-    # An earlier attempt of the same call may have created it: its key reached nobody.
+    # An earlier attempt of the same call may have created it.
     unit.upsert(record)
     await note_own(call, unit, "operator.made", record.uuid, name=name, role=role)
     await services.operators.commit(unit)
@@ -152,16 +152,25 @@ async def rotate(call: Call) -> Response:
     if not is_usable(record, now):
         raise Problem(409, "operator-not-active", "The key was revoked or has expired. Create a new one.")
     former = record.hash
-    key = services.operators.drawn(record)
-    record.updated_at = now
-    unit = Unit()
-    changed: dict[str, Value] = {"hash": key.hash, "formerHash": former, "formerUntil": now + OVERLAP, "updatedAt": now}
-    unit.merge(record.key, changed, record.etag)
-    await note_own(call, unit, "operator.rotated", record.uuid, name=record.name)
-    await services.operators.commit(unit)
-    services.operators.forget(record.uuid)
-    shown = {**_view(record, now), "headers": {OPERATOR_HEADER: key.text}, "formerValidUntil": times.iso(now + OVERLAP)}
-    return answer(shown)
+    key = services.operators.drawn(record, call.random)
+    # Otherwise an earlier attempt of the same call has rotated it.
+    if key.hash != former:
+        record.updated_at, record.former_until = now, now + OVERLAP
+        unit = Unit()
+        until = record.former_until
+        changed: dict[str, Value] = {"hash": key.hash, "formerHash": former, "formerUntil": until, "updatedAt": now}
+        unit.merge(record.key, changed, record.etag)
+        await note_own(call, unit, "operator.rotated", record.uuid, name=record.name)
+        try:
+            await services.operators.commit(unit)
+        except Changed:
+            # Unless this very write, repeated by the SDK, did it.
+            if (await _operator(call)).hash != key.hash:
+                raise
+        finally:
+            services.operators.forget(record.uuid)
+    until_text = times.iso(record.former_until)
+    return answer({**_view(record, now), "headers": {OPERATOR_HEADER: key.text}, "formerValidUntil": until_text})
 
 
 async def revoke(call: Call) -> Response:

@@ -120,7 +120,7 @@ async def create(call: Call) -> Response:
             except Exists:
                 # The write was repeated, or an earlier attempt is still in progress.
                 identity = await found(tenant.records, Identity, identity_uuid)
-        key = await create_token(services, tenant, "first", token_uuid, Unit())
+        key = await create_token(call, tenant, "first", token_uuid, Unit())
     return answer(
         {
             **_view(principal),
@@ -392,7 +392,7 @@ async def audit(call: Call) -> Response:
 
 
 async def create_token(
-    services: Services,
+    call: Call,
     tenant: Tenant,
     name: str,
     uuid: str,
@@ -408,7 +408,8 @@ async def create_token(
         unit: changes to commit with it.
         expires_at: milliseconds since 1970; 0 means never.
     """
-    key = "tnt_" + base64.urlsafe_b64encode(services.random(32)).decode().rstrip("=")
+    services = call.services
+    key = "tnt_" + base64.urlsafe_b64encode(call.random(32)).decode().rstrip("=")
     now = services.now()
     token = ApiToken(
         uuid=uuid,

@@ -179,6 +179,7 @@ class SchemaRoutes:
             _name(body, "name"),
             _name(body, "version"),
             attributes,
+            uuid=call.uuid7(),
         )
         return answer(_schema_view(schema), 201)
 
@@ -205,7 +206,7 @@ class SchemaRoutes:
         self._busy.add(call.tenant.uuid)
         try:
             made = await self._issuer.create_definition(
-                records, identity, own.schema_id if own else schema_id, tag, maximum
+                records, identity, own.schema_id if own else schema_id, tag, maximum, uuid=call.uuid7()
             )
         finally:
             self._busy.discard(call.tenant.uuid)

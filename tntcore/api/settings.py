@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
@@ -17,8 +18,9 @@ from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging import times
+from tntcore.messaging.ids import Stream
 from tntcore.messaging.message import Message
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
@@ -29,7 +31,6 @@ from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WE
 from tntcore.tenancy.webhooks import (
     MAX_ENTRIES,
     MAX_TASK_ENTRIES,
-    OVERLAP,
     Health,
     Secrets,
     check_loops,
@@ -125,7 +126,7 @@ async def save(call: Call) -> Response:
     key = _key(call)
     given = call.body["setting"]
     most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
-    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.services.uuid7, most=most)
+    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.uuid7, most=most)
     check_loops(entries, call.services.config.public_url)
     if key == PRINCIPAL_SETTINGS:
         given = read_preferences(given, partial(_check_url, call))
@@ -133,6 +134,7 @@ async def save(call: Call) -> Response:
             await remember(call.services, KEEPS, call.tenant.uuid)
     else:
         given = [entry.saved() for entry in entries]
+    seed = call.random(32)
     read: list[Setting | None] = []
 
     async def attempt() -> Response:
@@ -142,7 +144,9 @@ async def save(call: Call) -> Response:
             raise _changed()
         # Otherwise only the health of its webhooks changed, if anything.
         stored = call.tenant.opened(before) if before else None
-        value, shown = _with_secrets(call, key, given, stored)
+        value, shown = _with_secrets(key, given, stored, seed)
+        if before is not None and value == stored and call.is_repeated:
+            return answer({**_view(before, value), "secrets": shown} if shown else _view(before, value))
         record = _record(call, key, value, before)
         difference = _difference(key, stored["setting"] if stored else None, given)
         await _write(call, record, before, "setting.saved", **difference)
@@ -152,9 +156,13 @@ async def save(call: Call) -> Response:
 
 
 def _with_secrets(
-    call: Call, key: str, given: Any, stored: dict[str, Any] | None
+    key: str, given: Any, stored: dict[str, Any] | None, seed: bytes
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The setting with the secrets of what it names, kept or new, and the new ones as they are shown, by name."""
+    """Returns the setting with the secrets of what it names, kept or new, and the new ones as they are shown, by name.
+
+    Args:
+        seed: new secrets are derived from it. If they are stored already, an earlier attempt of this call made them.
+    """
     known: dict[str, Any] = stored["secrets"] if stored else {}
     if key == PRINCIPAL_SETTINGS:
         named = [EXTERNAL_SIGNING_URL] if EXTERNAL_SIGNING_URL in given else []
@@ -163,7 +171,8 @@ def _with_secrets(
             known = {}
     else:
         named = [entry["id"] for entry in given]
-    new = {name: _new(key, call) for name in named if name not in known}
+    drawn = {name: _new(key, Stream(seed + name.encode())) for name in named}
+    new = {name: secrets for name, secrets in drawn.items() if known.get(name, secrets) == secrets}
     former = stored.get("former", {}) if stored else {}
     value = {
         "setting": given,
@@ -186,13 +195,29 @@ async def rotate_secret(call: Call) -> Response:
     The old keys stay valid until `formerValidUntil`, a day from now. Until then calls are signed with both.
     """
     key, name, now = _key(call), call.arguments["entry"], call.services.now()
+    seed = call.random(32)
+
+    def shown(secrets: Secrets) -> Response:
+        return answer(
+            {
+                "key": key,
+                "entry": name,
+                "secret": secrets.shown,
+                "publicKey": secrets.public_key,
+                "formerValidUntil": times.iso(secrets.former[0][0]),
+            }
+        )
 
     async def attempt() -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
         if name not in stored["secrets"]:
             raise _no_entry(key, name)
-        secrets = Secrets.read(stored, name).rotated(call.services.random, now)
+        kept = Secrets.read(stored, name)
+        secrets = kept.rotated(Stream(seed), now)
+        if secrets.current == kept.current:
+            # An earlier attempt of this call has rotated them.
+            return shown(kept)
         former = [{"secrets": list(old), "until": until} for until, old in secrets.former]
         value = {
             "setting": stored["setting"],
@@ -201,15 +226,7 @@ async def rotate_secret(call: Call) -> Response:
         }
         record = replace(_record(call, key, value, before), health=before.health)
         await _write(call, record, before, "webhook.secret-rotated", entry=name)
-        return answer(
-            {
-                "key": key,
-                "entry": name,
-                "secret": secrets.shown,
-                "publicKey": secrets.public_key,
-                "formerValidUntil": times.iso(now + OVERLAP),
-            }
-        )
+        return shown(secrets)
 
     return await retrying(attempt, contended=_changed())
 
@@ -245,7 +262,10 @@ async def test(call: Call) -> Response:
     entry = setting.entry(name)
     if entry is None:
         raise _no_entry(key, name)
-    uuid, now = services.uuid7(), services.now()
+    uuid, now = call.uuid7(), services.now()
+    before = await records.get(Delivery, uuid) if call.is_repeated else None
+    if before is not None and before.status != DeliveryStatus.PENDING and before.attempts:
+        return answer(await shown_delivery(records, before))
     attempted = await call_entry(services, setting, entry, uuid, _test_body(key, uuid), now)
     unit, over = Unit(), services.now()
     status = DeliveryStatus.FAILED if attempted.error else DeliveryStatus.DELIVERED
@@ -278,8 +298,7 @@ def _test_body(key: str, uuid: str) -> bytes:
     )
 
 
-def _new(key: str, call: Call) -> list[str]:
-    random = call.services.random
+def _new(key: str, random: Callable[[int], bytes]) -> list[str]:
     return [new_secret(random)] if key == PRINCIPAL_SETTINGS else new_secrets(random)
 
 
@@ -328,6 +347,11 @@ async def _write(call: Call, record: Setting, before: Setting | None, act: str, 
         unit.merge(record.key, record.values(), before.etag)
     try:
         await call.tenant.records.commit(unit)
+    except (Changed, Exists):
+        # Unless this very write, repeated by the SDK, did it: no two sealed values are the same.
+        current = await call.tenant.records.get(Setting, record.uuid)
+        if current is None or current.value != record.value:
+            raise
     finally:
         call.tenant.settings_changed(record.uuid)
 
@@ -409,6 +433,7 @@ ROUTES = [
         "settings/{key}",
         save,
         scope=Scope.ADMIN,
+        creates=True,
         summary="Save a setting",
         request=NewSetting,
         answers={200: SettingView},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -118,12 +118,20 @@ class Acceptance:
         connection.invited_did = reached if reached in content.services else ""
         return await self._begin(tenant, identity, contact, connection, content, ends)
 
-    async def reuse(self, tenant: Tenant, identity: Identity, contact: Contact, content: Content) -> Connection | None:
+    async def reuse(
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        content: Content,
+        random: Callable[[int], bytes],
+    ) -> Connection | None:
         """Asks an inviter with whose DID there is a connection to reuse that (see `reuse`). Returns None if there is
         none. Raises `Problem` 409.
 
         Args:
             contact: the contact for the inviter; created only if the other side does not agree.
+            random: for the message's id.
         """
         did = _public_did(content)
         if not did:
@@ -138,13 +146,15 @@ class Acceptance:
             return None
         connection = max(hits.records, key=lambda one: one.created_at)
         effect = Effect(replace(connection, updated_at=now))
-        message_id = random_uuid(services.random)
+        message_id = random_uuid(random)
         waiting = PendingReuse(
             uuid=sent_id(connection.uuid, message_id),
             identity_uuid=identity.uuid,
             contact_uuid=contact.uuid,
             created_at=now,
         )
+        if await tenant.records.get(PendingReuse, waiting.uuid) is not None:
+            return connection  # an earlier attempt of the same call has asked
         write_reuse(tenant, waiting, content, contact)
         if len(waiting.content) > _MAX_REUSE:
             return None

@@ -12,7 +12,7 @@ from tntcore.dids.document import Version
 from tntcore.errors import Problem
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
-from tntcore.messaging.ids import random_uuid
+from tntcore.messaging.ids import Ids, random_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.services import Services
@@ -62,7 +62,7 @@ class Invitations:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted) -> Invitation:
+    async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted, ids: Ids) -> Invitation:
         """Makes an invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
         if wanted.public_did and not identity.is_reachable:
             detail = (
@@ -78,7 +78,7 @@ class Invitations:
         threads: list[str] = []
         keys = KeyPairs.generate()
         document = pairwise(services, keys)
-        uuid, invitation_id = services.uuid7(), random_uuid(services.random)
+        uuid, invitation_id = ids.uuid7(), random_uuid(ids.random)
         service = rfc434.inline_service(services.config.endpoint, keys.verkey)
         expires_at = wanted.expires_at // 1000 or None
         if wanted.form == "connections/1":
@@ -90,13 +90,13 @@ class Invitations:
             content = rfc434.make_invitation_2(
                 id=invitation_id,
                 from_did=from_did,
-                requests=[_under_2(request, invitation_id, from_did, services) for request in wanted.requests],
+                requests=[_under_2(request, invitation_id, from_did, ids.random, now) for request in wanted.requests],
                 goal=goal,
                 goal_code=goal_code,
                 expires_at=expires_at,
             )
         else:
-            requests = [_under(request, invitation_id, services.random) for request in wanted.requests]
+            requests = [_under(request, invitation_id, ids.random) for request in wanted.requests]
             if not wanted.handshake_protocols:
                 if wanted.public_did:
                     raise Problem(
@@ -145,8 +145,7 @@ class Invitations:
             await services.lookups.add("key", kid, owner)
         unit = Unit()
         unit.create(invitation)
-        await tenant.records.commit(unit)
-        return invitation
+        return await tenant.records.make(unit, invitation)
 
     async def content_of(self, uuid: str) -> dict[str, Any] | None:
         """Returns the content of an invitation of any tenant here; None if it is unknown."""
@@ -195,10 +194,12 @@ def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int
     return {**filled, "~thread": {**filled["~thread"], "pthid": invitation_id}}
 
 
-def _under_2(request: Mapping[str, Any], invitation_id: str, from_did: str, services: Services) -> dict[str, Any]:
+def _under_2(
+    request: Mapping[str, Any], invitation_id: str, from_did: str, random: Callable[[int], bytes], now: int
+) -> dict[str, Any]:
     """Returns a complete message to attach in the shape of v2, like `_under`. Its receiver is not known."""
-    message_id = random_uuid(services.random)
+    message_id = random_uuid(random)
     own_id = request.get("id" if is_v2_shaped(request) else "@id")
     filled = prefill_v1(request, thid=str(own_id or message_id), new_id=message_id)
-    message = to_v2(filled, from_did=from_did, to_did="", created_time=services.now() // 1000)
+    message = to_v2(filled, from_did=from_did, to_did="", created_time=now // 1000)
     return {**{name: value for name, value in message.items() if name != "to"}, "pthid": invitation_id}

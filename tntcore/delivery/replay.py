@@ -17,6 +17,7 @@ from tntcore.delivery.items import ReplayPart
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
+from tntcore.messaging.ids import Ids
 from tntcore.services import Services
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
@@ -61,6 +62,7 @@ class Replays:
         until: str,
         statuses: Sequence[str],
         entry_id: str,
+        ids: Ids,
         also: Unit | None = None,
     ) -> Replay:
         """Starts sending again all deliveries with one of the statuses and `since` <= uuid < `until`. Deliveries that
@@ -72,7 +74,7 @@ class Replays:
         """
         now = self._services.now()
         replay = Replay(
-            uuid=self._services.uuid7(),
+            uuid=ids.uuid7(),
             position=since,
             end=until,
             statuses=list(statuses),
@@ -83,7 +85,7 @@ class Replays:
         await self._services.storage.due.put(_DUE, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
         unit = Unit(list(also.operations) if also is not None else [])
         unit.create(replay)
-        await tenant.records.commit(unit)
+        replay = await tenant.records.make(unit, replay)
         await self._next(tenant.uuid, replay.uuid, replay.position, 0)
         return replay
 

@@ -58,8 +58,7 @@ async def create_identity(
         await services.lookups.add("key", kid, owner)
     unit = Unit()
     unit.create(identity)
-    await tenant.records.commit(unit)
-    return identity
+    return await tenant.records.make(unit, identity)
 
 
 def _new_web(services: Services, uuid: str) -> tuple[KeyPairs, dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _COUNTER_BITS = 74
 _COUNTER_MASK = (1 << _COUNTER_BITS) - 1
@@ -43,6 +44,37 @@ class UuidFactory:
             time, counter = self._time, self._counter
         high, low = counter >> 62, counter & ((1 << 62) - 1)
         return str(uuid.UUID(int=(time & (1 << 48) - 1) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+class Stream:
+    """Bytes derived from a seed (SHAKE256): the same seed gives the same bytes in the same order.
+
+    Args:
+        seed: whoever knows it knows the bytes.
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._taken = 0
+
+    def __call__(self, size: int) -> bytes:
+        self._taken += 1
+        return hashlib.shake_256(self._seed + self._taken.to_bytes(8, "big")).digest(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Identifiers and random bytes for what one call creates. A call that is repeated draws the same ones again, and
+    so finds what an earlier attempt created.
+
+    Attributes:
+        uuid7: returns the next identifier. random: returns so many bytes; fit for secrets.
+        since: time of the first attempt, in milliseconds since 1970.
+    """
+
+    uuid7: Callable[[], str]
+    random: Callable[[int], bytes]
+    since: int
 
 
 def time_of(uuid7: str) -> int:

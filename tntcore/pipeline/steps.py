@@ -11,6 +11,7 @@ from tntcore.exchanges.exchanges import Exchanges
 from tntcore.exchanges.outcome import Outcome
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
+from tntcore.messaging.ids import Ids
 from tntcore.pipeline.sending import Actions, Random, Thread
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation
 from tntcore.tenancy.tenants import Tenant
@@ -73,17 +74,23 @@ class Steps:
             return None
         if (exchange.protocol, exchange.role) != (first.prefix, first.role):
             return None
-        for message_uuid in exchange.messages.values():
-            await self._actions.see_to(tenant, message_uuid)
+        await self.see_to(tenant, exchange)
         return exchange
 
-    async def invite(self, tenant: Tenant, identity: Identity, wanted: Wanted, first: First, step: Step) -> Invitation:
+    async def see_to(self, tenant: Tenant, exchange: Exchange) -> None:
+        """Puts the exchange's messages on their way if their queue messages may have been lost."""
+        for message_uuid in exchange.messages.values():
+            await self._actions.see_to(tenant, message_uuid)
+
+    async def invite(
+        self, tenant: Tenant, identity: Identity, wanted: Wanted, first: First, step: Step, ids: Ids
+    ) -> Invitation:
         """Makes an invitation with the first message of an exchange attached, for anyone who answers."""
         run = self.exchanges.draft(tenant, identity, first.prefix, first.role, first.format, wanted.version)
         with as_problems(run.exchange):
             await step(run)
         wanted = replace(wanted, requests=(*wanted.requests, run.outcome.replies[0].message))
-        return await self._invitations.create(tenant, identity, wanted)
+        return await self._invitations.create(tenant, identity, wanted, ids)
 
     async def go_on(self, tenant: Tenant, run: Run, step: Step, *, thread: Thread | None = None) -> Exchange:
         """Takes the step. Returns the exchange after it, which has an etag unless it is new.

@@ -609,7 +609,8 @@ class Exchange(Record):
 
     Status ACTIVE, WAITING (for the tenant's decision), DONE or ABANDONED; `state` is one of the RFC's. `messages` has
     the uuid of the latest stored message of each step. `secret` is data that its format needs again. `more` is the
-    number of credentials that may still be requested.
+    number of credentials that may still be requested. `call` marks the latest call with an idempotency key that took a
+    step.
     """
 
     KIND: ClassVar[str] = "exchange"
@@ -628,6 +629,7 @@ class Exchange(Record):
     more: int = 0
     presentations: list[str] = field(default_factory=list)
     error: str = ""
+    call: str = ""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tntcore.keys.custody import DataKey
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.queries import ANY, Where
 from tntcore.storage.records import END, Message, Record
 from tntcore.storage.storage import Storage
@@ -117,6 +117,24 @@ class Repository:
         )
         if made:
             self._wrote(made)
+
+    async def make(self, unit: Unit, record: R) -> R:
+        """Commits a unit that creates the record, whose uuid was drawn for this call alone (`Ids`).
+
+        Returns:
+            The record; as it is stored if an earlier attempt of the same call, or the client library's, created it.
+
+        Raises:
+            Exists, Changed: as `commit`.
+        """
+        try:
+            await self.commit(unit)
+        except Exists as conflict:
+            stored = await self.get(type(record), record.uuid) if conflict.row == record.key else None
+            if stored is None:
+                raise
+            return stored
+        return record
 
     def erased(self, record: Record) -> None:
         """Subtracts a deleted row from the count of stored bytes."""

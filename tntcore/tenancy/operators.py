@@ -129,9 +129,13 @@ class Operators:
             start = page.next
         return found
 
-    def drawn(self, record: Operator) -> NewKey:
-        """Gives the record a new key. The caller commits the record and shows the key."""
-        key = new_key(record.uuid, self._random)
+    def drawn(self, record: Operator, random: Callable[[int], bytes] | None = None) -> NewKey:
+        """Gives the record a new key. The caller commits the record and shows the key.
+
+        Args:
+            random: fit for secrets; by default the service's own.
+        """
+        key = new_key(record.uuid, random or self._random)
         record.hash = key.hash
         return key
 

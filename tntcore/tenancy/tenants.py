@@ -203,7 +203,9 @@ class Tenants:
                 raise
             locked, key = error, MissingKey(error)
         records = Repository(self._storage, uuid, key, lambda amount: self._wrote(uuid, amount))
-        return Tenant(principal, records, self._now, locked), _SECONDS if locked is None else _LOCKED_SECONDS
+        # What is away may be back at the next call.
+        seconds = _SECONDS if locked is None else _LOCKED_SECONDS if isinstance(locked, CustodyError) else 0
+        return Tenant(principal, records, self._now, locked), seconds
 
     def forget(self, uuid: str) -> None:
         """Drops the cached principal; called after it was changed or deleted."""

@@ -81,7 +81,14 @@ class Issuer:
         self._allow_http = allow_http
 
     async def create_schema(
-        self, records: Repository, identity: Identity, name: str, version: str, attributes: Sequence[str]
+        self,
+        records: Repository,
+        identity: Identity,
+        name: str,
+        version: str,
+        attributes: Sequence[str],
+        *,
+        uuid: str = "",
     ) -> Schema:
         """Publishes a schema. Raises `Problem` 400, or 409 if the identity has published it before."""
         issuer, publisher = await self._method(identity)
@@ -98,7 +105,7 @@ class Issuer:
             schema_id = await self._publish(records, identity, write_json(content))
         now = self._now()
         schema = Schema(
-            uuid=self._uuid7(),
+            uuid=uuid or self._uuid7(),
             identity_uuid=identity.uuid,
             issuer_id=issuer,
             schema_id=schema_id,
@@ -109,6 +116,8 @@ class Issuer:
             updated_at=now,
         )
         before = await records.list(Schema, limit=1, where=queries.schemas(schema.schema_id))
+        if before.records and before.records[0].uuid == schema.uuid:
+            return before.records[0]
         if before.records:
             raise Problem(
                 409,
@@ -118,21 +127,30 @@ class Issuer:
             )
         unit = Unit()
         unit.create(schema)
-        await records.commit(unit)
-        return schema
+        return await records.make(unit, schema)
 
     async def create_definition(
-        self, records: Repository, identity: Identity, schema_id: str, tag: str, max_credentials: int
+        self,
+        records: Repository,
+        identity: Identity,
+        schema_id: str,
+        tag: str,
+        max_credentials: int,
+        *,
+        uuid: str = "",
     ) -> CredentialDefinition:
         """Publishes a credential definition for a schema of any issuer; takes seconds.
 
         Args:
+            uuid: its own, if an earlier attempt of the same call may have created it; "" for any.
             max_credentials: of its revocation registry; 0 for credentials that cannot be revoked.
 
         Raises:
             Problem: 400 `schema-unusable`, `revocation-unsupported`, 503 if it took too long or the schema cannot be
                 fetched at the moment.
         """
+        if uuid and (made := await records.get(CredentialDefinition, uuid)) is not None:
+            return made
         issuer, publisher = await self._method(identity)
         if publisher is not None and max_credentials:
             raise Problem(
@@ -150,7 +168,7 @@ class Issuer:
             ) from None
         now = self._now()
         record = CredentialDefinition(
-            uuid=self._uuid7(),
+            uuid=uuid or self._uuid7(),
             identity_uuid=identity.uuid,
             issuer_id=issuer,
             schema_id=schema_id,
@@ -178,8 +196,7 @@ class Issuer:
             ) from None
         record.private = await records.put_body(record.key, records.seal(private.serialise(), record.key))
         unit.create(record)
-        await records.commit(unit)
-        return record
+        return await records.make(unit, record)
 
     async def _create_registry(
         self,
