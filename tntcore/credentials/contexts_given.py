@@ -103,7 +103,7 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
 
 async def _own(records: Repository, stored: Context, data: bytes, now: int) -> Context:
     """Returns a context that is there already if this call created it. Raises `Problem` 409 otherwise."""
-    if stored.created_at == now and orjson.dumps(await open_context(records, stored)) == data:
+    if stored.created_at == now and write_json(await open_context(records, stored)) == data:
         return stored
     text = "A context for this URL exists, and a change would alter the meaning of credentials. Delete it first."
     raise Problem(409, "context-exists", text)
