@@ -25,6 +25,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
+from tntcore.caching import SharedCache
 from tntcore.shares import Busy, Shares, current_budget, party
 from tntcore.status_line import Connector, Response, UnreadableAnswerError
 
@@ -42,7 +43,7 @@ ErrorCode = Literal[
     "protocol",  # answered with something that is not HTTP, or with headers beyond all bounds
     "too-large",  # `fetch` only
     "status",  # `fetch` only: not 200
-    "busy",  # nothing was sent: as many requests for this tenant, or to this host, are under way as may be
+    "busy",  # nothing was sent: as many requests, or look-ups, for this tenant or host are under way as may be
 ]
 
 MAX_URL = 4_096
@@ -56,6 +57,9 @@ _MAX_HEADER = 8_190
 _KEPT_HEADERS = ("content-type", "retry-after")
 _NAMES = 16  # names that are looked up at once
 _PATIENCE = 30.0  # seconds to wait for a place
+# Seconds. Under the time that a receiver has, of which they are a part.
+_NAME_PATIENCE, _NAME_ANSWER = 5.0, 8.0
+_SILENT_SECONDS, _SILENT_NAMES = 30.0, 10_000  # for which a name without an answer is not asked for, and how many
 # Under the five seconds after which many servers close an idle connection: a POST should not meet one just closing.
 _KEEP_ALIVE = 4.0
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -137,6 +141,10 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         and address in _GLOBAL_UNICAST_6
         and not any(address in network for network in _NOT_PUBLIC_6)
     )
+
+
+class _BusyNamesError(OSError):
+    """Too many names are being looked up for this tenant, or in this domain."""
 
 
 class _RefusedAddressError(OSError):
@@ -231,6 +239,7 @@ class Egress:
         # Who has many requests under way, or asks for names that are never answered, must not hold up anybody else.
         self._places = Shares(places)
         self._names = Shares(_NAMES)
+        self._silent: SharedCache[bool] = SharedCache(now, _SILENT_NAMES)
         self._pool: ThreadPoolExecutor | None = None
 
     async def close(self) -> None:
@@ -384,25 +393,39 @@ class Egress:
     async def _system_lookup(self, host: str) -> Sequence[str]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_NAMES, thread_name_prefix="egress-dns")
-        tenant, loop = party().tenant, asyncio.get_running_loop()
+        if self._silent.peek(host):
+            raise OSError("the name was not answered a moment ago")
+        loop, domain = asyncio.get_running_loop(), f"{party().tenant}/{_domain(host)}"
+        # Twice, as a sender: whoever has a domain has any number of names in it that are never answered.
+        holders = party().tenant, domain, domain
         try:
-            await self._names.acquire(tenant, patience=_PATIENCE)
+            await self._names.acquire(*holders, patience=_NAME_PATIENCE)
         except Busy:
-            raise OSError("too many names are being looked up") from None
+            raise _BusyNamesError("too many names are being looked up") from None
         looking = self._pool.submit(
             # As bytes: a text would be encoded once more, with errors of its own.
             lambda: socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         )
         # The thread goes on when nobody waits for it any more: only then is its place free.
-        looking.add_done_callback(lambda _: _tell(loop, self._names.give_back, tenant))
-        found = await asyncio.wrap_future(looking)
+        looking.add_done_callback(lambda _: _tell(loop, lambda: self._names.give_back(*holders)))
+        try:
+            async with asyncio.timeout(_NAME_ANSWER):
+                found = await asyncio.wrap_future(looking)
+        except TimeoutError:
+            self._silent.put(host, True, _SILENT_SECONDS)
+            raise OSError("the name is not answered") from None
         return [str(info[4][0]) for info in found]
 
 
-def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[str], None], tenant: str) -> None:
+def _domain(host: str) -> str:
+    """Returns the last two labels of a name."""
+    return ".".join(host.lower().rstrip(".").split(".")[-2:])
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     # A thread may outlive the loop.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(what, tenant)
+        loop.call_soon_threadsafe(what)
 
 
 def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:
@@ -424,6 +447,8 @@ def _as_egress_error(error: aiohttp.ClientError | OSError) -> EgressError:
         return EgressError("tls", "no trusted TLS connection: check the certificate and its host name")
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _RefusedAddressError):
         return EgressError("refused-address", f"the host leads to {error.os_error}")
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _BusyNamesError):
+        return EgressError("busy", "too many names are being looked up for this tenant, or in this domain")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return EgressError("dns", "the host's name has no address")
     if isinstance(error, aiohttp.InvalidURL):

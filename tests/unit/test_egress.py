@@ -731,6 +731,60 @@ async def test_names_that_are_never_answered_leave_threads_for_other_tenants(mon
         hurry.set()
 
 
+async def test_names_of_one_domain_leave_threads_for_others_of_the_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry, asked = threading.Event(), threading.Semaphore(0)
+
+    def look_up(host: bytes, *args: object, **more: object) -> list[tuple[object, ...]]:
+        if host.endswith(b".slow.example"):
+            asked.release()
+            hurry.wait(30)
+            raise OSError
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("tntcore.egress._NAME_PATIENCE", 0.3)
+    async with serving(echo) as server, opened(Egress(LOOPBACK)) as egress:
+        with on_behalf_of("attacked"):
+            hanging = [
+                asyncio.create_task(egress.request("GET", f"http://{n}.slow.example:{server.port}/", timeout=5))
+                for n in range(40)
+            ]
+            await asyncio.to_thread(asked.acquire)
+            answer = await egress.request("GET", f"http://honest.other:{server.port}/", timeout=2)
+            assert answer.status == 202
+            async with asyncio.timeout(4):
+                while sum(one.done() for one in hanging) < 34:
+                    await asyncio.sleep(0.01)
+        hurry.set()
+        errors = await asyncio.gather(*hanging, return_exceptions=True)
+    # Whoever found no thread in time was not asked for anything, and has not failed.
+    assert sorted(error.code for error in errors if isinstance(error, EgressError)) == ["busy"] * 34 + ["dns"] * 6
+
+
+async def test_a_name_without_an_answer_is_not_asked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry = threading.Event()
+    asked: list[bytes] = []
+    now = 0.0
+
+    def look_up(host: bytes, *args: object, **more: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        hurry.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("tntcore.egress._NAME_ANSWER", 0.1)
+    async with serving(echo) as server, opened(Egress(LOOPBACK, now=lambda: now)) as egress:
+        url = f"http://silent.example:{server.port}/"
+        for _ in range(3):
+            with pytest.raises(EgressError) as caught:
+                await egress.request("GET", url, timeout=5)
+            assert caught.value.code == "dns"
+        assert len(asked) == 1
+        hurry.set()
+        now = 31.0
+        assert (await egress.request("GET", url, timeout=5)).status == 202
+
+
 async def test_a_message_has_one_budget_for_all_that_it_has_fetched() -> None:
     async def slow(request: web.Request) -> web.Response:
         await asyncio.sleep(0.2)
