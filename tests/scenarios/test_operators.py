@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.scenarios.common import assert_problem
-from tests.stack import Stack
+from tests.stack import Answer, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.storage.commit import Unit
@@ -114,6 +114,23 @@ async def test_a_revoked_key_is_refused_everywhere(stack: Stack) -> None:
     assert_problem(await stack.call("DELETE", f"operator/{NOBODY}", **stack.operator), 404, "operator-unknown")
 
 
+async def test_whoever_has_a_key_may_revoke_it(stack: Stack) -> None:
+    made, key = await make(stack, "read")
+    other, _ = await make(stack, "read")
+    assert_problem(await stack.call("DELETE", f"operator/{other['uuid']}", **key), 403, "role-too-low")
+    assert (await stack.call("DELETE", f"operator/{made['uuid']}", **key)).status == 204
+    assert_problem(await stack.call("GET", "operator/me", **key), 401, "operator-key-unknown")
+    assert (await listed(stack))[other["uuid"]]["status"] == "ACTIVE"
+
+
+async def test_a_former_key_revokes_what_a_thief_rotated(stack: Stack) -> None:
+    made, key = await make(stack, "read")
+    rotated = await stack.call("POST", f"operator/{made['uuid']}/rotate", **key)
+    assert rotated.status == 200, rotated.body
+    assert (await stack.call("DELETE", f"operator/{made['uuid']}", **key)).status == 204
+    assert_problem(await stack.call("GET", "operator/me", **_key(rotated)), 401, "operator-key-unknown")
+
+
 async def test_making_one_again_with_the_same_idempotency_key_makes_none(stack: Stack) -> None:
     body = {"name": "Once", "role": "read"}
     first = await stack.call("POST", "operator", body, idempotency_key="once", **stack.operator)
@@ -163,13 +180,19 @@ async def test_without_an_admin_the_hosts_key_makes_one_and_replaces_what_was_ne
         assert again.status == 201, again.body
         usable = [record for record in await operators.all() if record.role == "admin" and record.status == "ACTIVE"]
         assert [record.name for record in usable] == ["Again"]
-        key = {"tnt_operator_key": again.json()["headers"]["tnt-operator-key"]}
-        assert (await stack.call("GET", "operator/me", **key)).status == 200
+        uuids = {answer.json()["uuid"] for answer in made if answer.status == 201}
+        audit = (await stack.call("GET", "operator/audit?limit=200", **_key(again))).json()["hits"]
+        assert uuids <= {hit["on"] for hit in audit if hit["act"] == "operator.revoked"}
+        assert (await stack.call("GET", "operator/me", **_key(again))).status == 200
         await services.last_used.flush()
         assert_problem(await stack.call("POST", "operator/first", {"name": "Third"}, **HOST), 409, "operator-exists")
     finally:
         for record in admins:
             await _set(stack, record, {"status": "ACTIVE"})
+
+
+def _key(made: Answer) -> dict[str, str]:
+    return {"tnt_operator_key": made.json()["headers"]["tnt-operator-key"]}
 
 
 async def _set(stack: Stack, record: Operator, values: dict[str, Any]) -> None:

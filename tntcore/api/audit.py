@@ -76,12 +76,15 @@ async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -
     unit.upsert(record)
 
 
+async def own(call: Call, act: str, on: str = "", **details: Any) -> Audit:
+    """Makes an audit record for the operators' partition; the caller commits it."""
+    audits = call.services.audits
+    return await audits.record(HOME, call.uuid7(), call.actor, act, on=on, trace=call.trace, details=details)
+
+
 async def note_own(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -> None:
     """Adds an audit record to a unit of the operators' partition."""
-    record = await call.services.audits.record(
-        HOME, call.uuid7(), call.actor, act, on=on, trace=call.trace, details=details
-    )
-    unit.upsert(record)
+    unit.upsert(await own(call, act, on, **details))
 
 
 @asynccontextmanager
@@ -106,7 +109,7 @@ async def operating(call: Call, act: str, principal: str = "", on: str = "", **d
 
 async def into(call: Call, unit: Unit, record: Audit) -> None:
     """Adds the record to a unit of the partition of the tenant concerned."""
-    own = await call.services.audits.record(
+    theirs = await call.services.audits.record(
         record.principal,
         record.uuid.partition(".")[2],
         call.actor,
@@ -116,7 +119,7 @@ async def into(call: Call, unit: Unit, record: Audit) -> None:
         trace=record.trace,
         details=record.details,
     )
-    unit.upsert(own)
+    unit.upsert(theirs)
     record.status = _COMMITTING
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from tntcore.api.audit import note_own
+from tntcore.api.audit import note_own, own
 from tntcore.api.http import OPERATOR_HEADER, Call, Response, Route, answer
 from tntcore.api.views import Entity, Name, Time, Uuid, entity, expiry, not_found, text
 from tntcore.errors import Problem
@@ -13,8 +13,9 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Operator
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.access import Role
-from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, is_usable
+from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, is_usable, new_key
 
+_MAX_RACES = 4
 OperatorHeader = TypedDict("OperatorHeader", {"tnt-operator-key": str})
 RoleName = Literal["read", "operate", "admin"]
 Expiry = Annotated[Time | None, "when the key expires; null: never"]
@@ -83,7 +84,13 @@ async def first(call: Call) -> Response:
     also = Unit()
     uuid = call.uuid7()
     await note_own(call, also, "operator.made", uuid, name=name, role=Role.ADMIN)
-    made = await services.operators.first(name, expiry(body.get("expiresAt"), services.now()), uuid, also=also)
+    made = await services.operators.first(
+        name,
+        expiry(body.get("expiresAt"), services.now()),
+        uuid,
+        also=also,
+        revoking=lambda old: own(call, "operator.revoked", old.uuid, name=old.name),
+    )
     return _shown(call, made.record, made.key)
 
 
@@ -143,39 +150,39 @@ async def rotate(call: Call) -> Response:
     revoke it instead.
     """
     services, now = call.services, call.services.now()
-    uuid = call.arguments["uuid"]
-    if uuid != call.actor.id and not Role(call.actor.role).covers(Role.ADMIN):
-        raise Problem(
-            403, "role-too-low", "This is another operator's key. Only an operator with the role admin can rotate it."
-        )
-    record = await _operator(call)
-    if not is_usable(record, now):
-        raise Problem(409, "operator-not-active", "The key was revoked or has expired. Create a new one.")
-    former = record.hash
-    key = services.operators.drawn(record, call.random)
-    # Otherwise an earlier attempt of the same call has rotated it.
-    if key.hash != former:
-        record.updated_at, record.former_until = now, now + OVERLAP
-        unit = Unit()
-        until = record.former_until
-        changed: dict[str, Value] = {"hash": key.hash, "formerHash": former, "formerUntil": until, "updatedAt": now}
-        unit.merge(record.key, changed, record.etag)
-        await note_own(call, unit, "operator.rotated", record.uuid, name=record.name)
-        try:
-            await services.operators.commit(unit)
-        except Changed:
-            # Unless this very write, repeated by the SDK, did it.
-            if (await _operator(call)).hash != key.hash:
-                raise
-        finally:
-            services.operators.forget(record.uuid)
-    until_text = times.iso(record.former_until)
-    return answer({**_view(record, now), "headers": {OPERATOR_HEADER: key.text}, "formerValidUntil": until_text})
+    _check_own_or_admin(call, "rotate")
+    key: NewKey | None = None
+    for _ in range(_MAX_RACES):
+        record = await _operator(call)
+        if not is_usable(record, now):
+            raise Problem(409, "operator-not-active", "The key was revoked or has expired. Create a new one.")
+        key = key or new_key(record.uuid, call.random)
+        # Otherwise an earlier attempt of the same call has rotated it, or this very write, repeated by the SDK.
+        if record.hash != key.hash:
+            until, unit = now + OVERLAP, Unit()
+            changed: dict[str, Value] = {"hash": key.hash, "formerHash": record.hash, "formerUntil": until}
+            unit.merge(record.key, {**changed, "updatedAt": now}, record.etag)
+            await note_own(call, unit, "operator.rotated", record.uuid, name=record.name)
+            try:
+                await services.operators.commit(unit)
+            except Changed:
+                # Most often the time of the key's last use, which this very call may have set.
+                continue
+            finally:
+                services.operators.forget(record.uuid)
+            record.updated_at, record.former_until = now, until
+        until_text = times.iso(record.former_until)
+        return answer({**_view(record, now), "headers": {OPERATOR_HEADER: key.text}, "formerValidUntil": until_text})
+    raise Problem(409, "changed-meanwhile", "Another request changed the key at the same time. Try again.")
 
 
 async def revoke(call: Call) -> Response:
-    """Revokes the key. Other processes of the service may accept it for up to half a minute more."""
+    """Revokes the key. Other processes of the service may accept it for up to half a minute more.
+
+    Operators may revoke their own key. To revoke another operator's key takes the role admin.
+    """
     services = call.services
+    _check_own_or_admin(call, "revoke")
     record = await _operator(call)
     if record.status != "REVOKED":
         unit = Unit()
@@ -184,6 +191,14 @@ async def revoke(call: Call) -> Response:
         await services.operators.commit(unit)
         services.operators.forget(record.uuid)
     return Response(204, content_type="")
+
+
+def _check_own_or_admin(call: Call, verb: str) -> None:
+    """Raises `Problem` 403 if the key is another operator's and the caller has not the role admin."""
+    if call.arguments["uuid"] != call.actor.id and not Role(call.actor.role).covers(Role.ADMIN):
+        raise Problem(
+            403, "role-too-low", f"This is another operator's key. Only an operator with the role admin can {verb} it."
+        )
 
 
 async def _operator(call: Call) -> Operator:
@@ -257,7 +272,7 @@ ROUTES = [
         "operator/{uuid}",
         revoke,
         "operator",
-        Role.ADMIN,
+        Role.READ,
         summary="Revoke an operator's key",
         answers={204: None},
         errors=(_UNKNOWN,),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.outage import is_away
+from tntcore.storage.records import Audit, Operator
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
 from tntcore.tenancy.access import Actor, Role
@@ -60,12 +61,16 @@ async def _make(environ: Mapping[str, str], name: str, until: str | None, *, any
     try:
         operators = Operators(storage, now, time.monotonic, secrets.token_bytes)
         expires_at = round(datetime.fromisoformat(until).timestamp() * 1000) if until else 0
-        uuid = UuidFactory(now, secrets.token_bytes)()
+        new_uuid, audits = UuidFactory(now, secrets.token_bytes), Audits(storage, time.monotonic)
+        uuid = new_uuid()
         also = Unit()
         by, details = Actor("storage", "", STORAGE, Role.ADMIN), {"name": name, "role": Role.ADMIN}
-        noted = await Audits(storage, time.monotonic).record(HOME, uuid, by, "operator.made", on=uuid, details=details)
-        also.create(noted)
-        made = await operators.first(name, expires_at, uuid, anyway=anyway, by=STORAGE, also=also)
+
+        def revoking(old: Operator) -> Awaitable[Audit]:
+            return audits.record(HOME, new_uuid(), by, "operator.revoked", on=old.uuid, details={"name": old.name})
+
+        also.create(await audits.record(HOME, uuid, by, "operator.made", on=uuid, details=details))
+        made = await operators.first(name, expires_at, uuid, anyway=anyway, by=STORAGE, also=also, revoking=revoking)
     finally:
         await storage.close()
         await cloud.close()

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from tntcore.caching import SharedCache
 from tntcore.errors import Problem
 from tntcore.keys.custody import Custody, CustodyError
 from tntcore.storage.commit import Exists, Unit
-from tntcore.storage.records import END, Operator, Principal
+from tntcore.storage.records import END, Audit, Operator, Principal
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.tenancy.access import Role
@@ -156,6 +156,7 @@ class Operators:
         anyway: bool = False,
         by: str = FIRST,
         also: Unit | None = None,
+        revoking: Callable[[Operator], Awaitable[Audit]] | None = None,
     ) -> First:
         """Makes an admin's key if there is none that works. A key made this way and never used is replaced: its answer
         may have been lost.
@@ -196,6 +197,8 @@ class Operators:
         unit.create(record)
         for old in unused:
             unit.merge(old.key, {"status": "REVOKED", "updatedAt": now})
+            if revoking is not None:
+                unit.upsert(await revoking(old))
         if guard is None:
             unit.create_row(_GUARD, {"at": now})
         else:
