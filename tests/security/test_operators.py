@@ -260,7 +260,7 @@ async def test_tokens_that_are_refused(provider: Provider) -> None:
         "is not valid yet": provider.token(nbf=now + 3600),
         "signature": provider.token(key=stranger),
         "issuer has no such key": jwt.encode({"sub": "x"}, stranger, "RS256", headers={"kid": "two"}),
-        "no signed JWT": "x.y.z",
+        "not a signed JWT": "x.y.z",
     }
     for why, token in refused.items():
         with pytest.raises(Problem, match=why) as raised:
