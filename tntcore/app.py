@@ -25,6 +25,7 @@ from tntcore.api.deliveries import DeliveryRoutes
 from tntcore.api.didcomm import Door
 from tntcore.api.exchanges import ExchangeRoutes
 from tntcore.api.http import Access, Request, Response, Route
+from tntcore.api.invitation_pages import InvitationPages
 from tntcore.api.invitations import InvitationRoutes
 from tntcore.api.openapi import DocsRoutes
 from tntcore.api.poison import PoisonRoutes
@@ -109,6 +110,7 @@ class App:
             *ActionRoutes(actions).routes,
             *DeliveryRoutes(replays).routes,
             *InvitationRoutes(invitations).routes,
+            *InvitationPages(services, invitations).routes,
             *ContactRoutes(invitations, acceptance).routes,
             *ConnectionRoutes(acceptance, rotation).routes,
             *ExchangeRoutes(steps).routes,

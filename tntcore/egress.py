@@ -48,6 +48,7 @@ ErrorCode = Literal[
 
 MAX_URL = 4_096
 MAX_DOCUMENT = 256 * 1024
+_DOCUMENTS = "application/did+json, application/did+ld+json, application/json"
 FETCH_TIMEOUT = 10.0
 USER_AGENT = "tnt-egress/1"
 LOOP_HEADER = "tnt-egress"
@@ -316,9 +317,12 @@ class Egress:
         """
         self._target(url)
 
-    async def fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str, accept: str = _DOCUMENTS) -> bytes:
         """Returns the body of a document, such as a did:web one: GET, https, status 200, at most 256 KiB, within 10
         seconds.
+
+        Args:
+            accept: the header Accept.
 
         Raises:
             EgressError: there is no such document.
@@ -326,7 +330,7 @@ class Egress:
         answer = await self.request(
             "GET",
             url,
-            headers={"Accept": "application/did+json, application/did+ld+json, application/json"},
+            headers={"Accept": accept},
             max_answer=MAX_DOCUMENT,
             timeout=FETCH_TIMEOUT,
         )

@@ -192,7 +192,7 @@ class MemoryEgress(Egress):
         lower = {name.lower(): value for name, value in (headers or {}).items()}
         return await self._process.request(method, url, lower, body or b"")
 
-    async def fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str, accept: str = "") -> bytes:
         answer = await self.request("GET", url)
         if answer.status != 200:
             raise EgressError("status", f"answered {answer.status}")

@@ -28,9 +28,10 @@ from tntcore.api.views import (
 )
 from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.connection import connection_uuid, start
-from tntcore.connections.invitations import Invitations, Wanted
+from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.delivery.outbound import drain
 from tntcore.dids.parse import qualify
+from tntcore.egress import EgressError
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
@@ -38,7 +39,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
-from tntcore.storage.states import ContactStatus
+from tntcore.storage.states import ContactStatus, InvitationStatus
 
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
@@ -101,6 +102,7 @@ class ContactMade(ContactView):
     invitationId: NotRequired[Uuid]
     invitation: NotRequired[JsonObject]
     invitationUrl: NotRequired[str]
+    shortUrl: NotRequired[str]
     qr: NotRequired[Qr]
 
 
@@ -184,7 +186,7 @@ class ContactRoutes:
                 waits = made is not None and made.state == "start"
                 shown["unreachable"] = "The DID could not be reached at the first attempt." if waits else None
             return answer(shown, 201)
-        content = await self._invitation(body)
+        content = await self._invitation(call, body)
         contact = Contact(
             uuid=uuid,
             status=ContactStatus.REQUESTED,
@@ -221,7 +223,7 @@ class ContactRoutes:
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
         invitation = await self._invitations.create(call.tenant, identity, wanted, call.ids)
         invited = invitation_view(call, invitation)
-        names = ("invitationId", "invitation", "invitationUrl", "qr")
+        names = ("invitationId", "invitation", "invitationUrl", "shortUrl", "qr")
         return answer(
             {**_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
         )
@@ -254,11 +256,39 @@ class ContactRoutes:
             reason = error.detail
         return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
-    async def _invitation(self, body: dict[str, Any]) -> Content | None:
+    async def _at(self, call: Call, url: str) -> Content:
+        """Returns the invitation in a URL, or the one that a short URL leads to (RFC 0434, "URL Shortening")."""
+        try:
+            return read_invitation_url(url)
+        except Problem as error:
+            if error.code != "invitation-short-url":
+                raise
+        own = f"{call.services.config.public_url}/api/i"
+        if url.startswith((f"{own}/", f"{own}?")):
+            # Nobody calls itself: the host might be out of its own reach.
+            code = url.rstrip("/").rpartition("id=" if url.startswith(f"{own}?") else "/")[2]
+            opened = await self._invitations.open(id_of_code(code))
+            if opened is None or opened.status != InvitationStatus.ACTIVE:
+                raise Problem(
+                    404, "invitation-unknown", "No open invitation has this URL. Ask the partner for a new one."
+                )
+            return read_invitation(opened.content)
+        try:
+            fetched = await call.services.egress.fetch(url.strip(), "application/json")
+        except EgressError as error:
+            raise Problem(
+                400,
+                "invitation-short-url",
+                f"The URL has no invitation in it (oob, c_i or _oob), and fetching one from there failed: {error}. "
+                "Open the URL, and give the one that it leads to, or the invitation as JSON.",
+            ) from None
+        return read_invitation_url(fetched.decode("utf-8", "replace"))
+
+    async def _invitation(self, call: Call, body: dict[str, Any]) -> Content | None:
         """Returns the invitation to accept, if one is given."""
         url, uuid = body.get("invitationUrl"), body.get("invitationId")
         if url is not None:
-            return read_invitation_url(text(url, "invitationUrl", maximum=200_000, required=True))
+            return await self._at(call, text(url, "invitationUrl", maximum=200_000, required=True))
         content = body.get("invitation")
         if uuid is not None:
             content = await self._invitations.content_of(text(uuid, "invitationId", required=True))

@@ -182,7 +182,7 @@ async def begin(
     invitation = object_of(body, "invitation")
     if invitation is not None:
         identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
-        wanted = wanted_of(invitation, identity)
+        wanted = wanted_of(invitation, identity, call.services.now())
         first = First(prefix_of(body, protocol, wanted.version), role, format_name)
         made = await steps.invite(call.tenant, identity, wanted, first, step, call.ids)
         return answer(invitation_view(call, made), 201)

@@ -23,7 +23,7 @@ from tntcore.api.views import (
     listing,
     text,
 )
-from tntcore.connections.invitations import Invitations, Wanted, read_content
+from tntcore.connections.invitations import Invitations, Wanted, read_content, short_url
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
@@ -44,6 +44,7 @@ INVITATION_ERRORS = (
     "400 invitation-type",
     "400 invitation-unsupported",
     "400 invitation-expired",
+    "400 invitation-short-url",
     "400 invitation-unreachable",
     "400 public-did-unreachable",
     "400 identity-unsuitable",
@@ -101,7 +102,8 @@ class InvitationView(Entity):
     multiUse: bool
     expiresAt: Time | None
     invitation: JsonObject
-    invitationUrl: str
+    invitationUrl: Annotated[str, "the invitation in a URL: a page for people, JSON for agents"]
+    shortUrl: Annotated[Url, "the same page under a short URL, which is what the QR codes show"]
     qr: Qr
 
 
@@ -173,7 +175,7 @@ class InvitationRoutes:
         """
         body = call.body
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
-        wanted = wanted_of(body, identity)
+        wanted = wanted_of(body, identity, call.services.now())
         made = await self._invitations.create(call.tenant, identity, wanted, call.ids)
         return answer(invitation_view(call, made), 201)
 
@@ -197,8 +199,12 @@ class InvitationRoutes:
         return Response(200, await asyncio.to_thread(qr_png, _url(call, invitation)), "image/png")
 
 
-def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
-    """Reads the members of a new invitation from a request's body. Raises `Problem` 400."""
+def wanted_of(body: dict[str, Any], identity: Identity, now: int) -> Wanted:
+    """Reads the members of a new invitation from a request's body. Raises `Problem` 400.
+
+    Args:
+        now: milliseconds since 1970.
+    """
     form = text(body.get("form"), "form") or _FORMS[0]
     if form not in _FORMS:
         raise Problem(400, "form-unsupported", f"form must be one of {', '.join(_FORMS)}.")
@@ -215,7 +221,7 @@ def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
         goal_code=text(body.get("goalCode"), "goalCode") or None,
         handshake_protocols=tuple(protocols),
         multi_use=_flag(body, "multiUse"),
-        expires_at=_time(body, "expiresAt"),
+        expires_at=_time(body, "expiresAt", now),
         public_did=_flag(body, "publicDid"),
         requests=tuple(_messages(body)),
     )
@@ -229,9 +235,10 @@ def wanted_of(body: dict[str, Any], identity: Identity) -> Wanted:
 
 
 def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
-    path = f"{call.services.config.public_url}/api/invitation/{invitation.uuid}"
+    public_url = call.services.config.public_url
+    path = f"{public_url}/api/invitation/{invitation.uuid}"
     content = read_content(call.tenant.records, invitation)
-    return entity(
+    shown = entity(
         invitation,
         invitationId=invitation.uuid,
         form=invitation.form,
@@ -239,13 +246,15 @@ def invitation_view(call: Call, invitation: Invitation) -> dict[str, Any]:
         multiUse=invitation.multi_use,
         expiresAt=times.iso(invitation.expires_at) if invitation.expires_at else None,
         invitation=content,
-        invitationUrl=invitation_url(call.services.config.public_url, content),
+        invitationUrl=invitation_url(f"{public_url}/api/i", content),
+        shortUrl=short_url(public_url, invitation),
         qr={"svg": f"{path}/qr.svg", "png": f"{path}/qr.png"},
     )
+    return {**shown, "status": invitation.status_at(call.services.now())}
 
 
 def _url(call: Call, invitation: Invitation) -> str:
-    return invitation_url(call.services.config.public_url, read_content(call.tenant.records, invitation))
+    return short_url(call.services.config.public_url, invitation)
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -262,7 +271,7 @@ def _flag(body: dict[str, Any], name: str) -> bool:
     return value
 
 
-def _time(body: dict[str, Any], name: str) -> int:
+def _time(body: dict[str, Any], name: str, now: int) -> int:
     value = text(body.get(name), name)
     try:
         moment = times.read(value) if value else 0
@@ -270,4 +279,6 @@ def _time(body: dict[str, Any], name: str) -> int:
         moment = -1
     if moment < 0:
         raise Problem(400, "time-invalid", f"{name} must be a time from 1970 on, such as 2026-01-31T12:00:00Z.")
+    if value and moment <= now:
+        raise Problem(400, "time-invalid", f"{name} is in the past. Give a time to come, or leave it out.")
     return moment

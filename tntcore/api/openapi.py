@@ -116,6 +116,7 @@ _ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
     "number": ("The number of the identity's status list, from 0.", {"type": "string", "pattern": "^[0-9]+$"}),
     "digest": ("SHA-256 of the resource, in hexadecimal.", {"type": "string"}),
     "time": ("Seconds since 1970.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "code": ("What a short URL ends in.", {"type": "string"}),
     "file": ("The name of the file.", {"type": "string"}),
 }
 _TAGS: Mapping[str, str] = {
@@ -124,6 +125,7 @@ _TAGS: Mapping[str, str] = {
     "asset": "Messages, under the path that older clients use",
     "asset-data": "Attachments of messages",
     "contact": "Partners",
+    "i": "Invitations as their links show them, to anybody",
     "invitation": "Out-of-band invitations, to connect with partners",
     "connection": "Connections between your identities and contacts",
     "identity": "Your DIDs",

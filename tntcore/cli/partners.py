@@ -89,7 +89,7 @@ def invite(
         session.answer(made, lambda: _invited(made))
     if picture is not None:
         try:
-            qr.save(str(made["invitationUrl"]), picture)
+            qr.save(str(made["shortUrl"]), picture)
         except ValueError as error:
             raise Wrong(f"The invitation was made, but {picture} was not saved: {error}.") from None
     if not wait:
@@ -101,7 +101,7 @@ def invite(
 
 def _invited(made: dict[str, Any]) -> list[str]:
     """The invitation's URL and, if it fits on the terminal, its QR code above."""
-    url, width = show.safe(made["invitationUrl"]), show.terminal_width()
+    url, width = show.safe(made["shortUrl"]), show.terminal_width()
     picture: list[str] = []
     if width is not None:
         picture = [*_drawn(url, width), ""]

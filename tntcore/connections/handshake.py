@@ -488,7 +488,7 @@ async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[st
 
 def is_good(invitation: Invitation, now: int) -> bool:
     """Whether the invitation can still be answered."""
-    return invitation.status == InvitationStatus.ACTIVE and not (invitation.expires_at and invitation.expires_at < now)
+    return invitation.status_at(now) == InvitationStatus.ACTIVE
 
 
 async def find_invitation(lookups: Lookups, tenant: Tenant, invitation_id: str) -> Invitation | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from tntcore.connections.connection import pairwise
 from tntcore.connections.first_contact import FORM as FORM_2
@@ -56,6 +58,15 @@ class Wanted:
     def version(self) -> Version:
         """The version of DIDComm that answers use."""
         return "v2" if self.form == FORM_2 else "v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An invitation as whoever has its link sees it."""
+
+    invitation: Invitation
+    content: dict[str, Any]
+    status: InvitationStatus
 
 
 class Invitations:
@@ -147,6 +158,19 @@ class Invitations:
         unit.create(invitation)
         return await tenant.records.make(unit, invitation)
 
+    async def open(self, invitation_id: str) -> Opened | None:
+        """Returns an invitation of any tenant here by its random `@id`, as whoever has its link sees it; None if there
+        is none, or if its tenant is suspended."""
+        owner = await self._services.lookups.find("invitation-id", invitation_id)
+        inviter = await self._services.tenants.get(owner.principal) if owner else None
+        if owner is None or inviter is None or inviter.is_suspended:
+            return None
+        invitation = await inviter.records.get(Invitation, owner.uuid)
+        if invitation is None:
+            return None
+        content = read_content(inviter.records, invitation)
+        return Opened(invitation, content, invitation.status_at(self._services.now()))
+
     async def content_of(self, uuid: str) -> dict[str, Any] | None:
         """Returns the content of an invitation of any tenant here; None if it is unknown."""
         owner = await self._services.lookups.find("invitation", uuid)
@@ -164,6 +188,21 @@ class Invitations:
         )
         await tenant.records.commit(unit)
         self._services.tenants.forget_recipient(tenant, invitation.uuid)
+
+
+def short_url(public_url: str, invitation: Invitation) -> str:
+    """Returns the URL that shows the invitation (RFC 0434, "URL Shortening"): 22 characters name it."""
+    code = urlsafe_b64encode(UUID(invitation.invitation_id).bytes).rstrip(b"=").decode()
+    return f"{public_url}/api/i/{code}"
+
+
+def id_of_code(code: str) -> str:
+    """Returns the `@id` of the invitation that a short URL names by its code, or by the id itself; "" if it names
+    none."""
+    try:
+        return str(UUID(bytes=urlsafe_b64decode(code + "==")) if len(code) == 22 else UUID(code))
+    except ValueError:
+        return ""
 
 
 def read_content(records: Repository, invitation: Invitation) -> dict[str, Any]:

@@ -432,14 +432,20 @@ def qr_png(text: str) -> bytes:
     return _qr(text, kind="png")
 
 
+def qr_markup(text: str) -> str:
+    """A QR code as an `svg` element for a page. Otherwise as `qr_svg`."""
+    try:
+        return str(segno.make_qr(text).svg_inline(omitsize=True, light="#fff"))
+    except segno.DataOverflowError:
+        raise _too_long() from None
+
+
 def _qr(text: str, **options: str) -> bytes:
     out = BytesIO()
     try:
         segno.make_qr(text).save(out, scale=8, **options)
     except segno.DataOverflowError:
-        raise _problem(
-            "too-large", "The invitation is too long for a QR code. Attach less, or use fewer routing keys."
-        ) from None
+        raise _too_long() from None
     return out.getvalue()
 
 
@@ -486,6 +492,10 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _too_long() -> Problem:
+    return _problem("too-large", "The invitation is too long for a QR code. Attach less, or use fewer routing keys.")
 
 
 def _too_large() -> Problem:

@@ -335,6 +335,11 @@ class Invitation(Record):
     content: bytes = b""
     threads: list[str] = field(default_factory=list)
 
+    def status_at(self, now: int) -> InvitationStatus:
+        """Returns the status at a time, in milliseconds since 1970: EXPIRED where it is only the time that ended it."""
+        over = bool(self.expires_at) and self.expires_at < now
+        return InvitationStatus.EXPIRED if over and self.status == InvitationStatus.ACTIVE else self.status
+
 
 @dataclass(kw_only=True, slots=True)
 class Action(Record):

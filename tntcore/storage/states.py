@@ -15,6 +15,7 @@ class InvitationStatus(StrEnum):
     ACTIVE = "ACTIVE"
     USED = "USED"
     REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"  # shown, never stored
 
 
 class MessageStatus(StrEnum):
