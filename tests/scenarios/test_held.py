@@ -13,7 +13,8 @@ from tests.stack import Client, Stack
 from tntcore.delivery.outbox import GRACE
 from tntcore.dids.document import Version
 from tntcore.maintenance import sweep
-from tntcore.storage.records import Connection
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.repository import Repository
 
 
@@ -49,6 +50,20 @@ async def test_held_until_connected(stack: Stack, pair: tuple[Client, Client], v
         [delivery] = (await acme.get(f"delivery?message={message['uuid']}"))["hits"]
         assert (delivery["status"], delivery["attempts"]) == ("DELIVERED", 1)
     assert (await acme.get(f"action/{action['uuid']}"))["typeStatus"] == "SENT"
+
+
+async def test_what_was_held_by_a_clock_that_is_ahead_goes_at_once(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    hook = await bolt.webhook()
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
+    await acme.act(contact["uuid"], basic(0))
+    [delivery] = (await acme.get("delivery"))["hits"]
+    ahead = stack.app.services.now() + 90_000
+    unit = Unit()
+    unit.merge(Delivery.row_key(delivery["uuid"]), {"createdAt": ahead, "updatedAt": ahead, "nextAttemptAt": ahead})
+    await (await acme.tenant()).records.commit(unit)
+    await stack.connect(acme, bolt)
+    await hook.count(1, seconds=5)
 
 
 async def test_sent_while_the_connection_is_completed(stack: Stack, pair: tuple[Client, Client]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.scenarios.common import basic, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.delivery import outbox
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery
 
@@ -247,6 +248,22 @@ async def test_the_same_request_again_while_the_queue_is_away(
             answer = await client.call("POST", "action", known)
             assert answer.status in (200, 201), answer.body
     assert len((await client.get("message"))["hits"]) == 2
+
+
+async def test_what_could_not_be_queued_is_on_its_way_within_seconds(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(lost: Any) -> None:
+        raise ConnectionError("the queue is away")
+
+    monkeypatch.setattr(outbox, "_PAUSES", (0.1,) * 20)
+    acme, bolt = pair
+    to_bolt, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.outbound, "add", away)
+        await acme.act(to_bolt.contact_uuid, basic("late"))
+    await hook.count(1, seconds=5)
 
 
 async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:

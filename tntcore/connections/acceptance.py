@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tntcore.connections import names
@@ -21,6 +22,7 @@ from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
 from tntcore.delivery.outbox import Outbox, attached_item, reuse_item
 from tntcore.delivery.outgoing import Outgoing, write
+from tntcore.delivery.redeliver import queue_pending
 from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
 from tntcore.dids.document import Service
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
@@ -408,8 +410,10 @@ class Acceptance:
             if connection.state in (COMPLETED, "abandoned"):
                 await drain(services, tenant.uuid, connection.uuid)
         except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
-            log.warning("what connection %s sends waits for the sweeper: %s", connection.uuid, type(error).__name__)
+            log.warning("what connection %s sends is not queued yet: %s", connection.uuid, type(error).__name__)
             services.meter.count("invitations.unqueued")
+            pending = [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)]
+            self._outbox.try_again(partial(queue_pending, self._outbox, tenant, *pending))
 
     async def _commit(
         self,

@@ -8,6 +8,7 @@ drains of one connection, only one sends. If the connection has ended instead, i
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -59,7 +60,8 @@ _REFUSED_ATTEMPTS = 3
 _UNPROVEN_ATTEMPTS = 6  # over half an hour
 _UNPROVEN_BURST, _UNPROVEN_SECONDS = 300, 0.2  # requests to one such host: see `Allowance`
 _CLAIM = 60_000  # milliseconds after which an attempt is over
-_SKEW = 1_000  # milliseconds that clocks may differ; less than the shortest wait between attempts
+_SKEW = 1_000  # milliseconds that clocks may differ unnoticed; less than the shortest wait between attempts
+_LONGEST_SKEW = 150_000  # milliseconds that clocks may differ without a message waiting for the sweeper
 
 
 class Outbound:
@@ -147,7 +149,13 @@ class Outbound:
         attempt, for which a drain is scheduled, unless `whenever`. If nothing comes of a claim, the sweeper goes on.
         """
         now = self._services.now()
-        if delivery.next_attempt_at > now + _SKEW and not whenever:
+        early = delivery.next_attempt_at - now
+        # One that no drain has claimed yet is due, whatever the clock of the process that held it says.
+        unclaimed = not delivery.attempts and delivery.next_attempt_at == delivery.created_at
+        if early > _SKEW and not (whenever or unclaimed):
+            if early <= _LONGEST_SKEW:
+                # If the time was set by a clock that is ahead, the drain that was scheduled for it is this one.
+                await self.drain(tenant.uuid, delivery.connection_uuid, delay=math.ceil(early / 1000))
             return False
         unit = Unit()
         unit.merge(delivery.key, {"nextAttemptAt": now + _CLAIM, "updatedAt": now}, delivery.etag)

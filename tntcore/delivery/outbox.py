@@ -7,7 +7,8 @@ lost in the `due` table; their names are written there before the commit, from t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from tntcore.caching import SharedCache
@@ -21,6 +22,7 @@ BUCKET = 600_000  # deliveries received within this many milliseconds share a ro
 GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
 _MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
 DUE = "due"
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each repetition of a put that storage refused
 
 
 def due_key(bucket: int, principal: str) -> str:
@@ -87,6 +89,7 @@ def _again(items: Sequence[DeliveryItem]) -> bytes:
 class Outbox:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._repeating: set[asyncio.Task[None]] = set()
         self._marks: SharedCache[bool] = SharedCache(lambda: services.now() / 1000, 50_000)
 
     async def mark(self, principal: str, deliveries: Iterable[str]) -> None:
@@ -114,6 +117,25 @@ class Outbox:
         if len(data) > queue.room:
             data = item.without_body().data()
         await queue.add(data)
+
+    def try_again(self, put: Callable[[], Awaitable[None]]) -> None:
+        """Repeats a put that storage refused, in the background, until it succeeds or half a minute has passed. The
+        sweeper finds what is left.
+
+        Args:
+            put: queues what is committed; raises if it cannot.
+        """
+
+        async def repeat() -> None:
+            for seconds in _PAUSES:
+                await asyncio.sleep(seconds)
+                with suppress(Exception):
+                    await put()
+                    return
+
+        task = asyncio.create_task(repeat())
+        self._repeating.add(task)
+        task.add_done_callback(self._repeating.discard)
 
     async def put_back(self, queue: str, lists: Iterable[Sequence[DeliveryItem]], *, delay: int = 0) -> None:
         """Puts parts of a list back, each as its own message, visible after `delay` seconds. If that list is delivered

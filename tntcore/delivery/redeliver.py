@@ -8,6 +8,7 @@ from tntcore.delivery.items import MessageCall, RelayItem, SendItem
 from tntcore.delivery.outbox import Outbox, send_item
 from tntcore.delivery.tasks import task_call
 from tntcore.storage.records import Delivery
+from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -34,3 +35,11 @@ async def redeliver(
         item = send_item(tenant.uuid, delivery, b"")
     item = replace(item, again=True, attempts=attempts, trace=trace, link=link)
     await (outbox.outbound(item) if isinstance(item, SendItem) else outbox.relay(item))
+
+
+async def queue_pending(outbox: Outbox, tenant: Tenant, *deliveries: str) -> None:
+    """Queues those of the deliveries (uuids) that are still PENDING, as their queue messages were not put."""
+    for uuid in deliveries:
+        delivery = await tenant.records.get(Delivery, uuid)
+        if delivery is not None and delivery.status == DeliveryStatus.PENDING:
+            await redeliver(outbox, tenant, delivery)

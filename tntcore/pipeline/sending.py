@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -14,7 +15,7 @@ import orjson
 from tntcore.connections.connection import COMPLETED
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.outgoing import write
-from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.redeliver import queue_pending, redeliver
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
 from tntcore.exchanges.exchanges import Exchanges
@@ -182,7 +183,7 @@ class Actions:
                 await self.see_to(tenant, before.message_uuid)
                 return Sent(action, before.message_uuid, plaintext)
             if not held:
-                await self._queued(self._outbox.outbound(outgoing.item(tenant.uuid)))
+                await self._queued(tenant, message_uuid, self._outbox.outbound(outgoing.item(tenant.uuid)))
             return Sent(action, message_uuid, plaintext)
 
         busy = "Too many requests change the connection at the same time. Try again."
@@ -192,17 +193,18 @@ class Actions:
         """Queues a sent message again in case its queue message was lost."""
         delivery = await tenant.records.get(Delivery, delivery_uuid(message_uuid, "didcomm"))
         if delivery is not None and delivery.status == DeliveryStatus.PENDING:
-            await self._queued(redeliver(self._outbox, tenant, delivery))
+            await self._queued(tenant, message_uuid, redeliver(self._outbox, tenant, delivery))
 
-    async def _queued(self, put: Awaitable[None]) -> None:
-        """Waits for the put of a queue message, and ignores its failure: the delivery's row is written and will be
-        found, while a caller that sees an error would send the message again.
+    async def _queued(self, tenant: Tenant, message_uuid: str, put: Awaitable[None]) -> None:
+        """Waits for the put of a queue message. If it fails, it is repeated in the background: the delivery's row is
+        written and will be found, while a caller that sees an error would send the message again.
         """
         try:
             await put
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - see above
             self._services.meter.count("actions.unqueued")
-            log.exception("a message is committed but not queued: the sweeper will find it")
+            log.warning("a message is committed but not queued, trying again: %s", type(error).__name__)
+            self._outbox.try_again(partial(queue_pending, self._outbox, tenant, delivery_uuid(message_uuid, "didcomm")))
 
     def _complete(self, thread: Thread, message: Mapping[str, Any], random: Random) -> bytes:
         new_id = random_uuid(random)
