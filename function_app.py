@@ -22,7 +22,12 @@ service = Service.start()
 async def answer(req: func.HttpRequest, path: str, access: Sequence[Access]) -> func.HttpResponse:
     response = await service.http(
         Request(
-            req.method, path.strip("/"), req.params, {k.lower(): v for k, v in req.headers.items()}, req.get_body()
+            req.method,
+            path.strip("/"),
+            req.params,
+            {k.lower(): v for k, v in req.headers.items()},
+            req.get_body(),
+            req.url,
         ),
         access,
     )

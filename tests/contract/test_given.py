@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from types import UnionType
 from typing import Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
+from urllib.parse import quote
 
 import pytest
 
@@ -166,6 +167,89 @@ async def test_uuids_in_paths_in_any_form(stack: Stack, tenant: Client) -> None:
             path = re.sub(r"\{\w+\}", "1234", route.path)
             detail = assert_problem(await stack.call(route.method, path, None, **headers), 400, "uuid-invalid")
             assert "'1234'" in detail["detail"], route.path
+
+
+async def test_a_parameter_that_is_repeated_is_refused(stack: Stack, tenant: Client) -> None:
+    for route in typed(stack):
+        for name in get_type_hints(route.query) if route.query is not None else ():
+            detail = assert_problem(await call(tenant, route, query=f"?{name}=&{name}=x"), 400, "query-invalid")
+            assert f"{name!r} is given more than once" in detail["detail"]
+
+
+async def test_a_parameter_without_value_is_as_left_out_but_must_be_known(stack: Stack, tenant: Client) -> None:
+    for route in typed(stack):
+        assert_problem(await call(tenant, route, query=f"?{STRAY}="), 400, "parameter-unknown")
+        if route.method == "GET" and route.query is not None:
+            names = "&".join(f"{name}=" for name in get_type_hints(route.query))
+            assert (await call(tenant, route, query=f"?{names}")).status == (await call(tenant, route)).status
+
+
+async def test_bodies_that_are_no_objects(stack: Stack, tenant: Client) -> None:
+    for route in typed(stack):
+        if isinstance(route.request, Content):
+            continue
+        for body in (b"[]", b"1", b'"x"', b"true"):
+            assert_problem(await call(tenant, route, body), 400, "body-not-an-object")
+        assert_problem(await call(tenant, route, b'{"a":1,"a":2}'), 400, "body-not-json")
+
+
+WRONG: list[Any] = [1.5, -1, 10**12, True, "", "\x00", "x" * 5000, [], [[]], {}, {"did": None}, [None]]
+
+
+def test_no_value_of_a_member_breaks_a_call_or_its_words(stack: Stack) -> None:
+    refused = 0
+    for route, shape in with_bodies(stack):
+        for path, hint in places(route.request):
+            for name in get_type_hints(hint):
+                for value in WRONG:
+                    problem = _refused(shape, put(example(route), path, name, value))
+                    if problem is not None:
+                        assert problem.status == 400
+                        assert problem.detail.endswith(".")
+                        assert not problem.detail.endswith("..")
+                        assert "has to" not in problem.detail
+                        assert problem.code in shape.codes, (route.path, name, problem.code)
+                        refused += 1
+    assert refused > 1000
+
+
+def test_words_of_a_list_are_read_in_any_case_and_are_in_the_document(stack: Stack) -> None:
+    checked = 0
+    for route, shape in with_bodies(stack):
+        named: dict[str, Schema] = {}
+        schema_of(route.request, named, given=True)
+        for schema in named.values():
+            for name, member in schema["properties"].items():
+                for word in member.get("enum") or ():
+                    if word is not None and shape.members is not None and name in shape.members:
+                        read = shape.members[name].read(word.swapcase(), name)
+                        assert read == word
+                        checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize("did", ["did:xyz", "did:", "did:web", "xyz", "did:web:a b", "did:key:z6Mk#x"])
+async def test_what_is_no_did_is_refused(tenant: Client, did: str) -> None:
+    with tenant.stack.described.whatever_is_asked():
+        answer = await tenant.call("POST", "contact", {"contact": {"did": did}})
+        assert_problem(answer, 400, "contact-invalid")
+        for path in (f"contact?did={quote(did)}", f"connection?contactDid={quote(did)}"):
+            assert (await tenant.call("GET", path)).status == 400
+
+
+@pytest.mark.parametrize("email", ["not an email", "a@", "@b", "a@b@c", "a@b\n", "x"])
+async def test_what_is_no_address_is_refused(tenant: Client, email: str) -> None:
+    with tenant.stack.described.whatever_is_asked():
+        assert_problem(await tenant.call("POST", "contact", {"contact": {"email": email}}), 400, "email-invalid")
+        assert_problem(await tenant.call("GET", f"contact?email={quote(email)}"), 400, "email-invalid")
+
+
+def _refused(shape: Shape, given: Any) -> Problem | None:
+    try:
+        shape.read(given, "")
+    except Problem as problem:
+        return problem
+    return None
 
 
 def _read(shape: Shape, body: Any) -> Any:

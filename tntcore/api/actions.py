@@ -83,6 +83,15 @@ class NewAction(Between):
     referenceID: NotRequired[Annotated[str, "the DIDComm thread id; by default the action's uuid"]]
 
 
+class OlderAction(Between, total=False):
+    """An action as clients of the original write it, where the path says the type."""
+
+    type: Annotated[Literal["DIDCOMM"], Code("type-unsupported", missing="type-invalid")]
+    command: _Command
+    data: Annotated[MessageGiven, Code("message-invalid")]
+    referenceID: Annotated[str, "the DIDComm thread id; by default the action's uuid"]
+
+
 class Command(TypedDict):
     command: NotRequired[_Command]
     data: Annotated[MessageGiven, Code("message-invalid", missing="message-missing")]
@@ -132,6 +141,21 @@ class ActionRoutes:
                 answers={201: ActionView},
                 errors=(*CONNECTION_ERRORS, *_SENDING_ERRORS),
                 example={"type": "DIDCOMM", "from": _UUID, "to": _UUID, "data": {"message": _HELLO}},
+            ),
+            *(
+                Route(
+                    "POST",
+                    path,
+                    self.create,
+                    creates=True,
+                    summary=f"Start a thread ({path}, as older clients call it)",
+                    request=OlderAction,
+                    answers={201: ActionView},
+                    errors=(*CONNECTION_ERRORS, *_SENDING_ERRORS),
+                    example={"from": _UUID, "to": _UUID, "data": {"message": _HELLO}},
+                )
+                # Before `action/{uuid}`, which would take this one.
+                for path in ("action/DIDCOMM", "asset")
             ),
             Route(
                 "GET",

@@ -6,7 +6,20 @@ from typing import Annotated, Any, Literal
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import ByContact, ByInvitation, Did, Entity, Page, Paging, Uuid, entity, filters, found, listing
+from tntcore.api.views import (
+    ByContact,
+    ByInvitation,
+    Did,
+    Entity,
+    GivenDid,
+    Page,
+    Paging,
+    Uuid,
+    entity,
+    filters,
+    found,
+    listing,
+)
 from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
@@ -36,8 +49,8 @@ class ConnectionView(Entity):
 
 class ConnectionQuery(Paging, ByContact, ByInvitation, total=False):
     identityUuid: Annotated[Uuid, "of the identity"]
-    identityDid: Annotated[Did, "of the identity"]
-    contactDid: Annotated[Did, "of the contact"]
+    identityDid: Annotated[GivenDid, "of the identity"]
+    contactDid: Annotated[GivenDid, "of the contact"]
     role: Annotated[Role, "your side of the DID exchange"]
     state: Annotated[State, "of the DID exchange"]
 

@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from tntcore.api.given import read_email
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, Qr, invitation_view
-from tntcore.api.json_schema import ERASED_BY_NULL, Code, Words
+from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words
 from tntcore.api.views import (
     Did,
     Entity,
+    GivenDid,
     JsonObject,
     Name,
     Page,
@@ -44,11 +46,11 @@ from tntcore.storage.states import ContactStatus, InvitationStatus
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
 InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"])]
-Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])]
+Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"]), Reads(read_email)]
 
 
 class ContactGiven(TypedDict, total=False):
-    did: Did
+    did: Annotated[GivenDid, Code("contact-invalid")]
     email: Email
     displayName: Name
     internalRef: InternalRef
@@ -76,8 +78,8 @@ class ContactChange(ContactChanged, total=False):
 
 
 class ContactQuery(Paging, total=False):
-    did: Annotated[Did, "its DID"]
-    email: Annotated[str, "its address"]
+    did: Annotated[GivenDid, "its DID"]
+    email: Annotated[Email, "its address"]
     status: ContactStatus
 
 

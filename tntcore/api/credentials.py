@@ -38,9 +38,9 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import Credential, Exchange, Presentation
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import CredentialStatus
+from tntcore.tenancy.access import Scope
 
 _DEFAULT = "ld-proof"
-
 
 Command = Literal["offer", "propose", "request", "issue"]
 Role = Literal["issuer", "holder"]
@@ -163,6 +163,15 @@ class CredentialRoutes:
                 "credential/{uuid}/verify",
                 self.verify,
                 summary="Check a credential again",
+                answers={200: CredentialView},
+                errors=(_UNKNOWN, "409 own-credential", *STEP_ERRORS),
+            ),
+            Route(
+                "GET",
+                "credential/{uuid}/verify",
+                self.verify,
+                scope=Scope.SEND,
+                summary="Check a credential again (as older clients call it)",
                 answers={200: CredentialView},
                 errors=(_UNKNOWN, "409 own-credential", *STEP_ERRORS),
             ),

@@ -93,7 +93,10 @@ class Door:
         ]
 
     async def receive(self, call: Call) -> Response:
-        """Receives a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it."""
+        """Receives a packed message, or `{"targetPrincipalUuid", "message": <packed>}` as older clients send it.
+
+        An action of type DIDCOMM, sent with a tenant's subscription key, is handled as by `POST /action`.
+        """
         request = call.request
         address = client_address(request.headers, self._limits.forwarded_hops)
         if address and (wait := self._addresses.take(address, self._limits.address)):

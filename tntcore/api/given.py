@@ -30,10 +30,11 @@ from typing import (
 )
 
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words, is_required
-from tntcore.dids.parse import qualify
-from tntcore.errors import Problem
+from tntcore.dids.parse import check_did, qualify
+from tntcore.errors import DidError, Problem
 
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 _MAX_SHOWN: Final = 100  # characters of a name, in an error
 _MAX_NAMES: Final = 5  # unknown names, in an error
 
@@ -330,6 +331,21 @@ def read_name(text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError:
         raise ValueError("a uuid or a DID") from None
+
+
+def read_did(text: str) -> str:
+    """A DID; a did:sov may leave out its prefix. Raises `ValueError`."""
+    try:
+        return check_did(qualify(text))
+    except DidError:
+        raise ValueError("a DID, such as did:web:partner.example") from None
+
+
+def read_email(text: str) -> str:
+    """An email address, as far as its form tells. Raises `ValueError`."""
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("an email address, such as orders@partner.example")
+    return text
 
 
 def uuid_or_other(text: str) -> str:

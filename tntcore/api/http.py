@@ -28,13 +28,15 @@ Access = Literal["tenant", "public", "operator", "host"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request. `path` is relative to the prefix, without slashes at its ends; header names are in lower case."""
+    """A request. `path` is relative to the prefix, without slashes at its ends; header names are in lower case.
+    `url` is as the caller wrote it."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
     def json(self) -> Any:
         """Returns the parsed body. Raises `Problem` 400, 413 or 415."""

@@ -64,7 +64,10 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     ),
     "host": ("403 operator-network",),
     "argument": ("404 no-such-path",),
-    "own": ("400 parameter-unknown",),
+    "own": (
+        "400 query-invalid",
+        "400 parameter-unknown",
+    ),
     "named": ("400 uuid-invalid",),
     "id": ("400 id-invalid",),
     "empty": ("400 member-unknown",),

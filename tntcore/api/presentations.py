@@ -41,10 +41,10 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Exchange, Presentation
 from tntcore.storage.states import PresentationStatus
+from tntcore.tenancy.access import Scope
 
 _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
-
 
 Role = Literal["verifier", "prover"]
 
@@ -149,6 +149,15 @@ class PresentationRoutes:
                 "presentation/{uuid}/verify",
                 self.verify,
                 summary="Check a presentation again",
+                answers={200: PresentationView},
+                errors=(_UNKNOWN, "409 own-presentation", *STEP_ERRORS),
+            ),
+            Route(
+                "GET",
+                "presentation/{uuid}/verify",
+                self.verify,
+                scope=Scope.SEND,
+                summary="Check a presentation again (as older clients call it)",
                 answers={200: PresentationView},
                 errors=(_UNKNOWN, "409 own-presentation", *STEP_ERRORS),
             ),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
+from urllib.parse import parse_qsl, urlsplit
 
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
@@ -20,6 +21,7 @@ from tntcore.shares import Busy, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.storage.repository import Repository
+from tntcore.strict_json import JsonError, read_json
 from tntcore.telemetry import QUIET, Step
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
 from tntcore.tenancy.access import Actor, Role
@@ -86,6 +88,7 @@ class Router:
 
     async def _answer(self, request: Request, access: Sequence[Access], step: Step) -> Response:
         try:
+            request, access = _action_instead(request, access)
             found = self._at(request.path, access)
             if found and (preflight := self._cors.preflight(request, _methods(found))):
                 step.name = "OPTIONS"
@@ -159,7 +162,11 @@ class Router:
             return call
         body_shape, query_shape = self._shapes[route.method, route.path]
         own = _HOSTS_OWN if route.access == "host" else {KEY_HEADER}
-        query = {name: value for name, value in call.request.query.items() if value and name.lower() not in own}
+        query = {
+            name: value or None
+            for name, value in {**_parameters(call.request.url), **call.request.query}.items()
+            if name.lower() not in own
+        }
         call = replace(call, arguments=_arguments(call.arguments), query=query_shape.read(query, ""))
         body: dict[str, Any] = {}
         if body_shape is not None and not call.request.body and route.request is not None and not route.bodiless:
@@ -211,6 +218,37 @@ class Router:
                 "messages, or ask the operator for a larger quota. Until then you cannot send, and partners that send "
                 "to you are told to retry later.",
             )
+
+
+def _parameters(url: str) -> dict[str, str]:
+    """The parameters of a URL, without values: the host drops those that are empty, and joins those that are repeated.
+
+    Raises `Problem` 400 for a parameter that is repeated.
+    """
+    names = [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)]
+    parameters = dict.fromkeys(names, "")
+    for name in parameters:
+        if names.count(name) > 1:
+            raise Problem(400, "query-invalid", f"The parameter {name[:100]!r} is given more than once. Give it once.")
+    return parameters
+
+
+def _action_instead(request: Request, access: Sequence[Access]) -> tuple[Request, Sequence[Access]]:
+    """Returns the request as one for `POST /action` if a tenant sends an action to `POST /didcomm`, as clients of the
+    original do: with its key, and an object of type DIDCOMM that is no envelope. Any other request as it is."""
+    if request.path.lower() != "didcomm" or request.method != "POST" or KEY_HEADER not in request.headers:
+        return request, access
+    try:
+        body = read_json(request.body)
+    except JsonError:
+        return request, access
+    is_action = (
+        isinstance(body, dict)
+        and isinstance(body.get("type"), str)
+        and body["type"].upper() == "DIDCOMM"
+        and not body.keys() & {"ciphertext", "payload", "message"}
+    )
+    return (replace(request, path="action"), [*access, "tenant"]) if is_action else (request, access)
 
 
 def _arguments(arguments: Mapping[str, str]) -> Mapping[str, str]:

@@ -350,7 +350,7 @@ def _wrong(credential: Mapping[str, Any]) -> str:
     """Returns why this is not a credential of the data models; "" if it is one."""
     first = next(iter(listed(credential.get("@context"))), None)
     if not isinstance(first, str) or first not in BASE_CONTEXTS:
-        return f"The credential's `@context` has to begin with {_V1} or {_V2}."
+        return f"The credential's `@context` must begin with {_V1} or {_V2}."
     if "VerifiableCredential" not in listed(credential.get("type")):
         return 'The credential\'s `type` must be a list with "VerifiableCredential".'
     about = listed(credential.get("credentialSubject"))

@@ -186,7 +186,7 @@ def _url(name: str, url: Any) -> str:
     except ValueError:
         raise _invalid(f"{name}: url is not a URL.") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise _invalid(f"{name}: url has to begin with https:// (or http://) and name a host.")
+        raise _invalid(f"{name}: url must begin with https:// (or http://) and name a host.")
     if "@" in parts.netloc:
         raise _invalid(f"{name}: url contains a user name or password. Send them in a header instead.")
     return url
