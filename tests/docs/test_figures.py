@@ -60,7 +60,7 @@ def test_what_the_host_holds() -> None:
         f"`maxOutstandingRequests` ({waiting})",
         f"`FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` {MAX_WIRE}, the largest packed message ({MAX_WIRE / _MIB} MiB)",
         f"{at_once} x {MAX_WIRE / _MIB} MiB x 4 = {held:.2f} GB",
-        f"{held + 0.27 + 0.13 + 0.11:.1f} GB. What waits",
+        f"{held + 0.27 + 0.13 + 0.11:.1f} GB. Waiting calls",
     ):
         assert shown in text
 
