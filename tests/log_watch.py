@@ -19,7 +19,7 @@ from typing import Any
 import base58
 
 from tntcore.envelope.keys import PrivateKey
-from tntcore.telemetry import Meter, Step
+from tntcore.telemetry import Meter, Span
 from tntcore.telemetry.meter import DURATIONS, SUMS
 
 _KEY = 32  # random bytes from which on they count as a key
@@ -53,7 +53,7 @@ class LogWatch(logging.Handler):
         for name in record.__dict__.keys() - _USUAL:
             self._saw(str(record.__dict__[name]), where)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Span) -> None:
         """For `Tracing.sinks`."""
         self.steps += 1
         self._saw(f"{step.name} {step.error} {step.tenant}", f"a step {step.name}")

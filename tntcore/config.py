@@ -147,7 +147,7 @@ class CloudIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
+class IdentityProvider:
     """The identity provider whose tokens operators may use.
 
     Attributes:
@@ -159,7 +159,7 @@ class Issuer:
     audience: str
 
     @staticmethod
-    def read(environment: Mapping[str, str]) -> Issuer | None:
+    def read(environment: Mapping[str, str]) -> IdentityProvider | None:
         """Raises `ConfigError`."""
         url, audience = environment.get("TNT_OPERATOR_ISSUER", ""), environment.get("TNT_OPERATOR_AUDIENCE", "")
         if not url and not audience:
@@ -174,7 +174,7 @@ class Issuer:
             )
         if not audience:
             raise ConfigError("TNT_OPERATOR_AUDIENCE is missing: the audience of the operators' tokens")
-        return Issuer(url, audience)
+        return IdentityProvider(url, audience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Config:
     identity: CloudIdentity = CloudIdentity()
     telemetry: Telemetry = Telemetry()
     cors_origins: tuple[str, ...] = ()
-    issuer: Issuer | None = None
+    issuer: IdentityProvider | None = None
     audit_days: int = 400
     operator_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
@@ -234,7 +234,7 @@ class Config:
                 identity=lambda: read_identity(environment),
                 telemetry=lambda: Telemetry.read(environment),
                 cors_origins=lambda: _origins(environment),
-                issuer=lambda: Issuer.read(environment),
+                issuer=lambda: IdentityProvider.read(environment),
                 audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
                 operator_networks=lambda: _operator_networks(environment),
             )

@@ -16,7 +16,7 @@ _REMEMBERED = 10_000  # holders
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
+class ShareParty:
     """The party that work is done for.
 
     Attributes:
@@ -36,18 +36,18 @@ class Party:
         return self.tenant, sender, sender
 
 
-_PARTY: ContextVar[Party | None] = ContextVar("party", default=None)
+_PARTY: ContextVar[ShareParty | None] = ContextVar("party", default=None)
 
 
-def party() -> Party:
+def party() -> ShareParty:
     """Returns the party that the current task works for."""
-    return _PARTY.get() or Party()
+    return _PARTY.get() or ShareParty()
 
 
 @contextmanager
 def on_behalf_of(tenant: str, sender: str = "") -> Iterator[None]:
     """Makes the block, and tasks that it starts, work for this party."""
-    token = _PARTY.set(Party(tenant, sender))
+    token = _PARTY.set(ShareParty(tenant, sender))
     try:
         yield
     finally:

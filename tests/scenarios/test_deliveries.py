@@ -26,7 +26,7 @@ from tntcore.delivery.outgoing import write
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Connection, Held
+from tntcore.storage.records import Connection, HeldMessage
 from tntcore.tenancy.recipients import KeyPairs
 
 
@@ -367,7 +367,7 @@ async def test_what_was_held_for_a_connection_that_has_ended_fails(stack: Stack,
 
     await stack.eventually(over)
     assert await messages(client) == ["FAILED"] * 3
-    assert (await (await client.tenant()).records.list(Held, limit=5)).records == []
+    assert (await (await client.tenant()).records.list(HeldMessage, limit=5)).records == []
 
 
 async def test_what_failed_before_the_connection_ended_is_not_tried_again(stack: Stack, agent: Receiver) -> None:

@@ -30,7 +30,8 @@ from tntcore.storage.records import Delivery
 from tntcore.telemetry import Meter, logs
 from tntcore.telemetry import export as exporting
 from tntcore.telemetry.export import Exporter
-from tntcore.telemetry.steps import Step, read_traceparent
+from tntcore.telemetry.steps import Span as Step
+from tntcore.telemetry.steps import read_traceparent
 
 ZERO = "00000000-0000-0000-0000-000000000001"
 SERVER, CONSUMER = 2, 5  # as OTLP has them

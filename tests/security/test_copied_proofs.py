@@ -10,7 +10,7 @@ import pytest
 from tests.scenarios.test_credentials import offer
 from tests.scenarios.test_exchanges import connected
 from tests.stack import Client, Stack
-from tntcore.storage.records import Shown
+from tntcore.storage.records import ShownPresentation
 
 JSON_LD = {
     "input_descriptors": [{"id": "any", "constraints": {"fields": [{"path": ["$.credentialSubject.givenName"]}]}}]
@@ -89,7 +89,9 @@ async def test_a_copy_is_refused(stack: Stack, format_: str, definition: Any) ->
     assert (await verifier.post(f"presentation/{first['uuid']}/verify", None, 200))["verified"]
     # Only what was not refused is remembered.
     records = (await verifier.tenant()).records
-    assert [one.presentation_uuid for one in (await records.list(Shown, limit=9)).records] == [first["uuid"]]
+    assert [one.presentation_uuid for one in (await records.list(ShownPresentation, limit=9)).records] == [
+        first["uuid"]
+    ]
 
 
 async def test_many_copies_at_once(stack: Stack) -> None:

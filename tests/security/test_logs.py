@@ -20,7 +20,7 @@ from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Stack
 from tntcore.envelope import PrivateKey
-from tntcore.telemetry import Meter, Step
+from tntcore.telemetry import Meter, Span
 from tntcore.telemetry.meter import REFUSALS
 
 
@@ -62,13 +62,13 @@ def _in_a_field(watch: LogWatch, leak: str) -> None:
 
 
 def _in_a_step(watch: LogWatch, leak: str) -> None:
-    step = Step("process inbound", "consumer", None)
+    step = Span("process inbound", "consumer", None)
     step.attributes["tnt.protocol"] = leak
     watch.step(step)
 
 
 def _in_a_name(watch: LogWatch, leak: str) -> None:
-    watch.step(Step(leak, "consumer", None))
+    watch.step(Span(leak, "consumer", None))
 
 
 def _in_a_label(watch: LogWatch, leak: str) -> None:

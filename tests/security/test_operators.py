@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.stack import Stack
 from tntcore.api.http import Request, Response
 from tntcore.app import App
-from tntcore.config import Issuer
+from tntcore.config import IdentityProvider
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.storage.records import Operator
@@ -193,7 +193,7 @@ async def test_operators_call_from_their_networks_alone(stack: Stack, keys: dict
 
 # Tokens of an identity provider.
 
-ISSUER = Issuer("https://login.example/tenant/v2.0", "api://tntcore")
+ISSUER = IdentityProvider("https://login.example/tenant/v2.0", "api://tntcore")
 
 
 class Provider:
@@ -330,7 +330,7 @@ async def local() -> AsyncIterator[Provider]:
 
 async def test_a_token_at_the_door(stack: Stack, local: Provider) -> None:
     services, provider = stack.app.services, local
-    app = App(replace(services, config=replace(services.config, issuer=Issuer(local.url, ISSUER.audience))))
+    app = App(replace(services, config=replace(services.config, issuer=IdentityProvider(local.url, ISSUER.audience))))
     answer = await ask(app, "GET", "operator/me", authorization=f"Bearer {provider.token()}")
     assert answer.status == 200, answer.body
     assert orjson.loads(answer.body) == {

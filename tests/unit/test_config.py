@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tntcore.config import CloudIdentity, Config, ConfigError, Issuer, StorageAccount
+from tntcore.config import CloudIdentity, Config, ConfigError, IdentityProvider, StorageAccount
 
 LOCAL = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -103,14 +103,14 @@ def test_the_operators_identity_provider() -> None:
     url, audience = "https://login.example/tenant/v2.0", "api://tntcore"
     given = {"TNT_OPERATOR_ISSUER": url, "TNT_OPERATOR_AUDIENCE": audience}
     assert Config.read(LOCAL).issuer is None
-    assert Config.read(LOCAL | given).issuer == Issuer(url, audience)
+    assert Config.read(LOCAL | given).issuer == IdentityProvider(url, audience)
     with pytest.raises(ConfigError, match="TNT_OPERATOR_AUDIENCE is missing"):
         Config.read(LOCAL | {"TNT_OPERATOR_ISSUER": url})
     for wrong in ("", "login.example", "http://login.example", f"{url}?a", f"{url}#a", "https://", "https://[x"):
         with pytest.raises(ConfigError, match="TNT_OPERATOR_ISSUER must be like"):
             Config.read(LOCAL | given | {"TNT_OPERATOR_ISSUER": wrong})
     local = given | {"TNT_OPERATOR_ISSUER": "http://127.0.0.1:1/tenant", "TNT_ALLOW_HTTP": "true"}
-    assert Config.read(LOCAL | local).issuer == Issuer("http://127.0.0.1:1/tenant", audience)
+    assert Config.read(LOCAL | local).issuer == IdentityProvider("http://127.0.0.1:1/tenant", audience)
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:

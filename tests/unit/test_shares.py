@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tntcore.shares import Busy, Party, Shares, Used, on_behalf_of, party
+from tntcore.shares import Busy, ShareParty, Shares, Used, on_behalf_of, party
 
 
 async def settle() -> None:
@@ -125,13 +125,13 @@ def test_no_place_is_lost_and_nobody_waits_for_ever(places: int, wishes: list[tu
 
 
 async def test_tasks_work_on_behalf_of_whoever_started_them() -> None:
-    async def seen() -> Party:
+    async def seen() -> ShareParty:
         return party()
 
     with on_behalf_of("tenant", "sender"):
         task = asyncio.create_task(seen())
-    assert party() == Party()
-    assert await task == Party("tenant", "sender")
+    assert party() == ShareParty()
+    assert await task == ShareParty("tenant", "sender")
 
 
 def test_what_was_used_is_forgotten_by_and_by() -> None:

@@ -31,7 +31,7 @@ from tntcore.dids.parse import qualify
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.pipeline.sending import Actions, Sent, Thread
+from tntcore.pipeline.sending import Actions, SentMessage, Thread
 from tntcore.storage.records import Action, Connection, Entry
 from tntcore.storage.repository import Repository
 
@@ -233,7 +233,7 @@ class ActionRoutes:
         )
 
 
-def _sent(sent: Sent, call: Call) -> dict[str, Any]:
+def _sent(sent: SentMessage, call: Call) -> dict[str, Any]:
     data = {"message": orjson.Fragment(sent.plaintext)}
     return _view(sent.action, call, messages=[sent.message_uuid], data=data)
 

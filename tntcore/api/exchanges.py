@@ -27,7 +27,7 @@ from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.flows import ISSUING
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
-from tntcore.pipeline.steps import First, Step, Steps
+from tntcore.pipeline.steps import NewExchange, Step, Steps
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Exchange
@@ -183,12 +183,12 @@ async def begin(
     if invitation is not None:
         identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
         wanted = wanted_of(invitation, identity, call.services.now())
-        first = First(prefix_of(body, protocol, wanted.version), role, format_name)
+        first = NewExchange(prefix_of(body, protocol, wanted.version), role, format_name)
         made = await steps.invite(call.tenant, identity, wanted, first, step, call.ids)
         return answer(invitation_view(call, made), 201)
     connection, identity_uuid = await _parties(call, body)
     thid = text(body.get("referenceID"), "referenceID") or None
-    first = First(prefix_of(body, protocol, connection.version), role, format_name, identity_uuid)
+    first = NewExchange(prefix_of(body, protocol, connection.version), role, format_name, identity_uuid)
     since = call.chance.at if call.chance is not None and call.chance.again else None
     begun = await steps.begin(call.tenant, connection, thid, first, step, random=call.random, since=since)
     return answer(view(begun), 201)

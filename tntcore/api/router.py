@@ -22,7 +22,7 @@ from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.storage.repository import Repository
 from tntcore.strict_json import JsonError, read_json
-from tntcore.telemetry import QUIET, Step
+from tntcore.telemetry import QUIET, Span
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
 from tntcore.tenancy.access import Actor, Role
 from tntcore.tenancy.operators import home
@@ -86,7 +86,7 @@ class Router:
                 meter.add(REFUSALS, route, step.error)
         return self._cors.share(request, response)
 
-    async def _answer(self, request: Request, access: Sequence[Access], step: Step) -> Response:
+    async def _answer(self, request: Request, access: Sequence[Access], step: Span) -> Response:
         try:
             request, access = _action_instead(request, access)
             found = self._at(request.path, access)
@@ -177,7 +177,7 @@ class Router:
             body = {} if left_out else body_shape.read(given, "")
         return replace(call, body=body)
 
-    def _problem(self, error: Problem, step: Step) -> Response:
+    def _problem(self, error: Problem, step: Span) -> Response:
         step.error = error.code
         return problem(error, step.trace or self._new_trace_id())
 

@@ -24,7 +24,7 @@ from tntcore.delivery.outbox import Outbox, attached_item, reuse_item
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.redeliver import queue_pending
 from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
-from tntcore.dids.document import Service
+from tntcore.dids.document import DidService
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.ids import random_uuid
@@ -337,7 +337,7 @@ class Acceptance:
             "for an out-of-band/2.0 invitation.",
         )
 
-    async def _provisional(self, services: tuple[str | Service, ...]) -> dict[str, Any]:
+    async def _provisional(self, services: tuple[str | DidService, ...]) -> dict[str, Any]:
         """Returns a document with the keys and the endpoint in the invitation: all that is known of an inviter before
         its response.
         """

@@ -19,7 +19,7 @@ from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import is_good
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
 from tntcore.dids import key as did_key
-from tntcore.dids.document import Service
+from tntcore.dids.document import DidService
 from tntcore.envelope import Authcrypt, Unpacked
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError
@@ -165,7 +165,7 @@ class Connectionless:
         return effect
 
 
-def inline_document(service: Service) -> dict[str, Any]:
+def inline_document(service: DidService) -> dict[str, Any]:
     """Makes a document of an inline service (RFC 0434, RFC 0056): its keys authenticate, its endpoint receives
     messages.
     """

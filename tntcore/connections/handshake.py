@@ -30,7 +30,7 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc
-from tntcore.protocols.did_exchange import CONNECTIONS_1_0, Step
+from tntcore.protocols.did_exchange import CONNECTIONS_1_0, HandshakeStep
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
@@ -122,7 +122,7 @@ class Handshake:
             return Effect(connection=changed, ordinary=True)
         return None
 
-    def _end(self, connection: Connection, message: Message, step: Step) -> Effect:
+    def _end(self, connection: Connection, message: Message, step: HandshakeStep) -> Effect:
         """Returns the effect of `complete`, or of a problem report. Raises `OutOfTurn`."""
         if (connection.role, connection.state, step.kind) == ("requester", "request-sent", "problem-report"):
             return self._refused(connection, message)
@@ -142,7 +142,7 @@ class Handshake:
     # The responder.
 
     async def _request(
-        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str
+        self, tenant: Tenant, recipient: Recipient, message: Message, step: HandshakeStep, verkey: str
     ) -> Effect | Refusal:
         if recipient.connection is not None:
             raise OutOfTurn("a request on a connection")
@@ -157,12 +157,18 @@ class Handshake:
             report = self._report(step, message.thid, "request_not_accepted", "The invitation cannot be answered.")
             return Refusal(refused.code, report, stranger=kept(theirs))
 
-    def _report(self, step: Step, thid: str, code: str, explain: str) -> dict[str, Any]:
+    def _report(self, step: HandshakeStep, thid: str, code: str, explain: str) -> dict[str, Any]:
         message_id = random_uuid(self._services.random)
         return rfc.problem_report(step.prefix, message_id=message_id, thid=thid, code=code, explain=explain)
 
     async def _received(
-        self, tenant: Tenant, recipient: Recipient, message: Message, step: Step, verkey: str, theirs: DidDocument
+        self,
+        tenant: Tenant,
+        recipient: Recipient,
+        message: Message,
+        step: HandshakeStep,
+        verkey: str,
+        theirs: DidDocument,
     ) -> Effect:
         """Returns the effect of a request. Raises `Refused`."""
         now = self._services.now()
@@ -291,7 +297,14 @@ class Handshake:
         )
 
     async def _response(
-        self, recipient: Recipient, connection: Connection, message: Message, step: Step, verkey: str, *, last: bool
+        self,
+        recipient: Recipient,
+        connection: Connection,
+        message: Message,
+        step: HandshakeStep,
+        verkey: str,
+        *,
+        last: bool,
     ) -> Effect | Refusal:
         """Returns the effect of a response. If it is refused, the request stays sent, and another response may come. A
         response to an abandoned request is refused as well: abandoning tells the other side nothing (RFC 0023,
@@ -341,7 +354,7 @@ class Handshake:
 
     # Documents.
 
-    async def _their_document(self, message: Message, step: Step) -> DidDocument:
+    async def _their_document(self, message: Message, step: HandshakeStep) -> DidDocument:
         """Returns the requester's document, not `checked`. Raises `DidError`, `EnvelopeError` or `Refused`."""
         if step.protocol == CONNECTIONS_1_0:
             return legacy(message.fields.get("connection"))
@@ -357,7 +370,7 @@ class Handshake:
         return document
 
     async def _answered_document(
-        self, message: Message, step: Step, inviters: frozenset[str], verkey: str
+        self, message: Message, step: HandshakeStep, inviters: frozenset[str], verkey: str
     ) -> DidDocument:
         """Returns the responder's document, authenticated by a key of the invitation. Raises the errors of
         `_their_document`.
@@ -456,7 +469,7 @@ def _declined(recipient: Recipient, message: Message, uuid: str) -> Notice | Non
     return Notice(task)
 
 
-async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: Step, sender: Sender) -> bool:
+async def _is_on(tenant: Tenant, connection: Connection, message: Message, step: HandshakeStep, sender: Sender) -> bool:
     """Whether the message belongs to the connection's exchange. Agents send a report on the thread of the message that
     it is about, or under the exchange's.
     """

@@ -138,7 +138,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Matchable:
     """A credential in the form that it is matched in.
 
     Attributes:
@@ -155,7 +155,7 @@ class Shown:
     subjects: tuple[str, ...]
 
 
-def fit(definition: Definition, credentials: Sequence[Shown], seconds: float) -> list[list[str]]:
+def fit(definition: Definition, credentials: Sequence[Matchable], seconds: float) -> list[list[str]]:
     """Returns for each descriptor, and in it for each credential, why the credential does not satisfy it; "" if it
     does. For `Workers`.
 
@@ -359,7 +359,7 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
-def _fit(definition: Definition, credentials: Sequence[Shown]) -> list[list[str]]:
+def _fit(definition: Definition, credentials: Sequence[Matchable]) -> list[list[str]]:
     for descriptor in definition.descriptors:
         for part in descriptor.fields:
             for path in part.paths:
@@ -372,7 +372,7 @@ def _fit(definition: Definition, credentials: Sequence[Shown]) -> list[list[str]
     ]
 
 
-def _why_not(definition: Definition, descriptor: Descriptor, credential: Shown) -> str:
+def _why_not(definition: Definition, descriptor: Descriptor, credential: Matchable) -> str:
     if not all(_is_format(formats, credential) for formats in (definition.formats, descriptor.formats)):
         return "it is not signed as was asked for"
     if descriptor.schemas and not any(_is_of(schemas, credential.names) for schemas in descriptor.schemas):
@@ -388,7 +388,7 @@ def _why_not(definition: Definition, descriptor: Descriptor, credential: Shown) 
     return ""
 
 
-def _is_format(formats: Mapping[str, frozenset[str]], credential: Shown) -> bool:
+def _is_format(formats: Mapping[str, frozenset[str]], credential: Matchable) -> bool:
     family = credential.kind.removesuffix("_vc")
     own = [formats[name] for name in (credential.kind, family) if name in formats]
     if own:
@@ -408,7 +408,7 @@ def _is_of(schemas: Sequence[tuple[str, bool]], names: frozenset[str]) -> bool:
     return set(needed) <= names if needed else any(uri in names for uri, _ in telling)
 
 
-def _has(part: Field, credential: Shown, found: set[Place]) -> bool:
+def _has(part: Field, credential: Matchable, found: set[Place]) -> bool:
     """Whether the requested field is there. Adds all places that its path finds to `found`."""
     present = False
     validator = None if part.filter is None else _validator(write_json(part.filter))
@@ -437,7 +437,7 @@ def _is_within(place: Place, places: Collection[Place]) -> bool:
     return any(place[:length] in places for length in range(1, len(place) + 1))
 
 
-def _claims(credential: Shown) -> list[Place]:
+def _claims(credential: Matchable) -> list[Place]:
     """Returns the place of each single value about a subject, except its types and id."""
     subject = credential.documents[-1].get("credentialSubject")
     places: list[Place] = [] if isinstance(subject, list) else [("credentialSubject", "id")]

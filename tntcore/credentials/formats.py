@@ -167,7 +167,7 @@ class Issuing:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldCredential:
     """A credential that was received, or is stored.
 
     Attributes:
@@ -186,10 +186,10 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedCredential:
     """The holder's result for an issued credential. `held.uuid` is "" here."""
 
-    held: Held
+    held: HeldCredential
     verification: Verification
 
 
@@ -223,17 +223,17 @@ class CredentialFormat(Protocol):
         `SigningError`.
         """
 
-    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         """Makes the holder's checks of the credential, among them that it is as offered and requested.
 
         Raises:
             FormatError: it is not a credential of this format. DidError: `unresolvable`: try again later.
         """
 
-    async def verify(self, held: Held) -> Verification:
+    async def verify(self, held: HeldCredential) -> Verification:
         """Repeats the checks of a stored credential as of now. Raises the errors of `receive`."""
 
-    async def revoke(self, party: Party, held: Held) -> None:
+    async def revoke(self, party: Party, held: HeldCredential) -> None:
         """Publishes that a credential that `party` issued is revoked. Does nothing if it is revoked already.
 
         Raises:
@@ -286,13 +286,15 @@ class ProofFormat(Protocol):
         is given. Raises `Problem`, `FormatError`.
         """
 
-    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
+    async def candidates(
+        self, request: Any, held: Sequence[HeldCredential], party: Party | None = None
+    ) -> Sequence[Candidate]:
         """Returns the fitting credentials for each requested item; with `party`, only those that its `present` accepts.
         Raises `FormatError`.
         """
 
     async def present(
-        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+        self, party: Party, request: Any, held: Sequence[HeldCredential], chosen: Mapping[str, Any] | None
     ) -> Draft:
         """Makes the presentation, of the first candidates or of those `chosen` (name: credential uuid, or a format's
         own).

@@ -44,10 +44,10 @@ from tntcore.credentials.formats import (
     CredentialStep,
     Draft,
     FormatError,
-    Held,
+    HeldCredential,
     Issuing,
     Party,
-    Received,
+    ReceivedCredential,
     Resolve,
     Verification,
 )
@@ -69,7 +69,7 @@ _ISSUERS: Final = frozenset({"@context", "id", "issuer", *_BEGINS, "credentialSt
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedCredential:
     """A token's credential and its checks.
 
     Attributes:
@@ -147,20 +147,20 @@ class JwtVc:
         credential = _complete(_issued_by(party, credential, own=content is not None), self._now())
         return Draft(await self._sign(party, credential), ISSUED, "application/jwt")
 
-    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         opened = await self.open(value)
         credential = opened.credential
         own = {name for name in subjects(credential) if await owner_of(party, name)}
         checks = [*opened.verification.checks, _bound(credential, own), _as_asked(credential, issuing)]
         required = opened.verification.required | {("holder-binding", ""), ("request", "")}
         ends = end_of(credential, _seconds(opened.claims.get("exp")))
-        held = Held("", ISSUED, value, summary=summary(credential), expires_at=ends)
-        return Received(held, Verification(checks, required))
+        held = HeldCredential("", ISSUED, value, summary=summary(credential), expires_at=ends)
+        return ReceivedCredential(held, Verification(checks, required))
 
-    async def verify(self, held: Held) -> Verification:
+    async def verify(self, held: HeldCredential) -> Verification:
         return await self.verify_credential(held.value)
 
-    async def revoke(self, party: Party, held: Held) -> None:
+    async def revoke(self, party: Party, held: HeldCredential) -> None:
         raise Problem(
             409,
             "credential-not-revocable",
@@ -171,7 +171,7 @@ class JwtVc:
         """Makes every check of a credential except those about its presenter. Raises the errors of `open`."""
         return (await self.open(token, subject)).verification
 
-    async def open(self, value: Any, subject: str = "", *, status: bool = True) -> Opened:
+    async def open(self, value: Any, subject: str = "", *, status: bool = True) -> OpenedCredential:
         """Returns the credential in a token with every check of it: `signature`, `issuer`, `expiry`, and `schema` and
         `status` if the credential names them.
 
@@ -195,7 +195,9 @@ class JwtVc:
         required = {"signature", "issuer", "expiry"}
         required |= {"schema"} if "credentialSchema" in credential else set()
         required |= {"status"} if status and "credentialStatus" in credential else set()
-        return Opened(credential, token.claims, Verification(checks, frozenset((name, subject) for name in required)))
+        return OpenedCredential(
+            credential, token.claims, Verification(checks, frozenset((name, subject) for name in required))
+        )
 
     async def read_list(self, value: Any) -> tuple[Verification, Mapping[str, Any]]:
         """Reads a status list in a JWT, as `checking.Listed`."""

@@ -35,10 +35,10 @@ from tntcore.credentials.formats import (
     CredentialStep,
     Draft,
     FormatError,
-    Held,
+    HeldCredential,
     Issuing,
     Party,
-    Received,
+    ReceivedCredential,
     Verification,
 )
 from tntcore.credentials.linked_data import LinkedData, Proof
@@ -65,7 +65,7 @@ Detail = dict[str, dict[str, Any]]
 """`{credential, options}`."""
 
 
-class StatusLists(Protocol):
+class StatusAllocator(Protocol):
     """Allocates places in an issuer's lists of revoked credentials."""
 
     async def revoke(self, party: Party, credential: Mapping[str, Any]) -> None: ...
@@ -109,7 +109,7 @@ class LdProof:
         fetch: Fetch,
         *,
         read_jwt: Listed | None = None,
-        lists: StatusLists | None = None,
+        lists: StatusAllocator | None = None,
         suite: Suite = DEFAULT_SUITE,
     ) -> None:
         self._linked_data = linked_data
@@ -176,7 +176,7 @@ class LdProof:
             raise _mine(error, content is not None) from None
         return Draft(signed, ISSUED, "application/ld+json")
 
-    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         verification = await self.verify_credential(value)
         asked = issuing.request if issuing.request is not None else issuing.offer
         detail = _received(asked, "request") if asked is not None else None
@@ -187,13 +187,13 @@ class LdProof:
         if binding is not None:
             checks.append(binding)
             required.add((binding.name, ""))
-        held = Held("", ISSUED, value, summary=summary(value), expires_at=end_of(value))
-        return Received(held, Verification(checks, verification.required | required))
+        held = HeldCredential("", ISSUED, value, summary=summary(value), expires_at=end_of(value))
+        return ReceivedCredential(held, Verification(checks, verification.required | required))
 
-    async def verify(self, held: Held) -> Verification:
+    async def verify(self, held: HeldCredential) -> Verification:
         return await self.verify_credential(held.value)
 
-    async def revoke(self, party: Party, held: Held) -> None:
+    async def revoke(self, party: Party, held: HeldCredential) -> None:
         if self._lists is None:
             raise Problem(
                 409, "credential-not-revocable", "Status lists are not available here. Leave credentialStatus out."

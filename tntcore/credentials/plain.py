@@ -13,11 +13,11 @@ from tntcore.credentials.formats import (
     Candidate,
     CredentialStep,
     Draft,
-    Held,
+    HeldCredential,
     Issuing,
     Party,
     ProofStep,
-    Received,
+    ReceivedCredential,
     Verification,
     Verified,
 )
@@ -45,13 +45,13 @@ class PlainCredential:
     async def issue(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
         return _draft(content)
 
-    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
-        return Received(Held("", "", value), _UNCHECKED)
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
+        return ReceivedCredential(HeldCredential("", "", value), _UNCHECKED)
 
-    async def verify(self, held: Held) -> Verification:
+    async def verify(self, held: HeldCredential) -> Verification:
         return _UNCHECKED
 
-    async def revoke(self, party: Party, held: Held) -> None:
+    async def revoke(self, party: Party, held: HeldCredential) -> None:
         raise Problem(
             409,
             "credential-not-revocable",
@@ -72,11 +72,13 @@ class PlainProof:
     async def request(self, party: Party, proposal: Any, content: Mapping[str, Any] | None) -> Draft:
         return _draft(content)
 
-    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
+    async def candidates(
+        self, request: Any, held: Sequence[HeldCredential], party: Party | None = None
+    ) -> Sequence[Candidate]:
         return ()
 
     async def present(
-        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+        self, party: Party, request: Any, held: Sequence[HeldCredential], chosen: Mapping[str, Any] | None
     ) -> Draft:
         return _draft(chosen)
 

@@ -43,7 +43,7 @@ from tntcore.credentials.compact import read_token
 from tntcore.credentials.definitions import (
     Definition,
     DefinitionError,
-    Shown,
+    Matchable,
     check_definition,
     choose,
     fit,
@@ -56,7 +56,7 @@ from tntcore.credentials.formats import (
     Check,
     Draft,
     FormatError,
-    Held,
+    HeldCredential,
     NotYetValid,
     Party,
     ProofStep,
@@ -65,7 +65,7 @@ from tntcore.credentials.formats import (
     Verified,
 )
 from tntcore.credentials.linked_data import LinkedData
-from tntcore.credentials.presentations import TYPES, Opened, Presentations
+from tntcore.credentials.presentations import TYPES, OpenedPresentation, Presentations
 from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
@@ -160,7 +160,9 @@ class PresentationExchange:
         asked = {"challenge": self._new_uuid(), **_options(options)}
         return Draft({"options": asked, "presentation_definition": {"id": self._new_uuid(), **definition}}, DEFINITION)
 
-    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
+    async def candidates(
+        self, request: Any, held: Sequence[HeldCredential], party: Party | None = None
+    ) -> Sequence[Candidate]:
         definition, _, _ = await self._read(request)
         fitting = await self._fitting(definition, held)
         if party is not None:
@@ -169,7 +171,7 @@ class PresentationExchange:
         return [Candidate(name, found, is_required(definition, name)) for name, found in fitting.items()]
 
     async def present(
-        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+        self, party: Party, request: Any, held: Sequence[HeldCredential], chosen: Mapping[str, Any] | None
     ) -> Draft:
         definition, challenge, domain = await self._read(request)
         fitting = await self._fitting(definition, held)
@@ -213,7 +215,7 @@ class PresentationExchange:
             # No host is contacted for a credential whose signature failed.
             return Verified(Verification(checks, frozenset(required)), {"credentials": [], "claims": {}})
         checks.append(Check("holder-binding", True, opened.holder))
-        shown: list[Shown | None] = []
+        shown: list[Matchable | None] = []
         for number, value in enumerate(opened.credentials):
             subject = f"credential {number}"
             verification, found = await self._inner(value, subject, in_token=isinstance(presentation, str))
@@ -271,7 +273,7 @@ class PresentationExchange:
         except WorkTimeout as error:
             raise FormatError("too-expensive", str(error)) from None
 
-    async def _fitting(self, definition: Definition, held: Sequence[Held]) -> dict[str, list[str]]:
+    async def _fitting(self, definition: Definition, held: Sequence[HeldCredential]) -> dict[str, list[str]]:
         """Returns for each descriptor the uuids of the credentials that satisfy it and are valid now."""
         now = self._now()
         known = [
@@ -286,7 +288,9 @@ class PresentationExchange:
             for descriptor, row in zip(definition.descriptors, table, strict=True)
         }
 
-    async def _all_shown(self, definition: Definition, values: Sequence[Any], *, contexts: bool) -> list[Shown | None]:
+    async def _all_shown(
+        self, definition: Definition, values: Sequence[Any], *, contexts: bool
+    ) -> list[Matchable | None]:
         """Returns the credentials in the form for matching. Args: contexts: whether contexts may be requested even
         where they are not signed.
         """
@@ -305,7 +309,9 @@ class PresentationExchange:
             found.append(None if credential is None else _shown(value, credential, names, contexts=contexts))
         return found
 
-    def _submission(self, definition: Definition, shown: Mapping[str, Held], values: list[Any]) -> dict[str, Any]:
+    def _submission(
+        self, definition: Definition, shown: Mapping[str, HeldCredential], values: list[Any]
+    ) -> dict[str, Any]:
         entries = [
             {
                 "id": name,
@@ -317,7 +323,7 @@ class PresentationExchange:
         submission = {"id": self._new_uuid(), "definition_id": definition.id, "descriptor_map": entries}
         return submission if definition.id else {**submission, "definition_id": self._new_uuid()}
 
-    async def _inner(self, value: Any, subject: str, *, in_token: bool) -> tuple[Verification, Shown | None]:
+    async def _inner(self, value: Any, subject: str, *, in_token: bool) -> tuple[Verification, Matchable | None]:
         failed = Check("signature", False, "", subject)
         nothing = frozenset({("signature", subject)})
         if isinstance(value, str) and not in_token:
@@ -338,7 +344,7 @@ class PresentationExchange:
         return verification, _shown(value, credential, frozenset(), contexts=False)
 
     async def _as_asked(
-        self, definition: Definition, submission: Any, shown: Sequence[Shown | None]
+        self, definition: Definition, submission: Any, shown: Sequence[Matchable | None]
     ) -> tuple[str, dict[str, Any]]:
         """Returns the unmet part of the request, and the shown claims by descriptor."""
         entries = submission.get("descriptor_map") if isinstance(submission, dict) else None
@@ -409,7 +415,7 @@ def _is_early(value: Any, now_ms: int) -> bool:
     return credential is not None and isinstance(check_dates(credential, now_ms, ""), NotYetValid)
 
 
-def _shown(value: Any, credential: Mapping[str, Any], types: frozenset[str], *, contexts: bool) -> Shown:
+def _shown(value: Any, credential: Mapping[str, Any], types: frozenset[str], *, contexts: bool) -> Matchable:
     schemas = {identifier(schema) for schema in listed(credential.get("credentialSchema"))}
     urls = {url for url in listed(credential.get("@context")) if isinstance(url, str)}
     about = tuple(subjects(credential))
@@ -417,22 +423,22 @@ def _shown(value: Any, credential: Mapping[str, Any], types: frozenset[str], *, 
     if isinstance(value, str):
         token = read_token(value, jwt_vc.TYPES)
         algorithm = frozenset({str(token.header.get("alg"))})
-        return Shown("jwt_vc", algorithm, (token.claims, credential), types | schemas | urls, issuer, about)
+        return Matchable("jwt_vc", algorithm, (token.claims, credential), types | schemas | urls, issuer, about)
     proofs = [proof for proof in listed(value.get("proof")) if isinstance(proof, dict)]
     suites = {proof[name] for proof in proofs for name in ("type", "cryptosuite") if isinstance(proof.get(name), str)}
     signed = bool(proofs) and all(proof.get("cryptosuite") == "eddsa-jcs-2022" for proof in proofs)
     names = types | schemas | (urls if contexts or signed else set())
-    return Shown("ldp_vc", frozenset(suites), (credential,), names, issuer, about)
+    return Matchable("ldp_vc", frozenset(suites), (credential,), names, issuer, about)
 
 
-def _subject(held: Held) -> str:
+def _subject(held: HeldCredential) -> str:
     credential = _credential(held.value)
     about = set(subjects(credential)) if credential is not None else set()
     return about.pop() if len(about) == 1 else "several" if about else ""
 
 
 async def _owners(
-    party: Party, held: Sequence[Held], fitting: Mapping[str, Collection[str]]
+    party: Party, held: Sequence[HeldCredential], fitting: Mapping[str, Collection[str]]
 ) -> dict[str, tuple[str, Party]]:
     """Returns for each fitting credential about one of the tenant's identities: that DID and the identity. Those of
     `party` come first.
@@ -506,7 +512,7 @@ def _place(entry: Any) -> int | None:
     return int(match[4] or 0) if match else None
 
 
-def _why_not_form(definition: Definition, opened: Opened) -> str:
+def _why_not_form(definition: Definition, opened: OpenedPresentation) -> str:
     forms = [name for name in definition.formats if name.endswith("_vp")]
     return "" if not forms or opened.form in forms else "The presentation is not in a form that was asked for."
 

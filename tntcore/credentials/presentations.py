@@ -24,7 +24,7 @@ TYPES: Final = frozenset({"vp+jwt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedPresentation:
     """A presentation whose own proof was checked.
 
     Attributes:
@@ -110,20 +110,20 @@ class Presentations:
             claims["aud"] = domain
         return await sign_token(claims, signer, signer.kid)
 
-    async def open(self, value: Any, challenge: str, domain: str | None) -> Opened:
+    async def open(self, value: Any, challenge: str, domain: str | None) -> OpenedPresentation:
         """Checks a presentation's own proof. Raises `FormatError` if the value is not a presentation."""
         if isinstance(value, str):
             return await self._open_token(value, challenge, domain)
         return await self._open_document(value, challenge, domain)
 
-    async def _open_document(self, value: Any, challenge: str, domain: str | None) -> Opened:
+    async def _open_document(self, value: Any, challenge: str, domain: str | None) -> OpenedPresentation:
         if not isinstance(value, dict) or "VerifiablePresentation" not in listed(value.get("type")):
             raise FormatError("presentation-invalid", "It is not a verifiable presentation.")
         credentials = _inside(value)
         proof = value.get("proof")
         if not isinstance(proof, dict):
             missing = Check("signature", False, "The presentation has no proof, or several.")
-            return Opened("ldp_vp", [missing], "", credentials, None)
+            return OpenedPresentation("ldp_vp", [missing], "", credentials, None)
         found = await self._linked_data.check_proof(value, purpose="authentication", challenge=challenge)
         checks = [*found.checks, *_check_domain(domain, proof.get("domain"), found.checks)]
         holder = found.signer or ""
@@ -131,9 +131,9 @@ class Presentations:
             checks.append(Check("holder-binding", False, "The holder that the presentation names did not sign it."))
         # Of these suites' keys, nobody else makes another signature of the same.
         mark = signature_of(proof) if holder else b""
-        return Opened("ldp_vp", checks, holder, credentials, value.get("presentation_submission"), mark)
+        return OpenedPresentation("ldp_vp", checks, holder, credentials, value.get("presentation_submission"), mark)
 
-    async def _open_token(self, value: str, challenge: str, domain: str | None) -> Opened:
+    async def _open_token(self, value: str, challenge: str, domain: str | None) -> OpenedPresentation:
         token = read_token(value, TYPES)
         vp = token.claims.get("vp")
         if not isinstance(vp, dict) or "vc" in token.claims:
@@ -152,7 +152,7 @@ class Presentations:
         submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
         # Not the signature: of ES256, anybody makes another from one.
         mark = token.signed if signed else b""
-        return Opened("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission, mark)
+        return OpenedPresentation("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission, mark)
 
     async def _signature(self, token: Token) -> Check:
         document = await resolve_signer(self._resolve, token.claims.get("iss"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tntcore.credentials.formats import Check, FormatError, Held, Verification
+from tntcore.credentials.formats import Check, FormatError, HeldCredential, Verification
 from tntcore.storage import queries
 from tntcore.storage.records import Credential, Presentation
 from tntcore.storage.repository import Repository
@@ -58,7 +58,7 @@ def open_details(records: Repository, record: Credential | Presentation) -> Deta
     return Details(data["summary"], Verification(checks, required))
 
 
-async def seal_held(records: Repository, record: Credential, held: Held) -> None:
+async def seal_held(records: Repository, record: Credential, held: HeldCredential) -> None:
     """Stores the credential itself. Raises `FormatError` if it is too large."""
     data = write_json({"value": held.value, "secret": base64.b64encode(held.secret).decode()})
     if len(data) > MAX_CREDENTIAL:
@@ -67,10 +67,10 @@ async def seal_held(records: Repository, record: Credential, held: Held) -> None
     record.body = await records.put_body(record.uuid, records.seal(data, f"{record.key}/body"))
 
 
-async def open_held(records: Repository, record: Credential) -> Held:
+async def open_held(records: Repository, record: Credential) -> HeldCredential:
     sealed = record.body or await records.stored_body(record.uuid)
     data = reread_json(records.open(sealed, f"{record.key}/body"))
-    return Held(
+    return HeldCredential(
         uuid=record.uuid,
         format=record.attachment_format,
         value=data["value"],
@@ -80,7 +80,7 @@ async def open_held(records: Repository, record: Credential) -> Held:
     )
 
 
-async def held_credentials(records: Repository, format_names: frozenset[str]) -> list[Held]:
+async def held_credentials(records: Repository, format_names: frozenset[str]) -> list[HeldCredential]:
     """Returns the tenant's credentials in these formats, newest first: the newest `MAX_SEARCHED` of 20,000."""
     if not format_names:
         return []

@@ -23,7 +23,7 @@ from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery
 from tntcore.storage.states import DeliveryStatus
-from tntcore.telemetry import Step
+from tntcore.telemetry import Span
 from tntcore.tenancy.tenants import Tenant, rest
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Attempts(Generic[I]):
         with on_behalf_of(tenant.uuid), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
 
-    async def _once(self, tenant: Tenant, item: I, call: Call[I], number: int, before: int, step: Step) -> int | None:
+    async def _once(self, tenant: Tenant, item: I, call: Call[I], number: int, before: int, step: Span) -> int | None:
         try:
             attempted = await call(tenant, item, self._services.now())
         except NoPlaceError:

@@ -37,7 +37,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.records import Action, Connection, Delivery, Held, Message, PendingReuse, sent_id
+from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
 from tntcore.strict_json import reread_json
@@ -121,7 +121,7 @@ class Outbound:
         ended = record is not None and record.state == "abandoned"
         start: str | None = ""
         while start is not None:
-            held = await tenant.records.list(Held, under=f"{connection}.", start=start, limit=50)
+            held = await tenant.records.list(HeldMessage, under=f"{connection}.", start=start, limit=50)
             start = held.next
             for message in held.records:
                 delivery = await tenant.records.get(Delivery, message.delivery_uuid)
@@ -308,7 +308,7 @@ async def _ended(tenant: Tenant, item: SendItem, now: int) -> Attempted:
     return Failed("connection-ended")
 
 
-async def _forget(tenant: Tenant, held: Held) -> None:
+async def _forget(tenant: Tenant, held: HeldMessage) -> None:
     unit = Unit()
     unit.delete(held.key)
     with suppress(Changed):  # gone already
@@ -342,4 +342,4 @@ def write_outcome(unit: Unit, item: SendItem, status: DeliveryStatus, now: int) 
     if item.action:
         unit.upsert_row(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})
     if item.held:
-        unit.delete(Held.row_key(item.held))
+        unit.delete(HeldMessage.row_key(item.held))

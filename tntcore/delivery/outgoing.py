@@ -9,7 +9,7 @@ from tntcore.delivery.outbox import send_item
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Action, Connection, Delivery, Entry, Held, Message, Sent, entry_id, sent_id
+from tntcore.storage.records import Action, Connection, Delivery, Entry, HeldMessage, Message, Sent, entry_id, sent_id
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.telemetry import traceparent
@@ -50,7 +50,7 @@ class Outgoing:
             sent = sent_id(self.connection.uuid, self.message.message_id)
             unit.upsert_row(Sent.row_key(sent), Sent(uuid=sent, action_uuid=self.message.action_uuid).values())
         if self.message.status == MessageStatus.HELD:
-            waiting = Held(
+            waiting = HeldMessage(
                 uuid=f"{self.connection.uuid}.{self.message.uuid}",
                 message_uuid=self.message.uuid,
                 delivery_uuid=self.delivery.uuid,

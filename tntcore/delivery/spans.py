@@ -13,7 +13,7 @@ from tntcore.messaging.types import DIDCOMM_ORG, canonical
 from tntcore.protocols.registry import PROTOCOLS
 from tntcore.services import Services
 from tntcore.storage.storage import INBOUND
-from tntcore.telemetry import QUIET, Step, current, tell
+from tntcore.telemetry import QUIET, Span, current, tell
 from tntcore.telemetry.meter import (
     AGE_SECONDS,
     ATTEMPT_SECONDS,
@@ -30,19 +30,19 @@ PASSED_ON = "passed-on"
 _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
-def follow(services: Services, name: str, item: Item, queue: str) -> Step:
+def follow(services: Services, name: str, item: Item, queue: str) -> Span:
     """Opens the span of handling an item from `queue`."""
     return services.tracing.follow(name, queue, tenant=item.principal, parent=item.trace, link=item.link)
 
 
-def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Step]:
+def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Span]:
     """Opens the span of an item of queue `inbound` or `exchange`, one of `among` in its queue message."""
     step = follow(services, f"process {queue}", item, queue)
     return step if step is QUIET else _receiving(services, item, queue, among, step)
 
 
 @contextmanager
-def _receiving(services: Services, item: InboundItem, queue: str, among: int, step: Step) -> Iterator[Step]:
+def _receiving(services: Services, item: InboundItem, queue: str, among: int, step: Span) -> Iterator[Span]:
     meter, first = services.meter, queue == INBOUND and item.put_off is None and not item.limits_passed
     step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
     step.attributes["messaging.batch.message_count"] = among
@@ -59,14 +59,14 @@ def _receiving(services: Services, item: InboundItem, queue: str, among: int, st
         meter.record(PROCESS_SECONDS, step.seconds, queue, outcome)
 
 
-def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Step]:
+def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Span]:
     """Opens the span of attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
     step = follow(services, f"process {queue}", item, queue)
     return step if step is QUIET else _attempting(services, item, queue, number, step)
 
 
 @contextmanager
-def _attempting(services: Services, item: DeliveryItem, queue: str, number: int, step: Step) -> Iterator[Step]:
+def _attempting(services: Services, item: DeliveryItem, queue: str, number: int, step: Span) -> Iterator[Span]:
     meter = services.meter
     kind = "task" if isinstance(item, TaskCall) else "webhook" if isinstance(item, MessageCall) else "didcomm"
     if isinstance(item, MessageCall | SendItem):

@@ -39,7 +39,7 @@ class VerificationMethod:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class DidService:
     """A DIDComm service. `recipient_keys` and `routing_keys` as the document has them: verkeys, did:key or DID URLs."""
 
     id: str
@@ -70,7 +70,7 @@ class DidDocument:
     authentication: tuple[str, ...] = ()
     assertion: tuple[str, ...] = ()
     key_agreement: tuple[str, ...] = ()
-    services: tuple[Service, ...] = ()
+    services: tuple[DidService, ...] = ()
     also_known_as: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)

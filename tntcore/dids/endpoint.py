@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tntcore.dids.document import DidDocument, Service, Version
+from tntcore.dids.document import DidDocument, DidService, Version
 from tntcore.dids.key import did_key_to_verkey
 from tntcore.dids.multiformats import decode_verkey, encode_verkey
 from tntcore.dids.parse import absolute_id
@@ -80,7 +80,7 @@ def _version(profile: str) -> Version | None:
     return _VERSIONS.get(f"{name};{envelope}" if envelope and name == "didcomm/aip2" else name)
 
 
-def _speaks(service: Service, version: Version) -> bool:
+def _speaks(service: DidService, version: Version) -> bool:
     if service.accept:
         return version in versions_of(service.accept)
     return (service.type == "DIDCommMessaging") == (version == "v2")

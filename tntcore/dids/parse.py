@@ -24,8 +24,8 @@ from tntcore.dids.document import (
     MAX_SERVICES,
     Curve,
     DidDocument,
+    DidService,
     PublicKey,
-    Service,
     VerificationMethod,
 )
 from tntcore.dids.multiformats import EC_CURVES, decode_base58, decode_multikey
@@ -253,7 +253,7 @@ def decode_base64url(text: str) -> bytes:
         raise DidError("malformed-document", "not base64url") from error
 
 
-def _services(did: str, raw: Mapping[str, Any]) -> Iterator[Service]:
+def _services(did: str, raw: Mapping[str, Any]) -> Iterator[DidService]:
     seen = 0
     for entry in _objects(raw.get("service")):
         type_ = _service_type(entry.get("type"))
@@ -265,7 +265,7 @@ def _services(did: str, raw: Mapping[str, Any]) -> Iterator[Service]:
             if type_ is None or not isinstance(uri, str):
                 continue
             name, priority = entry.get("id"), entry.get("priority")
-            yield Service(
+            yield DidService(
                 id=absolute_id(did, name) if isinstance(name, str) and name else did,
                 type=type_,
                 endpoint=uri,

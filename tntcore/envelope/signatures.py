@@ -42,7 +42,7 @@ _TIMESTAMP_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedAttachment:
     """The content of an attachment, and the base58 verkeys of everyone who signed it, at least one."""
 
     payload: bytes
@@ -102,7 +102,7 @@ def sign_attachment(payload: bytes, key: PrivateKey, *, mime_type: str, id: str)
     }
 
 
-def verify_attachment(attachment: Mapping[str, Any]) -> Verified:
+def verify_attachment(attachment: Mapping[str, Any]) -> VerifiedAttachment:
     """The content of a signed attachment, if every signature on it is good.
 
     Read are one signature and a list of them (`jws.signatures`); `base64` in either alphabet, padded or not; the key
@@ -117,7 +117,7 @@ def verify_attachment(attachment: Mapping[str, Any]) -> Verified:
     content = data.get("base64")
     # Standard base64 and base64url differ in two characters, and RFC 0017 does not say which of them it means.
     payload = base64url.decode(content.replace("+", "-").replace("/", "_") if type(content) is str else content)
-    return Verified(payload, tuple(_verify(signature, payload) for signature in _signatures(jws)))
+    return VerifiedAttachment(payload, tuple(_verify(signature, payload) for signature in _signatures(jws)))
 
 
 def sign_field(value: Any, key: PrivateKey, now_seconds: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import is_problem_report, reason_given
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import revocation_notification
-from tntcore.protocols.revocation_notification import Notice
+from tntcore.protocols.revocation_notification import RevocationNotice
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
@@ -138,7 +138,9 @@ class Exchanges:
             outcome.stored = begun.stored
         return outcome
 
-    async def _noticed(self, tenant: Tenant, author: Author, notice: Notice, message: Message, uuid: str) -> Outcome:
+    async def _noticed(
+        self, tenant: Tenant, author: Author, notice: RevocationNotice, message: Message, uuid: str
+    ) -> Outcome:
         if isinstance(author, Enclosed):
             return Outcome(error="sender-unproven")
         outcome = await revocation.noticed(tenant.records, author.connection, notice, self._services.now())

@@ -11,7 +11,7 @@ from tntcore.credentials.formats import (
     Check,
     CredentialFormat,
     FormatError,
-    Held,
+    HeldCredential,
     Issuing,
     NotYetValid,
     SigningError,
@@ -115,7 +115,7 @@ async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
     draft = await run.answering("issue", draft, "request", _format(run))
     run.exchange.more = int(members.get("more_available") or 0)
     await run.say("issue", [draft], **members)
-    held = Held("", draft.format, draft.value, draft.secret)
+    held = HeldCredential("", draft.format, draft.value, draft.secret)
     await _keep(
         run, held, Details({}, Verification((), frozenset())), status=CredentialStatus.ISSUED, message=run.name("issue")
     )
@@ -182,7 +182,7 @@ def _without(verification: Verification, early: Sequence[Check]) -> Verification
     return Verification(rest, verification.required - {(check.name, check.subject) for check in early})
 
 
-async def _keep(run: Run, held: Held, details: Details, *, status: CredentialStatus, message: str) -> None:
+async def _keep(run: Run, held: HeldCredential, details: Details, *, status: CredentialStatus, message: str) -> None:
     exchange = run.exchange
     number = len(exchange.credentials)
     credential = Credential(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Credential, Exchange, Presentation, Record, Shown
+from tntcore.storage.records import Credential, Exchange, Presentation, Record, ShownPresentation
 from tntcore.storage.states import ExchangeStatus
 
 
@@ -32,7 +32,7 @@ class Outcome:
     exchange: Exchange | None = None
     credentials: list[Credential] = field(default_factory=list)
     presentation: Presentation | None = None
-    shown: Shown | None = None
+    shown: ShownPresentation | None = None
     replies: list[Reply] = field(default_factory=list)
     stored: Sequence[Record] = ()
     error: str = ""

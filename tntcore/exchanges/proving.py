@@ -10,7 +10,7 @@ from tntcore.credentials.formats import (
     Candidate,
     Check,
     FormatError,
-    Held,
+    HeldCredential,
     ProofFormat,
     SigningError,
     Verification,
@@ -20,7 +20,7 @@ from tntcore.credentials.wallet import Details, held_credentials, open_details, 
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
-from tntcore.storage.records import Presentation, Shown, short_hash
+from tntcore.storage.records import Presentation, ShownPresentation, short_hash
 from tntcore.storage.states import PresentationStatus
 from tntcore.workers import WorkTimeout
 
@@ -140,7 +140,7 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
     )
     _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
     if verified.mark and not failed:
-        run.outcome.shown = Shown(
+        run.outcome.shown = ShownPresentation(
             uuid=short_hash(verified.mark),
             presentation_uuid=run.name("presentation"),
             exchange_uuid=run.exchange.uuid,
@@ -166,7 +166,7 @@ async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verificati
     may have been sent to many, so its challenge does not show who answers.
     """
     verification = verified.verification
-    before = await run.tenant.records.get(Shown, short_hash(verified.mark)) if verified.mark else None
+    before = await run.tenant.records.get(ShownPresentation, short_hash(verified.mark)) if verified.mark else None
     if before is None or before.presentation_uuid == uuid:
         return verification
     copied = Check("challenge", False, "The same presentation was received before; this one is a copy.")
@@ -209,6 +209,6 @@ def _format(run: Run) -> ProofFormat:
     return run.formats.proofs.named(run.exchange.format)
 
 
-async def _wallet(run: Run) -> list[Held]:
+async def _wallet(run: Run) -> list[HeldCredential]:
     names = frozenset(run.formats.presented.get(run.exchange.format, ()))
     return await held_credentials(run.tenant.records, names)

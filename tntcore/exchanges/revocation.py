@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from tntcore.credentials.anoncreds.issuer import revocation_of
-from tntcore.credentials.formats import Held
+from tntcore.credentials.formats import HeldCredential
 from tntcore.credentials.wallet import open_held
 from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.exchanges.run import Run
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import revocation_notification
-from tntcore.protocols.revocation_notification import Notice
+from tntcore.protocols.revocation_notification import RevocationNotice
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Credential, Exchange
 from tntcore.storage.repository import Repository
@@ -21,7 +21,7 @@ from tntcore.strict_json import reread_json, write_json
 _MAX_LOOKED_AT = 200  # credentials of one connection
 
 
-async def noticed(records: Repository, connection: Connection, notice: Notice, now: int) -> Outcome:
+async def noticed(records: Repository, connection: Connection, notice: RevocationNotice, now: int) -> Outcome:
     """Adds the notice to the credential, if both came on the same connection: only its issuer's notice counts. The
     credential's status stays; its own checks show whether it is revoked.
     """
@@ -41,7 +41,7 @@ def comment_of(records: Repository, credential: Credential) -> str:
     return str(reread_json(records.open(credential.notice, f"{credential.key}/notice"))["comment"])
 
 
-async def _named(records: Repository, connection: Connection, notice: Notice) -> AsyncIterator[Credential]:
+async def _named(records: Repository, connection: Connection, notice: RevocationNotice) -> AsyncIterator[Credential]:
     for thid in notice.threads:
         exchange = await records.get(Exchange, action_uuid(connection.uuid, thid))
         if exchange is None or exchange.role != "holder":
@@ -57,14 +57,14 @@ async def _named(records: Repository, connection: Connection, notice: Notice) ->
             yield credential
 
 
-async def _is(records: Repository, credential: Credential, notice: Notice) -> bool:
+async def _is(records: Repository, credential: Credential, notice: RevocationNotice) -> bool:
     if credential.format != "anoncreds":
         return False
     held = await open_held(records, credential)
     return revocation_of(held.value) == (notice.registry, notice.number)
 
 
-def telling(run: Run, credential: Credential, held: Held, comment: str) -> Outcome:
+def telling(run: Run, credential: Credential, held: HeldCredential, comment: str) -> Outcome:
     """Returns the notification for the holder, on the thread of the issuance, and the changed credential."""
     registry, number = (revocation_of(held.value) if credential.format == "anoncreds" else None) or ("", 0)
     message = revocation_notification.build(

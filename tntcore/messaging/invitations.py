@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import segno
 
-from tntcore.dids.document import MAX_KEYS, Service
+from tntcore.dids.document import MAX_KEYS, DidService
 from tntcore.dids.endpoint import V1_PROFILES, V2_PROFILES
 from tntcore.dids.key import did_key_to_verkey, verkey_to_did_key
 from tntcore.dids.multiformats import decode_verkey
@@ -67,7 +67,7 @@ class Invitation:
 
     form: Form
     id: str
-    services: tuple[str | Service, ...]
+    services: tuple[str | DidService, ...]
     label: str | None = None
     goal: str | None = None
     goal_code: str | None = None
@@ -230,10 +230,10 @@ def _required_id(message: Message, name: str) -> str:
     return message.id
 
 
-def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
+def _services(entries: Sequence[Any]) -> tuple[str | DidService, ...]:
     if len(entries) > MAX_SERVICES:
         raise _problem("too-large", f"The invitation has too many services. It may have at most {MAX_SERVICES}.")
-    found: list[str | Service] = []
+    found: list[str | DidService] = []
     reason = "there is none"
     for entry in reversed(entries):
         try:
@@ -245,7 +245,7 @@ def _services(entries: Sequence[Any]) -> tuple[str | Service, ...]:
     return tuple(reversed(found))
 
 
-def read_service(entry: Any) -> Service:
+def read_service(entry: Any) -> DidService:
     """Reads an inline service (RFC 0434, "The `services` Item"; RFC 0056, without id and type), with keys as base58
     verkeys, at least one for the recipient. Raises `DidError`.
     """
@@ -259,7 +259,7 @@ def read_service(entry: Any) -> Service:
     recipients, routing = _verkeys(entry.get("recipientKeys")), _verkeys(entry.get("routingKeys"))
     if not recipients:
         raise DidError("bad-service", "a service needs recipientKeys")
-    return Service(id_ or _INLINE, _SERVICE_TYPE, endpoint, recipients, routing, _texts(entry.get("accept")))
+    return DidService(id_ or _INLINE, _SERVICE_TYPE, endpoint, recipients, routing, _texts(entry.get("accept")))
 
 
 def _verkeys(value: Any) -> tuple[str, ...]:
@@ -312,19 +312,19 @@ def _expiry(message: Message) -> int | None:
         return None
 
 
-def inline_service(endpoint: str, verkey: str, routing_keys: Sequence[str] = ()) -> Service:
+def inline_service(endpoint: str, verkey: str, routing_keys: Sequence[str] = ()) -> DidService:
     """Makes the service of an invitation that has a key of its own.
 
     Args:
         verkey: base58, as are `routing_keys`, which go from recipient to sender.
     """
-    return Service(_INLINE, _SERVICE_TYPE, endpoint, (verkey,), tuple(routing_keys))
+    return DidService(_INLINE, _SERVICE_TYPE, endpoint, (verkey,), tuple(routing_keys))
 
 
 def make_invitation_1(
     *,
     id: str,
-    services: Sequence[str | Service],
+    services: Sequence[str | DidService],
     handshake_protocols: Sequence[str] = (),
     requests: Sequence[Mapping[str, Any]] = (),
     label: str | None = None,
@@ -386,7 +386,7 @@ def make_connection_invitation(
     *,
     id: str,
     label: str,
-    service: str | Service,
+    service: str | DidService,
     image_url: str | None = None,
     expires_at: int | None = None,
 ) -> dict[str, Any]:
@@ -458,13 +458,13 @@ def _given(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value not in (None, [])}
 
 
-def _block(service: Service) -> dict[str, Any]:
+def _block(service: DidService) -> dict[str, Any]:
     block = {"id": service.id or _INLINE, "type": _SERVICE_TYPE}
     accept = {"accept": list(service.accept)} if service.accept else {}
     return {**block, **_keys_and_endpoint(service, lambda key: verkey_to_did_key(_verkey(key))), **accept}
 
 
-def _keys_and_endpoint(service: Service, spell: Callable[[str], str]) -> dict[str, Any]:
+def _keys_and_endpoint(service: DidService, spell: Callable[[str], str]) -> dict[str, Any]:
     routing = {"routingKeys": [spell(key) for key in service.routing_keys]} if service.routing_keys else {}
     recipients = [spell(key) for key in service.recipient_keys]
     return {"recipientKeys": recipients, **routing, "serviceEndpoint": service.endpoint}

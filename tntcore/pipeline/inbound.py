@@ -43,7 +43,7 @@ class PutOff:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ItemFailed:
     """The item could not be handled."""
 
     item: InboundItem
@@ -83,10 +83,10 @@ class Inbound:
             # What an item waited for may be cancelled without this queue message being.
             ends = await asyncio.gather(*handled, return_exceptions=True)
             results = [
-                Failed(item, end) if isinstance(end, BaseException) else end
+                ItemFailed(item, end) if isinstance(end, BaseException) else end
                 for item, end in zip(items, ends, strict=True)
             ]
-            failed = [result for result in results if isinstance(result, Failed)]
+            failed = [result for result in results if isinstance(result, ItemFailed)]
             for result in failed:
                 log.warning("an inbound item goes back to the queue alone", exc_info=result.error)
             await asyncio.gather(
@@ -103,14 +103,14 @@ class Inbound:
         result = await self._item(item, last=last)
         if isinstance(result, PutOff):
             await self._put_off([result])
-        elif isinstance(result, Failed):
+        elif isinstance(result, ItemFailed):
             if last or not (isinstance(result.error, NotYet) or dequeue_count >= _ATTEMPTS):
                 raise result.error
             log.warning("an inbound item is put off", exc_info=result.error)
             body = queue_message([replace(result.item, put_off=tries + 1)])
             await self._services.storage.queues[self._name].put(body, delay=_LATER[tries])
 
-    async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | Failed | None:
+    async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | ItemFailed | None:
         """Handles an item; None if it is done."""
         span = receiving(self._services, item, self._name, among)
         admission = Admission.of(item)
@@ -126,7 +126,7 @@ class Inbound:
             waited = item.waited + isinstance(soon, NoPlace)
             return PutOff(replace(admission.on(item), waited=waited), soon.seconds)
         except Exception as error:  # noqa: BLE001  what fails must not fail its neighbours
-            return Failed(admission.on(item), error)
+            return ItemFailed(admission.on(item), error)
         return None
 
     async def _in_turn(self, item: InboundItem, admission: Admission, *, last: bool) -> None:

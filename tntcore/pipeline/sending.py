@@ -51,7 +51,7 @@ class Thread:
     action: Action
 
 
-class Sent(NamedTuple):
+class SentMessage(NamedTuple):
     """A sent message: its action, the uuid of the stored message, and the completed message."""
 
     action: Action
@@ -104,7 +104,7 @@ class Actions:
         message: Mapping[str, Any],
         outcome: Outcome | None = None,
         random: Random | None = None,
-    ) -> Sent:
+    ) -> SentMessage:
         """Sends a message on a thread: at once, or, if the connection is not completed, when it is.
 
         Args:
@@ -125,7 +125,7 @@ class Actions:
         async with self._turns.setdefault(thread.connection.uuid, asyncio.Lock()):
             return await self._send(tenant, thread, plaintext, outcome)
 
-    async def _send(self, tenant: Tenant, thread: Thread, plaintext: bytes, outcome: Outcome | None) -> Sent:
+    async def _send(self, tenant: Tenant, thread: Thread, plaintext: bytes, outcome: Outcome | None) -> SentMessage:
         message_uuid, now = self._services.uuid7(), self._services.now()
         if outcome is not None:
             message_uuid = outcome.replies[0].message_uuid
@@ -135,7 +135,7 @@ class Actions:
             )
         records = tenant.records
 
-        async def attempt() -> Sent:
+        async def attempt() -> SentMessage:
             nonlocal thread
             connection = thread.connection
             if connection.state == "abandoned":
@@ -181,10 +181,10 @@ class Actions:
                         "A message with this @id was already sent on this thread. Use another @id.",
                     ) from None
                 await self.see_to(tenant, before.message_uuid)
-                return Sent(action, before.message_uuid, plaintext)
+                return SentMessage(action, before.message_uuid, plaintext)
             if not held:
                 await self._queued(tenant, message_uuid, self._outbox.outbound(outgoing.item(tenant.uuid)))
-            return Sent(action, message_uuid, plaintext)
+            return SentMessage(action, message_uuid, plaintext)
 
         busy = "Too many requests change the connection at the same time. Try again."
         return await retrying(attempt, tries=_TRIES, contended=Problem(503, "busy", busy, retry_after=1))

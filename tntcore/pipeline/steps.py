@@ -20,7 +20,7 @@ Step = Callable[[Run], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class NewExchange:
     """The properties of a new exchange.
 
     Attributes:
@@ -45,7 +45,7 @@ class Steps:
         tenant: Tenant,
         connection: Connection,
         thid: str | None,
-        first: First,
+        first: NewExchange,
         step: Step,
         *,
         random: Random,
@@ -65,7 +65,7 @@ class Steps:
         run.exchange.identity_uuid = first.identity_uuid or run.exchange.identity_uuid
         return await self.go_on(tenant, run, step, thread=thread)
 
-    async def _begun_before(self, tenant: Tenant, thread: Thread, first: First, since: int) -> Exchange | None:
+    async def _begun_before(self, tenant: Tenant, thread: Thread, first: NewExchange, since: int) -> Exchange | None:
         """Returns the exchange that an earlier attempt of this call has begun, and makes sure that its message is
         queued. Doing the step again would give different signatures and nonces.
         """
@@ -83,7 +83,7 @@ class Steps:
             await self._actions.see_to(tenant, message_uuid)
 
     async def invite(
-        self, tenant: Tenant, identity: Identity, wanted: Wanted, first: First, step: Step, ids: Ids
+        self, tenant: Tenant, identity: Identity, wanted: Wanted, first: NewExchange, step: Step, ids: Ids
     ) -> Invitation:
         """Makes an invitation with the first message of an exchange attached, for anyone who answers."""
         run = self.exchanges.draft(tenant, identity, first.prefix, first.role, first.format, wanted.version)

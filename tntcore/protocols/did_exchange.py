@@ -110,7 +110,7 @@ def _dialect(parsed: MessageType) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HandshakeStep:
     """A message of one of the dialects.
 
     Attributes:
@@ -123,7 +123,7 @@ class Step:
     kind: Kind
 
 
-def read_step(message: Message) -> Step | None:
+def read_step(message: Message) -> HandshakeStep | None:
     """Returns the step of the exchange that a message is, or None if it belongs to no dialect."""
     parsed = parse(canonical(message.type))
     protocol = _dialect(parsed) if parsed is not None and message.version == "v1" else None
@@ -131,11 +131,11 @@ def read_step(message: Message) -> Step | None:
         return None
     prefix = message.type.rpartition("/")[0]
     if is_problem_report(message.type):
-        return Step(protocol, prefix, "problem-report")
+        return HandshakeStep(protocol, prefix, "problem-report")
     if parsed.name == "request" or parsed.name == "response":
-        return Step(protocol, prefix, "request" if parsed.name == "request" else "response")
+        return HandshakeStep(protocol, prefix, "request" if parsed.name == "request" else "response")
     if parsed.name == "complete" and protocol != CONNECTIONS_1_0:
-        return Step(protocol, prefix, "complete")
+        return HandshakeStep(protocol, prefix, "complete")
     return None
 
 

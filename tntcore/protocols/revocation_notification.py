@@ -29,7 +29,7 @@ Dialect = Literal["1.0", "2.0"]
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class RevocationNotice:
     """An issuer's notice of a revoked credential.
 
     Attributes:
@@ -45,7 +45,7 @@ class Notice:
     wants_ack: bool
 
 
-def read(message: Message) -> Notice | None:
+def read(message: Message) -> RevocationNotice | None:
     """Reads a notification; None if the message is none."""
     match = _TYPE.fullmatch(canonical(message.type))
     if match is None:
@@ -55,7 +55,7 @@ def read(message: Message) -> Notice | None:
     number = _NUMBER.fullmatch(name.removeprefix(_INDY))
     comment = message.body.get("comment")
     threads = (message.thid, message.pthid or "") if number else (name, message.thid, message.pthid or "")
-    return Notice(
+    return RevocationNotice(
         tuple(dict.fromkeys(filter(None, threads))),
         number[1] if number else "",
         int(number[2]) if number else 0,

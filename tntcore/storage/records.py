@@ -491,7 +491,7 @@ class Sent(Record):
 
 
 @dataclass(kw_only=True, slots=True)
-class Held(Record):
+class HeldMessage(Record):
     """A message that waits for its connection, in order of `uuid`: `<connection uuid>.<message uuid>`."""
 
     KIND: ClassVar[str] = "held"
@@ -683,7 +683,7 @@ class Presentation(Record):
 
 
 @dataclass(kw_only=True, slots=True)
-class Shown(Record):
+class ShownPresentation(Record):
     """Marks a presentation as received and not refused. Its uuid is the `short_hash` of its `Verified.mark`, so a copy
     collides.
     """

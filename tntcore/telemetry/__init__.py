@@ -4,13 +4,13 @@ Only `export` imports OpenTelemetry, in a thread of its own, and only if an oper
 """
 
 from tntcore.telemetry.meter import Meter, Metric
-from tntcore.telemetry.steps import QUIET, Step, Tracing, came_to, current, mark, tell, traceparent
+from tntcore.telemetry.steps import QUIET, Span, Tracing, came_to, current, mark, tell, traceparent
 
 __all__ = [
     "QUIET",
     "Meter",
     "Metric",
-    "Step",
+    "Span",
     "Tracing",
     "came_to",
     "current",

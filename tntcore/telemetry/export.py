@@ -20,7 +20,7 @@ from typing import Any
 
 from tntcore.config import Telemetry
 from tntcore.telemetry.meter import DURATIONS, EVENTS, GAUGES, STORAGE_CALLS, SUMS, Labels, Meter, Metric
-from tntcore.telemetry.steps import Context, Step
+from tntcore.telemetry.steps import Context, Span
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Exporter:
         self._settings = settings
         self._meter = meter
         self._seconds = 0.2 if "console" in settings.traces else seconds or settings.seconds  # somebody looks on
-        self._steps: deque[Step] = deque()
+        self._steps: deque[Span] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -49,7 +49,7 @@ class Exporter:
         # Where the process ends without anybody closing the service.
         atexit.register(self.stop)
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Span) -> None:
         if len(self._steps) >= MAX_WAITING:
             self._meter.count("telemetry.dropped")
             return
@@ -101,7 +101,7 @@ class _Sdk:
         self._more = {"_MS.sampleRate": settings.ratio * 100} if "azure" in settings.traces else {}
         self._metrics = self._meters(settings.metrics, meter) if settings.metrics else None
 
-    def send(self, steps: Sequence[Step]) -> None:
+    def send(self, steps: Sequence[Span]) -> None:
         spans = [self._span(step) for step in steps]
         for exporter in self._exporters:
             exporter.export(spans)
@@ -112,7 +112,7 @@ class _Sdk:
         if self._metrics is not None:
             self._metrics.shutdown(timeout_millis=CLOSE_SECONDS * 1000)
 
-    def _span(self, step: Step) -> Any:
+    def _span(self, step: Span) -> Any:
         from opentelemetry.sdk.trace import Event, ReadableSpan
         from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 

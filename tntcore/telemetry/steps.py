@@ -18,10 +18,10 @@ Value = str | int | bool
 Context = tuple[int, int, bool]  # trace id, span id, whether it is sampled
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_current: ContextVar[Step | None] = ContextVar("step", default=None)
+_current: ContextVar[Span | None] = ContextVar("step", default=None)
 
 
-class Step:
+class Span:
     """A span; made by `Tracing`. Begins and ends as a `with` block does.
 
     Attributes:
@@ -39,9 +39,9 @@ class Step:
         "span_id", "tenant", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, name: str, kind: Kind, sink: Callable[[Step], None] | None) -> None:
+    def __init__(self, name: str, kind: Kind, sink: Callable[[Span], None] | None) -> None:
         self._sink = sink
-        self._token: Token[Step | None] | None = None
+        self._token: Token[Span | None] | None = None
         self.name = name
         self.kind = kind
         self.attributes: dict[str, Value] = {}
@@ -111,7 +111,7 @@ class _Nothing(dict[str, Value]):
         return None
 
 
-class _Quiet(Step):
+class _Quiet(Span):
     """The span when nothing is traced: one instance for all, and never the current span."""
 
     __slots__ = ()
@@ -151,12 +151,12 @@ class Tracing:
         *,
         watched: bool = False,
     ) -> None:
-        self.sinks: list[Callable[[Step], None]] = []
+        self.sinks: list[Callable[[Span], None]] = []
         self.watched = watched
         self._random = random
         self._sample = sample
 
-    def begin(self, name: str, kind: Kind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Step:
+    def begin(self, name: str, kind: Kind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Span:
         """Makes a span, which begins when it is entered.
 
         Args:
@@ -164,7 +164,7 @@ class Tracing:
             links: `traceparent`s of related spans.
         """
         if not self.sinks:
-            return Step(name, kind, None) if self.watched else QUIET
+            return Span(name, kind, None) if self.watched else QUIET
         before = read_traceparent(parent)
         if before is None:
             ids = self._random(24)
@@ -173,13 +173,13 @@ class Tracing:
         else:
             trace_id, parent_id, sampled = before
             span_id = int.from_bytes(self._random(8), "big") or 1
-        step = Step(name, kind, self._ended if sampled else None)
+        step = Span(name, kind, self._ended if sampled else None)
         step.trace_id, step.span_id, step.parent_id, step.sampled = trace_id, span_id, parent_id, sampled
         for link in links:
             step.link(link)
         return step
 
-    def follow(self, name: str, queue: str, *, tenant: str, parent: str, link: str) -> Step:
+    def follow(self, name: str, queue: str, *, tenant: str, parent: str, link: str) -> Span:
         """Makes the span of a queue item.
 
         Args:
@@ -196,12 +196,12 @@ class Tracing:
         }
         return step
 
-    def _ended(self, step: Step) -> None:
+    def _ended(self, step: Span) -> None:
         for sink in self.sinks:
             sink(step)
 
 
-QUIET: Final[Step] = _Quiet()
+QUIET: Final[Span] = _Quiet()
 
 
 def read_traceparent(text: object) -> Context | None:
@@ -213,7 +213,7 @@ def read_traceparent(text: object) -> Context | None:
     return (trace_id, span_id, bool(int(found[3], 16) & 1)) if trace_id and span_id else None
 
 
-def current() -> Step | None:
+def current() -> Span | None:
     """Returns the current task's span."""
     return _current.get()
 

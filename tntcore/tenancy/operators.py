@@ -157,7 +157,7 @@ class Operators:
         by: str = FIRST,
         also: Unit | None = None,
         revoking: Callable[[Operator], Awaitable[Audit]] | None = None,
-    ) -> First:
+    ) -> FirstKey:
         """Makes an admin's key if there is none that works. A key made this way and never used is replaced: its answer
         may have been lost.
 
@@ -206,11 +206,11 @@ class Operators:
         await self.commit(unit)
         for old in unused:
             self.forget(old.uuid)
-        return First(record, key, unused)
+        return FirstKey(record, key, unused)
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class FirstKey:
     """The result of `Operators.first`. The keys in `replaced` were never used, and are revoked."""
 
     record: Operator

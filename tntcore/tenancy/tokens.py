@@ -14,7 +14,7 @@ import jwt
 import orjson
 
 from tntcore.caching import SharedCache
-from tntcore.config import Issuer
+from tntcore.config import IdentityProvider
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.tenancy.access import Actor, Role
@@ -44,7 +44,7 @@ class Tokens:
 
     def __init__(
         self,
-        issuer: Issuer,
+        issuer: IdentityProvider,
         fetch: Callable[[str], Awaitable[bytes]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

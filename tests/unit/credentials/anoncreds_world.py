@@ -12,7 +12,7 @@ from tntcore.credentials.anoncreds.credential import AnonCreds, preview_of
 from tntcore.credentials.anoncreds.issuer import Issuer, newest_status, published_resource
 from tntcore.credentials.anoncreds.proof import AnonCredsProof
 from tntcore.credentials.anoncreds.registry import Json, Registries, TailsFiles, WebRegistry, is_unqualified
-from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Received, Verified
+from tntcore.credentials.formats import FormatError, HeldCredential, Issuing, Party, ReceivedCredential, Verified
 from tntcore.dids.document import PublicKey
 from tntcore.keys.custody import DataKey
 from tntcore.storage.records import CredentialDefinition, Identity, Schema
@@ -146,19 +146,19 @@ class World:
 
     async def issued(
         self, issuer: Tenant, holder: Tenant, definition: CredentialDefinition, values: Mapping[str, str]
-    ) -> Held:
+    ) -> HeldCredential:
         known, credential = await self.exchange(issuer, holder, definition, values)
         received = await self.receive(holder, known, credential)
         assert received.verification.verified, received.verification.checks
         return replace(received.held, uuid=self._uuid())
 
-    async def receive(self, holder: Tenant, known: Issuing, credential: Any) -> Received:
+    async def receive(self, holder: Tenant, known: Issuing, credential: Any) -> ReceivedCredential:
         return await self.credentials.receive(holder.party, known, credential)
 
     async def ask(self, verifier: Tenant, **asked: Any) -> Any:
         return (await self.proofs.request(verifier.party, None, asked)).value
 
-    async def show(self, holder: Tenant, request: Any, *held: Held, **chosen: Any) -> Any:
+    async def show(self, holder: Tenant, request: Any, *held: HeldCredential, **chosen: Any) -> Any:
         return (await self.proofs.present(holder.party, request, held, chosen or None)).value
 
     async def verify(self, verifier: Tenant, request: Any, presentation: Any) -> Verified:

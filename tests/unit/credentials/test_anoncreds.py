@@ -17,7 +17,7 @@ from tntcore.credentials.anoncreds.common import encode
 from tntcore.credentials.anoncreds.credential import preview_of
 from tntcore.credentials.anoncreds.issuer import revocation_of
 from tntcore.credentials.anoncreds.registry import resource_url
-from tntcore.credentials.formats import Attribute, FormatError, Held, Issuing
+from tntcore.credentials.formats import Attribute, FormatError, HeldCredential, Issuing
 from tntcore.errors import Problem
 from tntcore.storage.records import CredentialDefinition, LinkSecret, Schema
 from tntcore.storage.storage import Storage
@@ -37,10 +37,10 @@ class Stage:
     verifier: Tenant
     schema: Schema
     definition: CredentialDefinition
-    held: Held
+    held: HeldCredential
     other: CredentialDefinition
     other_issuer: Tenant
-    plain: Held
+    plain: HeldCredential
 
     @property
     def id(self) -> str:

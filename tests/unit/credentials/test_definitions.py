@@ -8,7 +8,7 @@ import pytest
 from tntcore.credentials.definitions import (
     Definition,
     DefinitionError,
-    Shown,
+    Matchable,
     choose,
     fit,
     is_required,
@@ -31,7 +31,7 @@ RESIDENT = {
 }
 
 
-def shown(credential: dict[str, Any] = RESIDENT, **more: Any) -> Shown:
+def shown(credential: dict[str, Any] = RESIDENT, **more: Any) -> Matchable:
     given: dict[str, Any] = {
         "kind": "ldp_vc",
         "suites": frozenset({"Ed25519Signature2018"}),
@@ -40,10 +40,10 @@ def shown(credential: dict[str, Any] = RESIDENT, **more: Any) -> Shown:
         "issuer": "did:example:issuer",
         "subjects": ("did:example:holder",),
     }
-    return Shown(**{**given, **more})
+    return Matchable(**{**given, **more})
 
 
-def token(credential: dict[str, Any] = RESIDENT) -> Shown:
+def token(credential: dict[str, Any] = RESIDENT) -> Matchable:
     claims = {"iss": "did:example:issuer", "vc": credential}
     return shown(kind="jwt_vc", suites=frozenset({"EdDSA"}), documents=(claims, credential))
 
@@ -54,7 +54,7 @@ def definition(*fields: Any, **more: Any) -> dict[str, Any]:
     return {"id": "d", "input_descriptors": [descriptor]}
 
 
-def why(value: dict[str, Any], credential: Shown | None = None) -> str:
+def why(value: dict[str, Any], credential: Matchable | None = None) -> str:
     """Why a credential does not do, for the one descriptor."""
     return fit(read_definition(value), [credential or shown()], 2)[0][0]
 

@@ -17,7 +17,7 @@ from openvc.proof.vc_jwt import VcJwtProofSuite
 
 from tests.unit.credentials.ld import V1, V2, Dids, Key
 from tntcore.credentials.compact import jwk, sign_token
-from tntcore.credentials.formats import Check, FormatError, Held, Issuing, Party, SigningError, Verification
+from tntcore.credentials.formats import Check, FormatError, HeldCredential, Issuing, Party, SigningError, Verification
 from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.dids import key as did_key
 from tntcore.dids.document import DidDocument, PublicKey, VerificationMethod
@@ -459,7 +459,7 @@ async def test_nothing_is_fetched_for_what_nobody_signed(workers: Workers, dids:
 
 
 async def test_what_is_kept_is_looked_at_again(jwt_vc: JwtVc) -> None:
-    held = Held("1", "aries/jwt-vc@v1.0", forge(HEADER, claims(exp=NOW // 1000 - 1), by(ISSUER)))
+    held = HeldCredential("1", "aries/jwt-vc@v1.0", forge(HEADER, claims(exp=NOW // 1000 - 1), by(ISSUER)))
     assert await jwt_vc.verify(held) == await jwt_vc.verify_credential(held.value)
     assert Check("expiry", False, "The JWT has expired.") in (await jwt_vc.verify(held)).checks
 

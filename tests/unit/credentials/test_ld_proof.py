@@ -12,7 +12,15 @@ import pytest
 from openvc.status import build_status_list_credential, new_bitstring, set_status_bit
 
 from tests.unit.credentials.ld import CITIZENSHIP, NOW, V1, V2, Dids, Key, credential, vectors
-from tntcore.credentials.formats import Check, FormatError, Held, Issuing, Party, Received, Verification
+from tntcore.credentials.formats import (
+    Check,
+    FormatError,
+    HeldCredential,
+    Issuing,
+    Party,
+    ReceivedCredential,
+    Verification,
+)
 from tntcore.credentials.ld_proof import DETAIL, ISSUED, LdProof
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.egress import EgressError
@@ -83,7 +91,7 @@ class World:
         issuing = Issuing(offer=offer, request=request)
         return issuing, wire((await self.format.issue(ISSUER, issuing, None)).value)
 
-    async def receive(self, issuing: Issuing, value: Any) -> Received:
+    async def receive(self, issuing: Issuing, value: Any) -> ReceivedCredential:
         return await self.format.receive(HOLDER, issuing, value)
 
 
@@ -427,5 +435,5 @@ async def test_nobodys_host_is_asked_for_what_nobody_signed(world: World) -> Non
     forged["credentialStatus"]["statusListCredential"] = "https://victim.example/"
     assert not (await world.receive(issuing, forged)).verification.verified
     by_other = await _reissued(world, value, {}, by=OTHER)
-    assert not (await world.format.verify(Held("", ISSUED, by_other))).verified
+    assert not (await world.format.verify(HeldCredential("", ISSUED, by_other))).verified
     assert world.asked == []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.credentials.ld import CITIZENSHIP, V1, Dids, Key, vectors
 from tntcore.credentials.compact import sign_token
-from tntcore.credentials.formats import FormatError, Held, Issuing, Party, Verification, Verified
+from tntcore.credentials.formats import FormatError, HeldCredential, Issuing, Party, Verification, Verified
 from tntcore.credentials.jwt_vc import JwtVc
 from tntcore.credentials.ld_proof import LdProof
 from tntcore.credentials.linked_data import LinkedData
@@ -58,7 +58,7 @@ class World:
 
     async def document(
         self, *, holder: str = HOLDER.did, suite: Suite = "Ed25519Signature2018", issuer: Key = ISSUER, **claims: Any
-    ) -> Held:
+    ) -> HeldCredential:
         credential = {
             "@context": [V1, CITIZENSHIP],
             "type": ["VerifiableCredential", "PermanentResident"],
@@ -67,16 +67,16 @@ class World:
             "credentialSubject": {"id": holder, "type": "PermanentResident", "familyName": "SMITH", **claims},
         }
         signed = await self.linked_data.sign(credential, issuer, suite=suite, purpose="assertionMethod", created_ms=NOW)
-        return Held(str(uuid.uuid4()), LD, signed)
+        return HeldCredential(str(uuid.uuid4()), LD, signed)
 
-    async def token(self, *, holder: str = HOLDER.did, issuer: Key = ISSUER, **claims: Any) -> Held:
+    async def token(self, *, holder: str = HOLDER.did, issuer: Key = ISSUER, **claims: Any) -> HeldCredential:
         credential = {
             "@context": [V1, CITIZENSHIP],
             "type": ["VerifiableCredential", "PermanentResident"],
             "credentialSubject": {"id": holder, "familyName": "SMITH", **claims},
         }
         draft = await self.jwt_vc.issue(party(issuer), Issuing(), {"credential": credential})
-        return Held(str(uuid.uuid4()), JWT, draft.value)
+        return HeldCredential(str(uuid.uuid4()), JWT, draft.value)
 
     async def request(self, *descriptors: Any, options: Any = None, **more: Any) -> dict[str, Any]:
         definition = {"input_descriptors": list(descriptors) or [descriptor()], **more}
@@ -84,7 +84,7 @@ class World:
         return cast(dict[str, Any], (await self.dif.request(party(VERIFIER), None, content)).value)
 
     async def present(
-        self, request: Any, *held: Held, chosen: Mapping[str, Any] | None = None, holder: Key = HOLDER
+        self, request: Any, *held: HeldCredential, chosen: Mapping[str, Any] | None = None, holder: Key = HOLDER
     ) -> Any:
         return (await self.dif.present(party(holder), request, held, chosen)).value
 
@@ -253,7 +253,7 @@ async def test_one_about_nobody_is_not_shown_where_one_about_the_holder_is_held(
     value = await world.linked_data.sign(
         anonymous, ISSUER, suite="Ed25519Signature2018", purpose="assertionMethod", created_ms=NOW
     )
-    nobodys = Held("nobodys", LD, value)
+    nobodys = HeldCredential("nobodys", LD, value)
     presentation = await world.present(request, nobodys, signed)
     assert (await world.verify(request, presentation)).verification.verified
     with pytest.raises(Problem, match="nothing-to-present"):
@@ -301,11 +301,11 @@ async def test_nothing_that_would_do(world: World) -> None:
     with pytest.raises(Problem, match="resident"):
         await world.present(request, await world.document(familyName="JONES"))
     expired = await world.document()
-    expired = Held(expired.uuid, expired.format, expired.value, expires_at=NOW - 1)
+    expired = HeldCredential(expired.uuid, expired.format, expired.value, expires_at=NOW - 1)
     with pytest.raises(Problem, match="nothing-to-present"):
         await world.present(request, expired)
     with pytest.raises(Problem, match="nothing-to-present"):
-        await world.present(request, Held("1", "anoncreds/credential@v1.0", (await world.document()).value))
+        await world.present(request, HeldCredential("1", "anoncreds/credential@v1.0", (await world.document()).value))
 
 
 async def test_a_credential_of_another_identity_is_not_shown_by_this_one(world: World) -> None:
@@ -422,7 +422,7 @@ async def test_a_credential_that_fails_while_the_presentation_holds(world: World
 async def test_a_token_that_fails_while_the_presentation_holds(world: World) -> None:
     request = await world.request()
     held = await world.token()
-    forged = Held("1", JWT, held.value[:-8] + "AAAAAAAA")
+    forged = HeldCredential("1", JWT, held.value[:-8] + "AAAAAAAA")
     assert failed(await world.verify(request, await world.present(request, forged))) >= {("signature", "credential 0")}
     values: list[Any] = ["x.y.z", 7, None, {"proof": {}}, ["x"]]
     for value in values:

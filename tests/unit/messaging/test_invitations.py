@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tntcore.dids.document import PublicKey, Service
+from tntcore.dids.document import DidService, PublicKey
 from tntcore.dids.key import did_key_to_verkey, verkey_to_did_key
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.errors import Problem
@@ -107,7 +107,7 @@ def test_the_vectors_have_each_kind_of_service() -> None:
     read = [read_invitation(parameter.values[0]["invitation"]) for parameter in vectors()]
     services = [service for invitation in read for service in invitation.services]
     assert {service.split(":")[1] for service in services if isinstance(service, str)} == {"peer"}
-    assert any(isinstance(service, Service) and service.routing_keys for service in services)
+    assert any(isinstance(service, DidService) and service.routing_keys for service in services)
     assert any(invitation.requests and not invitation.handshake_protocols for invitation in read)
 
 
@@ -132,7 +132,7 @@ def test_a_connections_invitation_by_did() -> None:
         assert invitation.services == ("did:sov:WgWxqztrNooG92RXvxSTWv",)
     mediated = {**CONNECTION, "serviceEndpoint": "did:sov:WgWxqztrNooG92RXvxSTWv;route"}
     [service] = read_invitation(mediated).services
-    assert isinstance(service, Service)
+    assert isinstance(service, DidService)
     assert service.endpoint == "did:sov:WgWxqztrNooG92RXvxSTWv;route"
 
 
@@ -165,7 +165,7 @@ def test_an_out_of_band_1_invitation() -> None:
     assert invitation.image_url == "https://agent.example/logo.png"
     assert invitation.expires_at == NOW
     assert invitation.services == (
-        Service("#inline", "did-communication", ENDPOINT, (VERKEYS[0],), (), ("didcomm/aip1",)),
+        DidService("#inline", "did-communication", ENDPOINT, (VERKEYS[0],), (), ("didcomm/aip1",)),
         "did:sov:WgWxqztrNooG92RXvxSTWv",
     )
 
@@ -412,7 +412,7 @@ EXPIRY = st.none() | st.integers(0, 4_000_000_000)
 )
 def test_an_out_of_band_1_invitation_comes_back_through_its_url(
     id: str,
-    services: Sequence[str | Service],
+    services: Sequence[str | DidService],
     requests: Sequence[Mapping[str, Any]],
     accept: Sequence[str],
     texts: tuple[str | None, ...],
@@ -477,7 +477,7 @@ def test_an_out_of_band_2_invitation_comes_back_through_its_url(
 
 @given(id=ID, label=ID, service=DIDS | INLINE, image=TEXT, expires_at=EXPIRY)
 def test_a_connections_invitation_comes_back_through_its_url(
-    id: str, label: str, service: str | Service, image: str | None, expires_at: int | None
+    id: str, label: str, service: str | DidService, image: str | None, expires_at: int | None
 ) -> None:
     raw = make_connection_invitation(id=id, label=label, service=service, image_url=image, expires_at=expires_at)
     read = read_invitation_url(invitation_url("https://a.example/i", raw))

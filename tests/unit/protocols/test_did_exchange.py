@@ -15,9 +15,9 @@ from tntcore.protocols.did_exchange import (
     RETRY_CODES,
     SUPPORTED,
     Event,
+    HandshakeStep,
     Role,
     State,
-    Step,
     may_retry,
     move,
     problem_report,
@@ -114,7 +114,7 @@ def message(**fields: Any) -> Message:
 )
 def test_steps(root: str, rest: str, protocol: str, kind: Any) -> None:
     step = read_step(message(**{"@type": root + rest}))
-    assert step == Step(protocol, (root + rest).rpartition("/")[0], kind)
+    assert step == HandshakeStep(protocol, (root + rest).rpartition("/")[0], kind)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tntcore.telemetry import Step
+from tntcore.telemetry import Span
 from tntcore.telemetry import invocation as module
 from tntcore.telemetry.invocation import MAX_KEPT, in_invocation, invocation, keep_late_lines
 from tntcore.telemetry.logs import JsonFormatter
@@ -91,14 +91,14 @@ async def test_what_is_said_after_an_invocation_waits_for_the_next(seen: Seen) -
 
 
 async def test_a_late_line_says_what_it_would_have_said_then(seen: Seen) -> None:
-    step = Step("process relay", "consumer", None)
+    step = Span("process relay", "consumer", None)
     step.trace_id, step.tenant = 0xABC, "a tenant"
     with step:
         try:
             raise KeyError("quoted")
         except KeyError:
             log.exception("it %s", "failed")
-    with Step("another", "consumer", None), invocation():
+    with Span("another", "consumer", None), invocation():
         pass
     [line] = map(json.loads, seen.lines)
     assert (line["message"], line["tenant"], line["code"]) == ("it failed", "a tenant", "KeyError")

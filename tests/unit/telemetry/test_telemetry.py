@@ -12,7 +12,7 @@ from tests.stack import ROOT
 from tntcore.config import ConfigError, Telemetry
 from tntcore.delivery.items import InboundItem
 from tntcore.delivery.spans import calling, protocol_of
-from tntcore.telemetry import QUIET, Meter, Step, Tracing, came_to, current, tell, traceparent
+from tntcore.telemetry import QUIET, Meter, Span, Tracing, came_to, current, tell, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (
     MESSAGES,
@@ -31,14 +31,14 @@ OURS = f"00-{'1f' * 16}-{'2e' * 8}-01"
 ITEM = InboundItem(uuid="m", principal="tenant", owner="connection", owner_uuid="c")
 
 
-def tracing(ended: list[Step], ratio: float = 1.0) -> Tracing:
+def tracing(ended: list[Span], ratio: float = 1.0) -> Tracing:
     made = Tracing(random.Random(0).randbytes, Telemetry(ratio=ratio).sample)
     made.sinks.append(ended.append)
     return made
 
 
 def test_steps_follow_each_other_over_an_item() -> None:
-    ended: list[Step] = []
+    ended: list[Span] = []
     traces = tracing(ended)
     with traces.begin("first") as first:
         item = ITEM.traced()
@@ -81,7 +81,7 @@ def test_what_is_no_traceparent_begins_a_trace(text: object) -> None:
 
 
 def test_a_step_does_as_the_one_before_it_did() -> None:
-    ended: list[Step] = []
+    ended: list[Span] = []
     with tracing(ended, ratio=0).begin("followed", parent=OURS) as followed:
         pass
     assert ended == [followed]
@@ -93,7 +93,7 @@ def test_a_step_does_as_the_one_before_it_did() -> None:
 
 
 def test_a_tenth_of_all_traces() -> None:
-    ended: list[Step] = []
+    ended: list[Span] = []
     traces = tracing(ended, ratio=0.1)
     for _ in range(2_000):
         with traces.begin("one"):

@@ -12,7 +12,7 @@ import orjson
 
 from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.registry import Json, Registry, TailsFiles
-from tntcore.credentials.formats import FormatError, Held
+from tntcore.credentials.formats import FormatError, HeldCredential
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import LinkSecret
 from tntcore.storage.repository import Repository
@@ -68,7 +68,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The content of `Held.secret` for an AnonCreds credential.
+    """The content of `HeldCredential.secret` for an AnonCreds credential.
 
     Attributes:
         credential: as its holder stores it, with the blinding removed.
@@ -86,7 +86,7 @@ class Kept:
         return write_json([self.credential, self.metadata, self.link_secret, dict(self.tags)])
 
     @staticmethod
-    def read(held: Held) -> Kept:
+    def read(held: HeldCredential) -> Kept:
         """Reads it. Raises `ValueError` if the credential is its issuer's own copy."""
         members = orjson.loads(held.secret)
         if not isinstance(members, list):

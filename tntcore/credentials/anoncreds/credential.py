@@ -25,10 +25,10 @@ from tntcore.credentials.formats import (
     CredentialStep,
     Draft,
     FormatError,
-    Held,
+    HeldCredential,
     Issuing,
     Party,
-    Received,
+    ReceivedCredential,
     Verification,
 )
 from tntcore.errors import DidError, Problem
@@ -121,7 +121,7 @@ class AnonCreds:
             made, metadata = await self._tools.workers.run(
                 work.request, work.dumps(definition), work.dumps(offer), secret, entropy, prover
             )
-        except work.Refused as error:
+        except work.LibraryRefused as error:
             raise FormatError("offer-invalid", f"the offer is invalid: {error}") from None
         kept = write_json({"metadata": metadata, "linkSecret": secret})
         draft = self._draft("request", reread_json(made), offer["cred_def_id"])
@@ -141,7 +141,7 @@ class AnonCreds:
             made = await self._tools.workers.run(
                 work.issue, public, private.definition, work.dumps(offer), work.dumps(request), values, revocation
             )
-        except work.Refused as error:
+        except work.LibraryRefused as error:
             raise FormatError("request-invalid", f"the request is invalid: {error}") from None
         value = reread_json(made)
         number = revocation_of(value)
@@ -149,7 +149,7 @@ class AnonCreds:
         draft = self._draft("issue", value, definition.credential_definition_id)
         return replace(draft, secret=secret)
 
-    async def receive(self, party: Party, issuing: Issuing, value: Any) -> Received:
+    async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         credential = self._attachment("issue", value)
         offer = self._attachment("offer", issuing.offer)
         secret = reread_json(issuing.secret)
@@ -162,7 +162,7 @@ class AnonCreds:
         if number:
             tags["rev_reg_id"] = number[0]
         kept = Kept(processed, secret["metadata"], secret["linkSecret"], tags)
-        held = Held(
+        held = HeldCredential(
             uuid="",
             format=self._draft("issue", None, credential["cred_def_id"]).format,
             value=credential,
@@ -175,9 +175,9 @@ class AnonCreds:
                 "claims": {name: item["raw"] for name, item in credential["values"].items()},
             },
         )
-        return Received(held, _verification([asked, *checks], number is not None, {("request", "")}))
+        return ReceivedCredential(held, _verification([asked, *checks], number is not None, {("request", "")}))
 
-    async def verify(self, held: Held) -> Verification:
+    async def verify(self, held: HeldCredential) -> Verification:
         try:
             kept = Kept.read(held)
         except ValueError:
@@ -188,7 +188,7 @@ class AnonCreds:
         _, checks, _, _ = await self._examine(credential, kept.metadata, kept.link_secret)
         return _verification(checks, revocation_of(credential) is not None, set())
 
-    async def revoke(self, party: Party, held: Held) -> None:
+    async def revoke(self, party: Party, held: HeldCredential) -> None:
         number = reread_json(held.secret) if held.secret else None
         if number is None:
             raise Problem(
@@ -227,7 +227,7 @@ class AnonCreds:
                 work.dumps(registry) if registry else None,
             )
             checks.append(Check("signature", True))
-        except work.Refused as error:
+        except work.LibraryRefused as error:
             checks.append(Check("signature", False, f"the issuer's signature is invalid: {error}"))
         if number:
             checks.append(await self._status(*number))

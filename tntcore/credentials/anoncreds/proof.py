@@ -13,15 +13,15 @@ from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_wit
 from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
 from tntcore.credentials.anoncreds.request import (
     Interval,
-    Request,
-    Wanted,
+    ProofRequest,
+    RequestedItem,
     for_library,
     lets_in,
     read_request,
     request_of_preview,
 )
 from tntcore.credentials.anoncreds.shown import (
-    Shown,
+    ShownCredentials,
     Source,
     compare,
     read_presentation,
@@ -33,7 +33,7 @@ from tntcore.credentials.formats import (
     Check,
     Draft,
     FormatError,
-    Held,
+    HeldCredential,
     Party,
     ProofStep,
     Verification,
@@ -103,7 +103,7 @@ class AnonCredsProof:
         try:
             work.dumps(value)
             return read_request(value).raw
-        except (FormatError, work.Refused) as error:
+        except (FormatError, work.LibraryRefused) as error:
             raise Problem(400, "content-invalid", f"{error}.") from None
 
     def _nonce(self) -> str:
@@ -116,7 +116,9 @@ class AnonCredsProof:
         modern = any(text.startswith("did:") and not text.startswith("did:sov:") for text in told)
         return Draft(dict(value), self.identifiers[step][0 if modern else 1])
 
-    async def candidates(self, request: Any, held: Sequence[Held], party: Party | None = None) -> Sequence[Candidate]:
+    async def candidates(
+        self, request: Any, held: Sequence[HeldCredential], party: Party | None = None
+    ) -> Sequence[Candidate]:
         kept = self._kept(held)
         return [
             Candidate(wanted.referent, [uuid for uuid, (one, value) in kept.items() if _would_do(wanted, one, value)])
@@ -124,7 +126,7 @@ class AnonCredsProof:
         ]
 
     async def present(
-        self, party: Party, request: Any, held: Sequence[Held], chosen: Mapping[str, Any] | None
+        self, party: Party, request: Any, held: Sequence[HeldCredential], chosen: Mapping[str, Any] | None
     ) -> Draft:
         asked, kept = read_request(request), self._kept(held)
         states: dict[tuple[str, Interval], tuple[int, str] | None] = {}
@@ -168,7 +170,7 @@ class AnonCredsProof:
 
     async def _choose(
         self,
-        wanted: Wanted,
+        wanted: RequestedItem,
         choice: Any,
         kept: Mapping[str, tuple[Kept, Mapping[str, Any]]],
         states: dict[tuple[str, Interval], tuple[int, str] | None],
@@ -198,7 +200,7 @@ class AnonCredsProof:
 
     async def _present(
         self,
-        asked: Request,
+        asked: ProofRequest,
         used: Sequence[_Used],
         self_attested: Mapping[str, str],
         states: dict[tuple[str, Interval], tuple[int, str] | None],
@@ -228,7 +230,7 @@ class AnonCredsProof:
             made = await self._tools.workers.run(
                 work.present, work.dumps(asked.raw), entries, self_attested, secret, schemas, definitions
             )
-        except work.Refused as error:
+        except work.LibraryRefused as error:
             raise FormatError("request-invalid", f"the request cannot be answered: {error}") from None
         legacy = any(map(is_unqualified, definitions))
         return Draft(reread_json(made), self.identifiers["present"][1 if legacy else 0])
@@ -341,9 +343,9 @@ class AnonCredsProof:
 
     async def _signature(
         self,
-        asked: Request,
+        asked: ProofRequest,
         presentation: Any,
-        shown: Shown,
+        shown: ShownCredentials,
         known: Sequence[tuple[Json, Mapping[str, str]]],
         definitions: Sequence[Json],
         registries: Mapping[str, Json],
@@ -362,11 +364,11 @@ class AnonCredsProof:
                 {identifier: work.dumps(registry) for identifier, registry in registries.items()},
                 [work.dumps(status) for status in statuses.values()],
             )
-        except work.Refused as error:
+        except work.LibraryRefused as error:
             return Check("signature", False, f"the proof was refused: {error}")
         return Check("signature", holds, "" if holds else "the proof does not hold for this request")
 
-    def _kept(self, held: Sequence[Held]) -> dict[str, tuple[Kept, Mapping[str, Any]]]:
+    def _kept(self, held: Sequence[HeldCredential]) -> dict[str, tuple[Kept, Mapping[str, Any]]]:
         """Returns the stored form, and the values by `same_name`, of those that have this format, by uuid."""
         return {
             one.uuid: (Kept.read(one), {same_name(name): item["raw"] for name, item in one.value["values"].items()})
@@ -375,7 +377,7 @@ class AnonCredsProof:
         }
 
 
-def _mark(presentation: Any, shown: Shown) -> bytes:
+def _mark(presentation: Any, shown: ShownCredentials) -> bytes:
     """Returns the hash that the whole proof depends on, including the nonce. Without credentials it is the same for
     everybody.
     """
@@ -388,7 +390,7 @@ def _mark(presentation: Any, shown: Shown) -> bytes:
         return b""
 
 
-def _would_do(wanted: Wanted, kept: Kept, values: Mapping[str, Any]) -> bool:
+def _would_do(wanted: RequestedItem, kept: Kept, values: Mapping[str, Any]) -> bool:
     names = [same_name(name) for name in wanted.names]
     if not all(name in values for name in names):
         return False

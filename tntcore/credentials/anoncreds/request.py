@@ -40,7 +40,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedItem:
     """One requested item.
 
     Attributes:
@@ -63,14 +63,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProofRequest:
     """`raw`: as it was read."""
 
     raw: Mapping[str, Any]
-    wanted: Mapping[str, Wanted]
+    wanted: Mapping[str, RequestedItem]
 
 
-def read_request(value: Any) -> Request:
+def read_request(value: Any) -> ProofRequest:
     """Reads a request. Raises `FormatError` `request-invalid` if it is malformed, or uses operators (`$or`, `$not`,
     ...).
     """
@@ -90,25 +90,29 @@ def read_request(value: Any) -> Request:
     overall = _interval(value.get("non_revoked"))
     wanted = [_attribute(referent, asked, overall) for referent, asked in attributes.items()]
     wanted += [_predicate(referent, asked, overall) for referent, asked in predicates.items()]
-    return Request(value, {one.referent: one for one in wanted})
+    return ProofRequest(value, {one.referent: one for one in wanted})
 
 
-def _attribute(referent: str, asked: Any, overall: Interval | None) -> Wanted:
+def _attribute(referent: str, asked: Any, overall: Interval | None) -> RequestedItem:
     if not isinstance(asked, dict) or ("name" in asked) == ("names" in asked):
         raise _invalid(f"{referent[:100]} needs either name or names")
     names = asked["names"] if "names" in asked else [asked["name"]]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise _invalid(f"the names of {referent[:100]} are no texts")
-    return Wanted(referent, names, "names" in asked, "", 0, _restrictions(referent, asked), _local(asked, overall))
+    return RequestedItem(
+        referent, names, "names" in asked, "", 0, _restrictions(referent, asked), _local(asked, overall)
+    )
 
 
-def _predicate(referent: str, asked: Any, overall: Interval | None) -> Wanted:
+def _predicate(referent: str, asked: Any, overall: Interval | None) -> RequestedItem:
     if not isinstance(asked, dict) or not isinstance(asked.get("name"), str) or not asked["name"]:
         raise _invalid(f"{referent[:100]} needs a name")
     sign, bound = asked.get("p_type"), asked.get("p_value")
     if sign not in PREDICATES or not isinstance(bound, int) or isinstance(bound, bool) or abs(bound) >= 2**31:
         raise _invalid(f"{referent[:100]} needs p_type, one of {', '.join(PREDICATES)}, and p_value, a number")
-    return Wanted(referent, [asked["name"]], False, sign, bound, _restrictions(referent, asked), _local(asked, overall))
+    return RequestedItem(
+        referent, [asked["name"]], False, sign, bound, _restrictions(referent, asked), _local(asked, overall)
+    )
 
 
 def _local(asked: Mapping[str, Any], overall: Interval | None) -> Interval | None:
@@ -153,7 +157,7 @@ def split_tag(tag: str) -> tuple[str, str] | None:
     return None
 
 
-def lets_in(wanted: Wanted, tags: Mapping[str, str], names: Sequence[str], values: Mapping[str, str]) -> bool:
+def lets_in(wanted: RequestedItem, tags: Mapping[str, str], names: Sequence[str], values: Mapping[str, str]) -> bool:
     """Whether a credential fits one of the restrictions.
 
     Args:
@@ -174,7 +178,7 @@ def lets_in(wanted: Wanted, tags: Mapping[str, str], names: Sequence[str], value
     )
 
 
-def for_library(request: Request) -> dict[str, Any]:
+def for_library(request: ProofRequest) -> dict[str, Any]:
     """Returns the request in the form that the library verifies, without valid parts that it would refuse.
 
     The library accepts `issuer_did` for unqualified DIDs only. It supports no `rev_reg_id`, no value of an attribute

@@ -13,7 +13,7 @@ from typing import Any
 
 from tntcore.credentials.anoncreds.common import encode, object_with
 from tntcore.credentials.anoncreds.registry import Json, is_number, same_name
-from tntcore.credentials.anoncreds.request import PREDICATES, Interval, Request, Wanted, lets_in
+from tntcore.credentials.anoncreds.request import PREDICATES, Interval, ProofRequest, RequestedItem, lets_in
 from tntcore.credentials.formats import FormatError
 
 
@@ -47,14 +47,14 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownCredentials:
     sources: Sequence[Source]
     parts: Sequence[Part]
 
     def of(self, index: int) -> Iterator[Part]:
         return (part for part in self.parts if part.index == index)
 
-    def interval(self, request: Request, index: int) -> Interval | None:
+    def interval(self, request: ProofRequest, index: int) -> Interval | None:
         """The interval in which the credential must not have been revoked, if one was requested."""
         met: Interval | None = None
         for part in self.of(index):
@@ -67,7 +67,7 @@ class Shown:
         return {same_name(name): text for part in self.of(index) for name, text in part.texts.items()}
 
 
-def read_presentation(value: Any, request: Request) -> Shown:
+def read_presentation(value: Any, request: ProofRequest) -> ShownCredentials:
     """Reads a presentation. Raises `FormatError` if it is malformed, or contains more credentials than items were
     requested.
     """
@@ -90,10 +90,12 @@ def read_presentation(value: Any, request: Request) -> Shown:
         ("predicates", "predicate"),
     ):
         parts += [_part(referent, given, kind, request, len(sources)) for referent, given in _group(proof, group)]
-    return Shown(sources, parts)
+    return ShownCredentials(sources, parts)
 
 
-def compare(request: Request, shown: Shown, definitions: Sequence[tuple[Json, Mapping[str, str]]]) -> list[str]:
+def compare(
+    request: ProofRequest, shown: ShownCredentials, definitions: Sequence[tuple[Json, Mapping[str, str]]]
+) -> list[str]:
     """Returns the differences from the request, in words; an empty list if there are none.
 
     Args:
@@ -115,7 +117,7 @@ def compare(request: Request, shown: Shown, definitions: Sequence[tuple[Json, Ma
     return wrong
 
 
-def wrong_numbers(shown: Shown) -> list[str]:
+def wrong_numbers(shown: ShownCredentials) -> list[str]:
     """Returns the names of attributes whose text is not the signed one."""
     return [
         name
@@ -126,7 +128,7 @@ def wrong_numbers(shown: Shown) -> list[str]:
     ]
 
 
-def summary_of(request: Request, shown: Shown, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def summary_of(request: ProofRequest, shown: ShownCredentials, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """Returns the content of a presentation: `claims` are proven, `selfAttested` is the prover's own word. Names are
     the request's.
     """
@@ -152,7 +154,7 @@ def summary_of(request: Request, shown: Shown, tags: Sequence[Mapping[str, str]]
 
 
 def _answers(
-    wanted: Wanted, part: Part, shown: Shown, definitions: Sequence[tuple[Json, Mapping[str, str]]]
+    wanted: RequestedItem, part: Part, shown: ShownCredentials, definitions: Sequence[tuple[Json, Mapping[str, str]]]
 ) -> str | None:
     if part.index is None:
         return None if wanted.may_be_self_attested else "has to come from a credential"
@@ -172,7 +174,7 @@ def _answers(
     return None
 
 
-def _is_proven(wanted: Wanted, proof: Mapping[str, Any]) -> bool:
+def _is_proven(wanted: RequestedItem, proof: Mapping[str, Any]) -> bool:
     """Whether the proof contains the requested predicate."""
     asked = {"attr_name": same_name(wanted.names[0]), "p_type": PREDICATES[wanted.sign], "value": wanted.bound}
     primary = proof.get("primary_proof")
@@ -212,14 +214,14 @@ def _group(proof: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
     return list(group.items())
 
 
-def _self_attested(referent: str, given: Any, request: Request) -> Part:
+def _self_attested(referent: str, given: Any, request: ProofRequest) -> Part:
     if not isinstance(given, str):
         raise _malformed("what is self-attested is not a text")
     wanted = request.wanted.get(referent)
     return Part(referent, None, "self-attested", {wanted.names[0] if wanted else referent: given}, {})
 
 
-def _part(referent: str, given: Any, kind: str, request: Request, sources: int) -> Part:
+def _part(referent: str, given: Any, kind: str, request: ProofRequest, sources: int) -> Part:
     index = given.get("sub_proof_index") if isinstance(given, dict) else None
     if not is_number(index) or not 0 <= index < sources:
         raise _malformed(f"{referent[:100]} is of no credential of the presentation")

@@ -22,7 +22,7 @@ _MAX_NUMBER = 1_300  # digits; the longest that the cryptography makes has 930
 _LINK_SECRET = "default"  # noqa: S105 - the name that the library asks for, not the secret
 
 
-class Refused(Exception):
+class LibraryRefused(Exception):
     """The library refused its input. The library's own error cannot be passed between processes."""
 
 
@@ -36,7 +36,7 @@ def _told(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **named)
         except anoncreds.AnoncredsError as error:
-            raise Refused(str(error)[:300]) from None
+            raise LibraryRefused(str(error)[:300]) from None
 
     return run
 
@@ -137,7 +137,7 @@ def issue(
 
 @_told
 def process(credential: str, metadata: str, secret: str, definition: str, registry: str | None) -> str:
-    """Returns the credential as its holder stores it. Raises `Refused` if the issuer's signature is wrong."""
+    """Returns the credential as its holder stores it. Raises `LibraryRefused` if the issuer's signature is wrong."""
     return str(anoncreds.Credential.load(credential).process(metadata, secret, definition, registry).to_json())
 
 
@@ -201,9 +201,9 @@ def dumps(value: object) -> str:
     """
     text = write_json(value).decode()
     if "\\u0000" in text:
-        raise Refused("a text has a NUL in it")
+        raise LibraryRefused("a text has a NUL in it")
     if len(text) > _MAX_NUMBER and _has_long_text(value):
-        raise Refused(f"a number has more than {_MAX_NUMBER} digits")
+        raise LibraryRefused(f"a number has more than {_MAX_NUMBER} digits")
     return text
 
 

@@ -1,0 +1,58 @@
+"""Docstrings begin with a verb or a noun phrase, and one class name means one thing, throughout tntcore."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import tntcore
+
+ROOT = Path(tntcore.__file__).parent
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_WORDS = "As Has How If Of That What Whatever When Where Which Who Whoever Whom Whose Why"
+_FORBIDDEN = frozenset(_WORDS.split())
+
+# Classes that share their name, and why: a word that the field has for both.
+_SHARED = {
+    "Attached": "the interface of a format, its attachment in a protocol, and the stored message of an invitation",
+    "Content": "the interface of a format, a message's content in a protocol, and an HTTP body",
+    "Context": "the record of a JSON-LD context, and the context of a protocol's decision",
+    "Invitation": "the message, and the record of one of ours",
+    "Message": "the plaintext, and the record of one",
+    "Publisher": "of AnonCreds definitions, and of what a commit queued",
+    "Registry": "of AnonCreds definitions, and of formats",
+}
+# The command line is a program of its own, and a class of api/ is the HTTP form of what it is named after.
+_APART = frozenset({"api", "cli"})
+
+
+def _modules() -> Iterator[tuple[Path, ast.Module]]:
+    for file in sorted(ROOT.rglob("*.py")):
+        yield file.relative_to(ROOT), ast.parse(file.read_text())
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    wrong = [
+        f"{file}:{node.body[0].lineno}: {docstring[:40]}"
+        for file, module in _modules()
+        for node in ast.walk(module)
+        if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node))
+        if (first := re.match(r"\w+", docstring)) and first.group() in _FORBIDDEN
+    ]
+    assert not wrong, wrong
+
+
+def test_a_class_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for file, module in _modules():
+        if file.parts[0] in _APART:
+            continue
+        for node in module.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(file))
+    shared = {name: files for name, files in homes.items() if len(files) > 1}
+    assert shared.keys() <= _SHARED.keys(), {name: shared[name] for name in shared.keys() - _SHARED.keys()}
+    assert shared.keys() >= _SHARED.keys(), f"no longer shared: {_SHARED.keys() - shared.keys()}"
