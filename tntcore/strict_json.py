@@ -20,7 +20,7 @@ MAX_DEPTH = 100
 """Nested objects and arrays in what is handed on: what reads it later may recurse, and orjson writes at most 254."""
 
 PARSER_DEPTH = 1024
-"""What orjson reads."""
+"""The input that orjson reads."""
 
 MAX_CONTAINERS = 50_000
 """Objects and arrays in one text. A linked-data document of 4 MiB has a tenth of that."""

@@ -131,4 +131,4 @@ class Effect:
 
 
 Reaction = Effect | Refusal | Notice
-"""What comes of a message for connections."""
+"""The result of a message for connections."""

@@ -71,7 +71,7 @@ OtherSide = Applicant | Partner
 """The connection's other side, proven."""
 
 Sender = Anonymous | Stranger | OtherSide
-"""What an envelope proves of its sender."""
+"""The sender, as far as an envelope proves it."""
 
 Author = OtherSide | Enclosed
 """Whose connection the message belongs to."""

@@ -29,7 +29,7 @@ Fetch = Callable[[str], Awaitable[bytes]]
 """The body at a URL that a stranger named, with all the bounds of egress. Raises `EgressError`."""
 
 Listed = Callable[[Any], Awaitable[tuple[Verification, Mapping[str, Any]]]]
-"""What is made of a status list, an object or the text of a JWT: the checks of its signature, issuer and dates, but not
+"""Reads a status list, an object or the text of a JWT: the checks of its signature, issuer and dates, but not
 of its own status; and the credential. Raises `FormatError`, `DidError`."""
 
 LEEWAY_MS: Final = 60_000

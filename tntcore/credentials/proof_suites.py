@@ -75,7 +75,7 @@ _DATA_INTEGRITY_V1 = "https://w3id.org/security/data-integrity/v1"
 _SECURITY_V2 = "https://w3id.org/security/v2"
 _XSD = "http://www.w3.org/2001/XMLSchema#"
 _NATIVE = frozenset(_XSD + name for name in ("boolean", "integer", "double"))
-"""What JSON has values of its own for."""
+"""IRIs of the types for which JSON has values of its own."""
 _KEYWORDS = frozenset({"@value", "@type", "@language", "@list", "@set", "@id"})
 """Those that a document may use. Compaction writes `id` and `type` for two of them where these are known."""
 _JWS_HEADER = {"alg": "EdDSA", "b64": False, "crit": ["b64"]}

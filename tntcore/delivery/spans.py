@@ -26,7 +26,7 @@ from tntcore.telemetry.meter import (
 )
 
 PASSED_ON = "passed-on"
-"""What becomes, on queue `inbound`, of a message that queue `exchange` handles."""
+"""The outcome on queue `inbound` of a message that queue `exchange` handles."""
 _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 

@@ -17,7 +17,7 @@ _KINDS: Final[dict[str, Kind]] = {"handshake-reuse": "reuse", "handshake-reuse-a
 
 
 def kind_of(message: Message) -> Kind | None:
-    """Which message of the protocol, in any 1.x, this is, or None."""
+    """Returns the message of the protocol that this is, in any 1.x, this is, or None."""
     parsed = parse(canonical(message.type))
     if parsed is None or message.version != "v1":
         return None

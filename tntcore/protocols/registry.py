@@ -40,7 +40,7 @@ PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     **present_proof.PROTOCOLS,
     **revocation_notification.PROTOCOLS,
 }
-"""What is disclosed to who asks, with our roles."""
+"""The protocols disclosed on request, with our roles."""
 
 
 def decide(message: Message, context: Context) -> Transition:
