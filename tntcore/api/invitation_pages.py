@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tntcore.api.http import JSON, Call, Content, Response, Route, client_address, problem
-from tntcore.connections.invitations import Invitations, Opened, id_of_code, short_url
+from tntcore.connections.invitations import Invitations, OpenedInvitation, id_of_code, short_url
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.invitations import qr_markup, read_invitation, read_invitation_url
@@ -121,7 +121,7 @@ class InvitationPages:
             return Response(200, orjson.dumps(opened.content), JSON, {"cache-control": "no-store", **_SAFE})
         return self._invitation(opened)
 
-    async def _open(self, call: Call, read_id: Callable[[], str]) -> Opened:
+    async def _open(self, call: Call, read_id: Callable[[], str]) -> OpenedInvitation:
         """Raises `Problem` 404, 410 or 429."""
         limits = self._services.config.limits
         address = client_address(call.request.headers, limits.forwarded_hops)
@@ -140,7 +140,7 @@ class InvitationPages:
             raise Problem(410, "invitation-gone", detail)
         return opened
 
-    def _invitation(self, opened: Opened) -> Response:
+    def _invitation(self, opened: OpenedInvitation) -> Response:
         read = read_invitation(opened.content)
         url = short_url(self._services.config.public_url, opened.invitation)
         goal = f'<p class="goal">{escape(read.goal)}</p>' if read.goal else ""

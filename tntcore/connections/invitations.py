@@ -61,7 +61,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedInvitation:
     """An invitation as whoever has its link sees it."""
 
     invitation: Invitation
@@ -158,7 +158,7 @@ class Invitations:
         unit.create(invitation)
         return await tenant.records.make(unit, invitation)
 
-    async def open(self, invitation_id: str) -> Opened | None:
+    async def open(self, invitation_id: str) -> OpenedInvitation | None:
         """Returns an invitation of any tenant here by its random `@id`, as whoever has its link sees it; None if there
         is none, or if its tenant is suspended."""
         owner = await self._services.lookups.find("invitation-id", invitation_id)
@@ -169,7 +169,7 @@ class Invitations:
         if invitation is None:
             return None
         content = read_content(inviter.records, invitation)
-        return Opened(invitation, content, invitation.status_at(self._services.now()))
+        return OpenedInvitation(invitation, content, invitation.status_at(self._services.now()))
 
     async def content_of(self, uuid: str) -> dict[str, Any] | None:
         """Returns the content of an invitation of any tenant here; None if it is unknown."""
