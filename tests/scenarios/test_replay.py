@@ -128,6 +128,29 @@ async def test_what_was_delivered_is_sent_again_and_both_attempts_are_shown(
     assert erp.got[0].body == erp.got[1].body
 
 
+async def test_one_that_waits_for_its_next_attempt_is_sent_now(foreign: Foreign, stack: Stack) -> None:
+    client = foreign.client
+    erp = await receiver_of(client)
+    erp.answer = lambda hook: (503, {"retry-after": "3000"})
+    assert (await stack.deliver(foreign.v1(b'{"@type":"waits"}'))).status == 202
+    await erp.count(1)
+
+    async def is_in(status: str) -> dict[str, Any] | None:
+        [hit] = (await client.get("delivery?kind=webhook&limit=1"))["hits"]
+        return (
+            hit
+            if (hit["type"], hit["status"], hit["error"] is None) == ("waits", status, status != "PENDING")
+            else None
+        )
+
+    waiting = await stack.eventually(lambda: is_in("PENDING"))
+    erp.answer = lambda hook: (200, {})
+    assert (await client.post(f"delivery/{waiting['uuid']}/replay", None, 200))["status"] in ("PENDING", "DELIVERED")
+    await erp.count(2)
+    assert (await stack.eventually(lambda: is_in("DELIVERED")))["attempts"] == 2
+    assert erp.got[0].headers["webhook-id"] == erp.got[1].headers["webhook-id"]
+
+
 async def test_the_ladder_begins_anew(foreign: Foreign, stack: Stack) -> None:
     client = foreign.client
     erp = await receiver_of(client)

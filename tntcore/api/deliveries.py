@@ -171,7 +171,8 @@ class DeliveryRoutes:
     async def replay(self, call: Call) -> Response:
         """Sends a delivery again, and shows it.
 
-        A delivery that is PENDING, or was sent again within the last minute, is refused.
+        A delivery that waits for its next attempt is sent now. One that is under way, or was sent again within the last
+        minute, is left alone.
         """
         records = call.tenant.records
         delivery = await found(records, Delivery, call.arguments["uuid"])

@@ -42,8 +42,8 @@ class Replays:
 
     async def one(self, tenant: Tenant, delivery: Delivery, also: Unit | None = None) -> bool:
         """Sends a delivery again from the first step of its ladder: a webhook call with the same `webhook-id`, or the
-        same message packed anew. Returns False, and does nothing, if it is under way or was sent again within the last
-        minute.
+        same message packed anew. One that waits for its next attempt is sent now. Returns False, and does nothing, if
+        it is under way or was sent again within the last minute.
 
         Args:
             also: operations to commit with it.
@@ -53,7 +53,9 @@ class Replays:
                 `message-erased`; or `delivery-not-replayable` for a test.
         """
         _read_anew(tenant)
-        return await self._again(tenant, delivery, self._services.now() - _JUST, also)
+        now = self._services.now()
+        waits = delivery.status == DeliveryStatus.PENDING and delivery.attempts > 0 and delivery.next_attempt_at > now
+        return await self._again(tenant, delivery, now - _JUST, also, waits=waits)
 
     async def start(
         self,
@@ -157,9 +159,16 @@ class Replays:
             return await self._again(tenant, delivery, before)
         return False
 
-    async def _again(self, tenant: Tenant, delivery: Delivery, since: int, also: Unit | None = None) -> bool:
-        """Sends a delivery again. Args: since: one that was sent again at or after this time is skipped."""
-        if delivery.status not in STATUSES or (delivery.replayed_at or 0) >= since:
+    async def _again(
+        self, tenant: Tenant, delivery: Delivery, since: int, also: Unit | None = None, *, waits: bool = False
+    ) -> bool:
+        """Sends a delivery again.
+
+        Args:
+            since: one that was sent again at or after this time is skipped.
+            waits: it is PENDING, and its next attempt, which this one takes the place of, is not due.
+        """
+        if not (waits or delivery.status in STATUSES) or (delivery.replayed_at or 0) >= since:
             return False
         await self._check(tenant, delivery)
         now = self._services.now()
