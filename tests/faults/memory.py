@@ -97,6 +97,12 @@ class MemoryTable(Table):
 
         return await self._point(f"{self.name}.scan", effect, writes=False)
 
+    async def partition_after(self, partition: str) -> str | None:
+        def effect() -> str | None:
+            return min((owner for owner, _ in self._rows if owner > partition), default=None)
+
+        return await self._point(f"{self.name}.partition", effect, writes=False)
+
     async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
         await self._point(f"{self.name}.put", lambda: self._set(partition, key, values), writes=True)
 

@@ -14,6 +14,7 @@ from tests.scenarios.test_credentials import offer
 from tests.scenarios.test_exchanges import connected, only
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
+from tntcore.maintenance import retention
 from tntcore.maintenance.retention import GONE, KEEPS, Retention
 from tntcore.storage.records import Delivery, Entry, Principal
 from tntcore.tenancy.tenants import Tenant
@@ -180,6 +181,22 @@ async def test_what_a_deleted_tenant_leaves_is_deleted(stack: Stack, talking: tu
     assert await watched(stack, GONE, bolt)
     await sweep(stack, 2 * HOUR / DAY)
     assert not await watched(stack, GONE, bolt)
+
+
+async def test_what_a_tenant_left_that_an_older_version_deleted_is_deleted(
+    stack: Stack, talking: tuple[Client, Client, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did not write down who left."""
+    acme, bolt, _ = talking
+    storage = stack.app.services.storage
+    before = await rows(acme)
+    assert (await stack.call("DELETE", f"principal/{bolt.uuid}", **stack.operator)).status == 204
+    await storage.due.delete(GONE, bolt.uuid)
+    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
+    monkeypatch.setattr(retention, "_WALK", 10_000)
+    await sweep(stack)
+    assert await rows(bolt) == [Principal.row_key(bolt.uuid)]
+    assert await rows(acme) == before
 
 
 async def test_a_tenant_that_was_not_deleted_after_all_loses_nothing(

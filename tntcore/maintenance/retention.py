@@ -33,6 +33,8 @@ _SETTLES = 3_600_000  # milliseconds after which the writer of a row must have f
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
+_WALK = 20  # tenants looked at in one run for having been deleted
+_WALK_FIRST, _WALK_AGAIN = 3_600_000, 7 * _DAY  # milliseconds from the process's start, and from one walk to the next
 
 
 class Retention:
@@ -40,6 +42,9 @@ class Retention:
         self._services = services
         # Where the next run goes on, of a tenant whose oldest messages are still needed.
         self._next: dict[str, str] = {}
+        # Where the walk through all tenants goes on, and when.
+        self._walked = ""
+        self._walks_at = services.now() + _WALK_FIRST
 
     async def sweep(self) -> None:
         """Deletes the next part.
@@ -49,6 +54,7 @@ class Retention:
         """
         errors: list[Exception] = []
         await self._audits(errors)
+        await self._look_for_deleted(errors)
         for partition, see_to in ((KEEPS, self._old), (GONE, self._left)):
             start: str | None = ""
             while start is not None:
@@ -69,6 +75,29 @@ class Retention:
         try:
             deleted = await self._services.audits.sweep(self._services.now() - days * _DAY)
             self._services.meter.count("sweep.audits", deleted)
+        except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
+            errors.append(error)
+
+    async def _look_for_deleted(self, errors: list[Exception]) -> None:
+        """Looks at the next tenants for some that were deleted by a version that did not write down who left. Once a
+        week it begins again.
+        """
+        services = self._services
+        records, now = services.storage.records, services.now()
+        if now < self._walks_at:
+            return
+        try:
+            for _ in range(_WALK):
+                principal = await records.partition_after(self._walked)
+                if principal is None:
+                    self._walked, self._walks_at = "", now + _WALK_AGAIN
+                    return
+                row = await records.get(principal, Principal.row_key(principal))
+                if row is not None and Principal.read(row).status == "DELETED":
+                    rows = await records.scan(principal, "", "~~~", limit=2, columns=())
+                    if len(rows.rows) > 1 and await services.storage.due.get(GONE, principal) is None:
+                        await remember(services, GONE, principal)
+                self._walked = principal
         except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
             errors.append(error)
 

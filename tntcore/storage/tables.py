@@ -95,6 +95,17 @@ class Table:
                 raise
         return Page(rows, None)
 
+    async def partition_after(self, partition: str) -> str | None:
+        """Returns the first partition behind this one ("" for the first of all); None if there is none."""
+        self._meter.count("table.scan")
+        names = {"partition": partition}
+        rows = self._client.query_entities(
+            "PartitionKey gt @partition", parameters=names, select=["PartitionKey"], results_per_page=1
+        )
+        async for entity in rows:
+            return str(entity["PartitionKey"])
+        return None
+
     async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
         """Writes the row, replacing an existing one."""
         await self._write("put", self._client.upsert_entity, _entity(partition, key, values), mode=UpdateMode.REPLACE)
