@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, name, prose
 from tests.stack import Stack
 
-LANGUAGES = {"", "sh", "json", "python", "js", "yaml", "mermaid"}
+LANGUAGES = {"", "sh", "json", "python", "js", "csharp", "yaml", "mermaid"}
 _SETTING = r"(TNT_[A-Z_]+|AzureWebJobsStorage\w*)"
 TEXTS = {page: page.read_text() for page in PAGES}
 CLI = {
