@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.scenarios.common import assert_problem
 from tests.stack import Client, Receiver, Stack
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 
@@ -259,6 +260,22 @@ async def test_a_request_inside_an_invitation_is_received_once_connected(pair: t
     answered = (await hook_a.until(lambda hook: True)).json()
     assert answered["message"]["~thread"]["thid"] == got["message"]["~thread"]["thid"]
     assert len(hook_b.got) == 1
+
+
+async def test_without_from_the_connected_identity_speaks(pair: tuple[Client, Client]) -> None:
+    """Not the default one, which is not connected with the contact; with two others somebody has to choose."""
+    acme, bolt = pair
+    one, two = [await acme.post("identity", {"displayName": name}) for name in ("Sales", "Orders")]
+    did = bolt.identity["did"]
+    contact = await acme.post("contact", {"contact": {"did": did}, "identityId": one["uuid"]})
+    await completed(acme, contact["connectionUuid"])
+    message = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "from sales"}
+    for to in (contact["uuid"], did):
+        sent = await acme.post("action", {"type": "DIDCOMM", "to": to, "data": {"message": message}})
+        assert (sent["from"], sent["connectionUuid"]) == (one["did"], contact["connectionUuid"])
+    await acme.post("contact", {"contact": {"did": did}, "identityId": two["uuid"]})
+    answer = await acme.call("POST", "action", {"type": "DIDCOMM", "to": contact["uuid"], "data": {"message": message}})
+    assert_problem(answer, 409, "not-connected")
 
 
 async def test_two_identities_have_a_connection_each_with_one_contact(pair: tuple[Client, Client]) -> None:

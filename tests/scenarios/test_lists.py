@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from tests.scenarios.common import BASIC, assert_problem, basic, messages_of, settled
+from tests.scenarios.common import BASIC, assert_problem, basic, contact_out_of_reach, messages_of, settled
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api.views import since
@@ -181,7 +181,7 @@ async def test_erasing_what_is_on_its_way(stack: Stack) -> None:
     foreign = await connect_foreign(stack, client)
     assert (await stack.deliver(foreign.v1(orjson.dumps(basic())))).status == 202
     sent = await client.act(foreign.connection.contact_uuid, basic("out"))
-    contact = await client.post("contact", {"contact": {"did": "did:example:later"}})
+    contact = await contact_out_of_reach(client, "did:web:later.example")
     held = await client.act(contact["uuid"], basic("held"))
     await hook.count(1)
 

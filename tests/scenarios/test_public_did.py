@@ -140,7 +140,7 @@ async def test_a_response_that_another_key_signed_completes_nothing(stack: Stack
         assert (await acme.get(f"connection/{contact['connectionUuid']}"))["state"] == "request-sent"
 
 
-@pytest.mark.parametrize("did", ["did:web:unknown.example", "did:web:partner.example%3A1:x", "did:example:1"])
+@pytest.mark.parametrize("did", ["did:web:unknown.example", "did:web:partner.example%3A1:x"])
 async def test_a_did_that_cannot_be_reached_leaves_a_contact_to_be_invited(
     stack: Stack, tmp_path: Path, did: str
 ) -> None:
@@ -150,3 +150,12 @@ async def test_a_did_that_cannot_be_reached_leaves_a_contact_to_be_invited(
         contact = orjson.loads((await partner.invite(acme)).body)
         assert contact["unreachable"]
         assert (await acme.get(f"connection/{contact['connectionUuid']}"))["state"] == "start"
+
+
+@pytest.mark.parametrize("did", ["did:example:1", "did:web:partner.example:x.y?", "did:peer:4zQmNobodyHasShownThisOne"])
+async def test_a_did_that_can_never_be_reached_makes_no_contact(stack: Stack, did: str) -> None:
+    acme = await stack.register("Acme")
+    answer = await acme.call("POST", "contact", {"contact": {"did": did}})
+    assert answer.status == 400, answer.body
+    assert answer.json()["detail"]
+    assert (await acme.get("contact"))["hits"] == []

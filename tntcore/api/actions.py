@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
@@ -32,7 +33,8 @@ from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.pipeline.sending import Actions, SentMessage, Thread
-from tntcore.storage.records import Action, Connection, Entry
+from tntcore.storage import queries
+from tntcore.storage.records import Action, Connection, Contact, Entry
 from tntcore.storage.repository import Repository
 
 _TYPE_VERSION = "1.0"
@@ -65,7 +67,11 @@ class ActionConfig(TypedDict):
 Between = TypedDict(
     "Between",
     {
-        "from": Annotated[UuidOrDid, "uuid or DID of an identity; by default the default identity"],
+        "from": Annotated[
+            UuidOrDid,
+            "uuid or DID of an identity; by default the default one or, if it is not connected "
+            "with the contact, the only one that is",
+        ],
         "to": Annotated[UuidOrDid, "uuid or DID of a contact"],
         "config": ActionConfig,
     },
@@ -267,6 +273,8 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
     contacts = await find_contacts(records, receiver)
     found = [(contact, await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))) for contact in contacts]
     known = [(contact, connection) for contact, connection in found if connection is not None]
+    if not known and not sender:
+        known = await _of_any_identity(records, contacts)
     if qualify(receiver).startswith("did:"):
         # A contact may use a different DID with each identity.
         known = [one for one in known if qualify(receiver) in (one[1].contact_did, one[1].their_did)]
@@ -279,6 +287,16 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
     if len(known) > 1:
         raise ambiguous([contact for contact, _ in known])
     return known[0][1]
+
+
+async def _of_any_identity(records: Repository, contacts: Sequence[Contact]) -> list[tuple[Contact, Connection]]:
+    """Returns the contacts' connections, whichever identity they are with; none if they are with several."""
+    found: list[tuple[Contact, Connection]] = []
+    for contact in contacts:
+        listed = await records.list(Connection, limit=10, where=queries.connections_of_contact(contact.uuid))
+        found += [(contact, connection) for connection in listed.records]
+    live = [one for one in found if one[1].state != "abandoned"] or found
+    return live if len({connection.identity_uuid for _, connection in live}) == 1 else []
 
 
 async def _by_uuid(call: Call, uuid: str) -> Connection | None:

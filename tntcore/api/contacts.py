@@ -34,7 +34,7 @@ from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.delivery.outbound import drain
 from tntcore.dids.parse import qualify
 from tntcore.egress import EgressError
-from tntcore.errors import DidError, Problem
+from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.storage import queries
@@ -126,6 +126,7 @@ class ContactRoutes:
                 answers={201: ContactMade, 200: ContactMade},
                 errors=(
                     "400 contact-invalid",
+                    "400 did-unusable",
                     "404 identity-unknown",
                     "404 invitation-unknown",
                     "409 contact-exists",
@@ -254,6 +255,9 @@ class ContactRoutes:
             connection = await self._acceptance.accept_implicit(call.tenant, identity, contact)
             reason = None
         except DidError as error:
+            if error.code != UNRESOLVABLE:
+                detail = f"The DID cannot be written to: {error.detail}. Check it, or send the contact an invitation."
+                raise Problem(400, "did-unusable", detail) from None
             connection = await _keep(call, identity, contact)
             reason = error.detail
         return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
