@@ -14,19 +14,24 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from tntcore.api.http import Access, Request, Response, problem
 from tntcore.app import App
+from tntcore.cloud import Cloud
 from tntcore.config import Config, ConfigError
 from tntcore.credentials.anoncreds.registry import find_factory
 from tntcore.credentials.contexts_given import read_folder
 from tntcore.errors import Problem
 from tntcore.keys.custody import CustodyError, LocalMasterKeys
 from tntcore.sigterm import OnSigterm
-from tntcore.telemetry import logs
+from tntcore.storage import layout
+from tntcore.storage.layout import UnusableStorageError
+from tntcore.storage.storage import Storage
+from tntcore.telemetry import Meter, logs
 from tntcore.telemetry.invocation import invocation, keep_late_lines
 
 log = logging.getLogger(__name__)
@@ -35,6 +40,7 @@ END_SECONDS: Final = 4.5  # from SIGTERM to the end of the process in any case
 _FINISH_SECONDS: Final = 2.0  # of them, for invocations that run
 _CLOSE_SECONDS: Final = 2.0  # of them, for telemetry and all else
 _OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, if nothing is called before
+_CHECK_SECONDS: Final = 3.0  # for the storage account to answer at the start
 _LOAD_AFTER: Final = 2.0  # seconds from the opening of the app, when the first messages are through
 _GC_THRESHOLDS: Final = (5_000, 20, 50)
 _LOADED_LATER: Final = ("tntcore.envelope.jose",)
@@ -76,8 +82,12 @@ class Service:
         OnSigterm(service._begin_end, END_SECONDS).install()
         # Outside of a loop nobody is about to call a function: a tool looks at what functions there are. Within one the
         # worker answers the host first.
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop().call_later(_OPEN_AFTER, service.app)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return service
+        _check_storage(config)
+        loop.call_later(_OPEN_AFTER, service.app)
         return service
 
     def app(self) -> App:
@@ -145,6 +155,29 @@ class Service:
                 self._making.cancel()
                 await asyncio.gather(self._making, return_exceptions=True)
             await app.close()
+
+
+def _check_storage(config: Config) -> None:
+    """Raises `ConfigError` if the storage account must not be used: before the worker knows of any function, so that
+    queue messages wait. Where storage does not answer, the service starts: its calls will find out."""
+
+    async def check() -> None:
+        cloud = Cloud(config.identity)
+        storage = Storage(config.storage, Meter(0), lambda queue: None, cloud)
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await layout.check(storage)
+        finally:
+            await storage.close()
+            await cloud.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            thread.submit(asyncio.run, check()).result()
+        except UnusableStorageError as error:
+            raise ConfigError(str(error)) from None
+        except Exception as error:  # noqa: BLE001 - of whatever kind, storage is what it is about
+            log.warning("the storage account's layout could not be read: %s", type(error).__name__)
 
 
 def _load() -> None:

@@ -556,7 +556,7 @@ async def test_a_connection_that_is_not_reused_is_not_touched(
     tenant: Client, bank: Agent, mallory: Agent, web: Receiver, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     hook = await tenant.webhook()
-    monkeypatch.setattr("tntcore.connections.acceptance._REUSE_SECONDS", 30 if gone else 1)
+    monkeypatch.setattr("tntcore.connections.acceptance.REUSE_SECONDS", 30 if gone else 1)
     did = did_web(web)
     web.text = orjson.dumps(public(bank, did)).decode()
     honest, ours = await reusable(tenant, bank, did)

@@ -22,11 +22,10 @@ from tntcore.storage.records import END, ApiToken, Audit, Identity, Principal, R
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.storage.retrying import retrying
 from tntcore.storage.tables import Row
-from tntcore.storage.transactions import Value
 from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Role, Scope
 from tntcore.tenancy.operators import HOME
-from tntcore.tenancy.tenants import PRINCIPALS, Tenant
+from tntcore.tenancy.tenants import PRINCIPALS, Tenant, index_columns
 
 KeyHeader = TypedDict("KeyHeader", {"tnt-subscription-key": str})
 R = TypeVar("R", bound=Record)
@@ -224,12 +223,7 @@ async def _read(services: Services, uuid: str) -> Principal | None:
 
 async def _index(services: Services, principal: Principal) -> None:
     """Writes the index row of a tenant."""
-    columns: dict[str, Value] = {
-        "createdAt": principal.created_at,
-        "displayName": principal.display_name,
-        "status": principal.status,
-    }
-    await services.storage.lookups.put(PRINCIPALS, principal.uuid, columns)
+    await services.storage.lookups.put(PRINCIPALS, principal.uuid, index_columns(principal))
 
 
 async def suspend(call: Call) -> Response:

@@ -12,6 +12,7 @@ from click.shell_completion import shell_complete
 
 from tntcore.cli import completion, show
 from tntcore.cli.audit import account, audit, tenants
+from tntcore.cli.backups import backup, repair, restore
 from tntcore.cli.base import Group, Session
 from tntcore.cli.deliveries import deliveries, replay
 from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
@@ -28,7 +29,7 @@ _PARTS = {
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
     "Settings": (webhooks, settings, rotate),
-    "Service": (health, operator, poison),
+    "Service": (health, operator, poison, backup, restore, repair),
 }
 
 

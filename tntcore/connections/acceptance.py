@@ -59,7 +59,7 @@ from tntcore.tenancy.tenants import Tenant
 log = logging.getLogger(__name__)
 
 _LATER = 60  # seconds
-_REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
+REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
 _MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
 
@@ -163,7 +163,7 @@ class Acceptance:
         effect.makes.append(waiting)
         effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
         item = reuse_item(tenant.uuid, connection.uuid, waiting.uuid, services.uuid7())
-        await services.storage.queues[INBOUND].put(queue_message([item]), delay=_REUSE_SECONDS)
+        await services.storage.queues[INBOUND].put(queue_message([item]), delay=REUSE_SECONDS)
         await self.apply(tenant, effect)
         return connection
 

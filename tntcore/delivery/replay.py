@@ -32,7 +32,7 @@ BY_DEFAULT: Final = ("FAILED", "WITHHELD")
 _JUST: Final = 60_000  # milliseconds in which a delivery is sent again only once
 _PART: Final = 100  # deliveries queued concurrently
 _PACE: Final = 1  # seconds from one part to the next
-_DUE: Final = "replay"  # partition of the due table
+REPLAYS: Final = "replay"  # partition of the due table
 
 
 class Replays:
@@ -84,7 +84,7 @@ class Replays:
             created_at=now,
             updated_at=now,
         )
-        await self._services.storage.due.put(_DUE, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
+        await self._services.storage.due.put(REPLAYS, f"{tenant.uuid}~{replay.uuid}", {"markedAt": now})
         unit = Unit(list(also.operations) if also is not None else [])
         unit.create(replay)
         replay = await tenant.records.make(unit, replay)
@@ -130,14 +130,14 @@ class Replays:
         if hits.next:
             await self._next(principal, uuid, hits.next, _PACE)
         else:
-            await self._services.storage.due.delete(_DUE, f"{principal}~{uuid}")
+            await self._services.storage.due.delete(REPLAYS, f"{principal}~{uuid}")
 
     async def sweep(self) -> None:
         """Continues replays whose queue message was lost."""
         due, now = self._services.storage.due, self._services.now()
         start: str | None = ""
         while start is not None:
-            page = await due.scan(_DUE, start, "~", limit=_PART)
+            page = await due.scan(REPLAYS, start, "~", limit=_PART)
             start = page.next
             for row in page.rows:
                 principal, _, uuid = row.key.partition("~")
@@ -148,7 +148,7 @@ class Replays:
                         self._services.meter.count("sweep.replay")
                         await self._next(principal, uuid, replay.position, 0)
                 elif row.values["markedAt"] + GRACE < now:
-                    await due.delete(_DUE, row.key)
+                    await due.delete(REPLAYS, row.key)
 
     async def _next(self, principal: str, uuid: str, position: str, delay: int) -> None:
         body = ReplayPart(principal, uuid, position).data()

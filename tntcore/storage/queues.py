@@ -43,6 +43,16 @@ class Queue:
         if not delay:
             self._on_put(self.name)
 
+    async def peek(self) -> tuple[Sequence[bytes], int]:
+        """The next messages that can be seen, at most 32, which stay as they are; and about how many there are."""
+        self._meter.count("queue.peek")
+        try:
+            messages = await self._client.peek_messages(max_messages=32)
+            properties = await self._client.get_queue_properties()
+        except ResourceNotFoundError:
+            return [], 0
+        return [base64.b64decode(message.content) for message in messages], properties.approximate_message_count or 0
+
     async def ensure(self) -> None:
         """Creates the queue if it is missing."""
         self._meter.count("queue.ensure")

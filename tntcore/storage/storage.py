@@ -97,6 +97,15 @@ class Storage:
         self.bodies = Blobs(self._blobs, "bodies", meter)
         self.envelopes = Blobs(self._blobs, "envelopes", meter)
 
+    @property
+    def host(self) -> str:
+        """Names the account, without anything secret."""
+        return self._tables.url.partition("?")[0].partition("//")[2].rstrip("/")
+
+    def container(self, name: str) -> Blobs:
+        """Any container of the account."""
+        return Blobs(self._blobs, name, self.meter)
+
     def _blobs(self) -> BlobServiceClient:
         """Returns the client of the blobs. Its library is slow to load and not needed for a message of usual size."""
         if self._blob_service is None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 Value = str | int | bool | float | bytes | None
-Kind = Literal["create", "merge", "upsert", "delete"]
+Kind = Literal["create", "merge", "upsert", "replace", "delete"]
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 3_500_000  # the service takes 4 MiB; this leaves room for what is around the rows
@@ -31,7 +31,8 @@ class Operation:
 
     Attributes:
         kind: `create` fails on an existing row (409); `merge` changes the columns given of an existing row (404 where
-            there is none, 412 if `etag` is no longer its); `upsert` merges or creates; `delete` as `merge`.
+            there is none, 412 if `etag` is no longer its); `upsert` merges or creates; `replace` leaves nothing of the
+            row that was there; `delete` as `merge`.
         row: the row key.
         values: columns; None leaves a column out.
         etag: for `merge` and `delete`; "*" is any.
@@ -98,9 +99,9 @@ def encode(url: str, table: str, partition: str, operations: Sequence[Operation]
             target = f"POST {url}/{table} HTTP/1.1\r\nPrefer: return-no-content\r\n"
             content = _json({"PartitionKey": partition, "RowKey": operation.row, **encode_values(operation.values)})
         else:
-            method = "DELETE" if operation.kind == "delete" else "MERGE"
+            method = {"delete": "DELETE", "replace": "PUT"}.get(operation.kind, "MERGE")
             address = f"{url}/{table}(PartitionKey='{partition_key}',RowKey='{_key(operation.row)}')"
-            match = "" if operation.kind == "upsert" else f"If-Match: {operation.etag}\r\n"
+            match = "" if operation.kind in ("upsert", "replace") else f"If-Match: {operation.etag}\r\n"
             target = f"{method} {address} HTTP/1.1\r\n{match}"
             content = b"" if operation.kind == "delete" else _json(encode_values(operation.values))
         parts.append(

@@ -65,7 +65,7 @@ class Audits:
             act: such as `api-token.made`. on: the object of the act. details: never a secret.
         """
         at = time_of(uuid)
-        day = f"{at // DAY:08d}~{partition}"
+        day = day_key(at, partition)
         if self._marked.peek(day) is None:
             await self._storage.due.put(AUDITED, day, {"markedAt": at})
             self._marked.put(day, True, _HOUR)
@@ -137,6 +137,11 @@ class Audits:
             if old.next is None:
                 await self._storage.due.delete(AUDITED, row.key, row.etag)
         return count
+
+
+def day_key(at: int, partition: str) -> str:
+    """The key of the row of table `due` that says that the partition has audit records of this day."""
+    return f"{at // DAY:08d}~{partition}"
 
 
 def _range(since: int, until: int) -> tuple[str, str]:

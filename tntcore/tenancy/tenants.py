@@ -16,6 +16,7 @@ from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, 
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
+from tntcore.storage.transactions import Value
 from tntcore.strict_json import reread_json
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_id, document_of, verkeys
@@ -299,6 +300,15 @@ class Tenants:
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
         """Drops the cached recipient; called after the connection, invitation or identity was changed or deleted."""
         self._recipients.drop(f"{tenant.uuid}/{uuid}")
+
+
+def index_columns(principal: Principal) -> dict[str, Value]:
+    """The columns of its row in `PRINCIPALS`."""
+    return {
+        "createdAt": principal.created_at,
+        "displayName": principal.display_name,
+        "status": principal.status,
+    }
 
 
 def wrapped_key(row: Row) -> WrappedKey | None:

@@ -1,0 +1,322 @@
+"""Makes what is stored whole again, after a restore or after any doubt. It may run while the service does, and as often
+as one likes: what is well it leaves as it is.
+
+It needs no key: which keys a record is found by is in its documents, and what is sealed it does not open. What to do
+with what it makes due is decided by the sweeper, as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tntcore.connections.acceptance import REUSE_SECONDS
+from tntcore.connections.connection import COMPLETED
+from tntcore.delivery.items import Drain, queue_message
+from tntcore.delivery.outbox import BUCKET, DUE, attached_item, due_key, reuse_item
+from tntcore.delivery.replay import REPLAYS
+from tntcore.errors import DidError
+from tntcore.maintenance.backup import Told
+from tntcore.maintenance.retention import GONE, KEEPS
+from tntcore.messaging.ids import UuidFactory, time_of
+from tntcore.storage import queries
+from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.lookups import Found, Kind, Lookups, Owner
+from tntcore.storage.records import (
+    END,
+    ApiToken,
+    Attached,
+    Audit,
+    Connection,
+    Contact,
+    Delivery,
+    Held,
+    Identity,
+    Invitation,
+    Message,
+    PendingReuse,
+    Principal,
+    Record,
+    Replay,
+    Setting,
+)
+from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
+from tntcore.storage.storage import INBOUND, OUTBOUND, Storage
+from tntcore.storage.tables import Row
+from tntcore.tenancy.audit import AUDITED, day_key
+from tntcore.tenancy.recipients import document_of, verkeys
+from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS, PRINCIPALS, index_columns
+
+_AT_ONCE = 16  # rows
+_MOST_MARKS = 50_000  # that are remembered as written
+_UNDER_WAY = (DeliveryStatus.PENDING, DeliveryStatus.HELD)
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What was looked at, and what was missing and is there now.
+
+    Attributes:
+        rows: records that were looked at. pending: deliveries that the sweeper will look at.
+        lookups: names by which a record is found from outside: keys, tokens, identities, invitations, tenants.
+        held: rows of messages that wait for a connection. messages: messages that now say how their delivery ended.
+        connections: of contacts that had been deleted: these are deleted, too.
+        marks: rows of the table `due` of tenants that are no more, which were deleted.
+    """
+
+    rows: int = 0
+    pending: int = 0
+    lookups: int = 0
+    held: int = 0
+    messages: int = 0
+    connections: int = 0
+    marks: int = 0
+
+
+async def repair(storage: Storage, now: Callable[[], int], told: Told = lambda part, count: None) -> Repaired:
+    """Goes through all records.
+
+    Args:
+        now: milliseconds since 1970.
+    """
+    return await _Repair(storage, now, told).run()
+
+
+Rule = Callable[[str, Any], Awaitable[None]]
+
+
+class _Repair:
+    def __init__(self, storage: Storage, now: Callable[[], int], told: Told) -> None:
+        self._storage = storage
+        self._now = now
+        self._told = told
+        self._lookups = Lookups(storage.lookups, time.monotonic, capacity=1)
+        self._uuid7 = UuidFactory(now, secrets.token_bytes)
+        self._marked: set[tuple[str, str]] = set()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tenant: tuple[str, bool] = "", False
+        self.did = Repaired()
+        rules: dict[type[Record], Rule] = {
+            ApiToken: self._token,
+            Attached: self._attached,
+            Audit: self._audit,
+            Connection: self._connection,
+            Delivery: self._delivery,
+            Identity: self._identity,
+            Invitation: self._invitation,
+            Message: self._message,
+            PendingReuse: self._reuse,
+            Principal: self._principal,
+            Replay: self._replay,
+            Setting: self._setting,
+        }
+        self._rules = {kind.KIND: (kind, rule) for kind, rule in rules.items()}
+
+    async def run(self) -> Repaired:
+        position = None
+        while True:
+            page = await self._storage.records.walk(position)
+            await asyncio.gather(*map(self._row, page.rows))
+            self.did.rows += len(page.rows)
+            self._told("repair", len(page.rows))
+            position = page.next
+            if position is None:
+                break
+        await self._drop_marks()
+        return self.did
+
+    async def _row(self, row: Row) -> None:
+        kind, rule = self._rules.get(row.key.partition("~")[0], (None, None))
+        if kind is not None and rule is not None:
+            async with self._slots:
+                await rule(row.partition, kind.read(row))
+
+    # What the sweeper goes by.
+
+    async def _mark(self, partition: str, key: str, at: int | None = None) -> None:
+        """Writes a row of the table `due`. One that is there is renewed, which keeps it no longer than it is needed."""
+        if (partition, key) in self._marked:
+            return
+        if len(self._marked) >= _MOST_MARKS:
+            self._marked.clear()
+        await self._storage.due.put(partition, key, {"markedAt": self._now() if at is None else at})
+        self._marked.add((partition, key))
+
+    async def _delivery(self, principal: str, delivery: Delivery) -> None:
+        if delivery.status not in _UNDER_WAY:
+            return
+        await self._mark(DUE, due_key(time_of(delivery.uuid) // BUCKET, principal))
+        self.did.pending += 1
+        if delivery.status == DeliveryStatus.HELD:
+            await self._hold(principal, delivery)
+
+    async def _hold(self, principal: str, delivery: Delivery) -> None:
+        """Writes the row by which a held message is found when its connection is completed, if it is missing."""
+        held = Held(
+            uuid=f"{delivery.connection_uuid}.{delivery.message_uuid}",
+            message_uuid=delivery.message_uuid,
+            delivery_uuid=delivery.uuid,
+            action_uuid=delivery.action_uuid,
+        )
+        if await self._storage.records.get(principal, held.key) is not None:
+            return
+        unit = Unit()
+        unit.create(held)
+        unit.merge(delivery.key, {"updatedAt": delivery.updated_at}, delivery.etag)
+        self.did.held += await self._commit(principal, unit)
+
+    async def _replay(self, principal: str, replay: Replay) -> None:
+        if replay.status == ReplayStatus.ACTIVE:
+            await self._mark(REPLAYS, f"{principal}~{replay.uuid}")
+
+    async def _setting(self, principal: str, setting: Setting) -> None:
+        # Whether it says for how long messages are kept is sealed. The sweeper drops the mark if it does not.
+        if setting.uuid == PRINCIPAL_SETTINGS:
+            await self._mark(KEEPS, principal)
+
+    async def _audit(self, principal: str, audit: Audit) -> None:
+        await self._mark(AUDITED, day_key(audit.created_at, principal), audit.created_at)
+
+    async def _drop_marks(self) -> None:
+        """Drops the marks of tenants of whom there is no row."""
+        position = None
+        while True:
+            page = await self._storage.due.walk(position)
+            for row in page.rows:
+                if row.partition in (DUE, REPLAYS, KEEPS, GONE):
+                    principal = row.key.partition("~")[2] if row.partition == DUE else row.key.partition("~")[0]
+                    if await self._storage.records.get(principal, Principal.row_key(principal)) is None:
+                        self.did.marks += await self._storage.due.delete(row.partition, row.key, row.etag)
+            position = page.next
+            if position is None:
+                return
+
+    # What is found from outside.
+
+    async def _look_up(self, principal: str, owner: Owner, record: Record, *names: tuple[Kind, str]) -> None:
+        """Has the record be found by these names."""
+        found = Found(principal, owner, record.uuid)
+        added = [name for name in names if await self._lookups.add(*name, found)]
+        if not added:
+            return
+        row = await self._storage.records.get(principal, record.key)
+        if row is None or row.values.get("status") == "REVOKED":
+            # Deleted, or revoked, since it was read.
+            for name in added:
+                await self._lookups.remove(*name, record.uuid)
+            return
+        self.did.lookups += len(added)
+
+    async def _principal(self, uuid: str, principal: Principal) -> None:
+        if principal.status in ("ACTIVE", "SUSPENDED"):
+            self.did.lookups += await self._storage.lookups.create(PRINCIPALS, uuid, index_columns(principal))
+        elif principal.status == "DELETED":
+            await self._mark(GONE, uuid)
+
+    async def _token(self, principal: str, token: ApiToken) -> None:
+        if token.status == "ACTIVE" and token.hash and await self._is_there(principal):
+            await self._look_up(principal, "token", token, ("token", token.hash))
+
+    async def _identity(self, principal: str, identity: Identity) -> None:
+        if not identity.keys or not await self._is_there(principal):
+            return
+        if identity.own.startswith("did:web:"):
+            await self._look_up(principal, "identity", identity, ("identity", identity.uuid))
+        await self._keys(principal, "identity", identity, identity.own, identity.document)
+
+    async def _invitation(self, principal: str, invitation: Invitation) -> None:
+        if not invitation.keys or not await self._is_there(principal):
+            return
+        await self._look_up(
+            principal,
+            "invitation",
+            invitation,
+            ("invitation", invitation.uuid),
+            ("invitation-id", invitation.invitation_id),
+        )
+        await self._keys(principal, "invitation", invitation, invitation.did, invitation.document)
+
+    async def _connection(self, principal: str, connection: Connection) -> None:
+        if not await self._is_there(principal):
+            return
+        if connection.contact_uuid and not await self._has(principal, Contact, connection.contact_uuid):
+            await self._complete_deletion(principal, connection)
+            return
+        for did, document, keys in (
+            (connection.my_did, connection.my_document, connection.keys),
+            (connection.next_did, connection.next_document, connection.next_keys),
+            (connection.former_did, connection.former_document, connection.former_keys),
+        ):
+            if keys:
+                await self._keys(principal, "connection", connection, did, document)
+
+    async def _complete_deletion(self, principal: str, connection: Connection) -> None:
+        """Deletes a connection whose contact was deleted, as that would have done."""
+        unit = Unit()
+        unit.delete(connection.key, connection.etag)
+        if await self._commit(principal, unit):
+            self.did.connections += 1
+            await self._storage.queues[OUTBOUND].put(Drain(principal, connection.uuid).data())
+
+    async def _keys(self, principal: str, owner: Owner, record: Record, did: str, kept: dict[str, Any]) -> None:
+        """Has the record be found by the names that envelopes call its keys by; see `KeyPairs.by_kid`."""
+        try:
+            document = document_of(did, kept)
+        except DidError:
+            return  # then nobody can write to it either
+        names = {*verkeys(document), *document.methods, *document.aliases}
+        await self._look_up(principal, owner, record, *(("key", name) for name in sorted(names)))
+
+    # What was half done.
+
+    async def _attached(self, principal: str, attached: Attached) -> None:
+        """Has a message received that came inside an invitation, if nothing holds it up. Twice does nothing twice."""
+        uuid = attached.uuid.partition(".")[0]
+        row = await self._storage.records.get(principal, Connection.row_key(uuid))
+        if row is not None and Connection.read(row).state == COMPLETED:
+            item = attached_item(principal, attached, self._uuid7())
+            await self._storage.queues[INBOUND].put(queue_message([item]))
+
+    async def _reuse(self, principal: str, reuse: PendingReuse) -> None:
+        item = reuse_item(principal, reuse.uuid.partition(".")[0], reuse.uuid, self._uuid7())
+        await self._storage.queues[INBOUND].put(queue_message([item]), delay=REUSE_SECONDS)
+
+    async def _message(self, principal: str, message: Message) -> None:
+        """Has a message say how its delivery ended, if it does not."""
+        if message.status not in (MessageStatus.SENDING, MessageStatus.HELD):
+            return
+        where = queries.about_message(message.uuid)
+        first = Delivery.row_key(message.uuid[:13])
+        page = await self._storage.records.scan(
+            principal, first, first + END, limit=10, where=where.text, parameters=where.parameters
+        )
+        statuses = {delivery.status for delivery in map(Delivery.read, page.rows) if delivery.kind == "didcomm"}
+        if statuses & {*_UNDER_WAY}:
+            return
+        ended = MessageStatus.SENT if DeliveryStatus.DELIVERED in statuses else MessageStatus.FAILED
+        unit = Unit()
+        unit.merge(message.key, {"status": ended, "updatedAt": self._now()}, message.etag)
+        self.did.messages += await self._commit(principal, unit)
+
+    async def _commit(self, principal: str, unit: Unit) -> bool:
+        """Whether it could be: not if somebody else has changed the row since it was read."""
+        try:
+            await self._storage.committer.commit(principal, unit)
+        except (Changed, Exists):
+            return False
+        return True
+
+    async def _is_there(self, principal: str) -> bool:
+        known, is_there = self._tenant
+        if known != principal:
+            row = await self._storage.records.get(principal, Principal.row_key(principal))
+            is_there = row is not None and row.values.get("status") in ("ACTIVE", "SUSPENDED")
+            self._tenant = principal, is_there
+        return is_there
+
+    async def _has(self, principal: str, kind: type[Record], uuid: str) -> bool:
+        return await self._storage.records.get(principal, kind.row_key(uuid)) is not None

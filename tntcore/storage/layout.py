@@ -1,0 +1,47 @@
+"""The layout of what is stored, as one number, and what stands in the way of using an account.
+
+The number goes up only when a version before could not read, or would misread, what this one writes; columns, kinds of
+rows and members of queue items that are new do not need that. docs/upgrading.md says how it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tntcore.storage.storage import Storage
+
+LAYOUT: Final = 1
+PARTITION: Final = "storage"
+"""Of the table `lookups`: what is known of the account as a whole."""
+_ROW: Final = "layout"
+RESTORE: Final = "restore"
+"""Row that is there while a restore is under way."""
+
+
+class UnusableStorageError(Exception):
+    """The account must not be used as it is. The text says why, and what to do."""
+
+
+async def check(storage: Storage, *, restoring: bool = False) -> None:
+    """Writes down the layout of a new account. Two calls.
+
+    Args:
+        restoring: whoever asks is the restore.
+
+    Raises:
+        UnusableStorageError: a newer version has changed the layout, or a restore is not complete.
+    """
+    row = await storage.lookups.get(PARTITION, _ROW)
+    found = row.values.get("layout", 0) if row is not None else LAYOUT
+    if found > LAYOUT:
+        raise UnusableStorageError(
+            f"The storage account has layout {found}, and this version reads layouts up to {LAYOUT}. Nothing was "
+            "changed. Deploy the version that ran last, or a newer one."
+        )
+    if not restoring and await storage.lookups.get(PARTITION, RESTORE) is not None:
+        raise UnusableStorageError(
+            "A restore into the storage account is not complete. Nothing was changed. Run the same `restore` command "
+            "again until it says that it is done."
+        )
+    if row is None:
+        await storage.lookups.create(PARTITION, _ROW, {"layout": LAYOUT})

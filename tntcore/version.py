@@ -1,0 +1,17 @@
+"""Which version of the service this is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = "0.1.0"
+"""As pyproject.toml and CHANGELOG.md have it."""
+
+
+def commit() -> str:
+    """The commit that the deployed package was built from; "" where that is not known, such as in a checkout."""
+    try:
+        return (Path(__file__).parent / "COMMIT").read_text().strip()
+    except OSError:
+        return ""
