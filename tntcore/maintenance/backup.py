@@ -19,7 +19,7 @@ from tntcore.maintenance import archive
 from tntcore.maintenance.archive import BackupError, File, Files, Generation, Index
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.layout import LAYOUT
-from tntcore.storage.records import END, Attached, Delivery, Held, PendingReuse, Replay
+from tntcore.storage.records import END, Attached, Delivery, HeldMessage, PendingReuse, Replay
 from tntcore.storage.storage import EXCHANGE, INBOUND, Storage
 from tntcore.storage.tables import Table
 from tntcore.version import VERSION
@@ -30,7 +30,7 @@ earlier on."""
 FILE = 8 * 1024 * 1024  # bytes of lines, from which on a file is written
 _LISTED = 500  # blobs in one call
 _AT_ONCE = 8  # blobs that are read
-CAUSES = (Attached, Delivery, Held, PendingReuse, Replay)
+CAUSES = (Attached, Delivery, HeldMessage, PendingReuse, Replay)
 """What has something happen. These rows are copied last: a commit of which a backup has only a part has then yet to be
 handled, instead of being taken for handled."""
 

@@ -34,7 +34,7 @@ from tntcore.storage.records import (
     Connection,
     Contact,
     Delivery,
-    Held,
+    HeldMessage,
     Identity,
     Invitation,
     Message,
@@ -156,7 +156,7 @@ class _Repair:
 
     async def _hold(self, principal: str, delivery: Delivery) -> None:
         """Writes the row by which a held message is found when its connection is completed, if it is missing."""
-        held = Held(
+        held = HeldMessage(
             uuid=f"{delivery.connection_uuid}.{delivery.message_uuid}",
             message_uuid=delivery.message_uuid,
             delivery_uuid=delivery.uuid,
