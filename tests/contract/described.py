@@ -49,6 +49,8 @@ class Described:
             return
         described = operation["responses"].get(str(status))
         assert described is not None, f"{where} is not described: {body[:300]!r}"
+        if media_type == PROBLEM_JSON:
+            assert code in described["x-codes"], f"{where}: {code} is not described"
         content = described.get("content", {})
         if not content:
             assert not body, f"{where} has a body that is not described"

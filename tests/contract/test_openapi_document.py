@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from tests.stack import Stack
+from tntcore.api.openapi_3_0 import to_3_0
 
 
 def written(stack: Stack) -> Any:
@@ -18,6 +19,16 @@ def written(stack: Stack) -> Any:
 
 def test_the_document_is_openapi(stack: Stack) -> None:
     OpenAPIV31SpecValidator(written(stack)).validate()
+
+
+def test_the_document_in_3_0_is_openapi(stack: Stack) -> None:
+    document = to_3_0(written(stack))
+    OpenAPIV30SpecValidator(document).validate()
+    action = document["components"]["schemas"]["ActionView"]["properties"]
+    assert action["data"] == {"allOf": [{"$ref": "#/components/schemas/MessageData"}], "nullable": True}
+    page = document["components"]["schemas"]["ActionPage"]["properties"]
+    assert page["next"] == {"type": "string", "nullable": True}
+    assert page["total"] == {"$ref": "#/components/schemas/Total"}
 
 
 def test_what_is_not_is_noticed(stack: Stack) -> None:

@@ -367,6 +367,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "", "public"),
         ("GET", "health", "public"),
         ("GET", "openapi.json", "public"),
+        ("GET", "openapi-3.0.json", "public"),
         ("GET", "docs", "public"),
         ("GET", "docs/{file}", "public"),
         ("GET", "i", "public"),

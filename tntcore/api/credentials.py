@@ -130,7 +130,7 @@ class CredentialRoutes:
                 creates=True,
                 summary="Offer, propose, request or issue a credential",
                 request=NewCredential,
-                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView | InvitationView},
                 errors=BEGIN_ERRORS,
                 example=_OFFER,
             ),

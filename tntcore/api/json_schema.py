@@ -27,7 +27,17 @@ from typing import (
 
 REFERENCE = "#/components/schemas/"
 Schema = dict[str, Any]
-_SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+NULL: Schema = {"type": "null"}
+_SCALARS: Mapping[type, Schema] = {
+    str: {"type": "string"},
+    # Without a format, generated clients read 32 bits.
+    int: {"type": "integer", "format": "int64"},
+    float: {"type": "number", "format": "double"},
+    bool: {"type": "boolean"},
+    type(None): NULL,
+}
+# Names that hide a type which .NET or TypeScript has in every file.
+_TAKEN = {"Action", "Event", "Index", "Object", "Range", "Record", "Request", "Response", "Task", "Type", "Version"}
 
 
 class Words:
@@ -64,7 +74,8 @@ def schema_of(
     """Returns the schema of a type.
 
     Args:
-        named: receives the schema of each `TypedDict` found, under its name without the suffix `View`.
+        named: receives the schema of each `TypedDict` found, under its name without the suffix `View` where that
+            leaves a name that generated clients can use.
         variables: values of a generic type's variables.
         given: whether callers give it: it has no other members, and null for each member that may be left out.
 
@@ -76,7 +87,7 @@ def schema_of(
     if hint is Any:
         return {}
     if hint in _SCALARS:
-        return {"type": _SCALARS[hint]}
+        return dict(_SCALARS[hint])
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         schema = schema_of(arguments[0], named, variables, given=given)
@@ -105,30 +116,34 @@ def schema_of(
 
 
 def _any_of(schemas: list[Schema]) -> Schema:
-    first, *others = schemas
-    if others == [{"type": "null"}] and isinstance(first.get("type"), str) and "enum" not in first:
-        return {**first, "type": [first["type"], "null"]}
+    if len(schemas) == 2 and NULL in schemas:
+        return _or_null(next(schema for schema in schemas if schema != NULL))
     return {"anyOf": schemas}
 
 
 def _or_null(schema: Schema) -> Schema:
-    if not schema:
+    """Generators of clients read `type: [string, "null"]` and `oneOf` of a reference and null; of other unions with
+    null they make types that cannot hold what comes."""
+    if not schema or NULL in schema.get("anyOf", ()) or NULL in schema.get("oneOf", ()):
         return schema
-    about = {"description": schema["description"]} if "description" in schema else {}
-    if "enum" in schema:
-        return {**schema, "type": [schema["type"], "null"], "enum": [*schema["enum"], None]}
-    if isinstance(schema.get("type"), str):
-        return {**schema, "type": [schema["type"], "null"]}
     if isinstance(schema.get("type"), list):
         return schema
-    choices = schema.get("anyOf") or [{word: value for word, value in schema.items() if word != "description"}]
-    return {**about, "anyOf": choices if {"type": "null"} in choices else [*choices, {"type": "null"}]}
+    if "enum" in schema:
+        return {**schema, "type": [schema["type"], "null"], "enum": [*schema["enum"], None]}
+    if "type" in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], NULL]}
+    about = {"description": schema["description"]} if "description" in schema else {}
+    return {**about, "oneOf": [{word: value for word, value in schema.items() if word != "description"}, NULL]}
 
 
 def _named(hint: Any, named: dict[str, Schema], *, given: bool) -> Schema:
     origin = get_origin(hint) or hint
     arguments = get_args(hint)
     name = "".join(one.__name__.removesuffix("View").lstrip("_") for one in (*arguments, origin))
+    if name in _TAKEN:
+        name += "View"
     marker = {"x-type": f"{origin.__module__}.{origin.__qualname__}{', as given' if given else ''}"}
     if name not in named:
         named[name] = marker  # a type may contain itself
@@ -167,8 +182,9 @@ def example_of(schema: Schema, named: Mapping[str, Schema]) -> Any:
         return example_of(named[schema["$ref"].removeprefix(REFERENCE)], named)
     if "enum" in schema:
         return schema["enum"][0]
-    if "anyOf" in schema:
-        return example_of(schema["anyOf"][0], named)
+    for choices in ("anyOf", "oneOf"):
+        if choices in schema:
+            return example_of(schema[choices][0], named)
     kind = schema.get("type", "object")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":

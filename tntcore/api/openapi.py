@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, TypedDict, get_origin, get_type_hints, is_typeddict
 from urllib.parse import urlsplit
 
 from tntcore.api import webhook_types
@@ -26,6 +26,7 @@ from tntcore.api.http import (
     title_of,
 )
 from tntcore.api.json_schema import Schema, example_of, schema_of
+from tntcore.api.openapi_3_0 import to_3_0
 from tntcore.api.views import JsonObject
 from tntcore.errors import PROBLEM_BASE, Problem
 from tntcore.strict_json import write_json
@@ -90,7 +91,7 @@ _PROBLEM: Schema = {
     "properties": {
         "type": {"type": "string", "description": f"A stable identifier: `{PROBLEM_BASE}` and a code."},
         "title": {"type": "string"},
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "format": "int64"},
         "detail": {"type": "string", "description": "What happened, and what to change."},
         "traceId": {"type": "string", "description": "Give this id to the operator when you report the problem."},
     },
@@ -147,6 +148,7 @@ _TAGS: Mapping[str, str] = {
     "didcomm": "For agents: the endpoint for packed messages",
     "health": "Liveness",
     "openapi.json": "This description",
+    "openapi-3.0.json": "This description, for tools that do not read OpenAPI 3.1",
     "docs": "This page",
     "principal": "For operators: tenants",
     "operator": "For operators: their own keys",
@@ -260,9 +262,81 @@ def _uuid_of(route: Route) -> tuple[str, Schema]:
 _STATUS = {200: "Success.", 201: "Created.", 202: "Accepted.", 204: "Success.", 503: "Unhealthy."}
 
 
+_VERBS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
+_OPERATIONS: Mapping[str, str] = {
+    "POST didcomm": "deliverEnvelope",
+    "GET ": "listEntryPoints",
+    "GET docs": "openDocs",
+    "GET docs/{file}": "loadDocsFile",
+    "GET openapi.json": "getOpenApi",
+    "GET openapi-3.0.json": "getOpenApi30",
+    "GET account": "getAccount",
+    "GET audit": "listAuditRecords",
+    "GET operator/audit": "listOperatorAuditRecords",
+    "GET principal/{uuid}/audit": "listPrincipalAuditRecords",
+    "GET asset": "listAssets",
+    "POST action/DIDCOMM": "createDidcommAction",
+    "GET credential/{uuid}/verify": "reverifyCredential",
+    "GET presentation/{uuid}/verify": "reverifyPresentation",
+    "GET i": "showInvitationOfLink",
+    "GET i/{code}": "showInvitation",
+    "GET i/page/{file}": "loadInvitationPageFile",
+    "GET health": "getHealth",
+    "GET operator/me": "getOwnOperator",
+    "POST operator/first": "createFirstOperator",
+    "POST principal/rewrap": "rewrapPrincipals",
+    "POST action/{uuid}": "sendOnAction",
+    "POST delivery/replay": "replayDeliveries",
+    "GET delivery/replay/{uuid}": "getReplay",
+    "GET settings/{key}": "getSetting",
+    "POST settings/{key}": "saveSetting",
+    "PUT settings/{key}": "replaceSetting",
+    "DELETE settings/{key}": "deleteSetting",
+    "GET settings/{key}/{entry}": "getWebhook",
+    "PUT settings/{key}/{entry}": "replaceWebhook",
+    "DELETE settings/{key}/{entry}": "deleteWebhook",
+    "POST settings/{key}/{entry}/rotate-secret": "rotateWebhookSecret",
+    "POST settings/{key}/{entry}/enable": "enableWebhook",
+    "POST settings/{key}/{entry}/test": "testWebhook",
+    "GET poison": "listPoison",
+    "GET poison/{queue}/{message}": "getPoison",
+    "DELETE poison/{queue}/{message}": "discardPoison",
+    "POST poison/replay": "replayPoison",
+    "POST connection/{uuid}/hangup": "hangUpConnection",
+}
+"""Operations whose name does not follow from their path."""
+
+
 def operation_id(route: Route) -> str:
-    """Returns the operation id of a route, such as `get-settings-key` for `GET settings/{key}`."""
-    return "-".join([route.method.lower(), *re.findall(r"[\w.-]+", route.path)])
+    """Returns the operation id of a route, a verb and what it is done to: `rotateConnection` for
+    `POST connection/{uuid}/rotate`, `listDeliveries` for `GET delivery`."""
+    if f"{route.method} {route.path}" in _OPERATIONS:
+        return _OPERATIONS[f"{route.method} {route.path}"]
+    parts = route.path.split("/")
+    nouns = [part for part in parts if not part.startswith("{")]
+    if route.method == "POST" and len(nouns) > 1:
+        return _camel(nouns.pop(), *nouns)
+    if route.method != "GET":
+        return _camel(_VERBS[route.method], *nouns)
+    if parts[-1].startswith("{") or "." in parts[-1] or not _is_list(route):
+        return _camel("get", *nouns)
+    *owners, last = nouns
+    return _camel("list", *owners, _plural(last))
+
+
+def _is_list(route: Route) -> bool:
+    answered = route.answers.get(200)
+    shown = get_origin(answered) or answered
+    return is_typeddict(shown) and "hits" in get_type_hints(shown)
+
+
+def _plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun.removesuffix('s')}s"
+
+
+def _camel(*words: str) -> str:
+    first, *others = " ".join(words).replace("-", " ").replace(".", " ").split()
+    return first + "".join(other.capitalize() for other in others)
 
 
 def _query(route: Route, named: dict[str, Schema]) -> Iterable[dict[str, Any]]:
@@ -291,8 +365,6 @@ def _by_status(errors: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
-    status_of = {"type": {"enum": [PROBLEM_BASE + code for code in codes]}}
-    schema = {"$ref": "#/components/schemas/Problem", "properties": status_of}
     example = {
         "type": PROBLEM_BASE + codes[0],
         "title": title_of(codes[0]),
@@ -302,7 +374,9 @@ def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
     }
     return {
         "description": ", ".join(f"`{code}`" for code in codes),
-        "content": {PROBLEM_JSON: {"schema": schema, "example": example}},
+        # Generators lose the members of a reference that has keywords beside it, so the codes are no enum of `type`.
+        "x-codes": list(codes),
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     }
 
 
@@ -341,7 +415,7 @@ _FILES: Mapping[str, str] = {
 _DAY = {"cache-control": "public, max-age=86400"}
 
 
-class Index(TypedDict):
+class EntryPoints(TypedDict):
     """URLs of the API's documentation page, its OpenAPI description and the health check."""
 
     docs: str
@@ -354,17 +428,26 @@ class DocsRoutes:
 
     def __init__(self, routes: Sequence[Route], public_url: str) -> None:
         self._written: bytes | None = None
+        self._written_3_0: bytes | None = None
         self._public_url = public_url
         url = urlsplit(public_url)
         self._base, self._origin = f"{url.path}/api/", f"{url.scheme}://{url.netloc}"
         self.routes = [
-            Route("GET", "", self.index, "public", summary="List the entry points", answers={200: Index}),
+            Route("GET", "", self.index, "public", summary="List the entry points", answers={200: EntryPoints}),
             Route(
                 "GET",
                 "openapi.json",
                 self.read,
                 "public",
                 summary="Read this description, in OpenAPI 3.1",
+                answers={200: JsonObject},
+            ),
+            Route(
+                "GET",
+                "openapi-3.0.json",
+                self.read_3_0,
+                "public",
+                summary="Read this description, in OpenAPI 3.0",
                 answers={200: JsonObject},
             ),
             Route(
@@ -388,12 +471,18 @@ class DocsRoutes:
 
     async def index(self, call: Call) -> Response:
         base = f"{self._public_url}/api"
-        return answer(Index(docs=f"{base}/docs", openapi=f"{base}/openapi.json", health=f"{base}/health"))
+        return answer(EntryPoints(docs=f"{base}/docs", openapi=f"{base}/openapi.json", health=f"{base}/health"))
 
     async def read(self, call: Call) -> Response:
         if self._written is None:
             self._written = write_json(document(self._all, self._public_url))
         return Response(200, self._written)
+
+    async def read_3_0(self, call: Call) -> Response:
+        """For generators of clients that do not read 3.1. Webhooks are left out: 3.0 cannot describe them."""
+        if self._written_3_0 is None:
+            self._written_3_0 = write_json(to_3_0(document(self._all, self._public_url)))
+        return Response(200, self._written_3_0)
 
     async def page(self, call: Call) -> Response:
         """Shows the API. All files of the page are served here. Keys typed into it are not stored."""

@@ -101,7 +101,7 @@ class PresentationRoutes:
                 creates=True,
                 summary="Request proof",
                 request=BeginningOfProof,
-                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView | InvitationView},
                 errors=BEGIN_ERRORS,
                 example={
                     "to": "did:web:partner.example",
@@ -124,7 +124,7 @@ class PresentationRoutes:
                 creates=True,
                 summary="Present proof, or propose what to show",
                 request=NewPresentation,
-                answers={201: ExchangeView | InvitationView, 200: ExchangeView},
+                answers={201: ExchangeView | InvitationView, 200: ExchangeView | InvitationView},
                 errors=BEGIN_ERRORS,
                 example={"command": "present", "exchangeUuid": _UUID, "credentials": {"residence": _UUID}},
             ),

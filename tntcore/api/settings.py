@@ -26,7 +26,13 @@ from tntcore.storage.retrying import retrying
 from tntcore.storage.states import DeliveryStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Scope
-from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL, RETENTION_DAYS, read_preferences
+from tntcore.tenancy.preferences import (
+    AUTOMATIC,
+    EXTERNAL_SIGNING_URL,
+    MAX_DAYS,
+    RETENTION_DAYS,
+    read_preferences,
+)
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WEBHOOK
 from tntcore.tenancy.webhooks import (
     MAX_ENTRIES,
@@ -63,8 +69,21 @@ class WebhookGiven(TypedDict):
     disabledBy: NotRequired[Any]
 
 
+Preferences = Annotated[
+    JsonObject,
+    Words(
+        properties={
+            **{name: {"type": ["boolean", "null"]} for name in AUTOMATIC},
+            RETENTION_DAYS: {"type": ["integer", "null"], "format": "int64", "minimum": 1, "maximum": MAX_DAYS},
+            EXTERNAL_SIGNING_URL: {"type": ["string", "null"], "format": "uri"},
+        }
+    ),
+]
+"""`PRINCIPAL_SETTINGS`; members of the tenant's own stand beside these."""
+
+
 class NewSetting(TypedDict):
-    setting: Annotated[list[WebhookGiven] | JsonObject, Code("setting-invalid")]
+    setting: Annotated[list[WebhookGiven] | Preferences, Code("setting-invalid")]
 
 
 class WebhookView(TypedDict):
@@ -101,7 +120,7 @@ class SettingView(TypedDict):
     createdAt: Time
     updatedAt: Time
     key: str
-    setting: list[WebhookView] | JsonObject
+    setting: list[WebhookView] | Preferences
     secrets: NotRequired[dict[str, str]]
 
 

@@ -26,7 +26,7 @@ KNOWN: Final = (*AUTOMATIC, RETENTION_DAYS, EXTERNAL_SIGNING_URL)
 _OLDER: Final = "externalSignerUrl"
 _BY_NAME: Final = {name.casefold(): name for name in KNOWN}
 _MAX_URL: Final = 2_048
-_MAX_DAYS: Final = 36_500
+MAX_DAYS: Final = 36_500
 
 
 def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
         if name in saved and not isinstance(saved[name], bool):
             raise _invalid(f"{name} must be true or false; leave it out for the default.")
     days = saved.get(RETENTION_DAYS, 1)
-    if type(days) is not int or not 1 <= days <= _MAX_DAYS:
-        raise _invalid(f"{RETENTION_DAYS} must be a whole number from 1 to {_MAX_DAYS}; leave it out to keep all.")
+    if type(days) is not int or not 1 <= days <= MAX_DAYS:
+        raise _invalid(f"{RETENTION_DAYS} must be a whole number from 1 to {MAX_DAYS}; leave it out to keep all.")
     if EXTERNAL_SIGNING_URL in saved:
         url = saved[EXTERNAL_SIGNING_URL]
         if not isinstance(url, str) or len(url) > _MAX_URL or not (url.isascii() and url.isprintable()):

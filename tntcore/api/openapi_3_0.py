@@ -1,0 +1,60 @@
+"""OpenAPI 3.0.4 made of the 3.1 document, for generators of clients that do not read 3.1. Pure.
+
+In 3.0 a schema has one type and says `nullable`, one `example`, and only the keywords of its list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tntcore.api.json_schema import NULL, Schema
+
+
+def to_3_0(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the document in OpenAPI 3.0.4, without its webhooks, which 3.0 does not have."""
+    info = {**document["info"], "license": {"name": document["info"]["license"]["name"]}}
+    components = document["components"]
+    schemas = {name: _schema(schema) for name, schema in components["schemas"].items()}
+    return {
+        **{word: value for word, value in document.items() if word != "webhooks"},
+        "openapi": "3.0.4",
+        "info": info,
+        "paths": _with_schemas(document["paths"]),
+        "components": {**components, "schemas": schemas},
+    }
+
+
+def _with_schemas(value: Any) -> Any:
+    """Goes through paths, operations and bodies to the schemas in them."""
+    if isinstance(value, list):
+        return [_with_schemas(one) for one in value]
+    if isinstance(value, dict):
+        return {
+            word: _schema(one) if word == "schema" else one if word == "example" else _with_schemas(one)
+            for word, one in value.items()
+        }
+    return value
+
+
+def _schema(schema: Schema) -> Schema:
+    written: Schema = {}
+    for word, value in schema.items():
+        match word:
+            case "type" if isinstance(value, list):
+                [written["type"]] = [one for one in value if one != "null"]
+                written["nullable"] = True
+            case "anyOf" | "oneOf":
+                choices = [_schema(one) for one in value if one != NULL]
+                if len(choices) < len(value):
+                    written["nullable"] = True
+                written["allOf" if len(choices) == 1 else word] = choices
+            case "properties":
+                written[word] = {name: _schema(one) for name, one in value.items()}
+            case "items" | "additionalProperties" if isinstance(value, dict):
+                written[word] = _schema(value)
+            case "examples":
+                written["example"] = value[0]
+            case _:
+                written[word] = value
+    return written
