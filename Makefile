@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Everything is installed inside this folder: .venv, .venv313, devtools/node_modules,
-# devtools/browser/node_modules.
+# devtools/browser/node_modules, devtools/console/node_modules.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -41,7 +41,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := $(findstring .py,$(ARGS))$(findstring no:xdist,$(ARGS))$(filter -n% --numprocesses% --pdb,$(ARGS))
 PYTEST := $(IN_VENV) pytest $(if $(ALONE),,--numprocesses auto --dist worksteal)
 
-.PHONY: help run check test interop fuzz lint format bench siege soak install package smoke lock requirements check-requirements clean
+.PHONY: help run check test interop fuzz lint format console bench siege soak install package smoke lock requirements check-requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -82,6 +82,9 @@ format: .venv/.installed ## Put the code into the format that `make lint` asks f
 	@$(IN_VENV) ruff check --fix .
 	@$(IN_VENV) ruff format .
 
+console: .venv/.installed ## Build the console's script (devtools/console/src) into tntcore/api/console
+	@$(IN_VENV) devtools.console
+
 bench: install ## Messages per second, latency, CPU and storage calls per message
 	@$(IN_VENV) devtools.bench $(ARGS)
 
@@ -112,7 +115,7 @@ check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is s
 	@$(IN_VENV) devtools.requirements --check
 
 clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
-	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local devtools/console/node_modules devtools/console/.local .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 
 # uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
 .venv/bin/uv:

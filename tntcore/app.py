@@ -18,6 +18,7 @@ from tntcore.api import (
 )
 from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
+from tntcore.api.console_pages import ConsolePages
 from tntcore.api.contacts import ContactRoutes
 from tntcore.api.contexts import ContextRoutes
 from tntcore.api.credentials import CredentialRoutes
@@ -119,6 +120,7 @@ class App:
             *SchemaRoutes(anoncreds.issuer).routes,
             *ContextRoutes(contexts).routes,
             *PoisonRoutes(self.poison).routes,
+            *ConsolePages(services.config.public_url).routes,
         ]
         self.routes: Sequence[Route] = [*routes, *DocsRoutes(routes, services.config.public_url).routes]
         self._router = Router(services, self.routes, services.uuid7)

@@ -203,6 +203,7 @@ async def show(client: Client, host: Host, receiver: Receiver, version: Version)
     [receiver.secret] = saved["secrets"].values()
     print_now(f"""
 Service            {host.url}
+Console            {host.url}/console   (sign in with a key below)
 DIDComm endpoint   {host.url}/didcomm
 Operator's key     {client.operator_key}   (header {OPERATOR_HEADER}, for {host.url}/principal)
 

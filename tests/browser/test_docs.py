@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from devtools import npm
-from devtools.browser import install
+from tests.browser.visits import visit
 from tests.contract.test_openapi import operations
 from tests.stack import Client, Stack
 
 VISIT = Path(__file__).with_name("visit_docs.mjs")
 HELLO = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "Hello from a page"}
-PATIENCE = 240  # seconds
-
-
-async def visit(*arguments: str) -> Any:
-    await asyncio.to_thread(install)
-    command = [npm.find_node("The browser"), str(VISIT), *arguments]
-    running = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            said, complained = await running.communicate()
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
-    assert running.returncode == 0, complained.decode()[-5000:]
-    return orjson.loads(said)
 
 
 async def test_the_page_shows_the_api_and_sends_a_message(
@@ -42,7 +22,7 @@ async def test_the_page_shows_the_api_and_sends_a_message(
     mine, _ = await stack.connect(acme, bolt)
     body = {"type": "DIDCOMM", "from": acme.identity["uuid"], "to": mine.contact_uuid, "data": {"message": HELLO}}
 
-    seen = await visit(f"{stack.url}/api/docs", acme.key, orjson.dumps(body).decode(), str(tmp_path))
+    seen = await visit(VISIT, f"{stack.url}/api/docs", acme.key, orjson.dumps(body).decode(), str(tmp_path))
 
     document = stack.described.document
     described = [f"{name.split()[0].upper()} {name.split()[1]}" for name, _ in operations(document)]

@@ -82,6 +82,8 @@ def test_a_method_that_one_function_lacks_reaches_no_other() -> None:
         ("/api/contact/x", "web_api"),
         ("/api/i", "web_api"),
         ("/api/i/BmJxAAAAAAAAAAAAAAAAAA", "web_api"),
+        ("/api/console", "web_api"),
+        ("/api/console/console.js", "web_api"),
         ("/api/principalx", "web_api"),
         ("/api/didcomm", "didcomm"),
         ("/API/DIDCOMM/", "didcomm"),

@@ -150,6 +150,7 @@ _TAGS: Mapping[str, str] = {
     "openapi.json": "This description",
     "openapi-3.0.json": "This description, for tools that do not read OpenAPI 3.1",
     "docs": "This page",
+    "console": "The console: a page to do all this without programming",
     "principal": "For operators: tenants",
     "operator": "For operators: their own keys",
     "poison": "For operators: messages that the queues gave up",

@@ -1,0 +1,128 @@
+// The only module that calls the service. Other modules name a path and get what was answered, or a Problem.
+import { signal } from "@preact/signals";
+import { session, signOut } from "./session.js";
+
+const BASE = new URL("../", new URL(document.body.dataset.base, location.href));
+const HEADERS = { tenant: "tnt-subscription-key", operator: "tnt-operator-key" };
+const VARIABLES = { tenant: "$TNT_KEY", operator: "$TNT_OPERATOR_KEY" };
+const MOST_LOGGED = 200;
+const PAGE = 200;
+const MOST_PAGES = 5;
+
+/** The calls of this session, the newest first: {number, at, method, path, body, status, took, kind}. */
+export const log = signal([]);
+let number = 0;
+
+/** An answer that says no. `message` is a sentence for people, `code` is stable, `traceId` is for the operator. */
+export class Problem extends Error {
+  constructor(detail, code, status = 0, traceId = "") {
+    super(detail);
+    Object.assign(this, { code, status, traceId });
+  }
+}
+
+/** Calls the service. `options`: {query, body, as: {kind, key}}. Returns the parsed answer; null for an empty one. */
+export async function call(method, path, options = {}) {
+  const response = await send(method, path, options);
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
+}
+
+export const get = (path, query) => call("GET", path, { query });
+export const post = (path, body) => call("POST", path, { body });
+export const put = (path, body) => call("PUT", path, { body });
+export const remove = (path) => call("DELETE", path);
+
+/** Returns a picture as a URL that only this page can read; see URL.revokeObjectURL. */
+export async function picture(path) {
+  return URL.createObjectURL(await (await send("GET", path, {})).blob());
+}
+
+async function send(method, path, { query = {}, body, as = session.value }) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+  const began = performance.now();
+  const entry = { number: ++number, at: new Date().toISOString(), method, path: url.pathname + url.search, body };
+  const headers = as ? { [HEADERS[as.kind]]: as.key } : {};
+  if (body !== undefined) headers["content-type"] = "application/json";
+  const request = { method, headers, credentials: "omit", cache: "no-store", redirect: "error" };
+  if (body !== undefined) request.body = JSON.stringify(body);
+  let response;
+  try {
+    response = await fetch(url, request);
+  } catch {
+    throw new Problem("The service did not answer. Check your network, then try again.", "no-answer");
+  } finally {
+    Object.assign(entry, { status: response?.status ?? 0, took: Math.round(performance.now() - began), kind: as?.kind });
+    log.value = [entry, ...log.value].slice(0, MOST_LOGGED);
+  }
+  if (response.ok) return response;
+  const problem = await read(response);
+  if (session.value && as === session.value && response.status === 401) signOut(problem.message);
+  throw problem;
+}
+
+async function read(response) {
+  try {
+    const { type, detail, traceId } = await response.json();
+    if (typeof detail !== "string") throw new TypeError("no problem");
+    return new Problem(detail, String(type).split(":").pop(), response.status, String(traceId));
+  } catch {
+    const text = `The service answered with status ${response.status} and no explanation. Try again later.`;
+    return new Problem(text, `http-${response.status}`, response.status);
+  }
+}
+
+/** Returns the call as a line for a shell. The key is a variable in it. */
+export function curl({ method, path, body, kind }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const parts = ["curl", "-sS", "-X", method, quoted(new URL(path, location.origin).href)];
+  if (kind) parts.push("-H", `"${HEADERS[kind]}: ${VARIABLES[kind]}"`);
+  if (body !== undefined) parts.push("-H", quoted("content-type: application/json"), "-d", quoted(JSON.stringify(body)));
+  return parts.join(" ");
+}
+
+/** Returns everything in a list, up to MOST_PAGES pages: {hits, total, isWhole}. */
+export async function all(path, query = {}) {
+  const hits = [];
+  let page;
+  let next;
+  for (let pages = 0; pages < MOST_PAGES && next !== null; pages++) {
+    page = await get(path, { limit: PAGE, ...query, next });
+    hits.push(...page.hits);
+    next = page.next;
+  }
+  return { hits, total: page.total ?? { value: hits.length, relation: "eq" }, isWhole: next === null };
+}
+
+const byTime = (one, other) => (one.createdAt < other.createdAt ? 1 : one.createdAt > other.createdAt ? -1 : 0);
+
+/** Returns the newest of a list that has no order of time of its own: all of it, sorted. As `all`. */
+export async function sorted(path, query) {
+  const found = await all(path, query);
+  return { ...found, hits: found.hits.sort(byTime) };
+}
+
+const MINUTE = 60_000;
+const SPANS = [10 * MINUTE, 60 * MINUTE, 1440 * MINUTE, 7 * 1440 * MINUTE, 60 * 1440 * MINUTE];
+
+/**
+ * Returns the newest of a list that begins with its oldest and takes `since` (messages and deliveries): looks at longer
+ * and longer spans of time until there are `wanted`. As `all`.
+ */
+export async function newest(path, query = {}, wanted = PAGE) {
+  const now = Date.now();
+  for (const span of SPANS) {
+    const since = new Date(now - span).toISOString();
+    const page = await get(path, { limit: PAGE, ...query, since });
+    if (page.hits.length >= wanted || page.next !== null) return { ...(await sorted(path, { ...query, since })), isWhole: false };
+  }
+  return sorted(path, query);
+}
+
+/** Returns how many of a list were created since a time: {value, relation}, counted up to 1,000. */
+export async function countSince(path, since, query = {}) {
+  return (await get(path, { ...query, limit: 1, since: new Date(since).toISOString() })).total;
+}

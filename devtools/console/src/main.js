@@ -1,0 +1,61 @@
+// The console. It decides who is signed in and which screen the URL names; screens/ has one file for each.
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import "@preact/signals";
+import { html } from "./html.js";
+import { route, to } from "./route.js";
+import { session, signOut, watchIdle } from "./session.js";
+import { SignIn, resume } from "./screens/sign_in.js";
+import { OPERATOR, TENANT } from "./screens.js";
+
+function App() {
+  const [ready, setReady] = useState(false);
+  useEffect(() => {
+    resume().finally(() => setReady(true));
+  }, []);
+  if (!ready) return html`<p class="quiet" aria-busy="true">Loading …</p>`;
+  return session.value ? html`<${Shell} />` : html`<${SignIn} />`;
+}
+
+function Shell() {
+  const { kind, about } = session.value;
+  const groups = kind === "tenant" ? TENANT : OPERATOR;
+  const [first = "", ...rest] = route.value.path;
+  const screens = groups.flatMap(([, screens]) => screens);
+  const found = screens.find(({ path }) => path === first) ?? screens[0];
+  return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
+    <div class="bar">
+      <a class="brand" href=${to()}>tntcore</a>
+      <span class="who" title=${about.principalUuid ?? about.uuid}>${about.displayName ?? about.name}<small>${about.key?.scope ?? `operator, ${about.role}`}</small></span>
+      <button type="button" onClick=${() => signOut("You are signed out.")}>Sign out</button>
+    </div>
+    <div class="frame">
+      <${Navigation} groups=${groups} now=${found} />
+      <main id="main" tabindex="-1"><${found.screen} key=${route.value.path.join("/")} path=${rest} /></main>
+    </div>`;
+}
+
+function Navigation({ groups, now }) {
+  const [open, setOpen] = useState(false);
+  return html`<nav aria-label="Screens">
+    <button type="button" class="menu" aria-expanded=${open} onClick=${() => setOpen(!open)}>Menu</button>
+    <div class=${open ? "open" : ""}>
+      ${groups.map(
+        ([title, screens]) => html`<h2>${title}</h2>
+          <ul>
+            ${screens.map(
+              (screen) => html`<li><a href=${to(screen.path)} aria-current=${screen === now ? "page" : undefined} onClick=${() => setOpen(false)}>${screen.title}</a></li>`,
+            )}
+          </ul>`,
+      )}
+    </div>
+  </nav>`;
+}
+
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+watchIdle();
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,125 @@
+import { all, countSince, get, newest } from "../api.js";
+import { html } from "../html.js";
+import { to } from "../route.js";
+import { session } from "../session.js";
+import { Facts, Failure, Loaded, Screen, Status, Time, useLoad } from "../ui.js";
+import { nameOf, typeWords } from "../words.js";
+import { Health } from "./service.js";
+
+const DAY = 86_400_000;
+const MANY = 7;
+
+export function Home() {
+  const { about } = session.value;
+  return html`<${Screen} title="Home">
+    <div class="cards">
+      <section><h2>Waiting for you</h2><${Waiting} /></section>
+      <section><h2>Service</h2><${Health} /><${Account} about=${about} /></section>
+      <section><h2>Webhooks</h2><${Webhooks} about=${about} /></section>
+      <section><h2>Messages, last 7 days</h2><${Week} /></section>
+    </div>
+    <section><h2>Last messages</h2><${Last} /></section>
+  <//>`;
+}
+
+function Account({ about }) {
+  const { displayName, key, storedBytes, quota } = about;
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+  return html`<${Facts} of=${[
+    ["Company", displayName],
+    ["Your key", `${key.name || "without a name"}, may ${{ read: "read", send: "read and send", admin: "do everything" }[key.scope]}`],
+    ["Expires", key.expiresAt && html`<${Time} at=${key.expiresAt} />`],
+    ["Stored", quota ? `${megabytes(storedBytes)} of ${megabytes(quota)}` : megabytes(storedBytes)],
+  ]} />`;
+}
+
+function Waiting() {
+  const waiting = useLoad(async () => {
+    const [exchanges, connections] = await Promise.all([
+      get("exchange", { status: "WAITING", limit: 1 }),
+      get("connection", { state: "request-received", limit: 1 }),
+    ]);
+    return { exchanges: exchanges.total.value, connections: connections.total.value };
+  }, [], 15_000);
+  return html`<${Loaded} of=${waiting}>${({ exchanges, connections }) =>
+    exchanges + connections === 0
+      ? html`<p class="empty">Nothing waits for you.</p>`
+      : html`<p><a class="big" href=${to("waiting")}>${exchanges + connections}</a></p>
+          <p>${exchanges} credential and proof exchanges, ${connections} connection requests. <a href=${to("waiting")}>Decide</a></p>`}<//>`;
+}
+
+function Webhooks({ about }) {
+  const found = useLoad(async () => {
+    if (about.key.scope !== "admin") return null;
+    const settings = await Promise.all(["DIDCOMM_WEBHOOK", "TASK_WEBHOOK"].map(entriesOf));
+    return { entries: settings.flat() };
+  });
+  if (about.key.scope !== "admin") return html`<p class="empty">Sign in with an admin key to see your webhooks.</p>`;
+  return html`<${Loaded} of=${found}>${({ entries }) => {
+    const disabled = entries.filter(({ status }) => status === "DISABLED");
+    const failing = entries.filter(({ status, failingSince }) => status !== "DISABLED" && failingSince);
+    if (!entries.length) return html`<p class="empty">You have no webhook, so nobody is told of received messages. <a href=${to("webhooks")}>Add one</a>.</p>`;
+    if (!disabled.length && !failing.length) return html`<p>All ${entries.length} work.</p>`;
+    return html`<ul>${[...disabled, ...failing].map(({ id, status, failingSince }) => html`<li>
+      <a href=${to("webhooks")}>${id}</a> <${Status} of=${status === "DISABLED" ? status : "failing"} />${failingSince && html` since <${Time} at=${failingSince} />`}
+    </li>`)}</ul>`;
+  }}<//>`;
+}
+
+/** The entries of a webhook setting; none if it is not set. */
+export async function entriesOf(key) {
+  try {
+    return (await get(`settings/${key}`)).setting.map((entry) => ({ ...entry, key }));
+  } catch (problem) {
+    if (problem.code === "setting-unknown") return [];
+    throw problem;
+  }
+}
+
+function Week() {
+  const counts = useLoad(async () => {
+    const midnight = new Date().setHours(0, 0, 0, 0);
+    const starts = Array.from({ length: MANY }, (_, day) => midnight - (MANY - 1 - day) * DAY);
+    // Each counts everything since a midnight: a day is the difference to the next one.
+    const since = await Promise.all(starts.map((start) => countSince("message", start)));
+    const last = await countSince("message", Date.now() - DAY);
+    const days = since.map(({ value }, day) => Math.max(value - (since[day + 1]?.value ?? 0), 0));
+    return { starts, days, last, exact: since[0].relation === "eq" };
+  });
+  return html`<${Loaded} of=${counts}>${({ starts, days, last, exact }) => html`
+    <p>${last.value}${last.relation === "gte" ? " or more" : ""} in the last 24 hours</p>
+    ${exact ? html`<${Bars} starts=${starts} days=${days} />` : html`<p class="quiet">More than 1,000 in 7 days: too many to count by day.</p>`}`}<//>`;
+}
+
+function Bars({ starts, days }) {
+  const most = Math.max(...days, 1);
+  const names = starts.map((start) => new Date(start).toLocaleDateString("en", { weekday: "short" }));
+  const text = names.map((name, day) => `${name} ${days[day]}`).join(", ");
+  return html`<svg class="bars" viewBox="0 0 210 90" role="img" aria-label=${`Messages by day: ${text}`}>
+    ${days.map((count, day) => {
+      const height = Math.round((count / most) * 50);
+      return html`<g>
+        <rect x=${day * 30 + 4} y=${66 - height} width="22" height=${Math.max(height, 1)} />
+        <text x=${day * 30 + 15} y=${62 - height}>${count}</text>
+        <text x=${day * 30 + 15} y="82">${names[day]}</text>
+      </g>`;
+    })}
+  </svg>`;
+}
+
+function Last() {
+  const last = useLoad(async () => {
+    const [messages, contacts] = await Promise.all([newest("message", {}, 10), all("contact")]);
+    const names = Object.fromEntries(contacts.hits.map((contact) => [contact.uuid, nameOf(contact)]));
+    return messages.hits.slice(0, 10).map((message) => ({ ...message, partner: names[message.contactUuid] }));
+  }, [], 15_000);
+  return html`<${Loaded} of=${last}>${(messages) =>
+    messages.length
+      ? html`<ul class="lines">${messages.map(
+          ({ uuid, actionUuid, direction, type, partner, status, createdAt }) => html`<li key=${uuid}>
+            <a href=${actionUuid ? to("threads", actionUuid) : to("messages", uuid)}>${typeWords(type)}</a>
+            ${direction === "IN" ? " from " : " to "}${partner ?? "an unknown sender"} <${Status} of=${status} /> <${Time} at=${createdAt} />
+          </li>`,
+        )}</ul>`
+      : html`<p class="empty">No messages yet. <a href=${to("invite")}>Invite a partner</a>, or <a href=${to("accept")}>accept an invitation</a>.</p>`}<//>`;
+}

@@ -1,0 +1,248 @@
+// The few parts that every screen is made of.
+import { useCallback, useEffect, useId, useRef, useState } from "preact/hooks";
+import { html } from "./html.js";
+import { label } from "./words.js";
+
+/** A screen: its title is announced and focused when it opens. */
+export function Screen({ title, about, actions, children }) {
+  const heading = useRef(null);
+  useEffect(() => {
+    document.title = `${title} · tntcore console`;
+  }, [title]);
+  useEffect(() => heading.current?.focus({ preventScroll: true }), []);
+  return html`<div class="screen">
+    <header><h1 tabindex="-1" ref=${heading}>${title}</h1>${actions && html`<div class="actions">${actions}</div>`}</header>
+    ${about && html`<p class="about">${about}</p>`} ${children}
+  </div>`;
+}
+
+/**
+ * Loads something, again when `deps` change or `reload` is called, and every `every` milliseconds while the page is
+ * seen. Returns {data, error, reload}: both are null while it loads for the first time.
+ */
+export function useLoad(load, deps = [], every = 0) {
+  const [state, setState] = useState({ data: null, error: null });
+  const current = useRef(0);
+  const reload = useCallback(async () => {
+    const turn = ++current.current;
+    try {
+      const data = await load();
+      if (turn === current.current) setState({ data, error: null });
+    } catch (error) {
+      if (turn === current.current) setState(({ data }) => ({ data, error }));
+    }
+  }, deps);
+  useEffect(() => {
+    setState({ data: null, error: null });
+    reload();
+    const timer = every && setInterval(() => document.hidden || reload(), every);
+    return () => {
+      current.current++;
+      clearInterval(timer);
+    };
+  }, [reload, every]);
+  return { ...state, reload };
+}
+
+/** Shows what `useLoad` loaded with `children(data)`, or why it could not be loaded. */
+export function Loaded({ of, children }) {
+  return html`${of.error && html`<${Failure} error=${of.error} retry=${of.reload} />`}
+  ${of.data !== null ? children(of.data) : !of.error && html`<p class="quiet" aria-busy="true">Loading …</p>`}`;
+}
+
+/** A problem: what happened and what to do, its stable code, and the id for the operator. */
+export function Failure({ error, retry }) {
+  if (!error) return null;
+  return html`<div class="failure" role="alert">
+    <p>${error.message}</p>
+    <p class="quiet">
+      ${error.code && html`Code <code>${error.code}</code>`}${error.traceId && html` · Trace <code>${error.traceId}</code>`}
+    </p>
+    ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+/** A button that does something. While it runs it cannot be pressed again; if it fails it says why. */
+export function Do({ run, children, ask, kind = "", disabled = false }) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(null);
+  async function press() {
+    if (ask && !confirm(ask)) return;
+    setBusy(true);
+    setError(null);
+    try {
+      await run();
+    } catch (problem) {
+      setError(problem);
+    }
+    setBusy(false);
+  }
+  return html`<span class="do">
+    <button type="button" class=${kind} disabled=${busy || disabled} aria-busy=${busy} onClick=${press}>${children}</button>
+    <${Failure} error=${error} />
+  </span>`;
+}
+
+/** A form. `run(values)` gets its fields by name: check boxes as true or false, and what is empty left out. */
+export function Form({ run, submit, children, reset = false }) {
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(null);
+  async function send(event) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    setBusy(true);
+    setError(null);
+    try {
+      await run(valuesOf(form));
+      if (reset) form.reset();
+    } catch (problem) {
+      setError(problem);
+    }
+    setBusy(false);
+  }
+  return html`<form onSubmit=${send} autocomplete="off">
+    ${children}
+    <${Failure} error=${error} />
+    <div class="actions"><button type="submit" class="main" disabled=${busy} aria-busy=${busy}>${submit}</button></div>
+  </form>`;
+}
+
+function valuesOf(form) {
+  const values = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled) continue;
+    if (field.type === "checkbox") values[field.name] = field.checked;
+    else if (field.type === "radio") field.checked && (values[field.name] = field.value);
+    else if (field.type === "file") values[field.name] = [...field.files];
+    else if (field.type === "datetime-local") field.value && (values[field.name] = new Date(field.value).toISOString());
+    else if (field.value !== "") values[field.name] = field.value;
+  }
+  return values;
+}
+
+/** A field with its label, and a hint below. `options` makes it a choice: [[value, text]]; `rows` an area of text. */
+export function Field({ text, hint, options, rows, ...rest }) {
+  const id = useId();
+  const given = { id, ...rest, "aria-describedby": hint ? `${id}-hint` : undefined };
+  const field = options
+    ? html`<select ...${given}>${options.map(([value, words]) => html`<option value=${value} selected=${value === rest.value}>${words}</option>`)}</select>`
+    : rows
+      ? html`<textarea rows=${rows} ...${given}></textarea>`
+      : html`<input type="text" spellcheck=${false} ...${given} />`;
+  return html`<div class="field"><label for=${id}>${text}</label>${field}${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}</div>`;
+}
+
+export function Check({ text, hint, ...rest }) {
+  const id = useId();
+  return html`<div class="check">
+    <input type="checkbox" id=${id} ...${rest} aria-describedby=${hint ? `${id}-hint` : undefined} />
+    <label for=${id}>${text}</label>${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}
+  </div>`;
+}
+
+const STEP = 50;
+
+/**
+ * A table, which is a list of cards on a narrow screen. `columns`: [[title, (hit) => cell]]. It shows 50 rows, and more
+ * when asked to. `empty` says what to do next.
+ */
+export function Table({ columns, hits, empty, caption }) {
+  const [shown, setShown] = useState(STEP);
+  if (!hits.length) return html`<p class="empty">${empty}</p>`;
+  return html`<table>
+      <caption>${caption}</caption>
+      <thead><tr>${columns.map(([title]) => html`<th scope="col">${title}</th>`)}</tr></thead>
+      <tbody>
+        ${hits.slice(0, shown).map(
+          (hit) => html`<tr key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td data-title=${title}>${cell(hit)}</td>`)}</tr>`,
+        )}
+      </tbody>
+    </table>
+    ${hits.length > shown && html`<p><button type="button" onClick=${() => setShown(shown + STEP)}>Show ${Math.min(STEP, hits.length - shown)} more of ${hits.length}</button></p>`}`;
+}
+
+/** Says how much of a list is here. `of` is what `all`, `sorted` and `newest` return. */
+export function HowMany({ of, what }) {
+  const count = of.hits.length;
+  return html`<p class="quiet">${of.isWhole ? `${count} ${what}${count === 1 ? "" : "s"}` : `The last ${count} ${what}s`}</p>`;
+}
+
+/** Members of a thing, by name: [[title, value]]. What is null or empty is left out. */
+export function Facts({ of }) {
+  const known = of.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return html`<dl>${known.map(([title, value]) => html`<div><dt>${title}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+export function Status({ of }) {
+  return html`<span class=${`status ${String(of).toLowerCase()}`}>${label(of)}</span>`;
+}
+
+const UNITS = [
+  [86_400, "day"],
+  [3_600, "hour"],
+  [60, "minute"],
+];
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+export function Time({ at }) {
+  if (!at) return html`<span class="quiet">never</span>`;
+  const seconds = (new Date(at) - Date.now()) / 1000;
+  const [size, unit] = UNITS.find(([size]) => Math.abs(seconds) >= size) ?? [1, "second"];
+  const text = Math.abs(seconds) < 10 ? "just now" : RELATIVE.format(Math.round(seconds / size), unit);
+  return html`<time datetime=${at} title=${new Date(at).toLocaleString()}>${text}</time>`;
+}
+
+/** A button that copies a text. */
+export function Copy({ text, children = "Copy" }) {
+  const [done, setDone] = useState("");
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(text);
+      setDone("Copied");
+    } catch {
+      setDone("Not copied: select the text and copy it yourself");
+    }
+    setTimeout(() => setDone(""), 2_000);
+  }
+  return html`<button type="button" class="small" onClick=${copy}><span aria-live="polite">${done || children}</span></button>`;
+}
+
+/** A text to take along, such as a link or a program, with a button that copies it. */
+export function Text({ of, title }) {
+  return html`<figure class="text">
+    <figcaption>${title} <${Copy} text=${of} /></figcaption>
+    <pre tabindex="0">${of}</pre>
+  </figure>`;
+}
+
+/** A secret that is shown this once. */
+export function Secret({ title, of }) {
+  return html`<div class="secret" role="status">
+    <p><strong>${title}</strong> It is shown only now. Store it before you leave this page.</p>
+    <code>${of}</code> <${Copy} text=${of} />
+  </div>`;
+}
+
+/** JSON as it is, folded away. */
+export function Json({ of, title = "JSON" }) {
+  const text = JSON.stringify(of, null, 2);
+  return html`<details><summary>${title}</summary><${Text} of=${text} title="As the API shows it" /></details>`;
+}
+
+/** The beginning of an identifier; the whole of it is its title. */
+export function Short({ of }) {
+  if (!of) return html`<span class="quiet">none</span>`;
+  return html`<code title=${of}>${of.length > 20 ? `${of.slice(0, 12)}…${of.slice(-4)}` : of}</code>`;
+}
+
+/** A link to a stranger's page, if it is one that a browser may open; otherwise the text alone. */
+export function External({ url }) {
+  let parsed = null;
+  try {
+    parsed = new URL(url);
+  } catch {
+    // Not a URL: shown as text.
+  }
+  if (!["http:", "https:"].includes(parsed?.protocol)) return html`<span>${url}</span>`;
+  return html`<a href=${parsed.href} target="_blank" rel="noopener noreferrer">${url}</a>`;
+}

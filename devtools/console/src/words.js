@@ -1,0 +1,117 @@
+// The service's words in plain English.
+
+const LABELS = {
+  ACTIVE: "active", REQUESTED: "requested", ACCEPTED: "connected", REJECTED: "rejected", RECEIVED: "received",
+  CONFLICT: "conflict", HELD: "held", SENDING: "sending", SENT: "sent", FAILED: "failed", PENDING: "pending",
+  DELIVERED: "delivered", WITHHELD: "withheld", WAITING: "waits for you", DONE: "done", ABANDONED: "ended",
+  DISABLED: "disabled", USED: "used", EXPIRED: "expired", REVOKED: "revoked", ISSUED: "issued", VERIFIED: "verified",
+  SUSPENDED: "suspended", DELETED: "deleted", ERROR: "problem reported", DRAFT: "draft", STARTED: "interrupted",
+  NO_EFFECT: "no effect",
+};
+
+export const label = (status) => LABELS[status] ?? String(status);
+
+/** A message's type, short: `basicmessage/1.0/message`. */
+export function shortType(type) {
+  const text = String(type ?? "");
+  const parts = text.split("/").filter(Boolean);
+  return parts.length >= 3 ? parts.slice(-3).join("/") : text || "unknown type";
+}
+
+const TYPES = [
+  [/basicmessage\/.*\/message$/, "Message"],
+  [/notification\/.*\/ack$|\/ack$/, "Acknowledgement"],
+  [/problem-report$/, "Problem report"],
+  [/trust-ping\/.*\/ping$/, "Ping"],
+  [/trust-ping\/.*\/ping[-_]response$/, "Answer to a ping"],
+  [/(didexchange|connections)\/.*\/request$/, "Connection request"],
+  [/(didexchange|connections)\/.*\/response$/, "Connection response"],
+  [/didexchange\/.*\/complete$/, "Connection completed"],
+  [/out-of-band\/.*\/invitation$/, "Invitation"],
+  [/issue-credential\/.*\/(propose-credential)$/, "Proposal of a credential"],
+  [/issue-credential\/.*\/(offer-credential)$/, "Offer of a credential"],
+  [/issue-credential\/.*\/(request-credential)$/, "Request for a credential"],
+  [/issue-credential\/.*\/(issue-credential)$/, "Credential"],
+  [/present-proof\/.*\/(propose-presentation)$/, "Proposal of a proof"],
+  [/present-proof\/.*\/(request-presentation)$/, "Request for proof"],
+  [/present-proof\/.*\/(presentation)$/, "Proof"],
+  [/urn:tnt:webhook-test/, "Test"],
+];
+
+/** A message's type in words; the short type where there are none. */
+export const typeWords = (type) => TYPES.find(([pattern]) => pattern.test(type))?.[1] ?? shortType(type);
+
+const STATES = {
+  "holder offer-received": "{} offers you a credential. Accept to ask for it.",
+  "holder credential-received": "{} sent you a credential, and a check could not be made. Accept to keep it.",
+  "holder proposal-sent": "You proposed a credential. {} has not answered yet.",
+  "holder request-sent": "You asked for a credential. {} has not issued it yet.",
+  "issuer proposal-received": "{} would like a credential from you. Accept to offer it.",
+  "issuer offer-sent": "You offered a credential. {} has not answered yet.",
+  "issuer request-received": "{} asks you for a credential. Accept to issue it.",
+  "issuer credential-issued": "You issued a credential. {} has not confirmed it yet.",
+  "prover request-received": "{} asks you for proof. Choose what you show, and accept.",
+  "prover proposal-sent": "You proposed what to show. {} has not answered yet.",
+  "prover presentation-sent": "You showed proof. {} has not confirmed it yet.",
+  "verifier proposal-received": "{} proposes what to show you. Accept to ask for it.",
+  "verifier request-sent": "You asked for proof. {} has not answered yet.",
+  "verifier presentation-received": "{} showed proof, and a check could not be made. Accept to confirm it.",
+};
+
+/** An exchange in a sentence. `partner` is the name of the other side. */
+export function exchangeWords({ role, state, protocol, error }, partner) {
+  const who = partner || "An unknown partner";
+  const sentence = STATES[`${role} ${state}`]?.replace("{}", () => who);
+  if (sentence) return sentence;
+  const what = protocol.includes("present-proof") ? "proof" : "credential";
+  if (state === "done") return `The exchange with ${who} is done: ${what === "proof" ? "the proof was shown" : "the credential was issued"}.`;
+  if (state === "abandoned") return `The exchange with ${who} ended${error ? `: ${error}` : ""}.`;
+  return `A ${what} exchange with ${who} is in state ${state}.`;
+}
+
+const CHECKS = {
+  signature: "The signature is the issuer's",
+  issuer: "The issuer is who it says",
+  "holder-binding": "Whoever showed it is its holder",
+  challenge: "It was made for this request",
+  domain: "It was made for you",
+  schema: "It has the form that its schema asks for",
+  expiry: "It is valid at this time",
+  status: "It is not revoked",
+  request: "It is what was asked for",
+};
+
+export const checkWords = (name) => CHECKS[name] ?? name;
+
+const DELIVERY_ERRORS = {
+  dns: "The name of the host has no address. Check the URL.",
+  connect: "The address cannot be reached, or nothing listens there.",
+  tls: "The certificate, or the name of its host, is wrong.",
+  timeout: "The answer was late.",
+  disconnected: "The answer was incomplete.",
+  protocol: "The answer was not HTTP.",
+  "refused-address": "The address is not public, so the service does not call it.",
+  "webhook-removed": "The webhook was removed from your settings.",
+  "message-erased": "The message was erased.",
+};
+
+export function deliveryWords(error) {
+  if (!error) return "";
+  const status = /^http-(\d+)$/.exec(error);
+  return status ? `The other side answered with status ${status[1]}.` : (DELIVERY_ERRORS[error] ?? error);
+}
+
+/** The text of a message, if it has one that is for people; null otherwise. */
+export function contentOf(message) {
+  if (typeof message === "string") return message;
+  const body = message?.body ?? message;
+  for (const name of ["content", "comment", "goal", "explain", "reason"]) {
+    const value = body?.[name];
+    if (typeof value === "string" && value) return value;
+    if (typeof value?.en === "string") return value.en;
+  }
+  const description = body?.description;
+  return typeof description === "string" ? description : (description?.en ?? description?.code ?? null);
+}
+
+export const nameOf = (contact) => contact?.displayName || contact?.email || contact?.did || contact?.claimedDid || "a partner without a name";

@@ -1,0 +1,80 @@
+// What the visits of the console share: one browser, one page that notes what it must not do, and ways to look at it.
+
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { launch } from "../../devtools/browser/chromium.mjs";
+
+const AXE = join(dirname(fileURLToPath(import.meta.url)), "../../devtools/console/node_modules/axe-core/axe.min.js");
+const SERIOUS = ["serious", "critical"];
+
+/** Runs `visit({page, seen, look, ...})` in a new browser, and prints what was seen as JSON. */
+export async function visiting(url, folder, visit) {
+  const seen = { requests: [], complaints: [], screens: {}, dialogs: [] };
+  const browser = await launch();
+  try {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
+    page.on("request", (request) => seen.requests.push(request.url()));
+    page.on("console", (said) => ["error", "warning"].includes(said.type()) && seen.complaints.push(said.text()));
+    page.on("pageerror", (error) => seen.complaints.push(String(error)));
+    page.on("dialog", (dialog) => (seen.dialogs.push(dialog.message()), dialog.accept()));
+    await page.addInitScript(() => {
+      addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+    });
+    const axe = readFileSync(AXE, "utf8");
+
+    /** Looks at a screen whole: in two widths and two colours, with axe. */
+    async function look(name, picture = false) {
+      await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
+      if (picture) await page.screenshot({ path: join(folder, `${name}.png`) });
+      // The page forbids a script to make scripts; what drives the browser is not bound by that.
+      if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(axe);
+      const check = () => page.evaluate(async () => {
+        const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+        return violations.map(({ id, impact, nodes }) => ({ id, impact, where: nodes.slice(0, 3).map(({ html }) => html.slice(0, 200)) }));
+      });
+      const found = await check();
+      await page.emulateMedia({ colorScheme: "dark" });
+      found.push(...(await check()));
+      await page.emulateMedia({ colorScheme: "light" });
+      await page.setViewportSize({ width: 390, height: 844 });
+      const [width, shown] = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
+      if (picture) await page.screenshot({ path: join(folder, `${name}-narrow.png`) });
+      await page.setViewportSize({ width: 1280, height: 900 });
+      seen.screens[name] = { title: await page.locator("h1").first().textContent(), serious: found.filter(({ impact }) => SERIOUS.includes(impact)), tooWide: width > shown };
+    }
+
+    const main = page.locator("main");
+    const tools = {
+      page,
+      seen,
+      look,
+      main,
+      async signIn(kind, key) {
+        await page.goto(url);
+        await page.getByRole("button", { name: kind, exact: true }).click();
+        await page.getByLabel(/key$/).first().fill(key);
+        await page.getByRole("button", { name: "Sign in" }).click();
+        await page.locator(".bar").waitFor();
+      },
+      /** Opens a screen by its hash. */
+      async open(hash) {
+        await page.evaluate((hash) => (location.hash = hash), hash);
+        await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("main [aria-busy=true]"));
+      },
+      press: (name, within = main) => within.getByRole("button", { name }).first().click(),
+      follow: (name, within = main) => within.getByRole("link", { name }).first().click(),
+      fill: (label, text, within = main) => within.getByLabel(label).first().fill(text),
+      says: (text, within = main) => within.getByText(text).first().waitFor(),
+    };
+    await visit(tools);
+  } catch (error) {
+    error.message += `\nComplaints: ${seen.complaints.slice(-5).join("\n")}`;
+    throw error;
+  } finally {
+    await browser.close();
+  }
+  console.log(JSON.stringify(seen));
+}
