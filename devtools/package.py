@@ -76,7 +76,18 @@ def build(root: Path, python: str, folder: Path) -> None:
                 _copy(file, folder / relative)
     (folder / "requirements.txt").write_text("# Nothing is to be installed: it is all in .python_packages.\n")
     (folder / ".funcignore").write_text(FUNCIGNORE)
+    if known := _commit(root):
+        (folder / "tntcore" / "COMMIT").write_text(known + "\n")
     compile_all(folder, python)
+
+
+def _commit(root: Path) -> str:
+    """The commit of the checkout; "" where there is none, or no git."""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def compile_all(folder: Path, python: str) -> None:

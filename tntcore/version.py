@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ VERSION: Final = "0.1.0"
 """As pyproject.toml and CHANGELOG.md have it."""
 
 
+@cache
 def commit() -> str:
     """The commit that the deployed package was built from; "" where that is not known, such as in a checkout."""
     try:

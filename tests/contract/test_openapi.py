@@ -206,7 +206,14 @@ async def test_the_page_needs_nobody_else(stack: Stack, path: str) -> None:
 def test_a_route_that_is_not_described_is_noticed(stack: Stack) -> None:
     """The check itself can fail."""
     described = stack.described
-    described.check("GET", "health", None, 200, "application/json", b'{"status": "ok", "storage": {"a": true}}')
+    described.check(
+        "GET",
+        "health",
+        None,
+        200,
+        "application/json",
+        b'{"status": "ok", "storage": {"a": true}, "version": "1", "commit": ""}',
+    )
     with pytest.raises(AssertionError, match="storage"):
         described.check("GET", "health", None, 200, "application/json", b'{"status": "ok"}')
     with pytest.raises(AssertionError, match="more"):

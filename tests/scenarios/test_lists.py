@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tomllib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ import pytest
 
 from tests.scenarios.common import BASIC, assert_problem, basic, contact_out_of_reach, messages_of, settled
 from tests.scenarios.foreign import Foreign, connect_foreign
-from tests.stack import Client, Stack
+from tests.stack import ROOT, Client, Stack
 from tntcore.api.views import since
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.storage.records import AssetData
@@ -302,7 +303,12 @@ async def test_api_tokens(stack: Stack) -> None:
 async def test_health(stack: Stack) -> None:
     answer = await stack.call("GET", "health")
     assert answer.status == 200
-    assert answer.json() == {"status": "ok", "storage": {"tables": True, "queues": True, "blobs": True}}
+    assert answer.json() == {
+        "status": "ok",
+        "storage": {"tables": True, "queues": True, "blobs": True},
+        "version": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
+        "commit": "",
+    }
 
 
 @pytest.mark.parametrize("path", ["x", "actions", "action/a/b", "identity/x/did.json/y", "message/", "didcomm/x"])
