@@ -156,8 +156,9 @@ async def test_another_tenants_objects_are_not_there(stack: Stack, owner: Owner,
             assert answer.status == 404, (route.method, route.path, answer.body)
             assert answer.headers["Content-Type"] == "application/problem+json"
             checked += 1
-            # With the owner's key, the same request finds it: the 404 was for whose it is.
-            if route.method == "GET":
+            # With the owner's key, the same request finds it: the 404 was for whose it is. GET ../verify, which older
+            # clients call, checks it again and so changes it.
+            if route.method == "GET" and not route.path.endswith("/verify"):
                 assert (await owner.client.call("GET", _path(route.path, value))).status == 200 or (
                     route.path == "api-token/{uuid}"
                 )
@@ -370,6 +371,8 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("GET", "openapi-3.0.json", "public"),
         ("GET", "docs", "public"),
         ("GET", "docs/{file}", "public"),
+        ("GET", "console", "public"),
+        ("GET", "console/{file}", "public"),
         ("GET", "i", "public"),
         ("GET", "i/{code}", "public"),
         ("GET", "i/page/{file}", "public"),
