@@ -353,6 +353,14 @@ async def test_a_tenant_over_its_quota(stack: Stack, foreign: Foreign) -> None:
     )
     assert "Delete messages" in problem["detail"]
     assert (await client.call("POST", "invitation", {})).status == 507
+    # What it needs to get out of this, or when a key was stolen, it may do.
+    for method in ("PUT", "POST"):
+        saved = await client.call(
+            method, "settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "a", "url": "https://a.example"}]}
+        )
+        assert saved.status == 200, saved.body
+    assert (await client.call("POST", "settings/DIDCOMM_WEBHOOK/a/rotate-secret")).status == 200
+    assert (await client.call("POST", "api-token", {"scope": "read"})).status == 201
     assert (await client.call("DELETE", f"message/{message['uuid']}")).status == 204
     # The operator gives it room, and nothing was lost but time.
     await set_limits(client, storedBytes=10**9)

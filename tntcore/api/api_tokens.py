@@ -115,6 +115,7 @@ ROUTES = [
         create,
         scope=Scope.ADMIN,
         creates=True,
+        when_full=True,
         summary="Create a key",
         request=NewToken,
         answers={201: TokenMade},

@@ -211,6 +211,7 @@ class Route:
         scope: the lowest scope that may call a tenant's route; by default see `needs`.
         when_suspended: whether a suspended tenant may call it.
         creates: whether it is a POST that takes an `Idempotency-Key`.
+        when_full: whether a tenant whose quota is used up may call it, although it creates.
         summary: a few words that begin with a verb.
         request: the type of the body, a `TypedDict` or a `Content`; None for no body.
         bodiless: whether the body may be left out.
@@ -228,6 +229,7 @@ class Route:
     scope: Scope | None = None
     when_suspended: bool = False
     creates: bool = False
+    when_full: bool = False
     summary: str = ""
     request: Any = None
     bodiless: bool = False

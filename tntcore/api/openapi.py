@@ -214,7 +214,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         "sends": route.method != "GET",
         "body": (typed or route.request is not None) and not isinstance(route.request, Content),
         "creates": route.creates,
-        "grows": route.creates and route.access == "tenant",
+        "grows": route.creates and not route.when_full and route.access == "tenant",
         "changes": route.access != "public" and route.method != "GET",
     }.items():
         errors += _ERRORS[kind] if applies else ()

@@ -105,7 +105,7 @@ class Router:
             if route.method != "GET":
                 request.check_transfer()
             call = self._read(route, Call(self._services, request, arguments, caller, by=actor, trace=step.trace))
-            if route.creates and caller is not None:
+            if route.creates and not route.when_full and caller is not None:
                 self._check_room(caller)
             with on_behalf_of(caller.uuid if caller else ""):
                 if route.creates and actor is not None and "idempotency-key" in request.headers:
