@@ -1,4 +1,4 @@
-"""Which version of the service this is."""
+"""The version of the service."""
 
 from __future__ import annotations
 

@@ -269,6 +269,8 @@ _OPERATIONS: Mapping[str, str] = {
     "GET ": "listEntryPoints",
     "GET docs": "openDocs",
     "GET docs/{file}": "loadDocsFile",
+    "GET console": "openConsole",
+    "GET console/{file}": "loadConsoleFile",
     "GET openapi.json": "getOpenApi",
     "GET openapi-3.0.json": "getOpenApi30",
     "GET account": "getAccount",

@@ -29,11 +29,11 @@ _KIND: Final = "tntcore backup"
 
 
 class BackupError(Exception):
-    """Nothing can be backed up there, or restored from there. The text says why, and what to do."""
+    """A place that no backup can be written to, or restored from. The text says why, and what to do."""
 
 
 class Files(Protocol):
-    """Where the files are."""
+    """A place where the files of a backup stand."""
 
     async def read(self, name: str) -> bytes | None:
         """The file, or None."""
@@ -43,7 +43,7 @@ class Files(Protocol):
 
 
 class Folder:
-    """A folder of this machine, which its owner alone can read."""
+    """A folder of this machine that only its owner can read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -163,13 +163,13 @@ class Index:
 
 
 async def read_index(files: Files) -> Index | None:
-    """None where there is no backup. Raises `BackupError`."""
+    """Reads `backup.json`; None if there is no backup. Raises `BackupError`."""
     data = await files.read(INDEX)
     return None if data is None else Index.read(data)
 
 
 async def read_generation(files: Files, index: Index, number: int) -> Generation:
-    """Raises `BackupError` where its manifest is missing or was changed."""
+    """Reads a generation's manifest. Raises `BackupError` if it is missing or was changed."""
     data = await files.read(manifest_of(number))
     if data is None or digest(data) != index.manifests[number - 1]:
         raise BackupError(f"{manifest_of(number)} is {'missing' if data is None else 'not as it was written'}.")
@@ -177,7 +177,7 @@ async def read_generation(files: Files, index: Index, number: int) -> Generation
 
 
 async def read_lines(files: Files, file: File) -> Iterator[Any]:
-    """What the lines of a file say. Raises `BackupError` where it is missing or was changed."""
+    """Yields what the lines of a file contain. Raises `BackupError` if it is missing or was changed."""
     data = await files.read(file.name)
     if data is None or digest(data) != file.sha256:
         raise BackupError(f"{file.name} is {'missing' if data is None else 'not as it was written'}.")
@@ -188,7 +188,7 @@ async def read_lines(files: Files, file: File) -> Iterator[Any]:
 
 
 def packed(lines: Sequence[bytes]) -> bytes:
-    """The file of these lines. The same lines give the same file."""
+    """Returns the file of these lines. The same lines give the same file."""
     return gzip.compress(b"".join(line + b"\n" for line in lines), compresslevel=1, mtime=0)
 
 

@@ -1,4 +1,4 @@
-"""Copies all that is stored into a backup, while the service runs. docs/decisions/0015 has the reason for the order.
+"""Copies everything that is stored into a backup while the service runs. docs/decisions/0015 explains the order.
 
 Nothing in the account is changed. Memory is bounded by a file's size, whatever is stored. A backup that was killed
 goes on behind the last file that its `progress.json` has.
@@ -51,7 +51,7 @@ Part = Callable[["_Run", Any], AsyncIterator[Lines]]
 
 @dataclass(slots=True)
 class _Progress:
-    """What `progress.json` says.
+    """The content of `progress.json`.
 
     Attributes:
         since: what was written from this time on is copied; 0 for all.
@@ -136,7 +136,7 @@ async def _keep(files: Files, progress: _Progress) -> None:
 
 
 async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
-    """Copies what is left of the part under way."""
+    """Copies the rest of the part under way."""
     progress = run.progress
     waiting: list[bytes] = []
     written: list[File] = []
@@ -172,7 +172,7 @@ async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
 
 
 def _rows(table: Callable[[Storage], Table], *, all_of_it: bool = False) -> Part:
-    """The rows of a table that were written since the generation before."""
+    """Yields the rows of a table that were written since the previous generation."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
         async for lines in _walk(table(run.storage), position, 0 if all_of_it else run.progress.since, run):
@@ -197,7 +197,7 @@ async def _walk(
 
 
 def _keys(table: Callable[[Storage], Table]) -> Part:
-    """The keys of all rows of a table: by them a restore knows what was deleted."""
+    """Yields the keys of all rows of a table. A restore learns from them what was deleted."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
         while True:
@@ -211,7 +211,7 @@ def _keys(table: Callable[[Storage], Table]) -> Part:
 
 
 def _changed(after: str) -> Part:
-    """The records that were written since the part `after` began."""
+    """Yields the records that were written since the part `after` began."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
         async for lines in _walk(run.storage.records, position, run.progress.clocks[after] - MARGIN, run):
@@ -230,7 +230,7 @@ async def _causes(run: _Run, position: Any) -> AsyncIterator[Lines]:
 
 
 def _blobs(container: Callable[[Storage], Blobs], *, all_of_it: bool = False) -> Part:
-    """The blobs of a container that were written since the generation before."""
+    """Yields the blobs of a container that were written since the previous generation."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
         blobs = container(run.storage)
@@ -257,7 +257,7 @@ def _blobs(container: Callable[[Storage], Blobs], *, all_of_it: bool = False) ->
 
 
 async def _names(run: _Run, position: Any) -> AsyncIterator[Lines]:
-    """The names of all bodies."""
+    """Yields the names of all bodies."""
     while True:
         page = await run.storage.bodies.page(position, 5000)
         position = page.next
@@ -267,7 +267,7 @@ async def _names(run: _Run, position: Any) -> AsyncIterator[Lines]:
 
 
 async def _queued(run: _Run, position: Any) -> AsyncIterator[Lines]:
-    """What waits to be handled for the first time. The other queues' messages are made of records."""
+    """Yields messages that wait to be handled for the first time. Those of other queues can be made from records."""
     for name in (INBOUND, EXCHANGE):
         messages, number = await run.storage.queues[name].peek()
         if number > len(messages):

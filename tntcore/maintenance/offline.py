@@ -31,7 +31,7 @@ CONTAINER: Final = "container:"
 
 
 class NotDoneError(Exception):
-    """The text says why, and what to do."""
+    """An operation that was not done. The text says why, and what to do."""
 
 
 def run_backup(environ: Mapping[str, str], target: str, other: str, told: Told) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Makes what is stored whole again, after a restore or after any doubt. It may run while the service does, and as often
-as one likes: what is well it leaves as it is.
+"""Makes what is stored consistent again, after a restore or in any doubt. It may run while the service runs, and any
+number of times: it leaves consistent rows as they are.
 
 It needs no key: which keys a record is found by is in its documents, and what is sealed it does not open. What to do
 with what it makes due is decided by the sweeper, as ever.
@@ -58,7 +58,7 @@ _UNDER_WAY = (DeliveryStatus.PENDING, DeliveryStatus.HELD)
 
 @dataclass(slots=True)
 class Repaired:
-    """What was looked at, and what was missing and is there now.
+    """Counts of the rows that were checked and of those that were restored.
 
     Attributes:
         rows: records that were looked at. pending: deliveries that the sweeper will look at.
@@ -198,7 +198,7 @@ class _Repair:
     # What is found from outside.
 
     async def _look_up(self, principal: str, owner: Owner, record: Record, *names: tuple[Kind, str]) -> None:
-        """Has the record be found by these names."""
+        """Writes the lookup rows of these names."""
         found = Found(principal, owner, record.uuid)
         added = [name for name in names if await self._lookups.add(*name, found)]
         if not added:
@@ -263,7 +263,7 @@ class _Repair:
             await self._storage.queues[OUTBOUND].put(Drain(principal, connection.uuid).data())
 
     async def _keys(self, principal: str, owner: Owner, record: Record, did: str, kept: dict[str, Any]) -> None:
-        """Has the record be found by the names that envelopes call its keys by; see `KeyPairs.by_kid`."""
+        """Writes the lookup rows of the names that envelopes use for the record's keys; see `KeyPairs.by_kid`."""
         try:
             document = document_of(did, kept)
         except DidError:
@@ -274,7 +274,7 @@ class _Repair:
     # What was half done.
 
     async def _attached(self, principal: str, attached: Attached) -> None:
-        """Has a message received that came inside an invitation, if nothing holds it up. Twice does nothing twice."""
+        """Receives a message that came inside an invitation, if nothing holds it up. A repeat has no further effect."""
         uuid = attached.uuid.partition(".")[0]
         row = await self._storage.records.get(principal, Connection.row_key(uuid))
         if row is not None and Connection.read(row).state == COMPLETED:
@@ -286,7 +286,7 @@ class _Repair:
         await self._storage.queues[INBOUND].put(queue_message([item]), delay=REUSE_SECONDS)
 
     async def _message(self, principal: str, message: Message) -> None:
-        """Has a message say how its delivery ended, if it does not."""
+        """Sets the status of a message to the outcome of its delivery, if it differs."""
         if message.status not in (MessageStatus.SENDING, MessageStatus.HELD):
             return
         where = queries.about_message(message.uuid)
@@ -303,7 +303,7 @@ class _Repair:
         self.did.messages += await self._commit(principal, unit)
 
     async def _commit(self, principal: str, unit: Unit) -> bool:
-        """Whether it could be: not if somebody else has changed the row since it was read."""
+        """Returns whether the row was written: not if it was changed since it was read."""
         try:
             await self._storage.committer.commit(principal, unit)
         except (Changed, Exists):

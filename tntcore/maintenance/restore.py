@@ -62,14 +62,14 @@ _ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came of a restore: the generation that the account is of now, and what was repaired then."""
+    """The result of a restore: the account's generation now, and what was repaired after it."""
 
     generation: Generation
     repaired: Repaired
 
 
 async def verify(files: Files, told: Told = lambda part, count: None) -> tuple[Index, Sequence[Generation]]:
-    """Reads the whole backup. Raises `BackupError` where a file is missing, or is not as it was written."""
+    """Reads the whole backup. Raises `BackupError` if a file is missing or differs from what was written."""
     index = await archive.read_index(files)
     if index is None or not index.manifests:
         raise BackupError("There is no complete backup. Name the folder or container that `backup` has written.")
@@ -142,7 +142,7 @@ async def restore(
 
 
 def _files(generations: Sequence[Generation]) -> Iterator[tuple[_Part, Generation, File]]:
-    """In the order in which they are put: of each row or blob the newest last."""
+    """Yields the parts in the order in which they are restored: the newest copy of a row or blob comes last."""
     for parts in (_ORDER[:1], _ORDER[1:2], _ORDER[2:5], _ORDER[5:6], _ORDER[6:]):
         for generation in generations:
             for part in parts:
@@ -168,7 +168,7 @@ async def _is_empty(storage: Storage) -> bool:
 
 
 class _Kept:
-    """The keys that the last generation has, on disk."""
+    """The keys of the last generation, kept on disk."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -202,7 +202,7 @@ class _Kept:
 
 
 async def _put(storage: Storage, part: str, lines: Iterator[Any]) -> int:
-    """Writes a file's lines; how many there were."""
+    """Writes a file's lines. Returns their number."""
     if part in ("bodies", "envelopes"):
         return await _put_blobs(storage.bodies if part == "bodies" else storage.envelopes, lines)
     tables: Mapping[str, Table] = {"poisoned": storage.poisoned, "lookups": storage.lookups}

@@ -19,14 +19,14 @@ RESTORE: Final = "restore"
 
 
 class UnusableStorageError(Exception):
-    """The account must not be used as it is. The text says why, and what to do."""
+    """An account that must not be used as it is. The text says why, and what to do."""
 
 
 async def check(storage: Storage, *, restoring: bool = False) -> None:
     """Writes down the layout of a new account. Two calls.
 
     Args:
-        restoring: whoever asks is the restore.
+        restoring: the caller is the restore.
 
     Raises:
         UnusableStorageError: a newer version has changed the layout, or a restore is not complete.
