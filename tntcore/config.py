@@ -194,6 +194,7 @@ class Config:
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more registries of AnonCreds definitions, each `module:factory`.
         contexts: a folder of JSON-LD contexts, with an `index.json`.
+        universal_resolver: what a DID is appended to for a universal resolver; "" for none.
     """
 
     storage: str | StorageAccount
@@ -211,6 +212,7 @@ class Config:
     issuer: IdentityProvider | None = None
     audit_days: int = 400
     operator_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    universal_resolver: str = ""
 
     @property
     def endpoint(self) -> str:
@@ -237,6 +239,7 @@ class Config:
                 issuer=lambda: IdentityProvider.read(environment),
                 audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
                 operator_networks=lambda: _operator_networks(environment),
+                universal_resolver=lambda: _universal_resolver(environment),
             )
         )
 
@@ -247,6 +250,19 @@ def _public_url(environment: Mapping[str, str]) -> str:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
         raise ConfigError(f"TNT_PUBLIC_URL must be like https://didcomm.example.com, not {public_url!r}")
     return public_url
+
+
+def _universal_resolver(environment: Mapping[str, str]) -> str:
+    url = environment.get("TNT_UNIVERSAL_RESOLVER", "").rstrip("/")
+    parts = _split(url)
+    plain = parts is not None and parts.hostname and not parts.query and not parts.fragment and "@" not in parts.netloc
+    # Plain http is let through to networks that egress may reach.
+    if url and not (parts is not None and plain and parts.scheme in ("https", "http")):
+        raise ConfigError(
+            "TNT_UNIVERSAL_RESOLVER must be what a DID is appended to, like "
+            "https://resolver.example.com/1.0/identifiers, without user name, query and fragment"
+        )
+    return url
 
 
 def _networks(environment: Mapping[str, str], name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tntcore.cloud import Cloud
 from tntcore.config import Config
+from tntcore.dids.methods import MAX_RESOLUTION_BYTES, RESOLUTION_TYPES, Method, Resolution, Universal, Web
 from tntcore.dids.resolver import Resolver
-from tntcore.egress import Egress
+from tntcore.egress import FETCH_TIMEOUT, Egress
 from tntcore.keys.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.storage.lookups import Lookups
@@ -95,7 +96,7 @@ def open_services(
     cloud = cloud or Cloud(config.identity)
     storage = Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
-    resolver = Resolver(egress.fetch, time.monotonic, allow_http=config.allow_http)
+    resolver = Resolver(did_methods(config, egress), time.monotonic)
     custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
     usage = Usage(storage, config.limits.stored, time.monotonic)
     tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add)
@@ -121,6 +122,26 @@ def open_services(
         tracing=tracing,
         exporter=exporter,
     )
+
+
+def did_methods(config: Config, egress: Egress) -> list[Method]:
+    """The DID methods whose documents are fetched: another one is registered here."""
+
+    async def get(url: str) -> Resolution:
+        answer = await egress.request(
+            "GET",
+            url,
+            headers={"Accept": RESOLUTION_TYPES},
+            max_answer=MAX_RESOLUTION_BYTES,
+            timeout=FETCH_TIMEOUT,
+        )
+        body = None if answer.truncated else answer.body
+        return Resolution(answer.status, answer.headers.get("content-type", ""), body)
+
+    methods: list[Method] = [Web(egress.fetch, allow_http=config.allow_http)]
+    if config.universal_resolver:
+        methods.append(Universal(config.universal_resolver, get))
+    return methods
 
 
 def _master_keys(config: Config, cloud: Cloud) -> MasterKeys:

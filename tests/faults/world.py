@@ -32,6 +32,7 @@ from tntcore.connections.connection import pairwise, start
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument, Version
+from tntcore.dids.methods import Web
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Answer, Egress, EgressError
 from tntcore.envelope import Authcrypt, pack_v1, pack_v2, unpack
@@ -102,7 +103,7 @@ class Process:
 
         storage = MemoryStorage(durable, self.point)
         egress = MemoryEgress(self)
-        resolver = Resolver(egress.fetch, monotonic)
+        resolver = Resolver([Web(egress.fetch)], monotonic)
         custody = Custody(world.master_keys, stored_data_key(storage), monotonic)
         usage = Usage(storage, world.config.limits.stored, monotonic)
         random = world.random.randbytes

@@ -119,6 +119,7 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
         "TNT_KEY_VAULT_KEY": "",
         "TNT_EGRESS_ALLOW": "10.1.2.3/8",
         "TNT_OPERATOR_NETWORKS": "office",
+        "TNT_UNIVERSAL_RESOLVER": "https://user:key@resolver.example",
         "TNT_KEY_IN_QUERY": "1",
         "TNT_SENDER_RATE": "-1",
         "TNT_TENANT_BYTES": "10 GB",

@@ -361,7 +361,7 @@ class Handshake:
         did = message.fields.get("did")
         if not isinstance(did, str):
             raise Refused("request-not-accepted", "the request has no did")
-        if resolvable(did):
+        if self._is_resolved(did, message):
             return await self._services.resolver.resolve(did)
         verified = verify_attachment(object_in(message.fields.get("did_doc~attach")))
         document = attached(verified.payload, did)
@@ -388,7 +388,7 @@ class Handshake:
             _require(inviters, verified.signers)
             if verified.payload.decode("utf-8", "replace") != did:
                 raise Refused("response-not-accepted", "another DID is signed than the one that is given")
-        if not resolvable(did):
+        if not self._is_resolved(did, message):
             verified = verify_attachment(object_in(message.fields.get("did_doc~attach")))
             _require(inviters, verified.signers)
             return attached(verified.payload, did)
@@ -396,6 +396,12 @@ class Handshake:
             # Nothing is signed: then the envelope must be the invitation's key's own.
             _require(inviters, (verkey,))
         return await self._services.resolver.resolve(did)
+
+    def _is_resolved(self, did: str, message: Message) -> bool:
+        """Whether the DID's document is looked up. A did:sov may come with its document instead."""
+        if did.startswith("did:sov:") and "did_doc~attach" in message.fields:
+            return False
+        return resolvable(did) or self._services.resolver.fetches(did)
 
     def _mine(self, protocol: str) -> Mine:
         """Makes a new DID in the form that the dialect's agents read."""

@@ -88,7 +88,7 @@ class Rotation:
         effect.to_previous = True
 
     async def _new_document(self, did: str) -> DidDocument:
-        if not resolvable(did):
+        if not (resolvable(did) or self._services.resolver.fetches(did)):
             raise DidError("unsupported-method", "a DID that cannot be resolved")
         return checked(await self._services.resolver.resolve(did))
 

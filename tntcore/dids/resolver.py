@@ -1,15 +1,16 @@
-"""Resolves did:key, did:peer and did:web, and caches the documents."""
+"""Resolves DIDs: did:key and did:peer contain their documents, `methods` fetch the others. Caches the documents."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 
-from tntcore.caching import SharedCache
-from tntcore.dids import key, peer, web
+from tntcore.caching import SPREAD, SharedCache
+from tntcore.dids import key, peer
 from tntcore.dids.document import DidDocument
-from tntcore.dids.parse import check_did, read_document
+from tntcore.dids.methods import Method
+from tntcore.dids.parse import check_did
 from tntcore.errors import UNRESOLVABLE, DidError
 
 _PATIENT = 8  # who may wait as long as it takes, at a time
@@ -20,30 +21,30 @@ class Resolver:
     """Resolves DIDs.
 
     Args:
-        fetch: the body at a URL. Raises `DidError`, e.g. `not-found`; any other error becomes `unresolvable`. It bounds
-            time, size and the addresses that a URL may lead to.
+        methods: for DIDs that do not contain their document; the first that reads a DID resolves it.
         now: a clock in seconds that never goes back.
-        web_ttl, error_ttl: seconds for which a fetched document, or a failure, is cached.
+        document_ttl, error_ttl: seconds for which a fetched document, or a failure, is cached at most.
         capacity: documents kept.
-        allow_http: see `web.document_url`.
     """
 
     def __init__(
         self,
-        fetch: Callable[[str], Awaitable[bytes]],
+        methods: Sequence[Method],
         now: Callable[[], float],
         *,
-        web_ttl: float = 300.0,
+        document_ttl: float = 300.0,
         error_ttl: float = 3.0,
         capacity: int = 10_000,
-        allow_http: bool = False,
     ) -> None:
-        self._fetch = fetch
-        self._web_ttl = web_ttl
+        self._methods = tuple(methods)
+        self._document_ttl = document_ttl
         self._error_ttl = error_ttl
-        self._allow_http = allow_http
-        self._found: SharedCache[DidDocument | DidError] = SharedCache(now, capacity)
+        self._found: SharedCache[DidDocument | DidError] = SharedCache(now, capacity, SPREAD)
         self._waiting = 0
+
+    def fetches(self, did: str) -> bool:
+        """Whether a registered method resolves such DIDs."""
+        return self._method(did) is not None
 
     def resolve_local(self, did: str) -> DidDocument | None:
         """Returns the document if it takes no I/O: the DID contains it, or it is cached; else None.
@@ -75,8 +76,8 @@ class Resolver:
 
         Raises:
             DidError: `malformed-did`; `unsupported-method`; `not-found`: the DID neither contains its document nor is
-                it published, and nobody has sent it here; `unresolvable` if it could not be fetched at the moment;
-                `malformed-document`, `document-mismatch`, `document-too-large`.
+                it published, and nobody has sent it here; `deactivated`; `unresolvable` if it could not be fetched at
+                the moment; `malformed-document`, `document-mismatch`, `document-too-large`.
         """
         document = self.resolve_local(did)
         if document is not None:
@@ -84,19 +85,20 @@ class Resolver:
         check_did(did)
         if did.startswith("did:peer:"):
             raise DidError("not-found", "this DID does not contain its document, and nobody has shown it here")
-        if not did.startswith("did:web:"):
+        method = self._method(did)
+        if method is None:
             raise DidError("unsupported-method", f"DIDs of method {did.split(':')[1]} are not resolved here")
-        found = await self._fetched(did)
+        found = await self._fetched(did, method)
         if isinstance(found, DidError):
             raise DidError(found.code, found.detail)
         return found
 
-    async def _fetched(self, did: str) -> DidDocument | DidError:
+    async def _fetched(self, did: str, method: Method) -> DidDocument | DidError:
         # Whose DIDs are asked for is up to strangers: hosts that never answer must not hold up all that goes on here.
         self._waiting += 1
         try:
             async with asyncio.timeout(None if self._waiting <= _PATIENT else _BRIEFLY):
-                return await self._found.get(did, lambda: self._load(did))
+                return await self._found.get(did, lambda: self._load(did, method))
         except TimeoutError:
             return DidError(UNRESOLVABLE, "too many documents are being waited for")
         finally:
@@ -109,18 +111,16 @@ class Resolver:
         self._found.put(short.id, short, math.inf)
         return document
 
-    async def _load(self, did: str) -> tuple[DidDocument | DidError, float]:
+    def _method(self, did: str) -> Method | None:
+        return next((method for method in self._methods if method.reads(did)), None)
+
+    async def _load(self, did: str, method: Method) -> tuple[DidDocument | DidError, float]:
         try:
-            return read_document(
-                await self._get(web.document_url(did, allow_http=self._allow_http)), did
-            ), self._web_ttl
+            document = await method.resolve(did)
         except DidError as error:
             return error, self._error_ttl
-
-    async def _get(self, url: str) -> bytes:
-        try:
-            return await self._fetch(url)
-        except DidError:
-            raise
-        except Exception as error:
-            raise DidError("unresolvable", f"fetching {url} failed: {type(error).__name__}") from error
+        except Exception as error:  # noqa: BLE001 - of a method that was plugged in
+            return DidError(UNRESOLVABLE, f"resolving it failed: {type(error).__name__}"), self._error_ttl
+        if document.id != did:
+            return DidError("document-mismatch", "the document is of another DID"), self._error_ttl
+        return document, self._document_ttl

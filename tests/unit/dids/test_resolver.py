@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tntcore.dids import key, peer, web
 from tntcore.dids.document import DidDocument, PublicKey
+from tntcore.dids.methods import Web
 from tntcore.dids.multiformats import decode_multikey, encode_multikey
 from tntcore.dids.resolver import Resolver
 from tntcore.errors import DidError
@@ -38,8 +39,8 @@ class World:
         await self.open.wait()
         return self.answer()
 
-    def resolver(self, **options: Any) -> Resolver:
-        return Resolver(self.fetch, lambda: self.time, **options)
+    def resolver(self, *, allow_http: bool = False, **options: Any) -> Resolver:
+        return Resolver([Web(self.fetch, allow_http=allow_http)], lambda: self.time, **options)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ async def test_did_web_is_fetched_once_in_its_time(world: World) -> None:
     assert resolver.resolve_local(WEB) is None
     document = await resolver.resolve(WEB)
     assert document.methods[f"{WEB}#key-1"].key == ED
-    world.time = 299
+    world.time = 200
     assert await resolver.resolve(WEB) is document
     assert resolver.resolve_local(WEB) is document
     assert world.fetched == [URL]
@@ -187,7 +188,7 @@ async def test_no_text_makes_resolving_fail_otherwise(did: str) -> None:
         raise DidError("not-found", url)
 
     try:
-        document = await Resolver(fetch, lambda: 0.0).resolve(did)
+        document = await Resolver([Web(fetch)], lambda: 0.0).resolve(did)
     except DidError:
         return
     assert document.id == did
