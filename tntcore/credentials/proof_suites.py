@@ -48,6 +48,7 @@ from pyld.canon import URDNA2015
 
 from tntcore.credentials.checking import TooLongError
 from tntcore.credentials.names import Named, is_name, read_contexts, spelled
+from tntcore.credentials.signed_values import XSD, check_doubles, check_expanded, is_unusual
 from tntcore.envelope import base64url
 from tntcore.strict_json import write_json
 
@@ -73,8 +74,7 @@ _ED25519_2020 = "https://w3id.org/security/suites/ed25519-2020/v1"
 _DATA_INTEGRITY = "https://w3id.org/security/data-integrity/v2"
 _DATA_INTEGRITY_V1 = "https://w3id.org/security/data-integrity/v1"
 _SECURITY_V2 = "https://w3id.org/security/v2"
-_XSD = "http://www.w3.org/2001/XMLSchema#"
-_NATIVE = frozenset(_XSD + name for name in ("boolean", "integer", "double"))
+_NATIVE = frozenset(XSD + name for name in ("boolean", "integer", "double"))
 """IRIs of the types for which JSON has values of its own."""
 _KEYWORDS = frozenset({"@value", "@type", "@language", "@list", "@set", "@id"})
 """Those that a document may use. Compaction writes `id` and `type` for two of them where these are known."""
@@ -287,10 +287,12 @@ def _check_spelling(document: dict[str, Any], named: Named, index: _TermIndex, s
         return not (is_name(text) or text in _KEYWORDS) or text in named.prefixes
 
     uses = set(spelled(document, by_name, types=types))
-    if not named.types & _NATIVE and not any(is_odd(text, use) for text, use in uses):
+    is_plain = not named.types & _NATIVE and not is_unusual(document, typed=bool(named.types))
+    if is_plain and not any(is_odd(text, use) for text, use in uses):
         return
     options: Any = pyld_options(serve)
     expanded = jsonld.expand(document, options)
+    check_expanded(expanded)
     iris: set[str] = set()
     _check_literals(expanded, iris)
     # Names inside a JSON literal are data.
@@ -368,6 +370,7 @@ class _Recorder:
 
 
 def _jcs_to_sign(document: dict[str, Any], proof: dict[str, Any]) -> bytes:
+    check_doubles(document)
     recorder = _Recorder()
     made = EddsaJcsProofSuite().add_proof(
         document,
@@ -384,6 +387,7 @@ def _jcs_to_sign(document: dict[str, Any], proof: dict[str, Any]) -> bytes:
 
 
 def _jcs_why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes) -> str:
+    check_doubles(document)
     # When and what for is for the caller to check, for all suites alike.
     EddsaJcsProofSuite().verify(
         {**document, "proof": proof},
