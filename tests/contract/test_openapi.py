@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from tests.contract.described import WRONG_CALLS, note_webhook
 from tests.stack import Stack
+from tntcore.version import VERSION
 
 VIEWER = {
     "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
@@ -179,6 +180,7 @@ async def test_the_document_is_served(stack: Stack) -> None:
     document = answer.json()
     assert document == orjson.loads(orjson.dumps(stack.described.document))
     assert document["openapi"].startswith("3.1.")
+    assert document["info"]["version"] == VERSION
     assert document["servers"] == [{"url": f"{stack.url}/api"}]
     assert {"DIDCOMM_WEBHOOK", "TASK_WEBHOOK connection"} <= document["webhooks"].keys()
 

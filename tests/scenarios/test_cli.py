@@ -19,6 +19,7 @@ from tests.stack import Client, Receiver, Stack
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact
 from tntcore.storage.states import ContactStatus
+from tntcore.version import VERSION
 
 _KEY = re.compile(r"tnt_[\w-]{43}")
 # What is never to reach a terminal as it came.
@@ -331,6 +332,7 @@ async def test_the_operators_part(operator: Tool, stack: Stack) -> None:
     await stack.register("Rewrapped")
     health = await operator.run("health")
     assert re.findall(r"^ +(\w+) +(.*)$", health.output, re.MULTILINE) == [
+        ("version", VERSION),
         ("tables", "ok"),
         ("queues", "ok"),
         ("blobs", "ok"),

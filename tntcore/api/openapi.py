@@ -30,6 +30,7 @@ from tntcore.api.openapi_3_0 import to_3_0
 from tntcore.api.views import JsonObject
 from tntcore.errors import PROBLEM_BASE, Problem
 from tntcore.strict_json import write_json
+from tntcore.version import VERSION
 
 _ABOUT = """A hosted DIDComm service. A company registers once and then uses plain JSON. The service holds its DIDs and
 keys, encrypts what it sends, decrypts what it receives, stores every message, and relays each received message by
@@ -171,7 +172,7 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     called = {name: {"post": _webhook(hook, named)} for name, hook in webhook_types.WEBHOOKS.items()}
     return {
         "openapi": "3.1.1",
-        "info": {"title": "tntcore", "version": "0.1.0", "description": _ABOUT, "license": _LICENSE},
+        "info": {"title": "tntcore", "version": VERSION, "description": _ABOUT, "license": _LICENSE},
         "servers": [{"url": f"{public_url}/api"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from tntcore.cli.operators import operator
 from tntcore.cli.partners import accept, connections, contacts, identities, invitations, invite
 from tntcore.cli.poison import poison
 from tntcore.cli.tenants import health, keys, profile_commands, register, rotate, settings, webhooks
+from tntcore.version import VERSION, commit
 
 OK, PROBLEM, USAGE, UNREACHABLE, NOT_YET, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -42,7 +44,26 @@ class Root(Group):
                 formatter.write_dl([(each.name or "", each.get_short_help_str(60)) for each in commands])
 
 
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        made_of = commit() or _checked_out()
+        click.echo(f"tntcore {VERSION}{f' (commit {made_of})' if made_of else ''}")
+        context.exit()
+
+
+def _checked_out() -> str:
+    """Returns the commit of the checkout that this is run from; "" if there is none, or no git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and commit."
+)
 def cli() -> None:
     """Command line of the DIDComm service, for operators and tenants.
 

@@ -392,7 +392,12 @@ def health(session: Session) -> None:
         found,
         lambda: [
             f"{session.service.profile.url}  {show.status(found['status'])}",
-            *show.details((f"  {name}", show.status(state)) for name, state in parts),
+            *show.details(
+                [
+                    *((f"  {name}", show.safe(found.get(name))) for name in ("version", "commit")),
+                    *((f"  {name}", show.status(state)) for name, state in parts),
+                ]
+            ),
         ],
     )
     if found["status"] != "ok":

@@ -28,7 +28,8 @@ def test_every_command_is_in_the_reference() -> None:
     assert there <= shown
     assert {text for text in shown if text.split()[0] in cli.commands} <= there
     options = set(re.findall(r"--[a-z][a-z-]*", PAGE))
-    known = {name for _, command in commands(cli) for each in command.params for name in each.opts} | {"--help"}
+    known = {name for _, command in commands(cli) for each in command.params for name in each.opts}
+    known |= {"--help", *(name for each in cli.params for name in each.opts)}
     assert options - {"--only-group"} <= known
 
 
