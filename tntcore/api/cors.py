@@ -10,8 +10,11 @@ from dataclasses import replace
 
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
 
-_ASKED_HEADERS = f"authorization, content-type, idempotency-key, {KEY_HEADER}, {OPERATOR_HEADER}, traceparent"
-_EXPOSED_HEADERS = "allow, retry-after"
+_ASKED_HEADERS = (
+    "authorization, content-type, idempotency-key, if-match, if-none-match, "
+    f"{KEY_HEADER}, {OPERATOR_HEADER}, traceparent"
+)
+_EXPOSED_HEADERS = "allow, etag, retry-after"
 _PREFLIGHT_SECONDS = "600"
 
 

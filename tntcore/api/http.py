@@ -89,9 +89,9 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def answer(value: Any, status: int = 200) -> Response:
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
     """Returns a value as JSON that common parsers read: not too deep, see `no_deeper`."""
-    return Response(status, no_deeper(write_json(value)))
+    return Response(status, no_deeper(write_json(value)), headers=headers)
 
 
 def problem(error: Problem, trace_id: str) -> Response:
@@ -211,6 +211,7 @@ class Route:
         scope: the lowest scope that may call a tenant's route; by default see `needs`.
         when_suspended: whether a suspended tenant may call it.
         creates: whether it is a POST that takes an `Idempotency-Key`.
+        versioned: whether answers have an `ETag`, and a change takes `If-Match` and `If-None-Match`.
         when_full: whether a tenant whose quota is used up may call it, although it creates.
         summary: a few words that begin with a verb.
         request: the type of the body, a `TypedDict` or a `Content`; None for no body.
@@ -229,6 +230,7 @@ class Route:
     scope: Scope | None = None
     when_suspended: bool = False
     creates: bool = False
+    versioned: bool = False
     when_full: bool = False
     summary: str = ""
     request: Any = None

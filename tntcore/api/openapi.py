@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, TypedDict, get_origin, get_type_hints, is_typeddict
 from urllib.parse import urlsplit
 
-from tntcore.api import webhook_types
+from tntcore.api import versions, webhook_types
 from tntcore.api.given import body_shape, query_shape
 from tntcore.api.http import (
     JSON,
@@ -81,10 +81,19 @@ _ERRORS: Mapping[str, Sequence[str]] = {
         "422 idempotency-key-reused",
     ),
     "grows": ("507 quota-exceeded",),
+    "versioned": versions.ERRORS,
     "changes": ("409 changed-meanwhile",),
 }
 ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
 """Errors of requests that match no route."""
+
+_CONDITIONS: Sequence[Schema] = [
+    {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+    for name, about in (
+        ("If-Match", "The `ETag` of the version to change. If it is another by now, nothing is changed (412)."),
+        ("If-None-Match", "`*` if it must not exist yet."),
+    )
+]
 
 _PROBLEM: Schema = {
     "type": "object",
@@ -216,6 +225,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         "body": (typed or route.request is not None) and not isinstance(route.request, Content),
         "creates": route.creates,
         "grows": route.creates and not route.when_full and route.access == "tenant",
+        "versioned": route.versioned and route.method != "GET",
         "changes": route.access != "public" and route.method != "GET",
     }.items():
         errors += _ERRORS[kind] if applies else ()
@@ -223,6 +233,8 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         about = "Makes retries safe: a call repeated with the same key within 24 hours gets the first answer again."
         text = {"type": "string", "minLength": 1, "maxLength": 255}
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
+    if route.versioned and route.method != "GET":
+        parameters += _CONDITIONS
     operation: dict[str, Any] = {
         "operationId": operation_id(route),
         "tags": [route.path.partition("/")[0] or "docs"],
@@ -240,7 +252,9 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         if not isinstance(route.request, Content):
             errors += [f"400 {code}" for code in body_shape(route.request).codes]
     for status, of in route.answers.items():
-        shown = {} if of is None else {"content": _content(of, named)}
+        shown: Schema = {} if of is None else {"content": _content(of, named)}
+        if route.versioned and of is not None:
+            shown["headers"] = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
         operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
     for refused, codes in _by_status(errors).items():
         operation["responses"][refused] = _refusal(refused, codes)

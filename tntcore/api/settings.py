@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
@@ -11,6 +13,7 @@ from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Code, Words
+from tntcore.api.versions import check_version
 from tntcore.api.views import JsonObject, Time, Url, entity, found
 from tntcore.delivery.attempted import write_attempt
 from tntcore.delivery.webhook_calls import call_entry
@@ -40,17 +43,21 @@ from tntcore.tenancy.webhooks import (
     Health,
     Secrets,
     check_loops,
+    check_number,
     delivery_body,
     is_own_api,
     new_secret,
     new_secrets,
     read_entries,
+    read_entry,
+    successors,
 )
 
 TEST: Final = "urn:tnt:webhook-test"
 
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
+_READ_ONLY = "from an earlier answer; ignored"
 
 
 class WebhookGiven(TypedDict):
@@ -62,11 +69,11 @@ class WebhookGiven(TypedDict):
     match: NotRequired[Annotated[str, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
     headers: NotRequired[Annotated[dict[str, str], "additional headers to send"]]
     id: NotRequired[Annotated[str, "id of an existing entry"]]
-    publicKey: NotRequired[Any]
-    status: NotRequired[Any]
-    failingSince: NotRequired[Any]
-    disabledAt: NotRequired[Any]
-    disabledBy: NotRequired[Any]
+    publicKey: NotRequired[Annotated[str, _READ_ONLY]]
+    status: NotRequired[Annotated[Literal["ACTIVE", "DISABLED"], _READ_ONLY]]
+    failingSince: NotRequired[Annotated[str, _READ_ONLY]]
+    disabledAt: NotRequired[Annotated[str, _READ_ONLY]]
+    disabledBy: NotRequired[Annotated[str, _READ_ONLY]]
 
 
 Preferences = Annotated[
@@ -97,6 +104,13 @@ class WebhookView(TypedDict):
     failingSince: Time | None
     disabledAt: Time | None
     disabledBy: str | None
+
+
+class EntryView(WebhookView):
+    """A webhook by itself. `secret` signs its calls, and is shown only once: when the entry is created."""
+
+    key: str
+    secret: NotRequired[str]
 
 
 class RotatedView(TypedDict):
@@ -130,22 +144,25 @@ async def read(call: Call) -> Response:
     record = await call.tenant.records.get(Setting, key)
     if record is None:
         raise Problem(404, "setting-unknown", f"{key} is not set. PUT /settings/{key} sets it.")
-    return answer(_view(record, call.tenant.opened(record)))
+    return _answer(record, call.tenant.opened(record))
 
 
 async def save(call: Call) -> Response:
     """Saves a setting as a whole. Body: `{setting: ...}`.
 
     A webhook setting is a list of `{url, method?, match?, headers?, id?}`; `PRINCIPAL_SETTINGS` is an object of
-    preferences. Saving enables disabled entries again.
+    preferences. Saving enables disabled entries again. With `If-Match`, the setting is saved only if nobody else has
+    saved it since.
+
+    If an entry is saved under another id, the deliveries that still wait for it go to the new one: to an entry with the
+    same `url` and `match`, or else to a new one with the same `url`. The deliveries of any other removed entry fail.
 
     The answer shows the id of each entry. `secrets` has the secrets of new entries, or of a new `externalSigningUrl`.
     They are shown only this once: store them.
     """
     key = _key(call)
     given = call.body["setting"]
-    most = MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
-    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.uuid7, most=most)
+    entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.uuid7, most=_most(key))
     check_loops(entries, call.services.config.public_url)
     if key == PRINCIPAL_SETTINGS:
         given = read_preferences(given, partial(_check_url, call))
@@ -165,11 +182,12 @@ async def save(call: Call) -> Response:
         stored = call.tenant.opened(before) if before else None
         value, shown = _with_secrets(key, given, stored, seed)
         if before is not None and value == stored and call.is_repeated:
-            return answer({**_view(before, value), "secrets": shown} if shown else _view(before, value))
+            return _answer(before, value, shown)
+        check_version(call.request, _etag(before))
         record = _record(call, key, value, before)
         difference = _difference(key, stored["setting"] if stored else None, given)
         await _write(call, record, before, "setting.saved", **difference)
-        return answer({**_view(record, value), "secrets": shown} if shown else _view(record, value))
+        return _answer(record, value, shown)
 
     return await retrying(attempt, contended=_changed())
 
@@ -198,6 +216,8 @@ def _with_secrets(
         "secrets": {name: new.get(name) or known[name] for name in named},
         "former": {name: former[name] for name in named if name in former and name not in new},
     }
+    if stored and key != PRINCIPAL_SETTINGS:
+        value["successors"] = successors(stored["setting"], given, stored.get("successors", {}))
     return value, {name: secrets[0] for name, secrets in new.items()}
 
 
@@ -206,6 +226,68 @@ def _check_url(call: Call, url: str) -> None:
     call.services.egress.check(url)
     if is_own_api(url, call.services.config.public_url):
         raise EgressError("invalid-url", "it points to this service itself")
+
+
+async def read_one(call: Call) -> Response:
+    """Shows a webhook entry, without its secret. `ETag` names this version for `If-Match`; it stays the same when only
+    `status` changes."""
+    key, name = _key(call), call.arguments["entry"]
+    record = await found(call.tenant.records, Setting, key)
+    return _answer_one(record, call.tenant.opened(record), name)
+
+
+async def save_one(call: Call) -> Response:
+    """Creates or replaces a webhook entry; the others stay as they are. Enables the entry again if it was disabled.
+
+    `secret` is shown only when the entry is new: store it. With `If-Match`, the entry is replaced only if nobody else
+    has saved it since; with `If-None-Match: *` it is only created.
+    """
+    key, name = _key(call), call.arguments["entry"]
+    if key == PRINCIPAL_SETTINGS:
+        raise _no_entry(key, name)
+    if call.body.get("id", name) != name:
+        raise Problem(400, "id-invalid", "id differs from the one in the path. Leave it out of the body.")
+    entry = read_entry(call.body, name)
+    check_loops([entry], call.services.config.public_url)
+    seed = call.random(32)
+
+    async def attempt() -> Response:
+        before = await call.tenant.records.get(Setting, key)
+        stored = call.tenant.opened(before) if before else None
+        entries: list[dict[str, Any]] = list(stored["setting"]) if stored else []
+        places = [number for number, one in enumerate(entries) if one["id"] == name]
+        check_version(call.request, _etag_one(stored, name) if stored and places else None)
+        for number in places:
+            entries[number] = entry.saved()
+        if not places:
+            check_number(entries := [*entries, entry.saved()], _most(key))
+        value, new = _with_secrets(key, entries, stored, seed)
+        record = _record(call, key, value, before)
+        record.health = {one: state for one, state in (before.health if before else {}).items() if one != name}
+        await _write(call, record, before, "setting.saved", **_difference(key, stored and stored["setting"], entries))
+        return _answer_one(record, value, name, status=200 if places else 201, secret=new.get(name))
+
+    return await retrying(attempt, contended=_changed())
+
+
+async def delete_one(call: Call) -> Response:
+    """Deletes a webhook entry; the others stay as they are. Deliveries that still wait for it fail, unless another
+    entry has the same `url` and `match`."""
+    key, name = _key(call), call.arguments["entry"]
+
+    async def attempt() -> Response:
+        before = await found(call.tenant.records, Setting, key)
+        stored = call.tenant.opened(before)
+        _entry_of(before, stored, name)
+        check_version(call.request, _etag_one(stored, name))
+        entries = [one for one in stored["setting"] if one["id"] != name]
+        value, _ = _with_secrets(key, entries, stored, b"")
+        record = _record(call, key, value, before)
+        record.health = {one: state for one, state in before.health.items() if one != name}
+        await _write(call, record, before, "setting.saved", **_difference(key, stored["setting"], entries))
+        return Response(204, content_type="")
+
+    return await retrying(attempt, contended=_changed())
 
 
 async def rotate_secret(call: Call) -> Response:
@@ -239,7 +321,7 @@ async def rotate_secret(call: Call) -> Response:
             return shown(kept)
         former = [{"secrets": list(old), "until": until} for until, old in secrets.former]
         value = {
-            "setting": stored["setting"],
+            **stored,
             "secrets": {**stored["secrets"], name: list(secrets.current)},
             "former": {**stored.get("former", {}), name: former},
         }
@@ -279,7 +361,7 @@ async def test(call: Call) -> Response:
     call.tenant.settings_changed(key)
     setting = await call.tenant.webhooks(key)
     entry = setting.entry(name)
-    if entry is None:
+    if entry is None or entry.id != name:
         raise _no_entry(key, name)
     uuid, now = call.uuid7(), services.now()
     before = await records.get(Delivery, uuid) if call.is_repeated else None
@@ -386,13 +468,26 @@ def _no_entry(key: str, name: str) -> Problem:
 
 
 async def delete(call: Call) -> Response:
-    record = await found(call.tenant.records, Setting, _key(call))
-    unit = Unit()
-    unit.delete(record.key)
-    await note(call, unit, "setting.deleted", record.uuid)
-    await call.tenant.records.commit(unit)
-    call.tenant.settings_changed(record.uuid)
-    return Response(204, content_type="")
+    """Deletes a setting. Webhook calls that still wait for its entries fail."""
+    key, records = _key(call), call.tenant.records
+
+    async def attempt() -> Response:
+        record = await found(records, Setting, key)
+        check_version(call.request, _etag(record))
+        unit = Unit()
+        unit.delete(record.key, record.etag)
+        await note(call, unit, "setting.deleted", key)
+        try:
+            await records.commit(unit)
+        except Changed:
+            # Unless this very deletion was repeated by the SDK.
+            if await records.get(Setting, key) is not None:
+                raise
+        finally:
+            call.tenant.settings_changed(key)
+        return Response(204, content_type="")
+
+    return await retrying(attempt, contended=_changed())
 
 
 def _key(call: Call) -> str:
@@ -415,6 +510,47 @@ def _view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
             for entry in value
         ]
     return entity(record, key=record.uuid, setting=value)
+
+
+def _answer(record: Setting, stored: dict[str, Any], secrets: Mapping[str, str] | None = None) -> Response:
+    """
+    Args:
+        secrets: the new ones.
+    """
+    view = _view(record, stored)
+    return answer({**view, "secrets": secrets} if secrets else view, etag=_etag(record) or "")
+
+
+def _etag(record: Setting | None) -> str | None:
+    """Returns the version of a setting: no two sealed values are the same, and the health of webhooks is not in it."""
+    return f'"{hashlib.sha256(record.value).hexdigest()[:32]}"' if record else None
+
+
+def _answer_one(
+    record: Setting, stored: dict[str, Any], name: str, *, status: int = 200, secret: str | None = None
+) -> Response:
+    view = {"key": record.uuid, **_entry_of(record, stored, name)}
+    return answer({**view, "secret": secret} if secret else view, status, etag=_etag_one(stored, name))
+
+
+def _entry_of(record: Setting, stored: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns the view of an entry. Raises `Problem` 404."""
+    entries = [] if record.uuid == PRINCIPAL_SETTINGS else _view(record, stored)["setting"]
+    for entry in entries:
+        if entry["id"] == name:
+            return dict(entry)
+    raise _no_entry(record.uuid, name)
+
+
+def _etag_one(stored: dict[str, Any], name: str) -> str:
+    """Returns the version of an entry. It depends on the keys as well, so that nobody can guess headers from it."""
+    entry = next(entry for entry in stored["setting"] if entry["id"] == name)
+    keys = "".join(stored["secrets"][name]).encode()
+    return f'"{hmac.digest(keys, write_json(entry), "sha256").hex()[:32]}"'
+
+
+def _most(key: str) -> int:
+    return MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
 
 
 def _health(health: Health | None) -> dict[str, Any]:
@@ -443,6 +579,7 @@ ROUTES = [
         "settings/{key}",
         read,
         scope=Scope.ADMIN,
+        versioned=True,
         summary="Read a setting",
         answers={200: SettingView},
         errors=(_UNKNOWN,),
@@ -454,6 +591,7 @@ ROUTES = [
         scope=Scope.ADMIN,
         creates=True,
         when_full=True,
+        versioned=True,
         summary="Save a setting",
         request=NewSetting,
         answers={200: SettingView},
@@ -465,6 +603,7 @@ ROUTES = [
         "settings/{key}",
         save,
         scope=Scope.ADMIN,
+        versioned=True,
         summary="Save a setting",
         request=NewSetting,
         answers={200: SettingView},
@@ -476,9 +615,42 @@ ROUTES = [
         "settings/{key}",
         delete,
         scope=Scope.ADMIN,
+        versioned=True,
         summary="Delete a setting",
         answers={204: None},
         errors=(_UNKNOWN,),
+    ),
+    Route(
+        "GET",
+        "settings/{key}/{entry}",
+        read_one,
+        scope=Scope.ADMIN,
+        versioned=True,
+        summary="Read a webhook",
+        answers={200: EntryView},
+        errors=(_UNKNOWN, "404 entry-unknown"),
+    ),
+    Route(
+        "PUT",
+        "settings/{key}/{entry}",
+        save_one,
+        scope=Scope.ADMIN,
+        versioned=True,
+        summary="Create or replace a webhook",
+        request=WebhookGiven,
+        answers={200: EntryView, 201: EntryView},
+        errors=("400 id-invalid", "404 entry-unknown", *_SAVING),
+        example=_EXAMPLE["setting"][0],
+    ),
+    Route(
+        "DELETE",
+        "settings/{key}/{entry}",
+        delete_one,
+        scope=Scope.ADMIN,
+        versioned=True,
+        summary="Delete a webhook",
+        answers={204: None},
+        errors=_ENTRY,
     ),
     Route(
         "POST",

@@ -209,17 +209,18 @@ class Replays:
         if delivery.kind != "didcomm":
             key = TASK_WEBHOOK if delivery.kind == "task" else DIDCOMM_WEBHOOK
             webhooks = await tenant.webhooks(key)
-            if webhooks.entry(delivery.entry_id) is None:
+            entry = webhooks.entry(delivery.entry_id)
+            if entry is None:
                 raise Problem(
                     409,
                     "webhook-removed",
                     f"{key} no longer has the entry {delivery.entry_id!r}, so the call cannot be sent again.",
                 )
-            if webhooks.is_disabled(delivery.entry_id):
+            if webhooks.is_disabled(entry.id):
                 raise Problem(
                     409,
                     "webhook-disabled",
-                    f"The webhook is disabled. Enable it first: POST /settings/{key}/{delivery.entry_id}/enable.",
+                    f"The webhook is disabled. Enable it first: POST /settings/{key}/{entry.id}/enable.",
                 )
         elif delivery.connection_uuid:
             peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)

@@ -46,14 +46,21 @@ PRINCIPALS = "principals"
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """A webhook setting: its entries; by entry id, the secrets that sign its calls, and its health if calls fail."""
+    """A webhook setting: its entries; by entry id, the secrets that sign its calls, and its health if calls fail.
+
+    Attributes:
+        successors: by the id of a removed entry, the id of the one that gets its deliveries.
+    """
 
     entries: Sequence[WebhookEntry]
     secrets: Mapping[str, Secrets]
     health: Mapping[str, Health] = field(default_factory=dict)
+    successors: Mapping[str, str] = field(default_factory=dict)
 
     def entry(self, entry_id: str) -> WebhookEntry | None:
-        return next((entry for entry in self.entries if entry.id == entry_id), None)
+        """Returns the entry that a delivery for `entry_id` goes to: the one with this id, or its successor."""
+        by_id = {entry.id: entry for entry in self.entries}
+        return by_id.get(entry_id) or by_id.get(self.successors.get(entry_id, ""))
 
     def is_disabled(self, entry_id: str) -> bool:
         return entry_id in self.health and self.health[entry_id].disabled_at > 0
@@ -125,7 +132,7 @@ class Tenant:
         entries = tuple(read_entries(stored["setting"]))
         secrets = {entry.id: Secrets.read(stored, entry.id) for entry in entries}
         health = {entry_id: Health(**state) for entry_id, state in record.health.items()}
-        return Webhooks(entries, secrets, health), _SECONDS
+        return Webhooks(entries, secrets, health, stored.get("successors", {})), _SECONDS
 
     async def auto_accept(self) -> bool:
         """Whether connection requests are accepted automatically: `autoAcceptConnections`, on by default."""

@@ -29,6 +29,7 @@ from tntcore.strict_json import no_deeper, write_json
 MAX_ENTRIES = 20
 MAX_TASK_ENTRIES = 8
 MAX_MATCH = 1_000
+MAX_SUCCESSORS = 50
 MAX_URL = 2_048
 MAX_HEADERS = 20
 MAX_HEADERS_SIZE = 8_192
@@ -127,13 +128,51 @@ def read_entries(value: Any, *, new_id: Callable[[], str] | None = None, most: i
     """
     if not isinstance(value, list):
         raise _invalid("The setting must be a list of entries such as {url, method, match, headers}.")
-    if len(value) > most:
-        raise _invalid(f"The setting has {len(value)} entries; at most {most} are allowed.")
+    check_number(value, most)
     entries = [_entry(f"Entry {number}", item, new_id) for number, item in enumerate(value, 1)]
     ids = [entry.id for entry in entries if entry.id]
     if len(set(ids)) != len(ids):
         raise _invalid("Two entries have the same id; leave the id of a new entry out.")
     return entries
+
+
+def check_number(entries: Sequence[Any], most: int) -> None:
+    """Raises `Problem` 400 `setting-invalid` for more than `most` entries."""
+    if len(entries) > most:
+        raise _invalid(f"The setting has {len(entries)} entries; at most {most} are allowed.")
+
+
+def read_entry(value: Mapping[str, Any], entry_id: str) -> WebhookEntry:
+    """Checks a single entry, which gets the id `entry_id`. Raises `Problem`, see `read_entries`."""
+    return _entry("The entry", {**value, "id": entry_id}, None)
+
+
+def successors(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns, by the id of an entry that is no longer saved, the id of the one that gets its pending deliveries: one
+    with the same URL and expression, or else a new one with the same URL.
+
+    Args:
+        before, after: the saved entries, in the form of `WebhookEntry.saved`.
+        known: the result of the last time. At most `MAX_SUCCESSORS` are kept, the latest.
+    """
+    old, now = {entry["id"] for entry in before}, {entry["id"] for entry in after}
+    found: dict[str, str] = {}
+    for gone in before:
+        if gone["id"] in now:
+            continue
+        fitting = [
+            entry
+            for entry in after
+            if entry["url"] == gone["url"] and (entry["match"] == gone["match"] or entry["id"] not in old)
+        ]
+        fitting.sort(key=lambda entry: (entry["match"] != gone["match"], entry["id"] in old))
+        if fitting:
+            found[gone["id"]] = fitting[0]["id"]
+    earlier = {gone: found.get(entry, entry) for gone, entry in known.items() if gone not in now}
+    kept = {gone: entry for gone, entry in {**earlier, **found}.items() if entry in now}
+    return dict(list(kept.items())[-MAX_SUCCESSORS:])
 
 
 def check_loops(entries: Iterable[WebhookEntry], public_url: str) -> None:
@@ -166,10 +205,12 @@ def is_own_api(url: str, public_url: str) -> bool:
 def _entry(name: str, item: Any, new_id: Callable[[], str] | None) -> WebhookEntry:
     if not isinstance(item, dict):
         raise _invalid(f"{name} must be an object such as {{url, method, match, headers}}.")
-    entry_id = item.get("id") or (new_id() if new_id else "")
-    if entry_id and not (isinstance(entry_id, str) and _ID.fullmatch(entry_id)):
+    entry_id = item.get("id")
+    if entry_id is None or (entry_id == "" and new_id is None):
+        entry_id = new_id() if new_id else ""
+    elif not (isinstance(entry_id, str) and _ID.fullmatch(entry_id)):
         raise _invalid(f"{name}: id must be 1 to 64 letters, digits, '-' or '_'.")
-    method = item.get("method") or "POST"
+    method = "POST" if item.get("method") is None else item["method"]
     if not isinstance(method, str) or method.upper() not in METHODS:
         raise _invalid(f"{name}: method must be one of {', '.join(METHODS)}.")
     return WebhookEntry(

@@ -31,6 +31,7 @@ from tntcore.tenancy.webhooks import (
     read_entries,
     select,
     sign,
+    successors,
 )
 
 URL = "https://example.com/hook"
@@ -59,8 +60,28 @@ def test_an_entry_and_its_defaults() -> None:
 
 def test_ids_are_kept_or_made() -> None:
     made = iter(["n1", "n2"])
-    value = [{"url": URL}, {"id": "mine", "url": URL}, {"id": "", "url": URL}]
+    value = [{"url": URL}, {"id": "mine", "url": URL}, {"id": None, "url": URL}]
     assert [entry.id for entry in read_entries(value, new_id=lambda: next(made))] == ["n1", "mine", "n2"]
+
+
+def test_what_follows_an_entry_that_was_removed() -> None:
+    def entry(id: str, url: str = "u", match: str = ".*") -> dict[str, Any]:
+        return {"id": id, "url": url, "match": match}
+
+    a, b = entry("a"), entry("b", match="x")
+    assert successors([a, b], [b, a], {}) == {}
+    assert successors([a, b], [entry("c", match="x"), entry("d")], {}) == {"a": "d", "b": "c"}
+    # The same URL with another expression counts only if it is new: who removes one of two entries means it.
+    assert successors([a, b], [a], {}) == {}
+    assert successors([a, b], [a, entry("c", match="y")], {}) == {"b": "c"}
+    assert successors([a, entry("c")], [entry("c")], {}) == {"a": "c"}
+    assert successors([a], [entry("c", url="v")], {}) == {}
+    # Through several savings, and as long as what followed is there.
+    assert successors([b], [entry("c", match="x")], {"a": "b"}) == {"a": "c", "b": "c"}
+    assert successors([b], [], {"a": "b"}) == {}
+    assert successors([b], [b, a], {"a": "b"}) == {}
+    many = {str(number): "a" for number in range(60)}
+    assert list(successors([a], [a], many)) == [str(number) for number in range(10, 60)]
 
 
 @pytest.mark.parametrize(
