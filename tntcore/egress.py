@@ -266,7 +266,8 @@ class Egress:
     ) -> Answer:
         """Sends one request and reads the answer, once.
 
-        It takes a place in the share of the tenant on whose behalf it is sent (`shares.party`) and of the host; waiting
+        It takes a place in the share of the tenant on whose behalf it is sent (`shares.party`) and of the host, and in
+        that of the sender whose message causes it, or for whom it is; waiting
         for that is not part of `timeout`. The message that causes it may have less time left (`shares.Budget`).
 
         Args:
@@ -286,7 +287,7 @@ class Egress:
         sent = _headers(method, headers or {})
         begun = _Begun()
         try:
-            async with self._places.place(f"tenant {party().tenant}", f"host {target.host}", patience=_PATIENCE):
+            async with self._places.place(*_holders(target.host or ""), patience=_PATIENCE):
                 is_sent()
                 with current_budget().spending() as left:
                     async with asyncio.timeout(min(timeout, left)):
@@ -430,6 +431,15 @@ def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     # A thread may outlive the loop.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what)
+
+
+def _holders(host: str) -> tuple[str, ...]:
+    """Returns the holders of a request's place. Strangers choose where their messages, and answers to them, make
+    requests go, so a sender counts twice: enough of its tenant's share is left to the tenant's own webhooks.
+    """
+    tenant, sender = party().tenant, party().sender
+    by = (f"sender {tenant}/{sender}",) * 2 if sender else ()
+    return f"tenant {tenant}", f"host {host}", *by
 
 
 def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:

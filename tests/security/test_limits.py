@@ -22,6 +22,7 @@ from tntcore.config import Limits
 from tntcore.envelope import MAX_WIRE, pack_v1
 from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
+from tntcore.storage.commit import Unit
 from tntcore.storage.queues import MAX_MESSAGE
 from tntcore.tenancy.recipients import KeyPairs
 
@@ -229,6 +230,29 @@ async def test_a_flood_of_one_sender_does_not_use_up_the_tenants(
     await app.inbound.handle(body(*(item(neighbour, f"{number}") for number in range(5))), 1)
     assert await number_of(foreign.client) == 10
     assert len(later.items) == 45
+
+
+async def test_connections_by_one_entrance_share_a_limit(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has an invitation makes as many connections as it likes: that gives it no more messages."""
+    app = limited(stack, sender=10, tenant=20)
+    crowd = [await connect_foreign(stack, foreign.client) for _ in range(4)]
+    for one in crowd:
+        await came_by(one, "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b")
+    later = Later(app, monkeypatch)
+    for one in crowd:
+        await app.inbound.handle(body(*(item(one, f"{one.connection.uuid} {number}") for number in range(10))), 1)
+    assert (await number_of(foreign.client), len(later.items)) == (10, 30)
+    await app.inbound.handle(body(*(item(foreign, f"{number}") for number in range(10))), 1)
+    assert (await number_of(foreign.client), len(later.items)) == (20, 30)
+
+
+async def came_by(foreign: Foreign, invitation: str) -> None:
+    tenant = await foreign.client.tenant()
+    unit = Unit()
+    unit.merge(foreign.connection.key, {"role": "responder", "invitationUuid": invitation})
+    await tenant.records.commit(unit)
 
 
 async def test_strangers_share_one_limit(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:

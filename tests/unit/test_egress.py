@@ -694,6 +694,29 @@ async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> 
         never.set()
 
 
+async def test_endpoints_that_strangers_chose_leave_places_for_the_tenants_own() -> None:
+    never = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=12)) as egress:
+        with on_behalf_of("attacked", "agents"):
+            hanging = [
+                asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
+                for n in range(20)
+            ]
+        await asyncio.sleep(0.1)
+        with on_behalf_of("attacked"):
+            answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=1), 2)
+        assert answer.status == 202
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        never.set()
+
+
 async def test_waiting_for_a_place_is_not_part_of_the_receivers_time() -> None:
     async def slow(request: web.Request) -> web.Response:
         await asyncio.sleep(0.3)

@@ -23,6 +23,7 @@ from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Delivery
 from tntcore.storage.states import DeliveryStatus
+from tntcore.storage.storage import OUTBOUND
 from tntcore.telemetry import Span
 from tntcore.tenancy.tenants import Tenant, rest
 
@@ -200,7 +201,9 @@ class Attempts(Generic[I]):
         Raises:
             NoPlaceError: nothing was attempted; it may be in `NO_PLACE` seconds.
         """
-        with on_behalf_of(tenant.uuid), attempting(self._services, item, self._queue, number) as step:
+        # Agents' endpoints are chosen by strangers: they share a part of what the tenant's own webhooks may use.
+        sender = "agents" if self._queue == OUTBOUND else ""
+        with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
 
     async def _once(self, tenant: Tenant, item: I, call: Call[I], number: int, before: int, step: Span) -> int | None:

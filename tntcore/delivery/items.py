@@ -91,7 +91,7 @@ class InboundItem(Item):
         attached: uuid of the `Attached` record to receive instead of an envelope.
         reuse: uuid of the `PendingReuse` of an invitation that is to be answered anew, unless that is settled.
         put_off: how often it was put off; None if it never was.
-        limits_passed: how many of the limits, the sender's and the tenant's, have let it through.
+        limits_passed: how many of the limits, the sender's, the entrance's and the tenant's, have let it through.
         waited: how often there was no place for it.
     """
 

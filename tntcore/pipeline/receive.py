@@ -67,7 +67,7 @@ class Admission:
     """The limits that an item has passed.
 
     Attributes:
-        passed: how many of the limits, the sender's and the tenant's, have let it through.
+        passed: how many of the limits, the sender's, the entrance's and the tenant's, have let it through.
         rests: how often it was put off because its tenant is suspended.
     """
 
@@ -187,14 +187,14 @@ class Receiving:
             except EnvelopeError as error:
                 if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
                     raise Changed(item.owner_uuid) from None
-                self._admit(tenant, admission, f"{recipient.scope}/strangers")
+                self._admit(tenant, admission, f"{recipient.scope}/strangers", recipient)
                 await self._refuse(tenant, recipient, item.uuid, raw, error.code)
             else:
                 sender = opened.sender
                 if isinstance(sender, Stranger) and await self._is_stale(tenant, item, recipient):
                     raise Changed(item.owner_uuid)
                 known = isinstance(sender, OtherSide)
-                self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers")
+                self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers", owner)
                 message = Message.read(opened.plaintext, opened.version)
                 await self._store(Incoming(tenant, owner, message, sender, item.uuid, last, long))
 
@@ -215,14 +215,22 @@ class Receiving:
         with suppress(Changed):
             await tenant.records.commit(unit)
 
-    def _admit(self, tenant: Tenant, admission: Admission, sender: str) -> None:
-        """Counts the item, once, against its sender's limit and then, if that lets it through, its tenant's. So a flood
-        takes no more from the tenant's other contacts than one sender may have. Raises `TooSoon`; an accepted item is
+    def _admit(self, tenant: Tenant, admission: Admission, sender: str, recipient: Recipient) -> None:
+        """Counts the item, once, against the limits of its sender, of the entrance by which the sender came in, and of
+        its tenant, as far as they let it through. So a flood takes no more from the tenant's other contacts than one
+        sender may have, however many connections it made by one entrance. Raises `TooSoon`; an accepted item is
         delayed, not lost.
         """
         limits, passed = self._services.config.limits, admission.passed
         own = tenant.principal.limits.get("messagesPerMinute")
-        paces = (f"{tenant.uuid}/{sender}", limits.sender), (tenant.uuid, limits.tenant if own is None else own)
+        connection = recipient.connection
+        door = entrance(connection) if connection is not None else ""
+        is_shared = connection is not None and door != connection.uuid
+        paces = (
+            (f"{tenant.uuid}/{sender}", limits.sender),
+            (f"{tenant.uuid}/entrance/{door}", limits.sender if is_shared else 0),
+            (tenant.uuid, limits.tenant if own is None else own),
+        )
         for number, (key, per_minute) in enumerate(paces[passed:], passed + 1):
             admission.passed = number
             if seconds := self._pace.reserve(key, per_minute):
