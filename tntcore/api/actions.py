@@ -17,8 +17,8 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
-    Paging,
     Sides,
+    Timed,
     Uuid,
     UuidOrDid,
     entity,
@@ -103,9 +103,10 @@ class Command(TypedDict):
     data: Annotated[MessageGiven, Code("message-invalid", missing="message-missing")]
 
 
-class ActionQuery(Paging, ByContact, ByConnection, total=False):
+class ActionQuery(Timed, ByContact, ByConnection, total=False):
     status: Status
     referenceID: Annotated[str, "the DIDComm thread id"]
+    thread: Annotated[str, "the same"]
 
 
 class MessageData(TypedDict):
@@ -227,7 +228,11 @@ class ActionRoutes:
         return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
     async def list_(self, call: Call) -> Response:
-        return await listing(call, Action, lambda action: _view(action, call), where=filters(call))
+        """Lists threads. By time they go by their latest change, which is mostly their latest message; a page then
+        costs a storage call for each hit besides those of other lists."""
+        thread = call.query.get("thread", "")
+        where = filters(call) & (queries.actions_of_thread(thread) if thread else queries.ANY)
+        return await listing(call, Action, lambda action: _view(action, call), where=where)
 
     async def read(self, call: Call) -> Response:
         """Shows the action and the uuids of its messages, oldest first, at most 1,000."""

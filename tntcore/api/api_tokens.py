@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from tntcore.api.audit import note
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
-from tntcore.api.views import Entity, Name, Page, Paging, Time, Uuid, entity, expiry, found, listing
+from tntcore.api.views import Entity, Name, Page, Time, Timed, Uuid, entity, expiry, found, listing
 from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import ApiToken
@@ -128,7 +128,7 @@ ROUTES = [
         scope=Scope.ADMIN,
         summary="List keys",
         answers={200: Page[ApiTokenView]},
-        query=Paging,
+        query=Timed,
     ),
     Route(
         "DELETE",

@@ -13,7 +13,7 @@ from tntcore.api.views import (
     Entity,
     GivenDid,
     Page,
-    Paging,
+    Timed,
     Uuid,
     entity,
     filters,
@@ -47,7 +47,7 @@ class ConnectionView(Entity):
     version: Annotated[Version, "version of DIDComm"]
 
 
-class ConnectionQuery(Paging, ByContact, ByInvitation, total=False):
+class ConnectionQuery(Timed, ByContact, ByInvitation, total=False):
     identityUuid: Annotated[Uuid, "of the identity"]
     identityDid: Annotated[GivenDid, "of the identity"]
     contactDid: Annotated[GivenDid, "of the contact"]
@@ -143,6 +143,7 @@ class ConnectionRoutes:
 
 
 async def list_(call: Call) -> Response:
+    """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
     return await listing(call, Connection, _view, where=filters(call))
 
 

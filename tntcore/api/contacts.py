@@ -18,7 +18,7 @@ from tntcore.api.views import (
     JsonObject,
     Name,
     Page,
-    Paging,
+    Timed,
     Uuid,
     UuidOrDid,
     entity,
@@ -77,10 +77,11 @@ class ContactChange(ContactChanged, total=False):
     contact: ContactChanged
 
 
-class ContactQuery(Paging, total=False):
+class ContactQuery(Timed, total=False):
     did: Annotated[GivenDid, "its DID"]
     email: Annotated[Email, "its address"]
     status: ContactStatus
+    search: Annotated[str, "a part of its name, internalRef, email address or DID, in any case", Words(maxLength=200)]
 
 
 class ContactView(Entity):
@@ -329,7 +330,17 @@ def _invalid(detail: str) -> Problem:
 
 
 async def list_(call: Call) -> Response:
-    return await listing(call, Contact, _view, where=filters(call))
+    """Lists contacts. `search` reads up to 1,000 contacts a storage call, and at most 50,000 for a page."""
+    text_ = call.query.get("search", "").casefold()
+    needs = ("displayName", "internalRef", "email", "did", "claimedDid", "named")
+
+    def keep(contact: Contact) -> bool:
+        texts = (contact.display_name, contact.internal_ref, contact.email, contact.did, contact.claimed_did or "")
+        return any(text_ in one.casefold() for one in texts)
+
+    return await listing(
+        call, Contact, _view, where=filters(call), keep=keep if text_ else None, needs=needs if text_ else ()
+    )
 
 
 async def read(call: Call) -> Response:

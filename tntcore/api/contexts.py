@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Code
-from tntcore.api.views import Entity, JsonObject, Page, Paging, Url, entity, found, listing, text
+from tntcore.api.views import Entity, JsonObject, Page, Timed, Url, entity, found, listing, text
 from tntcore.credentials.contexts_given import give_context, open_context
 from tntcore.errors import Problem
 from tntcore.storage.commit import Unit
@@ -67,7 +67,7 @@ class ContextRoutes:
                 list_,
                 summary="List your JSON-LD contexts",
                 answers={200: Page[ContextView]},
-                query=Paging,
+                query=Timed,
             ),
             Route(
                 "GET",

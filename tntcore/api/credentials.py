@@ -17,8 +17,8 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
-    Paging,
     Time,
+    Timed,
     Uuid,
     entity,
     filters,
@@ -50,7 +50,7 @@ class NewCredential(Beginning, total=False):
     command: Annotated[Command, "by default `offer`", Code("command-unsupported")]
 
 
-class CredentialQuery(Paging, ByContact, ByConnection, ByExchange, total=False):
+class CredentialQuery(Timed, ByContact, ByConnection, ByExchange, total=False):
     status: CredentialStatus
     role: Role
     format: Annotated[str, "such as `ld-proof`"]

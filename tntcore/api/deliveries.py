@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from tntcore.api.audit import note
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.messages import shown
+from tntcore.api.messages import narrowed, shown
 from tntcore.api.views import (
     ByAction,
     ByConnection,
@@ -15,11 +15,10 @@ from tntcore.api.views import (
     ByMessage,
     Entity,
     Page,
-    Paging,
     Time,
+    Timed,
     Uuid,
     entity,
-    filters,
     found,
     listing,
     since,
@@ -89,12 +88,12 @@ class NewReplay(TypedDict):
     webhookId: NotRequired[Annotated[str, Words(maxLength=64)]]
 
 
-class DeliveryQuery(Paging, ByAction, ByMessage, ByContact, ByConnection, total=False):
+class DeliveryQuery(Timed, ByAction, ByMessage, ByContact, ByConnection, total=False):
     status: Status
     kind: Kind
     webhookId: Annotated[str, "of the entry in the setting"]
-    since: Annotated[str, "a time, or a `sequence`"]
-    until: Annotated[str, "likewise"]
+    type: Annotated[str, "how the type of the message or event begins, as in the list of messages"]
+    thread: Annotated[str, "the message's thread id"]
 
 
 class ReplayView(Entity):
@@ -211,11 +210,10 @@ async def list_(call: Call) -> Response:
     """Lists deliveries.
 
     Filters: `status`, `action`, `message`, `contact`, `connection`, `kind` (webhook, task, didcomm, test), `webhookId`,
-    and `since` and `until` (a time or a `sequence`), which compare the time when the message was received or sent.
+    `type`, `thread`, and `since` and `until` (a time or a `sequence`), which compare
+    the time when the message was received or sent.
     """
-    where, query = filters(call), call.query
-    start, end = since(query.get("since")), until(query.get("until"))
-    return await listing(call, Delivery, _view, where=where, start=start, end=end, columns=_COLUMNS)
+    return await listing(call, Delivery, _view, where=await narrowed(call), columns=_COLUMNS)
 
 
 async def read(call: Call) -> Response:

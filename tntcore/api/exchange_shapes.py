@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from tntcore.api.actions import Between
 from tntcore.api.invitations import InvitationWanted
 from tntcore.api.json_schema import Code, Words
-from tntcore.api.views import ByConnection, ByContact, Entity, JsonObject, Paging, Uuid, entity, text
+from tntcore.api.views import ByConnection, ByContact, Entity, JsonObject, Timed, Uuid, entity, text
 from tntcore.credentials.formats import Attribute
 from tntcore.errors import Problem
 from tntcore.messaging.types import DIDCOMM_ORG
@@ -79,17 +79,18 @@ Role = Literal[issue_credential.Role, present_proof.Role]
 State = Literal[issue_credential.State, present_proof.State]
 
 
-class ProofRequestQuery(Paging, ByContact, ByConnection, total=False):
+class ProofRequestQuery(Timed, ByContact, ByConnection, total=False):
     status: ExchangeStatus
     state: Annotated[present_proof.State, "in the RFC's words"]
     role: present_proof.Role
 
 
-class ExchangeQuery(Paging, ByContact, ByConnection, total=False):
+class ExchangeQuery(Timed, ByContact, ByConnection, total=False):
     status: ExchangeStatus
     state: Annotated[State, "in the RFC's words"]
     role: Role
     protocol: Annotated[str, "its URI"]
+    thread: Annotated[str, "its thread id"]
 
 
 class ExchangeView(Entity):

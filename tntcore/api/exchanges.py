@@ -226,7 +226,10 @@ def _shown(exchange: Exchange) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    return await listing(call, Exchange, view, where=filters(call))
+    """Lists exchanges. A page by time costs a storage call for each hit besides those of other lists."""
+    thread = call.query.get("thread", "")
+    where = filters(call) & (queries.exchanges_of_thread(thread) if thread else queries.ANY)
+    return await listing(call, Exchange, view, where=where)
 
 
 async def read(call: Call) -> Response:

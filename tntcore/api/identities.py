@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.views import Did, Entity, JsonObject, Name, Page, Paging, entity, listing, not_found, text
+from tntcore.api.views import Did, Entity, JsonObject, Name, Page, Timed, entity, listing, not_found, text
 from tntcore.errors import Problem
 from tntcore.identities.identities import METHODS, bind_did, create_identity
 from tntcore.storage import queries
@@ -144,7 +144,7 @@ ROUTES = [
         answers={201: IdentityView},
         errors=("400 method-unsupported",),
     ),
-    Route("GET", "identity", list_, summary="List identities", answers={200: Page[IdentityView]}, query=Paging),
+    Route("GET", "identity", list_, summary="List identities", answers={200: Page[IdentityView]}, query=Timed),
     Route(
         "GET",
         "identity/{uuid}/did.json",

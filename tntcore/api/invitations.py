@@ -13,8 +13,8 @@ from tntcore.api.views import (
     JsonObject,
     Name,
     Page,
-    Paging,
     Time,
+    Timed,
     Url,
     Uuid,
     UuidOrDid,
@@ -131,7 +131,7 @@ class InvitationRoutes:
                 self.list_,
                 summary="List invitations",
                 answers={200: Page[InvitationView]},
-                query=Paging,
+                query=Timed,
             ),
             Route(
                 "GET",

@@ -15,33 +15,35 @@ from tntcore.api.views import (
     ByContact,
     Entity,
     Page,
-    Paging,
     Sides,
+    Timed,
     Uuid,
     entity,
     filters,
     found,
     listing,
-    since,
 )
 from tntcore.keys.custody import CustodyError
 from tntcore.messaging.message import Attachment, attachments
 from tntcore.messaging.message import Message as Plaintext
-from tntcore.messaging.types import prefixes
+from tntcore.messaging.types import meant
 from tntcore.storage import queries
 from tntcore.storage.erasure import erase
-from tntcore.storage.records import AssetData, Message
+from tntcore.storage.queries import Where
+from tntcore.storage.records import Action, AssetData, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import MessageStatus
+
+_MAX_THREADS = 10  # contacts that use the same thread id
 
 Direction = Literal["IN", "OUT"]
 
 
-class MessageQuery(Paging, ByAction, ByContact, ByConnection, total=False):
+class MessageQuery(Timed, ByAction, ByContact, ByConnection, total=False):
     direction: Direction
     status: MessageStatus
-    type: Annotated[str, "how it begins, in either spelling; `DIDCOMM` is every one"]
-    since: Annotated[str, "a time, or a `sequence`"]
+    type: Annotated[str, "how it begins, in either spelling or short (`basicmessage/1.0`); `DIDCOMM` is every one"]
+    thread: Annotated[str, "its thread id"]
 
 
 class MessageView(Entity, Sides):
@@ -78,18 +80,30 @@ class AssetDataView(Entity):
 async def list_(call: Call) -> Response:
     """Lists messages in order of receipt.
 
-    Filters: `action`, `contact`, `connection`, `type` (a prefix, in either spelling), `direction`, `status` and `since`
-    (a time or a `sequence`). A list with `since` starts a few seconds earlier, so that no message is missed.
+    Filters: `action`, `thread`, `contact`, `connection`, `type` (a prefix, in either spelling or short), `direction`,
+    `status`, `since` and `until` (a time or a `sequence`). A list with `since` starts a few seconds earlier, so that no
+    message is missed.
     """
-    where, prefix = filters(call), call.query.get("type", "")
-    if prefix and prefix.upper() != "DIDCOMM":
-        where = where & queries.messages_of_types(prefixes(prefix))
-    start = since(call.query.get("since", ""))
+    where = await narrowed(call)
 
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
 
-    return await listing(call, Message, view, where=where, start=start)
+    return await listing(call, Message, view, where=where)
+
+
+async def narrowed(call: Call) -> Where:
+    """Returns the condition of a list of messages or deliveries. A thread id costs a storage call to find."""
+    where, prefix, thread = filters(call), call.query.get("type", ""), call.query.get("thread", "")
+    if prefix and prefix.upper() != "DIDCOMM":
+        where = where & queries.messages_of_types(meant(prefix))
+    if thread:
+        hits = await call.tenant.records.list(
+            Action, limit=_MAX_THREADS, where=queries.actions_of_thread(thread), columns=()
+        )
+        # Without any, an action that does not exist.
+        where = where & queries.of_actions([action.uuid for action in hits.records] or ["none"])
+    return where
 
 
 async def read(call: Call) -> Response:

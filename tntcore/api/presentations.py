@@ -26,7 +26,7 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
-    Paging,
+    Timed,
     Uuid,
     filters,
     found,
@@ -54,7 +54,7 @@ class NewPresentation(BeginningOfProof, total=False):
     credentials: Annotated[JsonObject, "the credentials to show, by the candidates' names"]
 
 
-class PresentationQuery(Paging, ByContact, ByConnection, ByExchange, total=False):
+class PresentationQuery(Timed, ByContact, ByConnection, ByExchange, total=False):
     status: PresentationStatus
     role: Role
     format: Annotated[str, "such as `dif`"]

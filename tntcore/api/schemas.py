@@ -10,7 +10,7 @@ from tntcore.api.given import uuid_or_other
 from tntcore.api.http import Call, Content, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.json_schema import Code, Reads, Words
-from tntcore.api.views import Did, Entity, JsonObject, Page, Paging, Uuid, UuidOrDid, entity, found, listing, text
+from tntcore.api.views import Did, Entity, JsonObject, Page, Timed, Uuid, UuidOrDid, entity, found, listing, text
 from tntcore.credentials.anoncreds.issuer import (
     DEFAULT_CREDENTIALS,
     MAX_CREDENTIALS,
@@ -98,7 +98,7 @@ class SchemaRoutes:
                     "409 schema-exists",
                 ),
             ),
-            Route("GET", "schema", list_schemas, summary="List schemas", answers={200: Page[SchemaView]}, query=Paging),
+            Route("GET", "schema", list_schemas, summary="List schemas", answers={200: Page[SchemaView]}, query=Timed),
             Route(
                 "GET",
                 "schema/{uuid}",
@@ -134,7 +134,7 @@ class SchemaRoutes:
                 list_definitions,
                 summary="List credential definitions",
                 answers={200: Page[CredentialDefinitionView]},
-                query=Paging,
+                query=Timed,
             ),
             Route(
                 "GET",

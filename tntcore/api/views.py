@@ -17,7 +17,8 @@ from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
 from tntcore.storage.records import Record
-from tntcore.storage.repository import COUNT_CAP, Repository
+from tntcore.storage.repository import COUNT_CAP, Hits, Repository
+from tntcore.storage.timeline import TimedPage, Timeline
 from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
@@ -91,6 +92,14 @@ class Paging(Limited, total=False):
     next: Annotated[str, "of the page before", Reads(_position)]
 
 
+class Timed(Paging, total=False):
+    """The query parameters of every list by time."""
+
+    order: Annotated[Literal["newest", "oldest"], "newest or oldest first"]
+    since: Annotated[str, "a time, or a `sequence`"]
+    until: Annotated[str, "likewise: before it"]
+
+
 class ByAction(TypedDict, total=False):
     actionUuid: Annotated[Uuid, "of the action"]
     action: Annotated[Uuid, "the same"]
@@ -132,7 +141,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "referenceID": "referenceId",
 }
 """Of filters that are called otherwise than the column that they are held against."""
-_NO_FILTERS: Final = ("limit", "next", "since", "until", "type")
+_NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread")
 
 
 def limit_of(call: Call) -> int:
@@ -145,31 +154,37 @@ async def listing(
     view: Callable[[R], dict[str, Any]] | Callable[[R], Awaitable[dict[str, Any]]],
     *,
     where: Where = ANY,
-    start: str = "",
-    end: str = "",
     columns: Sequence[str] | None = None,
+    keep: Callable[[R], bool] | None = None,
+    needs: Sequence[str] = (),
 ) -> Response:
-    """Returns one page of records. It ends early after the hit that makes it larger than 4 MB.
+    """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
+    4 MB.
 
     `total.value` counts up to 1,000; beyond that `total.relation` is `gte`.
 
     Args:
-        start: the uuid to start from.
-        end: the uuid to stop before.
         columns: the columns to read; None for all.
+        keep: a further condition, on the columns `needs`.
     """
-    records = call.tenant.records
-    limit = limit_of(call)
-    token = call.query.get("next", "")
-    hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
+    records, query = call.tenant.records, call.query
+    limit, token, order = limit_of(call), query.get("next", ""), query.get("order")
+    start, end = since(query.get("since")), until(query.get("until"))
+    timeline = Timeline(records, kind, start, end, where, keep, needs, columns)
+    if order == "newest" or keep is not None or (kind.TIME and (order or start or end)):
+        hits: Hits[R] | TimedPage[R] = await timeline.page(
+            limit, newest=order == "newest", now=call.services.now(), position=token
+        )
+    else:
+        hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
     total = len(hits.records)
     if hits.next is not None or token:
-        total = await records.count(kind, start=start, end=end, where=where)
+        total = await timeline.count()
     views: list[orjson.Fragment] = []
     size, following = 0, hits.next
     for record in hits.records:
         if size > _PAGE_BYTES:
-            following = record.uuid
+            following = timeline.position(record) if isinstance(hits, TimedPage) else record.uuid
             break
         shown = view(record)
         written = write_json(shown if isinstance(shown, dict) else await shown)

@@ -99,9 +99,14 @@ def delivery_uuid(message_uuid: str, name: str) -> str:
     """Returns the uuid for the delivery of a message to the webhook entry, or contact, `name`: always the same, a
     UUIDv7 of the message's millisecond, so that deliveries sort as their messages do.
     """
-    digest = int.from_bytes(hashlib.sha256(f"{message_uuid}/{name}".encode()).digest()[:10], "big")
+    return uuid_at(time_of(message_uuid), f"{message_uuid}/{name}")
+
+
+def uuid_at(milliseconds: int, name: str) -> str:
+    """Returns a UUIDv7 of this millisecond, derived from a name: always the same."""
+    digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:10], "big")
     high, low = digest >> 62 & 0xFFF, digest & (1 << 62) - 1
-    return str(uuid.UUID(int=time_of(message_uuid) << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
+    return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | high << 64 | 0b10 << 62 | low))
 
 
 def random_uuid(random: Callable[[int], bytes]) -> str:

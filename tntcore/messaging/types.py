@@ -70,6 +70,14 @@ def prefixes(beginning: str) -> tuple[str, ...]:
     return spellings(beginning)
 
 
+def meant(beginning: str) -> tuple[str, ...]:
+    """Returns the beginnings of all types that somebody may mean: `prefixes`, and those under both of the two equal
+    prefixes if it is a short name such as `basicmessage/1.0`.
+    """
+    short = ":" not in beginning and not any(prefix.startswith(beginning) for prefix in _PREFIXES)
+    return (beginning, *(prefix + beginning for prefix in _PREFIXES)) if short else prefixes(beginning)
+
+
 def canonical(message_type: str) -> str:
     """Returns the spelling under `https://didcomm.org/`, if there is one; else the type itself."""
     if message_type.startswith(DID_SOV):

@@ -37,6 +37,11 @@ def equal(values: Mapping[str, tuple[str, Any]]) -> Where:
     return Where(text, {name: value for name, (_, value) in values.items()})
 
 
+def between(column: str, first: int, end: int) -> Where:
+    """Records whose column has a time from `first` to before `end`, in milliseconds since 1970."""
+    return Where(f"{column} ge @first and {column} lt @before", {"first": first, "before": end})
+
+
 def of_did(did: str) -> Where:
     """Contacts with this DID."""
     return Where("did eq @did", {"did": did})
@@ -105,6 +110,20 @@ def deliveries_in(statuses: Sequence[str], entry_id: str) -> Where:
 def proofs() -> Where:
     """Exchanges of present-proof."""
     return Where("role eq 'verifier' or role eq 'prover'")
+
+
+def exchanges_of_thread(thid: str) -> Where:
+    return Where("thid eq @thid", {"thid": thid})
+
+
+def actions_of_thread(thid: str) -> Where:
+    return Where("referenceId eq @thid", {"thid": thid})
+
+
+def of_actions(uuids: Sequence[str]) -> Where:
+    """Messages or deliveries of some actions: at least one, and few enough for a filter."""
+    text = " or ".join(f"actionUuid eq @action{number}" for number in range(len(uuids)))
+    return Where(text, {f"action{number}": uuid for number, uuid in enumerate(uuids)})
 
 
 def held_credentials(formats: Collection[str]) -> Where:

@@ -43,6 +43,8 @@ class Record:
     """The columns that every record has. `etag` is empty until the row was read."""
 
     KIND: ClassVar[str]
+    TIME: ClassVar[str] = ""
+    """The column that lists by time go by; "" where the uuid is of version 7."""
 
     uuid: str
     status: str = "ACTIVE"
@@ -264,6 +266,7 @@ class Connection(Record):
     """
 
     KIND: ClassVar[str] = "connection"
+    TIME: ClassVar[str] = "createdAt"
     identity_uuid: str = ""
     identity_did: str = ""
     contact_uuid: str = ""
@@ -346,6 +349,7 @@ class Action(Record):
     """A thread."""
 
     KIND: ClassVar[str] = "action"
+    TIME: ClassVar[str] = "updatedAt"
     reference_id: str = ""
     direction: str = ""
     identity_did: str = ""
@@ -590,6 +594,7 @@ class Context(Record):
     """
 
     KIND: ClassVar[str] = "context"
+    TIME: ClassVar[str] = "createdAt"
     url: str = ""
     body: bytes = b""
 
@@ -619,6 +624,7 @@ class Exchange(Record):
     """
 
     KIND: ClassVar[str] = "exchange"
+    TIME: ClassVar[str] = "createdAt"
     status: ExchangeStatus = ExchangeStatus.ACTIVE
     protocol: str = ""
     role: str = ""

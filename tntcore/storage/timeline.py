@@ -1,0 +1,177 @@
+"""Lists of records by time, newest or oldest first.
+
+Table Storage reads rows forwards by key, and no other way. A page is therefore found in two steps: first the keys of
+the records in a window of time, which grows while it has too few and shrinks while it has too many; then the records
+of the page. See decision 0016.
+
+A record's position is a UUIDv7: its own uuid or, where that is derived from something else, one made of its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from tntcore.messaging.ids import first_uuid, uuid_at
+from tntcore.storage.queries import ANY, Where, between
+from tntcore.storage.records import END, Record
+from tntcore.storage.repository import COUNT_CAP, Repository
+
+R = TypeVar("R", bound=Record)
+MOST_READS: Final = 40
+"""Windows of a page. A page that took as many ends early."""
+_READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
+_DAY: Final = 24 * 3_600_000
+_CHANGE: Final = 8  # how much a window grows or shrinks
+_EARLIEST: Final = 1 << 40  # milliseconds since 1970: before every record
+_LATEST: Final = 1 << 47
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPage(Generic[R]):
+    """A page; `next` is the position of the next one's first record, None at the end."""
+
+    records: Sequence[R]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline(Generic[R]):
+    """The records of a kind that are wanted.
+
+    Attributes:
+        start, end: the positions from which, and before which; "" for no bound. They may be beginnings of a position.
+        keep: a condition that storage cannot check, on the columns `needs`.
+        columns: the columns to read; None for all.
+    """
+
+    records: Repository
+    kind: type[R]
+    start: str = ""
+    end: str = ""
+    where: Where = ANY
+    keep: Callable[[R], bool] | None = None
+    needs: Sequence[str] = ()
+    columns: Sequence[str] | None = None
+
+    async def page(self, limit: int, *, newest: bool, now: int, position: str = "") -> TimedPage[R]:
+        """Returns a page of at most `limit` records.
+
+        It takes one storage call for each window, mostly one to three, and one for the records; where positions are
+        made of a time, one for each record.
+
+        Args:
+            now: milliseconds since 1970. position: `next` of the page before.
+        """
+        start, end = self.start, self.end
+        if position and newest:
+            end = f"{position}~"
+        elif position:
+            start = position
+        low, high = _time(start) if start else _EARLIEST, _time(end) + 1 if end else now + _DAY
+        edge, width = (high, _DAY) if newest and not self.kind.TIME else (high if newest else low, high - low)
+        found: list[tuple[str, str]] = []
+        for _ in range(MOST_READS):
+            first, last = (max(low, edge - width), edge) if newest else (edge, min(high, edge + width))
+            # The outermost windows have no other bounds than those that were given.
+            lower = max(start, first_uuid(first)) if first > low else start
+            upper = min(end or END, first_uuid(last)) if last < high else end
+            rows, size = await self._window(lower, upper, first, last)
+            if rows is None:
+                width = max((last - first) // _CHANGE, 1)
+                continue
+            found += sorted(rows, reverse=newest)
+            edge = first if newest else last
+            if len(found) > limit or edge == (low if newest else high):
+                break
+            if size < _READ // _CHANGE:
+                width *= _CHANGE if size else _CHANGE**2
+        else:
+            return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
+        return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
+
+    async def count(self) -> int:
+        """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten."""
+        if self.keep is None:
+            return await self.records.count(self.kind, start=self._first, end=self._last, where=self._condition)
+        count, start = 0, self._first
+        for _ in range(10):
+            hits = await self.records.list(
+                self.kind, limit=_READ, start=start, end=self._last, where=self._condition, columns=self.needs
+            )
+            count += sum(map(self.keep, hits.records))
+            if hits.next is None or count >= COUNT_CAP:
+                break
+            start = hits.next
+        return min(count, COUNT_CAP)
+
+    @property
+    def _first(self) -> str:
+        return "" if self.kind.TIME else self.start
+
+    @property
+    def _last(self) -> str:
+        return "" if self.kind.TIME else self.end
+
+    @property
+    def _condition(self) -> Where:
+        """The condition for rows whose keys say nothing of time."""
+        if not self.kind.TIME or not (self.start or self.end):
+            return self.where
+        first = _time(self.start) if self.start else _EARLIEST
+        return self.where & between(self.kind.TIME, first, _time(self.end) if self.end else _LATEST)
+
+    async def _window(self, lower: str, upper: str, first: int, last: int) -> tuple[list[tuple[str, str]] | None, int]:
+        """Returns position and uuid of the records in a window, and how many were read; None for the records if they
+        are too many, unless the window cannot be smaller.
+
+        Args:
+            lower, upper: the positions from which, and before which. first, last: the same in milliseconds.
+        """
+        column = self.kind.TIME
+        where = self.where & between(column, first, last) if column else self.where
+        start: str | None = "" if column else lower
+        kept: list[tuple[str, str]] = []
+        size = 0
+        while start is not None:
+            hits = await self.records.list(
+                self.kind,
+                limit=_READ,
+                start=start,
+                end="" if column else upper,
+                where=where,
+                columns=(*self.needs, *([column] if column else [])),
+            )
+            if hits.next is not None and last - first > 1:
+                return None, _READ
+            start, size = hits.next, size + len(hits.records)
+            for record in hits.records:
+                position = self.position(record)
+                if lower <= position < (upper or END) and (self.keep is None or self.keep(record)):
+                    kept.append((position, record.uuid))
+        return kept, size
+
+    def position(self, record: R) -> str:
+        """Returns the record's place in time."""
+        if not self.kind.TIME:
+            return record.uuid
+        at = record.updated_at if self.kind.TIME == "updatedAt" else record.created_at
+        return uuid_at(at, record.uuid)
+
+    async def _read(self, found: Sequence[tuple[str, str]]) -> list[R]:
+        """Returns the records at these positions, in this order."""
+        uuids = [uuid for _, uuid in found]
+        if not uuids or self.kind.TIME or self.keep is not None:
+            return await self.records.many(self.kind, uuids)
+        hits = await self.records.list(
+            self.kind, limit=_READ, start=min(uuids), end=f"{max(uuids)}~", where=self.where, columns=self.columns
+        )
+        by_uuid = {record.uuid: record for record in hits.records}
+        return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
+
+
+def _time(position: str) -> int:
+    """Returns the time of a position, or of its beginning, in milliseconds since 1970."""
+    return int(position[:8] + position[9:13], 16)
