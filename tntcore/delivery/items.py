@@ -1,6 +1,7 @@
 """Items of queue messages, as types. Only this module knows their short keys on the wire.
 
-A queue message is `{"items": [item, ...]}`; on queue `outbound` it may be a `Drain`, on queue `relay` a `ReplayPart`.
+A queue message is `{"items": [item, ...]}`; on queue `outbound` it may be a `Drain`, on queue `relay` a `ReplayPart`. A
+later version that writes what this one would misread adds `"v": 2`: then nothing is read, and the queue gives it up.
 
     inbound     InboundItem
     outbound    SendItem
@@ -21,6 +22,7 @@ import orjson
 
 from tntcore.telemetry import traceparent
 
+_FORM = 1  # of queue messages; a message that says none has the first
 _BINARY = "b"  # in base64
 _Members = tuple[tuple[str, str, Any], ...]  # name, key, default
 
@@ -288,7 +290,7 @@ class Drain:
     @staticmethod
     def read(body: bytes) -> Drain | None:
         """Reads a queue message; None if it is not a drain."""
-        said = orjson.loads(body).get("drain")
+        said = parsed(body).get("drain")
         return Drain(said["p"], said["n"]) if said is not None else None
 
     def data(self) -> bytes:
@@ -307,12 +309,21 @@ class ReplayPart:
     @staticmethod
     def read(body: bytes) -> ReplayPart | None:
         """Reads a queue message; None if it is not a part of a replay."""
-        said = orjson.loads(body).get("replay")
+        said = parsed(body).get("replay")
         return ReplayPart(said["p"], said["r"], said["at"]) if said is not None else None
 
     def data(self) -> bytes:
         """The queue message."""
         return orjson.dumps({"replay": {"p": self.principal, "r": self.replay, "at": self.position}})
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Returns a queue message as JSON. Raises `ValueError` if it is none, or has a form that is not known here."""
+    value: dict[str, Any] = orjson.loads(body)
+    form = value.get("v", _FORM)
+    if form != _FORM:
+        raise ValueError(f"the queue message has form {form!r}, and this version reads {_FORM}")
+    return value
 
 
 def relay_item(value: Mapping[str, Any]) -> RelayItem:
@@ -322,7 +333,7 @@ def relay_item(value: Mapping[str, Any]) -> RelayItem:
 
 def items_of(body: bytes, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
     """Returns the items of a queue message; `read` is the method of their type."""
-    return [read(value) for value in orjson.loads(body)["items"]]
+    return [read(value) for value in parsed(body)["items"]]
 
 
 def queue_message(items: Iterable[Item]) -> bytes:

@@ -13,9 +13,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
-from tntcore.delivery.items import DeliveryItem, InboundItem, Item, SendItem, items_of, queue_message, relay_item
+from tntcore.delivery.items import (
+    DeliveryItem,
+    InboundItem,
+    Item,
+    SendItem,
+    items_of,
+    parsed,
+    queue_message,
+    relay_item,
+)
 from tntcore.delivery.outbound import write_outcome
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.spans import follow
@@ -97,8 +104,8 @@ def _is_part(queue: str, body: bytes) -> bool:
     """Whether it is a drain, or a part of a replay: it has no items, and handling it twice has no effect."""
     name = {OUTBOUND: "drain", RELAY: "replay"}.get(queue)
     try:
-        return isinstance(orjson.loads(body)[name], dict)
-    except (ValueError, TypeError, KeyError):
+        return isinstance(parsed(body)[name or ""], dict)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return False
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from tntcore.delivery.items import (
@@ -23,6 +24,7 @@ from tntcore.delivery.items import (
 )
 from tntcore.delivery.outbox import attached_item, message_call, send_item
 from tntcore.delivery.tasks import task_call
+from tntcore.maintenance.poison import Given
 from tntcore.storage.records import Attached, Delivery, Message
 from tntcore.storage.tables import Row
 
@@ -112,6 +114,19 @@ def test_an_item_that_lacks_something_is_refused(value: dict[str, Any]) -> None:
     for read in READERS.values():
         with pytest.raises(TypeError):
             read(value)
+
+
+@pytest.mark.parametrize("name", sorted(PUT))
+@pytest.mark.parametrize("form", [2, "2", None])
+def test_a_queue_message_of_a_newer_form_is_not_read(name: str, form: Any) -> None:
+    body = orjson.dumps({**json.loads(PUT[name]["body"]), "v": form})
+    queue = PUT[name]["queue"]
+    for read in (Drain.read, ReplayPart.read, lambda body: items_of(body, READERS[queue])):
+        with pytest.raises(ValueError, match="form"):
+            read(body)
+    given = Given(queue, "the message", 0, body)
+    assert not given.items
+    assert not given.replayable
 
 
 def test_an_envelope_in_a_blob_is_known_by_its_metadata() -> None:
