@@ -9,7 +9,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from tntcore.api.given import read_email
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.invitations import INVITATION_ERRORS, Qr, invitation_view
+from tntcore.api.invitations import INVITATION_ERRORS, ConnectionMethod, Qr, invitation_view
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words
 from tntcore.api.views import (
     Did,
@@ -62,6 +62,7 @@ class NewContact(TypedDict, total=False):
     invitationId: Annotated[Uuid, "uuid of an invitation of another tenant"]
     invitation: Annotated[JsonObject, "anybody's invitation", Code("contact-invalid")]
     invitationUrl: Annotated[str, "anybody's invitation"]
+    didMethod: ConnectionMethod
 
 
 class ContactChanged(TypedDict, total=False):
@@ -179,7 +180,7 @@ class ContactRoutes:
         """
         body = call.body
         given = body.get("contact", {})
-        now, uuid = call.ids.since, call.uuid7()
+        now, uuid, method = call.ids.since, call.uuid7(), body.get("didMethod")
         identity = await find_identity(call.tenant.records, text(body.get("identityId"), "identityId", maximum=4000))
         # An earlier attempt created it, but its answer did not reach the caller.
         before = await call.tenant.records.get(Contact, uuid) if call.chance is not None else None
@@ -204,12 +205,12 @@ class ContactRoutes:
         if content is not None:
             # The keys in the answer prove who answers, whoever the caller expects.
             contact.did, contact.claimed_did = "", contact.did
-            reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random)
+            reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random, method)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
             contact.display_name = contact.display_name or (content.label or "")[:200]
-            connection = await self._acceptance.accept(call.tenant, identity, contact, content)
+            connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
             if not contact.did.startswith("did:"):
@@ -217,14 +218,14 @@ class ContactRoutes:
             contact, begun = await self._known(call, identity, contact)
             if begun is not None:
                 return answer({**_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
-            return await self._implicit(call, identity, contact)
+            return await self._implicit(call, identity, contact, method)
         if not contact.email:
             raise _invalid(
                 "contact has neither did nor email. Give one of them; to accept an invitation, send invitationUrl, "
                 "invitation or invitationId."
             )
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
-        wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid)
+        wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid, did_method=method)
         invitation = await self._invitations.create(call.tenant, identity, wanted, call.ids)
         invited = invitation_view(call, invitation)
         names = ("invitationId", "invitation", "invitationUrl", "shortUrl", "qr")
@@ -249,17 +250,17 @@ class ContactRoutes:
             )
         return hits[0], None
 
-    async def _implicit(self, call: Call, identity: Identity, contact: Contact) -> Response:
+    async def _implicit(self, call: Call, identity: Identity, contact: Contact, method: str | None) -> Response:
         """Starts a DID exchange with the contact. If its DID cannot be reached now, the contact stays without a DID
         exchange and its messages are held."""
         try:
-            connection = await self._acceptance.accept_implicit(call.tenant, identity, contact)
+            connection = await self._acceptance.accept_implicit(call.tenant, identity, contact, method)
             reason = None
         except DidError as error:
             if error.code != UNRESOLVABLE:
                 detail = f"The DID cannot be written to: {error.detail}. Check it, or send the contact an invitation."
                 raise Problem(400, "did-unusable", detail) from None
-            connection = await _keep(call, identity, contact)
+            connection = await _keep(call, identity, contact, method)
             reason = error.detail
         return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
@@ -308,9 +309,9 @@ class ContactRoutes:
         return read_invitation(content)
 
 
-async def _keep(call: Call, identity: Identity, contact: Contact) -> Connection:
+async def _keep(call: Call, identity: Identity, contact: Contact, did_method: str | None = None) -> Connection:
     """Creates the contact and its connection, in state `start`."""
-    connection = start(identity, contact, call.ids.since)
+    connection = start(identity, contact, call.ids.since, did_method)
     unit = Unit()
     if not contact.etag:
         unit.create(contact)

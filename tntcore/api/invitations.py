@@ -23,6 +23,7 @@ from tntcore.api.views import (
     listing,
     text,
 )
+from tntcore.connections.connection import DidMethod
 from tntcore.connections.invitations import Invitations, Wanted, read_content, short_url
 from tntcore.errors import Problem
 from tntcore.messaging import times
@@ -49,6 +50,7 @@ INVITATION_ERRORS = (
     "400 public-did-unreachable",
     "400 identity-unsuitable",
     "400 handshake-required",
+    "400 did-method-invalid",
     "409 invitation-gone",
     "413 invitation-too-large",
 )
@@ -67,6 +69,13 @@ Handshake = Literal[
 Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
 
+ConnectionMethod = Annotated[
+    DidMethod,
+    "method of your DID on the connection, by default what suits its protocol; did:sov: a DID without a method",
+    Code("did-method-invalid"),
+]
+
+
 class InvitationWanted(TypedDict, total=False):
     form: Annotated[Form, "by default `out-of-band/1`", Code("form-unsupported")]
     label: Name
@@ -81,6 +90,7 @@ class InvitationWanted(TypedDict, total=False):
     expiresAt: Time
     publicDid: Annotated[bool, "whether to name the identity's public DID", Code("flag-invalid")]
     requests: Annotated[list[JsonObject], "messages for the invited partner"]
+    didMethod: ConnectionMethod
 
 
 class NewInvitation(InvitationWanted, total=False):
@@ -108,6 +118,8 @@ class InvitationView(Entity):
 
 
 _UNKNOWN = "404 invitation-unknown"
+# Agents of Connections 1.0 read only documents that come along; those of DIDComm v2 have nowhere to find them.
+_UNSUITABLE = {("out-of-band/2", "did:sov"), ("connections/1", "did:peer:2"), ("connections/1", "did:peer:4")}
 
 
 class InvitationRoutes:
@@ -224,7 +236,10 @@ def wanted_of(body: dict[str, Any], identity: Identity, now: int) -> Wanted:
         expires_at=_time(body, "expiresAt", now),
         public_did=_flag(body, "publicDid"),
         requests=tuple(_messages(body)),
+        did_method=body.get("didMethod"),
     )
+    if (form, wanted.did_method) in _UNSUITABLE:
+        raise Problem(400, "did-method-invalid", f"The form {form} does not go with didMethod {wanted.did_method}.")
     if form == "connections/1" and (wanted.public_did or wanted.requests):
         raise Problem(
             400,

@@ -78,27 +78,30 @@ class Acceptance:
         contact: Contact,
         content: Content,
         *,
+        did_method: str | None = None,
         ends: PendingReuse | None = None,
     ) -> Connection:
         """Answers an invitation of anyone. Returns a connection in state `request-sent`, or completed if no handshake
         is wanted. Raises `Problem` 400.
 
         Args:
+            did_method: `DidMethod` of our DID, if the tenant chose one.
             ends: the `PendingReuse` of the invitation, if another connection was to be reused for it.
         """
         now = self._services.now()
         if content.expires_at and content.expires_at * 1000 < now:
             raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
         if _is_for_v2(content):
+            _check_method(did_method, "v2")
             content = content if content.form == FORM_2 else await self._as_v2(content)
-            connection = start(identity, contact, now)
+            connection = start(identity, contact, now, did_method)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
             effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
             await self.apply(tenant, effect, tells=True)
             return connection
         if content.form == "out-of-band/1" and not content.handshake_protocols:
-            connection = start(identity, contact, now)
+            connection = start(identity, contact, now, did_method)
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
@@ -113,7 +116,9 @@ class Acceptance:
                 "invitation-unsupported",
                 f"The invitation offers no supported handshake protocol. It must offer one of {', '.join(SUPPORTED)}.",
             )
+        _check_method(did_method, protocol)
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
+        connection.did_method = did_method
         contact.claimed_did = contact.claimed_did or connection.claimed_did
         # The DID that was reached, and no other that the invitation names.
         reached = document_id(connection.their_document)
@@ -127,6 +132,7 @@ class Acceptance:
         contact: Contact,
         content: Content,
         random: Callable[[int], bytes],
+        did_method: str | None = None,
     ) -> Connection | None:
         """Asks an inviter with whose DID there is a connection to reuse that (see `reuse`). Returns None if there is
         none. Raises `Problem` 409.
@@ -134,6 +140,7 @@ class Acceptance:
         Args:
             contact: the contact for the inviter; created only if the other side does not agree.
             random: for the message's id.
+            did_method: see `accept`; for the new connection.
         """
         did = _public_did(content)
         if not did:
@@ -157,7 +164,7 @@ class Acceptance:
         )
         if await tenant.records.get(PendingReuse, waiting.uuid) is not None:
             return connection  # an earlier attempt of the same call has asked
-        write_reuse(tenant, waiting, content, contact)
+        write_reuse(tenant, waiting, content, contact, did_method)
         if len(waiting.content) > _MAX_REUSE:
             return None
         effect.makes.append(waiting)
@@ -175,11 +182,11 @@ class Acceptance:
         identity = await tenant.records.get(Identity, waiting.identity_uuid) if waiting is not None else None
         if waiting is None or identity is None:
             return
-        content, contact = read_reuse(tenant, waiting)
+        content, contact, did_method = read_reuse(tenant, waiting)
         contact.updated_at = self._services.now()
         contact.display_name = contact.display_name or (content.label or "")[:200]
         try:
-            await self.accept(tenant, identity, contact, content, ends=waiting)
+            await self.accept(tenant, identity, contact, content, did_method=did_method, ends=waiting)
         except Problem as problem:
             if problem.status != 400:
                 raise
@@ -188,24 +195,28 @@ class Acceptance:
             unit.delete(waiting.key, waiting.etag)
             await tenant.records.commit(unit)
 
-    async def accept_implicit(self, tenant: Tenant, identity: Identity, contact: Contact) -> Connection:
+    async def accept_implicit(
+        self, tenant: Tenant, identity: Identity, contact: Contact, did_method: str | None = None
+    ) -> Connection:
         """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"); if it supports only
         DIDComm v2, writes to it at once.
 
         Raises:
+            Problem: 400 `did-method-invalid`.
             DidError: it cannot be resolved, or has no endpoint.
         """
         document = await self._services.resolver.resolve(contact.did)
         try:
             didcomm_endpoint(document, "v1")
         except DidError:
-            connection = start(identity, contact, self._services.now())
+            _check_method(did_method, "v2")
+            connection = start(identity, contact, self._services.now(), did_method)
             await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
             return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
         )
-        connection.invited_did = contact.did
+        connection.invited_did, connection.did_method = contact.did, did_method
         return await self._begin(tenant, identity, contact, connection)
 
     async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
@@ -461,6 +472,21 @@ async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, se
         return await records.get(Attached, effect.attached[0].uuid) is not None
     current = await records.get(Connection, connection.uuid)
     return current is not None and current.changes() == connection.changes()
+
+
+def _check_method(did_method: str | None, protocol: str) -> None:
+    """Raises `Problem` 400 if the tenant chose a method that the partner's protocol has no place for. `protocol`: "v2"
+    for DIDComm v2.
+    """
+    if (protocol == "v2" and did_method == "did:sov") or (
+        protocol == CONNECTIONS_1_0 and did_method in ("did:peer:2", "did:peer:4")
+    ):
+        name = "DIDComm v2" if protocol == "v2" else "Connections 1.0"
+        raise Problem(
+            400,
+            "did-method-invalid",
+            f"The partner speaks {name}, which does not go with didMethod {did_method}. Leave it out.",
+        )
 
 
 def _is_for_v2(content: Content) -> bool:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from typing import Any, Literal
 
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument, PublicKey
+from tntcore.dids.multiformats import encode_multikey
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.recipients import KeyPairs
 
 COMPLETED = "completed"
+
+DidMethod = Literal["did:peer:2", "did:peer:4", "did:sov"]
+"""Of our DIDs for single connections. did:sov stands for a DID without a method, sent with its document."""
 
 
 def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
@@ -34,8 +39,14 @@ def entrance(connection: Connection) -> str:
     return connection.invitation_uuid or connection.identity_uuid
 
 
-def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
-    """Makes a did:peer of numalgo 2 for one connection, with this service as its endpoint for both wire versions."""
+def pairwise(services: Services, keys: KeyPairs, method: str | None = None) -> DidDocument:
+    """Makes a did:peer for one connection, with this service as its endpoint for both wire versions.
+
+    Args:
+        method: `did:peer:4`; any other makes a did:peer:2.
+    """
+    if method == "did:peer:4":
+        return _pairwise_4(services, keys)
     other: list[tuple[peer.Purpose, PublicKey]] = [("E", keys.other.public)] if keys.other is not None else []
     did = peer.create_2(
         [("E", keys.x25519.public), ("V", keys.ed25519.public), *other],
@@ -44,8 +55,22 @@ def pairwise(services: Services, keys: KeyPairs) -> DidDocument:
     return peer.resolve(did)
 
 
-def start(identity: Identity, contact: Contact, now: int) -> Connection:
-    """Makes a connection whose DID exchange has not begun: messages for it are held."""
+def _pairwise_4(services: Services, keys: KeyPairs) -> DidDocument:
+    public = {"key-1": keys.ed25519.public, "key-2": keys.x25519.public}
+    document: dict[str, Any] = peer.input_document(public, services.config.endpoint)
+    if keys.other is not None:
+        multikey = encode_multikey(keys.other.public)
+        document["verificationMethod"].append({"id": "#key-3", "type": "Multikey", "publicKeyMultibase": multikey})
+        document["keyAgreement"].append("#key-3")
+    return peer.resolve(peer.create_4(document))
+
+
+def start(identity: Identity, contact: Contact, now: int, did_method: str | None = None) -> Connection:
+    """Makes a connection whose DID exchange has not begun: messages for it are held.
+
+    Args:
+        did_method: `DidMethod` of our DIDs on it, if the tenant chose one.
+    """
     return Connection(
         uuid=connection_uuid(identity.uuid, contact.uuid),
         identity_uuid=identity.uuid,
@@ -54,6 +79,7 @@ def start(identity: Identity, contact: Contact, now: int) -> Connection:
         contact_did=contact.did,
         named=True,
         state="start",
+        did_method=did_method,
         created_at=now,
         updated_at=now,
     )

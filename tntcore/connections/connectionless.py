@@ -139,7 +139,7 @@ class Connectionless:
             theirs: a document of the inviter's service.
         """
         keys = KeyPairs.generate()
-        mine = pairwise(self._services, keys)
+        mine = pairwise(self._services, keys, connection.did_method)
         contact.status = ContactStatus.ACCEPTED
         connection.role, connection.state, connection.protocol = "requester", COMPLETED, OUT_OF_BAND_1
         connection.pthid = content.id

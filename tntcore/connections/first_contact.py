@@ -160,7 +160,7 @@ class FirstContact:
             updated_at=now,
         )
         contact = (await tenant.records.get(Contact, new.uuid)) or new
-        connection = start(identity, contact, now)
+        connection = start(identity, contact, now, invitation.did_method if invitation is not None else None)
         if contact.etag:
             # Made with the contact, before it was invited; its messages are held.
             waiting = await tenant.records.get(Connection, connection.uuid)
@@ -255,7 +255,7 @@ class FirstContact:
     def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
         """Sets the documents of a connection. Returns our new kids."""
         keys = KeyPairs.generate(theirs)
-        mine = pairwise(self._services, keys)
+        mine = pairwise(self._services, keys, connection.did_method)
         connection.version, connection.protocol = "v2", OUT_OF_BAND_2
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, connection_uuid, start
+from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal, Refused
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
-from tntcore.dids import peer, sov
+from tntcore.dids import sov
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
 from tntcore.envelope.signatures import sign_attachment, sign_field, verify_attachment, verify_field
@@ -207,7 +207,7 @@ class Handshake:
         else:
             contact.uuid, former = await _unfinished(tenant, identity, contact.uuid)
             contact = await tenant.records.get(Contact, contact.uuid) or contact
-        connection = start(identity, contact, now)
+        connection = start(identity, contact, now, invitation.did_method if invitation is not None else None)
         if former is not None:
             # A request that is sent again takes the place of the exchange that came to nothing.
             connection.etag, connection.created_at = former.etag, former.created_at
@@ -238,7 +238,7 @@ class Handshake:
             inviter: the invitation or identity that the request was for, whose key signs.
         """
         connection.state = rfc.move("responder", connection.state, "send response")
-        mine = self._mine(connection.protocol)
+        mine = self._mine(connection)
         self._adopt(tenant, connection, mine, effect)
         signer = inviter.signer
         now = self._services.now()
@@ -276,7 +276,7 @@ class Handshake:
             keys = KeyPairs.deserialise(tenant.records.open(connection.keys, connection.key))
             mine = Mine(connection.my_did, parse_document(connection.my_document), keys)
         else:
-            mine = self._mine(connection.protocol)
+            mine = self._mine(connection)
             self._adopt(tenant, connection, mine, effect)
         if _is_connections(connection.protocol):
             attached: dict[str, Any] = {"connection": {"DID": mine.did, "DIDDoc": mine.document.raw}}
@@ -403,15 +403,17 @@ class Handshake:
             return False
         return resolvable(did) or self._services.resolver.fetches(did)
 
-    def _mine(self, protocol: str) -> Mine:
-        """Makes a new DID in the form that the dialect's agents read."""
+    def _mine(self, connection: Connection) -> Mine:
+        """Makes a new DID by the method that the tenant chose, or else in the form that the dialect's agents read. In
+        Connections 1.0 there is no choice.
+        """
         keys = KeyPairs.generate()
         endpoint = self._services.config.endpoint
-        if protocol.endswith("didexchange/1.1"):
-            did = peer.create_4(
-                peer.input_document({"key-1": keys.ed25519.public, "key-2": keys.x25519.public}, endpoint)
-            )
-            return Mine(did, peer.resolve(did), keys)
+        latest = connection.protocol.endswith("didexchange/1.1")
+        method = connection.did_method or ("did:peer:4" if latest else "did:sov")
+        if method != "did:sov" and not _is_connections(connection.protocol):
+            document = pairwise(self._services, keys, method)
+            return Mine(document.id, document, keys)
         did = sov.create(keys.verkey)
         return Mine(did, parse_document(sov.legacy_document(did, keys.verkey, endpoint)), keys)
 

@@ -40,6 +40,7 @@ class Wanted:
         expires_at: milliseconds since 1970; 0 for never.
         handshake_protocols: of `out-of-band/1`. With none, the invited side answers one of `requests` at once.
         public_did: it names the identity's DID instead of a key of its own, so that a connection can be reused.
+        did_method: of our DIDs on its connections; None for what suits the protocol.
         requests: messages to attach, in the shape of v1; for `out-of-band/2`, of either version.
     """
 
@@ -53,6 +54,7 @@ class Wanted:
     contact_uuid: str = ""
     public_did: bool = False
     requests: tuple[Mapping[str, Any], ...] = ()
+    did_method: str | None = None
 
     @property
     def version(self) -> Version:
@@ -88,7 +90,7 @@ class Invitations:
             goal, goal_code = goal or goal_code, goal_code or _GOAL_CODE
         threads: list[str] = []
         keys = KeyPairs.generate()
-        document = pairwise(services, keys)
+        document = pairwise(services, keys, wanted.did_method)
         uuid, invitation_id = ids.uuid7(), random_uuid(ids.random)
         service = rfc434.inline_service(services.config.endpoint, keys.verkey)
         expires_at = wanted.expires_at // 1000 or None
@@ -138,6 +140,7 @@ class Invitations:
             did=document.id,
             document=dict(document.raw),
             threads=threads,
+            did_method=wanted.did_method,
             created_at=now,
             updated_at=now,
         )

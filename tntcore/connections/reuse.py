@@ -70,17 +70,25 @@ def attached(services: Services, tenant: Tenant, connection: Connection, content
     return found
 
 
-def write_reuse(tenant: Tenant, record: PendingReuse, content: Content, contact: Contact) -> None:
-    """Stores in the record the invitation, and the contact for its maker."""
+def write_reuse(
+    tenant: Tenant, record: PendingReuse, content: Content, contact: Contact, did_method: str | None
+) -> None:
+    """Stores in the record the invitation, the contact for its maker, and the method of our DID."""
     given = {"display_name": contact.display_name, "internal_ref": contact.internal_ref, "email": contact.email}
-    whole = {"invitation": content.raw, "contact": {**given, "claimed_did": contact.claimed_did}}
+    whole = {
+        "invitation": content.raw,
+        "contact": {**given, "claimed_did": contact.claimed_did},
+        "didMethod": did_method,
+    }
     record.content = tenant.records.seal(write_json(whole), record.key)
 
 
-def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact]:
-    """Returns the invitation, and the contact that its maker becomes if no connection is reused."""
+def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact, str | None]:
+    """Returns the invitation, the contact that its maker becomes if no connection is reused, and the method of our DID
+    then.
+    """
     whole = reread_json(tenant.records.open(record.content, record.key))
     contact = Contact(
         uuid=record.contact_uuid, status=ContactStatus.REQUESTED, created_at=record.created_at, **whole["contact"]
     )
-    return read_invitation(whole["invitation"]), contact
+    return read_invitation(whole["invitation"]), contact, whole.get("didMethod")

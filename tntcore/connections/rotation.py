@@ -112,7 +112,7 @@ class Rotation:
         if not changed.next_keys:
             changed.next_thid = message_id
             keys = KeyPairs.generate()
-            mine = pairwise(self._services, keys)
+            mine = pairwise(self._services, keys, changed.did_method)
             changed.next_did, changed.next_document = mine.id, dict(mine.raw)
             changed.next_keys = tenant.records.seal(keys.serialise(), changed.key)
             effect.keys = tuple(keys.by_kid(mine))
@@ -132,7 +132,7 @@ class Rotation:
         effect = Effect(changed)
         if not connection.introduction:
             keys = KeyPairs.generate(document_of(document_id(connection.their_document), connection.their_document))
-            mine = pairwise(self._services, keys)
+            mine = pairwise(self._services, keys, changed.did_method)
             changed.introduction = {"from_prior": self._from_prior(tenant, connection, mine.id)}
             changed.next_did, changed.next_document = mine.id, dict(mine.raw)
             changed.next_keys = tenant.records.seal(keys.serialise(), changed.key)

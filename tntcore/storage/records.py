@@ -262,7 +262,8 @@ class Connection(Record):
     names for keys where they are not the current ones. `previous_document` is the document before, `announced_document`
     that of the DID it will take next.
 
-    `error` says why the connection is over. Rows older than this rule lack `named`.
+    `error` says why the connection is over. `did_method`: of our DIDs, if the tenant chose one. Rows older than this
+    rule lack `named`.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -292,6 +293,7 @@ class Connection(Record):
     announced_document: dict[str, Any] | None = None
     of_identity: bool | None = None
     error: str | None = None
+    did_method: str | None = None
     next_did: str = ""
     next_document: dict[str, Any] = field(default_factory=dict)
     next_keys: bytes = b""
@@ -320,7 +322,8 @@ class Connection(Record):
 @dataclass(kw_only=True, slots=True)
 class Invitation(Record):
     """An out-of-band invitation made by this service. Status ACTIVE, USED or REVOKED; `keys` and `content` are sealed.
-    `threads` has hashes of the threads of attached requests that are answered without a handshake.
+    `threads` has hashes of the threads of attached requests that are answered without a handshake. `did_method`: of our
+    DIDs on its connections, if the tenant chose one.
     """
 
     KIND: ClassVar[str] = "invitation"
@@ -337,6 +340,7 @@ class Invitation(Record):
     document: dict[str, Any] = field(default_factory=dict)
     content: bytes = b""
     threads: list[str] = field(default_factory=list)
+    did_method: str | None = None
 
     def status_at(self, now: int) -> InvitationStatus:
         """Returns the status at a time, in milliseconds since 1970: EXPIRED where it is only the time that ended it."""
