@@ -58,8 +58,7 @@ async def test_a_did_key_cannot_be_reached_by_its_did(pair: tuple[Client, Client
     made = await acme.post("identity", {"method": "key"})
     invitation = {"identityId": made["uuid"], "publicDid": True}
     assert_problem(await acme.call("POST", "invitation", invitation), 400, "public-did-unreachable")
-    contact = await bolt.post("contact", {"contact": {"did": made["did"]}})
-    assert contact["unreachable"]
+    assert_problem(await bolt.call("POST", "contact", {"contact": {"did": made["did"]}}), 400, "did-unusable")
     # Who has its key and knows the service is heard.
     public = did_key.resolve(made["did"]).methods[did_key.resolve(made["did"]).assertion[0]].key
     packed = pack_v1(orjson.dumps(basic("x", **{"@id": "1"})), recipients=[encode_verkey(public)], sender=None)

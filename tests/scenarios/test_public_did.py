@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.scenarios.common import basic
+from tests.scenarios.test_beginnings import tasks
 from tests.scenarios.test_did_exchange import completed
 from tests.stack import Client, Receiver, Stack
 from tests.unit.test_egress import make_certificate
@@ -26,6 +28,7 @@ from tntcore.dids.multiformats import encode_verkey
 from tntcore.egress import Egress
 from tntcore.envelope import pack_v1, unpack
 from tntcore.envelope.signatures import sign_attachment
+from tntcore.errors import DidError
 from tntcore.services import open_services
 from tntcore.tenancy.recipients import KeyPairs
 
@@ -150,6 +153,62 @@ async def test_a_did_that_cannot_be_reached_leaves_a_contact_to_be_invited(
         contact = orjson.loads((await partner.invite(acme)).body)
         assert contact["unreachable"]
         assert (await acme.get(f"connection/{contact['connectionUuid']}"))["state"] == "start"
+
+
+async def test_a_did_that_cannot_be_resolved_now_is_asked_as_soon_as_it_can(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tntcore.connections.acceptance._BEGIN_AGAIN", 1)
+    monkeypatch.setattr("tntcore.pipeline.inbound._LATER", (1,) * 20)
+    acme, bolt = await stack.register("Acme"), await stack.register("Bolt")
+    resolver, resolve = stack.app.services.resolver, stack.app.services.resolver.resolve
+    away = True
+
+    async def fail(did: str) -> Any:
+        if away:
+            raise DidError("unresolvable", "its host is away")
+        return await resolve(did)
+
+    monkeypatch.setattr(resolver, "resolve", fail)
+    hook = await bolt.webhook("basicmessage")
+    contact = await acme.post("contact", {"contact": {"did": bolt.identity["did"]}, "didMethod": "did:peer:2"})
+    assert (contact["status"], contact["unreachable"]) == ("REQUESTED", "its host is away")
+    await acme.act(contact["uuid"], basic("held"))
+    assert (await acme.get(f"connection/{contact['connectionUuid']}"))["state"] == "start"
+    away = False
+    connection = await completed(acme, contact["connectionUuid"])
+    assert connection["myDid"].startswith("did:peer:2")
+    assert (await hook.until(lambda hook: True)).json()["message"]["content"] == "held"
+    assert (await acme.get(f"contact/{contact['uuid']}"))["status"] == "ACCEPTED"
+
+
+async def test_a_did_that_can_never_be_resolved_ends_the_contact(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tntcore.connections.acceptance._BEGIN_AGAIN", 1)
+    monkeypatch.setattr("tntcore.pipeline.inbound._LATER", (1,))
+    acme = await stack.register("Acme")
+    told_of = await tasks(acme)
+    contact = await acme.post("contact", {"contact": {"did": "did:web:unknown.example"}})
+    await acme.act(contact["uuid"], basic("held"))
+    path = f"connection/{contact['connectionUuid']}"
+
+    async def over() -> Any:
+        connection = await acme.get(path)
+        return connection if connection["state"] == "abandoned" else None
+
+    connection = await stack.eventually(over)
+    assert connection["error"].startswith("unresolvable: ")
+    assert (await acme.get(f"contact/{contact['uuid']}"))["status"] == "REJECTED"
+    told = await told_of.until(lambda hook: hook.json()["type"] == "contact")
+    assert (told.json()["status"], told.json()["error"]) == ("REJECTED", connection["error"])
+
+    async def failed() -> Any:
+        return (await acme.get("message?status=FAILED"))["hits"]
+
+    assert await stack.eventually(failed)
+    # It can be asked again.
+    again = await acme.post(f"{path}/accept", {}, 200)
+    assert (again["state"], again["error"]) == ("start", None)
+    await stack.eventually(over)
 
 
 @pytest.mark.parametrize("did", ["did:example:1", "did:web:partner.example:x.y?", "did:peer:4zQmNobodyHasShownThisOne"])

@@ -251,8 +251,8 @@ class ContactRoutes:
         return hits[0], None
 
     async def _implicit(self, call: Call, identity: Identity, contact: Contact, method: str | None) -> Response:
-        """Starts a DID exchange with the contact. If its DID cannot be reached now, the contact stays without a DID
-        exchange and its messages are held."""
+        """Starts a DID exchange with the contact. If its DID cannot be resolved now, it is tried again for a day and a
+        half, and the contact's messages are held."""
         try:
             connection = await self._acceptance.accept_implicit(call.tenant, identity, contact, method)
             reason = None
@@ -260,6 +260,7 @@ class ContactRoutes:
             if error.code != UNRESOLVABLE:
                 detail = f"The DID cannot be written to: {error.detail}. Check it, or send the contact an invitation."
                 raise Problem(400, "did-unusable", detail) from None
+            await self._acceptance.try_later(call.tenant, connection_uuid(identity.uuid, contact.uuid))
             connection = await _keep(call, identity, contact, method)
             reason = error.detail
         return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)

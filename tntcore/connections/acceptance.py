@@ -20,13 +20,13 @@ from tntcore.connections.invitations import read_content
 from tntcore.connections.reuse import attached, read_reuse, write_reuse
 from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
-from tntcore.delivery.outbox import Outbox, attached_item, reuse_item
+from tntcore.delivery.outbox import Outbox, attached_item, begin_item, reuse_item
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.redeliver import queue_pending
 from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
 from tntcore.dids.document import DidService
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
-from tntcore.errors import DidError, Problem
+from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.message import Message as Plaintext
@@ -59,6 +59,8 @@ from tntcore.tenancy.tenants import Tenant
 log = logging.getLogger(__name__)
 
 _LATER = 60  # seconds
+_BEGIN_AGAIN = 5  # seconds
+_MAX_REASON = 1_000  # characters
 REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
 _MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
@@ -195,11 +197,62 @@ class Acceptance:
             unit.delete(waiting.key, waiting.etag)
             await tenant.records.commit(unit)
 
+    async def try_later(self, tenant: Tenant, connection_uuid: str) -> None:
+        """Makes a connection in state `start` begin by its contact's DID, as soon as that can be resolved
+        (`begin_again`). Called before the commit of the connection.
+        """
+        item = begin_item(tenant.uuid, connection_uuid, self._services.uuid7())
+        await self._services.storage.queues[INBOUND].put(queue_message([item]), delay=_BEGIN_AGAIN)
+
+    async def begin_again(self, tenant: Tenant, connection_uuid: str, *, last: bool) -> None:
+        """Begins a connection whose contact's DID could not be resolved before. If it never can be, the connection is
+        `abandoned`, with the reason, and its contact REJECTED; `accept` tries again.
+
+        Args:
+            last: it is not tried any more.
+
+        Raises:
+            NotYet: try again later.
+        """
+        waiting = await tenant.records.get(Connection, connection_uuid)
+        if waiting is None and not last:
+            raise NotYet("the connection is not there yet")
+        if waiting is None or waiting.state != "start":
+            return
+        identity = await tenant.records.get(Identity, waiting.identity_uuid)
+        contact = await tenant.records.get(Contact, waiting.contact_uuid)
+        if identity is None or contact is None:
+            return
+        try:
+            await self.accept_implicit(tenant, identity, contact, waiting.did_method, waiting=waiting)
+        except DidError as error:
+            if error.code == UNRESOLVABLE and not last:
+                raise NotYet(f"the DID of a contact: {error.code}") from None
+            reason = str(error)
+        except Problem as problem:
+            if problem.status != 400:
+                raise NotYet(f"beginning a connection: {problem.code}") from None
+            reason = f"{problem.code}: {problem.detail}"
+        else:
+            return
+        over = replace(waiting, role="requester", state="abandoned", error=reason[:_MAX_REASON])
+        over.invited_did, over.updated_at = contact.did, self._services.now()
+        await self.apply(tenant, Effect(over, rejects=True), tells=True)
+
     async def accept_implicit(
-        self, tenant: Tenant, identity: Identity, contact: Contact, did_method: str | None = None
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        did_method: str | None = None,
+        *,
+        waiting: Connection | None = None,
     ) -> Connection:
         """Begins a DID exchange with a DID that can be resolved (RFC 0023, "Implicit Invitation"); if it supports only
         DIDComm v2, writes to it at once.
+
+        Args:
+            waiting: the connection, if it is there already, in state `start`.
 
         Raises:
             Problem: 400 `did-method-invalid`.
@@ -210,13 +263,14 @@ class Acceptance:
             didcomm_endpoint(document, "v1")
         except DidError:
             _check_method(did_method, "v2")
-            connection = start(identity, contact, self._services.now(), did_method)
+            connection = _in_place(start(identity, contact, self._services.now(), did_method), waiting)
             await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
             return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
         )
         connection.invited_did, connection.did_method = contact.did, did_method
+        _in_place(connection, waiting)
         return await self._begin(tenant, identity, contact, connection)
 
     async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
@@ -236,6 +290,9 @@ class Acceptance:
         try:
             if not accept:
                 await self._reject(tenant, changed, effect)
+            elif _is_unasked(changed):
+                changed.state, changed.role, changed.error, effect.reopens = "start", "", "", True
+                await self.try_later(tenant, changed.uuid)
             elif changed.version == "v2":
                 self._first_contact.admit(changed, effect)
             elif changed.role == "responder":
@@ -376,7 +433,7 @@ class Acceptance:
         """Commits a decision, with the messages that tell the other side. Raises `Problem` 409.
 
         Args:
-            tells: send an event: the connection, which is new, is completed.
+            tells: send an event: the connection, which was not begun before, is completed or over.
         """
         connection = effect.connection
         services, now = self._services, self._services.now()
@@ -400,7 +457,7 @@ class Acceptance:
             for reply in effect.replies
         ]
         told: list[Delivery] = []
-        for task in connection_tasks(connection, rejected=False, begun=True) if tells else ():
+        for task in connection_tasks(connection, rejected=effect.rejects, begun=True) if tells else ():
             told += await task_deliveries(tenant, task, source=services.uuid7(), now=now)
         await self._outbox.mark(tenant.uuid, [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)])
         received = []
@@ -472,6 +529,19 @@ async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, se
         return await records.get(Attached, effect.attached[0].uuid) is not None
     current = await records.get(Connection, connection.uuid)
     return current is not None and current.changes() == connection.changes()
+
+
+def _in_place(connection: Connection, waiting: Connection | None) -> Connection:
+    """Makes the connection take the place of the one that waits, and returns it."""
+    if waiting is not None:
+        connection.etag, connection.created_at = waiting.etag, waiting.created_at
+    return connection
+
+
+def _is_unasked(connection: Connection) -> bool:
+    """Whether the contact's DID, which the tenant gave, was never resolved."""
+    never = connection.state == "start" or (connection.state == "abandoned" and bool(connection.error))
+    return never and bool(connection.contact_did) and not connection.their_document and not connection.invitation_uuid
 
 
 def _check_method(did_method: str | None, protocol: str) -> None:

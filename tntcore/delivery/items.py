@@ -84,7 +84,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundItem(Item):
-    """An envelope for one of our keys, a message attached to an invitation, or an invitation to be answered anew.
+    """An envelope for one of our keys, a message attached to an invitation, an invitation to be answered anew, or a
+    contact that could not be asked yet.
 
     Attributes:
         uuid: the message's, given on receipt and so the same at every delivery.
@@ -92,6 +93,7 @@ class InboundItem(Item):
         envelope: as text; None if it is in a blob named by `uuid`.
         attached: uuid of the `Attached` record to receive instead of an envelope.
         reuse: uuid of the `PendingReuse` of an invitation that is to be answered anew, unless that is settled.
+        begin: the connection is to be begun by its contact's DID, which could not be resolved before.
         put_off: how often it was put off; None if it never was.
         limits_passed: how many of the limits, the sender's, the entrance's and the tenant's, have let it through.
         waited: how often there was no place for it.
@@ -105,6 +107,7 @@ class InboundItem(Item):
         "envelope": "e",
         "attached": "r",
         "reuse": "y",
+        "begin": "i",
         "put_off": "n",
         "limits_passed": "l",
         "rests": "s",
@@ -119,6 +122,7 @@ class InboundItem(Item):
     envelope: str | None = None
     attached: str = ""
     reuse: str = ""
+    begin: bool = False
     put_off: int | None = None
     limits_passed: int = 0
     waited: int = 0
@@ -126,7 +130,7 @@ class InboundItem(Item):
     @property
     def in_blob(self) -> bool:
         """Whether the envelope is in a blob."""
-        return self.envelope is None and not self.attached and not self.reuse
+        return self.envelope is None and not (self.attached or self.reuse or self.begin)
 
     def metadata(self) -> dict[str, str]:
         """Returns the metadata of an envelope's blob."""

@@ -79,6 +79,11 @@ def reuse_item(principal: str, connection: str, reuse: str, uuid: str) -> Inboun
     return InboundItem(uuid=uuid, principal=principal, owner="connection", owner_uuid=connection, reuse=reuse)
 
 
+def begin_item(principal: str, connection: str, uuid: str) -> InboundItem:
+    """Returns the item for queue `inbound` that begins a connection by its contact's DID."""
+    return InboundItem(uuid=uuid, principal=principal, owner="connection", owner_uuid=connection, begin=True)
+
+
 def _again(items: Sequence[DeliveryItem]) -> bytes:
     """Returns the queue message of items that may have been attempted, without their bodies if they do not fit."""
     again = [replace(item, again=True) for item in items]

@@ -168,6 +168,9 @@ class Receiving:
         if item.reuse:
             await self._acceptance.begin_anyway(tenant, item.reuse)
             return
+        if item.begin:
+            await self._acceptance.begin_again(tenant, item.owner_uuid, last=last)
+            return
         recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
         if item.attached and recipient is not None:
             await self._attached(tenant, recipient, item, long=long)
