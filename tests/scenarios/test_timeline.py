@@ -8,12 +8,15 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from tests.scenarios.common import basic
+from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
+from tntcore.api import counts
+from tntcore.messaging import times
 from tntcore.messaging.ids import uuid_at
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Action, Contact, Message
+from tntcore.storage.states import MessageStatus
 from tntcore.storage.timeline import MOST_READS, Timeline
 
 NOW = 1_800_000_000_000
@@ -88,6 +91,44 @@ async def test_filters_by_thread_and_short_type(busy: Foreign) -> None:
         for short in ("basicmessage", "basicmessage/1.0", "basicmessage/1.0/message"):
             assert len(await pages(client, f"{noun}?type={quote(short)}&order=newest", 3)) >= 7
         assert await pages(client, f"{noun}?type=trust-ping", 5) == []
+
+
+async def test_counts(busy: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By status and by day, in one call and, beyond a thousand, day by day."""
+    client = busy.client
+    records = (await client.tenant()).records
+    today = client.stack.app.services.now()
+    unit = Unit()
+    for days, status in (
+        (1, MessageStatus.FAILED),
+        (3, MessageStatus.FAILED),
+        (3, MessageStatus.SENT),
+        (30, MessageStatus.SENT),
+    ):
+        at = today - days * 24 * 3_600_000
+        unit.create(
+            Message(uuid=uuid_at(at, f"{days}{status}"), status=status, direction="OUT", type=PING, created_at=at)
+        )
+    await records.commit(unit)
+    for read in (999, 1):
+        monkeypatch.setattr(counts, "_READ", read)
+        found = await client.get("message/count?type=trust-ping")
+        assert (found["total"], found["relation"]) == (3, "eq")
+        assert found["byStatus"] == {"FAILED": 2, "SENT": 1}
+        assert [day["total"] for day in found["byDay"]] == [1, 2]
+        assert found["byDay"][1]["byStatus"] == {"FAILED": 1, "SENT": 1}
+        assert found["byDay"][0]["day"] == times.iso(today - 24 * 3_600_000)[:10]
+    monkeypatch.setattr(counts, "MOST_COUNTED", 1)
+    few = await client.get("message/count?type=trust-ping")
+    assert (few["total"], few["relation"]) == (1, "gte")
+    monkeypatch.undo()
+    since = quote(times.iso(today - 40 * 24 * 3_600_000))
+    assert (await client.get(f"message/count?type=trust-ping&since={since}&status=SENT"))["total"] == 2
+    assert (await client.get("delivery/count?kind=didcomm"))["total"] >= 7
+    answer = await client.call("GET", "message/count?since=2020-01-01T00:00:00Z")
+    assert_problem(answer, 400, "since-invalid")
+    for hit in await pages(client, "message?type=trust-ping", 50):
+        await client.call("DELETE", f"message/{hit['uuid']}")
 
 
 async def test_search(stack: Stack, busy: Foreign) -> None:

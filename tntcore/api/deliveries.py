@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note
+from tntcore.api.counts import CountView, Period, counted
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.messages import narrowed, shown
@@ -88,12 +89,20 @@ class NewReplay(TypedDict):
     webhookId: NotRequired[Annotated[str, Words(maxLength=64)]]
 
 
-class DeliveryQuery(Timed, ByAction, ByMessage, ByContact, ByConnection, total=False):
+class DeliveryFilters(ByAction, ByMessage, ByContact, ByConnection, total=False):
     status: Status
     kind: Kind
     webhookId: Annotated[str, "of the entry in the setting"]
     type: Annotated[str, "how the type of the message or event begins, as in the list of messages"]
     thread: Annotated[str, "the message's thread id"]
+
+
+class DeliveryQuery(Timed, DeliveryFilters, total=False):
+    pass
+
+
+class DeliveryCountQuery(Period, DeliveryFilters, total=False):
+    pass
 
 
 class ReplayView(Entity):
@@ -129,6 +138,14 @@ class DeliveryRoutes:
                 summary="List deliveries",
                 answers={200: Page[DeliveryView]},
                 query=DeliveryQuery,
+            ),
+            Route(
+                "GET",
+                "delivery/count",
+                count,
+                summary="Count deliveries by status and day",
+                answers={200: CountView},
+                query=DeliveryCountQuery,
             ),
             Route(
                 "GET",
@@ -214,6 +231,11 @@ async def list_(call: Call) -> Response:
     the time when the message was received or sent.
     """
     return await listing(call, Delivery, _view, where=await narrowed(call), columns=_COLUMNS)
+
+
+async def count(call: Call) -> Response:
+    """Counts deliveries by status and by day; filters as in the list. Cost and bound are those of `message/count`."""
+    return await counted(call, Delivery, await narrowed(call))
 
 
 async def read(call: Call) -> Response:
