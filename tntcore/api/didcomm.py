@@ -175,7 +175,7 @@ class Door:
         tenant = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or tenant is None:
             return None
-        return owner, tenant.is_suspended or self._services.usage.is_full(tenant.principal)
+        return owner, tenant.is_suspended or not self._services.usage.may_accept(tenant.principal)
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""

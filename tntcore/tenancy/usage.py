@@ -25,7 +25,10 @@ FLUSH_BYTES = 1024 * 1024
 FLUSH_SECONDS = 60.0
 _PAGE = 1000
 _KNOWN_SECONDS = 60.0  # longer than a principal is kept in memory after its row was read
-_EXPECTED_SECONDS = 300.0
+# By then a message is stored, its bytes are in the principal's row (`FLUSH_SECONDS`), and the row was read again.
+_EXPECTED_SECONDS = 100.0
+# Processes may each accept messages that the others do not know of: each uses this part of what is left.
+_PROCESSES = 4
 _MAX_EXPECTED = 100_000
 
 
@@ -52,15 +55,17 @@ class Usage:
 
     def expect(self, principal: str, message: str, amount: int) -> None:
         """Counts an accepted message (uuid) as stored until it has `arrived`, so that many at once cannot exceed the
-        quota. A message that another process stores counts for some minutes.
+        quota. A message that another process stores, or drops because it crashes, counts for 100 seconds.
         """
-        now = self._now()
-        while self._expected and (
-            len(self._expected) >= _MAX_EXPECTED or next(iter(self._expected.values()))[2] <= now
-        ):
+        if len(self._expected) >= _MAX_EXPECTED:
             self.arrived(next(iter(self._expected)))
-        self._expected[message] = principal, amount, now + _EXPECTED_SECONDS
+        self._expected[message] = principal, amount, self._now() + _EXPECTED_SECONDS
         self._expected_bytes[principal] += amount
+
+    def _expire(self) -> None:
+        now = self._now()
+        while self._expected and next(iter(self._expected.values()))[2] <= now:
+            self.arrived(next(iter(self._expected)))
 
     def arrived(self, message: str) -> None:
         """Ends the count of `expect`: the message is stored, or never will be."""
@@ -92,9 +97,18 @@ class Usage:
         return max(known + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
 
     def is_full(self, principal: Principal) -> bool:
-        """Whether nothing more may be accepted, counting messages that are accepted and not yet stored."""
+        """Whether the principal's quota is used up, counting messages that are accepted and not yet stored."""
+        return self._is_full(principal, 1)
+
+    def may_accept(self, principal: Principal) -> bool:
+        """Whether one more message may be accepted: other processes may have accepted as many as this one."""
+        return not self._is_full(principal, _PROCESSES)
+
+    def _is_full(self, principal: Principal, processes: int) -> bool:
+        self._expire()
         quota = self.quota(principal)
-        return quota > 0 and self.stored(principal) + self._expected_bytes.get(principal.uuid, 0) >= quota
+        accepted = self._expected_bytes.get(principal.uuid, 0) * processes
+        return quota > 0 and self.stored(principal) + accepted >= quota
 
     def is_over(self, principal: Principal) -> bool:
         """Whether the principal exceeds its quota by a tenth, or a megabyte: then even accepted messages wait."""

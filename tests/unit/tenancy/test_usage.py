@@ -1,0 +1,69 @@
+"""Quotas: what several processes accept together, and what a crash leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tntcore.storage.records import Principal
+from tntcore.tenancy.usage import Usage
+
+QUOTA, SIZE = 20_000_000, 300_000
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def tenant(stored: int = 0) -> Principal:
+    return Principal(
+        uuid="acme", display_name="Acme", data_key=b"", data_key_version="", created_at=0, updated_at=0,
+        limits={"storedBytes": QUOTA}, stored_bytes=stored,
+    )  # fmt: skip
+
+
+def accept(usage: Usage, principal: Principal, prefix: str = "") -> int:
+    """Accepts messages that nobody stores, until there is no room. Returns the bytes."""
+    number = 0
+    while usage.may_accept(principal):
+        usage.expect(principal.uuid, f"{prefix}{number}", SIZE)
+        number += 1
+    return number * SIZE
+
+
+def usage(clock: Clock) -> Usage:
+    storage: Any = None  # nothing is written
+    return Usage(storage, 0, clock)
+
+
+def test_processes_that_do_not_know_of_each_other_keep_the_quota() -> None:
+    clock = Clock()
+    assert 0.8 * QUOTA < sum(accept(usage(clock), tenant()) for _ in range(4)) <= 1.1 * QUOTA
+
+
+def test_what_other_processes_stored_or_lost_counts_for_less_than_two_minutes() -> None:
+    clock = Clock()
+    process = usage(clock)
+    accept(process, tenant())
+    clock.now += 60
+    assert not process.may_accept(tenant()), "the row may not show it yet"
+    clock.now += 50
+    assert process.may_accept(tenant(stored=QUOTA // 2))
+    assert process.is_full(tenant(stored=QUOTA))
+
+
+def test_a_message_that_arrived_makes_room_at_once() -> None:
+    process, principal = usage(Clock()), tenant()
+    accept(process, principal)
+    process.arrived("0")
+    process.arrived("0")
+    process.arrived("never accepted")
+    assert process.may_accept(principal)
+
+
+def test_messages_of_strangers_do_not_stop_the_tenants_own_calls() -> None:
+    process, principal = usage(Clock()), tenant()
+    accept(process, principal)
+    assert not process.is_full(principal)
