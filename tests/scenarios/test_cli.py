@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
 from tests.scenarios.cli import Tool, Wire
 from tests.scenarios.foreign import connect_foreign
@@ -544,3 +545,94 @@ async def test_tenants_are_found_suspended_and_resumed(operator: Tool, stack: St
             "tenant.registered",
         ]
     assert (await operator.json("tenants", "show", client.uuid))["displayName"] == "Quokka"
+
+
+async def test_uuids_and_types_are_named_by_a_part(pair: tuple[Tool, Tool]) -> None:
+    acme, _ = pair
+    sent = await acme.json("send", "Bolt", "by a part", "--wait")
+    [message] = await acme.json("messages", "--type", "basicmessage")
+    assert message["actionUuid"] == sent["uuid"]
+    assert await acme.json("messages", "--type", "basicmess", "--action", sent["uuid"][-8:]) == [message]
+    assert await acme.json("messages", "--type", "https://example.org") == []
+    for text in (message["uuid"][-8:], message["uuid"][-12:].upper(), message["uuid"][:30]):
+        assert (await acme.json("messages", "show", text))["uuid"] == message["uuid"]
+    assert "Give the whole uuid" in (await acme.run("messages", "show", "abcdef012345", code=2)).errors
+    assert "code uuid-invalid" in (await acme.run("messages", "show", "abc", code=1)).errors
+    [contact] = await acme.json("contacts")
+    assert (await acme.json("contacts", "show", contact["uuid"][-8:]))["uuid"] == contact["uuid"]
+    await acme.run("send", contact["uuid"][-6:], "to its end")
+    # Those of one moment begin alike: all are named.
+    made = [await acme.json("keys", "new", f"key {number}") for number in range(2)]
+    uuids = [one["uuid"] for one in made]
+    several = await acme.run("keys", "revoke", uuids[0][:6], code=2)
+    assert [uuid for uuid in uuids if uuid in several.errors] == uuids
+    await acme.run("keys", "revoke", uuids[0][-8:])
+    statuses = {one["uuid"]: one["status"] for one in await acme.json("keys")}
+    assert [statuses[uuid] for uuid in uuids] == ["REVOKED", "ACTIVE"]
+
+
+async def test_webhooks_on_a_machine_without_an_address(
+    wire: Wire, pair: tuple[Tool, Tool], receiver: Receiver
+) -> None:
+    acme, bolt = pair
+    hook = Receiver()
+    await hook.start()
+    await bolt.run("webhooks", "add", hook.url)
+    await acme.run("send", "Bolt", "before")
+    bolt.url = wire.url
+    receiver.answer = lambda hook: (204, {})
+    async with bolt.running("listen", "--forward-to", f"{receiver.url}/didcomm", "--json") as seen:
+        secret = json.loads(await seen.line())["secret"]
+        await acme.run("send", "Bolt", "one é 12345678901234567890")
+        told = json.loads(await seen.line())
+        assert (told["responseStatus"], told["error"], told["attempts"]) == (204, None, 1)
+        [got] = receiver.got
+        given = {name.lower(): value for name, value in got.headers.items()}
+        Webhook(secret).verify(got.body, given)
+        await hook.count(2)
+        [_, real] = [json.loads(call.body) for call in hook.got]
+        body = json.loads(got.body)
+        assert {**body, "eventUuid": ""} == {**real, "eventUuid": ""}
+        assert given["webhook-id"] == body["eventUuid"] == told["eventUuid"]
+        # The receiver fails, and the service goes away; nothing is lost.
+        receiver.answer = lambda hook: (500 if len(receiver.got) < 3 else 204, {})
+        await acme.run("send", "Bolt", "two")
+        told = json.loads(await seen.line())
+        assert (told["responseStatus"], told["attempts"]) == (204, 2)
+        await wire.cut()
+        await acme.run("send", "Bolt", "meanwhile")
+        while "the service cannot be reached" not in await seen.note():
+            pass
+        await wire.mend()
+        assert json.loads(await seen.line())["responseStatus"] == 204
+    await hook.stop()
+    contents = [json.loads(call.body)["message"]["content"] for call in receiver.got]
+    assert contents == ["one é 12345678901234567890", "two", "two", "meanwhile"]
+    # Again from before, with the same ids and the same secret.
+    older = ("--since", "1h", "--type", "basicmessage")
+    async with bolt.running("listen", "--forward-to", receiver.url, *older, TNT_WEBHOOK_SECRET=secret) as seen:
+        assert secret in await seen.line()
+        lines = [await seen.line() for _ in range(4)]
+    assert all("204" in line and "basicmessage/1.0/message" in line for line in lines)
+    again = [json.loads(call.body) for call in receiver.got[-4:]]
+    assert again[0]["message"]["content"] == "before"
+    assert again[1]["eventUuid"] == body["eventUuid"]
+    for wrong in ("ftp://x", "http://user:secret@x", "x"):
+        assert "secret@" not in (await bolt.run("listen", "--forward-to", wrong, code=2)).errors
+    broken = await bolt.run("listen", "--forward-to", receiver.url, code=2, TNT_WEBHOOK_SECRET="whsec_short")
+    assert "whsec_short" not in broken.errors
+
+
+async def test_tenants_are_limited_and_deleted(operator: Tool, stack: Stack, tmp_path: Path) -> None:
+    tool, client = await register(stack, tmp_path, "Wombat")
+    short = client.uuid[-8:]
+    assert "default" in (await operator.run("tenants", "limits", short)).output
+    await operator.run("tenants", "limits", short, "--stored-bytes", "1000000")
+    changed = await operator.json("tenants", "limits", short, "--messages-per-minute", "60")
+    assert changed["limits"] == {"storedBytes": 1_000_000, "messagesPerMinute": 60}
+    assert (await operator.json("tenants", "limits", short, "--defaults"))["limits"] == {}
+    kept = await operator.run("tenants", "delete", short, code=2, piped="Wombats\n")
+    assert "Nothing was deleted" in kept.errors
+    assert (await tool.json("account"))["displayName"] == "Wombat"
+    await operator.run("tenants", "delete", short, "--name", "Wombat")
+    assert "code key-unknown" in (await tool.run("account", code=1)).errors

@@ -35,9 +35,14 @@ def tool(stack: Stack, client: Client, tmp_path: Path) -> Tool:
 
 
 async def at_terminal(
-    tool: Tool, *arguments: str, columns: int = 120, typed: Sequence[str] = (), more: Mapping[str, str] = {}
+    tool: Tool,
+    *arguments: str,
+    columns: int = 120,
+    typed: Sequence[str] = (),
+    more: Mapping[str, str] = {},
+    code: int = 0,
 ) -> str:
-    """What a terminal of that width is sent by a command that ends well. `typed`: the answer to each `: `."""
+    """What a terminal of that width is sent by a command that ends with that code. `typed`: the answer to each `: `."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
@@ -68,7 +73,7 @@ async def at_terminal(
     asyncio.get_running_loop().add_reader(master, readable)
     try:
         async with asyncio.timeout(30):
-            assert await process.wait() == 0, shown
+            assert await process.wait() == code, shown
             await closed.wait()
     finally:
         if process.returncode is None:
@@ -259,3 +264,49 @@ async def test_a_slow_service_is_not_mistaken_for_none(tool: Tool) -> None:
     await receiver.stop()
     assert done.errors == "no contacts\n"
     assert len(receiver.got) == 2
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+async def test_every_table_fits_the_terminal(stack: Stack, client: Client, tool: Tool, columns: int) -> None:
+    other = await stack.register("Bolt " + "b" * 80)
+    mine, _ = await stack.connect(client, other)
+    receiver = await client.webhook()
+    receiver.answer = lambda hook: (503, {})
+    await client.act(mine.contact_uuid, {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "x" * 90})
+    nouns = ("contacts", "connections", "messages", "deliveries", "webhooks", "keys", "identities", "invitations")
+    for noun in nouns:
+        shown = await at_terminal(tool, noun, columns=columns, more={"NO_COLOR": "1"})
+        assert "\x1b" not in shown
+        assert max(len(line) for line in shown.splitlines()) <= columns, shown
+        if noun in ("contacts", "messages"):
+            assert re.search(r" [0-9a-f]{8}( |$)", shown, re.MULTILINE), shown
+    await receiver.stop()
+
+
+async def test_no_colour_in_errors_either(tool: Tool) -> None:
+    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        shown = await at_terminal(tool, "contacts", "show", "abc", more=more, code=1)
+        assert "error:" in shown
+        assert ("\x1b" in shown) is coloured
+
+
+@pytest.mark.parametrize("version", ["2, 7, 18", "3, 10, 4", "3, 14, 0"])
+async def test_a_python_that_cannot_run_it(tmp_path: Path, version: str) -> None:
+    code = f"import runpy, sys; sys.version_info = ({version}, 'final', 0); sys.argv = ['tnt', '--help']"
+    code += "; runpy.run_module('tntcore', run_name='__main__')"
+    command = [sys.executable, "-c", code]
+    env = {"PYTHONPATH": str(ROOT)}
+    done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert b"Use Python 3.11, 3.12 or 3.13" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+async def test_a_python_without_its_packages(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    command = [sys.executable, "-S", "-m", "tntcore", "--help"]
+    env = {"PYTHONPATH": str(ROOT)}
+    done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"has no package 'click'" in done.stderr
+    assert b"activate" in done.stderr

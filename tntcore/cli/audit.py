@@ -6,9 +6,9 @@ import click
 
 from tntcore.cli import show
 from tntcore.cli.base import Command, Group, Session, paged, pass_session
+from tntcore.cli.errors import Wrong
 from tntcore.cli.operators import operator
-from tntcore.cli.service import part
-from tntcore.cli.show import Column, field
+from tntcore.cli.show import Column, field, identifier
 
 _since = click.option("--since", metavar="TIME", help="Only from this time on.")
 _until = click.option("--until", metavar="TIME", help="Only before this time.")
@@ -58,7 +58,7 @@ def operator_audit(session: Session, since: str | None, until: str | None, limit
 
 @click.group("tenants", cls=Group)
 def tenants() -> None:
-    """Tenants: list, show, suspend, resume, audit (operator)."""
+    """Tenants: list, show, suspend, resume, limits, delete, audit (operator)."""
 
 
 @tenants.command("list")
@@ -73,7 +73,7 @@ def list_tenants(session: Session, name: str | None, status: str | None, limit: 
         field("STATUS", "status", show.status),
         field("KEEPS", "storedBytes"),
         field("CREATED", "createdAt", show.moment),
-        field("UUID", "uuid"),
+        identifier(),
     ]
     query = {"name": name, "status": status}
     session.hits(session.service.pages("principal", query, operator=True), columns, "tenants", limit)
@@ -84,7 +84,7 @@ def list_tenants(session: Session, name: str | None, status: str | None, limit: 
 @pass_session
 def show_tenant(session: Session, uuid: str) -> None:
     """Show everything that operators can see of a tenant."""
-    found = session.service.get(f"principal/{part(uuid)}", operator=True)
+    found = session.service.get(session.path("principal", uuid, operator=True), operator=True)
     session.answer(found, lambda: show.written(found).split("\n"))
 
 
@@ -109,6 +109,52 @@ def resume(session: Session, uuid: str, reason: str | None) -> None:
     _set(session, uuid, "resume", reason)
 
 
+@tenants.command("limits")
+@click.argument("uuid")
+@click.option("--stored-bytes", type=click.IntRange(0), metavar="BYTES", help="What it may keep; 0 for no limit.")
+@click.option(
+    "--messages-per-minute", type=click.IntRange(0), metavar="COUNT", help="What it may receive; 0 for no limit."
+)
+@click.option("--defaults", is_flag=True, help="Remove its limits: the service's defaults apply.")
+@pass_session
+def limits(
+    session: Session, uuid: str, stored_bytes: int | None, messages_per_minute: int | None, defaults: bool
+) -> None:
+    """Show or change a tenant's limits. A limit that is not named stays as it is."""
+    given = {"storedBytes": stored_bytes, "messagesPerMinute": messages_per_minute}
+    changed = {name: value for name, value in given.items() if value is not None}
+    path = session.path("principal", uuid, operator=True)
+    found = session.service.get(path, operator=True)
+    if changed or defaults:
+        wanted = {**({} if defaults else found["limits"]), **changed}
+        found = session.service.put(path, {"limits": wanted}, operator=True)
+    shown = {name: found["limits"].get(name) for name in given}
+    session.answer(
+        found,
+        lambda: show.details(
+            (name, "the service's default" if value is None else "none" if value == 0 else str(value))
+            for name, value in shown.items()
+        ),
+    )
+
+
+@tenants.command("delete")
+@click.argument("uuid")
+@click.option("--name", metavar="NAME", help="The tenant's name, to confirm. At a terminal you are asked for it.")
+@pass_session
+def delete_tenant(session: Session, uuid: str, name: str | None) -> None:
+    """Delete a tenant with all that it has. This cannot be undone."""
+    path = session.path("principal", uuid, operator=True)
+    known = session.service.get(path, operator=True)
+    if name is None:
+        asked = f"This deletes {show.safe(known['displayName'])} for ever. Type its name"
+        name = str(click.prompt(asked, err=True))
+    if name != known["displayName"]:
+        raise Wrong("Nothing was deleted: that is not the tenant's name.")
+    session.service.delete(path, operator=True)
+    session.answer({"uuid": known["uuid"], "status": "DELETED"}, lambda: ["deleted"])
+
+
 @tenants.command("audit")
 @click.argument("uuid")
 @_since
@@ -117,12 +163,12 @@ def resume(session: Session, uuid: str, reason: str | None) -> None:
 @pass_session
 def tenant_audit(session: Session, uuid: str, since: str | None, until: str | None, limit: int | None) -> None:
     """List what was done at a tenant and by whom, newest first."""
-    _list(session, f"principal/{part(uuid)}/audit", since, until, limit, operator=True)
+    _list(session, f"{session.path('principal', uuid, operator=True)}/audit", since, until, limit, operator=True)
 
 
 def _set(session: Session, uuid: str, word: str, reason: str | None) -> None:
     body = {"reason": reason} if reason else {}
-    done = session.service.post(f"principal/{part(uuid)}/{word}", body, operator=True)
+    done = session.service.post(f"{session.path('principal', uuid, operator=True)}/{word}", body, operator=True)
     session.answer(done, lambda: [show.status(done["status"])])
 
 
@@ -136,7 +182,7 @@ def _list(
         Column("WHO", lambda row: show.safe(row["by"]["name"] or row["by"]["id"])),
         field("DID", "act"),
         field("ON", "on", cut=True),
-        field("TENANT", "principalUuid"),
+        identifier("TENANT", "principalUuid", spare=True),
         Column("", lambda row: "" if row["status"] == "DONE" else "broke off"),
     ]
     session.hits(service.pages(path, query, operator=operator), columns, "acts", limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,13 +18,16 @@ import click
 
 from tntcore.cli import profiles, show
 from tntcore.cli.errors import NotYet, Refused, Wrong
-from tntcore.cli.follow import patiently
+from tntcore.cli.follow import WINDOWS, patiently
 from tntcore.cli.service import Service, is_uuid, new_key, part
 from tntcore.cli.show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
 LIMIT = 100
-CREATED = (show.field("CREATED", "createdAt", show.moment), show.field("UUID", "uuid"))
+CREATED = (show.field("CREATED", "createdAt", show.moment, spare=True), show.identifier())
+_PART = re.compile("[0-9a-fA-F-]{6,35}")
+_TIMED = ("message", "delivery")
+_MOST = 1_000  # entries among which a part of a uuid is looked for
 
 
 class Session:
@@ -56,6 +60,11 @@ class Session:
                 "This command needs a tenant's key. Put it into TNT_SUBSCRIPTION_KEY or a profile (`profiles save`)."
             )
         return self.service
+
+    def path(self, noun: str, text: str, *, operator: bool = False) -> str:
+        """Returns the path of an entry, named by its uuid or a part of it, see `whole_uuid`. Raises `Wrong`."""
+        service = self.service if operator else self.tenant
+        return f"{noun}/{part(whole_uuid(service, noun, text, operator=operator))}"
 
     def note(self, text: str) -> None:
         """Prints a note on standard error, for a person who is watching; it is not part of the result."""
@@ -206,14 +215,42 @@ def paged(command: F) -> F:
     )(command)
 
 
+def whole_uuid(service: Service, noun: str, text: str, *, operator: bool = False) -> str:
+    """Returns the uuid that begins or ends with `text`, if that is 6 characters or more of one; else `text` as it is.
+
+    Looks at no more than 1,000 entries of the list `noun`; of messages and deliveries, in longer and longer periods.
+
+    Raises:
+        Wrong: none of them, or more than one, has it.
+    """
+    if is_uuid(text) or not _PART.fullmatch(text):
+        return text
+    wanted, looked = text.lower(), 0
+    windows = [show.iso(service.now - age) for age in WINDOWS] if noun in _TIMED else [""]
+    for since in windows:
+        uuids = [str(hit["uuid"]) for hit in service.pages(noun, {"since": since}, _MOST, operator=operator)]
+        looked = len(uuids)
+        found = [uuid for uuid in uuids if uuid.startswith(wanted) or uuid.endswith(wanted)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = "\n".join(f"  {show.safe(uuid)}" for uuid in found[:10])
+            raise Wrong(f"{len(found)} uuids begin or end with {text}. Give more of it:\n{several}")
+    raise Wrong(f"None of the {looked} uuids that were looked at begins or ends with {text}. Give the whole uuid.")
+
+
 def find_contact(service: Service, name: str) -> str:
     """Returns what identifies the contact to the service: a uuid or DID as it was given, else the uuid of the contact
-    with this displayName (in any case). Raises `Wrong` if no contact, or more than one, has the name.
+    with this displayName (in any case), or whose uuid begins or ends with it. Raises `Wrong` if no contact, or more
+    than one, fits.
     """
     if name.startswith("did:") or is_uuid(name):
         return name
     wanted = name.casefold()
-    found = [hit for hit in service.pages("contact", {}) if str(hit["displayName"]).casefold() == wanted]
+    every = list(service.pages("contact", {}))
+    found = [hit for hit in every if str(hit["displayName"]).casefold() == wanted]
+    if not found and _PART.fullmatch(name):
+        found = [hit for hit in every if str(hit["uuid"]).startswith(wanted) or str(hit["uuid"]).endswith(wanted)]
     if not found:
         raise Wrong(f"There is no contact {show.safe(name)!r}. See `contacts`.")
     if len(found) > 1:

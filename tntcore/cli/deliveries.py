@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Session, bar, contact_uuid, once, paged, pass_session
+from tntcore.cli.base import Command, Group, Session, bar, contact_uuid, once, paged, pass_session, whole_uuid
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import patiently
 from tntcore.cli.service import part
-from tntcore.cli.show import field
+from tntcore.cli.show import field, identifier
 
 _STATUSES = ("HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD")
 _AGAIN = ("FAILED", "WITHHELD", "DELIVERED")
@@ -52,8 +52,8 @@ def list_deliveries(
         "status": status,
         "kind": kind,
         "contact": contact_uuid(service, contact) if contact else None,
-        "message": message,
-        "action": action,
+        "message": whole_uuid(service, "message", message) if message else None,
+        "action": whole_uuid(service, "action", action) if action else None,
         "webhookId": webhook,
         "since": show.since(since, service.now) if since else None,
         "until": show.since(until, service.now) if until else None,
@@ -65,9 +65,9 @@ def list_deliveries(
         field("TRIES", "attempts"),
         field("ANSWER", "responseStatus"),
         field("ERROR", "error", cut=True),
-        field("NEXT TRY", "nextAttemptAt", show.moment),
+        field("NEXT TRY", "nextAttemptAt", show.moment, spare=True),
         field("TYPE", "type", show.short_type, cut=True),
-        field("UUID", "uuid"),
+        identifier(),
     ]
     session.hits(service.pages("delivery", query), columns, "deliveries", limit)
 
@@ -77,7 +77,7 @@ def list_deliveries(
 @pass_session
 def show_delivery(session: Session, uuid: str) -> None:
     """Show one delivery with all its attempts."""
-    found = session.tenant.get(f"delivery/{part(uuid)}")
+    found = session.tenant.get(session.path("delivery", uuid))
     session.answer(found, lambda: _delivery(found))
 
 
@@ -138,7 +138,7 @@ def replay(
             raise Wrong(
                 "--until, --status and --webhook need --since. Leave them out, or give --since in place of the UUID."
             )
-        done = service.post(f"delivery/{part(uuid)}/replay", None, key=key)
+        done = service.post(f"{session.path('delivery', uuid)}/replay", None, key=key)
         session.answer(done, lambda: _delivery(done))
         return
     begin = show.since(str(since), service.now)

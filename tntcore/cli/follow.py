@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from tntcore.cli.errors import Refused, Unreachable
@@ -14,7 +15,7 @@ after one that came later."""
 
 _PAUSE = 2.0  # seconds between two looks
 _LONGEST_PAUSE = 30.0  # while the service is away
-_WINDOWS = (600.0, 7_200.0, 86_400.0, 604_800.0, 2_592_000.0)
+WINDOWS = (600.0, 7_200.0, 86_400.0, 604_800.0, 2_592_000.0)
 
 Hit = Mapping[str, Any]
 Fetch = Callable[[float], Iterable[Hit]]
@@ -35,7 +36,7 @@ def latest(fetch: Fetch, now: float, number: int | None) -> list[Hit]:
     """
     if number is None:
         return list(fetch(0))
-    for window in (*_WINDOWS, now):
+    for window in (*WINDOWS, now):
         found = list(fetch(now - window))
         if len(found) >= number:
             break
@@ -93,6 +94,28 @@ def patiently(
             if told:
                 note("the service answers again")
             return answer
+
+
+def follow_pages(
+    fetch: Callable[[float, str | None], Mapping[str, Any]],
+    news: News,
+    sleep: Callable[[float], None],
+    note: Callable[[str], None],
+) -> Iterator[Hit]:
+    """Yields new entries, for ever, and holds no more than a page of them.
+
+    Args:
+        fetch: takes a time, in seconds since 1970, and the `next` of the page before; returns a page.
+    """
+    while True:
+        since, following = news.since, None
+        while True:
+            page = patiently(partial(fetch, since, following), sleep, note)
+            yield from news.among(page["hits"])
+            following = page["next"]
+            if following is None:
+                break
+        sleep(_PAUSE)
 
 
 def follow(fetch: Fetch, news: News, sleep: Callable[[float], None], note: Callable[[str], None]) -> Iterator[Hit]:

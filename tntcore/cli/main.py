@@ -17,6 +17,7 @@ from tntcore.cli.backups import backup, repair, restore
 from tntcore.cli.base import Group, Session
 from tntcore.cli.deliveries import deliveries, replay
 from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
+from tntcore.cli.listen import listen
 from tntcore.cli.messages import messages, reply, send
 from tntcore.cli.operators import operator
 from tntcore.cli.partners import accept, connections, contacts, identities, invitations, invite
@@ -30,7 +31,7 @@ _PARTS = {
     "Tenants": (register, tenants, account, keys, audit, profile_commands),
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
-    "Settings": (webhooks, settings, rotate),
+    "Settings": (webhooks, listen, settings, rotate),
     "Service": (health, operator, poison, backup, restore, repair),
 }
 
@@ -102,13 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = cli.main(arguments, "python -m tntcore", standalone_mode=False, obj=session, color=colour)
     except Refused as refused:
-        _tell(session, dict(refused.problem), _problem(refused))
+        _tell(session, colour, dict(refused.problem), _problem(refused))
         return PROBLEM
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) and not isinstance(error, Wrong) else None
         more = [click.style(f"See {context.command_path} --help.", dim=True)] if context is not None else []
         first, *rest = error.format_message().splitlines()
-        _tell(session, {"title": "usage", "detail": error.format_message()}, [first, *rest, *more])
+        _tell(session, colour, {"title": "usage", "detail": error.format_message()}, [first, *rest, *more])
         return USAGE
     except Unreachable as error:
         detail = f"{session.service.profile.url}: {error}."
@@ -116,16 +117,16 @@ def main(arguments: list[str] | None = None) -> int:
         if error.again:
             problem["idempotencyKey"] = error.again
             again = f"It may have taken effect. With --idempotency-key {error.again} a repetition is not done twice."
-            _tell(session, problem, [detail, again])
+            _tell(session, colour, problem, [detail, again])
         else:
-            _tell(session, problem, [detail])
+            _tell(session, colour, problem, [detail])
         return UNREACHABLE
     except NotYet as error:
-        _tell(session, {"title": "not yet", "detail": f"{error}."}, [f"{error}."])
+        _tell(session, colour, {"title": "not yet", "detail": f"{error}."}, [f"{error}."])
         return NOT_YET
     except OSError as error:
         detail = f"{show.safe(error.filename or 'a file')}: {show.safe(error.strerror)}."
-        _tell(session, {"title": "file", "detail": detail}, [detail])
+        _tell(session, colour, {"title": "file", "detail": detail}, [detail])
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
@@ -143,11 +144,11 @@ def _problem(refused: Refused) -> list[str]:
     ]
 
 
-def _tell(session: Session, problem: Mapping[str, object], lines: list[str]) -> None:
+def _tell(session: Session, colour: bool | None, problem: Mapping[str, object], lines: list[str]) -> None:
     if session.as_json:
         click.echo(show.written(problem, None), err=True)
         return
     first, *rest = lines
-    click.echo(f"{click.style('error:', fg='red')} {first}", err=True)
+    click.echo(f"{click.style('error:', fg='red')} {first}", err=True, color=colour)
     for line in rest:
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {line}", err=True, color=colour)

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Names, Session, contact_uuid, find_contact, once, pass_session
+from tntcore.cli.base import Command, Group, Names, Session, contact_uuid, find_contact, once, pass_session, whole_uuid
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import OVERLAP, Hit, News, follow, latest, patiently
 from tntcore.cli.service import part
-from tntcore.cli.show import Column, field
+from tntcore.cli.show import Column, field, identifier
 from tntcore.cli.tenants import read_json
 
 _BASIC = "https://didcomm.org/basicmessage/1.0/message"
@@ -78,7 +78,7 @@ def reply(session: Session, action: str, text: str | None, file: BinaryIO | None
 
     ACTION is the actionUuid of any message on it."""
     body = {"command": "message", "data": {"message": _message(text, file)}}
-    _sent(session, session.tenant.post(f"action/{part(action)}", body, key=key), wait)
+    _sent(session, session.tenant.post(session.path("action", action), body, key=key), wait)
 
 
 def _message(text: str | None, file: BinaryIO | None) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def messages() -> None:
 @click.option("--since", metavar="TIME", help="Only since a time (2026-01-31T12:00:00Z) or for the last 10m, 2h, 3d.")
 @click.option("--contact", metavar="CONTACT", help="Only with this contact: uuid, DID or name.")
 @click.option("--action", metavar="UUID", help="Only on this thread.")
-@click.option("--type", "type_", metavar="PREFIX", help="Only types that begin with this.")
+@click.option("--type", "type_", metavar="PREFIX", help="Only types that begin with this, such as basicmessage.")
 @click.option("--direction", type=click.Choice(["IN", "OUT"], case_sensitive=False))
 @click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False))
 @pass_session
@@ -158,7 +158,13 @@ def list_messages(
     """
     service = session.tenant
     uuid = contact_uuid(service, contact) if contact else None
-    query = {"contact": uuid, "action": action, "type": type_, "direction": direction, "status": status}
+    query = {
+        "contact": uuid,
+        "action": whole_uuid(service, "action", action) if action else None,
+        "type": show.long_type(type_ or ""),
+        "direction": direction,
+        "status": status,
+    }
 
     def fetch(begin: float) -> Iterable[Hit]:
         return service.pages("message", {**query, "since": show.iso(begin)})
@@ -187,7 +193,7 @@ def _columns(names: Names) -> list[Column]:
         Column("WITH", lambda row: names.of(row["contactUuid"]), cut=True),
         field("STATUS", "status", show.status),
         field("TYPE", "type", show.short_type, cut=True),
-        field("UUID", "uuid"),
+        identifier(),
         Column("CONTENT", show.preview, cut=True),
     ]
 
@@ -212,7 +218,7 @@ def _print_line(session: Session, hit: Hit, names: Names) -> None:
 @pass_session
 def show_message(session: Session, uuid: str) -> None:
     """Show one message with its content."""
-    found = session.tenant.get(f"message/{part(uuid)}")
+    found = session.tenant.get(session.path("message", uuid))
     content: Mapping[str, Any] = {name: found[name] for name in ("message", "envelope") if name in found}
     rest = {name: value for name, value in found.items() if name not in content and name != "sequence"}
     session.answer(

@@ -13,7 +13,7 @@ from tntcore.cli.base import Group, Session, once, pass_session
 from tntcore.cli.errors import Wrong
 from tntcore.cli.profiles import Profile, Profiles
 from tntcore.cli.service import part
-from tntcore.cli.show import field
+from tntcore.cli.show import field, identifier
 
 _HEADER = "tnt-operator-key"
 _ROLES = ("read", "operate", "admin")
@@ -81,7 +81,7 @@ def list_operators(session: Session) -> None:
         field("STATUS", "status", show.status),
         field("EXPIRES", "expiresAt", show.moment),
         field("LAST USED", "lastUsedAt", show.moment),
-        field("UUID", "uuid"),
+        identifier(),
     ]
     session.hits(iter(session.service.get("operator", operator=True)["hits"]), columns, "operators")
 

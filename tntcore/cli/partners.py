@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from tntcore.cli import qr, show
-from tntcore.cli.base import CREATED, Command, Group, Session, once, paged, pass_session
+from tntcore.cli.base import CREATED, Command, Group, Session, contact_uuid, once, paged, pass_session
 from tntcore.cli.errors import NotYet, Wrong
 from tntcore.cli.service import is_uuid, part
-from tntcore.cli.show import Column, field
+from tntcore.cli.show import Column, field, identifier
 from tntcore.cli.tenants import read_json
 
 _OVER = ("completed", "abandoned")
@@ -237,7 +237,7 @@ def list_contacts(session: Session, status: str | None, did: str | None, email: 
 @pass_session
 def show_contact(session: Session, contact: str) -> None:
     """Show one contact with all its details."""
-    _show(session, f"contact/{part(contact)}")
+    _show(session, session.path("contact", contact))
 
 
 @contacts.command("remove")
@@ -245,7 +245,7 @@ def show_contact(session: Session, contact: str) -> None:
 @pass_session
 def remove_contact(session: Session, contact: str) -> None:
     """Delete a contact and its connections. Its messages are kept."""
-    session.tenant.delete(f"contact/{part(contact)}")
+    session.tenant.delete(session.path("contact", contact))
     session.answer({"contact": contact}, lambda: ["deleted"])
 
 
@@ -274,7 +274,7 @@ def list_identities(session: Session, limit: int | None) -> None:
 @pass_session
 def show_identity(session: Session, identity: str) -> None:
     """Show one identity with all its details."""
-    _show(session, f"identity/{part(identity)}")
+    _show(session, session.path("identity", identity))
 
 
 @click.group("connections", cls=Group)
@@ -284,19 +284,20 @@ def connections() -> None:
 
 @connections.command("list")
 @click.option("--state", metavar="STATE", help="Only in this state of RFC 0023, such as request-received.")
-@click.option("--contact", metavar="UUID")
+@click.option("--contact", metavar="CONTACT", help="Only with this contact: uuid, DID or name.")
 @paged
 @pass_session
 def list_connections(session: Session, state: str | None, contact: str | None, limit: int | None) -> None:
     """List connections and their states."""
-    query = {"state": state, "contactUuid": contact}
+    uuid = contact_uuid(session.tenant, contact) if contact else None
+    query = {"state": state, "contactUuid": uuid}
     columns = [
         field("STATE", "state", show.status),
         field("ROLE", "role"),
         field("VERSION", "version"),
         field("THEIR DID", "theirDid", show.short_did, cut=True),
-        field("CONTACT", "contactUuid"),
-        field("UUID", "uuid"),
+        identifier("CONTACT", "contactUuid"),
+        identifier(),
     ]
     session.hits(session.tenant.pages("connection", query), columns, "connections", limit)
 
@@ -306,7 +307,7 @@ def list_connections(session: Session, state: str | None, contact: str | None, l
 @pass_session
 def show_connection(session: Session, uuid: str) -> None:
     """Show one connection with all its details."""
-    _show(session, f"connection/{part(uuid)}")
+    _show(session, session.path("connection", uuid))
 
 
 @connections.command("accept")
@@ -314,7 +315,7 @@ def show_connection(session: Session, uuid: str) -> None:
 @pass_session
 def accept_connection(session: Session, uuid: str) -> None:
     """Accept a connection request that waits because automatic acceptance is off."""
-    done = session.tenant.post(f"connection/{part(uuid)}/accept", None)
+    done = session.tenant.post(f"{session.path('connection', uuid)}/accept", None)
     session.answer(done, lambda: _connection(done))
 
 
@@ -323,7 +324,7 @@ def accept_connection(session: Session, uuid: str) -> None:
 @pass_session
 def reject_connection(session: Session, uuid: str) -> None:
     """Reject a waiting connection request, or abandon a connection that is not completed."""
-    done = session.tenant.post(f"connection/{part(uuid)}/reject", None)
+    done = session.tenant.post(f"{session.path('connection', uuid)}/reject", None)
     session.answer(done, lambda: _connection(done))
 
 
@@ -342,7 +343,7 @@ def list_invitations(session: Session, limit: int | None) -> None:
         Column("LABEL", lambda row: show.safe(row["invitation"].get("label")), cut=True),
         field("FORM", "form"),
         field("USE", "multiUse", lambda value: "many" if value else "one"),
-        field("EXPIRES", "expiresAt", show.moment),
+        field("EXPIRES", "expiresAt", show.moment, spare=True),
         *CREATED,
     ]
     session.hits(session.tenant.pages("invitation", {}), columns, "invitations", limit)
@@ -353,7 +354,7 @@ def list_invitations(session: Session, limit: int | None) -> None:
 @pass_session
 def revoke_invitation(session: Session, uuid: str) -> None:
     """Revoke an invitation: nobody can accept it from now on."""
-    session.tenant.delete(f"invitation/{part(uuid)}")
+    session.tenant.delete(session.path("invitation", uuid))
     session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
 
 

@@ -52,6 +52,9 @@ class Service:
         """
         return self._call("POST", path, body, key=key, operator=operator)
 
+    def put(self, path: str, body: Any, *, operator: bool = False) -> Any:
+        return self._call("PUT", path, body, operator=operator)
+
     def first(self, body: Any, host_key: str) -> Any:
         """Makes the first operator key, with the functions host's own key. Can be repeated: a key that was never used
         is replaced.

@@ -22,8 +22,12 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SHORT = 8
+"""Characters of a short id."""
 _SPACE = re.compile(r"\s+")
 _REST = 120  # columns
+_NARROW = 12  # columns that a shortened column keeps
 _PREFIXES = ("https://didcomm.org/", "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/")
 _COLOURS = {
     "green": ("ACTIVE", "ACCEPTED", "DELIVERED", "SENT", "RECEIVED", "DONE", "ok", "completed"),
@@ -65,6 +69,32 @@ def moment(value: object) -> str:
         return safe(value) if value else ""
 
 
+def short_moment(value: object, now: datetime | None = None) -> str:
+    """Formats a time for a narrow table: the time of day if it is today, else the day and the minute."""
+    try:
+        at = datetime.fromisoformat(str(value)).astimezone()
+    except ValueError:
+        return moment(value)
+    today = (now or datetime.now(UTC)).astimezone()
+    if at.date() == today.date():
+        return at.strftime("%H:%M:%S")
+    return at.strftime("%m-%d %H:%M" if at.year == today.year else "%Y-%m-%d")
+
+
+def short_id(value: object) -> str:
+    """Returns the end of a uuid, which is random, while its beginning is a time that many have in common. Commands
+    take it in place of the uuid.
+    """
+    text = safe(value)
+    return text[-SHORT:] if _UUID.fullmatch(text) else text
+
+
+def long_type(text: str) -> str:
+    """Returns the type that `short_type` shortened; any other text as it is."""
+    whole = "://" in text or text.startswith("did:") or text.upper() == "DIDCOMM"
+    return text if whole or not text else _PREFIXES[0] + text
+
+
 def short_type(value: object) -> str:
     """Returns a message type without the prefix that all types share."""
     text = safe(value)
@@ -96,16 +126,34 @@ def preview(view: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `value` returns safe text. `cut`: this column is shortened if the terminal is narrow."""
+    """A column of a table. `value` returns safe text.
+
+    Attributes:
+        cut: this column is shortened if the terminal is narrow.
+        short: in place of `value` at a terminal.
+        spare: this column is left out if the terminal is narrow.
+    """
 
     title: str
     value: Callable[[Mapping[str, Any]], str]
     cut: bool = False
+    short: Callable[[Mapping[str, Any]], str] | None = None
+    spare: bool = False
 
 
-def field(title: str, name: str, form: Callable[[object], str] = safe, *, cut: bool = False) -> Column:
+def field(
+    title: str, name: str, form: Callable[[object], str] = safe, *, cut: bool = False, spare: bool = False
+) -> Column:
     """Makes a column that shows one member."""
-    return Column(title, lambda row: form(row.get(name)), cut)
+    short = short_moment if form is moment else None
+    return Column(
+        title, lambda row: form(row.get(name)), cut, None if short is None else lambda row: short(row.get(name)), spare
+    )
+
+
+def identifier(title: str = "UUID", name: str = "uuid", *, spare: bool = False) -> Column:
+    """Makes a column that shows a uuid, at a terminal its short form."""
+    return Column(title, lambda row: safe(row.get(name)), short=lambda row: short_id(row.get(name)), spare=spare)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int | None = None) -> list[str]:
@@ -114,19 +162,50 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: i
     Args:
         width: of the terminal, in columns; None means no terminal: nothing is cut.
     """
-    cells = [[column.value(row) for row in rows] for column in columns]
-    shown = [(column, texts) for column, texts in zip(columns, cells, strict=True) if any(texts)]
+    shown = []
+    for column in columns:
+        form = column.short if width is not None and column.short is not None else column.value
+        texts = [form(row) for row in rows]
+        if any(texts):
+            shown.append((column, texts))
     widths = [max(measure(text) for text in (column.title, *texts)) for column, texts in shown]
-    over = sum(widths) + 2 * (len(widths) - 1) - (width or 10**9)
-    for index, (column, _) in reversed(list(enumerate(shown))):
-        if column.cut and over > 0:
-            less = min(over, max(widths[index] - 12, 0))
-            widths[index] -= less
-            over -= less
-    lines = ["  ".join(_padded(_title(column.title), width) for (column, _), width in zip(shown, widths, strict=True))]
+    if width is not None:
+        shown, widths = _fit(shown, widths, width)
+    lines = [
+        "  ".join(
+            _padded(_title(_cut(column.title, size)), size) for (column, _), size in zip(shown, widths, strict=True)
+        )
+    ]
     for row in zip(*(texts for _, texts in shown), strict=True):
         lines.append("  ".join(_padded(_cut(text, size), size) for text, size in zip(row, widths, strict=True)))
     return [line.rstrip() for line in lines]
+
+
+_Shown = list[tuple[Column, list[str]]]
+
+
+def _fit(shown: _Shown, widths: list[int], width: int) -> tuple[_Shown, list[int]]:
+    """Returns the columns, and their widths, that fit: shortens those that may be cut, leaves out spare ones, and at
+    last shortens the widest.
+    """
+    while (over := sum(widths) + 2 * (len(widths) - 1) - width) > 0:
+        spare = next((index for index in reversed(range(len(shown))) if shown[index][0].spare), None)
+        may_be_cut = [index for index in reversed(range(len(shown))) if shown[index][0].cut and widths[index] > _NARROW]
+        if sum(widths[index] - _NARROW for index in may_be_cut) >= over:
+            for index in may_be_cut:
+                less = min(over, widths[index] - _NARROW)
+                widths[index] -= less
+                over -= less
+        elif spare is not None:
+            shown, widths = shown[:spare] + shown[spare + 1 :], widths[:spare] + widths[spare + 1 :]
+        elif may_be_cut:
+            for index in may_be_cut:
+                widths[index] = _NARROW
+        elif max(widths) > 1:
+            widths[widths.index(max(widths))] -= 1
+        else:
+            break
+    return shown, widths
 
 
 def _title(text: str) -> str:

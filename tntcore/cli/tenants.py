@@ -72,7 +72,7 @@ def list_keys(session: Session, limit: int | None) -> None:
         field("STATUS", "status", show.status),
         field("SCOPE", "scope"),
         field("EXPIRES", "expiresAt", show.moment),
-        field("LAST USED", "lastUsedAt", show.moment),
+        field("LAST USED", "lastUsedAt", show.moment, spare=True),
         *CREATED,
     ]
     session.hits(session.tenant.pages("api-token", {}), columns, "keys", limit)
@@ -105,7 +105,7 @@ def new_key(session: Session, name: str, scope: str, expires: str | None, save: 
 @pass_session
 def revoke_key(session: Session, uuid: str) -> None:
     """Revoke a key. Other processes of the service refuse it within a minute."""
-    session.tenant.delete(f"api-token/{part(uuid)}")
+    session.tenant.delete(session.path("api-token", uuid))
     session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
 
 
