@@ -39,7 +39,7 @@ try {
   await page.screenshot({ path: join(folder, "authorize.png") });
   await page.locator(".auth-container").first().getByRole("button", { name: "Close" }).click();
 
-  const operation = page.locator("#operations-action-post-action");
+  const operation = page.locator("#operations-action-createAction");
   await operation.locator(".opblock-summary-control").click();
   await operation.locator("textarea.body-param__text").fill(body);
   await operation.getByRole("button", { name: "Execute" }).click();

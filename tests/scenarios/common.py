@@ -9,6 +9,8 @@ import pytest
 from tests.log_watch import marker
 from tests.stack import Answer, Client
 from tntcore.errors import DidError
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Invitation
 
 BASIC = "https://didcomm.org/basicmessage/1.0/message"
 
@@ -60,3 +62,13 @@ async def contact_out_of_reach(client: Client, did: str) -> dict[str, Any]:
         patch.setattr(client.stack.app.services.resolver, "resolve", fail)
         made: dict[str, Any] = await client.post("contact", {"contact": {"did": did}})
     return made
+
+
+async def expire(client: Client, invitation: str) -> None:
+    """Has an invitation expire; a past time cannot be given when it is made."""
+    records = (await client.tenant()).records
+    kept = await records.get(Invitation, invitation)
+    assert kept is not None
+    unit = Unit()
+    unit.merge(kept.key, {"expiresAt": client.stack.app.services.now() - 1})
+    await records.commit(unit)

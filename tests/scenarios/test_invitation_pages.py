@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.common import assert_problem
+from tests.scenarios.common import assert_problem, expire
 from tests.scenarios.test_did_exchange import completed
 from tests.stack import Client, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.config import Limits
 from tntcore.messaging.invitations import invitation_url
-from tntcore.storage.commit import Unit
-from tntcore.storage.records import Invitation
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FUTURE = "2099-01-31T12:00:00Z"
@@ -93,12 +91,7 @@ async def over(acme: Client, made: dict[str, Any], by: str) -> None:
     if by == "REVOKED":
         assert (await acme.call("DELETE", f"invitation/{made['uuid']}")).status == 204
         return
-    records = (await acme.tenant()).records
-    kept = await records.get(Invitation, made["uuid"])
-    assert kept is not None
-    unit = Unit()
-    unit.merge(kept.key, {"expiresAt": acme.stack.app.services.now() - 1})
-    await records.commit(unit)
+    await expire(acme, made["uuid"])
 
 
 @pytest.mark.parametrize(("by", "words"), [("EXPIRED", "has expired"), ("REVOKED", "was withdrawn")])

@@ -53,7 +53,8 @@ async def test_each_scope_on_each_route(stack: Stack, client: Client) -> None:
     for scope in Scope:
         _, key = await make(client, name=scope, scope=scope)
         for name, route in routes.items():
-            least = Scope.ADMIN if name in ADMIN else Scope.READ if route.method == "GET" else Scope.SEND
+            reads = route.method == "GET" and not name.endswith("/verify")  # a check again, as older clients call it
+            least = Scope.ADMIN if name in ADMIN else Scope.READ if reads else Scope.SEND
             path = route.path.format_map(_Nobody())
             body = b"[]" if route.method in ("POST", "PUT") else b""
             # A body that no route takes, so that nothing is done.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from tntcore.api.given import read_email
+from tntcore.api.given import read_did, read_email
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, ConnectionMethod, Qr, invitation_view
@@ -50,7 +50,7 @@ Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"])
 
 
 class ContactGiven(TypedDict, total=False):
-    did: Annotated[GivenDid, Code("contact-invalid")]
+    did: Annotated[Did, Words(maxLength=4000)]
     email: Email
     displayName: Name
     internalRef: InternalRef
@@ -195,7 +195,7 @@ class ContactRoutes:
         contact = Contact(
             uuid=uuid,
             status=ContactStatus.REQUESTED,
-            did=text(given.get("did"), "did", maximum=4000),
+            did=_did(given.get("did", "")),
             email=text(given.get("email"), "email", maximum=320),
             display_name=text(given.get("displayName"), "displayName", maximum=200),
             internal_ref=text(given.get("internalRef"), "internalRef", maximum=200),
@@ -213,8 +213,6 @@ class ContactRoutes:
             connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
             return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
-            if not contact.did.startswith("did:"):
-                raise _invalid("did must be a DID, such as did:web:partner.example.")
             contact, begun = await self._known(call, identity, contact)
             if begun is not None:
                 return answer({**_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
@@ -325,6 +323,13 @@ async def _keep(call: Call, identity: Identity, contact: Contact, did_method: st
         if stored is None or stored.created_at != connection.created_at:
             raise
     return connection
+
+
+def _did(given: str) -> str:
+    try:
+        return read_did(given) if given else ""
+    except ValueError as error:
+        raise _invalid(f"contact.did must be {error}.") from None
 
 
 def _invalid(detail: str) -> Problem:

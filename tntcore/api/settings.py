@@ -79,11 +79,12 @@ class WebhookGiven(TypedDict):
 Preferences = Annotated[
     JsonObject,
     Words(
+        additionalProperties=True,
         properties={
             **{name: {"type": ["boolean", "null"]} for name in AUTOMATIC},
             RETENTION_DAYS: {"type": ["integer", "null"], "format": "int64", "minimum": 1, "maximum": MAX_DAYS},
             EXTERNAL_SIGNING_URL: {"type": ["string", "null"], "format": "uri"},
-        }
+        },
     ),
 ]
 """`PRINCIPAL_SETTINGS`; members of the tenant's own stand beside these."""
