@@ -26,14 +26,16 @@ from tntcore.api.views import (
     until,
 )
 from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
+from tntcore.delivery.requests import SentRequest, sent_request
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery, Replay
-from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
+from tntcore.tenancy.access import Scope
 
 _MAX_ATTEMPTS = 500
+_MAX_BODY = 100_000  # bytes of a request's body that are shown
 # All columns except large ones and those that no list shows.
 _COLUMNS = (
     "status", "createdAt", "updatedAt", "kind", "type", "messageUuid", "actionUuid", "connectionUuid", "contactUuid",
@@ -73,9 +75,21 @@ class AttemptView(TypedDict):
     answer: Annotated[Any, "the beginning of the answer"]
 
 
-class DeliveryDetails(DeliveryView):
-    """A delivery with all its attempts."""
+class RequestView(TypedDict):
+    """A request, as it would be made now. Signatures and the values of your own headers are masked (`***`), and so is
+    the path of a webhook unless the key has the scope `admin`."""
 
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: Annotated[Any, "of a message to a partner, the plaintext; `{tooLarge}`, its first 100 kB, if it is longer"]
+
+
+class DeliveryDetails(DeliveryView):
+    """A delivery with its request and all its attempts. `request` is null if the webhook, the message or the connection
+    is gone."""
+
+    request: RequestView | None
     log: list[AttemptView]
 
 
@@ -195,7 +209,7 @@ class DeliveryRoutes:
         also = Unit()
         await note(call, also, "delivery.replayed", delivery.uuid)
         await self._replays.one(call.tenant, delivery, also)
-        return answer(await shown_delivery(records, await found(records, Delivery, delivery.uuid)))
+        return answer(await shown_delivery(call, await found(records, Delivery, delivery.uuid)))
 
     async def replay_all(self, call: Call) -> Response:
         """Starts a replay: sends all matching deliveries again, by default those that failed or were withheld.
@@ -241,15 +255,16 @@ async def count(call: Call) -> Response:
 async def read(call: Call) -> Response:
     """Shows a delivery with all its attempts."""
     records = call.tenant.records
-    return answer(await shown_delivery(records, await found(records, Delivery, call.arguments["uuid"])))
+    return answer(await shown_delivery(call, await found(records, Delivery, call.arguments["uuid"])))
 
 
 async def read_replay(call: Call) -> Response:
     return answer(_replay(await found(call.tenant.records, Replay, call.arguments["uuid"])))
 
 
-async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, Any]:
-    """Returns a delivery, with each attempt and the first 20 kB of its answer under `log`."""
+async def shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
+    """Returns a delivery with its request, and with each attempt and the first 20 kB of its answer under `log`."""
+    records = call.tenant.records
     rows = (await records.list(Attempt, limit=_MAX_ATTEMPTS, under=f"{delivery.uuid}.")).records
     log = [
         _attempt(
@@ -266,7 +281,16 @@ async def shown_delivery(records: Repository, delivery: Delivery) -> dict[str, A
         opened = records.open(delivery.answer, delivery.key) if delivery.answer else b""
         status, took = delivery.response_status, delivery.duration
         log.append(_attempt(delivery.attempts, delivery.updated_at, status, took, "", opened))
-    return {**_view(delivery), "log": sorted(log, key=lambda attempt: int(attempt["number"]))}
+    sent = await sent_request(call.services, call.tenant, delivery, whole=call.actor.role == Scope.ADMIN)
+    request = _request(sent) if sent is not None else None
+    return {**_view(delivery), "request": request, "log": sorted(log, key=lambda attempt: int(attempt["number"]))}
+
+
+def _request(sent: SentRequest) -> dict[str, Any]:
+    body = shown(sent.body)
+    if len(sent.body) > _MAX_BODY:
+        body = {"tooLarge": sent.body[:_MAX_BODY].decode(errors="ignore")}
+    return {"method": sent.method, "url": sent.url, "headers": dict(sent.headers), "body": body}
 
 
 def _attempt(number: int, at: int, status: int, duration: int, error: str, body: bytes) -> dict[str, Any]:

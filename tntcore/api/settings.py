@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
@@ -16,13 +16,12 @@ from tntcore.api.json_schema import Code, Words
 from tntcore.api.versions import check_version
 from tntcore.api.views import JsonObject, Time, Url, entity, found
 from tntcore.delivery.attempted import write_attempt
-from tntcore.delivery.webhook_calls import call_entry
+from tntcore.delivery.webhook_calls import PROBE, call_entry, probe_body
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.maintenance.retention import KEEPS, remember
 from tntcore.messaging import times
 from tntcore.messaging.ids import Stream
-from tntcore.messaging.message import Message
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Setting
 from tntcore.storage.retrying import retrying
@@ -44,7 +43,6 @@ from tntcore.tenancy.webhooks import (
     Secrets,
     check_loops,
     check_number,
-    delivery_body,
     is_own_api,
     new_secret,
     new_secrets,
@@ -52,8 +50,6 @@ from tntcore.tenancy.webhooks import (
     read_entry,
     successors,
 )
-
-TEST: Final = "urn:tnt:webhook-test"
 
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
@@ -367,37 +363,19 @@ async def test(call: Call) -> Response:
     uuid, now = call.uuid7(), services.now()
     before = await records.get(Delivery, uuid) if call.is_repeated else None
     if before is not None and before.status != DeliveryStatus.PENDING and before.attempts:
-        return answer(await shown_delivery(records, before))
-    attempted = await call_entry(services, setting, entry, uuid, _test_body(key, uuid), now)
+        return answer(await shown_delivery(call, before))
+    attempted = await call_entry(services, setting, entry, uuid, probe_body(key, uuid), now)
     unit, over = Unit(), services.now()
     status = DeliveryStatus.FAILED if attempted.error else DeliveryStatus.DELIVERED
-    delivery = Delivery(uuid=uuid, status=status, kind="test", entry_id=name, type=TEST, created_at=now, updated_at=now)
+    delivery = Delivery(
+        uuid=uuid, status=status, kind="test", entry_id=name, type=PROBE, created_at=now, updated_at=now
+    )
     unit.upsert(delivery)
     await records.commit(unit)
     outcome = Unit()
     write_attempt(outcome, records, attempted, uuid, 1, status, over)
     await records.commit(outcome)
-    return answer(await shown_delivery(records, await found(records, Delivery, uuid)))
-
-
-def _test_body(key: str, uuid: str) -> bytes:
-    """Returns the body for a message `{"@type", "@id"}` as `delivery_body` builds it, or a task `{type, uuid,
-    status}`."""
-    if key == TASK_WEBHOOK:
-        return write_json({"type": TEST, "uuid": uuid, "status": "TEST"})
-    return delivery_body(
-        Message.read(write_json({"@type": TEST, "@id": uuid})),
-        from_did=None,
-        to_did=None,
-        action_uuid=None,
-        event_uuid=uuid,
-        asset_uuid=None,
-        asset_data_uuids=[],
-        contact_uuid=None,
-        connection_uuid=None,
-        sequence=uuid,
-        authenticated=False,
-    )
+    return answer(await shown_delivery(call, await found(records, Delivery, uuid)))
 
 
 def _new(key: str, random: Callable[[int], bytes]) -> list[str]:

@@ -40,14 +40,14 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
-from tntcore.strict_json import reread_json
+from tntcore.strict_json import reread_json, write_json
 from tntcore.telemetry import mark
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
 
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000
-_CONTENT_TYPES = {
+CONTENT_TYPES = {
     # Credo accepts this type only without parameters; every agent that speaks v1 accepts it.
     "v1": "application/didcomm-envelope-enc",
     "v2": "application/didcomm-encrypted+json",
@@ -197,7 +197,7 @@ class Outbound:
                 answer = await self._services.egress.request(
                     "POST",
                     uri,
-                    headers={"content-type": _CONTENT_TYPES[peer.connection.version]},
+                    headers={"content-type": CONTENT_TYPES[peer.connection.version]},
                     body=packed,
                     max_answer=_MAX_ANSWER,
                     timeout=_TIMEOUT,
@@ -236,15 +236,10 @@ class Outbound:
         Args:
             created: milliseconds since 1970.
         """
+        own = self._services.config.endpoint
         if connection.version == "v1":
             endpoint = didcomm_endpoint(theirs, "v1")
-            if connection.introduction:
-                service = {
-                    "recipientKeys": [encode_verkey(peer.signer.public)],
-                    "routingKeys": [],
-                    "serviceEndpoint": self._services.config.endpoint,
-                }
-                plaintext = introduced(plaintext, service=service, pthid=connection.introduction["pthid"])
+            plaintext = plaintext_of(peer, connection, theirs, plaintext, created, endpoint=own)
             # One envelope a recipient key: with several, each of them could forge the sender for the others.
             packed = envelope.pack_v1(plaintext, recipients=endpoint.recipient_verkeys[:1], sender=peer.signer)
             if endpoint.routing_keys:
@@ -256,17 +251,13 @@ class Outbound:
                 )
             return endpoint.uri, packed
         endpoint = didcomm_endpoint(theirs, "v2")
-        converted = to_v2(
-            reread_json(plaintext), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000
-        )
-        message: dict[str, Any] = {**connection.introduction, **converted}
+        message = _in_v2(connection, theirs, plaintext, created)
         if connection.role == "requester" and connection.introduction and theirs.id.startswith("did:peer:2"):
             # Its key names are known once it has written.
             theirs = did_peer.named_both_ways(theirs)
         sender = (peer.document, peer.secrets)
-        if connection.state == "abandoned" and "from_prior" in converted:
-            # The last message of all, from no DID (DIDComm Messaging 2.1, "Ending a Relationship").
-            packed = envelope.pack_v2({name: message[name] for name in message if name != "from"}, to=theirs)
+        if "from" not in message:
+            packed = envelope.pack_v2(message, to=theirs)
         else:
             packed = envelope.pack_v2(message, to=theirs, from_=sender)
         return await self._forward_v2(endpoint.uri, list(endpoint.routing_keys), theirs.id, packed)
@@ -295,6 +286,36 @@ class Outbound:
                 documents[needed.did] = await self._services.resolver.resolve(needed.did)
                 continue
             return uri, packed_for_mediators
+
+
+def plaintext_of(
+    peer: Recipient, connection: Connection, theirs: DidDocument, stored: bytes, created: int, *, endpoint: str
+) -> bytes:
+    """Returns the plaintext of a stored message for the connection as it is now.
+
+    Args:
+        created: milliseconds since 1970.
+        endpoint: our own.
+    """
+    if connection.version == "v1":
+        if not connection.introduction:
+            return stored
+        service = {
+            "recipientKeys": [encode_verkey(peer.signer.public)],
+            "routingKeys": [],
+            "serviceEndpoint": endpoint,
+        }
+        return introduced(stored, service=service, pthid=connection.introduction["pthid"])
+    return write_json(_in_v2(connection, theirs, stored, created))
+
+
+def _in_v2(connection: Connection, theirs: DidDocument, stored: bytes, created: int) -> dict[str, Any]:
+    converted = to_v2(reread_json(stored), from_did=connection.my_did, to_did=theirs.id, created_time=created // 1000)
+    message: dict[str, Any] = {**connection.introduction, **converted}
+    if connection.state == "abandoned" and "from_prior" in converted:
+        # The last message of all, from no DID (DIDComm Messaging 2.1, "Ending a Relationship").
+        message.pop("from", None)
+    return message
 
 
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:

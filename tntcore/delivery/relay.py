@@ -13,14 +13,12 @@ from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.replay import Replays
 from tntcore.delivery.retry import retry_delay
 from tntcore.delivery.slow_receivers import SlowReceivers
-from tntcore.delivery.webhook_calls import Watch, call_entry
-from tntcore.messaging.message import Message as Plaintext
+from tntcore.delivery.webhook_calls import Watch, call_entry, message_body
 from tntcore.services import Services
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
 from tntcore.strict_json import write_json
-from tntcore.tenancy import webhooks
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 _GONE = 410
@@ -73,19 +71,7 @@ class Relay:
         if message is None:
             return None
         plaintext = tenant.records.open_body(message.uuid, sealed)
-        return webhooks.delivery_body(
-            Plaintext.read(plaintext),
-            from_did=message.contact_did or None,
-            to_did=message.identity_did or None,
-            action_uuid=message.action_uuid or None,
-            event_uuid=item.delivery,
-            asset_uuid=message.uuid,
-            asset_data_uuids=message.asset_data,
-            contact_uuid=message.contact_uuid or None,
-            connection_uuid=message.connection_uuid or None,
-            sequence=message.uuid,
-            authenticated=message.authenticated,
-        )
+        return message_body(message, plaintext, item.delivery)
 
     async def _message(self, tenant: Tenant, item: MessageCall) -> tuple[Message | None, bytes]:
         if item.body:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -15,15 +15,18 @@ from tntcore.delivery.slow_receivers import waiting_for_answer
 from tntcore.delivery.spans import calling
 from tntcore.delivery.tasks import task_call, task_deliveries
 from tntcore.egress import EgressError
+from tntcore.messaging.message import Message as Plaintext
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Delivery, Setting
+from tntcore.storage.records import Delivery, Message, Setting
 from tntcore.storage.retrying import Contended, retrying
+from tntcore.strict_json import write_json
 from tntcore.telemetry import traceparent
 from tntcore.tenancy import webhooks
-from tntcore.tenancy.tenants import Tenant, Webhooks
+from tntcore.tenancy.tenants import TASK_WEBHOOK, Tenant, Webhooks
 from tntcore.tenancy.webhooks import Health, WebhookEntry, after_failure
 
+PROBE: Final = "urn:tnt:webhook-test"
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
 _MAX_ANSWER = 20_000  # bytes kept of an answer
 
@@ -58,6 +61,43 @@ async def call_entry(
     except EgressError as error:
         return unanswered(error)
     return answered(answer)
+
+
+def message_body(message: Message, plaintext: bytes, delivery: str) -> bytes:
+    """Returns the body of a call that relays a message."""
+    return webhooks.delivery_body(
+        Plaintext.read(plaintext),
+        from_did=message.contact_did or None,
+        to_did=message.identity_did or None,
+        action_uuid=message.action_uuid or None,
+        event_uuid=delivery,
+        asset_uuid=message.uuid,
+        asset_data_uuids=message.asset_data,
+        contact_uuid=message.contact_uuid or None,
+        connection_uuid=message.connection_uuid or None,
+        sequence=message.uuid,
+        authenticated=message.authenticated,
+    )
+
+
+def probe_body(key: str, uuid: str) -> bytes:
+    """Returns the body of a test call for an entry of the setting `key`: one for a message `{"@type", "@id"}`, or a
+    task `{type, uuid, status}`."""
+    if key == TASK_WEBHOOK:
+        return write_json({"type": PROBE, "uuid": uuid, "status": "TEST"})
+    return webhooks.delivery_body(
+        Plaintext.read(write_json({"@type": PROBE, "@id": uuid})),
+        from_did=None,
+        to_did=None,
+        action_uuid=None,
+        event_uuid=uuid,
+        asset_uuid=None,
+        asset_data_uuids=[],
+        contact_uuid=None,
+        connection_uuid=None,
+        sequence=uuid,
+        authenticated=False,
+    )
 
 
 class Watch:
