@@ -133,7 +133,7 @@ class Door:
                 "message-not-encrypted",
                 "The message is not encrypted. Encrypt it for one of the recipient's keys.",
             )
-        found = await asyncio.gather(*(self._owner(kid) for kid in header.recipient_kids))
+        found = await asyncio.gather(*(self._owner(kid, len(raw)) for kid in header.recipient_kids))
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
@@ -168,14 +168,16 @@ class Door:
             raise _busy()
         return _ACCEPTED
 
-    async def _owner(self, kid: str) -> tuple[Found, bool] | None:
-        """Returns the owner of the key, and whether its messages are refused now (tenant suspended or out of quota)."""
+    async def _owner(self, kid: str, size: int) -> tuple[Found, bool] | None:
+        """Returns the owner of the key, and whether a message of so many bytes is refused now (tenant suspended, or
+        without room for it).
+        """
         owner = await self._services.lookups.find("key", kid)
         # The keys of a deleted tenant stay in the lookup table.
         tenant = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or tenant is None:
             return None
-        return owner, tenant.is_suspended or not self._services.usage.may_accept(tenant.principal)
+        return owner, tenant.is_suspended or not self._services.usage.may_accept(tenant.principal, size)
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""

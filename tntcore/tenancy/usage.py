@@ -98,17 +98,19 @@ class Usage:
 
     def is_full(self, principal: Principal) -> bool:
         """Whether the principal's quota is used up, counting messages that are accepted and not yet stored."""
-        return self._is_full(principal, 1)
-
-    def may_accept(self, principal: Principal) -> bool:
-        """Whether one more message may be accepted: other processes may have accepted as many as this one."""
-        return not self._is_full(principal, _PROCESSES)
-
-    def _is_full(self, principal: Principal, processes: int) -> bool:
-        self._expire()
         quota = self.quota(principal)
-        accepted = self._expected_bytes.get(principal.uuid, 0) * processes
-        return quota > 0 and self.stored(principal) + accepted >= quota
+        return quota > 0 and self._taken(principal, 1) >= quota
+
+    def may_accept(self, principal: Principal, amount: int) -> bool:
+        """Whether a message of so many bytes may be accepted: there is room, and it exceeds the quota by a tenth at
+        most. Other processes may have accepted as much as this one.
+        """
+        quota, taken = self.quota(principal), self._taken(principal, _PROCESSES)
+        return not quota or (taken < quota and taken + amount <= quota + quota // 10)
+
+    def _taken(self, principal: Principal, processes: int) -> int:
+        self._expire()
+        return self.stored(principal) + self._expected_bytes.get(principal.uuid, 0) * processes
 
     def is_over(self, principal: Principal) -> bool:
         """Whether the principal exceeds its quota by a tenth, or a megabyte: then even accepted messages wait."""

@@ -27,7 +27,7 @@ def tenant(stored: int = 0) -> Principal:
 def accept(usage: Usage, principal: Principal, prefix: str = "") -> int:
     """Accepts messages that nobody stores, until there is no room. Returns the bytes."""
     number = 0
-    while usage.may_accept(principal):
+    while usage.may_accept(principal, SIZE):
         usage.expect(principal.uuid, f"{prefix}{number}", SIZE)
         number += 1
     return number * SIZE
@@ -48,9 +48,9 @@ def test_what_other_processes_stored_or_lost_counts_for_less_than_two_minutes() 
     process = usage(clock)
     accept(process, tenant())
     clock.now += 60
-    assert not process.may_accept(tenant()), "the row may not show it yet"
+    assert not process.may_accept(tenant(), SIZE), "the row may not show it yet"
     clock.now += 50
-    assert process.may_accept(tenant(stored=QUOTA // 2))
+    assert process.may_accept(tenant(stored=QUOTA // 2), SIZE)
     assert process.is_full(tenant(stored=QUOTA))
 
 
@@ -60,10 +60,17 @@ def test_a_message_that_arrived_makes_room_at_once() -> None:
     process.arrived("0")
     process.arrived("0")
     process.arrived("never accepted")
-    assert process.may_accept(principal)
+    assert process.may_accept(principal, SIZE)
 
 
 def test_messages_of_strangers_do_not_stop_the_tenants_own_calls() -> None:
     process, principal = usage(Clock()), tenant()
     accept(process, principal)
     assert not process.is_full(principal)
+
+
+def test_one_large_message() -> None:
+    process = usage(Clock())
+    assert process.may_accept(tenant(stored=QUOTA - 1), QUOTA // 10)
+    assert not process.may_accept(tenant(stored=QUOTA // 2), QUOTA)
+    assert not process.may_accept(tenant(stored=QUOTA), 1)
