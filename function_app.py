@@ -107,7 +107,7 @@ async def relay_poison(msg: func.QueueMessage) -> None:
         await opened.poison.handle("relay", msg.id or "", msg.get_body())
 
 
-@app.timer_trigger("timer", "0 */5 * * * *")
+@app.timer_trigger("timer", "0 * * * * *")
 async def sweep(timer: func.TimerRequest) -> None:
     with service.invocation() as opened:
-        await opened.sweep.run()
+        await opened.sweep.tick()

@@ -13,6 +13,7 @@ from tests.scenarios.common import basic, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.delivery import outbox
+from tntcore.maintenance import sweep
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery
 
@@ -264,6 +265,33 @@ async def test_what_could_not_be_queued_is_on_its_way_within_seconds(
         patch.setattr(stack.app.services.storage.outbound, "add", away)
         await acme.act(to_bolt.contact_uuid, basic("late"))
     await hook.count(1, seconds=5)
+
+
+async def test_what_a_process_could_not_queue_before_it_died_is_swept_within_two_minutes(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(lost: Any) -> None:
+        raise ConnectionError("the queue is away")
+
+    async def marked() -> bool:
+        page = await stack.app.services.storage.due.scan(outbox.UNQUEUED, acme.uuid, f"{acme.uuid}~~", limit=10)
+        return bool(page.rows)
+
+    monkeypatch.setattr(outbox, "_PAUSES", ())
+    acme, bolt = pair
+    to_bolt, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.outbound, "add", away)
+        await acme.act(to_bolt.contact_uuid, basic("late"))
+    await stack.eventually(marked)
+    # Another process may still try.
+    await stack.app.sweep.unqueued()
+    assert await marked()
+    monkeypatch.setattr(sweep, "_REPEATED", 0)
+    await stack.app.sweep.unqueued()
+    await hook.count(1, seconds=5)
+    assert not await marked()
 
 
 async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:

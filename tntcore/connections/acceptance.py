@@ -481,7 +481,7 @@ class Acceptance:
             log.warning("what connection %s sends is not queued yet: %s", connection.uuid, type(error).__name__)
             services.meter.count("invitations.unqueued")
             pending = [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)]
-            self._outbox.try_again(partial(queue_pending, self._outbox, tenant, *pending))
+            self._outbox.try_again(tenant.uuid, pending, partial(queue_pending, self._outbox, tenant, *pending))
 
     async def _commit(
         self,

@@ -22,6 +22,8 @@ BUCKET = 600_000  # deliveries received within this many milliseconds share a ro
 GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
 _MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
 DUE = "due"
+UNQUEUED = "unqueued"
+"""Partition of the `due` table: deliveries whose queue message could not be put after their commit."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each repetition of a put that storage refused
 
 
@@ -123,19 +125,26 @@ class Outbox:
             data = item.without_body().data()
         await queue.add(data)
 
-    def try_again(self, put: Callable[[], Awaitable[None]]) -> None:
-        """Repeats a put that storage refused, in the background, until it succeeds or half a minute has passed. The
-        sweeper finds what is left.
+    def try_again(self, principal: str, deliveries: Sequence[str], put: Callable[[], Awaitable[None]]) -> None:
+        """Repeats a put that storage refused, in the background, until it succeeds or half a minute has passed. If this
+        process dies meanwhile, the sweeper finds the deliveries within two minutes.
 
         Args:
+            deliveries: uuids.
             put: queues what is committed; raises if it cannot.
         """
+        due, keys = self._services.storage.due, [f"{principal}~{uuid}" for uuid in deliveries]
 
         async def repeat() -> None:
+            with suppress(Exception):
+                for key in keys:
+                    await due.put(UNQUEUED, key, {"markedAt": self._services.now()})
             for seconds in _PAUSES:
                 await asyncio.sleep(seconds)
                 with suppress(Exception):
                     await put()
+                    for key in keys:
+                        await due.delete(UNQUEUED, key)
                     return
 
         task = asyncio.create_task(repeat())

@@ -8,8 +8,8 @@ import logging
 
 from tntcore.connections.connection import COMPLETED
 from tntcore.delivery.outbound import Outbound
-from tntcore.delivery.outbox import BUCKET, DUE, GRACE, Outbox
-from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.outbox import BUCKET, DUE, GRACE, UNQUEUED, Outbox
+from tntcore.delivery.redeliver import queue_pending, redeliver
 from tntcore.delivery.replay import Replays
 from tntcore.maintenance.orphans import Orphans
 from tntcore.maintenance.retention import Retention
@@ -30,6 +30,8 @@ _PAGES = 4  # of one tenant's deliveries that are looked at in a run; the next r
 _LOOKS = 100  # connections of one tenant that are looked at in a run
 _WAITS = 1_800.0  # seconds for which a connection that is not completed is not looked at again: completing it drains it
 _MAX_WAITING = 100_000
+_EVERY = 270_000  # milliseconds between two runs over everything: five minutes, less what timers come too early
+_REPEATED = 45_000  # milliseconds after which the process that could not queue a delivery no longer tries
 
 
 class Sweep:
@@ -42,6 +44,51 @@ class Sweep:
         self._retention = Retention(services)
         # Where the next run goes on in a row of the due table.
         self._resume: dict[str, str] = {}
+        self._runs_at = 0
+
+    async def tick(self) -> None:
+        """Looks at everything every five minutes, and in between only at what could not be queued, which is one call
+        if there is nothing. Called every minute.
+
+        Raises:
+            ExceptionGroup: as `run` does.
+        """
+        now = self._services.now()
+        if now < self._runs_at:
+            await self.unqueued()
+            return
+        self._runs_at = now + _EVERY
+        await self.run()
+
+    async def unqueued(self) -> None:
+        """Queues deliveries that a process committed, and could not queue before it died.
+
+        Raises:
+            ExceptionGroup: errors of some deliveries, after all others were handled.
+        """
+        due, now = self._services.storage.due, self._services.now()
+        errors: list[Exception] = []
+        start: str | None = ""
+        while start is not None:
+            page = await due.scan(UNQUEUED, start, "~", limit=_PAGE)
+            start = page.next
+            for row in page.rows:
+                if row.values["markedAt"] + _REPEATED > now:
+                    continue
+                try:
+                    principal, _, delivery = row.key.partition("~")
+                    tenant = await self._services.tenants.get(principal)
+                    if tenant is not None and tenant.is_suspended:
+                        continue
+                    if tenant is not None:
+                        await queue_pending(self._outbox, tenant, delivery)
+                        self._services.meter.count("sweep.unqueued")
+                    await due.delete(UNQUEUED, row.key, row.etag)
+                except Exception as error:
+                    log.exception("the sweeper could not queue delivery %s", row.key)
+                    errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} deliveries could not be queued", errors)
 
     async def run(self) -> int:
         """Looks at everything that is due. Returns how many deliveries were requeued.
@@ -64,6 +111,7 @@ class Sweep:
                     log.exception("the sweeper could not go through row %s", row.key)
                     errors.append(error)
         others = {
+            "deliveries that were not queued": self.unqueued,
             "replays": self._replays.sweep,
             "envelopes": self._orphans.sweep,
             "old messages": self._retention.sweep,

@@ -204,7 +204,8 @@ class Actions:
         except Exception as error:  # noqa: BLE001 - see above
             self._services.meter.count("actions.unqueued")
             log.warning("a message is committed but not queued, trying again: %s", type(error).__name__)
-            self._outbox.try_again(partial(queue_pending, self._outbox, tenant, delivery_uuid(message_uuid, "didcomm")))
+            delivery = delivery_uuid(message_uuid, "didcomm")
+            self._outbox.try_again(tenant.uuid, [delivery], partial(queue_pending, self._outbox, tenant, delivery))
 
     def _complete(self, thread: Thread, message: Mapping[str, Any], random: Random) -> bytes:
         new_id = random_uuid(random)
