@@ -13,6 +13,7 @@ from tntcore.api import (
     identities,
     messages,
     operators,
+    personal_data,
     principals,
     settings,
 )
@@ -66,6 +67,7 @@ _MODULES = (
     api_tokens,
     identities,
     messages,
+    personal_data,
     settings,
     health,
 )

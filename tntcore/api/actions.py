@@ -207,7 +207,7 @@ class ActionRoutes:
         connection = await connection_between(call, body)
         thread = self._actions.begin(connection, _reference(body, message), call.random)
         if message is None:
-            return answer(_view(await self._actions.create(call.tenant, thread), call), 201)
+            return answer(action_view(await self._actions.create(call.tenant, thread), call), 201)
         sent = await self._actions.send(call.tenant, thread, message, random=call.random)
         return answer(_sent(sent, call), 201)
 
@@ -232,7 +232,7 @@ class ActionRoutes:
         costs a storage call for each hit besides those of other lists."""
         thread = call.query.get("thread", "")
         where = filters(call) & (queries.actions_of_thread(thread) if thread else queries.ANY)
-        return await listing(call, Action, lambda action: _view(action, call), where=where)
+        return await listing(call, Action, lambda action: action_view(action, call), where=where)
 
     async def read(self, call: Call) -> Response:
         """Shows the action and the uuids of its messages, oldest first, at most 1,000."""
@@ -240,13 +240,13 @@ class ActionRoutes:
         action = await found(records, Action, call.arguments["uuid"])
         entries = (await records.list(Entry, limit=1000, under=f"{action.uuid}.")).records
         return answer(
-            _view(action, call, messages=sorted(entry.message_uuid for entry in entries if entry.message_uuid))
+            action_view(action, call, messages=sorted(entry.message_uuid for entry in entries if entry.message_uuid))
         )
 
 
 def _sent(sent: SentMessage, call: Call) -> dict[str, Any]:
     data = {"message": orjson.Fragment(sent.plaintext)}
-    return _view(sent.action, call, messages=[sent.message_uuid], data=data)
+    return action_view(sent.action, call, messages=[sent.message_uuid], data=data)
 
 
 def _reference(body: dict[str, Any], message: dict[str, Any] | None) -> str | None:
@@ -312,7 +312,7 @@ async def _by_uuid(call: Call, uuid: str) -> Connection | None:
     return await call.tenant.records.get(Connection, uuid)
 
 
-def _view(
+def action_view(
     action: Action, call: Call, *, messages: list[str] | None = None, data: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     incoming = action.direction != "OUT"

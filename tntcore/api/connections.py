@@ -128,30 +128,30 @@ class ConnectionRoutes:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.begin(call.tenant, connection)
         await self._acceptance.apply(call.tenant, effect)
-        return answer(_view(effect.connection or connection))
+        return answer(connection_view(effect.connection or connection))
 
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side. Nothing can be sent or received on it afterwards."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.hang_up(call.tenant, connection)
         await self._acceptance.apply(call.tenant, effect)
-        return answer(_view(effect.connection or connection))
+        return answer(connection_view(effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        return answer(_view(await self._acceptance.decide(call.tenant, connection, accept=accept)))
+        return answer(connection_view(await self._acceptance.decide(call.tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
-    return await listing(call, Connection, _view, where=filters(call))
+    return await listing(call, Connection, connection_view, where=filters(call))
 
 
 async def read(call: Call) -> Response:
-    return answer(_view(await found(call.tenant.records, Connection, call.arguments["uuid"])))
+    return answer(connection_view(await found(call.tenant.records, Connection, call.arguments["uuid"])))
 
 
-def _view(connection: Connection) -> dict[str, Any]:
+def connection_view(connection: Connection) -> dict[str, Any]:
     return entity(
         connection,
         identityUuid=connection.identity_uuid,

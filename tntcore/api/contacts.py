@@ -186,7 +186,7 @@ class ContactRoutes:
         before = await call.tenant.records.get(Contact, uuid) if call.chance is not None else None
         if before is not None and not before.email:
             made = await call.tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
-            shown = {**_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}
+            shown = {**contact_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}
             if given.get("did") and not _INVITATIONS & body.keys():
                 waits = made is not None and made.state == "start"
                 shown["unreachable"] = "The DID could not be reached at the first attempt." if waits else None
@@ -208,14 +208,14 @@ class ContactRoutes:
             reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random, method)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
-                return answer({**_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
+                return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
             contact.display_name = contact.display_name or (content.label or "")[:200]
             connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
-            return answer({**_view(contact), "connectionUuid": connection.uuid}, 201)
+            return answer({**contact_view(contact), "connectionUuid": connection.uuid}, 201)
         if contact.did:
             contact, begun = await self._known(call, identity, contact)
             if begun is not None:
-                return answer({**_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
+                return answer({**contact_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
             return await self._implicit(call, identity, contact, method)
         if not contact.email:
             raise _invalid(
@@ -228,7 +228,7 @@ class ContactRoutes:
         invited = invitation_view(call, invitation)
         names = ("invitationId", "invitation", "invitationUrl", "shortUrl", "qr")
         return answer(
-            {**_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
+            {**contact_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
         )
 
     async def _known(self, call: Call, identity: Identity, contact: Contact) -> tuple[Contact, Connection | None]:
@@ -261,7 +261,7 @@ class ContactRoutes:
             await self._acceptance.try_later(call.tenant, connection_uuid(identity.uuid, contact.uuid))
             connection = await _keep(call, identity, contact, method)
             reason = error.detail
-        return answer({**_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
+        return answer({**contact_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
     async def _at(self, call: Call, url: str) -> Content:
         """Returns the invitation in a URL, or the one that a short URL leads to (RFC 0434, "URL Shortening")."""
@@ -346,12 +346,12 @@ async def list_(call: Call) -> Response:
         return any(text_ in one.casefold() for one in texts)
 
     return await listing(
-        call, Contact, _view, where=filters(call), keep=keep if text_ else None, needs=needs if text_ else ()
+        call, Contact, contact_view, where=filters(call), keep=keep if text_ else None, needs=needs if text_ else ()
     )
 
 
 async def read(call: Call) -> Response:
-    return answer(_view(await find_contact(call.tenant.records, call.arguments["id"])))
+    return answer(contact_view(await find_contact(call.tenant.records, call.arguments["id"])))
 
 
 async def change(call: Call) -> Response:
@@ -371,15 +371,19 @@ async def change(call: Call) -> Response:
     unit = Unit()
     unit.merge(contact.key, changes)
     await call.tenant.records.commit(unit)
-    return answer(_view(contact))
+    return answer(contact_view(contact))
 
 
 async def delete(call: Call) -> Response:
     """Deletes the contact and its connections, so that their keys can no longer decrypt. Messages are kept; messages
     that were held for the contact become FAILED."""
+    await forget(call, await find_contact(call.tenant.records, call.arguments["id"]), Unit())
+    return Response(204, content_type="")
+
+
+async def forget(call: Call, contact: Contact, unit: Unit) -> int:
+    """Deletes a contact and its connections, with the operations of the unit. Returns the number of connections."""
     records = call.tenant.records
-    contact = await find_contact(records, call.arguments["id"])
-    unit = Unit()
     unit.delete(contact.key)
     connections = (await records.list(Connection, limit=90, where=queries.connections_of_contact(contact.uuid))).records
     kids: list[tuple[str, str]] = []
@@ -394,7 +398,7 @@ async def delete(call: Call) -> Response:
         await drain(call.services, call.tenant.uuid, connection.uuid)
     for kid, owner in kids:
         await call.services.lookups.remove("key", kid, owner)
-    return Response(204, content_type="")
+    return len(connections)
 
 
 async def find_contact(records: Repository, name: str) -> Contact:
@@ -443,7 +447,7 @@ def ambiguous(contacts: Sequence[Contact]) -> Problem:
     )
 
 
-def _view(contact: Contact) -> dict[str, Any]:
+def contact_view(contact: Contact) -> dict[str, Any]:
     return entity(
         contact,
         did=contact.did or None,

@@ -254,7 +254,7 @@ class CredentialRoutes:
             return await _changed(call, credential)
         credential.updated_at = call.services.now()
         await self._steps.tell(call.tenant, run, revocation.telling(run, credential, held, comment))
-        return answer(_view(records, credential))
+        return answer(credential_view(records, credential))
 
 
 async def _changed(call: Call, credential: Credential) -> Response:
@@ -263,13 +263,13 @@ async def _changed(call: Call, credential: Credential) -> Response:
     unit = Unit()
     unit.change(credential)
     await records.commit(unit)
-    return answer(_view(records, credential))
+    return answer(credential_view(records, credential))
 
 
 async def list_(call: Call) -> Response:
     where = filters(call)
     records = call.tenant.records
-    return await listing(call, Credential, lambda one: _view(records, one), where=where)
+    return await listing(call, Credential, lambda one: credential_view(records, one), where=where)
 
 
 async def read(call: Call) -> Response:
@@ -277,7 +277,7 @@ async def read(call: Call) -> Response:
     records = call.tenant.records
     credential = await found(records, Credential, call.arguments["uuid"])
     held = await open_held(records, credential)
-    return answer({**_view(records, credential), "credential": held.value})
+    return answer({**credential_view(records, credential), "credential": held.value})
 
 
 async def delete(call: Call) -> Response:
@@ -290,7 +290,7 @@ async def delete(call: Call) -> Response:
     return Response(204, content_type="")
 
 
-def _view(records: Repository, credential: Credential) -> dict[str, Any]:
+def credential_view(records: Repository, credential: Credential) -> dict[str, Any]:
     return {
         **outcome_view(records, credential),
         "expiresAt": times.iso(credential.expires_at) if credential.expires_at else None,

@@ -244,7 +244,7 @@ async def list_(call: Call) -> Response:
     `type`, `thread`, and `since` and `until` (a time or a `sequence`), which compare
     the time when the message was received or sent.
     """
-    return await listing(call, Delivery, _view, where=await narrowed(call), columns=_COLUMNS)
+    return await listing(call, Delivery, delivery_view, where=await narrowed(call), columns=_COLUMNS)
 
 
 async def count(call: Call) -> Response:
@@ -283,7 +283,11 @@ async def shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
         log.append(_attempt(delivery.attempts, delivery.updated_at, status, took, "", opened))
     sent = await sent_request(call.services, call.tenant, delivery, whole=call.actor.role == Scope.ADMIN)
     request = _request(sent) if sent is not None else None
-    return {**_view(delivery), "request": request, "log": sorted(log, key=lambda attempt: int(attempt["number"]))}
+    return {
+        **delivery_view(delivery),
+        "request": request,
+        "log": sorted(log, key=lambda attempt: int(attempt["number"])),
+    }
 
 
 def _request(sent: SentRequest) -> dict[str, Any]:
@@ -304,7 +308,7 @@ def _attempt(number: int, at: int, status: int, duration: int, error: str, body:
     }
 
 
-def _view(delivery: Delivery) -> dict[str, Any]:
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
     return entity(
         delivery,
         kind=delivery.kind,

@@ -1,0 +1,88 @@
+"""Export and erasure of everything that is stored of one contact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.foreign import connect_foreign
+from tests.stack import Client, Stack
+from tntcore.api import personal_data
+from tntcore.storage.records import AssetData, Attempt, Delivery, Message
+
+
+async def exported(client: Client, uuid: str, limit: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    token = ""
+    while True:
+        part = await client.get(f"contact/{uuid}/export?limit={limit}{'&next=' + token if token else ''}")
+        assert part["contact"]["uuid"] == uuid
+        assert len(part["items"]) <= limit
+        items += part["items"]
+        if part["next"] is None:
+            return items
+        token = part["next"]
+
+
+async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, other = await stack.register("Keeper"), await stack.register("Beside")
+    hook = await client.webhook()
+    hook.answer = lambda got: (500, {"retry-after": "1000"})
+    theirs, stays, beside = [await connect_foreign(stack, one) for one in (client, client, other)]
+    large = basic("x" * 70_000, **{"@id": "1", "a~attach": [{"data": {"json": {"secret": 1}}}]})
+    for foreign in (theirs, stays, beside):
+        assert (await stack.deliver(foreign.v1(orjson.dumps(large)))).status == 202
+        await foreign.client.act(foreign.connection.contact_uuid, basic("out"), referenceID="t")
+    await hook.count(2)
+    uuid = theirs.connection.contact_uuid
+    offer = {"@type": "https://didcomm.org/issue-credential/1.0/offer-credential", "@id": "2", "offers~attach": []}
+    assert (await stack.deliver(theirs.v1(orjson.dumps(offer)))).status == 202
+
+    async def arrived() -> bool:
+        found = await client.get(f"message?contact={uuid}")
+        deliveries = (await client.get(f"delivery?contact={uuid}&kind=webhook"))["hits"]
+        return len(found["hits"]) >= 3 and all(hit["attempts"] for hit in deliveries)
+
+    await stack.eventually(arrived)
+    whole = await exported(client, uuid, 200)
+    assert {"connection", "action", "message", "delivery"} <= {item["kind"] for item in whole}
+    assert await exported(client, uuid, 1) == whole
+    contents = [item["record"]["message"].get("content") for item in whole if item["kind"] == "message"]
+    assert "x" * 70_000 in contents
+    assert_problem(await other.call("GET", f"contact/{uuid}/export"), 404, "contact-unknown")
+    assert_problem(await other.call("POST", f"contact/{uuid}/erase"), 404, "contact-unknown")
+
+    monkeypatch.setattr(personal_data, "MOST", 1)
+    erased: dict[str, int] = {}
+    for _ in range(50):
+        answer = await client.call("POST", f"contact/{uuid}/erase")
+        assert answer.status == 200, answer.body
+        body = answer.json()
+        assert body["kept"]
+        for kind, number in body["erased"].items():
+            erased[kind] = erased.get(kind, 0) + number
+        if body["done"]:
+            break
+    else:
+        raise AssertionError("it is never done")
+    assert (erased["contact"], erased["connection"]) == (1, 1)
+    assert erased["message"] == sum(item["kind"] == "message" for item in whole)
+    assert_problem(await client.call("POST", f"contact/{uuid}/erase"), 404, "contact-unknown")
+    for noun in ("message", "action", "delivery", "exchange", "connection", "credential", "presentation"):
+        assert (await client.get(f"{noun}?contact={uuid}"))["hits"] == [], noun
+    records = (await client.tenant()).records
+    [left] = (await records.list(AssetData, limit=10)).records
+    kept = {message.uuid for message in (await records.list(Message, limit=50)).records}
+    assert left.message_uuid in kept
+    deliveries = {delivery.uuid for delivery in (await records.list(Delivery, limit=50)).records}
+    attempts = (await records.list(Attempt, limit=50)).records
+    assert {attempt.uuid.partition(".")[0] for attempt in attempts} <= deliveries
+    # Another contact, and another tenant, have all of theirs.
+    for foreign in (stays, beside):
+        items = await exported(foreign.client, foreign.connection.contact_uuid, 200)
+        assert sum(item["kind"] == "message" for item in items) == 2
+    [record] = [one for one in (await client.get("audit"))["hits"] if one["act"] == "contact.erased"]
+    assert record["on"] == uuid

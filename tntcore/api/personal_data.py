@@ -1,0 +1,259 @@
+"""`/contact/{id}/export` and `/contact/{id}/erase`: everything that a tenant has of one contact."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+import orjson
+
+from tntcore.api.actions import action_view
+from tntcore.api.audit import note
+from tntcore.api.connections import connection_view
+from tntcore.api.contacts import ContactView, contact_view, find_contact, forget
+from tntcore.api.credentials import credential_view, outcome_view
+from tntcore.api.deliveries import delivery_view
+from tntcore.api.exchange_shapes import view as exchange_view
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.json_schema import Reads
+from tntcore.api.messages import message_view
+from tntcore.api.views import JsonObject, Limited, Uuid, limit_of, not_found
+from tntcore.credentials.wallet import open_held
+from tntcore.errors import Problem
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.erasure import erase
+from tntcore.storage.queries import connections_of_contact as of_contact
+from tntcore.storage.records import (
+    Action,
+    Attempt,
+    Connection,
+    Contact,
+    Credential,
+    Delivery,
+    Exchange,
+    Message,
+    Presentation,
+    Record,
+)
+from tntcore.storage.repository import Repository
+from tntcore.strict_json import write_json
+from tntcore.tenancy.access import Scope
+
+MOST: Final = 100
+"""Records that one call erases."""
+_AT_ONCE: Final = 10
+_PAGE_BYTES: Final = 4_000_000
+_KINDS: Final[tuple[type[Record], ...]] = (
+    Connection,
+    Action,
+    Message,
+    Delivery,
+    Exchange,
+    Credential,
+    Presentation,
+)
+_POSITION = re.compile(rf"({'|'.join(kind.KIND for kind in _KINDS)})\.[0-9a-f-]{{0,36}}", re.ASCII)
+KEPT: Final = (
+    "Hashes of the messages' ids stay, so that a message that comes again is recognized as a duplicate.",
+    "Audit records stay: they name the contact by its uuid alone.",
+    "Invitations that were made for the contact stay until you withdraw them.",
+    "Public status lists and revocation registries stay. Their entries name nobody, but an issued credential that is "
+    "erased here can no longer be revoked.",
+    "Backups and copies at others' systems are not changed: what your webhooks and the partner received, they have.",
+)
+
+
+def _position(token: str) -> str:
+    if not _POSITION.fullmatch(token):
+        raise ValueError("the `next` of the page before")
+    return token
+
+
+class ExportQuery(Limited, total=False):
+    next: Annotated[str, "of the page before", Reads(_position)]
+
+
+class ExportedView(TypedDict):
+    """A record as the call that reads it shows it. An attachment is in its message."""
+
+    kind: Literal["connection", "action", "message", "delivery", "exchange", "credential", "presentation"]
+    record: JsonObject
+
+
+class ExportView(TypedDict):
+    """A part of what is stored of a contact. `next` is the parameter for the next part; null in the last one."""
+
+    contact: ContactView
+    items: list[ExportedView]
+    next: str | None
+
+
+class ErasureView(TypedDict):
+    """Records that this call erased, by kind. `done`: nothing is left to erase; otherwise call again."""
+
+    contactUuid: Uuid
+    done: bool
+    erased: dict[str, int]
+    kept: Annotated[list[str], "what stays, and why"]
+
+
+async def export(call: Call) -> Response:
+    """Exports everything that is stored of a contact, in parts: connections, threads, messages, deliveries, exchanges,
+    credentials and presentations.
+
+    A part costs up to seven storage calls, and one for each body that is larger than 48 kB.
+    """
+    records, limit = call.tenant.records, limit_of(call)
+    contact = await find_contact(records, call.arguments["id"])
+    name, _, start = call.query.get("next", f"{_KINDS[0].KIND}.").partition(".")
+    number = [kind.KIND for kind in _KINDS].index(name)
+    items: list[orjson.Fragment] = []
+    size, following = 0, None
+    for kind in _KINDS[number:]:
+        if len(items) >= limit or size > _PAGE_BYTES:
+            following = f"{kind.KIND}."
+            break
+        hits = await records.list(kind, limit=limit - len(items), start=start, where=of_contact(contact.uuid))
+        start, after = "", hits.next
+        for record in hits.records:
+            if size > _PAGE_BYTES:
+                after = record.uuid
+                break
+            written = write_json({"kind": kind.KIND, "record": await _shown(call, record)})
+            items.append(orjson.Fragment(written))
+            size += len(written)
+        if after is not None:
+            following = f"{kind.KIND}.{after}"
+            break
+    return answer({"contact": contact_view(contact), "items": items, "next": following})
+
+
+async def _shown(call: Call, record: Record) -> dict[str, Any]:
+    records = call.tenant.records
+    if isinstance(record, Message):
+        return await message_view(records, record)
+    if isinstance(record, Action):
+        return action_view(record, call)
+    if isinstance(record, Connection):
+        return connection_view(record)
+    if isinstance(record, Delivery):
+        return delivery_view(record)
+    if isinstance(record, Exchange):
+        return exchange_view(record)
+    if isinstance(record, Credential):
+        held = await open_held(records, record)
+        return {**credential_view(records, record), "credential": held.value}
+    if isinstance(record, Presentation):
+        return outcome_view(records, record)
+    raise TypeError(type(record))
+
+
+async def erase_(call: Call) -> Response:
+    """Erases a contact for good: the contact, its connections, its messages with their attachments and deliveries, its
+    threads, exchanges, credentials and presentations.
+
+    The first call deletes the contact, so that nothing more arrives from it. Each call erases up to 100 records; call
+    again with the contact's uuid until `done` is true; after that the contact is unknown. A delivery under
+    way is not recalled.
+    """
+    records, uuid = call.tenant.records, call.arguments["id"]
+    erased: dict[str, int] = {}
+    try:
+        contact = await find_contact(records, uuid)
+    except Problem as problem:
+        if problem.code != "contact-unknown":
+            raise
+    else:
+        uuid = contact.uuid
+        also = Unit()
+        await note(call, also, "contact.erased", uuid)
+        erased["contact"], erased["connection"] = 1, await forget(call, contact, also)
+    left = MOST
+    for kind, eraser in _ERASERS:
+        hits = await records.list(kind, limit=left, where=of_contact(uuid))
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> None:
+            # Another call may have just erased it.
+            async with gate:
+                with suppress(Changed):
+                    await eraser(records, record)
+
+        await asyncio.gather(*(one(record) for record in hits.records))
+        if hits.records:
+            erased[kind.KIND] = len(hits.records)
+        left -= len(hits.records)
+        if left <= 0:
+            break
+    if not erased:
+        raise not_found(Contact, uuid)
+    done = left > 0 or not await _is_left(records, uuid)
+    return answer({"contactUuid": uuid, "done": done, "erased": erased, "kept": KEPT})
+
+
+async def _is_left(records: Repository, uuid: str) -> bool:
+    """Whether anything of the contact is still stored."""
+    for kind, _ in _ERASERS:
+        if (await records.list(kind, limit=1, where=of_contact(uuid), columns=())).records:
+            return True
+    return False
+
+
+_Eraser = Callable[[Repository, Any], Awaitable[object]]
+
+
+async def _erase_delivery(records: Repository, delivery: Delivery) -> None:
+    """Erases a delivery that belongs to no message: a call of `TASK_WEBHOOK`."""
+    unit = Unit()
+    unit.delete(delivery.key)
+    for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
+        unit.delete(attempt.key)
+    await records.commit(unit)
+    records.erased(delivery)
+
+
+async def _erase_with_body(records: Repository, credential: Credential) -> None:
+    await _erase_row(records, credential)
+    await records.delete_body(credential.uuid)
+
+
+async def _erase_row(records: Repository, record: Record) -> None:
+    unit = Unit()
+    unit.delete(record.key)
+    await records.commit(unit)
+    records.erased(record)
+
+
+_ERASERS: Final[tuple[tuple[type[Record], _Eraser], ...]] = (
+    (Message, erase),
+    (Delivery, _erase_delivery),
+    (Credential, _erase_with_body),
+    (Presentation, _erase_row),
+    (Exchange, _erase_row),
+    (Action, _erase_row),
+)
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "contact/{id}/export",
+        export,
+        summary="Export everything that is stored of a contact",
+        answers={200: ExportView},
+        query=ExportQuery,
+        errors=("404 contact-unknown", "409 contact-ambiguous"),
+    ),
+    Route(
+        "POST",
+        "contact/{id}/erase",
+        erase_,
+        scope=Scope.ADMIN,
+        summary="Erase everything that is stored of a contact",
+        answers={200: ErasureView},
+        errors=("404 contact-unknown", "409 contact-ambiguous"),
+    ),
+]
