@@ -28,7 +28,7 @@ MAX_CONTAINERS = 50_000
 MAX_STRINGS = 250_000
 """Strings in one text, names of members included."""
 
-MAX_VALUES = 500_000
+MAX_VALUES = 200_000
 """Values in one text of which each costs more than usual: it has numbers that must stay as they are written."""
 
 SHOWN_DEPTH = 58
@@ -103,8 +103,7 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
     if deep:
         raise JsonTooDeepError(f"nested deeper than {max_depth}")
     if unique or (exact and _numbers_may_change(data)):
-        if data.count(b",") > MAX_VALUES and _unquoted(data).count(b",") > MAX_VALUES:
-            raise JsonTooManyError(f"more than {MAX_VALUES} values")
+        _check_values(data)
         return json.loads(
             data, parse_int=_integer, parse_float=_decimal, object_pairs_hook=_once_each if unique else None
         )
@@ -138,6 +137,7 @@ def read_leniently(data: bytes) -> Any:
     shallow = no_deeper(text.encode(errors="surrogatepass"))
     if _depth(shallow, SHOWN_DEPTH) > SHOWN_DEPTH:
         raise JsonTooDeepError(f"nested deeper than {SHOWN_DEPTH}")
+    _check_values(shallow)
     try:
         value = json.loads(
             shallow.decode(errors="surrogatepass"),
@@ -210,6 +210,12 @@ def _nesting(brackets: bytes) -> int:
 def _unescaped(data: bytes) -> bytes:
     """The text without escaped quotes, so that each quote begins or ends a string."""
     return data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+
+
+def _check_values(data: bytes) -> None:
+    """Raises `JsonTooManyError` if `data` has more than `MAX_VALUES`."""
+    if data.count(b",") > MAX_VALUES and _unquoted(data).count(b",") > MAX_VALUES:
+        raise JsonTooManyError(f"more than {MAX_VALUES} values")
 
 
 def _numbers_may_change(data: bytes) -> bool:

@@ -203,6 +203,15 @@ def test_other_texts_are_no_json_however_leniently_they_are_read(data: bytes) ->
         read_leniently(data)
 
 
+def test_what_costs_too_much_is_not_read_leniently_either() -> None:
+    for data in (b"[" + b"1.50," * 300_000 + b"1]", b"[NaN," + b"1.50," * 300_000 + b"1]"):
+        for read in (read_json, read_leniently):
+            with pytest.raises(JsonError):
+                read(data)
+    with pytest.raises(JsonTooManyError):
+        read_leniently(b"[NaN," + b"1.50," * 300_000 + b"1]")
+
+
 def test_what_is_nested_too_deep_becomes_text() -> None:
     text = b'{"before":[{}],"a":' + nested(10) + b',"q\\"[":"[[[[[[{","after":[[["x"]]]}'
     assert no_deeper(text, 11) == text

@@ -291,7 +291,7 @@ def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
         return {"kty": "EC", "crv": secret.curve, "x": epk["x"], "y": epk["y"]}
     if len(x) != 32:
         raise EnvelopeError("malformed", "epk has the wrong size")
-    if x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER:
+    if _is_low_order(x):
         raise EnvelopeError("low-order-epk", "epk is a point of small order")
     return {"kty": "OKP", "crv": "X25519", "x": epk["x"]}
 
@@ -452,7 +452,13 @@ def _public_jose(document: DidDocument, kid: str) -> Key:
     method = document.methods.get(kid)
     if method is None:
         raise EnvelopeError("bad-key", "the document does not have the key it names")
+    if method.key.curve == "X25519" and _is_low_order(method.key.raw):
+        raise EnvelopeError("bad-key", "the key is a point of small order: everybody knows its shared secret")
     return _key(kid, _import_public(method.key))
+
+
+def _is_low_order(x: bytes) -> bool:
+    return x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER
 
 
 def _key(kid: str, key: Any) -> Key:

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.envelope.samples import ALICE, BOB, BOBS_SECRETS, DOCUMENTS, SECRETS, b64, document, load, open_as_bob
-from tntcore.dids.document import Curve, DidDocument
+from tntcore.dids import key as did_key
+from tntcore.dids.document import Curve, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_multikey
 from tntcore.envelope import (
     Anoncrypt,
@@ -475,6 +476,17 @@ def test_forwards_through_two_mediators() -> None:
     assert (forward["id"], forward["body"]) == ("id-0", {"next": "did:example:b"})
     innermost = json.dumps(forward["attachments"][0]["data"]["json"])
     assert json.loads(unpack(innermost, B_KEYS, BY_DID).plaintext) == MESSAGE
+
+
+@pytest.mark.parametrize("u", [0, 1, 2**255 - 20, 2**255 - 19])
+def test_a_key_whose_shared_secret_is_known(u: int) -> None:
+    did = did_key.create(PublicKey("X25519", u.to_bytes(32, "little")))
+    to = did_key.resolve(did)
+    for sender in (None, (A, A_KEYS)):
+        with pytest.raises(EnvelopeError, match="bad-key"):
+            pack_v2(MESSAGE, to=to, from_=sender)
+    with pytest.raises(EnvelopeError, match="bad-key"):
+        forward_v2(b"{}", to="did:example:b", routing_keys=[did], documents={did: to}, new_id=lambda: "1")
 
 
 def test_a_routing_key_that_is_not_for_key_agreement() -> None:
