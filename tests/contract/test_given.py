@@ -268,3 +268,35 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
 
 def _delete(body: Any, path: tuple[str, ...]) -> None:
     del _at(body, path[:-1])[path[-1]]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "\x1b[31m", "\x7f", "\x85", "\u2028"])
+async def test_control_characters_in_names_are_refused(tenant: Client, name: str) -> None:
+    for path, body, code in (
+        ("contact", {"contact": {"displayName": name, "email": "a@partner.example"}}, "display-name-invalid"),
+        ("invitation", {"label": name}, "label-invalid"),
+        ("identity", {"displayName": name}, "display-name-invalid"),
+        ("api-token", {"name": name}, "name-invalid"),
+    ):
+        assert "control characters" in assert_problem(await tenant.call("POST", path, body), 400, code)["detail"]
+
+
+@pytest.mark.parametrize("name", ["Zoë & Söhne", "\u0915\u094d\u200d\u0937", "a\u00a0b"])
+async def test_other_characters_in_names_are_taken(tenant: Client, name: str) -> None:
+    assert (await tenant.post("invitation", {"label": name}))["invitation"]["label"] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("contact", {"contact": {"displayName": "A", "email": ""}}, "email-invalid"),
+        ("settings/DIDCOMM_WEBHOOK", {"setting": [{"url": "https://a.example", "id": ""}]}, "setting-invalid"),
+        ("settings/DIDCOMM_WEBHOOK", {"setting": [{"url": "https://a.example", "method": ""}]}, "setting-invalid"),
+        ("settings/DIDCOMM_WEBHOOK", {"setting": [{"url": "https://a.example", "status": 1}]}, "setting-invalid"),
+        ("settings/DIDCOMM_WEBHOOK", {"setting": [{"url": "https://a.example", "status": "?"}]}, "setting-invalid"),
+    ],
+)
+async def test_an_empty_text_is_not_the_same_as_leaving_out(
+    tenant: Client, path: str, body: dict[str, Any], code: str
+) -> None:
+    assert_problem(await tenant.call("POST", path, body), 400, code)

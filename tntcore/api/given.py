@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import types
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -168,7 +169,7 @@ def _text(context: _Context) -> Shape:
     def check(value: str) -> str:
         if len(value) < shortest or (longest is not None and len(value) > longest):
             raise ValueError
-        return context.reads(value) if context.reads is not None and value else value
+        return context.reads(value) if context.reads is not None and (value or not context.textual) else value
 
     return _leaf(context, wanted, (str,), check)
 
@@ -339,6 +340,13 @@ def read_did(text: str) -> str:
         return check_did(qualify(text))
     except DidError:
         raise ValueError("a DID, such as did:web:partner.example") from None
+
+
+def read_line(text: str) -> str:
+    """A text on one line, such as a name: no NUL, line break or other control character. Raises `ValueError`."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError("a text on one line, without control characters")
+    return text
 
 
 def read_email(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import orjson
 
-from tntcore.api.given import code_of, read_did, read_name, read_uuid
+from tntcore.api.given import code_of, read_did, read_line, read_name, read_uuid
 from tntcore.api.http import Call, Response, answer
 from tntcore.api.json_schema import Reads, Words
 from tntcore.errors import Problem
@@ -31,7 +31,7 @@ UuidOrDid = Annotated[str, Words(maxLength=4000, examples=[_UUID]), Reads(read_n
 Time = Annotated[str, Words(format="date-time", examples=["2026-01-31T12:00:00.000Z"])]
 GivenDid = Annotated[str, Words(maxLength=4000, examples=["did:web:partner.example"]), Reads(read_did)]
 Did = Annotated[str, Words(examples=["did:web:partner.example"])]
-Name = Annotated[str, Words(maxLength=200, examples=["Acme"])]
+Name = Annotated[str, Words(maxLength=200, examples=["Acme"]), Reads(read_line)]
 Url = Annotated[str, Words(format="uri", examples=["https://erp.example.com/didcomm"])]
 JsonObject = dict[str, Any]
 
