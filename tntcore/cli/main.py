@@ -15,6 +15,7 @@ from tntcore.cli import completion, show
 from tntcore.cli.audit import account, audit, tenants
 from tntcore.cli.backups import backup, repair, restore
 from tntcore.cli.base import Group, Session
+from tntcore.cli.credentials import credentials, definitions, exchanges, proofs, schemas
 from tntcore.cli.deliveries import deliveries, replay
 from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
 from tntcore.cli.listen import listen
@@ -31,6 +32,7 @@ _PARTS = {
     "Tenants": (register, tenants, account, keys, audit, profile_commands),
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
+    "Credentials": (credentials, proofs, exchanges, schemas, definitions),
     "Settings": (webhooks, listen, settings, rotate),
     "Service": (health, operator, poison, backup, restore, repair),
 }
