@@ -52,10 +52,7 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
         "limit": _PAGE,
     }
     now = service.now
-    begun = _begin(session, show.since(since, now)) if since else now
-    session.say(f"secret  {show.safe(secret)}")
-    session.line({"secret": secret, "forwardTo": target})
-    session.note(f"forwarding to {target}; Ctrl-C stops")
+    begun = _begin(show.since(since, now)) if since else now
 
     def fetch(at: float, following: str | None) -> Mapping[str, Any]:
         page: Mapping[str, Any] = service.get("message", {**query, "since": show.iso(at), "next": following})
@@ -64,15 +61,22 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
     news = News(begun)
     if not since:
         # What arrived before is no news, though looks overlap.
-        page = fetch(begun - OVERLAP, None)
-        while news.among(page["hits"]) and page["next"]:
-            page = fetch(begun - OVERLAP, page["next"])
+        following = None
+        while True:
+            page = fetch(news.since, following)
+            news.among(hit for hit in page["hits"] if time_of(hit) < begun)
+            following = page["next"]
+            if following is None:
+                break
+    session.say(f"secret  {show.safe(secret)}")
+    session.line({"secret": secret, "forwardTo": target})
+    session.note(f"forwarding to {target}; Ctrl-C stops")
     for hit in follow_pages(fetch, news, session.sleep, session.note):
         if "message" in hit:
             _forward(session, target, key, hit)
 
 
-def _begin(session: Session, text: str) -> float:
+def _begin(text: str) -> float:
     """Reads a time or a `sequence`, in seconds since 1970. Adds what looks overlap, so that none is left out."""
     try:
         at = datetime.fromisoformat(text)
