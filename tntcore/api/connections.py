@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.invitations import INVITATION_ERRORS
 from tntcore.api.json_schema import Words
 from tntcore.api.views import (
     ByContact,
@@ -12,6 +13,7 @@ from tntcore.api.views import (
     Did,
     Entity,
     GivenDid,
+    JsonObject,
     Page,
     Timed,
     Uuid,
@@ -20,7 +22,7 @@ from tntcore.api.views import (
     found,
     listing,
 )
-from tntcore.connections.acceptance import Acceptance
+from tntcore.connections.acceptance import Acceptance, received_invitation
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
 from tntcore.dids.parse import qualify
@@ -45,6 +47,7 @@ class ConnectionView(Entity):
     state: Annotated[State, "state of its DID exchange (RFC 0023)"]
     error: Annotated[str | None, "why the contact refused it: its code and words"]
     version: Annotated[Version, "version of DIDComm"]
+    invitation: Annotated[JsonObject | None, "the invitation that waits for your answer"]
 
 
 class ConnectionQuery(Timed, ByContact, ByInvitation, total=False):
@@ -87,7 +90,7 @@ class ConnectionRoutes:
                 self.accept,
                 summary="Accept a request or an invitation",
                 answers={200: ConnectionView},
-                errors=_DECIDING,
+                errors=(*_DECIDING, *INVITATION_ERRORS),
             ),
             Route(
                 "POST",
@@ -116,7 +119,7 @@ class ConnectionRoutes:
         ]
 
     async def accept(self, call: Call) -> Response:
-        """Answers a waiting request, or sends (or resends) a request for a received invitation."""
+        """Answers a waiting request or a kept invitation, or sends (or resends) a request for an accepted one."""
         return await self._decide(call, accept=True)
 
     async def reject(self, call: Call) -> Response:
@@ -128,30 +131,30 @@ class ConnectionRoutes:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.begin(call.tenant, connection)
         await self._acceptance.apply(call.tenant, effect)
-        return answer(connection_view(effect.connection or connection))
+        return answer(connection_view(call, effect.connection or connection))
 
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side. Nothing can be sent or received on it afterwards."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.hang_up(call.tenant, connection)
         await self._acceptance.apply(call.tenant, effect)
-        return answer(connection_view(effect.connection or connection))
+        return answer(connection_view(call, effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        return answer(connection_view(await self._acceptance.decide(call.tenant, connection, accept=accept)))
+        return answer(connection_view(call, await self._acceptance.decide(call.tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
-    return await listing(call, Connection, connection_view, where=filters(call))
+    return await listing(call, Connection, lambda one: connection_view(call, one), where=filters(call))
 
 
 async def read(call: Call) -> Response:
-    return answer(connection_view(await found(call.tenant.records, Connection, call.arguments["uuid"])))
+    return answer(connection_view(call, await found(call.tenant.records, Connection, call.arguments["uuid"])))
 
 
-def connection_view(connection: Connection) -> dict[str, Any]:
+def connection_view(call: Call, connection: Connection) -> dict[str, Any]:
     return entity(
         connection,
         identityUuid=connection.identity_uuid,
@@ -167,4 +170,5 @@ def connection_view(connection: Connection) -> dict[str, Any]:
         state=connection.state,
         error=connection.error or None,
         version=connection.version,
+        invitation=received_invitation(call.tenant, connection) if connection.received else None,
     )

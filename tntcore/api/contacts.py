@@ -62,6 +62,9 @@ class NewContact(TypedDict, total=False):
     invitationId: Annotated[Uuid, "uuid of an invitation of another tenant"]
     invitation: Annotated[JsonObject, "anybody's invitation", Code("contact-invalid")]
     invitationUrl: Annotated[str, "anybody's invitation"]
+    accept: Annotated[
+        bool, "false: keep the invitation until you accept or reject its connection", Code("flag-invalid")
+    ]
     didMethod: ConnectionMethod
 
 
@@ -129,6 +132,7 @@ class ContactRoutes:
                 errors=(
                     "400 contact-invalid",
                     "400 did-unusable",
+                    "400 flag-invalid",
                     "404 identity-unknown",
                     "404 invitation-unknown",
                     "409 contact-exists",
@@ -205,6 +209,11 @@ class ContactRoutes:
         if content is not None:
             # The keys in the answer prove who answers, whoever the caller expects.
             contact.did, contact.claimed_did = "", contact.did
+            if body.get("accept") is False:
+                contact.display_name = contact.display_name or (content.label or "")[:200]
+                kept = self._acceptance.received(call.tenant, identity, contact, content, method)
+                await _store(call, contact, kept)
+                return answer({**contact_view(contact), "connectionUuid": kept.uuid}, 201)
             reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random, method)
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
@@ -212,6 +221,8 @@ class ContactRoutes:
             contact.display_name = contact.display_name or (content.label or "")[:200]
             connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
             return answer({**contact_view(contact), "connectionUuid": connection.uuid}, 201)
+        if body.get("accept") is False:
+            raise _invalid("accept is false, but there is no invitation to keep. Give one, or leave accept out.")
         if contact.did:
             contact, begun = await self._known(call, identity, contact)
             if begun is not None:
@@ -310,7 +321,11 @@ class ContactRoutes:
 
 async def _keep(call: Call, identity: Identity, contact: Contact, did_method: str | None = None) -> Connection:
     """Creates the contact and its connection, in state `start`."""
-    connection = start(identity, contact, call.ids.since, did_method)
+    return await _store(call, contact, start(identity, contact, call.ids.since, did_method))
+
+
+async def _store(call: Call, contact: Contact, connection: Connection) -> Connection:
+    """Creates the contact, if it is new, and its connection."""
     unit = Unit()
     if not contact.etag:
         unit.create(contact)

@@ -138,7 +138,7 @@ async def _shown(call: Call, record: Record) -> dict[str, Any]:
     if isinstance(record, Action):
         return action_view(record, call)
     if isinstance(record, Connection):
-        return connection_view(record)
+        return connection_view(call, record)
     if isinstance(record, Delivery):
         return delivery_view(record)
     if isinstance(record, Exchange):

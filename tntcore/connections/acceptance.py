@@ -29,6 +29,7 @@ from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import read_invitation
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc23
@@ -52,7 +53,7 @@ from tntcore.storage.records import (
     sent_id,
 )
 from tntcore.storage.storage import INBOUND
-from tntcore.strict_json import write_json
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.recipients import KeyPairs, document_id
 from tntcore.tenancy.tenants import Tenant
 
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 _LATER = 60  # seconds
 _BEGIN_AGAIN = 5  # seconds
 _MAX_REASON = 1_000  # characters
+_MAX_RECEIVED = 60_000  # sealed bytes of an invitation that is kept; a column holds 64 KiB
 REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
 _MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
@@ -82,6 +84,7 @@ class Acceptance:
         *,
         did_method: str | None = None,
         ends: PendingReuse | None = None,
+        waiting: Connection | None = None,
     ) -> Connection:
         """Answers an invitation of anyone. Returns a connection in state `request-sent`, or completed if no handshake
         is wanted. Raises `Problem` 400.
@@ -89,25 +92,27 @@ class Acceptance:
         Args:
             did_method: `DidMethod` of our DID, if the tenant chose one.
             ends: the `PendingReuse` of the invitation, if another connection was to be reused for it.
+            waiting: the connection, if it is there already; then the contact is, too.
         """
         now = self._services.now()
-        if content.expires_at and content.expires_at * 1000 < now:
-            raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
+        _check_expiry(content, now)
         if _is_for_v2(content):
             _check_method(did_method, "v2")
             content = content if content.form == FORM_2 else await self._as_v2(content)
-            connection = start(identity, contact, now, did_method)
+            connection = _in_place(start(identity, contact, now, did_method), waiting)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
             effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
+            _claims(effect, contact)
             await self.apply(tenant, effect, tells=True)
             return connection
         if content.form == "out-of-band/1" and not content.handshake_protocols:
-            connection = start(identity, contact, now, did_method)
+            connection = _in_place(start(identity, contact, now, did_method), waiting)
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
             contact.claimed_did = contact.claimed_did or connection.claimed_did
             effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
+            _claims(effect, contact)
             await self.apply(tenant, effect, tells=True)
             return connection
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
@@ -121,11 +126,34 @@ class Acceptance:
         _check_method(did_method, protocol)
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
         connection.did_method = did_method
+        _in_place(connection, waiting)
         contact.claimed_did = contact.claimed_did or connection.claimed_did
         # The DID that was reached, and no other that the invitation names.
         reached = document_id(connection.their_document)
         connection.invited_did = reached if reached in content.services else ""
         return await self._begin(tenant, identity, contact, connection, content, ends)
+
+    def received(
+        self, tenant: Tenant, identity: Identity, contact: Contact, content: Content, did_method: str | None = None
+    ) -> Connection:
+        """Returns a connection, not stored yet, that keeps an invitation until the tenant answers it (`decide`): before
+        that nothing is looked up or sent.
+
+        Raises:
+            Problem: 400 `invitation-expired`, 413 `invitation-too-large`.
+        """
+        now = self._services.now()
+        _check_expiry(content, now)
+        connection = start(identity, contact, now, did_method)
+        connection.role, connection.state = "requester", rfc23.move("requester", "start", "invitation")
+        connection.pthid = content.id
+        connection.received = tenant.records.seal(write_json(content.raw), _received_in(connection))
+        if len(connection.received) > _MAX_RECEIVED:
+            detail = (
+                f"The invitation is too large to be kept: it may have {_MAX_RECEIVED // 1000} kB. Accept it at once."
+            )
+            raise Problem(413, "invitation-too-large", detail)
+        return connection
 
     async def reuse(
         self,
@@ -285,6 +313,8 @@ class Acceptance:
         Raises:
             Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
         """
+        if accept and connection.received and connection.state == "invitation-received":
+            return await self._accept_received(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed)
         try:
@@ -317,6 +347,16 @@ class Acceptance:
         await self.apply(tenant, effect)
         return changed
 
+    async def _accept_received(self, tenant: Tenant, waiting: Connection) -> Connection:
+        """Answers the invitation that a connection keeps. Raises `Problem` 400 or 409."""
+        identity = await tenant.records.get(Identity, waiting.identity_uuid)
+        contact = await tenant.records.get(Contact, waiting.contact_uuid)
+        content = read_invitation(received_invitation(tenant, waiting))
+        if identity is None or contact is None:
+            raise Problem(409, "nothing-to-decide", "The contact or the identity of the connection was deleted.")
+        contact.updated_at = self._services.now()
+        return await self.accept(tenant, identity, contact, content, did_method=waiting.did_method, waiting=waiting)
+
     async def _reject(self, tenant: Tenant, changed: Connection, effect: Effect) -> None:
         if changed.state in ("completed", "abandoned", "start"):
             raise OutOfTurn(f"rejecting in state {changed.state}")
@@ -343,8 +383,8 @@ class Acceptance:
                     )
                 )
         else:
-            # What was sent is retracted by not answering (RFC 0023, "Errors").
-            changed.state = "abandoned"
+            # What was sent is retracted by not answering (RFC 0023, "Errors"); so is an invitation declined.
+            changed.state, changed.received = "abandoned", b""
 
     async def _asked(self, tenant: Tenant, connection: Connection) -> Invitation | Identity | None:
         """Returns the record whose key a request was for, and which signs for us: the invitation, or the identity whose
@@ -379,7 +419,8 @@ class Acceptance:
         content: Content | None = None,
         ends: PendingReuse | None = None,
     ) -> Connection:
-        effect = Effect(connection, contact=None if contact.etag else contact)
+        effect = Effect(connection, contact=contact)
+        _claims(effect, contact)
         self._handshake.request(tenant, connection, identity.display_name, effect)
         effect.ends = ends
         if content is not None:
@@ -529,6 +570,27 @@ async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, se
         return await records.get(Attached, effect.attached[0].uuid) is not None
     current = await records.get(Connection, connection.uuid)
     return current is not None and current.changes() == connection.changes()
+
+
+def received_invitation(tenant: Tenant, connection: Connection) -> dict[str, Any]:
+    """Returns the invitation that a connection keeps until the tenant answers it."""
+    content: dict[str, Any] = reread_json(tenant.records.open(connection.received, _received_in(connection)))
+    return content
+
+
+def _received_in(connection: Connection) -> str:
+    return f"{connection.key}/invitation"
+
+
+def _check_expiry(content: Content, now: int) -> None:
+    if content.expires_at and content.expires_at * 1000 < now:
+        raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
+
+
+def _claims(effect: Effect, contact: Contact) -> None:
+    """Lets the effect write what the invitation claims to an existing contact, instead of creating that."""
+    if contact.etag:
+        effect.contact, effect.names = None, {"claimedDid": contact.claimed_did or ""}
 
 
 def _in_place(connection: Connection, waiting: Connection | None) -> Connection:

@@ -262,8 +262,8 @@ class Connection(Record):
     names for keys where they are not the current ones. `previous_document` is the document before, `announced_document`
     that of the DID it will take next.
 
-    `error` says why the connection is over. `did_method`: of our DIDs, if the tenant chose one. Rows older than this
-    rule lack `named`.
+    `error` says why the connection is over. `did_method`: of our DIDs, if the tenant chose one. `received`, sealed:
+    the invitation that waits for the tenant's answer. Rows older than this rule lack `named`.
     """
 
     KIND: ClassVar[str] = "connection"
@@ -294,6 +294,7 @@ class Connection(Record):
     of_identity: bool | None = None
     error: str | None = None
     did_method: str | None = None
+    received: bytes = b""
     next_did: str = ""
     next_document: dict[str, Any] = field(default_factory=dict)
     next_keys: bytes = b""
