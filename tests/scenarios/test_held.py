@@ -66,6 +66,24 @@ async def test_what_was_held_by_a_clock_that_is_ahead_goes_at_once(stack: Stack,
     await hook.count(1, seconds=5)
 
 
+async def test_a_drain_that_comes_before_the_time_of_an_attempt_comes_again(
+    stack: Stack, pair: tuple[Client, Client]
+) -> None:
+    """A process whose clock is ahead has set the time of the next attempt, and no other drain is scheduled for it."""
+    acme, bolt = pair
+    hook = await bolt.webhook()
+    contact = await contact_out_of_reach(acme, bolt.identity["did"])
+    await acme.act(contact["uuid"], basic(0))
+    [delivery] = (await acme.get("delivery"))["hits"]
+    unit = Unit()
+    ahead = stack.app.services.now() + 3_000
+    unit.merge(Delivery.row_key(delivery["uuid"]), {"attempts": 1, "nextAttemptAt": ahead})
+    await (await acme.tenant()).records.commit(unit)
+    await stack.connect(acme, bolt)
+    await hook.count(1, seconds=10)
+    assert stack.app.services.now() >= ahead - 1_000
+
+
 async def test_sent_while_the_connection_is_completed(stack: Stack, pair: tuple[Client, Client]) -> None:
     """Whatever the moment, each arrives once."""
     acme, bolt = pair
