@@ -30,6 +30,7 @@ ADMIN = {
     "POST settings/{key}/{entry}/rotate-secret",
     "POST settings/{key}/{entry}/enable",
     "POST settings/{key}/{entry}/test",
+    "POST contact/{id}/erase",
     "POST identity",
     "PUT identity/{id}",
     "GET audit",
