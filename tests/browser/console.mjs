@@ -15,7 +15,7 @@ export async function visiting(url, folder, visit) {
   try {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(20_000);
     page.on("request", (request) => seen.requests.push(request.url()));
     page.on("console", (said) => ["error", "warning"].includes(said.type()) && seen.complaints.push(said.text()));
     page.on("pageerror", (error) => seen.complaints.push(String(error)));
@@ -25,20 +25,22 @@ export async function visiting(url, folder, visit) {
     });
     const axe = readFileSync(AXE, "utf8");
 
-    /** Looks at a screen whole: in two widths and two colours, with axe. */
+    /** Looks at a screen whole, in two widths, with axe. With `picture` it takes two, and looks in the dark as well. */
     async function look(name, picture = false) {
       await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
       if (picture) await page.screenshot({ path: join(folder, `${name}.png`) });
       // The page forbids a script to make scripts; what drives the browser is not bound by that.
       if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(axe);
       const check = () => page.evaluate(async () => {
-        const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+        const { violations } = await axe.run(document, { resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] });
         return violations.map(({ id, impact, nodes }) => ({ id, impact, where: nodes.slice(0, 3).map(({ html }) => html.slice(0, 200)) }));
       });
       const found = await check();
-      await page.emulateMedia({ colorScheme: "dark" });
-      found.push(...(await check()));
-      await page.emulateMedia({ colorScheme: "light" });
+      if (picture) {
+        await page.emulateMedia({ colorScheme: "dark" });
+        found.push(...(await check()));
+        await page.emulateMedia({ colorScheme: "light" });
+      }
       await page.setViewportSize({ width: 390, height: 844 });
       const [width, shown] = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
       if (picture) await page.screenshot({ path: join(folder, `${name}-narrow.png`) });
@@ -47,15 +49,17 @@ export async function visiting(url, folder, visit) {
     }
 
     const main = page.locator("main");
+    const first = (found) => found.locator("visible=true").first();
     const tools = {
       page,
       seen,
       look,
       main,
-      async signIn(kind, key) {
+      async signIn(kind, key, keep = false) {
         await page.goto(url);
         await page.getByRole("button", { name: kind, exact: true }).click();
         await page.getByLabel(/key$/).first().fill(key);
+        if (keep) await page.getByLabel("Keep the key in this tab").check();
         await page.getByRole("button", { name: "Sign in" }).click();
         await page.locator(".bar").waitFor();
       },
@@ -64,14 +68,17 @@ export async function visiting(url, folder, visit) {
         await page.evaluate((hash) => (location.hash = hash), hash);
         await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("main [aria-busy=true]"));
       },
-      press: (name, within = main) => within.getByRole("button", { name }).first().click(),
-      follow: (name, within = main) => within.getByRole("link", { name }).first().click(),
-      fill: (label, text, within = main) => within.getByLabel(label).first().fill(text),
-      says: (text, within = main) => within.getByText(text).first().waitFor(),
+      press: (name, within = main) => first(within.getByRole("button", { name })).click(),
+      follow: (name, within = main) => first(within.getByRole("link", { name })).click(),
+      fill: (label, text, within = main) => first(within.getByLabel(label)).fill(text),
+      shows: (title) => main.locator("h1", { hasText: title }).waitFor(),
+      says: (text, within = main) => first(within.getByText(text)).waitFor(),
     };
     await visit(tools);
   } catch (error) {
-    error.message += `\nComplaints: ${seen.complaints.slice(-5).join("\n")}`;
+    const shown = await browser.contexts()[0]?.pages()[0]?.locator("body").innerText().catch(String);
+    error.stack += `\nThe page shows: ${shown}`;
+    error.stack += `\nComplaints: ${seen.complaints.slice(-5).join("\n")}`;
     throw error;
   } finally {
     await browser.close();

@@ -10,9 +10,12 @@ import orjson
 
 from devtools import console
 from tests.browser.visits import visit
-from tests.stack import Client, Stack
+from tests.stack import Client, Receiver, Stack
 
-VISIT = Path(__file__).with_name("visit_console.mjs")
+COMPANY = Path(__file__).with_name("visit_console.mjs")
+ACCOUNT = Path(__file__).with_name("visit_account.mjs")
+EVIL = "</p><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+FIRST_VIEW = 100_000  # bytes on the wire
 
 
 async def test_the_bundle_is_what_its_source_makes() -> None:
@@ -21,21 +24,88 @@ async def test_the_bundle_is_what_its_source_makes() -> None:
 
 
 async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
-    acme, _bolt = pair
-    given = {"key": acme.key, "operator": stack.operator["tnt_operator_key"]}
     await asyncio.to_thread(console.install)
-    seen = await visit(VISIT, f"{stack.url}/api/console", str(tmp_path), orjson.dumps(given).decode())
-    check_manners(seen, stack.url, acme.key)
+    acme, bolt = pair
+    receivers = [Receiver(), Receiver()]
+    for receiver in receivers:
+        await receiver.start()
+    try:
+        given = await _prepare(stack, acme, bolt, receivers)
+        seen = await visit(COMPANY, f"{stack.url}/api/console", str(tmp_path), orjson.dumps(given).decode())
+    finally:
+        for receiver in receivers:
+            await receiver.stop()
+    _check_manners(seen, stack.url, acme.key)
+    policy = seen["headers"]["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
+    assert seen["firstView"] < FIRST_VIEW
+    assert "key-unknown" in seen["refused"]
+    assert seen["hacked"] is False
+    assert seen["signedOut"] == {"local": {}, "session": {}}
 
 
-def check_manners(seen: dict[str, Any], url: str, key: str) -> None:
+async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> None:
+    await asyncio.to_thread(console.install)
+    acme = await stack.register(EVIL)
+    operator = stack.operator["tnt_operator_key"]
+    await stack.app.poison.handle("relay", f"senseless-{acme.uuid}", b"senseless")
+    given = orjson.dumps({"key": acme.key, "operator": operator}).decode()
+    seen = await visit(ACCOUNT, f"{stack.url}/api/console", str(tmp_path), given)
+    _check_manners(seen, stack.url, acme.key, operator)
+
+
+async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Receiver]) -> dict[str, Any]:
+    """Gives Acme something of everything: a hostile partner, a disabled webhook, an offer and a question that wait."""
+    mine, theirs = await stack.connect(acme, bolt)
+    await bolt.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoRequest": True, "autoPresent": True}}, 200)
+    await acme.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoAcceptConnections": False}}, 200)
+    gone, well = receivers
+    gone.answer = lambda hook: (410 if len(gone.got) == 1 else 200, {})
+    await acme.post("settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "erp", "url": f"{gone.url}/hook"}]}, 200)
+    message = {
+        "@type": f"javascript:window.hacked=1//{EVIL}/1.0/{EVIL}",
+        "content": EVIL,
+        "x~attach": {"@id": EVIL, "filename": EVIL, "mime-type": "text/html", "data": {"json": {EVIL: EVIL}}},
+    }
+    await bolt.act(theirs.contact_uuid, message)
+    await gone.until(lambda hook: True)
+
+    carol = await stack.register(EVIL[:200])
+    invitation = await acme.post("invitation", {"label": "Acme"})
+    await carol.post("contact", {"invitationUrl": invitation["invitationUrl"]})
+    subject = {"level": "gold", "remark": EVIL}
+    credential = {
+        "@context": ["https://www.w3.org/2018/credentials/v1"],
+        "type": ["VerifiableCredential", "Membership"],
+        "credentialSubject": subject,
+    }
+    offer = {"command": "offer", "to": theirs.contact_uuid, "format": "jwt-vc", "comment": EVIL}
+    await bolt.post("credential", {**offer, "data": {"credential": credential}})
+
+    async def waits() -> bool:
+        exchanges = await acme.get("exchange?status=WAITING")
+        connections = await acme.get("connection?state=request-received")
+        return bool(exchanges["hits"] and connections["hits"])
+
+    await stack.eventually(waits, 20)
+    of = {"path": ["$.type", "$.vc.type"], "filter": {"type": "array", "contains": {"const": "Membership"}}}
+    level = {"path": ["$.credentialSubject.level", "$.vc.credentialSubject.level"]}
+    question = {"input_descriptors": [{"id": "membership", "constraints": {"fields": [of, level]}}]}
+    return {
+        "key": acme.key,
+        "partner": mine.contact_uuid,
+        "receiver": f"{well.url}/hook",
+        "bolt": {"key": bolt.key, "to": theirs.contact_uuid, "question": {"presentation_definition": question}},
+        "invitation": (await bolt.post("invitation", {"label": "Bolt again"}))["invitationUrl"],
+    }
+
+
+def _check_manners(seen: dict[str, Any], url: str, *keys: str) -> None:
     """What holds on every screen."""
     assert [asked for asked in seen["requests"] if not asked.startswith((f"{url}/", "data:", f"blob:{url}/"))] == []
-    assert key not in orjson.dumps(seen["requests"]).decode()
+    assert not [key for key in keys if key in orjson.dumps(seen["requests"]).decode()]
     assert [said for said in seen["complaints"] if "policy" in said.lower() or "Error" in said] == []
     for name, screen in seen["screens"].items():
         assert screen["serious"] == [], name
         assert not screen["tooWide"], f"{name} scrolls sideways at 390 px"
-    policy = seen["headers"]["content-security-policy"]
-    assert "unsafe" not in policy
-    assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy

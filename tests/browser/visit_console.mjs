@@ -4,16 +4,192 @@
 import { visiting } from "./console.mjs";
 
 const [, , url, folder, given] = process.argv;
-const { key, operator } = JSON.parse(given);
+const { key, partner, receiver, bolt, invitation } = JSON.parse(given);
 
-await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press, says, fill, follow }) => {
+await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press, follow, says, fill, shows }) => {
+  // Signing in.
   const opened = await page.goto(url);
   seen.headers = await opened.allHeaders();
+  await page.getByLabel("Subscription key").waitFor();
+  seen.firstView = await page.evaluate(() => performance.getEntries().reduce((sum, { transferSize = 0 }) => sum + transferSize, 0));
   await look("sign-in");
   await page.getByLabel("Subscription key").fill("tnt_wrong");
   await press("Sign in");
   seen.refused = await page.getByRole("alert").textContent();
   await signIn("Company", key);
-  await says("Nothing waits for you.");
+  await says("in the last 24 hours");
+  await says("disabled");
   await look("home", true);
+
+  // Partners.
+  await open("#/partners");
+  await says("<script>");
+  await look("partners");
+  await fill("Search by", "bolt");
+  await says("1 partner");
+  await open("#/invite");
+  await look("invite");
+  await fill("Label", "Acme, orders");
+  await fill("Goal", "Orders");
+  await fill("Expires", "2099-01-31T12:00");
+  await main.getByLabel("Anybody may use it").check();
+  await press("Make the invitation");
+  await main.getByAltText("QR code of the invitation's link").waitFor();
+  await says("Acme, orders would like to connect with you (Orders)");
+  await look("invitation", true);
+  await press("Withdraw");
+  await says("revoked");
+  await open("#/invitations");
+  await look("invitations");
+  await open("#/accept");
+  await look("accept");
+  await fill("Link, JSON or DID", "{not json");
+  await press("Connect");
+  await says("Paste the whole invitation.");
+  await fill("Link, JSON or DID", "nothing like a link");
+  await press("Connect");
+  await says("Code");
+  await fill("Link, JSON or DID", invitation);
+  await fill("What you call the partner", "Bolt, the second");
+  await press("Connect");
+  await shows("Bolt, the second");
+  await main.getByText("Change what you call it").click();
+  await fill("Your reference", "4711");
+  await press("Save");
+  await says("4711");
+  await press("Delete this partner");
+  await shows("Partners");
+  await open(`#/partners/${partner}`);
+  await says("Timeline");
+  await look("partner");
+  await press("Take a new DID");
+  await fill("Message", "Hello from the console");
+  await press("Send");
+  await shows("Thread with Bolt");
+
+  // Threads and messages.
+  await says("Hello from the console");
+  await fill("Text", "With a file");
+  await main.getByLabel("Attachments").setInputFiles({ name: "order.txt", mimeType: "text/plain", buffer: Buffer.from("4711") });
+  await press("Send");
+  await says("With a file");
+  await look("thread", true);
+  await open("#/messages?direction=IN");
+  await says("window.hacked");
+  await look("messages");
+  await main.locator('a[title^="javascript:"]').click();
+  await says("Save as a file");
+  await main.getByText("Content", { exact: true }).click();
+  await look("message");
+  await press("Erase");
+  await shows("Messages");
+
+  // What waits.
+  await open("#/waiting");
+  await says("wants to connect with you");
+  await says("offers you a credential");
+  await look("waiting", true);
+  const asking = main.locator("section", { hasText: "wants to connect with you" });
+  await press("Accept", asking);
+  await asking.waitFor({ state: "detached" });
+  await press("Accept");
+  await says("Nothing waits for you.");
+  await open("#/credentials?role=holder");
+  for (let turn = 0; turn < 50 && !(await main.getByRole("link", { name: "Membership" }).count()); turn++) {
+    await open("#/credentials");
+    await open("#/credentials?role=holder");
+    await page.waitForTimeout(100);
+  }
+  await look("credentials");
+  await follow("Membership");
+  await says("The signature is the issuer's");
+  await press("Check again");
+  await look("credential", true);
+
+  // A proof: Bolt asks, Acme shows.
+  await page.request.post(`${url.replace("/console", "")}/proof-request`, {
+    headers: { "tnt-subscription-key": bolt.key },
+    data: { to: bolt.to, format: "dif", data: bolt.question },
+  });
+  await open("#/waiting");
+  for (let turn = 0; turn < 50 && !(await main.getByRole("button", { name: "Show these" }).count()); turn++) {
+    await press("Refresh");
+    await page.waitForTimeout(100);
+  }
+  await says("asks you for proof");
+  await look("candidates");
+  await press("Show these");
+  await says("Nothing waits for you.");
+
+  // Offers and questions of one's own.
+  await open("#/offer");
+  await look("offer");
+  await main.getByLabel("Partner", { exact: true }).selectOption(partner);
+  await fill("Kind of credential", "Membership");
+  await fill("Name 1", "level");
+  await fill("Value 1", "silver");
+  await press("Offer");
+  await shows("Exchange");
+  await says("the credential was issued");
+  await look("exchange");
+  await follow("Credential");
+  await says("silver");
+  await open("#/ask");
+  await main.getByLabel("Partner", { exact: true }).selectOption(partner);
+  await fill("Kind of credential", "Membership");
+  await fill("Name 1", "level");
+  await look("ask");
+  await press("Ask");
+  await says("the proof was shown");
+  await follow("Proof");
+  await says("It was made for this request");
+  await press("Check again");
+  await look("proof");
+  await open("#/proofs");
+  await look("proofs");
+  await open("#/exchanges");
+  await look("exchanges");
+
+  // Webhooks and deliveries.
+  await open("#/webhooks");
+  await press("Enable");
+  await press("Test");
+  await says("The test was");
+  await press("New secret");
+  await says("whsec_");
+  await main.getByText("Add a webhook for messages").click();
+  await fill("Name", "second");
+  await fill("URL", receiver);
+  await fill("Only what fits", "nothing-like-it");
+  await press("Add");
+  await main.getByRole("heading", { name: "second" }).waitFor();
+  const second = main.locator("section", { has: page.getByRole("heading", { name: "second" }) });
+  await says("It is shown only now.", second);
+  await second.getByText("A receiver to try it with").click();
+  await second.getByText("Change", { exact: true }).click();
+  await look("webhooks", true);
+  await press("Remove", second);
+  await second.waitFor({ state: "detached" });
+  await open("#/deliveries");
+  await main.getByLabel("Live").check();
+  await look("deliveries");
+  await fill("Everything that failed", "2026-01-01T00:00");
+  await press("Send again");
+  await says("sent again,");
+  await open("#/deliveries?kind=webhook");
+  await follow("Webhook call");
+  await says("Attempts");
+  await look("delivery");
+  await press("Send again");
+  await page.waitForTimeout(300);
+  await open("#/log");
+  await says("Copy as curl");
+  await look("log");
+  await main.getByText("API calls of this screen").click();
+
+  seen.hacked = await page.evaluate(() => "hacked" in window);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByText("You are signed out.").waitFor();
+  seen.signedOut = await page.evaluate(() => ({ local: { ...localStorage }, session: { ...sessionStorage } }));
+
 });

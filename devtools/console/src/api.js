@@ -126,3 +126,16 @@ export async function newest(path, query = {}, wanted = PAGE) {
 export async function countSince(path, since, query = {}) {
   return (await get(path, { ...query, limit: 1, since: new Date(since).toISOString() })).total;
 }
+
+/** Returns what a setting is set to; `absent` if it is not set. */
+export async function settingOf(key, absent) {
+  try {
+    return (await get(`settings/${key}`)).setting;
+  } catch (problem) {
+    if (problem.code === "setting-unknown") return absent;
+    throw problem;
+  }
+}
+
+/** Returns the entries of a webhook setting, each with the `key` of its setting. */
+export const entriesOf = async (key) => (await settingOf(key, [])).map((entry) => ({ ...entry, key }));

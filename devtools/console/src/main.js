@@ -43,7 +43,7 @@ function Navigation({ groups, now }) {
       ${groups.map(
         ([title, screens]) => html`<h2>${title}</h2>
           <ul>
-            ${screens.map(
+            ${screens.filter(({ hidden }) => !hidden).map(
               (screen) => html`<li><a href=${to(screen.path)} aria-current=${screen === now ? "page" : undefined} onClick=${() => setOpen(false)}>${screen.title}</a></li>`,
             )}
           </ul>`,

@@ -1,5 +1,6 @@
 // The few parts that every screen is made of.
 import { useCallback, useEffect, useId, useRef, useState } from "preact/hooks";
+import { curl, log } from "./api.js";
 import { html } from "./html.js";
 import { label } from "./words.js";
 
@@ -13,7 +14,20 @@ export function Screen({ title, about, actions, children }) {
   return html`<div class="screen">
     <header><h1 tabindex="-1" ref=${heading}>${title}</h1>${actions && html`<div class="actions">${actions}</div>`}</header>
     ${about && html`<p class="about">${about}</p>`} ${children}
+    <${Calls} />
   </div>`;
+}
+
+const MOST_CALLS = 10;
+
+/** The calls that this screen has made, to copy for a shell. */
+function Calls() {
+  const [before] = useState(log.peek()[0]?.number ?? 0);
+  const calls = new Map();
+  for (const entry of log.value) if (entry.number > before) calls.set(curl(entry), entry);
+  return html`<details class="calls"><summary>API calls of this screen</summary>
+    <ul>${[...calls].slice(0, MOST_CALLS).map(([line, { method, path }]) => html`<li><code>${method} ${path}</code> <${Copy} text=${line}>Copy as curl<//></li>`)}</ul>
+  </details>`;
 }
 
 /**
@@ -162,9 +176,9 @@ export function Table({ columns, hits, empty, caption }) {
 }
 
 /** Says how much of a list is here. `of` is what `all`, `sorted` and `newest` return. */
-export function HowMany({ of, what }) {
+export function HowMany({ of, what, plural = `${what}s` }) {
   const count = of.hits.length;
-  return html`<p class="quiet">${of.isWhole ? `${count} ${what}${count === 1 ? "" : "s"}` : `The last ${count} ${what}s`}</p>`;
+  return html`<p class="quiet">${of.isWhole ? `${count} ${count === 1 ? what : plural}` : `The last ${count} ${plural}`}</p>`;
 }
 
 /** Members of a thing, by name: [[title, value]]. What is null or empty is left out. */
@@ -229,10 +243,11 @@ export function Json({ of, title = "JSON" }) {
   return html`<details><summary>${title}</summary><${Text} of=${text} title="As the API shows it" /></details>`;
 }
 
-/** The beginning of an identifier; the whole of it is its title. */
+const LONG = 60;
+
+/** An identifier; a long one is cut, and can be copied whole. */
 export function Short({ of }) {
-  if (!of) return html`<span class="quiet">none</span>`;
-  return html`<code title=${of}>${of.length > 20 ? `${of.slice(0, 12)}…${of.slice(-4)}` : of}</code>`;
+  return html`<code title=${of}>${of.length > LONG ? `${of.slice(0, 24)}…${of.slice(-6)}` : of}</code> <${Copy} text=${of} />`;
 }
 
 /** A link to a stranger's page, if it is one that a browser may open; otherwise the text alone. */

@@ -1,4 +1,4 @@
-import { all, countSince, get, newest } from "../api.js";
+import { all, countSince, entriesOf, get, newest } from "../api.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
@@ -64,16 +64,6 @@ function Webhooks({ about }) {
       <a href=${to("webhooks")}>${id}</a> <${Status} of=${status === "DISABLED" ? status : "failing"} />${failingSince && html` since <${Time} at=${failingSince} />`}
     </li>`)}</ul>`;
   }}<//>`;
-}
-
-/** The entries of a webhook setting; none if it is not set. */
-export async function entriesOf(key) {
-  try {
-    return (await get(`settings/${key}`)).setting.map((entry) => ({ ...entry, key }));
-  } catch (problem) {
-    if (problem.code === "setting-unknown") return [];
-    throw problem;
-  }
 }
 
 function Week() {

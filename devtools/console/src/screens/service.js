@@ -1,7 +1,7 @@
 import { get } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
-import { External, Facts, Loaded, Screen, Status, Time, useLoad } from "../ui.js";
+import { Facts, Loaded, Screen, Status, Time, useLoad } from "../ui.js";
 
 /** Whether the service and its storage answer. Unwell, it answers 503 with the same body, which is shown as a problem. */
 export function Health() {
@@ -12,16 +12,13 @@ export function Health() {
 
 export function Service() {
   const { about } = session.value;
-  const described = useLoad(async () => (await get("openapi.json")).info);
+  const health = useLoad(() => get("health"));
   return html`<${Screen} title="Service">
     <section><h2>Health</h2><${Health} /></section>
+    <section><h2>Version</h2><${Loaded} of=${health}>${({ version, commit }) => html`<${Facts} of=${[["Version", version], ["Commit", commit]]} />`}<//></section>
     <section>
       <h2>Your key</h2>
       <${Facts} of=${[["Name", about.name], ["Role", about.role], ["Expires", about.expiresAt && html`<${Time} at=${about.expiresAt} />`]]} />
-    </section>
-    <section>
-      <h2>Version</h2>
-      <${Loaded} of=${described}>${(info) => html`<${Facts} of=${[["Version", info.version], ["API", html`<${External} url=${new URL("docs", new URL("../", new URL(document.body.dataset.base, location.href))).href} />`]]} />`}<//>
     </section>
   <//>`;
 }

@@ -1,0 +1,245 @@
+import { useState } from "preact/hooks";
+import { all, get, post, remove, sorted } from "../api.js";
+import { choices, contacts } from "../contacts.js";
+import { html } from "../html.js";
+import { go, route, setQuery, to } from "../route.js";
+import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { checkWords } from "../words.js";
+
+/** A credential's kind. */
+export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(String).join(", ");
+
+/** What a credential says, by name. */
+export function Claims({ of: summary }) {
+  const claims = [summary?.claims ?? {}].flat()[0] ?? {};
+  const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, text(value)])} />`;
+}
+
+/** What a credential is about: as JSON it says so itself; a JWT has it in its payload. */
+function subjectOf(credential) {
+  if (typeof credential !== "string") return credential?.credentialSubject;
+  try {
+    const payload = credential.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(payload), (one) => one.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes)).vc.credentialSubject;
+  } catch {
+    return null; // neither: its JSON is shown below
+  }
+}
+
+/** Each check that was made, in words. */
+export function Checks({ of: checks }) {
+  if (!checks.length) return html`<p class="empty">No check was made.</p>`;
+  const result = { true: "passed", false: "failed", null: "not made" };
+  return html`<ul class="lines">${checks.map(({ name, passed, detail, subject }) => html`<li>
+    <${Status} of=${result[passed]} /> ${checkWords(name)}${subject && html` <code>${subject}</code>`} <small>${detail}</small>
+  </li>`)}</ul>`;
+}
+
+export function Credentials({ path: [uuid] }) {
+  return uuid ? html`<${Credential} uuid=${uuid} />` : html`<${List} />`;
+}
+
+function List() {
+  const role = route.value.query.get("role") ?? "";
+  const found = useLoad(async () => ({ credentials: await sorted("credential", { role }), partners: await contacts() }), [role]);
+  const actions = html`<a class="button main" href=${to("offer")}>Offer a credential</a>`;
+  return html`<${Screen} title="Credentials" actions=${actions}>
+    <${Field} text="Show" value=${role} onChange=${(event) => setQuery({ role: event.target.value })} options=${[["", "All"], ["holder", "Those that you hold"], ["issuer", "Those that you issued"]]} />
+    <${Loaded} of=${found}>${({ credentials, partners }) => html`
+      <${HowMany} of=${credentials} what="credential" />
+      <${Table} caption="Credentials" hits=${credentials.hits} empty=${html`There are none yet. <a href=${to("offer")}>Offer one to a partner</a>; what partners offer you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
+        ["What", ({ uuid, summary }) => html`<a href=${to("credentials", uuid)}>${typeOf(summary)}</a>`],
+        ["You", ({ role }) => (role === "issuer" ? "issued it" : "hold it")],
+        ["Partner", ({ contactUuid }) => partners.name(contactUuid)],
+        ["Status", ({ status }) => html`<${Status} of=${status} />`],
+        ["Verified", ({ verified, role }) => (role === "issuer" ? "" : verified ? "yes" : "no")],
+        ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
+      ]} />`}<//>
+  <//>`;
+}
+
+function Credential({ uuid }) {
+  const found = useLoad(async () => ({ credential: await get(`credential/${uuid}`), partners: await contacts() }), [uuid]);
+  async function verify() {
+    await post(`credential/${uuid}/verify`);
+    await found.reload();
+  }
+  async function revoke(values) {
+    await post(`credential/${uuid}/revoke`, values);
+    await found.reload();
+  }
+  async function erase() {
+    await remove(`credential/${uuid}`);
+    go("credentials");
+  }
+  return html`<${Screen} title="Credential"><${Loaded} of=${found}>${({ credential, partners }) => html`
+    <section>
+      <h2>${typeOf(credential.summary)}</h2>
+      <${Facts} of=${[
+        ["Status", html`<${Status} of=${credential.status} />`],
+        [credential.role === "issuer" ? "Issued to" : "From", partners.name(credential.contactUuid)],
+        ["Issuer", credential.summary.issuer && html`<code>${String(credential.summary.issuer)}</code>`],
+        ["Format", credential.format],
+        ["Expires", credential.expiresAt && html`<${Time} at=${credential.expiresAt} />`],
+        ["The issuer says it revoked it", credential.revocationNotice && html`<${Time} at=${credential.revocationNotice.at} /> ${credential.revocationNotice.comment}`],
+        ["Exchange", html`<a href=${to("exchanges", credential.exchangeUuid)}>How it came to be</a>`],
+      ]} />
+      <h3>What it says</h3><${Claims} of=${{ claims: credential.summary.claims ?? subjectOf(credential.credential) }} />
+    </section>
+    ${credential.role === "holder" && html`<section><h2>${credential.verified ? "Verified: every check passed" : "Not verified"}</h2><${Checks} of=${credential.checks} /><${Do} run=${verify}>Check again, as of now<//></section>`}
+    ${credential.role === "issuer" && credential.status === "ISSUED" && html`<section><h2>Revoke</h2>
+      <${Form} submit="Revoke" run=${revoke}><${Check} text="Tell the holder" name="notify" /><${Field} text="Comment, for the holder" name="comment" /><//></section>`}
+    <section><h2>Delete</h2><${Do} kind="danger" ask="Delete this credential here?" run=${erase}>Delete<//></section>
+    <${Json} of=${credential} />`}<//><//>`;
+}
+
+const CITIZENSHIP = ["givenName", "familyName", "gender", "birthDate", "birthCountry", "residentSince"];
+const V1 = "https://www.w3.org/2018/credentials/v1";
+
+/** What can be offered or asked for: [{id, title, format, names?, type?, definition?}]. Without names they are typed. */
+async function templates() {
+  const definitions = await all("credential-definition");
+  return [
+    { id: "free", title: "Attributes of your choice (JWT)", format: "jwt-vc" },
+    { id: "resident", title: "Permanent resident (W3C, citizenship)", format: "ld-proof", type: "PermanentResident", names: CITIZENSHIP },
+    ...definitions.hits.map((definition) => ({ id: definition.uuid, title: `AnonCreds: ${definition.tag} (${definition.attributes.join(", ")})`, format: "anoncreds", names: definition.attributes, definition })),
+  ];
+}
+
+/** Loads what a form for a partner needs. */
+function useForm() {
+  const [chosen, setChosen] = useState("free");
+  const found = useLoad(async () => ({ partners: await contacts(), known: await templates() }));
+  return { chosen, setChosen, found, partner: route.value.query.get("to") ?? "" };
+}
+
+function Start({ partners, known, partner, chosen, setChosen }) {
+  return html`<${Field} text="Partner" name="to" required value=${partner} options=${choices(partners)} />
+    <${Field} text="Template" value=${chosen} onChange=${(event) => setChosen(event.target.value)} options=${known.map(({ id, title }) => [id, title])} />`;
+}
+
+const NO_PARTNER = html`<p class="empty">You have no partner yet. <a href=${to("invite")}>Invite one</a> first.</p>`;
+
+export function Offer() {
+  const { chosen, setChosen, found, partner } = useForm();
+  return html`<${Screen} title="Offer a credential" about="The partner accepts the offer, and the service issues what you filled in."><${Loaded} of=${found}>${({ partners, known }) => {
+    if (!partners.hits.length) return NO_PARTNER;
+    const template = known.find(({ id }) => id === chosen);
+    const run = async ({ to: receiver, type, comment, ...values }) => {
+      const data = offerOf(template, type, attributesOf(template, values));
+      const { uuid } = await post("credential", { command: "offer", to: receiver, format: template.format, data, ...(comment && { comment }) });
+      go("exchanges", uuid);
+    };
+    return html`<section><${Form} key=${chosen} submit="Offer" run=${run}>
+      <${Start} ...${{ partners, known, partner, chosen, setChosen }} />
+      ${template.id === "free" && html`<${Field} text="Kind of credential" name="type" required hint="One word, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      <${Attributes} template=${template} values />
+      <${Field} text="Comment, for the partner" name="comment" />
+    <//></section>`;
+  }}<//><//>`;
+}
+
+/** A field for each attribute; rows of name and value where the template names none. `values`: whether they have any. */
+function Attributes({ template, values }) {
+  const [rows, setRows] = useState(2);
+  if (template.names) {
+    return html`<fieldset><legend>Attributes</legend>${template.names.map((name) => (values ? html`<${Field} key=${name} text=${name} name=${`value ${name}`} required=${Boolean(template.definition)} />` : html`<${Check} key=${name} text=${name} name=${`asked ${name}`} />`))}</fieldset>`;
+  }
+  return html`<fieldset><legend>Attributes</legend>
+    ${Array.from({ length: rows }, (_, row) => html`<div key=${row} class="row">
+      <${Field} text=${`Name ${row + 1}`} name=${`name ${row}`} pattern="[A-Za-z][A-Za-z0-9_]*" />
+      ${values && html`<${Field} text=${`Value ${row + 1}`} name=${`value ${row}`} />`}
+    </div>`)}
+    <button type="button" onClick=${() => setRows(rows + 1)}>One more</button>
+  </fieldset>`;
+}
+
+/** What was filled in, as {name: value}; of a question, the names that were chosen. */
+function attributesOf(template, values) {
+  if (template.names) {
+    return Object.fromEntries(template.names.filter((name) => values[`value ${name}`] || values[`asked ${name}`]).map((name) => [name, values[`value ${name}`] ?? true]));
+  }
+  const rows = Object.keys(values).filter((field) => field.startsWith("name ")).map((field) => field.slice("name ".length));
+  return Object.fromEntries(rows.map((row) => [values[`name ${row}`], values[`value ${row}`] ?? ""]));
+}
+
+function offerOf({ format, type: known, definition }, typed, attributes) {
+  if (format === "anoncreds") return { credentialDefinitionId: definition.credentialDefinitionId, attributes };
+  const type = known ?? typed;
+  const context = known ? [V1, "https://w3id.org/citizenship/v1"] : [V1];
+  const subject = known ? { type, ...attributes } : attributes;
+  return { credential: { "@context": context, type: ["VerifiableCredential", type], credentialSubject: subject } };
+}
+
+export function Ask() {
+  const { chosen, setChosen, found, partner } = useForm();
+  return html`<${Screen} title="Ask for proof" about="The partner chooses what it shows. You see each check that was made."><${Loaded} of=${found}>${({ partners, known }) => {
+    if (!partners.hits.length) return NO_PARTNER;
+    const template = known.find(({ id }) => id === chosen);
+    const run = async ({ to: receiver, type, comment, ...values }) => {
+      const names = Object.keys(attributesOf(template, values));
+      if (!names.length) throw new Error("Nothing is asked for. Choose at least one attribute.");
+      const data = requestOf(template, type, names);
+      const format = template.definition ? "anoncreds" : "dif";
+      const { uuid } = await post("proof-request", { to: receiver, format, data, ...(comment && { comment }) });
+      go("exchanges", uuid);
+    };
+    return html`<section><${Form} key=${chosen} submit="Ask" run=${run}>
+      <${Start} ...${{ partners, known, partner, chosen, setChosen }} />
+      ${template.id === "free" && html`<${Field} text="Kind of credential" name="type" required hint="As its issuer named it, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      <${Attributes} template=${template} />
+      <${Field} text="Comment, for the partner" name="comment" />
+    <//></section>`;
+  }}<//><//>`;
+}
+
+function requestOf({ type: known, definition }, typed, names) {
+  if (definition) {
+    const restrictions = [{ cred_def_id: definition.credentialDefinitionId }];
+    return { requested_attributes: Object.fromEntries(names.map((name) => [name, { name, restrictions }])), requested_predicates: {} };
+  }
+  const type = known ?? typed;
+  const ofType = { path: ["$.type", "$.vc.type"], filter: { type: "array", contains: { const: type } } };
+  const fields = names.map((name) => ({ path: [`$.credentialSubject.${name}`, `$.vc.credentialSubject.${name}`] }));
+  return { presentation_definition: { id: crypto.randomUUID(), input_descriptors: [{ id: type, constraints: { fields: [ofType, ...fields] } }] } };
+}
+
+export function Proofs({ path: [uuid] }) {
+  return uuid ? html`<${Proof} uuid=${uuid} />` : html`<${ProofList} />`;
+}
+
+function ProofList() {
+  const found = useLoad(async () => ({ proofs: await sorted("presentation"), partners: await contacts() }));
+  return html`<${Screen} title="Proofs" about="What was shown to you, and what you showed." actions=${html`<a class="button main" href=${to("ask")}>Ask for proof</a>`}><${Loaded} of=${found}>${({ proofs, partners }) => html`
+    <${HowMany} of=${proofs} what="proof" />
+    <${Table} caption="Proofs" hits=${proofs.hits} empty=${html`There are none yet. <a href=${to("ask")}>Ask a partner for proof</a>; what partners ask of you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
+      ["When", ({ uuid, createdAt }) => html`<a href=${to("proofs", uuid)}><${Time} at=${createdAt} /></a>`],
+      ["You", ({ role }) => (role === "verifier" ? "were shown it" : "showed it")],
+      ["Partner", ({ contactUuid }) => partners.name(contactUuid)],
+      ["Status", ({ status }) => html`<${Status} of=${status} />`],
+      ["Verified", ({ verified, role }) => (role === "verifier" ? (verified ? "yes" : "no") : "")],
+    ]} />`}<//><//>`;
+}
+
+function Proof({ uuid }) {
+  const found = useLoad(async () => ({ proof: await get(`presentation/${uuid}`), partners: await contacts() }), [uuid]);
+  async function verify() {
+    await post(`presentation/${uuid}/verify`);
+    await found.reload();
+  }
+  return html`<${Screen} title="Proof"><${Loaded} of=${found}>${({ proof, partners }) => html`
+    <section>
+      <h2>${proof.role === "verifier" ? (proof.verified ? "Verified: every check passed" : "Not verified") : "Shown by you"}</h2>
+      <${Facts} of=${[
+        ["Status", html`<${Status} of=${proof.status} />`],
+        [proof.role === "verifier" ? "Shown by" : "Shown to", partners.name(proof.contactUuid)],
+        ["Format", proof.format],
+        ["Exchange", html`<a href=${to("exchanges", proof.exchangeUuid)}>How it came to be</a>`],
+      ]} />
+      <h3>What was shown</h3><${Claims} of=${proof.summary} />
+    </section>
+    ${proof.role === "verifier" && html`<section><h2>Checks</h2><${Checks} of=${proof.checks} /><${Do} run=${verify}>Check again, as of now<//></section>`}
+    <${Json} of=${proof} />`}<//><//>`;
+}

@@ -1,0 +1,141 @@
+import { all, get, newest, post, put, remove, sorted } from "../api.js";
+import { contacts, forgetContacts } from "../contacts.js";
+import { html } from "../html.js";
+import { go, route, setQuery, to } from "../route.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useLoad } from "../ui.js";
+import { exchangeWords, nameOf, typeWords } from "../words.js";
+
+export function Partners({ path: [uuid] }) {
+  return uuid ? html`<${Partner} uuid=${uuid} />` : html`<${List} />`;
+}
+
+function List() {
+  const search = route.value.query.get("search") ?? "";
+  const found = useLoad(async () => {
+    const [partners, connections] = await Promise.all([sorted("contact"), all("connection")]);
+    const states = Object.fromEntries(connections.hits.map(({ contactUuid, state }) => [contactUuid, state]));
+    return { ...partners, hits: partners.hits.map((contact) => ({ ...contact, state: states[contact.uuid] })) };
+  });
+  const fits = (contact) => [nameOf(contact), contact.email, contact.internalRef, contact.did].join("\n").toLowerCase().includes(search.toLowerCase());
+  const columns = [
+    ["Name", (contact) => html`<a href=${to("partners", contact.uuid)}>${nameOf(contact)}</a>`],
+    ["Your reference", ({ internalRef }) => internalRef ?? ""],
+    ["Status", ({ status }) => html`<${Status} of=${status} />`],
+    ["Connection", ({ state }) => state ?? "none"],
+    ["Since", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
+  ];
+  const actions = html`<a class="button main" href=${to("invite")}>Invite a partner</a><a class="button" href=${to("accept")}>Accept an invitation</a>`;
+  return html`<${Screen} title="Partners" actions=${actions}>
+    <${Field} text="Search by name, email, reference or DID" type="search" value=${search} onInput=${(event) => setQuery({ search: event.target.value })} />
+    <${Loaded} of=${found}>${(partners) => {
+      const hits = partners.hits.filter(fits);
+      return html`<${HowMany} of=${{ ...partners, hits }} what="partner" />
+        <${Table} caption="Partners" columns=${columns} hits=${hits} empty=${
+          search ? "No partner fits. Search for less." : html`You have no partners yet. <a href=${to("invite")}>Invite one</a>, or <a href=${to("accept")}>accept an invitation</a>.`
+        } />`;
+    }}<//>
+  <//>`;
+}
+
+function Partner({ uuid }) {
+  const partner = useLoad(async () => {
+    const [contact, connections] = await Promise.all([get(`contact/${uuid}`), all("connection", { contactUuid: uuid })]);
+    return { contact, connections: connections.hits };
+  }, [uuid], 10_000);
+  async function forget() {
+    await remove(`contact/${uuid}`);
+    forgetContacts();
+    go("partners");
+  }
+  return html`<${Loaded} of=${partner}>${({ contact, connections }) => html`<${Screen} title=${nameOf(contact)} actions=${html`
+      <a class="button" href=${`${to("offer")}?to=${uuid}`}>Offer a credential</a>
+      <a class="button" href=${`${to("ask")}?to=${uuid}`}>Ask for proof</a>`}>
+    <section>
+      <${Facts} of=${[
+        ["Status", html`<${Status} of=${contact.status} />`],
+        ["DID, proven", contact.did && html`<${Short} of=${contact.did} />`],
+        ["DID it claims, not proven", contact.claimedDid && html`<${Short} of=${contact.claimedDid} />`],
+        ["Email", contact.email],
+        ["Your reference", contact.internalRef],
+        ["Since", html`<${Time} at=${contact.createdAt} />`],
+      ]} />
+      <details><summary>Change what you call it</summary><${Rename} contact=${contact} done=${partner.reload} /></details>
+    </section>
+    <section><h2>Write</h2><${Write} to=${uuid} />
+      ${contact.status === "REQUESTED" && html`<p class="quiet">The connection is not completed. What you write is held until it is.</p>`}
+    </section>
+    ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
+    <section><h2>Timeline</h2><${Timeline} uuid=${uuid} /></section>
+    <section><h2>Delete</h2><p>Forgets the partner and its connection. Messages stay.</p>
+      <${Do} kind="danger" ask=${`Delete ${nameOf(contact)}?`} run=${forget}>Delete this partner<//></section>
+    <${Json} of=${contact} />
+  <//>`}<//>`;
+}
+
+function Rename({ contact, done }) {
+  async function save({ displayName = null, email = null, internalRef = null }) {
+    await put(`contact/${contact.uuid}`, { displayName, email, internalRef });
+    forgetContacts();
+    await done();
+  }
+  return html`<${Form} submit="Save" run=${save}>
+    <${Field} text="Name" name="displayName" value=${contact.displayName} />
+    <${Field} text="Email" name="email" type="email" value=${contact.email ?? ""} />
+    <${Field} text="Your reference" name="internalRef" value=${contact.internalRef ?? ""} />
+  <//>`;
+}
+
+function Write({ to: partner }) {
+  async function send({ content }) {
+    const message = { "@type": "https://didcomm.org/basicmessage/1.0/message", content, sent_time: new Date().toISOString() };
+    const { uuid } = await post("action", { type: "DIDCOMM", to: partner, data: { message } });
+    go("threads", uuid);
+  }
+  return html`<${Form} submit="Send" run=${send}><${Field} text="Message" name="content" rows="3" required /><//>`;
+}
+
+/** A connection with what can be decided and done about it. */
+export function Connection({ of: connection, reload, title = "Connection" }) {
+  const { uuid, state } = connection;
+  const act = (what) => async () => {
+    await post(`connection/${uuid}/${what}`);
+    forgetContacts();
+    await reload();
+  };
+  return html`<section>
+    <h2>${title}</h2>
+    <${Facts} of=${[
+      ["State", state],
+      ["You are", connection.role],
+      ["DIDComm", connection.version],
+      ["Your DID here", connection.myDid && html`<${Short} of=${connection.myDid} />`],
+      ["Their DID here", connection.theirDid && html`<${Short} of=${connection.theirDid} />`],
+      ["Problem", connection.error],
+    ]} />
+    <div class="actions">
+      ${state === "request-received" && html`<${Do} kind="main" run=${act("accept")}>Accept<//><${Do} kind="danger" run=${act("reject")}>Reject<//>`}
+      ${state === "completed" && html`<${Do} run=${act("rotate")}>Take a new DID<//>
+        <${Do} kind="danger" ask="End this connection? The partner is told, and neither side can send any more." run=${act("hangup")}>Hang up<//>`}
+    </div>
+  </section>`;
+}
+
+function Timeline({ uuid }) {
+  const events = useLoad(async () => {
+    const of = { contactUuid: uuid };
+    const [messages, credentials, proofs, exchanges] = await Promise.all([newest("message", of, 50), all("credential", of), all("presentation", of), all("exchange", of)]);
+    const { name } = await contacts();
+    return [
+      ...messages.hits.map((one) => ({ ...one, link: one.actionUuid ? to("threads", one.actionUuid) : to("messages", one.uuid), text: `${typeWords(one.type)} ${one.direction === "IN" ? "received" : "sent"}` })),
+      ...credentials.hits.map((one) => ({ ...one, link: to("credentials", one.uuid), text: one.role === "issuer" ? "Credential that you issued" : "Credential that you received" })),
+      ...proofs.hits.map((one) => ({ ...one, link: to("proofs", one.uuid), text: one.role === "verifier" ? "Proof that you were shown" : "Proof that you gave" })),
+      ...exchanges.hits.map((one) => ({ ...one, link: to("exchanges", one.uuid), text: exchangeWords(one, name(uuid)) })),
+    ].sort((one, other) => (one.createdAt < other.createdAt ? 1 : -1));
+  }, [uuid], 15_000);
+  const columns = [
+    ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
+    ["What", ({ text, link }) => html`<a href=${link}>${text}</a>`],
+    ["Status", ({ status }) => html`<${Status} of=${status} />`],
+  ];
+  return html`<${Loaded} of=${events}>${(hits) => html`<${Table} caption="Timeline" columns=${columns} hits=${hits} empty="Nothing has happened yet. Write a message above." />`}<//>`;
+}

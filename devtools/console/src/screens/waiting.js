@@ -1,0 +1,112 @@
+import { get, post, sorted } from "../api.js";
+import { contacts } from "../contacts.js";
+import { html } from "../html.js";
+import { to } from "../route.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { exchangeWords } from "../words.js";
+import { Claims, typeOf } from "./credentials.js";
+import { Connection } from "./partners.js";
+
+export function Waiting() {
+  const waiting = useLoad(async () => {
+    const [exchanges, connections, partners] = await Promise.all([sorted("exchange", { status: "WAITING" }), sorted("connection", { state: "request-received" }), contacts()]);
+    return { exchanges: exchanges.hits, connections: connections.hits, partners };
+  });
+  return html`<${Screen} title="Waiting for you" about="Here your word is needed. Which steps the service takes without asking is in your settings." actions=${html`<button type="button" onClick=${waiting.reload}>Refresh</button>`}>
+    <${Loaded} of=${waiting}>${({ exchanges, connections, partners }) => html`
+      ${!exchanges.length && !connections.length && html`<p class="empty">Nothing waits for you. Offers, requests for proof and connection requests appear here.</p>`}
+      ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${waiting.reload} title=${`${partners.name(connection.contactUuid)} wants to connect with you`} />`)}
+      ${exchanges.map((exchange) => html`<${Exchange} key=${exchange.uuid} of=${exchange} partners=${partners} reload=${waiting.reload} />`)}`}<//>
+  <//>`;
+}
+
+export function Exchanges({ path: [uuid] }) {
+  return uuid ? html`<${One} uuid=${uuid} />` : html`<${List} />`;
+}
+
+function List() {
+  const found = useLoad(async () => ({ exchanges: await sorted("exchange"), partners: await contacts() }));
+  return html`<${Screen} title="Exchanges" about="Every run of a credential or proof protocol."><${Loaded} of=${found}>${({ exchanges, partners }) => html`
+    <${HowMany} of=${exchanges} what="exchange" />
+    <${Table} caption="Exchanges" hits=${exchanges.hits} empty=${html`None yet. <a href=${to("offer")}>Offer a credential</a>, or <a href=${to("ask")}>ask for proof</a>.`} columns=${[
+      ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
+      ["What", (exchange) => html`<a href=${to("exchanges", exchange.uuid)}>${exchangeWords(exchange, partners.name(exchange.contactUuid))}</a>`],
+      ["Status", ({ status }) => html`<${Status} of=${status} />`],
+    ]} />`}<//><//>`;
+}
+
+function One({ uuid }) {
+  const found = useLoad(async () => ({ exchange: await get(`exchange/${uuid}`), partners: await contacts() }), [uuid], 3_000);
+  return html`<${Screen} title="Exchange"><${Loaded} of=${found}>${({ exchange, partners }) => html`<${Exchange} of=${exchange} partners=${partners} reload=${found.reload} /><${Json} of=${exchange} />`}<//><//>`;
+}
+
+/** An exchange in plain words, with what it is about, and the decision if it waits for one. */
+function Exchange({ of: exchange, partners, reload }) {
+  const waits = exchange.status === "WAITING";
+  return html`<section>
+    <h2>${exchangeWords(exchange, partners.name(exchange.contactUuid))}</h2>
+    <${Facts} of=${[
+      ["Status", html`<${Status} of=${exchange.status} />`],
+      ["Partner", exchange.contactUuid && html`<a href=${to("partners", exchange.contactUuid)}>${partners.name(exchange.contactUuid)}</a>`],
+      ["Format", exchange.format],
+      ["Why", exchange.error],
+      ["Since", html`<${Time} at=${exchange.updatedAt} />`],
+    ]} />
+    <${About} exchange=${exchange} />
+    <p>
+      <a href=${to("threads", exchange.actionUuid)}>Thread</a>
+      ${exchange.credentialUuids.map((uuid) => html` · <a href=${to("credentials", uuid)}>Credential</a>`)}
+      ${exchange.presentationUuids.map((uuid) => html` · <a href=${to("proofs", uuid)}>Proof</a>`)}
+    </p>
+    ${waits && html`<${Decision} exchange=${exchange} reload=${reload} />`}
+  </section>`;
+}
+
+/** What is offered or asked for, as its message says. */
+function About({ exchange }) {
+  const uuid = exchange.messages.offer ?? exchange.messages.propose ?? exchange.messages.request;
+  const found = useLoad(async () => (uuid ? (await get(`message/${uuid}`)).message : {}), [uuid]);
+  return html`<${Loaded} of=${found}>${(message) => {
+    const body = message?.body ?? message ?? {};
+    const preview = body.credential_preview ?? body.credential_proposal;
+    const attributes = Array.isArray(preview?.attributes) ? preview.attributes : [];
+    return html`${typeof body.comment === "string" && body.comment && html`<blockquote>${body.comment}</blockquote>`}
+      <${Facts} of=${attributes.map((one) => [String(one?.name), String(one?.value)])} />`;
+  }}<//>`;
+}
+
+function Decision({ exchange, reload }) {
+  const { uuid, role, state } = exchange;
+  const shows = role === "prover" && state === "request-received";
+  async function reject({ reason }) {
+    await post(`exchange/${uuid}/reject`, reason ? { reason } : {});
+    await reload();
+  }
+  async function accept(body = {}) {
+    await post(`exchange/${uuid}/accept`, body);
+    await reload();
+  }
+  return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()}>Accept<//>`}
+    <details><summary>Reject</summary><${Form} submit="Reject" run=${reject}><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
+}
+
+/** Candidates for a proof, as cards: one of each name is shown. */
+function Choice({ uuid, accept }) {
+  const found = useLoad(async () => {
+    const { candidates } = await get(`exchange/${uuid}/candidates`);
+    const needed = [...new Set(candidates.flatMap(({ credentials }) => credentials))].slice(0, 50);
+    const held = await Promise.all(needed.map((one) => get(`credential/${one}`)));
+    return { candidates, of: Object.fromEntries(held.map((one) => [one.uuid, one])) };
+  }, [uuid]);
+  return html`<${Loaded} of=${found}>${({ candidates, of }) => {
+    const missing = candidates.filter(({ required, credentials }) => required && !credentials.length);
+    if (missing.length) return html`<p>You hold no credential that fits ${missing.map(({ name }) => name).join(", ")}. Reject, or ask its issuer for one.</p>`;
+    return html`<${Form} submit="Show these" run=${(chosen) => accept({ credentials: chosen })}>
+      ${candidates.map(({ name, required, credentials }) => html`<fieldset>
+        <legend>${name}${required ? "" : " (not required)"}</legend>
+        ${!required && html`<div><label><input type="radio" name=${name} value="" checked disabled=${!credentials.length} /> Show none</label></div>`}
+        ${credentials.map((one, place) => html`<div class="card"><label><input type="radio" name=${name} value=${one} checked=${required && place === 0} /> ${typeOf(of[one]?.summary)}</label><${Claims} of=${of[one]?.summary} /></div>`)}
+      </fieldset>`)}
+    <//>`;
+  }}<//>`;
+}

@@ -1,0 +1,115 @@
+// Uses the console as a company's admin and as an operator do, and prints what was seen, as JSON, for test_console.py.
+// Arguments: the console's URL, a folder for screenshots, and what there is, as JSON.
+
+import { visiting } from "./console.mjs";
+
+const [, , url, folder, given] = process.argv;
+const { key, operator } = JSON.parse(given);
+
+await visiting(url, folder, async ({ page, look, main, signIn, open, press, follow, says, fill, shows }) => {
+  await signIn("Company", key);
+
+  // The account.
+  await open("#/identities");
+  await fill("Name", "Acme, quality", main.locator("section", { hasText: "Make an identity" }));
+  await main.getByLabel("Method").selectOption("did:key");
+  await press("Make");
+  await main.getByRole("heading", { name: "Acme, quality" }).waitFor();
+  const quality = main.locator("section", { has: page.getByRole("heading", { name: "Acme, quality" }) });
+  await quality.getByText("Rename", { exact: true }).first().click();
+  await fill("Name", "Acme, tests", quality);
+  await press("Rename", quality);
+  await main.getByRole("heading", { name: "Acme, tests" }).waitFor();
+  const tests = main.locator("section", { has: page.getByRole("heading", { name: "Acme, tests" }) });
+  await tests.getByText("Use a DID whose keys you hold").click();
+  await fill("DID", "did:web:127.0.0.1%3A1", tests);
+  await press("Bind", tests);
+  await says("Code", tests);
+  await look("identities");
+  await open("#/schemas");
+  await main.getByText("Publish a schema", { exact: true }).click();
+  await fill("Name", "id");
+  await fill("Attributes", "name, age");
+  await press("Publish");
+  await says("name, age");
+  await main.getByText("Publish a definition").click();
+  await press("Publish the definition");
+  await main.getByRole("cell", { name: "default" }).waitFor();
+  await look("schemas");
+  await open("#/contexts");
+  await fill("URL", "https://acme.example/terms/v1");
+  await fill("Document", '{"@context": {"Membership": "https://acme.example/terms#Membership"}}');
+  await press("Add");
+  await press("Delete");
+  await says("There is none yet.");
+  await look("contexts");
+  await open("#/settings");
+  await main.getByLabel("An offer is accepted without asking.").selectOption("yes");
+  await fill("Messages are erased", "365");
+  await look("settings");
+  await press("Save");
+  await says("The settings are saved.");
+  await open("#/keys");
+  await fill("Name", "warehouse");
+  await main.getByLabel("Scope").selectOption("send");
+  await press("Make the key");
+  await says("It is shown only now.");
+  await look("keys");
+  const warehouse = main.locator("tr", { hasText: "warehouse" });
+  await press("Revoke", warehouse);
+  await says("revoked", warehouse);
+  await open("#/audit");
+  await says("api-token.revoked");
+  await look("audit");
+
+  await page.getByRole("button", { name: "Sign out" }).click();
+
+  // The operator. A key that is kept in the tab survives a reload.
+  await signIn("Operator", operator, true);
+  await page.reload();
+  await says("healthy");
+  await look("service");
+  await open("#/tenants");
+  await fill("Name of the company", "Cobb");
+  await press("Register");
+  await says("The first key of Cobb.");
+  await fill("Name contains", "Cobb");
+  await page.keyboard.press("Enter");
+  await look("tenants", true);
+  await follow("Cobb");
+  await fill("Reason", "unpaid");
+  await press("Suspend");
+  await says("suspended");
+  await press("Resume");
+  await main.getByRole("button", { name: "Suspend" }).waitFor();
+  await fill("Messages a minute", "600");
+  await press("Save");
+  await says("messagesPerMinute");
+  await press("Count anew");
+  await look("tenant");
+  await fill("Type the tenant's name", "Cob");
+  await press("Delete for ever");
+  await says("You typed another name.");
+  await fill("Type the tenant's name", "Cobb");
+  await press("Delete for ever");
+  await shows("Tenants");
+  await open("#/poison");
+  await look("poison");
+  await press("Handle all again");
+  await says("cannot be read by their queue");
+  await press("Discard", main.locator("tr", { hasText: "relay" }));
+  await open("#/operators");
+  await fill("Name", "Rex Reader");
+  await press("Make the key");
+  await says("The key of Rex Reader.");
+  const rex = main.locator("tr", { hasText: "Rex Reader" }).last();
+  await press("New key", rex);
+  await page.waitForTimeout(200);
+  await press("Revoke", rex);
+  await says("revoked", rex);
+  await look("operators");
+  await open("#/audit");
+  await says("operator.revoked");
+  await look("operator-audit");
+  await page.getByRole("button", { name: "Sign out" }).click();
+});
