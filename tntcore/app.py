@@ -16,6 +16,7 @@ from tntcore.api import (
     personal_data,
     principals,
     settings,
+    usage,
 )
 from tntcore.api.actions import ActionRoutes
 from tntcore.api.connections import ConnectionRoutes
@@ -69,6 +70,7 @@ _MODULES = (
     messages,
     personal_data,
     settings,
+    usage,
     health,
 )
 

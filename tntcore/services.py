@@ -99,7 +99,7 @@ def open_services(
     resolver = Resolver(did_methods(config, egress), time.monotonic)
     custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
     usage = Usage(storage, config.limits.stored, time.monotonic)
-    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add)
+    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add, usage.count)
     return Services(
         config=config,
         meter=meter,

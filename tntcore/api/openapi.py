@@ -155,6 +155,7 @@ _TAGS: Mapping[str, str] = {
     "account": "Your account, and the key of this call",
     "api-token": "Your subscription keys",
     "audit": "The audit log",
+    "usage": "What a tenant did in each month",
     "didcomm": "For agents: the endpoint for packed messages",
     "health": "Liveness",
     "openapi.json": "This description",

@@ -244,11 +244,11 @@ async def resume(call: Call) -> Response:
 async def _set_status(call: Call, status: str, act: str) -> Response:
     body, services = call.body, call.services
     reason = text(body.get("reason"), "reason", maximum=500)
-    before = await _principal(call)
+    before = await principal_of(call)
     async with operating(call, act, before.uuid, **({"reason": reason} if reason else {})) as record:
 
         async def attempt() -> Principal:
-            principal = await _principal(call)
+            principal = await principal_of(call)
             if principal.status == "DELETED":
                 raise not_found(Principal, principal.uuid)
             if principal.status == status:
@@ -269,7 +269,7 @@ async def _set_status(call: Call, status: str, act: str) -> Response:
 
 
 async def read(call: Call) -> Response:
-    return answer(_view(await _principal(call)))
+    return answer(_view(await principal_of(call)))
 
 
 async def change(call: Call) -> Response:
@@ -279,7 +279,7 @@ async def change(call: Call) -> Response:
     service's default.
     """
     body = call.body
-    principal = await _principal(call)
+    principal = await principal_of(call)
     if principal.status == "DELETED":
         raise not_found(Principal, principal.uuid)
     if "displayName" in body:
@@ -308,11 +308,11 @@ async def change(call: Call) -> Response:
 
 async def recount(call: Call) -> Response:
     """Recounts the tenant's stored bytes. This reads all its rows: a minute or more for a million messages."""
-    principal = await _principal(call)
+    principal = await principal_of(call)
     async with operating(call, "tenant.recounted", principal.uuid):
         await call.services.usage.recount(principal.uuid)
     call.services.tenants.forget(principal.uuid)
-    return answer(_view(await _principal(call)))
+    return answer(_view(await principal_of(call)))
 
 
 async def delete(call: Call) -> Response:
@@ -322,7 +322,7 @@ async def delete(call: Call) -> Response:
     and message bodies later, in the background.
     """
     services = call.services
-    principal = await _principal(call)
+    principal = await principal_of(call)
     if principal.status == "DELETED":
         # Completes what an earlier call may have left undone, without an audit record of its own.
         await _forget(call, principal)
@@ -340,7 +340,7 @@ async def delete(call: Call) -> Response:
             await services.storage.committer.commit(principal.uuid, unit)
         except Changed:
             # Unless this very write, repeated by the SDK, did it.
-            if (await _principal(call)).status != "DELETED":
+            if (await principal_of(call)).status != "DELETED":
                 raise _changed() from None
         await _forget(call, principal)
     return Response(204, content_type="")
@@ -382,7 +382,7 @@ async def rewrap(call: Call) -> Response:
 
 async def audit(call: Call) -> Response:
     """Lists the tenant's audit records, newest first. The tenant sees the same at `GET /audit`."""
-    return await page(call, (await _principal(call)).uuid)
+    return await page(call, (await principal_of(call)).uuid)
 
 
 async def create_token(
@@ -425,7 +425,8 @@ def _changed() -> Problem:
     return Problem(409, "principal-changed", "Another request changed the principal at the same time. Try again.")
 
 
-async def _principal(call: Call) -> Principal:
+async def principal_of(call: Call) -> Principal:
+    """Returns the tenant that the path names, also a deleted one. Raises `Problem` 404."""
     uuid = call.arguments["uuid"].lower()
     row = await call.services.storage.records.get(uuid, Principal.row_key(uuid)) if uuid != HOME else None
     if row is None:

@@ -136,6 +136,7 @@ class Principal(Record):
     data_key_version: str = ""
     stored_bytes: int = 0  # an estimate, see `usage`
     limits: dict[str, int] = field(default_factory=dict)  # the principal's own: storedBytes, messagesPerMinute
+    months: dict[str, dict[str, int]] = field(default_factory=dict)  # what it did in each month, see `usage`
 
 
 @dataclass(kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,15 @@ R = TypeVar("R", bound=Record)
 MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a property holds 64 KiB
 COUNT_CAP = 1000
 _ROW = 300  # bytes
+_COUNTED = {
+    ("message", "IN"): "messagesIn",
+    ("message", "OUT"): "messagesOut",
+    ("credential", "issuer"): "credentialsIssued",
+    ("credential", "holder"): "credentialsReceived",
+    ("presentation", "verifier"): "presentationsReceived",
+    ("presentation", "prover"): "presentationsSent",
+}
+_NOT_COUNTED = frozenset({"REJECTED", "FAILED"})  # of messages: those that were not received
 _SIZED = frozenset({str, bytes})
 # No uuid contains characters that the service refuses in a key, or misreads.
 _UUID = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -37,12 +47,19 @@ class Repository:
     Args:
         key: the principal's data key, which seals bodies.
         wrote: called with the number of bytes written, negative for deleted ones.
+        counted: called with what was made: see `made_by`.
     """
 
     def __init__(
-        self, storage: Storage, principal: str, key: DataKey, wrote: Callable[[int], None] = lambda amount: None
+        self,
+        storage: Storage,
+        principal: str,
+        key: DataKey,
+        wrote: Callable[[int], None] = lambda amount: None,
+        counted: Callable[[Mapping[str, int]], None] = lambda counts: None,
     ) -> None:
         self._wrote = wrote
+        self._counted = counted
         self.principal = principal
         self._storage = storage
         self._key = key
@@ -116,6 +133,7 @@ class Repository:
             ]
         )
         if made:
+            self._counted(made_by(unit))
             self._wrote(made)
 
     async def make(self, unit: Unit, record: R) -> R:
@@ -162,6 +180,7 @@ class Repository:
         if len(sealed) <= MAX_INLINE:
             return sealed
         await self._storage.bodies.put(self._blob(message_uuid), sealed)
+        self._counted({"bytes": len(sealed)})
         self._wrote(len(sealed))
         return b""
 
@@ -191,6 +210,25 @@ class Repository:
 
     def _blob(self, message_uuid: str) -> str:
         return f"{self.principal}/{message_uuid}"
+
+
+def made_by(unit: Unit) -> Counter[str]:
+    """Counts what a unit makes: `messagesIn`, `messagesOut`, `bytes` of messages whose body is in their row,
+    `credentialsIssued`, `credentialsReceived`, `presentationsReceived`, `presentationsSent`.
+    """
+    counts: Counter[str] = Counter()
+    for operation in unit.operations:
+        if operation.kind != "create":
+            continue
+        side = operation.values.get("direction") or operation.values.get("role")
+        name = _COUNTED.get((operation.row.partition("~")[0], str(side)))
+        if name is None or operation.values.get("status") in _NOT_COUNTED:
+            continue
+        counts[name] += 1
+        body = operation.values.get("body")
+        if name in ("messagesIn", "messagesOut") and isinstance(body, bytes):
+            counts["bytes"] += len(body)
+    return counts
 
 
 def row_bytes(values: Mapping[str, Any]) -> int:

@@ -173,7 +173,8 @@ class Tenants:
     Args:
         resolve: a DID's document; raises `DidError`.
         now: monotonic seconds.
-        wrote: called with a principal and the number of bytes written for it.
+        wrote: called with a principal and the number of bytes written for it. counted: called with a principal and
+            what was made for it.
     """
 
     def __init__(
@@ -183,8 +184,10 @@ class Tenants:
         resolve: Callable[[str], Awaitable[DidDocument]],
         now: Callable[[], float],
         wrote: Callable[[str, int], None],
+        counted: Callable[[str, Mapping[str, int]], None] = lambda principal, counts: None,
     ) -> None:
         self._wrote = wrote
+        self._counted = counted
         self._storage = storage
         self._custody = custody
         self._resolve = resolve
@@ -210,7 +213,13 @@ class Tenants:
             if not (is_away(error) or (isinstance(error, CustodyError) and error.is_passing)):
                 raise
             locked, key = error, MissingKey(error)
-        records = Repository(self._storage, uuid, key, lambda amount: self._wrote(uuid, amount))
+        records = Repository(
+            self._storage,
+            uuid,
+            key,
+            lambda amount: self._wrote(uuid, amount),
+            lambda counts: self._counted(uuid, counts),
+        )
         # What is away may be back at the next call.
         seconds = _SECONDS if locked is None else _LOCKED_SECONDS if isinstance(locked, CustodyError) else 0
         return Tenant(principal, records, self._now, locked), seconds

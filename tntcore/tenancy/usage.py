@@ -3,14 +3,20 @@
 The figure is an estimate, so that no message costs a storage call for it: bytes written are added up in the process,
 and added to the principal's row from time to time. Changes that are not counted are small: columns added to a row
 later. `recount` finds the true figure.
+
+What a principal did in each month is counted in the same way, and written with the same figure: a process that dies
+loses what it counted since, of a minute or a megabyte. A principal that falls silent is written down with its next
+message, or when the process ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from tntcore.caching import SharedCache
 from tntcore.storage.commit import Unit
@@ -18,9 +24,14 @@ from tntcore.storage.records import Principal
 from tntcore.storage.repository import row_bytes
 from tntcore.storage.retrying import retrying
 from tntcore.storage.storage import Storage
+from tntcore.storage.transactions import Value
+from tntcore.strict_json import write_json
 
 log = logging.getLogger(__name__)
 
+Months = dict[str, dict[str, int]]
+"""By month, such as `2026-01` (UTC), and by name: see `made_by`."""
+MOST_MONTHS = 36
 FLUSH_BYTES = 1024 * 1024
 FLUSH_SECONDS = 60.0
 _PAGE = 1000
@@ -37,10 +48,15 @@ class Usage:
 
     Args:
         quota: bytes that a principal without a limit of its own may keep; 0 is no limit.
-        now: monotonic seconds.
+        now: monotonic seconds. clock: seconds since 1970.
     """
 
-    def __init__(self, storage: Storage, quota: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, storage: Storage, quota: int, now: Callable[[], float], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        # By principal and month, not yet in the principal's row.
+        self._months: dict[str, Months] = {}
         self._storage = storage
         self._quota = quota
         self._now = now
@@ -85,6 +101,23 @@ class Usage:
             self._flushing[principal] = task
             task.add_done_callback(lambda _: self._flushing.pop(principal, None))
 
+    def count(self, principal: str, counts: Mapping[str, int]) -> None:
+        """Counts what the principal did now. Called before `add`, which sees to it that it is written."""
+        if counts:
+            month = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m")
+            _add(self._months.setdefault(principal, {}), {month: counts})
+
+    def months(self, principal: Principal) -> Months:
+        """What the principal did in each month: its row's figures, plus those that this process has not written yet.
+
+        Args:
+            principal: just read.
+        """
+        months: Months = {}
+        _add(months, principal.months)
+        _add(months, self._months.get(principal.uuid, {}))
+        return months
+
     def quota(self, principal: Principal) -> int:
         """The bytes that the principal may keep, 0 if there is no limit."""
         own = principal.limits.get("storedBytes")
@@ -123,9 +156,11 @@ class Usage:
 
     async def _flush(self, principal: str) -> None:
         amount, since = self._pending.pop(principal, (0, 0.0))
+        months = self._months.pop(principal, {})
         try:
-            await self._write(principal, lambda before: before + amount)
+            await self._write(principal, lambda before: before + amount, months)
         except Exception:
+            _add(self._months.setdefault(principal, {}), months)
             log.exception("what a principal stored could not be written down yet")
             again, _ = self._pending.get(principal, (0, 0.0))
             # So that the next message does not retry at once.
@@ -145,7 +180,7 @@ class Usage:
         await self._write(principal, lambda _: total)
         return total
 
-    async def _write(self, principal: str, change: Callable[[int], int]) -> None:
+    async def _write(self, principal: str, change: Callable[[int], int], months: Months | None = None) -> None:
         async def attempt() -> None:
             row = await self._storage.records.get(principal, Principal.row_key(principal))
             if row is None:
@@ -153,8 +188,20 @@ class Usage:
             record = Principal.read(row)
             total = max(change(record.stored_bytes), 0)
             unit = Unit()
-            unit.merge(record.key, {"storedBytes": total}, record.etag)
+            changed: dict[str, Value] = {"storedBytes": total}
+            if months:
+                _add(record.months, months)
+                kept = dict(sorted(record.months.items())[-MOST_MONTHS:])
+                changed["months"] = write_json(kept).decode()
+            unit.merge(record.key, changed, record.etag)
             await self._storage.committer.commit(principal, unit)
             self._known.put(principal, total, _KNOWN_SECONDS)
 
         await retrying(attempt)
+
+
+def _add(months: Months, more: Mapping[str, Mapping[str, int]]) -> None:
+    for month, counts in more.items():
+        of_month = months.setdefault(month, {})
+        for name, number in counts.items():
+            of_month[name] = of_month.get(name, 0) + number

@@ -1,0 +1,96 @@
+"""`/usage`: what a tenant did in each month."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from tntcore.api.http import Call, Response, Route, answer
+from tntcore.api.json_schema import Words
+from tntcore.api.principals import principal_of
+from tntcore.api.views import Uuid, not_found
+from tntcore.storage.records import Principal
+from tntcore.tenancy.access import Role
+
+_NAMES = (
+    "messagesIn",
+    "messagesOut",
+    "bytes",
+    "credentialsIssued",
+    "credentialsReceived",
+    "presentationsReceived",
+    "presentationsSent",
+)
+
+
+class MonthView(TypedDict):
+    """What was done in one month, in UTC. Messages that were refused are not counted."""
+
+    month: Annotated[str, Words(examples=["2026-01"])]
+    messagesIn: int
+    messagesOut: int
+    bytes: Annotated[int, "of bodies of messages, and of other large bodies, encrypted"]
+    credentialsIssued: int
+    credentialsReceived: int
+    presentationsReceived: int
+    presentationsSent: int
+
+
+class UsageView(TypedDict):
+    """The latest 36 months in which anything was done, the latest first."""
+
+    principalUuid: Uuid
+    storedBytes: Annotated[int, "bytes the tenant stores now"]
+    months: list[MonthView]
+
+
+async def own(call: Call) -> Response:
+    """Shows what the tenant did in each month. It costs one storage call.
+
+    The figures are written down about once a minute by each process of the service: those of other processes may be a
+    minute old or, of a tenant that fell silent, come with its next message. A process that dies loses what it had not
+    written.
+    """
+    uuid = call.tenant.uuid
+    row = await call.services.storage.records.get(uuid, Principal.row_key(uuid))
+    if row is None:
+        raise not_found(Principal, uuid)
+    return _shown(call, Principal.read(row))
+
+
+async def of_tenant(call: Call) -> Response:
+    """Shows what a tenant did in each month, as the tenant sees it."""
+    return _shown(call, await principal_of(call))
+
+
+def _shown(call: Call, principal: Principal) -> Response:
+    usage = call.services.usage
+    months = sorted(usage.months(principal).items(), reverse=True)
+    return answer(
+        {
+            "principalUuid": principal.uuid,
+            "storedBytes": usage.stored(principal),
+            "months": [{"month": month, **{name: counts.get(name, 0) for name in _NAMES}} for month, counts in months],
+        }
+    )
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "usage",
+        own,
+        when_suspended=True,
+        summary="Show what you did in each month",
+        answers={200: UsageView},
+    ),
+    Route(
+        "GET",
+        "principal/{uuid}/usage",
+        of_tenant,
+        "operator",
+        Role.READ,
+        summary="Show what a tenant did in each month",
+        answers={200: UsageView},
+        errors=("404 principal-unknown",),
+    ),
+]
