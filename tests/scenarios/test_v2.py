@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.agent import BASIC_2, PING, Agent, named_as_before
-from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.common import assert_problem, basic, expire
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import key as did_key
@@ -447,7 +447,8 @@ async def test_a_first_message_has_to_name_its_invitation(acme: Client, agent: A
 
 
 async def test_an_invitation_that_no_longer_holds(acme: Client, agent: Agent) -> None:
-    expired = await invite(acme, expiresAt="2020-01-01T00:00:00Z")
+    expired = await invite(acme)
+    await expire(acme, expired["uuid"])
     revoked = await invite(acme)
     assert (await acme.call("DELETE", f"invitation/{revoked['uuid']}")).status == 204
     v1 = await acme.post("invitation", {})
