@@ -242,3 +242,26 @@ def shape(answer: Response) -> Any:
         return type(value).__name__
 
     return of(orjson.loads(answer.body))
+
+
+def test_an_answer_of_500_after_the_commit_keeps_the_key(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        world = prepared.world
+        world.rewind()
+        tenants = world.process.app.services.tenants
+        read, fails = tenants.get, [True]
+        known = {part for part, _ in world.durable.tables["records"]}
+
+        async def unreadable(uuid: str) -> Any:
+            is_new = uuid not in known and any(uuid == part for part, _ in world.durable.tables["records"])
+            return None if is_new and fails and fails.pop() else await read(uuid)
+
+        monkeypatch.setattr(tenants, "get", unreadable)
+        given = {"idempotency-key": "after the commit", "tnt-subscription-key": prepared.acme.key}
+        made = [await world._http("POST", "principal", b'{"displayName":"New"}', given) for _ in range(3)]
+        first, again, third = (answer for answer in made if answer is not None)
+        assert (first.status, again.status, third.body) == (500, 201, again.body)
+        rows = world.durable.tables["records"]
+        assert len({part for part, key in rows if key.startswith("principal~")} - known) == 1
+
+    run(work)
