@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.scenarios.common import assert_problem
-from tests.scenarios.foreign import BOBS_KEYS, connect_vectors
+from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.foreign import BOBS_KEYS, connect_foreign, connect_vectors
 from tests.stack import Client, Receiver, Stack
 from tests.unit.envelope.samples import v1_vectors, v2_vectors
-from tntcore.envelope import Signed, unpack
+from tntcore.envelope import Signed, forward_v1, unpack
 
 V1 = [(name, vector) for name, vector in v1_vectors() if vector["recipients"]]
 V1_SIGNED = [(name, vector) for name, vector in v1_vectors() if not vector["recipients"]]
@@ -131,3 +131,17 @@ async def test_the_wrapper_names_the_only_principal_it_is_for(stack: Stack, bob:
         answer = await stack.deliver(orjson.dumps(wrapped), "application/json")
         assert answer.status == 400, message
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_v1_message_that_is_forwarded_to_its_receiver_itself_is_opened(stack: Stack, times: int) -> None:
+    client = await stack.register("Rewrapped")
+    hook = await client.webhook()
+    foreign = await connect_foreign(stack, client)
+    packed, key = foreign.v1(orjson.dumps(basic("wrapped", **{"@id": "wrapped"}))), foreign.our_keys.verkey
+    for _ in range(times):
+        packed = forward_v1(packed, to=key, routing_keys=[key], new_id=lambda: "f")
+    assert (await stack.deliver(packed)).status == 202
+    got = (await hook.until(lambda hook: True)).json()
+    assert (got["message"]["content"], got["authenticated"]) == ("wrapped", True)
+    assert len((await client.get("message?direction=IN"))["hits"]) == 1

@@ -18,7 +18,7 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import Curve, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
-from tntcore.envelope import forward_v2, from_prior, peek
+from tntcore.envelope import forward_v2, from_prior, pack_v2, peek
 from tntcore.envelope.keys import PrivateKey
 from tntcore.messaging.invitations import (
     inline_service,
@@ -28,6 +28,7 @@ from tntcore.messaging.invitations import (
 )
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Connection, Invitation
+from tntcore.tenancy.recipients import KeyPairs
 
 FORM = {"form": "out-of-band/2"}
 
@@ -595,6 +596,36 @@ async def test_a_partner_without_x25519_is_answered_by_a_key_of_its_curve(
     await agent.send({"type": BASIC_2, "body": {"content": "by my curve"}}, mine)
     shown = await received(acme, "by my curve")
     assert (shown["contactUuid"], shown["authenticated"]) == (contact["uuid"], True)
+
+
+async def test_a_partner_that_changes_to_another_curve_is_answered_by_a_key_of_it(acme: Client, agent: Agent) -> None:
+    invited = await invite(acme)
+    await agent.send(answering(invited, type=PING), inviter(invited))
+    to = (await agent.got(lambda message: True))["from"]
+    await agent.send({"id": "met", "body": {"content": "met"}}, to)
+    await received(acme, "met")
+    iss, kid, key = agent.did, agent.document.authentication[0], agent.keys.ed25519
+    agent.keys = replace(KeyPairs.generate(), other=PrivateKey.generate("P-256"))
+    assert agent.keys.other is not None
+    keys: list[tuple[peer.Purpose, PublicKey]] = [("V", agent.keys.ed25519.public), ("E", agent.keys.other.public)]
+    agent.document = peer.resolve(
+        peer.create_2(keys, didcomm_services(agent.inbox.url, None, versions=("v2",)))  # type: ignore[arg-type]
+    )
+    proof = from_prior.sign(iss=iss, sub=agent.did, kid=kid, key=key, issued_at=1_700_000_000)
+    # Signed by the new DID, which has no key that could authenticate an encryption for ours.
+    message = {"id": "curve", "type": BASIC_2, "from": agent.did, "to": [to], "body": {"content": "curve"}}
+    packed = pack_v2(
+        {**message, "from_prior": proof},
+        to=peer.resolve(to),
+        sign_with=(agent.document.authentication[0], agent.keys.ed25519),
+    )
+    assert (await agent.deliver(packed)).status == 202
+    await received(acme, "curve")
+    await acme.act((await only_connection(acme))["contactUuid"], basic("by your curve"))
+    got = await agent.got(lambda message: message["body"].get("content") == "by your curve")
+    assert from_prior.read(got["from_prior"]).iss == to
+    await agent.send({"id": "back", "body": {"content": "back"}}, got["from"])
+    assert (await received(acme, "back"))["authenticated"] is True
 
 
 async def test_a_partner_is_written_to_by_the_key_id_that_it_uses(acme: Client, agent: Agent) -> None:

@@ -99,7 +99,7 @@ class FirstContact:
                 return None
             effect: Reaction | None = None
             if message.fields.get("from_prior") is not None:
-                effect = await self._rotated(recipient, connection, message, sender, did)
+                effect = await self._rotated(tenant, recipient, connection, message, sender, did)
             elif isinstance(sender, OtherSide):
                 effect = self._heard(recipient, connection, sender.kid)
             else:
@@ -263,7 +263,7 @@ class FirstContact:
         return tuple(keys.by_kid(mine))
 
     async def _rotated(
-        self, recipient: Recipient, connection: Connection, message: Message, sender: Sender, did: str
+        self, tenant: Tenant, recipient: Recipient, connection: Connection, message: Message, sender: Sender, did: str
     ) -> Reaction | None:
         """Returns the effect of the other side's new DID. Raises `DidError` or `EnvelopeError`."""
         prior = from_prior.read(message.fields["from_prior"])
@@ -284,7 +284,34 @@ class FirstContact:
         # Both have signed: the DID before this one in `from_prior`, and this one the message.
         changed.contact_did = changed.contact_did or issuer.id
         names.prove(changed, did)
-        return Effect(changed)
+        return Effect(changed, keys=self._follow_curve(tenant, recipient, changed, theirs))
+
+    def _follow_curve(
+        self, tenant: Tenant, recipient: Recipient, changed: Connection, theirs: DidDocument
+    ) -> tuple[str, ...]:
+        """Takes a new DID of ours if none of our keys is of the curve of their new document, as nothing could be sent
+        to that otherwise. Returns our new kids.
+        """
+        keys = KeyPairs.generate(theirs)
+        ours = recipient.document
+        known = {ours.methods[kid].key.curve for kid in ours.key_agreement}
+        # A DID that they have not heard of yet can introduce no other.
+        if keys.other is None or keys.other.curve in known or changed.introduction:
+            return ()
+        mine = pairwise(self._services, keys, changed.did_method)
+        proof = from_prior.sign(
+            iss=ours.id,
+            sub=mine.id,
+            kid=ours.authentication[0],
+            key=recipient.signer,
+            issued_at=self._services.now() // 1000,
+        )
+        changed.introduction = {"from_prior": proof}
+        changed.former_did, changed.former_document = changed.my_did, changed.my_document
+        changed.former_keys = changed.keys
+        changed.my_did, changed.my_document = mine.id, dict(mine.raw)
+        changed.keys = tenant.records.seal(keys.serialise(), changed.key)
+        return tuple(keys.by_kid(mine))
 
     def _ended(self, recipient: Recipient, connection: Connection, message: Message, sender: Sender) -> Effect:
         """Returns the effect of the other side's end of the relationship. Raises `EnvelopeError`."""

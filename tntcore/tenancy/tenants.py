@@ -261,7 +261,8 @@ class Tenants:
             )
             if theirs is not None and record.their_key_names and theirs.id.startswith("did:peer:2"):
                 theirs = peer.named(theirs, record.their_key_names)
-            if theirs is not None and theirs.id.startswith("did:web:"):
+            # Whatever is fetched may change.
+            if theirs is not None and not theirs.id.startswith(("did:peer:", "did:key:", "did:sov:")):
                 theirs, previous = await self._published(theirs.id, theirs, previous)
             secrets = keys.by_kid(document)
             for did, kept, sealed in (
