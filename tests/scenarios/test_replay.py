@@ -454,3 +454,35 @@ async def test_a_replay_of_a_deleted_tenant(stack: Stack) -> None:
     client = await stack.register("Replays nothing")
     await stack.app.relay.handle(orjson.dumps({"replay": {"p": client.uuid, "r": "x", "at": ""}}), 1)
     assert await (await client.tenant()).records.get(Replay, "x") is None
+
+
+async def test_a_message_is_sent_to_another_entry(stack: Stack, foreign: Foreign) -> None:
+    """One that was not called with it, as the entry matches nothing. A second time, the same delivery is sent again."""
+    client, other = foreign.client, await stack.register("Another")
+    first = await receiver_of(client)
+    first.answer = lambda got: (500, {"retry-after": "1000"})
+    [uuid] = await fail(foreign, "to another")
+    second = Receiver()
+    await second.start()
+    client.receivers.append(second)
+    entries = [
+        {"id": "erp", "url": f"{first.url}/hook", "match": ".*"},
+        {"id": "crm", "url": f"{second.url}/hook", "match": "nothing at all"},
+    ]
+    await client.post(SETTING, {"setting": entries}, 200)
+    made = await client.post(f"delivery/{uuid}/replay", {"webhookId": "crm"}, 200)
+    assert (made["webhookId"], made["kind"]) == ("crm", "webhook")
+    assert made["uuid"] != uuid
+    assert b"to another" in (await second.until(lambda got: True)).body
+    assert (await until(client, made["uuid"], "DELIVERED"))["attempts"] == 1
+    assert (await shown(client, uuid))["status"] == "FAILED"
+    again = await client.post(f"delivery/{uuid}/replay", {"webhookId": "crm"}, 200)
+    assert again["uuid"] == made["uuid"]
+    assert not first.got
+    unknown = await client.call("POST", f"delivery/{uuid}/replay", {"webhookId": "nowhere"})
+    assert_problem(unknown, 409, "webhook-removed")
+    assert_problem(await other.call("POST", f"delivery/{uuid}/replay", {"webhookId": "crm"}), 404, "delivery-unknown")
+    sent = await client.act(foreign.connection.contact_uuid, basic("out"))
+    [delivery] = (await client.get(f"delivery?action={sent['uuid']}"))["hits"]
+    answer = await client.call("POST", f"delivery/{delivery['uuid']}/replay", {"webhookId": "crm"})
+    assert_problem(answer, 409, "delivery-not-replayable")

@@ -103,6 +103,10 @@ class NewReplay(TypedDict):
     webhookId: NotRequired[Annotated[str, Words(maxLength=64)]]
 
 
+class ReplayTo(TypedDict, total=False):
+    webhookId: Annotated[str, "another entry of `DIDCOMM_WEBHOOK`, to be called instead", Words(maxLength=64)]
+
+
 class DeliveryFilters(ByAction, ByMessage, ByContact, ByConnection, total=False):
     status: Status
     kind: Kind
@@ -175,6 +179,9 @@ class DeliveryRoutes:
                 self.replay,
                 creates=True,
                 summary="Send a delivery again",
+                request=ReplayTo,
+                bodiless=True,
+                example={},
                 answers={200: DeliveryDetails},
                 errors=_NOT_AGAIN,
             ),
@@ -202,14 +209,20 @@ class DeliveryRoutes:
         """Sends a delivery again, and shows it.
 
         A delivery that waits for its next attempt is sent now. One that is under way, or was sent again within the last
-        minute, is left alone.
+        minute, is left alone. Body: `{webhookId?}`, to send the message to another webhook entry; that delivery is
+        shown.
         """
         records = call.tenant.records
         delivery = await found(records, Delivery, call.arguments["uuid"])
         also = Unit()
-        await note(call, also, "delivery.replayed", delivery.uuid)
-        await self._replays.one(call.tenant, delivery, also)
-        return answer(await shown_delivery(call, await found(records, Delivery, delivery.uuid)))
+        uuid, entry_id = delivery.uuid, call.body.get("webhookId", "")
+        if entry_id and entry_id != delivery.entry_id:
+            await note(call, also, "delivery.replayed", uuid, webhookId=entry_id)
+            uuid = await self._replays.to_entry(call.tenant, delivery, entry_id, also)
+        else:
+            await note(call, also, "delivery.replayed", uuid)
+            await self._replays.one(call.tenant, delivery, also)
+        return answer(await shown_delivery(call, await found(records, Delivery, uuid)))
 
     async def replay_all(self, call: Call) -> Response:
         """Starts a replay: sends all matching deliveries again, by default those that failed or were withheld.

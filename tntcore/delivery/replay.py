@@ -17,14 +17,15 @@ from tntcore.delivery.items import ReplayPart
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
-from tntcore.messaging.ids import Ids
+from tntcore.messaging.ids import Ids, delivery_uuid
 from tntcore.services import Services
 from tntcore.storage import queries
-from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import RELAY
 from tntcore.storage.transactions import Value
+from tntcore.telemetry import traceparent
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant, rest
 
 STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
@@ -56,6 +57,63 @@ class Replays:
         now = self._services.now()
         waits = delivery.status == DeliveryStatus.PENDING and delivery.attempts > 0 and delivery.next_attempt_at > now
         return await self._again(tenant, delivery, now - _JUST, also, waits=waits)
+
+    async def to_entry(self, tenant: Tenant, delivery: Delivery, entry_id: str, also: Unit) -> str:
+        """Sends the message of a webhook call to another entry of the webhook, and returns the uuid of that delivery.
+        If the entry was called with the message before, that delivery is sent again.
+
+        Args:
+            also: operations to commit with it.
+
+        Raises:
+            Problem: 409, as `one`.
+        """
+        if delivery.kind != "webhook":
+            raise Problem(
+                409,
+                "delivery-not-replayable",
+                f"Only the call of a webhook with a message can be sent to another entry; this delivery is of kind "
+                f"{delivery.kind}. Leave webhookId out.",
+            )
+        records, now = tenant.records, self._services.now()
+        uuid = delivery_uuid(delivery.message_uuid, entry_id)
+        before = await records.get(Delivery, uuid)
+        if before is not None:
+            await self.one(tenant, before, also)
+            return uuid
+        _read_anew(tenant)
+        other = Delivery(
+            uuid=uuid,
+            kind=delivery.kind,
+            message_uuid=delivery.message_uuid,
+            action_uuid=delivery.action_uuid,
+            connection_uuid=delivery.connection_uuid,
+            contact_uuid=delivery.contact_uuid,
+            entry_id=entry_id,
+            type=delivery.type,
+            trace=traceparent(),
+            next_attempt_at=now,
+            replayed_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._check(tenant, other)
+        message = await records.get(Message, delivery.message_uuid)
+        if message is None:
+            raise _erased()
+        unit = Unit(list(also.operations))
+        unit.create(other)
+        # It must not be erased meanwhile.
+        unit.merge(message.key, {"updatedAt": message.updated_at})
+        await self._outbox.mark(tenant.uuid, [uuid])
+        try:
+            await records.commit(unit)
+        except Changed:
+            raise _erased() from None
+        except Exists:
+            return uuid  # another call has just made it
+        await redeliver(self._outbox, tenant, other, overdue=True)
+        return uuid
 
     async def start(
         self,
@@ -195,7 +253,7 @@ class Replays:
             await tenant.records.commit(unit)
         except Changed as changed:
             if changed.row != delivery.key:
-                raise Problem(409, "message-erased", "The message was erased, so it cannot be sent again.") from None
+                raise _erased() from None
             return False
         await redeliver(self._outbox, tenant, delivery, overdue=True, replayed=True)
         return True
@@ -226,6 +284,10 @@ class Replays:
             peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)
             if peer is None or peer.connection is None or peer.connection.state == "abandoned":
                 raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
+
+
+def _erased() -> Problem:
+    return Problem(409, "message-erased", "The message was erased, so it cannot be sent again.")
 
 
 def _read_anew(tenant: Tenant) -> None:
