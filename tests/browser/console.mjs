@@ -25,10 +25,10 @@ export async function visiting(url, folder, visit) {
     });
     const axe = readFileSync(AXE, "utf8");
 
-    /** Looks at a screen whole, in two widths, with axe. With `picture` it takes two, and looks in the dark as well. */
+    /** Looks at a screen whole, in two widths, with axe. With `picture` it takes one, and looks in the dark as well. */
     async function look(name, picture = false) {
       await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
-      if (picture) await page.screenshot({ path: join(folder, `${name}.png`) });
+      if (picture) await page.screenshot({ path: join(folder, `console-${name}.png`) });
       // The page forbids a script to make scripts; what drives the browser is not bound by that.
       if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(axe);
       const check = () => page.evaluate(async () => {
@@ -43,7 +43,6 @@ export async function visiting(url, folder, visit) {
       }
       await page.setViewportSize({ width: 390, height: 844 });
       const [width, shown] = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
-      if (picture) await page.screenshot({ path: join(folder, `${name}-narrow.png`) });
       await page.setViewportSize({ width: 1280, height: 900 });
       seen.screens[name] = { title: await page.locator("h1").first().textContent(), serious: found.filter(({ impact }) => SERIOUS.includes(impact)), tooWide: width > shown };
     }

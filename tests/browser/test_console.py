@@ -1,8 +1,12 @@
-"""The console at `/api/console` in a headless Chromium: every screen is shown, and every action is done once."""
+"""The console at `/api/console` in a headless Chromium: every screen is shown, and every action is done once.
+
+With `CONSOLE_PICTURES=docs/images` in the environment the pictures of docs/console.md are made anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,13 @@ import orjson
 
 from devtools import console
 from tests.browser.visits import visit
-from tests.stack import Client, Receiver, Stack
+from tests.stack import ROOT, Client, Receiver, Stack
 
 COMPANY = Path(__file__).with_name("visit_console.mjs")
 ACCOUNT = Path(__file__).with_name("visit_account.mjs")
 EVIL = "</p><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 FIRST_VIEW = 100_000  # bytes on the wire
+PICTURE = 150_000  # bytes
 
 
 async def test_the_bundle_is_what_its_source_makes() -> None:
@@ -31,7 +36,7 @@ async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: 
         await receiver.start()
     try:
         given = await _prepare(stack, acme, bolt, receivers)
-        seen = await visit(COMPANY, f"{stack.url}/api/console", str(tmp_path), orjson.dumps(given).decode())
+        seen = await visit(COMPANY, f"{stack.url}/api/console", _pictures(tmp_path), orjson.dumps(given).decode())
     finally:
         for receiver in receivers:
             await receiver.stop()
@@ -50,9 +55,22 @@ async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> Non
     acme = await stack.register(EVIL)
     operator = stack.operator["tnt_operator_key"]
     await stack.app.poison.handle("relay", f"senseless-{acme.uuid}", b"senseless")
-    given = orjson.dumps({"key": acme.key, "operator": operator}).decode()
-    seen = await visit(ACCOUNT, f"{stack.url}/api/console", str(tmp_path), given)
-    _check_manners(seen, stack.url, acme.key, operator)
+    reading = await acme.post("api-token", {"name": "reading", "scope": "read"})
+    keys = {"key": acme.key, "operator": operator, "reading": reading["headers"]["tnt-subscription-key"]}
+    given = orjson.dumps(keys).decode()
+    seen = await visit(ACCOUNT, f"{stack.url}/api/console", _pictures(tmp_path), given)
+    _check_manners(seen, stack.url, *keys.values())
+    assert seen["kept"] == {}
+
+
+def test_the_pictures_are_small() -> None:
+    pictures = list((ROOT / "docs" / "images").glob("console-*.png"))
+    assert pictures
+    assert max(picture.stat().st_size for picture in pictures) < PICTURE
+
+
+def _pictures(folder: Path) -> str:
+    return str(Path(os.environ.get("CONSOLE_PICTURES", folder)).resolve())
 
 
 async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Receiver]) -> dict[str, Any]:

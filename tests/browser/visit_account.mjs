@@ -4,9 +4,9 @@
 import { visiting } from "./console.mjs";
 
 const [, , url, folder, given] = process.argv;
-const { key, operator } = JSON.parse(given);
+const { key, operator, reading } = JSON.parse(given);
 
-await visiting(url, folder, async ({ page, look, main, signIn, open, press, follow, says, fill, shows }) => {
+await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press, follow, says, fill, shows }) => {
   await signIn("Company", key);
 
   // The account.
@@ -34,7 +34,8 @@ await visiting(url, folder, async ({ page, look, main, signIn, open, press, foll
   await says("name, age");
   await main.getByText("Publish a definition").click();
   await press("Publish the definition");
-  await main.getByRole("cell", { name: "default" }).waitFor();
+  // Its keys take seconds of computing, and many where others compute too.
+  await main.getByRole("cell", { name: "default" }).waitFor({ timeout: 120_000 });
   await look("schemas");
   await open("#/contexts");
   await fill("URL", "https://acme.example/terms/v1");
@@ -112,4 +113,19 @@ await visiting(url, folder, async ({ page, look, main, signIn, open, press, foll
   await says("operator.revoked");
   await look("operator-audit");
   await page.getByRole("button", { name: "Sign out" }).click();
+
+  // Nobody at the screen.
+  await page.clock.install();
+  await signIn("Operator", operator, true);
+  await says("healthy");
+  await page.clock.fastForward("16:00");
+  await says("You were signed out after 15 minutes without activity.");
+  seen.kept = await page.evaluate(() => ({ ...sessionStorage }));
+
+  // A key that may only read.
+  await signIn("Company", reading);
+  await says("Sign in with an admin key to see your webhooks.");
+  await open("#/keys");
+  await says("scope-too-low");
+  await says("Trace");
 });

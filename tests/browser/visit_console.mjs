@@ -36,7 +36,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await press("Make the invitation");
   await main.getByAltText("QR code of the invitation's link").waitFor();
   await says("Acme, orders would like to connect with you (Orders)");
-  await look("invitation", true);
+  await look("invitation");
   await press("Withdraw");
   await says("revoked");
   await open("#/invitations");
@@ -73,6 +73,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await main.getByLabel("Attachments").setInputFiles({ name: "order.txt", mimeType: "text/plain", buffer: Buffer.from("4711") });
   await press("Send");
   await says("With a file");
+  await says("Attachment order.txt");
   await look("thread", true);
   await open("#/messages?direction=IN");
   await says("window.hacked");
@@ -88,6 +89,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await open("#/waiting");
   await says("wants to connect with you");
   await says("offers you a credential");
+  await says("gold");
   await look("waiting", true);
   const asking = main.locator("section", { hasText: "wants to connect with you" });
   await press("Accept", asking);
@@ -117,6 +119,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
     await page.waitForTimeout(100);
   }
   await says("asks you for proof");
+  await says("Asked for: level");
   await look("candidates");
   await press("Show these");
   await says("Nothing waits for you.");

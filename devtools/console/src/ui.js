@@ -10,7 +10,10 @@ export function Screen({ title, about, actions, children }) {
   useEffect(() => {
     document.title = `${title} · tntcore console`;
   }, [title]);
-  useEffect(() => heading.current?.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    scrollTo(0, 0);
+    heading.current?.focus({ preventScroll: true });
+  }, []);
   return html`<div class="screen">
     <header><h1 tabindex="-1" ref=${heading}>${title}</h1>${actions && html`<div class="actions">${actions}</div>`}</header>
     ${about && html`<p class="about">${about}</p>`} ${children}
@@ -186,6 +189,9 @@ export function Facts({ of }) {
   const known = of.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return html`<dl>${known.map(([title, value]) => html`<div><dt>${title}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
+
+/** A number of bytes, in MB or GB. */
+export const size = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`);
 
 export function Status({ of }) {
   return html`<span class=${`status ${String(of).toLowerCase()}`}>${label(of)}</span>`;

@@ -114,4 +114,21 @@ export function contentOf(message) {
   return typeof description === "string" ? description : (description?.en ?? description?.code ?? null);
 }
 
+/** The attachments of a message, of either version: [{name, json}]; `json` is null where the content is not JSON. */
+export function attachmentsOf(message) {
+  if (!message || typeof message !== "object") return [];
+  const keys = Object.keys(message).filter((key) => key.endsWith("~attach") || key === "attachments");
+  return keys.flatMap((key) => [message[key]].flat().map((one) => ({ name: String(one?.filename ?? one?.["@id"] ?? one?.id ?? key), json: jsonOf(one?.data) })));
+}
+
+function jsonOf(data) {
+  if (data?.json !== undefined) return data.json;
+  try {
+    const text = data.base64.replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(text), (one) => one.charCodeAt(0))));
+  } catch {
+    return null;
+  }
+}
+
 export const nameOf = (contact) => contact?.displayName || contact?.email || contact?.did || contact?.claimedDid || "a partner without a name";

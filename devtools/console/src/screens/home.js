@@ -2,7 +2,7 @@ import { all, countSince, entriesOf, get, newest } from "../api.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
-import { Facts, Failure, Loaded, Screen, Status, Time, useLoad } from "../ui.js";
+import { Facts, Loaded, Screen, Status, Time, size, useLoad } from "../ui.js";
 import { nameOf, typeWords } from "../words.js";
 import { Health } from "./service.js";
 
@@ -24,12 +24,11 @@ export function Home() {
 
 function Account({ about }) {
   const { displayName, key, storedBytes, quota } = about;
-  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   return html`<${Facts} of=${[
     ["Company", displayName],
     ["Your key", `${key.name || "without a name"}, may ${{ read: "read", send: "read and send", admin: "do everything" }[key.scope]}`],
     ["Expires", key.expiresAt && html`<${Time} at=${key.expiresAt} />`],
-    ["Stored", quota ? `${megabytes(storedBytes)} of ${megabytes(quota)}` : megabytes(storedBytes)],
+    ["Stored", quota ? `${size(storedBytes)} of ${size(quota)}` : size(storedBytes)],
   ]} />`;
 }
 
@@ -45,7 +44,7 @@ function Waiting() {
     exchanges + connections === 0
       ? html`<p class="empty">Nothing waits for you.</p>`
       : html`<p><a class="big" href=${to("waiting")}>${exchanges + connections}</a></p>
-          <p>${exchanges} credential and proof exchanges, ${connections} connection requests. <a href=${to("waiting")}>Decide</a></p>`}<//>`;
+          <p>Offers, requests and proofs: ${exchanges}. Connection requests: ${connections}. <a href=${to("waiting")}>Decide</a></p>`}<//>`;
 }
 
 function Webhooks({ about }) {

@@ -3,7 +3,7 @@ import { choices, contacts } from "../contacts.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
-import { contentOf, label, typeWords } from "../words.js";
+import { attachmentsOf, contentOf, label, typeWords } from "../words.js";
 import { DeliveryTable } from "./deliveries.js";
 
 const STATUSES = ["RECEIVED", "CONFLICT", "REJECTED", "HELD", "SENDING", "SENT", "FAILED"];
@@ -69,6 +69,7 @@ function Message({ uuid }) {
 function Content({ message }) {
   const text = contentOf(message.message);
   return html`${text && html`<p class="words">${text}</p>`}
+    ${message.direction === "OUT" && attachmentsOf(message.message).map(({ name }) => html`<p class="quiet">Attachment ${name}</p>`)}
     ${message.assetDataUuids.map((uuid) => html`<${Attachment} key=${uuid} uuid=${uuid} />`)}`;
 }
 

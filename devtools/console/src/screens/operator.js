@@ -3,10 +3,8 @@ import { useState } from "preact/hooks";
 import { all, get, post, put, remove } from "../api.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, size, useLoad } from "../ui.js";
 import { AuditLog } from "./account.js";
-
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 export function Tenants({ path: [uuid] }) {
   return uuid ? html`<${Tenant} uuid=${uuid} />` : html`<${List} />`;
@@ -30,7 +28,7 @@ function List() {
       <${Table} caption="Tenants" hits=${tenants.hits} empty="No tenant fits. Register one below, or choose other filters." columns=${[
         ["Name", (tenant) => html`<a href=${to("tenants", tenant.uuid)}>${tenant.displayName}</a>`],
         ["Status", (tenant) => html`<${Status} of=${tenant.status} />`],
-        ["Stores", ({ storedBytes }) => megabytes(storedBytes)],
+        ["Stores", ({ storedBytes }) => size(storedBytes)],
         ["Since", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
       ]} />`}<//>
     <section><h2>Register a tenant</h2><${Form} submit="Register" reset run=${register}><${Field} text="Name of the company" name="displayName" required maxlength="200" /><//></section>
@@ -56,7 +54,7 @@ function Tenant({ uuid }) {
   return html`<${Screen} title="Tenant"><${Loaded} of=${found}>${({ displayName, status, limits, storedBytes, createdAt }) => html`
     <section>
       <h2>${displayName}</h2>
-      <${Facts} of=${[["Status", html`<${Status} of=${status} />`], ["Id", html`<code>${uuid}</code>`], ["Stores", megabytes(storedBytes)], ["Since", html`<${Time} at=${createdAt} />`]]} />
+      <${Facts} of=${[["Status", html`<${Status} of=${status} />`], ["Id", html`<code>${uuid}</code>`], ["Stores", size(storedBytes)], ["Since", html`<${Time} at=${createdAt} />`]]} />
       <${Do} run=${then(() => post(`principal/${uuid}/recount`))}>Count anew what it stores<//>
     </section>
     ${status === "SUSPENDED"
