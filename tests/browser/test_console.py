@@ -87,12 +87,21 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
         "x~attach": {"@id": EVIL, "filename": EVIL, "mime-type": "text/html", "data": {"json": {EVIL: EVIL}}},
     }
     await bolt.act(theirs.contact_uuid, message)
+    odd = {"toString": 1, "valueOf": 1}
+    report = {
+        "@type": "https://didcomm.org/report-problem/1.0/problem-report",
+        "description": {"en": odd, "code": 5},
+        "comment": odd,
+        "x~attach": [None, 5, {"@id": odd, "data": {"base64": 7}}, {"filename": odd, "data": "no object"}],
+        "y~attach": odd,
+    }
+    await bolt.act(theirs.contact_uuid, report)
     await gone.until(lambda hook: True)
 
     carol = await stack.register(EVIL[:200])
     invitation = await acme.post("invitation", {"label": "Acme"})
     await carol.post("contact", {"invitationUrl": invitation["invitationUrl"]})
-    subject = {"level": "gold", "remark": EVIL}
+    subject = {"level": "gold", "remark": EVIL, "odd": odd}
     credential = {
         "@context": ["https://www.w3.org/2018/credentials/v1"],
         "type": ["VerifiableCredential", "Membership"],

@@ -78,6 +78,11 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await open("#/messages?direction=IN");
   await says("window.hacked");
   await look("messages");
+  await follow("Problem report");
+  await says("Everything, as JSON");
+  await follow("Open the thread");
+  await shows("Thread with Bolt");
+  await open("#/messages?direction=IN");
   await main.locator('a[title^="javascript:"]').click();
   await says("Save as a file");
   await main.getByText("Content", { exact: true }).click();

@@ -1,6 +1,6 @@
 // The console. It decides who is signed in and which screen the URL names; screens/ has one file for each.
 import { render } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useErrorBoundary, useState } from "preact/hooks";
 import "@preact/signals";
 import { html } from "./html.js";
 import { route, to } from "./route.js";
@@ -31,8 +31,15 @@ function Shell() {
     </div>
     <div class="frame">
       <${Navigation} groups=${groups} now=${found} />
-      <main id="main" tabindex="-1"><${found.screen} key=${route.value.path.join("/")} path=${rest} /></main>
+      <main id="main" tabindex="-1" key=${route.value.path.join("/")}><${Guarded} screen=${found.screen} path=${rest} /></main>
     </div>`;
+}
+
+/** A screen. If it cannot be shown it says so, and the others are as they were. */
+function Guarded({ screen, path }) {
+  const [error] = useErrorBoundary((caught) => console.error(caught));
+  if (error) return html`<h1 tabindex="-1">This screen cannot be shown</h1><p>Something in it is not as expected (${error.message}). Choose another screen, or reload the page.</p>`;
+  return html`<${screen} path=${path} />`;
 }
 
 function Navigation({ groups, now }) {

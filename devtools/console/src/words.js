@@ -105,20 +105,22 @@ export function deliveryWords(error) {
 export function contentOf(message) {
   if (typeof message === "string") return message;
   const body = message?.body ?? message;
-  for (const name of ["content", "comment", "goal", "explain", "reason"]) {
+  for (const name of ["content", "comment", "goal", "explain", "reason", "description"]) {
     const value = body?.[name];
-    if (typeof value === "string" && value) return value;
-    if (typeof value?.en === "string") return value.en;
+    const said = [value, value?.en, value?.code].find((one) => typeof one === "string" && one);
+    if (said) return said;
   }
-  const description = body?.description;
-  return typeof description === "string" ? description : (description?.en ?? description?.code ?? null);
+  return null;
 }
+
+/** A stranger's value as text. `String` is no good for it: an object may name its own `toString`. */
+export const text = (value) => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
 
 /** The attachments of a message, of either version: [{name, json}]; `json` is null where the content is not JSON. */
 export function attachmentsOf(message) {
   if (!message || typeof message !== "object") return [];
   const keys = Object.keys(message).filter((key) => key.endsWith("~attach") || key === "attachments");
-  return keys.flatMap((key) => [message[key]].flat().map((one) => ({ name: String(one?.filename ?? one?.["@id"] ?? one?.id ?? key), json: jsonOf(one?.data) })));
+  return keys.flatMap((key) => [message[key]].flat().map((one) => ({ name: text(one?.filename ?? one?.["@id"] ?? one?.id ?? key), json: jsonOf(one?.data) })));
 }
 
 function jsonOf(data) {

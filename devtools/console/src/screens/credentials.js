@@ -4,15 +4,14 @@ import { choices, contacts } from "../contacts.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
-import { checkWords } from "../words.js";
+import { checkWords, text } from "../words.js";
 
 /** A credential's kind. */
-export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(String).join(", ");
+export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(text).join(", ");
 
 /** What a credential says, by name. */
 export function Claims({ of: summary }) {
   const claims = [summary?.claims ?? {}].flat()[0] ?? {};
-  const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, text(value)])} />`;
 }
 
@@ -80,7 +79,7 @@ function Credential({ uuid }) {
       <${Facts} of=${[
         ["Status", html`<${Status} of=${credential.status} />`],
         [credential.role === "issuer" ? "Issued to" : "From", partners.name(credential.contactUuid)],
-        ["Issuer", credential.summary.issuer && html`<code>${String(credential.summary.issuer)}</code>`],
+        ["Issuer", credential.summary.issuer && html`<code>${text(credential.summary.issuer)}</code>`],
         ["Format", credential.format],
         ["Expires", credential.expiresAt && html`<${Time} at=${credential.expiresAt} />`],
         ["The issuer says it revoked it", credential.revocationNotice && html`<${Time} at=${credential.revocationNotice.at} /> ${credential.revocationNotice.comment}`],

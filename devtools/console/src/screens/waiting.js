@@ -3,7 +3,7 @@ import { contacts } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
-import { attachmentsOf, exchangeWords } from "../words.js";
+import { attachmentsOf, exchangeWords, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
 
@@ -74,7 +74,7 @@ function About({ exchange }) {
     const offered = attached.map((json) => json?.credential?.credentialSubject).find(Boolean);
     const asked = attached.flatMap(askedFor);
     return html`${typeof body.comment === "string" && body.comment && html`<blockquote>${body.comment}</blockquote>`}
-      <${Facts} of=${attributes.map((one) => [String(one?.name), String(one?.value)])} />
+      <${Facts} of=${attributes.map((one) => [text(one?.name), text(one?.value)])} />
       ${offered && html`<${Claims} of=${{ claims: offered }} />`}
       ${asked.length > 0 && html`<p>Asked for: ${asked.join(", ")}</p>`}`;
   }}<//>`;
@@ -83,10 +83,10 @@ function About({ exchange }) {
 /** What a request for proof asks for, in the form of either format. */
 function askedFor(json) {
   const attributes = Object.values(json?.requested_attributes ?? {}).flatMap((one) => one?.names ?? one?.name ?? []);
-  const predicates = Object.values(json?.requested_predicates ?? {}).map((one) => `${one?.name} ${one?.p_type} ${one?.p_value}`);
+  const predicates = Object.values(json?.requested_predicates ?? {}).map((one) => [one?.name, one?.p_type, one?.p_value].map(text).join(" "));
   const descriptors = [json?.presentation_definition?.input_descriptors ?? []].flat();
-  const paths = descriptors.flatMap((one) => [one?.constraints?.fields ?? []].flat()).map((field) => String([field?.path].flat()[0]).split(".").pop());
-  return [...attributes, ...predicates, ...paths.filter((name) => name !== "type")].map(String);
+  const paths = descriptors.flatMap((one) => [one?.constraints?.fields ?? []].flat()).map((field) => text([field?.path].flat()[0]).split(".").pop());
+  return [...attributes, ...predicates, ...paths.filter((name) => name !== "type")].map(text);
 }
 
 function Decision({ exchange, reload }) {
