@@ -384,6 +384,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("POST", "principal", "operator"),
         ("GET", "principal", "operator"),
         ("POST", "principal/{uuid}/suspend", "operator"),
+        ("GET", "principal/{uuid}/usage", "operator"),
         ("POST", "principal/{uuid}/resume", "operator"),
         ("POST", "principal/rewrap", "operator"),
         ("GET", "principal/{uuid}", "operator"),

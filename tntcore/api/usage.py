@@ -23,7 +23,7 @@ _NAMES = (
 
 
 class MonthView(TypedDict):
-    """What was done in one month, in UTC. Messages that were refused are not counted."""
+    """Counts of one month, in UTC. Messages that were refused are not counted."""
 
     month: Annotated[str, Words(examples=["2026-01"])]
     messagesIn: int
