@@ -15,7 +15,7 @@ from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
 from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY, Storage
-from tntcore.storage.tables import Page, Row, Table
+from tntcore.storage.tables import Page, Row, Table, Walked
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation, TransactionError, Value
 from tntcore.telemetry import Meter
 
@@ -103,6 +103,29 @@ class MemoryTable(Table):
 
         return await self._point(f"{self.name}.partition", effect, writes=False)
 
+    async def walk(
+        self,
+        position: Mapping[str, str] | None = None,
+        *,
+        since: int = 0,
+        keys: tuple[str, str] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Walked:
+        assert not since, "rows have no time here"
+        first, last = keys or ("", "\U0010ffff")
+
+        def effect() -> Walked:
+            after = tuple(position.values()) if position else ("", "")
+            names = sorted(name for name in self._rows if name > after and first <= name[1] < last)
+            rows = [self._rows[name] for name in names[:1000]]
+            more = len(names) > len(rows)
+            return Walked(rows, {"partition": rows[-1].partition, "key": rows[-1].key} if more else None)
+
+        return await self._point(f"{self.name}.walk", effect, writes=False)
+
+    async def clock(self) -> int:
+        return await self._point(f"{self.name}.clock", lambda: self._durable.now, writes=False)
+
     async def put(self, partition: str, key: str, values: Mapping[str, Value]) -> None:
         await self._point(f"{self.name}.put", lambda: self._set(partition, key, values), writes=True)
 
@@ -175,6 +198,13 @@ class MemoryQueue(Queue):
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
         await self._point(f"{self.name}.put", lambda: self._durable.put(self.name, body, delay), writes=True)
+
+    async def peek(self) -> tuple[Sequence[bytes], int]:
+        def effect() -> tuple[Sequence[bytes], int]:
+            mine = [one for one in self._durable.queue.values() if one.queue == self.name]
+            return [one.body for one in mine if one.visible <= self._durable.now][:32], len(mine)
+
+        return await self._point(f"{self.name}.peek", effect, writes=False)
 
     async def ensure(self) -> None:
         return None

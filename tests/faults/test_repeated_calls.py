@@ -118,7 +118,10 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def test_every_route_that_creates_has_a_case(tmp_path: Path) -> None:
     async def work() -> None:
         app: App = World(tmp_path).process.app
-        assert {f"{route.method} {route.path}" for route in app.routes if route.creates} == set(CASES)
+        # Older spellings of a call are the same function.
+        creating = {f"{route.method} {route.path}": route.handler for route in app.routes if route.creates}
+        assert set(CASES) <= creating.keys()
+        assert {creating[name] for name in CASES} == set(creating.values())
 
     run(work)
 

@@ -108,7 +108,7 @@ class Usage:
             _add(self._months.setdefault(principal, {}), {month: counts})
 
     def months(self, principal: Principal) -> Months:
-        """Returns the principal's counts of each month: its row's figures, plus those that this process has not written yet.
+        """Returns the principal's counts of each month: those in its row, and those that are not written yet.
 
         Args:
             principal: just read.
