@@ -97,34 +97,13 @@ export async function all(path, query = {}) {
   return { hits, total: page.total ?? { value: hits.length, relation: "eq" }, isWhole: next === null };
 }
 
-const byTime = (one, other) => (one.createdAt < other.createdAt ? 1 : one.createdAt > other.createdAt ? -1 : 0);
+/** Returns everything in a list, the newest first. As `all`. */
+export const sorted = (path, query) => all(path, { ...query, order: "newest" });
 
-/** Returns the newest of a list that has no order of time of its own: all of it, sorted. As `all`. */
-export async function sorted(path, query) {
-  const found = await all(path, query);
-  return { ...found, hits: found.hits.sort(byTime) };
-}
-
-const MINUTE = 60_000;
-const SPANS = [10 * MINUTE, 60 * MINUTE, 1440 * MINUTE, 7 * 1440 * MINUTE, 60 * 1440 * MINUTE];
-
-/**
- * Returns the newest of a list that begins with its oldest and takes `since` (messages and deliveries): looks at longer
- * and longer spans of time until there are `wanted`. As `all`.
- */
-export async function newest(path, query = {}, wanted = PAGE) {
-  const now = Date.now();
-  for (const span of SPANS) {
-    const since = new Date(now - span).toISOString();
-    const page = await get(path, { limit: PAGE, ...query, since });
-    if (page.hits.length >= wanted || page.next !== null) return { ...(await sorted(path, { ...query, since })), isWhole: false };
-  }
-  return sorted(path, query);
-}
-
-/** Returns how many of a list were created since a time: {value, relation}, counted up to 1,000. */
-export async function countSince(path, since, query = {}) {
-  return (await get(path, { ...query, limit: 1, since: new Date(since).toISOString() })).total;
+/** Returns the newest page of a list. As `all`. */
+export async function newest(path, query) {
+  const { hits, total, next } = await get(path, { limit: PAGE, ...query, order: "newest" });
+  return { hits, total, isWhole: next === null };
 }
 
 /** Returns what a setting is set to; `absent` if it is not set. */

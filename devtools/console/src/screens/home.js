@@ -1,4 +1,4 @@
-import { all, countSince, entriesOf, get, newest } from "../api.js";
+import { all, entriesOf, get, newest } from "../api.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
@@ -67,25 +67,25 @@ function Webhooks({ about }) {
 
 function Week() {
   const counts = useLoad(async () => {
-    const midnight = new Date().setHours(0, 0, 0, 0);
-    const starts = Array.from({ length: MANY }, (_, day) => midnight - (MANY - 1 - day) * DAY);
-    // Each counts everything since a midnight: a day is the difference to the next one.
-    const since = await Promise.all(starts.map((start) => countSince("message", start)));
-    const last = await countSince("message", Date.now() - DAY);
-    const days = since.map(({ value }, day) => Math.max(value - (since[day + 1]?.value ?? 0), 0));
-    return { starts, days, last, exact: since[0].relation === "eq" };
+    const now = Date.now();
+    const [week, day] = await Promise.all([MANY - 1, 1].map((days) => get("message/count", { since: new Date(now - days * DAY).toISOString() })));
+    const byDay = Object.fromEntries(week.byDay.map(({ day, total }) => [day, total]));
+    // The service counts days in UTC.
+    const days = Array.from({ length: MANY }, (_, back) => new Date(now - (MANY - 1 - back) * DAY).toISOString().slice(0, "2026-01-31".length));
+    return { days, totals: days.map((one) => byDay[one] ?? 0), day, exact: week.relation === "eq" };
   });
-  return html`<${Loaded} of=${counts}>${({ starts, days, last, exact }) => html`
-    <p>${last.value}${last.relation === "gte" ? " or more" : ""} in the last 24 hours</p>
-    ${exact ? html`<${Bars} starts=${starts} days=${days} />` : html`<p class="quiet">More than 1,000 in 7 days: too many to count by day.</p>`}`}<//>`;
+  return html`<${Loaded} of=${counts}>${({ days, totals, day, exact }) => html`
+    <p>${day.total}${day.relation === "gte" ? " or more" : ""} in the last 24 hours</p>
+    <${Bars} days=${days} totals=${totals} />
+    ${!exact && html`<p class="quiet">There are more: only the latest were counted.</p>`}`}<//>`;
 }
 
-function Bars({ starts, days }) {
-  const most = Math.max(...days, 1);
-  const names = starts.map((start) => new Date(start).toLocaleDateString("en", { weekday: "short" }));
-  const text = names.map((name, day) => `${name} ${days[day]}`).join(", ");
+function Bars({ days, totals }) {
+  const most = Math.max(...totals, 1);
+  const names = days.map((day) => new Date(day).toLocaleDateString("en", { weekday: "short", timeZone: "UTC" }));
+  const text = names.map((name, day) => `${name} ${totals[day]}`).join(", ");
   return html`<svg class="bars" viewBox="0 0 210 90" role="img" aria-label=${`Messages by day: ${text}`}>
-    ${days.map((count, day) => {
+    ${totals.map((count, day) => {
       const height = Math.round((count / most) * 50);
       return html`<g>
         <rect x=${day * 30 + 4} y=${66 - height} width="22" height=${Math.max(height, 1)} />
@@ -98,9 +98,9 @@ function Bars({ starts, days }) {
 
 function Last() {
   const last = useLoad(async () => {
-    const [messages, contacts] = await Promise.all([newest("message", {}, 10), all("contact")]);
+    const [messages, contacts] = await Promise.all([newest("message", { limit: 10 }), all("contact")]);
     const names = Object.fromEntries(contacts.hits.map((contact) => [contact.uuid, nameOf(contact)]));
-    return messages.hits.slice(0, 10).map((message) => ({ ...message, partner: names[message.contactUuid] }));
+    return messages.hits.map((message) => ({ ...message, partner: names[message.contactUuid] }));
   }, [], 15_000);
   return html`<${Loaded} of=${last}>${(messages) =>
     messages.length

@@ -24,7 +24,7 @@ function List() {
       <${Field} text="Direction" value=${query.direction} onChange=${set("direction")} options=${[["", "In and out"], ["IN", "Received"], ["OUT", "Sent"]]} />
       <${Field} text="Partner" value=${query.contactUuid} onChange=${set("contactUuid")} options=${[["", "All"], ...choices(partners)]} />
       <${Field} text="Status" value=${query.status} onChange=${set("status")} options=${[["", "All"], ...STATUSES.map((status) => [status, label(status)])]} />
-      <${Field} text="Type begins with" value=${query.type} onChange=${set("type")} />
+      <${Field} text="Type, or how it begins" value=${query.type} onChange=${set("type")} />
     </div>
     <${HowMany} of=${messages} what="message" />
     <${Table} caption="Messages" hits=${messages.hits} empty="No message fits these filters. Choose others, or write to a partner." columns=${[
@@ -94,7 +94,7 @@ function save(name, value) {
 
 export function Thread({ path: [uuid] }) {
   const found = useLoad(async () => {
-    const [action, messages, partners] = await Promise.all([get(`action/${uuid}`), newest("message", { actionUuid: uuid }, 1_000), contacts()]);
+    const [action, messages, partners] = await Promise.all([get(`action/${uuid}`), newest("message", { actionUuid: uuid }), contacts()]);
     return { action, messages: { ...messages, hits: messages.hits.toReversed() }, partners };
   }, [uuid], 3_000);
   return html`<${Loaded} of=${found}>${({ action, messages, partners }) => html`<${Screen} title=${`Thread with ${partners.name(action.config.contactUuid)}`}>

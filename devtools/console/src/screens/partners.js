@@ -123,7 +123,7 @@ export function Connection({ of: connection, reload, title = "Connection" }) {
 function Timeline({ uuid }) {
   const events = useLoad(async () => {
     const of = { contactUuid: uuid };
-    const [messages, credentials, proofs, exchanges] = await Promise.all([newest("message", of, 50), all("credential", of), all("presentation", of), all("exchange", of)]);
+    const [messages, credentials, proofs, exchanges] = await Promise.all([newest("message", { ...of, limit: 50 }), all("credential", of), all("presentation", of), all("exchange", of)]);
     const { name } = await contacts();
     return [
       ...messages.hits.map((one) => ({ ...one, link: one.actionUuid ? to("threads", one.actionUuid) : to("messages", one.uuid), text: `${typeWords(one.type)} ${one.direction === "IN" ? "received" : "sent"}` })),
