@@ -47,6 +47,7 @@ async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: 
     assert seen["firstView"] < FIRST_VIEW
     assert "key-unknown" in seen["refused"]
     assert seen["hacked"] is False
+    assert seen["exported"].endswith(".json")
     assert seen["signedOut"] == {"local": {}, "session": {}}
 
 

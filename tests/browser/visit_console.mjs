@@ -57,6 +57,8 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await fill("Your reference", "4711");
   await press("Save");
   await says("4711");
+  const [file] = await Promise.all([page.waitForEvent("download"), press("Export as a file")]);
+  seen.exported = file.suggestedFilename();
   await press("Delete this partner");
   await shows("Partners");
   await open(`#/partners/${partner}`);
@@ -75,7 +77,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("With a file");
   await says("Attachment order.txt");
   await look("thread", true);
-  await open("#/messages?direction=IN");
+  await open("#/messages?direction=IN&until=2099-01-01");
   await says("window.hacked");
   await look("messages");
   await follow("Problem report");
@@ -189,7 +191,14 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("Attempts");
   await look("delivery");
   await press("Send again");
-  await page.waitForTimeout(300);
+  await main.getByText("Send it to another webhook").click();
+  await fill("The id of its entry", "nowhere");
+  await press("Send there");
+  await says("Code");
+  await open("#/partners");
+  await follow("<script>");
+  await press("Erase it all");
+  await shows("Partners");
   await open("#/log");
   await says("Copy as curl");
   await look("log");

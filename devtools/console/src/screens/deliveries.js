@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { get, newest, post } from "../api.js";
 import { contacts } from "../contacts.js";
 import { html } from "../html.js";
-import { route, setQuery, to } from "../route.js";
+import { go, route, setQuery, to } from "../route.js";
 import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
 import { deliveryWords, label, typeWords } from "../words.js";
 
@@ -51,6 +51,9 @@ function Delivery({ uuid }) {
     await post(`delivery/${uuid}/replay`);
     await found.reload();
   }
+  async function elsewhere(values) {
+    go("deliveries", (await post(`delivery/${uuid}/replay`, values)).uuid);
+  }
   return html`<${Screen} title="Delivery"><${Loaded} of=${found}>${(delivery) => html`
     <section>
       <h2>${KINDS[delivery.kind] ?? delivery.kind}</h2>
@@ -64,6 +67,7 @@ function Delivery({ uuid }) {
         ["Sent again", delivery.replayedAt && html`<${Time} at=${delivery.replayedAt} />`],
       ]} />
       ${delivery.kind !== "test" && html`<${Do} run=${again}>Send again<//>`}
+      ${delivery.kind === "webhook" && html`<details><summary>Send it to another webhook</summary><${Form} submit="Send there" run=${elsewhere}><${Field} text="The id of its entry" name="webhookId" required /><//></details>`}
     </section>
     <${Attempts} of=${delivery} />
     <${Json} of=${delivery} />`}<//><//>`;

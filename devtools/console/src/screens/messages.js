@@ -1,5 +1,6 @@
 import { get, newest, post, remove } from "../api.js";
 import { choices, contacts } from "../contacts.js";
+import { save } from "../files.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
@@ -15,7 +16,7 @@ export function Messages({ path: [uuid] }) {
 function List() {
   const query = Object.fromEntries(route.value.query);
   const found = useLoad(async () => {
-    const [messages, partners] = await Promise.all([newest("message", query), contacts()]);
+    const [messages, partners] = await Promise.all([newest("message", { ...query, until: query.until && `${query.until}T00:00:00Z` }), contacts()]);
     return { messages, partners };
   }, [JSON.stringify(query)]);
   const set = (name) => (event) => setQuery({ ...query, [name]: event.target.value });
@@ -25,6 +26,7 @@ function List() {
       <${Field} text="Partner" value=${query.contactUuid} onChange=${set("contactUuid")} options=${[["", "All"], ...choices(partners)]} />
       <${Field} text="Status" value=${query.status} onChange=${set("status")} options=${[["", "All"], ...STATUSES.map((status) => [status, label(status)])]} />
       <${Field} text="Type, or how it begins" value=${query.type} onChange=${set("type")} />
+      <${Field} text="Before" type="date" value=${query.until} onChange=${set("until")} />
     </div>
     <${HowMany} of=${messages} what="message" />
     <${Table} caption="Messages" hits=${messages.hits} empty="No message fits these filters. Choose others, or write to a partner." columns=${[
@@ -77,19 +79,14 @@ function Attachment({ uuid }) {
   const found = useLoad(() => get(`asset-data/${uuid}`), [uuid]);
   return html`<${Loaded} of=${found}>${({ name, format, mimeType, value }) => html`<div>
     Attachment <strong>${name}</strong> <small>${[format, mimeType].filter(Boolean).join(", ")}</small>
-    <${Do} run=${() => save(name, value)}>Save as a file<//>
+    <${Do} run=${() => saveAttachment(name, value)}>Save as a file<//>
     <${Json} of=${value} title="Content" />
   </div>`}<//>`;
 }
 
-/** Saves an attachment as a file. The browser is told nothing of its type, so that it opens nothing by itself. */
-function save(name, value) {
+function saveAttachment(name, value) {
   const bytes = typeof value?.base64 === "string" ? Uint8Array.from(atob(value.base64), (one) => one.charCodeAt(0)) : JSON.stringify(value, null, 2);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-  link.download = `${name.replace(/[^\w.-]+/g, "_").slice(0, 100)}.bin`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1_000);
+  save(`${name}.bin`, bytes);
 }
 
 export function Thread({ path: [uuid] }) {

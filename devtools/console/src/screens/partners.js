@@ -1,5 +1,6 @@
 import { all, get, newest, post, put, remove, sorted } from "../api.js";
 import { contacts, forgetContacts } from "../contacts.js";
+import { save } from "../files.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useLoad } from "../ui.js";
@@ -66,10 +67,33 @@ function Partner({ uuid }) {
     </section>
     ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
     <section><h2>Timeline</h2><${Timeline} uuid=${uuid} /></section>
+    <section><h2>Everything about it</h2><p>All that is stored of the partner: connections, messages with attachments, deliveries, credentials, proofs.</p>
+      <div class="actions"><${Do} run=${() => download(uuid)}>Export as a file<//>
+      <${Do} kind="danger" ask=${`Erase everything that is stored of ${nameOf(contact)}, for good?`} run=${() => erase(uuid)}>Erase it all<//></div></section>
     <section><h2>Delete</h2><p>Forgets the partner and its connection. Messages stay.</p>
       <${Do} kind="danger" ask=${`Delete ${nameOf(contact)}?`} run=${forget}>Delete this partner<//></section>
     <${Json} of=${contact} />
   <//>`}<//>`;
+}
+
+/** Exports all parts of what is stored of a partner as one file. */
+async function download(uuid) {
+  const items = [];
+  let next;
+  let part;
+  do {
+    part = await get(`contact/${uuid}/export`, { next });
+    items.push(...part.items);
+    next = part.next;
+  } while (next !== null);
+  save(`partner-${uuid}.json`, JSON.stringify({ contact: part.contact, items }, null, 2));
+}
+
+/** Erases what is stored of a partner, call by call until nothing is left. */
+async function erase(uuid) {
+  while (!(await post(`contact/${uuid}/erase`)).done);
+  forgetContacts();
+  go("partners");
 }
 
 function Rename({ contact, done }) {
