@@ -255,15 +255,3 @@ const LONG = 60;
 export function Short({ of }) {
   return html`<code title=${of}>${of.length > LONG ? `${of.slice(0, 24)}…${of.slice(-6)}` : of}</code> <${Copy} text=${of} />`;
 }
-
-/** A link to a stranger's page, if it is one that a browser may open; otherwise the text alone. */
-export function External({ url }) {
-  let parsed = null;
-  try {
-    parsed = new URL(url);
-  } catch {
-    // Not a URL: shown as text.
-  }
-  if (!["http:", "https:"].includes(parsed?.protocol)) return html`<span>${url}</span>`;
-  return html`<a href=${parsed.href} target="_blank" rel="noopener noreferrer">${url}</a>`;
-}
