@@ -313,9 +313,26 @@ async def test_a_layout_of_a_newer_version_is_refused(empty: Storage) -> None:
     await empty.lookups.put(layout.PARTITION, "layout", {"layout": layout.LAYOUT + 1})
     with pytest.raises(UnusableStorageError, match="layout 2"):
         await layout.check(empty)
+    with pytest.raises(UnusableStorageError, match="layout 2"):
+        await backup.backup(empty, Container(empty.container("kept")), "here")
     environment = {**os.environ, "AzureWebJobsStorage": empty.connection_string}  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="Deploy the version that ran last"):
         process._check_storage(Config.read(environment))
+
+
+async def test_nothing_is_copied_from_an_account_whose_restore_is_not_complete(empty: Storage) -> None:
+    await empty.lookups.put(layout.PARTITION, layout.RESTORE, {"backup": "another/1", "done": 1})
+    with pytest.raises(UnusableStorageError, match="not complete"):
+        await backup.backup(empty, Container(empty.container("kept")), "here")
+    assert await empty.lookups.get(layout.PARTITION, "layout") is None, "a backup changes nothing"
+
+
+async def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    manifest = b'{"number": 1, "files": [], "later": true}'
+    await Folder(tmp_path).write(archive.manifest_of(1), manifest)
+    index = archive.Index("kept", "here", [archive.digest(manifest)])
+    with pytest.raises(BackupError, match=r"cannot read 000001/manifest\.json"):
+        await archive.read_generation(Folder(tmp_path), index, 1)
 
 
 async def test_the_commands(stack: Stack, empty: Storage, tmp_path: Path) -> None:

@@ -173,7 +173,12 @@ async def read_generation(files: Files, index: Index, number: int) -> Generation
     data = await files.read(manifest_of(number))
     if data is None or digest(data) != index.manifests[number - 1]:
         raise BackupError(f"{manifest_of(number)} is {'missing' if data is None else 'not as it was written'}.")
-    return Generation.read(data)
+    try:
+        return Generation.read(data)
+    except (KeyError, TypeError, ValueError):
+        raise BackupError(
+            f"This version cannot read {manifest_of(number)}. Use the version that wrote it, or a newer one."
+        ) from None
 
 
 async def read_lines(files: Files, file: File) -> Iterator[Any]:

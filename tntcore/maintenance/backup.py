@@ -17,6 +17,7 @@ import orjson
 
 from tntcore.maintenance import archive
 from tntcore.maintenance.archive import BackupError, File, Files, Generation, Index
+from tntcore.storage import layout
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.layout import LAYOUT
 from tntcore.storage.records import END, Attached, Delivery, HeldMessage, PendingReuse, Replay
@@ -84,7 +85,9 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
 
     Raises:
         BackupError: the files are no backup of this account.
+        UnusableStorageError: a newer version has changed the layout, or a restore into the account is not complete.
     """
+    await layout.check_only(storage)
     index = await archive.read_index(files)
     if index is None:
         index = Index(str(uuid4()), account)

@@ -23,10 +23,17 @@ class UnusableStorageError(Exception):
 
 
 async def check(storage: Storage, *, restoring: bool = False) -> None:
-    """Writes down the layout of a new account. Two calls.
+    """Raises what `check_only` raises, and writes down the layout of a new account. Two calls.
 
     Args:
         restoring: the caller is the restore.
+    """
+    if not await check_only(storage, restoring=restoring):
+        await storage.lookups.create(PARTITION, _ROW, {"layout": LAYOUT})
+
+
+async def check_only(storage: Storage, *, restoring: bool = False) -> bool:
+    """Returns whether the account's layout is written down. Changes nothing.
 
     Raises:
         UnusableStorageError: a newer version has changed the layout, or a restore is not complete.
@@ -43,5 +50,4 @@ async def check(storage: Storage, *, restoring: bool = False) -> None:
             "A restore into the storage account is not complete. Nothing was changed. Run the same `restore` command "
             "again until it says that it is done."
         )
-    if row is None:
-        await storage.lookups.create(PARTITION, _ROW, {"layout": LAYOUT})
+    return row is not None
