@@ -152,7 +152,7 @@ class Usage:
 
     async def flush(self) -> None:
         """Writes all pending figures."""
-        await asyncio.gather(*(self._flush(principal) for principal in list(self._pending)))
+        await asyncio.gather(*(self._flush(principal) for principal in {*self._pending, *self._months}))
 
     async def _flush(self, principal: str) -> None:
         amount, since = self._pending.pop(principal, (0, 0.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tntcore.storage.records import Principal
 from tntcore.tenancy.usage import Usage
 
@@ -74,3 +76,16 @@ def test_one_large_message() -> None:
     assert process.may_accept(tenant(stored=QUOTA - 1), QUOTA // 10)
     assert not process.may_accept(tenant(stored=QUOTA // 2), QUOTA)
     assert not process.may_accept(tenant(stored=QUOTA), 1)
+
+
+async def test_counts_are_written_at_the_end_even_if_no_bytes_are_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `recount`, which takes the pending bytes alone."""
+    process, written = usage(Clock()), {}
+
+    async def write(principal: str, change: Any, months: Any) -> None:
+        written[principal] = [*months.values()]
+
+    monkeypatch.setattr(process, "_write", write)
+    process.count("acme", {"messagesIn": 1})
+    await process.flush()
+    assert written == {"acme": [{"messagesIn": 1}]}
