@@ -11,7 +11,11 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api import personal_data
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.erasure import erase
 from tntcore.storage.records import AssetData, Attempt, Delivery, Message
+from tntcore.storage.repository import Repository
+from tntcore.storage.states import DeliveryStatus, MessageStatus
 
 
 async def exported(client: Client, uuid: str, limit: int) -> list[dict[str, Any]]:
@@ -86,3 +90,43 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
         assert sum(item["kind"] == "message" for item in items) == 2
     [record] = [one for one in (await client.get("audit"))["hits"] if one["act"] == "contact.erased"]
     assert record["on"] == uuid
+
+
+async def test_an_erasure_that_was_disturbed_is_not_done(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await stack.register("Disturbed")
+    foreign = await connect_foreign(stack, client)
+    assert (await stack.deliver(foreign.v1(orjson.dumps(basic("in"))))).status == 202
+    uuid = foreign.connection.contact_uuid
+    await stack.eventually(lambda: _has_message(client, uuid))
+
+    async def disturbed(records: Repository, message: Message) -> None:
+        raise Changed(message.key)
+
+    erasers = personal_data._ERASERS
+    monkeypatch.setattr(personal_data, "_ERASERS", ((Message, disturbed), *erasers[1:]))
+    first = (await client.call("POST", f"contact/{uuid}/erase")).json()
+    assert first["done"] is False
+    assert "message" not in first["erased"]
+    monkeypatch.setattr(personal_data, "_ERASERS", erasers)
+    second = (await client.call("POST", f"contact/{uuid}/erase")).json()
+    assert second["done"] is True
+    assert second["erased"]["message"] == 1
+
+
+async def _has_message(client: Client, uuid: str) -> bool:
+    return bool((await client.get(f"message?contact={uuid}"))["hits"])
+
+
+async def test_all_attempts_of_a_delivery_are_erased(stack: Stack) -> None:
+    records = (await (await stack.register("Often")).tenant()).records
+    message = Message(uuid="01900000-0000-7000-8000-000000000001", direction="IN", status=MessageStatus.RECEIVED)
+    delivery = Delivery(uuid=message.uuid, status=DeliveryStatus.FAILED, message_uuid=message.uuid)
+    rows = [message, delivery, *(Attempt(uuid=f"{delivery.uuid}.{number:04}") for number in range(250))]
+    for begin in range(0, len(rows), 100):
+        unit = Unit()
+        for row in rows[begin : begin + 100]:
+            unit.create(row)
+        await records.commit(unit)
+    assert await erase(records, message)
+    for kind in (Message, Delivery, Attempt):
+        assert (await records.list(kind, limit=1, under=message.uuid)).records == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, TypedDict
 
 import orjson
@@ -24,11 +23,10 @@ from tntcore.api.views import JsonObject, Limited, Uuid, limit_of, not_found
 from tntcore.credentials.wallet import open_held
 from tntcore.errors import Problem
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.erasure import erase
+from tntcore.storage.erasure import erase, erase_attempts
 from tntcore.storage.queries import connections_of_contact as of_contact
 from tntcore.storage.records import (
     Action,
-    Attempt,
     Connection,
     Contact,
     Credential,
@@ -176,21 +174,23 @@ async def erase_(call: Call) -> Response:
         hits = await records.list(kind, limit=left, where=of_contact(uuid))
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> None:
-            # Another call may have just erased it.
+        async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> bool:
             async with gate:
-                with suppress(Changed):
+                try:
                     await eraser(records, record)
+                except Changed:
+                    # Another call has just erased it, or a part of it.
+                    return False
+            return True
 
-        await asyncio.gather(*(one(record) for record in hits.records))
-        if hits.records:
-            erased[kind.KIND] = len(hits.records)
+        if number := sum(await asyncio.gather(*(one(record) for record in hits.records))):
+            erased[kind.KIND] = number
         left -= len(hits.records)
         if left <= 0:
             break
-    if not erased:
+    done = not await _is_left(records, uuid)
+    if done and not erased:
         raise not_found(Contact, uuid)
-    done = left > 0 or not await _is_left(records, uuid)
     return answer({"contactUuid": uuid, "done": done, "erased": erased, "kept": KEPT})
 
 
@@ -207,12 +207,8 @@ _Eraser = Callable[[Repository, Any], Awaitable[object]]
 
 async def _erase_delivery(records: Repository, delivery: Delivery) -> None:
     """Erases a delivery that belongs to no message: a call of `TASK_WEBHOOK`."""
-    unit = Unit()
-    unit.delete(delivery.key)
-    for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
-        unit.delete(attempt.key)
-    await records.commit(unit)
-    records.erased(delivery)
+    await erase_attempts(records, delivery)
+    await _erase_row(records, delivery)
 
 
 async def _erase_with_body(records: Repository, credential: Credential) -> None:

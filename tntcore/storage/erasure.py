@@ -7,6 +7,7 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus
+from tntcore.storage.transactions import MAX_OPERATIONS
 
 
 async def erase(records: Repository, message: Message, *, under_way: bool = True) -> bool:
@@ -37,9 +38,18 @@ async def erase(records: Repository, message: Message, *, under_way: bool = True
     records.erased(message)
     await records.delete_body(message.uuid)
     for delivery in deliveries:
-        failures = Unit()
-        for attempt in (await records.list(Attempt, limit=90, under=f"{delivery.uuid}.")).records:
-            failures.delete(attempt.key)
-        if failures.operations:
-            await records.commit(failures)
+        await erase_attempts(records, delivery)
     return True
+
+
+async def erase_attempts(records: Repository, delivery: Delivery) -> None:
+    """Deletes the records of a delivery's attempts, however often it was replayed."""
+    start: str | None = ""
+    while start is not None:
+        hits = await records.list(Attempt, limit=MAX_OPERATIONS, start=start, under=f"{delivery.uuid}.", columns=())
+        start = hits.next
+        unit = Unit()
+        for attempt in hits.records:
+            unit.delete(attempt.key)
+        if unit.operations:
+            await records.commit(unit)
