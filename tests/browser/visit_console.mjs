@@ -209,4 +209,12 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await page.getByText("You are signed out.").waitFor();
   seen.signedOut = await page.evaluate(() => ({ local: { ...localStorage }, session: { ...sessionStorage } }));
 
+  // The next one at this tab, which is not loaded again, sees nothing of the calls before.
+  await page.getByRole("button", { name: "Company", exact: true }).click();
+  await page.getByLabel(/key$/).first().fill(bolt.key);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.locator(".bar").waitFor();
+  await open("#/log");
+  await says("Nothing has been asked yet.");
+
 });

@@ -11,6 +11,8 @@ const MOST_PAGES = 5;
 
 /** The calls of this session, the newest first: {number, at, method, path, body, status, took, kind}. */
 export const log = signal([]);
+// Whoever signs in next must not see what was sent before.
+session.subscribe(() => (log.value = []));
 let number = 0;
 
 /** An answer that says no. `message` is a sentence for people, `code` is stable, `traceId` is for the operator. */
