@@ -307,6 +307,17 @@ async def test_a_backup_in_a_container_that_was_changed_is_refused(stack: Stack,
         await verify(Container(container))
 
 
+async def test_a_generation_that_the_backup_does_not_list_is_made_anew(stack: Stack, tmp_path: Path) -> None:
+    storage, files = stack.app.services.storage, Folder(tmp_path / "lost")
+    first = await backup.backup(storage, files, "account")
+    (tmp_path / "lost" / archive.INDEX).unlink()
+    await stack.register("Later")
+    second = await backup.backup(storage, files, "account")
+    assert second.number == first.number == 1
+    assert sum(file.lines for file in second.files) > sum(file.lines for file in first.files)
+    assert (await verify(files))[1] == [second]
+
+
 async def test_a_layout_of_a_newer_version_is_refused(empty: Storage) -> None:
     await layout.check(empty)
     await layout.check(empty)

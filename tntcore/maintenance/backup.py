@@ -55,6 +55,7 @@ class _Progress:
     """The content of `progress.json`.
 
     Attributes:
+        backup: the id of the backup it is of.
         since: what was written from this time on is copied; 0 for all.
         part: the one under way. position: where in it to go on; None at its beginning.
         clocks: when each part began.
@@ -63,6 +64,7 @@ class _Progress:
     number: int
     began: int
     since: int
+    backup: str = ""
     part: str = ""
     position: Any = None
     files: list[dict[str, Any]] = field(default_factory=list)
@@ -88,13 +90,13 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
         UnusableStorageError: a newer version has changed the layout, or a restore into the account is not complete.
     """
     await layout.check_only(storage)
-    index = await archive.read_index(files)
-    if index is None:
-        index = Index(str(uuid4()), account)
-        await files.write(archive.INDEX, index.write())
+    kept = await archive.read_index(files)
+    index = kept or Index(str(uuid4()), account)
     if index.account != account:
         raise BackupError(f"The backup there is of the account {index.account}, not {account}. Use another folder.")
     progress = await _progress(storage, files, index)
+    if kept is None:
+        await files.write(archive.INDEX, index.write())
     run = _Run(storage, progress)
     begun = progress.part
     for name, part in _PARTS.items():
@@ -125,13 +127,13 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
 async def _progress(storage: Storage, files: Files, index: Index) -> _Progress:
     number = len(index.manifests) + 1
     kept = await files.read(archive.progress_of(number))
-    if kept is not None:
-        return _Progress(**orjson.loads(kept))
+    if kept is not None and (begun := _Progress(**orjson.loads(kept))).backup == index.id:
+        return begun
     before = await archive.read_generation(files, index, number - 1) if index.manifests else None
     since = before.began - MARGIN if before is not None else 0
     # Those before still wrap what is only in the generations before.
     keys = list(before.master_keys) if before is not None else []
-    return _Progress(number, await storage.records.clock(), since, master_keys=keys)
+    return _Progress(number, await storage.records.clock(), since, index.id, master_keys=keys)
 
 
 async def _keep(files: Files, progress: _Progress) -> None:
