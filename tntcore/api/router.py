@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
 from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uuid
-from tntcore.api.http import KEY_HEADER, Access, Call, Content, Request, Response, Route, problem
+from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Call, Content, Request, Response, Route, problem
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
@@ -237,6 +237,8 @@ def _action_instead(request: Request, access: Sequence[Access]) -> tuple[Request
     """Returns the request as one for `POST /action` if a tenant sends an action to `POST /didcomm`, as clients of the
     original do: with its key, and an object of type DIDCOMM that is no envelope. Any other request as it is."""
     if request.path.lower() != "didcomm" or request.method != "POST" or KEY_HEADER not in request.headers:
+        return request, access
+    if len(request.body) > MAX_JSON:
         return request, access
     try:
         body = read_json(request.body)
