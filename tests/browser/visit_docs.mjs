@@ -23,6 +23,9 @@ try {
   const opened = await page.goto(url);
   seen.headers = await opened.allHeaders();
   await page.locator(".opblock").first().waitFor();
+  // Operations are drawn one after the other.
+  let drawn = 0;
+  while (drawn < (drawn = await page.locator(".opblock-summary").count())) await page.waitForTimeout(1000);
   seen.tags = await page.locator(".opblock-tag").evaluateAll((all) => all.map((one) => one.dataset.tag));
   seen.operations = await page.locator(".opblock-summary").evaluateAll((all) =>
     all.map((one) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import stat
@@ -214,8 +215,11 @@ async def test_what_a_stranger_writes_does_nothing_to_the_terminal(
     )
     await acme.run("send", "Bolt", HOSTILE.replace("\x00", ""))
     _, mallory = await register(stack, tmp_path, "Mallory")
-    made = await mallory.post("invitation", {"label": f"M {HOSTILE}"})
-    await bolt.run("accept", made["invitationUrl"], "--wait", "--timeout", "20")
+    # Our API refuses such a label; an agent of another make does not.
+    made = await mallory.post("invitation", {"label": "M"})
+    invitation = json.dumps({**made["invitation"], "label": f"M {HOSTILE}"}).encode()
+    hostile = base64.urlsafe_b64encode(invitation).decode().rstrip("=")
+    await bolt.run("accept", f"https://mallory.example/?oob={hostile}", "--wait", "--timeout", "20")
     messages = await until(
         lambda: bolt.json("messages"), lambda found: HOSTILE in [one["message"].get("content") for one in found]
     )

@@ -191,8 +191,9 @@ async def test_a_message_whose_sending_was_lost(
         again = await acme.post(f"action/{action['uuid']}", payload, 200)
         assert again["messages"] == [message["uuid"]]
     else:
+        # Unless the process has queued it itself by then.
         await overdue(stack, acme)
-        assert await stack.app.sweep.run() >= 1
+        await stack.app.sweep.run()
     await hook.until(lambda hook: True)
 
     async def sent() -> bool:

@@ -13,6 +13,7 @@ from tntcore.storage.records import Principal
 
 
 async def test_each_tenant_has_its_own_figures(stack: Stack) -> None:
+    await stack.app.services.usage.flush()  # of other tests
     client, other = await stack.register("Counted"), await stack.register("Idle")
     foreign = await connect_foreign(stack, client)
     before = (await client.get("usage"))["months"]

@@ -39,6 +39,7 @@ ROLES = {
         "GET operator/me",
         "GET operator/audit",
         "GET principal/{uuid}/audit",
+        "GET principal/{uuid}/usage",
         "POST operator/{uuid}/rotate",  # one's own
         "DELETE operator/{uuid}",  # one's own
     },

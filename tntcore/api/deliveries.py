@@ -111,7 +111,9 @@ class DeliveryFilters(ByAction, ByMessage, ByContact, ByConnection, total=False)
     status: Status
     kind: Kind
     webhookId: Annotated[str, "of the entry in the setting"]
-    type: Annotated[str, "how the type of the message or event begins, as in the list of messages"]
+    type: Annotated[
+        str, "how the type of the message or event begins, as in the list of messages", Words(maxLength=200)
+    ]
     thread: Annotated[str, "the message's thread id"]
 
 

@@ -325,8 +325,9 @@ def read_uuid(text: str) -> str:
 
 
 def read_name(text: str) -> str:
-    """A uuid or a DID, which names an identity or a contact. Raises `ValueError`."""
-    if qualify(text).startswith("did:"):
+    """A uuid or a DID, which names an identity or a contact; "" names none, as older clients write it. Raises
+    `ValueError`."""
+    if not text or qualify(text).startswith("did:"):
         return text
     try:
         return str(uuid.UUID(text))

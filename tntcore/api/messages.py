@@ -43,7 +43,11 @@ Direction = Literal["IN", "OUT"]
 class MessageFilters(ByAction, ByContact, ByConnection, total=False):
     direction: Direction
     status: MessageStatus
-    type: Annotated[str, "how it begins, in either spelling or short (`basicmessage/1.0`); `DIDCOMM` is every one"]
+    type: Annotated[
+        str,
+        "how it begins, in either spelling or short (`basicmessage/1.0`); `DIDCOMM` is every one",
+        Words(maxLength=200),
+    ]
     thread: Annotated[str, "its thread id"]
 
 
