@@ -23,16 +23,23 @@ try {
   const opened = await page.goto(url);
   seen.headers = await opened.allHeaders();
   await page.locator(".opblock").first().waitFor();
-  // Operations are drawn one after the other.
-  let drawn = 0;
-  while (drawn < (drawn = await page.locator(".opblock-summary").count())) await page.waitForTimeout(1000);
+  const summaries = (within) =>
+    within.locator(".opblock-summary").evaluateAll((all) =>
+      all.map((one) => {
+        const text = (part) => one.querySelector(part).textContent.replaceAll("\u200b", "").trim();
+        return `${text(".opblock-summary-method")} ${text(".opblock-summary-path")}`;
+      }),
+    );
+  seen.operations = await summaries(page); // the webhooks
   seen.tags = await page.locator(".opblock-tag").evaluateAll((all) => all.map((one) => one.dataset.tag));
-  seen.operations = await page.locator(".opblock-summary").evaluateAll((all) =>
-    all.map((one) => {
-      const text = (part) => one.querySelector(part).textContent.replaceAll("\u200b", "").trim();
-      return `${text(".opblock-summary-method")} ${text(".opblock-summary-path")}`;
-    }),
-  );
+  const sections = page.locator(".opblock-tag-section", { has: page.locator(".opblock-tag") });
+  for (const number of seen.tags.keys()) {
+    const section = sections.nth(number);
+    await section.locator(".opblock-tag").click();
+    await section.locator(".opblock-summary").first().waitFor();
+    seen.operations.push(...(await summaries(section)));
+    await section.locator(".opblock-tag").click();
+  }
   await page.screenshot({ path: join(folder, "page.png") });
 
   await page.locator(".auth-wrapper .authorize").first().click();
@@ -43,6 +50,11 @@ try {
   await page.locator(".auth-container").first().getByRole("button", { name: "Close" }).click();
 
   const operation = page.locator("#operations-action-createAction");
+  const open = async () => {
+    if (!(await operation.isVisible())) await page.locator(".opblock-tag[data-tag=action]").click();
+    await operation.waitFor();
+  };
+  await open();
   await operation.locator(".opblock-summary-control").click();
   await operation.locator("textarea.body-param__text").fill(body);
   await operation.getByRole("button", { name: "Execute" }).click();
@@ -74,6 +86,7 @@ try {
   await page.locator(".opblock").first().waitFor();
   await page.screenshot({ path: join(folder, "narrow.png") });
   seen.narrow = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
+  await open();
   await operation.locator(".opblock-summary-control").click();
   await operation.getByRole("button", { name: "Execute" }).waitFor();
   seen.narrowOpened = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);

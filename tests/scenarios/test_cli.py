@@ -583,6 +583,7 @@ async def test_webhooks_on_a_machine_without_an_address(
     await hook.start()
     await bolt.run("webhooks", "add", hook.url)
     await acme.run("send", "Bolt", "before")
+    await hook.count(1)
     bolt.url = wire.url
     receiver.answer = lambda hook: (204, {})
     async with bolt.running("listen", "--forward-to", f"{receiver.url}/didcomm", "--json") as seen:

@@ -88,7 +88,7 @@ ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
 """Errors of requests that match no route."""
 
 _CONDITIONS: Sequence[Schema] = [
-    {"name": name, "in": "header", "description": about, "schema": {"type": "string", "pattern": "^[ -~]*$"}}
+    {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
     for name, about in (
         ("If-Match", "The `ETag` of the version to change. If it is another by now, nothing is changed (412)."),
         ("If-None-Match", "`*` if it must not exist yet."),

@@ -2,7 +2,7 @@ window.ui = SwaggerUIBundle({
   url: document.currentScript.dataset.document,
   dom_id: "#ui",
   deepLinking: true,
-  docExpansion: "list",
+  docExpansion: "none",
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   persistAuthorization: false,
