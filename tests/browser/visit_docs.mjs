@@ -23,23 +23,27 @@ try {
   const opened = await page.goto(url);
   seen.headers = await opened.allHeaders();
   await page.locator(".opblock").first().waitFor();
-  const summaries = (within) =>
-    within.locator(".opblock-summary").evaluateAll((all) =>
+  // The viewer draws only what is near the window, so the page is read while it is scrolled.
+  const [tags, drawn] = [new Set(), new Set()];
+  for (let end = false; !end; ) {
+    await page.waitForTimeout(100);
+    for (const tag of await page.locator(".opblock-tag").evaluateAll((all) => all.map((one) => one.dataset.tag))) tags.add(tag);
+    const summaries = await page.locator(".opblock-summary").evaluateAll((all) =>
       all.map((one) => {
         const text = (part) => one.querySelector(part).textContent.replaceAll("\u200b", "").trim();
         return `${text(".opblock-summary-method")} ${text(".opblock-summary-path")}`;
       }),
     );
-  seen.operations = await summaries(page); // the webhooks
-  seen.tags = await page.locator(".opblock-tag").evaluateAll((all) => all.map((one) => one.dataset.tag));
-  const sections = page.locator(".opblock-tag-section", { has: page.locator(".opblock-tag") });
-  for (const number of seen.tags.keys()) {
-    const section = sections.nth(number);
-    await section.locator(".opblock-tag").click();
-    await section.locator(".opblock-summary").first().waitFor();
-    seen.operations.push(...(await summaries(section)));
-    await section.locator(".opblock-tag").click();
+    for (const summary of summaries) drawn.add(summary);
+    end = await page.evaluate(() => {
+      const before = scrollY;
+      scrollBy(0, innerHeight / 2);
+      return scrollY === before;
+    });
   }
+  seen.tags = [...tags];
+  seen.operations = [...drawn];
+  await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: join(folder, "page.png") });
 
   await page.locator(".auth-wrapper .authorize").first().click();
@@ -50,11 +54,6 @@ try {
   await page.locator(".auth-container").first().getByRole("button", { name: "Close" }).click();
 
   const operation = page.locator("#operations-action-createAction");
-  const open = async () => {
-    if (!(await operation.isVisible())) await page.locator(".opblock-tag[data-tag=action]").click();
-    await operation.waitFor();
-  };
-  await open();
   await operation.locator(".opblock-summary-control").click();
   await operation.locator("textarea.body-param__text").fill(body);
   await operation.getByRole("button", { name: "Execute" }).click();
@@ -86,7 +85,6 @@ try {
   await page.locator(".opblock").first().waitFor();
   await page.screenshot({ path: join(folder, "narrow.png") });
   seen.narrow = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
-  await open();
   await operation.locator(".opblock-summary-control").click();
   await operation.getByRole("button", { name: "Execute" }).waitFor();
   seen.narrowOpened = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);

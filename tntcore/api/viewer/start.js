@@ -2,7 +2,7 @@ window.ui = SwaggerUIBundle({
   url: document.currentScript.dataset.document,
   dom_id: "#ui",
   deepLinking: true,
-  docExpansion: "none",
+  docExpansion: "list",
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   persistAuthorization: false,
