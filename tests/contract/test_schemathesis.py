@@ -13,6 +13,7 @@ from tests.stack import ROOT, Stack
 
 CHECKS = (
     "not_our_error",
+    "described_code",
     "status_code_conformance",
     "content_type_conformance",
     "response_headers_conformance",

@@ -1,6 +1,6 @@
 """Copies everything that is stored into a backup while the service runs. docs/decisions/0015 explains the order.
 
-Nothing in the account is changed. Memory is bounded by a file's size, whatever is stored. A backup that was killed
+Nothing in the account is changed. Rows pass through memory a file at a time. A backup that was killed
 goes on behind the last file that its `progress.json` has.
 """
 

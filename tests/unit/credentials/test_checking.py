@@ -112,7 +112,7 @@ async def test_a_schema_that_takes_for_ever_is_left_and_the_process_goes_on(work
     check = await check_schema(_with_schema({"degree": "a" * 60 + "!"}), Web({URL: document}).fetch, workers, "")
     assert check is not None
     assert check.passed is None
-    assert time.monotonic() - began < 60  # it would take years
+    assert time.monotonic() - began < 10
 
 
 async def test_a_computation_that_is_ended_leaves_its_process_alive(workers: Workers) -> None:
