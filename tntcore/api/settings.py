@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 from tntcore.api.audit import note
 from tntcore.api.deliveries import DeliveryDetails, shown_delivery
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.json_schema import Code, Words
+from tntcore.api.setting_shapes import (
+    EntryView,
+    NewSetting,
+    RotatedView,
+    SettingView,
+    WebhookGiven,
+    entry_of,
+    etag_of,
+    etag_of_entry,
+    no_entry,
+    setting_view,
+)
 from tntcore.api.versions import check_version
-from tntcore.api.views import JsonObject, Time, Url, entity, found
+from tntcore.api.views import found
 from tntcore.delivery.attempted import write_attempt
 from tntcore.delivery.webhook_calls import PROBE, call_entry, probe_body
 from tntcore.egress import EgressError
@@ -29,9 +38,7 @@ from tntcore.storage.states import DeliveryStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.access import Scope
 from tntcore.tenancy.preferences import (
-    AUTOMATIC,
     EXTERNAL_SIGNING_URL,
-    MAX_DAYS,
     RETENTION_DAYS,
     read_preferences,
 )
@@ -39,7 +46,6 @@ from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WE
 from tntcore.tenancy.webhooks import (
     MAX_ENTRIES,
     MAX_TASK_ENTRIES,
-    Health,
     Secrets,
     check_loops,
     check_number,
@@ -53,86 +59,6 @@ from tntcore.tenancy.webhooks import (
 
 _KEYS = (DIDCOMM_WEBHOOK, TASK_WEBHOOK, PRINCIPAL_SETTINGS)
 _MAX_SEALED = 60_000
-_READ_ONLY = "from an earlier answer; ignored"
-
-
-class WebhookGiven(TypedDict):
-    """A webhook: its URL and the messages or events that trigger it. Read-only members of an earlier response are
-    accepted and ignored."""
-
-    url: Url
-    method: NotRequired[Annotated[Literal["POST", "PUT", "PATCH"], "by default POST"]]
-    match: NotRequired[Annotated[str, "an RE2 expression", Words(examples=["basicmessage|ack~attach"])]]
-    headers: NotRequired[Annotated[dict[str, str], "additional headers to send"]]
-    id: NotRequired[Annotated[str, "id of an existing entry"]]
-    publicKey: NotRequired[Annotated[str, _READ_ONLY]]
-    status: NotRequired[Annotated[Literal["ACTIVE", "DISABLED"], _READ_ONLY]]
-    failingSince: NotRequired[Annotated[str, _READ_ONLY]]
-    disabledAt: NotRequired[Annotated[str, _READ_ONLY]]
-    disabledBy: NotRequired[Annotated[str, _READ_ONLY]]
-
-
-Preferences = Annotated[
-    JsonObject,
-    Words(
-        additionalProperties=True,
-        properties={
-            **{name: {"type": ["boolean", "null"]} for name in AUTOMATIC},
-            RETENTION_DAYS: {"type": ["integer", "null"], "format": "int64", "minimum": 1, "maximum": MAX_DAYS},
-            EXTERNAL_SIGNING_URL: {"type": ["string", "null"], "format": "uri"},
-        },
-    ),
-]
-"""`PRINCIPAL_SETTINGS`; members of the tenant's own stand beside these."""
-
-
-class NewSetting(TypedDict):
-    setting: Annotated[list[WebhookGiven] | Preferences, Code("setting-invalid")]
-
-
-class WebhookView(TypedDict):
-    id: str
-    url: Url
-    method: Literal["POST", "PUT", "PATCH"]
-    match: str
-    headers: dict[str, str]
-    publicKey: Annotated[str | None, "the public key that verifies signatures, `whpk_...`"]
-    status: Literal["ACTIVE", "DISABLED"]
-    failingSince: Time | None
-    disabledAt: Time | None
-    disabledBy: str | None
-
-
-class EntryView(WebhookView):
-    """A webhook by itself. `secret` signs its calls, and is shown only once: when the entry is created."""
-
-    key: str
-    secret: NotRequired[str]
-
-
-class RotatedView(TypedDict):
-    """New keys of an entry. `secret` is shown only once. Calls are also signed with the old keys until
-    `formerValidUntil`.
-    """
-
-    key: str
-    entry: str
-    secret: str
-    publicKey: str | None
-    formerValidUntil: Time
-
-
-class SettingView(TypedDict):
-    """A setting: a list of webhook entries, or the object of `PRINCIPAL_SETTINGS`. `secrets` has the secrets of new
-    entries by id, and is shown only once."""
-
-    uuid: str
-    status: str
-    createdAt: Time
-    updatedAt: Time
-    key: str
-    setting: list[WebhookView] | Preferences
-    secrets: NotRequired[dict[str, str]]
 
 
 async def read(call: Call) -> Response:
@@ -180,7 +106,7 @@ async def save(call: Call) -> Response:
         value, shown = _with_secrets(key, given, stored, seed)
         if before is not None and value == stored and call.is_repeated:
             return _answer(before, value, shown)
-        check_version(call.request, _etag(before))
+        check_version(call.request, etag_of(before))
         record = _record(call, key, value, before)
         difference = _difference(key, stored["setting"] if stored else None, given)
         await _write(call, record, before, "setting.saved", **difference)
@@ -241,7 +167,7 @@ async def save_one(call: Call) -> Response:
     """
     key, name = _key(call), call.arguments["entry"]
     if key == PRINCIPAL_SETTINGS:
-        raise _no_entry(key, name)
+        raise no_entry(key, name)
     if call.body.get("id", name) != name:
         raise Problem(400, "id-invalid", "id differs from the one in the path. Leave it out of the body.")
     entry = read_entry(call.body, name)
@@ -253,7 +179,7 @@ async def save_one(call: Call) -> Response:
         stored = call.tenant.opened(before) if before else None
         entries: list[dict[str, Any]] = list(stored["setting"]) if stored else []
         places = [number for number, one in enumerate(entries) if one["id"] == name]
-        check_version(call.request, _etag_one(stored, name) if stored and places else None)
+        check_version(call.request, etag_of_entry(stored, name) if stored and places else None)
         for number in places:
             entries[number] = entry.saved()
         if not places:
@@ -275,8 +201,8 @@ async def delete_one(call: Call) -> Response:
     async def attempt() -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
-        _entry_of(before, stored, name)
-        check_version(call.request, _etag_one(stored, name))
+        entry_of(before, stored, name)
+        check_version(call.request, etag_of_entry(stored, name))
         entries = [one for one in stored["setting"] if one["id"] != name]
         value, _ = _with_secrets(key, entries, stored, b"")
         record = _record(call, key, value, before)
@@ -310,7 +236,7 @@ async def rotate_secret(call: Call) -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
         if name not in stored["secrets"]:
-            raise _no_entry(key, name)
+            raise no_entry(key, name)
         kept = Secrets.read(stored, name)
         secrets = kept.rotated(Stream(seed), now)
         if secrets.current == kept.current:
@@ -337,12 +263,12 @@ async def enable(call: Call) -> Response:
         before = await found(call.tenant.records, Setting, key)
         stored = call.tenant.opened(before)
         if key == PRINCIPAL_SETTINGS or all(entry["id"] != name for entry in stored["setting"]):
-            raise _no_entry(key, name)
+            raise no_entry(key, name)
         health = {entry: state for entry, state in before.health.items() if entry != name}
         record = replace(before, health=health)
         if name in before.health:
             await _write(call, record, before, "webhook.enabled", entry=name)
-        return answer(_view(record, stored))
+        return answer(setting_view(record, stored))
 
     return await retrying(attempt, contended=_changed())
 
@@ -354,12 +280,12 @@ async def test(call: Call) -> Response:
     """
     key, name, services, records = _key(call), call.arguments["entry"], call.services, call.tenant.records
     if key == PRINCIPAL_SETTINGS:
-        raise _no_entry(key, name)
+        raise no_entry(key, name)
     call.tenant.settings_changed(key)
     setting = await call.tenant.webhooks(key)
     entry = setting.entry(name)
     if entry is None or entry.id != name:
-        raise _no_entry(key, name)
+        raise no_entry(key, name)
     uuid, now = call.uuid7(), services.now()
     before = await records.get(Delivery, uuid) if call.is_repeated else None
     if before is not None and before.status != DeliveryStatus.PENDING and before.attempts:
@@ -442,17 +368,13 @@ def _changed() -> Problem:
     )
 
 
-def _no_entry(key: str, name: str) -> Problem:
-    return Problem(404, "entry-unknown", f"{key} has no entry {name[:100]!r}; GET /settings/{key} shows them.")
-
-
 async def delete(call: Call) -> Response:
     """Deletes a setting. Webhook calls that still wait for its entries fail."""
     key, records = _key(call), call.tenant.records
 
     async def attempt() -> Response:
         record = await found(records, Setting, key)
-        check_version(call.request, _etag(record))
+        check_version(call.request, etag_of(record))
         unit = Unit()
         unit.delete(record.key, record.etag)
         await note(call, unit, "setting.deleted", key)
@@ -476,70 +398,24 @@ def _key(call: Call) -> str:
     return key
 
 
-def _view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
-    """Returns the setting; each webhook also has its `status` (ACTIVE or DISABLED) and `publicKey`."""
-    value = stored["setting"]
-    if record.uuid != PRINCIPAL_SETTINGS:
-        value = [
-            {
-                **entry,
-                "publicKey": Secrets.read(stored, entry["id"]).public_key,
-                **_health(Health(**record.health[entry["id"]]) if entry["id"] in record.health else None),
-            }
-            for entry in value
-        ]
-    return entity(record, key=record.uuid, setting=value)
-
-
 def _answer(record: Setting, stored: dict[str, Any], secrets: Mapping[str, str] | None = None) -> Response:
     """
     Args:
         secrets: the new ones.
     """
-    view = _view(record, stored)
-    return answer({**view, "secrets": secrets} if secrets else view, etag=_etag(record) or "")
-
-
-def _etag(record: Setting | None) -> str | None:
-    """Returns the version of a setting: no two sealed values are the same, and the health of webhooks is not in it."""
-    return f'"{hashlib.sha256(record.value).hexdigest()[:32]}"' if record else None
+    view = setting_view(record, stored)
+    return answer({**view, "secrets": secrets} if secrets else view, etag=etag_of(record) or "")
 
 
 def _answer_one(
     record: Setting, stored: dict[str, Any], name: str, *, status: int = 200, secret: str | None = None
 ) -> Response:
-    view = {"key": record.uuid, **_entry_of(record, stored, name)}
-    return answer({**view, "secret": secret} if secret else view, status, etag=_etag_one(stored, name))
-
-
-def _entry_of(record: Setting, stored: dict[str, Any], name: str) -> dict[str, Any]:
-    """Returns the view of an entry. Raises `Problem` 404."""
-    entries = [] if record.uuid == PRINCIPAL_SETTINGS else _view(record, stored)["setting"]
-    for entry in entries:
-        if entry["id"] == name:
-            return dict(entry)
-    raise _no_entry(record.uuid, name)
-
-
-def _etag_one(stored: dict[str, Any], name: str) -> str:
-    """Returns the version of an entry. It depends on the keys as well, so that nobody can guess headers from it."""
-    entry = next(entry for entry in stored["setting"] if entry["id"] == name)
-    keys = "".join(stored["secrets"][name]).encode()
-    return f'"{hmac.digest(keys, write_json(entry), "sha256").hex()[:32]}"'
+    view = {"key": record.uuid, **entry_of(record, stored, name)}
+    return answer({**view, "secret": secret} if secret else view, status, etag=etag_of_entry(stored, name))
 
 
 def _most(key: str) -> int:
     return MAX_TASK_ENTRIES if key == TASK_WEBHOOK else MAX_ENTRIES
-
-
-def _health(health: Health | None) -> dict[str, Any]:
-    disabled = health is not None and health.disabled_at > 0
-    return {
-        "status": "DISABLED" if disabled else "ACTIVE",
-        "failingSince": times.iso(health.since) if health else None,
-        "disabledAt": times.iso(health.disabled_at) if health and disabled else None,
-        "disabledBy": health.reason if health and disabled else None,
-    }
 
 
 _UNKNOWN = "404 setting-unknown"
