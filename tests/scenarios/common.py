@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
+from azure.storage.queue.aio import QueueServiceClient
 
 from tests.log_watch import marker
 from tests.stack import Answer, Client
+from tntcore.app import App
 from tntcore.errors import DidError
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Invitation
@@ -72,3 +75,16 @@ async def expire(client: Client, invitation: str) -> None:
     unit = Unit()
     unit.merge(kept.key, {"expiresAt": client.stack.app.services.now() - 1})
     await records.commit(unit)
+
+
+async def handle_queues(app: App, queues: QueueServiceClient) -> None:
+    """Handles every queue message that can be seen, as a host does, until there is none."""
+    idle = False
+    while not idle:
+        idle = True
+        for name in app.services.storage.queues:
+            client = queues.get_queue_client(name)
+            async for message in client.receive_messages(max_messages=10, visibility_timeout=60):
+                idle = False
+                await getattr(app, name).handle(base64.b64decode(message.content), 1)
+                await client.delete_message(message)

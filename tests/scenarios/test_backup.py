@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +16,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
 from tests.scenarios.cli import Tool
-from tests.scenarios.common import basic, contact_out_of_reach
+from tests.scenarios.common import basic, contact_out_of_reach, handle_queues
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Hook, Receiver, Stack
 from tntcore import process
@@ -76,21 +75,7 @@ class Restored:
 
     async def settle(self) -> None:
         """Handles all that can be seen."""
-        handlers = {
-            "inbound": self.app.inbound.handle,
-            "exchange": self.app.exchange.handle,
-            "outbound": self.app.outbound.handle,
-            "relay": self.app.relay.handle,
-        }
-        idle = False
-        while not idle:
-            idle = True
-            for name, handle in handlers.items():
-                client = self._queues.get_queue_client(name)
-                async for message in client.receive_messages(max_messages=10, visibility_timeout=60):
-                    idle = False
-                    await handle(base64.b64decode(message.content), 1)
-                    await client.delete_message(message)
+        await handle_queues(self.app, self._queues)
 
     async def door(self, packed: bytes) -> int:
         headers = {"content-type": "application/didcomm-envelope-enc"}

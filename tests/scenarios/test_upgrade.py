@@ -19,6 +19,7 @@ import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
+from tests.scenarios.common import handle_queues
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request
 from tntcore.app import App
 from tntcore.config import Config
@@ -101,17 +102,8 @@ class Upgraded:
 
     async def settle(self) -> None:
         """Handles all that can be seen, and what the sweeper finds."""
-        handlers = {name: getattr(self.app, name).handle for name in self.storage.queues}
         await self.app.sweep.run()
-        idle = False
-        while not idle:
-            idle = True
-            for name, handle in handlers.items():
-                client = self.queues.get_queue_client(name)
-                async for message in client.receive_messages(max_messages=10, visibility_timeout=60):
-                    idle = False
-                    await handle(base64.b64decode(message.content), 1)
-                    await client.delete_message(message)
+        await handle_queues(self.app, self.queues)
 
     async def call(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
         path, _, query = path.partition("?")
