@@ -38,6 +38,19 @@ from tntcore.telemetry import Meter
 LATER = 20 * 60_000  # milliseconds: more than a delivery may be late
 
 
+@pytest.fixture(scope="module")
+async def stack(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The service on a storage of its own: a backup and a repair take the longer, the more other tests left. A process
+    runs one service, so the shared one rests meanwhile."""
+    await stack.stop()
+    with Azurite() as azurite:
+        alone = Stack(azurite.connection_string, tmp_path_factory.mktemp("keys"))
+        await alone.start()
+        yield alone
+        await alone.stop()
+    await stack.start()
+
+
 @pytest.fixture
 async def empty() -> AsyncIterator[Storage]:
     with Azurite() as azurite:
