@@ -13,6 +13,10 @@ from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.dids.document import Version
 from tntcore.envelope import pack_v1
+from tntcore.messaging.ids import uuid_at
+from tntcore.messaging.threads import action_uuid
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Entry, Message, entry_id
 
 
 async def foreign_of(stack: Stack, version: Version) -> Foreign:
@@ -103,13 +107,67 @@ async def test_the_same_id_on_another_thread(stack: Stack, version: Version) -> 
     assert len({hit["actionUuid"] for hit in hits}) == 2
 
 
-@pytest.mark.parametrize("body", [b"no JSON at all", b'{"@type": "t", "content": "no id"}', b"[1]"])
-async def test_without_an_id_the_content_decides(stack: Stack, body: bytes) -> None:
-    foreign = await foreign_of(stack, "v1")
-    for plaintext in (body, body, body + b" "):
-        assert (await stack.deliver(foreign.v1(plaintext))).status == 202
+NAMELESS = [
+    pytest.param("v1", b"no JSON at all", id="no JSON"),
+    pytest.param("v1", b'{"@type": "t", "content": "no id"}', id="v1"),
+    pytest.param("v1", b'{"@type": "t", "~thread": {"thid": "known"}}', id="v1 on a thread"),
+    pytest.param("v1", b"[1]", id="no object"),
+    pytest.param("v2", {"type": "t", "id": "", "body": {"content": "no id"}}, id="v2"),
+    pytest.param("v2", {"type": "t", "id": "", "thid": "known"}, id="v2 on a thread"),
+]
+
+
+def nameless(foreign: Foreign, body: Any, **how: Any) -> bytes:
+    return foreign.v1(body, **how) if isinstance(body, bytes) else foreign.v2(body, **how)
+
+
+@pytest.mark.parametrize(("version", "body"), NAMELESS)
+async def test_without_an_id_each_envelope_is_a_message(stack: Stack, version: Version, body: Any) -> None:
+    foreign = await foreign_of(stack, version)
+    first, second = nameless(foreign, body), nameless(foreign, body)
+    for envelope in (first, second, first, second):
+        assert (await stack.deliver(envelope)).status == 202
     hits = await stored(foreign.client, 2)
-    assert {hit["status"] for hit in hits} == {"RECEIVED"}
+    assert {(hit["status"], hit["error"]) for hit in hits} == {("RECEIVED", None)}
+    assert len(foreign.client.receivers[0].got) == 2
+    on_a_thread = "thid" in str(body)
+    assert len({hit["actionUuid"] for hit in hits}) == (1 if on_a_thread else 2)
+    shown = await foreign.client.get(f"action/{hits[0]['actionUuid']}")
+    assert len(shown["messages"]) == (2 if on_a_thread else 1)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_an_envelope_spelled_otherwise_is_the_same(stack: Stack, version: Version) -> None:
+    """Whoever saw an envelope cannot have its message handled again by writing it another way."""
+    foreign = await foreign_of(stack, version)
+    body = b"no JSON" if version == "v1" else {"type": "t", "id": ""}
+    first = orjson.loads(nameless(foreign, body))
+    bare = {name: value.rstrip("=") if name in ("iv", "tag", "ciphertext") else value for name, value in first.items()}
+    for envelope in (first, dict(reversed(first.items())), bare, {**first, "more": 1}):
+        assert (await stack.deliver(orjson.dumps(envelope, option=orjson.OPT_INDENT_2))).status == 202
+    await stored(foreign.client, 1)
+
+
+@pytest.mark.parametrize(("days", "number"), [(1, 1), (7, 2)])
+async def test_without_an_id_what_an_older_version_stored_is_known(stack: Stack, days: int, number: int) -> None:
+    """Older versions named such messages by their content. Whoever sends an envelope again does so within days."""
+    foreign = await foreign_of(stack, "v1")
+    records = (await foreign.client.tenant()).records
+    plaintext = b'{"@type": "t", "content": "no id"}'
+    digest = records.fingerprint(plaintext)
+    then = stack.app.services.now() - days * 86_400_000
+    before = Entry(
+        uuid=entry_id(action_uuid(foreign.connection.uuid, digest), "in", digest),
+        message_uuid=uuid_at(then, "before"),
+        digest=digest,
+        created_at=then,
+    )
+    unit = Unit()
+    unit.create(before)
+    unit.create(Message(uuid=before.message_uuid, direction="IN", created_at=then))
+    await records.commit(unit)
+    assert (await stack.deliver(foreign.v1(plaintext))).status == 202
+    await stored(foreign.client, number)
 
 
 async def test_large_duplicates_leave_nothing_behind(stack: Stack) -> None:

@@ -51,7 +51,7 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets) -> Unpacked:
         return Plaintext(raw, "v1")
     if wire.header.kind == "signed":
         return Signed(_verify(wire), "v1", _signer(wire))
-    plaintext, recipient, sender = _decrypt(wire, secrets)
+    plaintext, recipient, sender, envelope_id = _decrypt(wire, secrets)
     signer = None
     inner = read_v1_signed(plaintext)
     if inner is not None:
@@ -62,10 +62,10 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets) -> Unpacked:
     if sender is not None:
         if signer not in (None, sender):
             raise EnvelopeError("addressing-signer-mismatch", "signed by another key than the sender's")
-        return Authcrypt(plaintext, "v1", recipient, sender, signer)
+        return Authcrypt(plaintext, "v1", recipient, sender, signer, envelope_id)
     if signer is not None:
-        return Signed(plaintext, "v1", signer, recipient)
-    return Anoncrypt(plaintext, "v1", recipient)
+        return Signed(plaintext, "v1", signer, recipient, envelope_id)
+    return Anoncrypt(plaintext, "v1", recipient, envelope_id)
 
 
 def pack(plaintext: bytes, *, recipients: Sequence[str], sender: PrivateKey | None) -> bytes:
@@ -152,8 +152,8 @@ def _entry(content_key: bytes, verkey: str, sender: PrivateKey | None) -> dict[s
     }
 
 
-def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None]:
-    """Returns the plaintext, our key, and the sender's key if there is one."""
+def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None, bytes]:
+    """Returns the plaintext, our key, the sender's key if there is one, and the envelope's id."""
     for index, recipient in enumerate(wire.header.recipient_kids):
         secret = secrets.get(recipient)
         if secret is not None:
@@ -176,7 +176,7 @@ def _decrypt(wire: Wire, secrets: Secrets) -> tuple[bytes, str, str | None]:
             raise EnvelopeError("malformed", "a nonce of neither 12 nor 24 bytes")
     except CryptoError:
         raise EnvelopeError("tampered", "the message does not match its tag") from None
-    return plaintext, recipient, sender
+    return plaintext, recipient, sender, nonce + tag
 
 
 def _open_entry(entry: dict[str, Any], secret: PrivateKey, authenticated: bool) -> tuple[bytes, str | None]:

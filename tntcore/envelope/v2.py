@@ -67,6 +67,7 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Un
     plaintext = raw
     outer = -1
     recipient = sender = signer = None
+    envelope_id = b""
     while (layer := _layer(wire)) != "plaintext":
         if _LAYERS.index(layer) <= outer:
             raise EnvelopeError("nesting", f"{layer} inside {_LAYERS[outer]}")
@@ -76,18 +77,18 @@ def unpack(wire: Wire, raw: bytes, secrets: Secrets, documents: Documents) -> Un
             plaintext = _verify(wire, documents)
         else:
             sender = wire.header.sender_kid
-            recipient, plaintext = _decrypt(wire, secrets, documents)
+            recipient, plaintext, envelope_id = _decrypt(wire, secrets, documents)
         wire = _read_inner(plaintext)
         # A v2 message may well have a member called @type.
         if wire.header.version != "v2" and not (wire.header.kind == "plaintext" and is_v2_message(wire.body)):
             raise EnvelopeError("nesting", "v1 inside v2")
     _check_addressing(wire.body, recipient, sender, signer)
     if recipient is not None and sender is not None:
-        return Authcrypt(plaintext, "v2", recipient, sender, signer)
+        return Authcrypt(plaintext, "v2", recipient, sender, signer, envelope_id)
     if signer is not None:
-        return Signed(plaintext, "v2", signer, recipient)
+        return Signed(plaintext, "v2", signer, recipient, envelope_id)
     if recipient is not None:
-        return Anoncrypt(plaintext, "v2", recipient)
+        return Anoncrypt(plaintext, "v2", recipient, envelope_id)
     return Plaintext(plaintext, "v2")
 
 
@@ -243,8 +244,8 @@ def _layer(wire: Wire) -> str:
     return "anoncrypt" if wire.header.sender_kid is None else "authcrypt"
 
 
-def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes]:
-    """Returns our key id and the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4)."""
+def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes, bytes]:
+    """Returns our key id, the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4), and its envelope id."""
     from tntcore.envelope import jose
 
     header, body = wire.header, wire.body
@@ -275,7 +276,7 @@ def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, b
             content_key = alg.unwrap(enc, encrypted_key, params, ours)
         else:
             content_key = alg.unwrap(enc, encrypted_key, params, ours, theirs, tag)
-        return kid, enc.decrypt(ciphertext, body["protected"].encode(), iv, tag, content_key)
+        return kid, enc.decrypt(ciphertext, body["protected"].encode(), iv, tag, content_key), iv + tag
     except Exception:  # noqa: BLE001  hostile input surfaces as nearly anything in the library
         raise EnvelopeError("cannot-decrypt", "our key does not open the message") from None
 

@@ -53,6 +53,7 @@ class Incoming:
     Attributes:
         recipient: the connection it belongs to, or the owner of the key it was sent to.
         uuid: under which it is stored.
+        envelope_id: identifies the envelope, or the invitation's attachment, that it came in.
         last: it is not put off any more.
         long: it may take long.
     """
@@ -62,6 +63,7 @@ class Incoming:
     message: Message
     sender: Sender | Enclosed
     uuid: str
+    envelope_id: bytes
     last: bool
     long: bool
 
@@ -123,8 +125,10 @@ class Consequences:
         now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
         connection = author.connection if author else None
         scope = connection.uuid if connection else dedup_scope
+        # Equal messages without an id are the same only if they came in one envelope.
+        name = message.id or tenant.records.fingerprint(incoming.envelope_id)
         action = Action(
-            uuid=action_uuid(scope, message.thid or digest),
+            uuid=action_uuid(scope, message.thid or name),
             reference_id=message.thid,
             direction="IN",
             identity_did=recipient.identity_did,
@@ -152,15 +156,16 @@ class Consequences:
             created_at=now,
             updated_at=now,
         )
-        name = message.id or digest
         dedup = Entry(
-            uuid=entry_id(action_uuid(dedup_scope, message.thid or digest), "in", name),
+            uuid=entry_id(action_uuid(dedup_scope, message.thid or name), "in", name),
             message_uuid=uuid,
             digest=digest,
             created_at=now,
         )
         listed = None if scope == dedup_scope else replace(dedup, uuid=entry_id(action.uuid, "in", name))
         receipt = Receipt(stored, sealed, action, dedup, listed, begins=action.uuid != message.thid)
+        if not message.id:
+            receipt.before = entry_id(action_uuid(dedup_scope, message.thid or digest), "in", digest)
         receipt.assets = assets_of(message, stored, now)
         stored.asset_data = [asset.uuid for asset in receipt.assets]
         return receipt

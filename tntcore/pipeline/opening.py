@@ -21,11 +21,12 @@ _MAX_WRAPS = 4  # envelopes in each other
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened message and its sender."""
+    """An opened message and its sender. `envelope_id`: of the envelope that was opened, see `envelope.Authcrypt`."""
 
     plaintext: bytes
     version: Version
     sender: Sender
+    envelope_id: bytes
 
 
 class Opener:
@@ -77,11 +78,12 @@ def _check(unpacked: envelope.Unpacked, recipient: Recipient) -> Opened:
     """Compares the authenticated sender with the other side of the connection."""
     match unpacked:
         case Authcrypt(sender_kid=kid) | Signed(recipient_kid=str(), signer_kid=kid):
-            return Opened(unpacked.plaintext, unpacked.version, _sender(unpacked.version, kid, recipient))
-        case Anoncrypt(plaintext=plaintext, version=version):
-            return Opened(plaintext, version, Anonymous())
+            sender: Sender = _sender(unpacked.version, kid, recipient)
+        case Anoncrypt():
+            sender = Anonymous()
         case _:
             raise EnvelopeError("not-encrypted", "the message was not encrypted for anyone")
+    return Opened(unpacked.plaintext, unpacked.version, sender, unpacked.envelope_id)
 
 
 def _sender(version: Version, kid: str, recipient: Recipient) -> Stranger | OtherSide:

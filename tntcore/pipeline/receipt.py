@@ -24,7 +24,8 @@ class Receipt:
     Attributes:
         stored: the message. sealed: its body, for queue messages; the row may have it in a blob.
         action: its thread. begins: whether the other side may have begun it.
-        dedup: the row that a second message with the same `@id` collides with.
+        dedup: the row that a second message with the same `@id` collides with; without an `@id`, the same envelope.
+        before: uuid of the row that older versions wrote in place of `dedup` for a message without an `@id`.
         listed: the row by which the thread lists the message, if that is another.
         assets: its attachments. deliveries: webhook calls. tasks: calls of `TASK_WEBHOOK`. answers: our replies.
         failures: columns to write in the actions that the message reports as failed.
@@ -37,6 +38,7 @@ class Receipt:
     dedup: Entry
     listed: Entry | None
     begins: bool
+    before: str = ""
     assets: list[AssetData] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     tasks: list[Delivery] = field(default_factory=list)

@@ -49,6 +49,7 @@ _MAX_THREADS = 50_000
 _NO_ROOM_SECONDS = 600.0  # until what a full tenant was sent is tried again
 _KEPT = 2_048  # bytes of an envelope that cannot be opened
 _UNREADABLE, _UNREADABLE_SECONDS = 200, 600.0  # such envelopes of one tenant that are kept: see `Allowance`
+_RESENT = 3 * 86_400_000  # milliseconds for which a sender may send an envelope again
 _SETTLED, _SETTLED_SECONDS = 200, 60.0  # handled items of one tenant that are remembered: see `Allowance`
 
 
@@ -199,7 +200,7 @@ class Receiving:
                 known = isinstance(sender, OtherSide)
                 self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers", owner)
                 message = Message.read(opened.plaintext, opened.version)
-                await self._store(Incoming(tenant, owner, message, sender, item.uuid, last, long))
+                await self._store(Incoming(tenant, owner, message, sender, item.uuid, opened.envelope_id, last, long))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem, *, long: bool) -> None:
         """Receives a message attached to an invitation. The inviter proved to have its key, not to have written
@@ -212,7 +213,10 @@ class Receiving:
         if recipient.connection is not None:
             message = Message.read(plaintext)
             sender = Enclosed(recipient.connection, attached.parent_id)
-            await self._store(Incoming(tenant, recipient, message, sender, item.uuid, last=True, long=long))
+            incoming = Incoming(
+                tenant, recipient, message, sender, item.uuid, attached.uuid.encode(), last=True, long=long
+            )
+            await self._store(incoming)
         unit = Unit()
         unit.delete(attached.key)
         with suppress(Changed):
@@ -316,6 +320,10 @@ class Receiving:
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         came_to("duplicate")
+        if receipt.before and (before := await self._was_stored_before(incoming, receipt.before)):
+            if before.message_uuid == incoming.uuid:
+                await self._publisher.publish_again(tenant, incoming.recipient, before)
+            return
         if await self._commit(incoming, receipt):
             mark("committed")
             came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
@@ -351,6 +359,16 @@ class Receiving:
         before = await tenant.records.get(Entry, name)
         same = before is not None and before.digest == tenant.records.fingerprint(what_it_says(message))
         return before if same else None
+
+    async def _was_stored_before(self, incoming: Incoming, uuid: str) -> Entry | None:
+        """Returns the entry `uuid` of a message without an id that an older version stored, if it may be the same
+        message: this queue item, or one with the same content that its sender may be sending again.
+        """
+        before = await incoming.tenant.records.get(Entry, uuid)
+        if before is None:
+            return None
+        is_recent = self._services.now() - before.created_at < _RESENT
+        return before if is_recent or before.message_uuid == incoming.uuid else None
 
     async def _commit(self, incoming: Incoming, receipt: Receipt) -> bool:
         """Commits the receipt. Returns whether there is anything new to publish. Raises `Changed`."""
