@@ -86,7 +86,7 @@ class Receiver:
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    async def until(self, wanted: Callable[[Hook], bool], seconds: float = 10) -> Hook:
+    async def until(self, wanted: Callable[[Hook], bool], seconds: float = 60) -> Hook:
         """The first request that is wanted, waiting for it."""
         async with asyncio.timeout(seconds), self._changed:
             while True:
@@ -95,7 +95,7 @@ class Receiver:
                         return hook
                 await self._changed.wait()
 
-    async def count(self, number: int, seconds: float = 20) -> None:
+    async def count(self, number: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: len(self.got) >= number)
 
@@ -247,7 +247,7 @@ class Stack:
             sides.append((tenant, identity))
         return await connect_tenants(self.app.services, self.app.outbound, sides[0], sides[1], version=version)
 
-    async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
+    async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
         """What `check` answers once it answers something."""
         async with asyncio.timeout(seconds):
             while not (value := await check()):  # noqa: ASYNC110  it is told by nobody

@@ -47,7 +47,7 @@ class Running:
 
     async def printed(self) -> str:
         assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), 10)).decode()
+        return (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode()
 
     async def answer(self, headers: Mapping[str, str], body: bytes) -> int:
         async with ClientSession() as session, session.post(self.url, data=body, headers=dict(headers)) as response:
@@ -65,7 +65,7 @@ async def running(sample: str, secret: str, port: int, folder: Path) -> AsyncIte
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -88,7 +88,7 @@ async def save(client: Client, port: int) -> dict[str, Any]:
 
 async def outcome(client: Client, number: int) -> list[Any]:
     """Status and answer of each of so many deliveries, when none is under way."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             hits = (await client.get("delivery?kind=webhook"))["hits"]
             if len(hits) == number and all(hit["attempts"] for hit in hits):

@@ -104,9 +104,9 @@ async def test_from_registration_to_a_conversation(operator: Tool) -> None:
     person = Tool("", operator.folder)
     waiting = await person.start("invite", "--wait", "--timeout", "60", "--profile", "acme")
     assert waiting.stdout is not None
-    url = (await asyncio.wait_for(waiting.stdout.readline(), 20)).decode().strip()
+    url = (await asyncio.wait_for(waiting.stdout.readline(), 60)).decode().strip()
     await person.run("accept", url, "--profile", "bolt", "--name", "ACME Ltd.", "--wait", "--timeout", "20")
-    output, errors = await asyncio.wait_for(waiting.communicate(), 20)
+    output, errors = await asyncio.wait_for(waiting.communicate(), 60)
     assert waiting.returncode == 0, errors
     assert re.search(r"^state +completed$", output.decode(), re.MULTILINE)
     [contact] = await person.json("contacts")
@@ -421,9 +421,9 @@ async def test_what_is_waited_for_is_not_waited_for_longer_where_the_service_is_
     acme.url = wire.url
     waiting = await acme.start("invite", "--wait", "--timeout", "3")
     assert waiting.stdout is not None
-    await asyncio.wait_for(waiting.stdout.readline(), 20)
+    await asyncio.wait_for(waiting.stdout.readline(), 60)
     await wire.cut()
-    _, errors = await asyncio.wait_for(waiting.communicate(), 20)
+    _, errors = await asyncio.wait_for(waiting.communicate(), 60)
     assert waiting.returncode == 4, errors
     assert "the service cannot be reached" in errors.decode()
 
@@ -594,9 +594,8 @@ async def test_webhooks_on_a_machine_without_an_address(
         [got] = receiver.got
         given = {name.lower(): value for name, value in got.headers.items()}
         Webhook(secret).verify(got.body, given)
-        await hook.count(2)
-        [_, real] = [json.loads(call.body) for call in hook.got]
         body = json.loads(got.body)
+        real = json.loads((await hook.until(lambda call: body["sequence"].encode() in call.body)).body)
         assert {**body, "eventUuid": ""} == {**real, "eventUuid": ""}
         assert given["webhook-id"] == body["eventUuid"] == told["eventUuid"]
         # The receiver fails, and the service goes away; nothing is lost.

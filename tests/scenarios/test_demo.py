@@ -110,8 +110,8 @@ def test_a_message_is_seen_from_action_to_webhook_and_the_printed_calls_work(
     again = paste(act)
     assert again.status_code == 201, again.text
     assert again.json()["data"]["message"]["content"] == "Hello again."
-    demo.until("Bolt's webhook was called", times=2, seconds=20)
-    assert '"content": "Hello again."' in demo.until('"content": "Hello again."', seconds=5)
+    demo.until("Bolt's webhook was called", times=2, seconds=60)
+    assert '"content": "Hello again."' in demo.until('"content": "Hello again."', seconds=60)
     looked = paste(look_at_action)
     assert looked.status_code == 200
     assert looked.json()["uuid"] in look_at_action[2]

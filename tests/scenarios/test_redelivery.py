@@ -265,7 +265,7 @@ async def test_what_could_not_be_queued_is_on_its_way_within_seconds(
     with monkeypatch.context() as patch:
         patch.setattr(stack.app.services.storage.outbound, "add", away)
         await acme.act(to_bolt.contact_uuid, basic("late"))
-    await hook.count(1, seconds=5)
+    await hook.count(1, seconds=30)
 
 
 async def test_what_a_process_could_not_queue_before_it_died_is_swept_within_two_minutes(
@@ -291,7 +291,7 @@ async def test_what_a_process_could_not_queue_before_it_died_is_swept_within_two
     assert await marked()
     monkeypatch.setattr(sweep, "_REPEATED", 0)
     await stack.app.sweep.unqueued()
-    await hook.count(1, seconds=5)
+    await hook.count(1, seconds=30)
     assert not await marked()
 
 

@@ -59,7 +59,7 @@ async def spans(collector: Collector, name: str, number: int = 1, *, trace: str 
     def wanted(span: Span) -> bool:
         return span.name == name and trace in ("", span.trace) and tenant in ("", span.attributes.get("tnt.tenant"))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found := [span for span in list(collector.spans) if wanted(span)]) < number:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return found
@@ -306,7 +306,7 @@ async def test_what_is_counted(stack: Stack, collector: Collector, monkeypatch: 
         ]
         return sum(found)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (  # noqa: ASYNC110
             point("tnt.tenant.messages", tnt__tenant=client.uuid, tnt__outcome="stored") == 2
             and point("tnt.tenant.delivery.attempts", tnt__tenant=client.uuid, tnt__outcome="delivered") == 2

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
+from tests.counting import counting
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
@@ -157,15 +158,14 @@ async def test_windows_find_every_record_once(stack: Stack) -> None:
             if age != 5_000_000:
                 unit.create(Action(uuid=uuid, created_at=NOW - age, updated_at=NOW - age))
         await records.commit(unit)
-    meter = stack.app.services.meter
     apart = [uuid for age, uuid in zip(ages, uuids, strict=True) if age != 5_000_000]
     for kind, wanted in ((Contact, uuids), (Action, apart)):
         seen: list[str] = []
         position, calls = "", []
         while True:
-            before = meter.counts["table.scan"]
-            page = await Timeline(records, kind).page(200, newest=True, now=NOW, position=position)
-            calls.append(meter.counts["table.scan"] - before)
+            with counting(stack.app.services.meter) as counts:
+                page = await Timeline(records, kind).page(200, newest=True, now=NOW, position=position)
+            calls.append(counts["table.scan"])
             seen += [record.uuid for record in page.records]
             if page.next is None:
                 break

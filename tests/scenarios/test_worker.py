@@ -184,7 +184,7 @@ async def test_what_runs_is_finished_and_telemetry_sent_before_the_end(
             await asyncio.sleep(0.3)
             assert running.returncode is None
             receiver.go_on.set()
-            output, errors = await asyncio.wait_for(running.communicate(), 10)
+            output, errors = await asyncio.wait_for(running.communicate(), 60)
             took = time.monotonic() - began
         finally:
             if running.returncode is None:
@@ -211,7 +211,7 @@ async def test_whatever_is_missing_in_storage_is_made_before_the_first_call(
         service = process.Service.start()
         await asyncio.sleep(0.01)
         assert service._making is not None
-        await asyncio.wait_for(service._making, 20)
+        await asyncio.wait_for(service._making, 60)
         async with QueueServiceClient.from_connection_string(fresh.connection_string) as queues:
             made = {queue.name async for queue in queues.list_queues()}
         await service.close()

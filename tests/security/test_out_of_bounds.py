@@ -196,7 +196,7 @@ async def test_a_host_that_never_answers_holds_up_nobody(stack: Stack, tenant: C
     for number in range(20):
         did = f"did:web:127.0.0.1%3A{port}:agent-{number}"
         await agent.send(agent.request(DID_EXCHANGE_1_1, pthid, did=did), key)
-    await asyncio.wait_for(reached.wait(), 5)
+    await asyncio.wait_for(reached.wait(), 60)
     await agent.send(said := basic("meanwhile", **{"@id": new_id()}), ours)
     await hook.until(lambda got: got.json()["message"]["@id"] == said["@id"], 5)
     server.close()

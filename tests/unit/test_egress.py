@@ -686,7 +686,7 @@ async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> 
         await asyncio.sleep(0.1)
         with on_behalf_of("modest"):
             for _ in range(3):
-                answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=1), 2)
+                answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
                 assert answer.status == 202
         for task in hanging:
             task.cancel()
@@ -709,7 +709,7 @@ async def test_endpoints_that_strangers_chose_leave_places_for_the_tenants_own()
             ]
         await asyncio.sleep(0.1)
         with on_behalf_of("attacked"):
-            answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=1), 2)
+            answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
         assert answer.status == 202
         for task in hanging:
             task.cancel()
@@ -719,14 +719,14 @@ async def test_endpoints_that_strangers_chose_leave_places_for_the_tenants_own()
 
 async def test_waiting_for_a_place_is_not_part_of_the_receivers_time() -> None:
     async def slow(request: web.Request) -> web.Response:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         return web.Response()
 
     async with serving(slow) as server, opened(Egress(LOOPBACK, places=2)) as egress:
         url = f"http://127.0.0.1:{server.port}/"
-        answers = await asyncio.gather(*(egress.request("GET", url, timeout=0.8) for _ in range(5)))
+        answers = await asyncio.gather(*(egress.request("GET", url, timeout=1.7) for _ in range(5)))
     assert [answer.status for answer in answers] == [200] * 5
-    assert max(answer.duration for answer in answers) < 0.8
+    assert max(answer.duration for answer in answers) < 1.7
 
 
 async def test_names_that_are_never_answered_leave_threads_for_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ async def test_one_holder_has_half_and_a_new_one_finds_a_place() -> None:
         with pytest.raises(Busy):
             async with shares.place("greedy", patience=0.01):
                 pass
-        async with asyncio.timeout(1), shares.place("modest"), shares.place("modest"):
+        async with asyncio.timeout(10), shares.place("modest"), shares.place("modest"):
             assert shares.free == 2
     assert shares.free == 8
     assert shares.held("greedy") == 0
@@ -64,7 +64,7 @@ async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert shares.free == 2
-    async with asyncio.timeout(1), shares.place("a"):
+    async with asyncio.timeout(10), shares.place("a"):
         pass
 
 
@@ -84,7 +84,7 @@ async def test_a_place_that_is_given_to_who_is_cancelled_goes_to_the_next() -> N
     await settle()
     await place.__aexit__(None, None, None)
     first.cancel()
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, 10)
     assert entered.is_set()
     assert shares.free == 2
 
@@ -98,7 +98,7 @@ async def test_a_place_that_becomes_free_as_the_next_one_is_cancelled_is_not_los
     # Its future is cancelled at once, the task hears of it later.
     first.cancel()
     await place.__aexit__(None, None, None)
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, 10)
     await asyncio.gather(first, return_exceptions=True)
     shares.give_back("a")
     assert (shares.free, shares.held("a")) == (2, 0)
@@ -117,7 +117,7 @@ def test_no_place_is_lost_and_nobody_waits_for_ever(places: int, wishes: list[tu
                 for _ in range(steps):
                     await asyncio.sleep(0)
 
-        await asyncio.wait_for(asyncio.gather(*(work(*wish) for wish in wishes)), 5)
+        await asyncio.wait_for(asyncio.gather(*(work(*wish) for wish in wishes)), 10)
         assert shares.free == places
         assert most <= places
 

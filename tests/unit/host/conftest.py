@@ -91,7 +91,7 @@ async def queue(storage: Azurite) -> AsyncIterator[Queue]:
 def eventually() -> Callable[..., Any]:
     """`await eventually(condition)`: polls a function, plain or async, until it answers something true."""
 
-    async def wait(condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+    async def wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
             answer = condition()

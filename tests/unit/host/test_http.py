@@ -210,7 +210,7 @@ async def raw(host: Host, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
 
@@ -219,7 +219,7 @@ async def test_methods_in_lower_case_in_one_connection(host: Host) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
     for _ in range(3):
         writer.write(b"put /api/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nget ")
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         assert head.startswith(b"HTTP/1.1 200 ")
         assert await reader.readexactly(1) == b"4"
     writer.close()
@@ -233,7 +233,7 @@ async def test_a_head_in_pieces(host: Host) -> None:
             await writer.drain()
             # Long enough for it to arrive by itself.
             await asyncio.sleep(0.02)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         assert length
         seen = json.loads(await reader.readexactly(int(length[1])))
