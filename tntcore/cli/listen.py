@@ -60,11 +60,11 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
 
     news = News(begun)
     if not since:
-        # What arrived before is no news, though looks overlap.
+        # What is there already is no news, though looks overlap and the service's clock is known to a second.
         following = None
         while True:
             page = fetch(news.since, following)
-            news.among(hit for hit in page["hits"] if time_of(hit) < begun)
+            news.among(page["hits"])
             following = page["next"]
             if following is None:
                 break
