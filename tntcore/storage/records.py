@@ -137,6 +137,7 @@ class Principal(Record):
     stored_bytes: int = 0  # an estimate, see `usage`
     limits: dict[str, int] = field(default_factory=dict)  # the principal's own: storedBytes, messagesPerMinute
     months: dict[str, dict[str, int]] = field(default_factory=dict)  # what it did in each month, see `usage`
+    flushes: list[str] = field(default_factory=list)  # ids of the latest figures that are in it, see `usage`
 
 
 @dataclass(kw_only=True, slots=True)

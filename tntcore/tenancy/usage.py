@@ -7,15 +7,20 @@ later. `recount` finds the true figure.
 What a principal did in each month is counted in the same way, and written with the same figure: a process that dies
 loses what it counted since, of a minute or a megabyte. A principal that falls silent is written down with its next
 message, or when the process ends.
+
+Figures are added once, even if the answer to a write is lost and the write is repeated: each has an id, and the row has
+the ids of the latest ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tntcore.caching import SharedCache
@@ -41,6 +46,16 @@ _EXPECTED_SECONDS = 100.0
 # Processes may each accept messages that the others do not know of: each uses this part of what is left.
 _PROCESSES = 4
 _MAX_EXPECTED = 100_000
+_FLUSHES = 16  # ids that a row keeps: more than processes write it while one of them repeats a write
+
+
+@dataclass(slots=True)
+class _Flush:
+    """Figures on their way to the principal's row."""
+
+    id: str
+    amount: int
+    months: Months
 
 
 class Usage:
@@ -48,13 +63,19 @@ class Usage:
 
     Args:
         quota: bytes that a principal without a limit of its own may keep; 0 is no limit.
-        now: monotonic seconds. clock: seconds since 1970.
+        now: monotonic seconds. clock: seconds since 1970. random: returns so many random bytes.
     """
 
     def __init__(
-        self, storage: Storage, quota: int, now: Callable[[], float], clock: Callable[[], float] = time.time
+        self,
+        storage: Storage,
+        quota: int,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._clock = clock
+        self._random = random
         # By principal and month, not yet in the principal's row.
         self._months: dict[str, Months] = {}
         self._storage = storage
@@ -63,6 +84,8 @@ class Usage:
         # Bytes not yet in the principal's row, and since when.
         self._pending: dict[str, tuple[int, float]] = {}
         self._flushing: dict[str, asyncio.Task[None]] = {}
+        # Of which it is not known whether they are in the principal's row.
+        self._unsure: dict[str, list[_Flush]] = {}
         # The last known figure of rows.
         self._known: SharedCache[int] = SharedCache(now, 10_000)
         # Messages that are accepted and not yet stored: id -> principal, bytes, expiry.
@@ -115,6 +138,9 @@ class Usage:
         """
         months: Months = {}
         _add(months, principal.months)
+        for flush in self._unsure.get(principal.uuid, ()):
+            if flush.id not in principal.flushes:
+                _add(months, flush.months)
         _add(months, self._months.get(principal.uuid, {}))
         return months
 
@@ -127,7 +153,8 @@ class Usage:
         """The bytes that the principal keeps: its row's figure, plus the bytes that this process wrote since."""
         written = self._known.peek(principal.uuid)
         known = principal.stored_bytes if written is None else written
-        return max(known + self._pending.get(principal.uuid, (0, 0.0))[0], 0)
+        unsure = sum(flush.amount for flush in self._unsure.get(principal.uuid, ()))
+        return max(known + self._pending.get(principal.uuid, (0, 0.0))[0] + unsure, 0)
 
     def is_full(self, principal: Principal) -> bool:
         """Whether the principal's quota is used up, counting messages that are accepted and not yet stored."""
@@ -152,24 +179,47 @@ class Usage:
 
     async def flush(self) -> None:
         """Writes all pending figures."""
+        await asyncio.gather(*(self._flush(principal) for principal in [*self._unsure]))
         await asyncio.gather(*(self._flush(principal) for principal in {*self._pending, *self._months}))
 
     async def _flush(self, principal: str) -> None:
-        amount, since = self._pending.pop(principal, (0, 0.0))
-        months = self._months.pop(principal, {})
+        flushes = self._unsure.pop(principal, None) or [self._take(principal)]
         try:
-            await self._write(principal, lambda before: before + amount, months)
+            while flushes:
+                await self._add_once(principal, flushes[0])
+                del flushes[0]
         except Exception:
-            _add(self._months.setdefault(principal, {}), months)
             log.exception("what a principal stored could not be written down yet")
-            again, _ = self._pending.get(principal, (0, 0.0))
+            self._unsure.setdefault(principal, []).extend(flushes)
             # So that the next message does not retry at once.
-            self._pending[principal] = again + amount, max(since, self._now())
+            self._pending[principal] = self._pending.get(principal, (0, 0.0))[0], self._now()
+
+    def _take(self, principal: str) -> _Flush:
+        amount, _ = self._pending.pop(principal, (0, 0.0))
+        return _Flush(self._random(6).hex(), amount, self._months.pop(principal, {}))
+
+    async def _add_once(self, principal: str, flush: _Flush) -> None:
+        def change(record: Principal) -> dict[str, Value]:
+            if flush.id in record.flushes:
+                return {}
+            changed: dict[str, Value] = {
+                "storedBytes": max(record.stored_bytes + flush.amount, 0),
+                "flushes": write_json([*record.flushes, flush.id][-_FLUSHES:]).decode(),
+            }
+            if flush.months:
+                _add(record.months, flush.months)
+                kept = dict(sorted(record.months.items())[-MOST_MONTHS:])
+                changed["months"] = write_json(kept).decode()
+            return changed
+
+        await self._write(principal, change)
 
     async def recount(self, principal: str) -> int:
         """Counts the bytes that the principal keeps: reads all of its rows, and lists its blobs."""
         total, start = 0, ""
         self._pending.pop(principal, None)
+        for flush in self._unsure.get(principal, ()):
+            flush.amount = 0
         while True:
             page = await self._storage.records.scan(principal, start, "~~~", limit=_PAGE)
             total += sum(row_bytes(row.values) for row in page.rows)
@@ -177,25 +227,25 @@ class Usage:
                 break
             start = page.next
         total += await self._storage.bodies.size_under(f"{principal}/")
-        await self._write(principal, lambda _: total)
+        await self._write(principal, lambda _: {"storedBytes": total})
         return total
 
-    async def _write(self, principal: str, change: Callable[[int], int], months: Months | None = None) -> None:
+    async def _write(self, principal: str, change: Callable[[Principal], dict[str, Value]]) -> None:
+        """Writes the changed columns, if there are any."""
+
         async def attempt() -> None:
             row = await self._storage.records.get(principal, Principal.row_key(principal))
             if row is None:
                 return
             record = Principal.read(row)
-            total = max(change(record.stored_bytes), 0)
-            unit = Unit()
-            changed: dict[str, Value] = {"storedBytes": total}
-            if months:
-                _add(record.months, months)
-                kept = dict(sorted(record.months.items())[-MOST_MONTHS:])
-                changed["months"] = write_json(kept).decode()
-            unit.merge(record.key, changed, record.etag)
-            await self._storage.committer.commit(principal, unit)
-            self._known.put(principal, total, _KNOWN_SECONDS)
+            changed = change(record)
+            if changed:
+                unit = Unit()
+                unit.merge(record.key, changed, record.etag)
+                await self._storage.committer.commit(principal, unit)
+            total = changed.get("storedBytes", record.stored_bytes)
+            if isinstance(total, int):
+                self._known.put(principal, total, _KNOWN_SECONDS)
 
         await retrying(attempt)
 
