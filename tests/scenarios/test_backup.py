@@ -33,6 +33,7 @@ from tntcore.storage import layout
 from tntcore.storage.layout import UnusableStorageError
 from tntcore.storage.records import Connection, Contact, Delivery, Message
 from tntcore.storage.storage import Storage
+from tntcore.storage.transactions import Value
 from tntcore.telemetry import Meter
 
 LATER = 20 * 60_000  # milliseconds: more than a delivery may be late
@@ -123,6 +124,7 @@ async def test_restored_after_a_backup_under_traffic(
     stack: Stack, pair: tuple[Client, Client], empty: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup, "FILE", 8_000)
+    monkeypatch.setattr(backup, "_MOST_FILES", 2)
     monkeypatch.setattr(backup, "MARGIN", 0)
     acme, bolt = pair
     storage, account = stack.app.services.storage, "first"
@@ -152,6 +154,9 @@ async def test_restored_after_a_backup_under_traffic(
     first = await backup.backup(storage, resumed, account)
     assert first.number == 1
     assert not {name for name in resumed.written if "/records-000000" in name or "/queues" in name}
+    assert {archive.list_of(1, number) for number in range(2)} <= {*killed.written, *resumed.written}
+    names = [file.name for file in first.files]
+    assert len(names) == len(set(names))
     assert (await verify(resumed))[1] == [first]
     for file in (tmp_path / "backup").rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600)
@@ -342,6 +347,64 @@ async def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     index = archive.Index("kept", "here", [archive.digest(manifest)])
     with pytest.raises(BackupError, match=r"cannot read 000001/manifest\.json"):
         await archive.read_generation(Folder(tmp_path), index, 1)
+
+
+@pytest.mark.parametrize("index", [b'{"id": "1"}', b'{"id": "1", "account": "here", "manifests": [], "later": 1}'])
+async def test_an_index_of_another_version_is_refused(tmp_path: Path, index: bytes) -> None:
+    whole = {"kind": "tntcore backup", "format": archive.FORMAT, **orjson.loads(index)}
+    await Folder(tmp_path).write(archive.INDEX, orjson.dumps(whole))
+    with pytest.raises(BackupError, match=r"cannot read backup\.json"):
+        await archive.read_index(Folder(tmp_path))
+
+
+async def test_a_backup_that_another_version_began_is_refused(empty: Storage, tmp_path: Path) -> None:
+    files = Folder(tmp_path)
+    begun: list[Any] = [
+        {"number": 1},
+        {"number": 1, "began": 1, "since": 0, "later": 1},
+        {"number": 1, "began": 1, "since": 0, "part": "a part of a later version"},
+        [],
+    ]
+    for progress in begun:
+        await files.write(archive.progress_of(1), orjson.dumps(progress))
+        with pytest.raises(BackupError, match=r"cannot read 000001/progress\.json"):
+            await backup.backup(empty, files, "here")
+    (tmp_path / archive.progress_of(1)).unlink()
+    assert (await backup.backup(empty, files, "here")).number == 1
+
+
+async def test_a_backup_whose_list_of_files_is_missing_begins_anew(
+    empty: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "FILE", 1)
+    monkeypatch.setattr(backup, "_MOST_FILES", 1)
+    for number in range(3):
+        await empty.records.put(f"{number}", "principal~1", {})
+
+    async def die() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await backup.backup(empty, Between(tmp_path, "/records-keys-", die), "here")
+    (tmp_path / archive.list_of(1, 0)).unlink()
+    with pytest.raises(BackupError, match=r"Delete 000001/progress\.json"):
+        await backup.backup(empty, Folder(tmp_path), "here")
+    (tmp_path / archive.progress_of(1)).unlink()
+    generation = await backup.backup(empty, Folder(tmp_path), "here")
+    assert sum(file.lines for file in generation.of("records")) == 3
+
+
+async def test_a_restore_that_another_version_began_is_done_from_its_beginning(empty: Storage, tmp_path: Path) -> None:
+    files = Folder(tmp_path)
+    await empty.records.put("acme", "principal~acme", {"status": "ACTIVE"})
+    made = await backup.backup(empty, files, "here")
+    index = await archive.read_index(files)
+    assert index is not None
+    await empty.records.delete("acme", "principal~acme")
+    whole: dict[str, Value] = {"backup": f"{index.id}/1", "done": len(made.files), "version": "another"}
+    await empty.lookups.put(layout.PARTITION, layout.RESTORE, whole)
+    await restore(empty, files, now_ms)
+    assert await empty.records.get("acme", "principal~acme") is not None
 
 
 async def test_the_commands(stack: Stack, empty: Storage, tmp_path: Path) -> None:

@@ -156,7 +156,12 @@ class Index:
                 f"The backup has format {version!r}, and this version reads up to {FORMAT}. Use the version that wrote "
                 "it, or a newer one."
             )
-        return Index(said["id"], said["account"], said["manifests"])
+        try:
+            return Index(**said)
+        except TypeError:
+            raise BackupError(
+                f"This version cannot read {INDEX}. Use the version that wrote it, or a newer one."
+            ) from None
 
     def write(self) -> bytes:
         return orjson.dumps({"kind": _KIND, "format": FORMAT, **asdict(self)}, option=orjson.OPT_INDENT_2)
@@ -207,6 +212,10 @@ def manifest_of(number: int) -> str:
 
 def progress_of(number: int) -> str:
     return f"{number:06d}/progress.json"
+
+
+def list_of(number: int, part: int) -> str:
+    return f"{number:06d}/files-{part:06d}.json"
 
 
 def row_line(row: Row) -> bytes:

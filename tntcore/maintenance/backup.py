@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -31,6 +32,7 @@ earlier on."""
 FILE = 8 * 1024 * 1024  # bytes of lines, from which on a file is written
 _LISTED = 500  # blobs in one call
 _AT_ONCE = 8  # blobs that are read
+_MOST_FILES = 500  # that `progress.json` names: it is written anew for each of them
 CAUSES = (Attached, Delivery, HeldMessage, PendingReuse, Replay)
 """What has something happen. These rows are copied last: a commit of which a backup has only a part has then yet to be
 handled, instead of being taken for handled."""
@@ -58,7 +60,8 @@ class _Progress:
         backup: the id of the backup it is of.
         since: what was written from this time on is copied; 0 for all.
         part: the one under way. position: where in it to go on; None at its beginning.
-        clocks: when each part began.
+        clocks: when each part began. counts: files of each part.
+        files: the latest ones. lists: how many files name those before, `_MOST_FILES` each: `archive.list_of`.
     """
 
     number: int
@@ -71,6 +74,19 @@ class _Progress:
     clocks: dict[str, int] = field(default_factory=dict)
     master_keys: list[str] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    lists: int = 0
+
+    @staticmethod
+    def read(data: bytes) -> _Progress:
+        """Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+        progress = _Progress(**orjson.loads(data))
+        if not progress.lists:
+            # Version 0.1 had no counts, and named all files.
+            progress.counts = dict(Counter(file["part"] for file in progress.files))
+        if progress.part and progress.part not in _PARTS:
+            raise ValueError(progress.part)
+        return progress
 
 
 @dataclass(slots=True)
@@ -108,12 +124,13 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
             progress.clocks[name] = await storage.records.clock()
             await _keep(files, progress)
         await _copy(run, files, part, told)
+    written = [file for number in range(progress.lists) for file in await _list(files, progress.number, number)]
     generation = Generation(
         number=progress.number,
         began=progress.began,
         layout=LAYOUT,
         version=VERSION,
-        files=[File(**file) for file in progress.files],
+        files=[File(**file) for file in (*written, *progress.files)],
         master_keys=progress.master_keys,
         waiting=progress.waiting,
     )
@@ -127,8 +144,17 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
 async def _progress(storage: Storage, files: Files, index: Index) -> _Progress:
     number = len(index.manifests) + 1
     kept = await files.read(archive.progress_of(number))
-    if kept is not None and (begun := _Progress(**orjson.loads(kept))).backup == index.id:
-        return begun
+    if kept is not None:
+        try:
+            begun = _Progress.read(kept)
+        except (KeyError, TypeError, ValueError):
+            raise BackupError(
+                f"This version cannot go on with the backup that another version began: it cannot read "
+                f"{archive.progress_of(number)}. Delete that file to begin this generation anew, or use the version "
+                "that began it."
+            ) from None
+        if begun.backup == index.id:
+            return begun
     before = await archive.read_generation(files, index, number - 1) if index.manifests else None
     since = before.began - MARGIN if before is not None else 0
     # Those before still wrap what is only in the generations before.
@@ -137,7 +163,23 @@ async def _progress(storage: Storage, files: Files, index: Index) -> _Progress:
 
 
 async def _keep(files: Files, progress: _Progress) -> None:
+    if len(progress.files) >= _MOST_FILES:
+        await files.write(archive.list_of(progress.number, progress.lists), orjson.dumps(progress.files))
+        progress.lists += 1
+        progress.files = []
     await files.write(archive.progress_of(progress.number), orjson.dumps(asdict(progress)))
+
+
+async def _list(files: Files, generation: int, number: int) -> list[dict[str, Any]]:
+    name = archive.list_of(generation, number)
+    data = await files.read(name)
+    if data is None:
+        raise BackupError(
+            f"{name} is missing, so the backup cannot be completed. Delete {archive.progress_of(generation)} and run "
+            "the same command again: it begins this generation anew."
+        )
+    listed: list[dict[str, Any]] = orjson.loads(data)
+    return listed
 
 
 async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
@@ -149,13 +191,18 @@ async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
 
     async def flush() -> None:
         nonlocal size
-        number = sum(file["part"] == progress.part for file in progress.files) + len(written)
+        number = progress.counts.get(progress.part, 0) + len(written)
         name = f"{progress.number:06d}/{progress.part}-{number:06d}.jsonl.gz"
         data = archive.packed(waiting)
         await files.write(name, data)
         written.append(File(name, progress.part, len(waiting), archive.digest(data)))
         waiting.clear()
         size = 0
+
+    def note() -> None:
+        progress.files += map(asdict, written)
+        progress.counts[progress.part] = progress.counts.get(progress.part, 0) + len(written)
+        written.clear()
 
     async for lines in part(run, progress.position):
         for line in lines.lines:
@@ -167,13 +214,12 @@ async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
         if lines.next is not None and (written or size >= FILE // 2):
             if waiting:
                 await flush()
-            progress.files += map(asdict, written)
-            written.clear()
+            note()
             progress.position = lines.next
             await _keep(files, progress)
     if waiting:
         await flush()
-    progress.files += map(asdict, written)
+    note()
 
 
 def _rows(table: Callable[[Storage], Table], *, all_of_it: bool = False) -> Part:

@@ -30,6 +30,7 @@ from tntcore.storage.records import Message
 from tntcore.storage.storage import INBOUND, Storage
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation
+from tntcore.version import VERSION
 
 _AT_ONCE = 8  # transactions, or blobs
 
@@ -116,7 +117,8 @@ async def restore(
             "there, use --over."
         )
     await layout.check(storage, restoring=True)
-    done = row.values["done"] if row is not None else 0
+    # Another version may have had another order.
+    done = row.values["done"] if row is not None and row.values.get("version") == VERSION else 0
     await _note(storage, name, done)
     with _Kept.open() as kept:
         for keys in sorted({part.keys for part in _ORDER} - {""}):
@@ -152,7 +154,7 @@ def _files(generations: Sequence[Generation]) -> Iterator[tuple[_Part, Generatio
 
 
 async def _note(storage: Storage, name: str, done: int) -> None:
-    await storage.lookups.put(layout.PARTITION, layout.RESTORE, {"backup": name, "done": done})
+    await storage.lookups.put(layout.PARTITION, layout.RESTORE, {"backup": name, "done": done, "version": VERSION})
 
 
 async def _is_empty(storage: Storage) -> bool:
