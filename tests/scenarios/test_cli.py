@@ -136,7 +136,7 @@ async def test_from_registration_to_a_conversation(operator: Tool) -> None:
     shown = await person.run("messages", "show", got[-1]["uuid"], "--profile", "bolt")
     assert '"lines": [' in shown.output
     lines = (await person.run("messages", "-n", "2", "--profile", "bolt")).output.splitlines()
-    assert lines[0].split() == ["TIME", "WITH", "STATUS", "TYPE", "UUID", "CONTENT"]
+    assert lines[0].split() == ["TIME", "WITH", "STATUS", "TYPE", "ACTION", "UUID", "CONTENT"]
     assert "←  ACME Ltd.  RECEIVED  basicmessage/1.0/message" in lines[1]
     assert "example.org/order/1.0/order" in lines[2]
     of_contact = await person.json("messages", "--since", "1h", "--contact", "ACME LTD.", "--profile", "bolt")
@@ -258,9 +258,13 @@ async def test_webhooks_deliveries_and_replay(pair: tuple[Tool, Tool], receiver:
     [hook] = await bolt.json("webhooks")
     assert (hook["status"], hook["for"]) == ("DISABLED", "messages")
     shown = await bolt.run("deliveries", "show", failed[0]["uuid"])
+    assert f"\nPOST {receiver.url}/hook\n" in shown.output
+    assert '\n  "type": "https://didcomm.org/basicmessage/1.0/message",\n' in shown.output
     assert re.search(r"^1 +\d{4}-\S+ \S+ +\d+ ms +410 .*gone \\u001b\[31mfor good$", shown.output, re.MULTILINE), shown
     refused = await bolt.run("replay", failed[0]["uuid"], code=1)
     assert "code webhook-disabled, trace " in refused.errors
+    failing = await bolt.run("webhooks", "test", entry, code=1)
+    assert re.search(r"^status +FAILED\nanswered +410$", failing.output, re.MULTILINE)
     before = len(receiver.got)
     receiver.answer = lambda hook: (200, {})
     tested = await bolt.json("webhooks", "test", entry)
@@ -272,7 +276,8 @@ async def test_webhooks_deliveries_and_replay(pair: tuple[Tool, Tool], receiver:
     await receiver.count(before + 1 + 3)
     assert {got.headers.get("X-Who") for got in receiver.got} == {"bolt"}
     one = await bolt.run("replay", failed[0]["uuid"])
-    assert "DELIVERED" in one.output, "it was sent again just now, and is left alone"
+    assert one.output.startswith("not sent again: it was sent again less than a minute ago.")
+    assert "DELIVERED" in one.output
     told = await bolt.run("replay", "--since", "1h", "--status", "delivered", "--until", "2026-01-01T00:00:00Z")
     assert told.output == "0 queued again, 0 skipped\n"
 
@@ -558,6 +563,10 @@ async def test_uuids_and_types_are_named_by_a_part(pair: tuple[Tool, Tool]) -> N
     assert message["actionUuid"] == sent["uuid"]
     assert await acme.json("messages", "--type", "basicmess", "--action", sent["uuid"][-8:]) == [message]
     assert await acme.json("messages", "--type", "https://example.org") == []
+    listed = (await acme.run("messages", "--type", "basicmessage")).output.splitlines()
+    assert "  ACTION  " in listed[0]
+    assert f"  {sent['uuid']}  " in listed[1]
+    assert (await acme.json("reply", sent["uuid"][-8:], "on its thread"))["uuid"] == sent["uuid"]
     for text in (message["uuid"][-8:], message["uuid"][-12:].upper(), message["uuid"][:30]):
         assert (await acme.json("messages", "show", text))["uuid"] == message["uuid"]
     assert "Give the whole uuid" in (await acme.run("messages", "show", "abcdef012345", code=2)).errors

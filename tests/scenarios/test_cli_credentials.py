@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from tests.scenarios.cli import Tool
@@ -61,6 +62,10 @@ async def test_offered_accepted_asked_shown_and_verified(pair: tuple[Tool, Tool]
     ended = await until(lambda: acme.json("exchanges", "show", asked["uuid"]), lambda one: one["status"] != "ACTIVE")
     assert (ended["status"], "not today" in ended["error"]) == ("ABANDONED", True)
     [issued] = await acme.json("credentials", "--role", "issuer")
+    # An issuer checks nothing of its own.
+    assert re.search(r"^ISSUED +issuer +anoncreds +- ", (await acme.run("credentials")).output, re.MULTILINE)
+    assert re.search(r"^HELD +holder +anoncreds +yes ", (await bolt.run("credentials")).output, re.MULTILINE)
+    assert "verified" not in (await acme.run("credentials", "show", issued["uuid"])).output
     refused = await acme.run("credentials", "revoke", issued["uuid"], code=1)
     assert "code credential-not-revocable" in refused.errors
     assert "Nothing is to be issued" in (await acme.run("credentials", "issue", ended["uuid"], code=2)).errors

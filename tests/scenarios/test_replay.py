@@ -86,6 +86,7 @@ async def test_one_that_failed_is_sent_again_once(foreign: Foreign) -> None:
     [uuid] = await fail(foreign, "x")
     again = await client.post(f"delivery/{uuid}/replay", None, 200)
     assert again["replayedAt"] is not None
+    assert again["skipped"] is None
     delivered = await until(client, uuid, "DELIVERED")
     [hook] = erp.got
     assert {name.lower(): value for name, value in hook.headers.items()}["webhook-id"] == uuid
@@ -94,7 +95,8 @@ async def test_one_that_failed_is_sent_again_once(foreign: Foreign) -> None:
     assert (attempt["number"], attempt["responseStatus"], attempt["answer"]) == (11, 200, "thanks")
     # Just replayed, whether with the same key or not: nothing is sent.
     for headers in ({}, {"idempotency_key": "k"}, {"idempotency_key": "k"}):
-        assert (await client.post(f"delivery/{uuid}/replay", None, 200, **headers))["attempts"] == 11
+        left = await client.post(f"delivery/{uuid}/replay", None, 200, **headers)
+        assert (left["attempts"], left["skipped"]) == (11, "just-replayed")
     await asyncio.sleep(0.3)
     assert len(erp.got) == 1
 
@@ -105,6 +107,7 @@ async def test_replays_at_the_same_time(foreign: Foreign) -> None:
     [uuid] = await fail(foreign, "x")
     answers = await asyncio.gather(*(client.call("POST", f"delivery/{uuid}/replay") for _ in range(5)))
     assert {answer.status for answer in answers} == {200}
+    assert [answer.json()["skipped"] for answer in answers].count(None) == 1
     await until(client, uuid, "DELIVERED")
     await asyncio.sleep(0.3)
     assert len(erp.got) == 1

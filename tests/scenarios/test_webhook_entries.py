@@ -77,6 +77,48 @@ async def test_an_entry_that_cannot_be(client: Client, path: str, body: Any, sta
     assert_problem(await client.call("PUT", path, body), status, code)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("publicKey", "whpk_" + "A" * 44),
+        ("status", "DISABLED"),
+        ("failingSince", "2026-01-31T12:00:00.000Z"),
+        ("disabledAt", "2026-01-31T12:00:00.000Z"),
+        ("disabledBy", "me"),
+    ],
+)
+async def test_nothing_that_has_no_effect_is_taken(client: Client, name: str, value: str) -> None:
+    entry = {"url": "https://a.example", name: value}
+    for _ in range(2):  # a new entry, and one that is there
+        for call in (
+            ("PUT", f"{SETTING}/a", entry),
+            ("PUT", SETTING, {"setting": [{"id": "b", "url": "https://b.example"}, {"id": "a", **entry}]}),
+        ):
+            told = assert_problem(await client.call(*call), 400, "setting-invalid")["detail"]
+            assert f"{name} is read-only" in told
+            assert told.startswith("Entry 2: " if "setting" in call[2] else "The entry: ")
+        await client.call("PUT", f"{SETTING}/a", {"url": "https://a.example"})
+    # As it is now: also with null, with ACTIVE, and with a time in another form.
+    tenant = await client.tenant()
+    record = await tenant.records.get(Setting, "DIDCOMM_WEBHOOK")
+    assert record is not None
+    record.health = {"a": {"since": 0, "last": 0, "disabled_at": 1, "reason": "failing"}}
+    unit = Unit()
+    unit.upsert(record)
+    await tenant.records.commit(unit)
+    shown = (await saved(client))["a"]
+    assert (shown["status"], shown["disabledAt"]) == ("DISABLED", "1970-01-01T00:00:00.001Z")
+    given = {**shown, "failingSince": "1970-01-01T01:00:00+01:00"}
+    enabled = await client.call("PUT", SETTING, {"setting": [given]})
+    assert (enabled.status, enabled.json()["setting"][0]["status"]) == (200, "ACTIVE")
+    again = await client.call("PUT", SETTING, {"setting": [{**shown, "status": "active"}]})
+    assert (
+        "failingSince is read-only, and this entry has none" in assert_problem(again, 400, "setting-invalid")["detail"]
+    )
+    cleared = {**shown, "status": "active", "failingSince": None, "disabledAt": None, "disabledBy": None}
+    assert (await client.call("PUT", SETTING, {"setting": [cleared]})).status == 200
+
+
 async def test_one_entry_too_many(client: Client) -> None:
     entries = [{"id": str(number), "url": "https://a.example"} for number in range(8)]
     await client.post("settings/TASK_WEBHOOK", {"setting": entries}, 200)

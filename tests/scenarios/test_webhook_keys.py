@@ -77,9 +77,11 @@ async def test_a_call_is_signed_for_both_kinds_of_receiver(foreign: Foreign) -> 
     assert not by_public_key(hook, other["setting"][0]["publicKey"])
     changed = Hook(hook.method, hook.path, hook.headers, hook.body + b" ")
     assert not by_public_key(changed, entry["publicKey"])
-    # What the tenant sends back of what is shown is not believed.
-    shown = {**entry, "publicKey": "whpk_" + "A" * 44, "status": "DISABLED"}
-    [saved] = (await client.post(SETTING, {"setting": [shown]}, 200))["setting"]
+    # An entry may be sent back as it was read; a key of the tenant's own is not taken, and not ignored either.
+    other_key = {**entry, "publicKey": "whpk_" + "A" * 44}
+    refused = await client.call("POST", SETTING, {"setting": [other_key]})
+    assert "publicKey is read-only" in assert_problem(refused, 400, "setting-invalid")["detail"]
+    [saved] = (await client.post(SETTING, {"setting": [entry]}, 200))["setting"]
     assert saved == entry
 
 

@@ -25,7 +25,7 @@ from tntcore.api.views import (
     since,
     until,
 )
-from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays
+from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays, Skipped
 from tntcore.delivery.requests import SentRequest, sent_request
 from tntcore.errors import Problem
 from tntcore.messaging import times
@@ -91,6 +91,16 @@ class DeliveryDetails(DeliveryView):
 
     request: RequestView | None
     log: list[AttemptView]
+
+
+class ReplayedView(DeliveryDetails):
+    """A delivery that was to be sent again."""
+
+    skipped: Annotated[
+        Skipped | None,
+        "why nothing is sent now: it waits for its connection, is under way, or was sent again less than a minute ago; "
+        "null if it is sent again",
+    ]
 
 
 Replayable = Literal["FAILED", "WITHHELD", "DELIVERED"]
@@ -184,7 +194,7 @@ class DeliveryRoutes:
                 request=ReplayTo,
                 bodiless=True,
                 example={},
-                answers={200: DeliveryDetails},
+                answers={200: ReplayedView},
                 errors=_NOT_AGAIN,
             ),
             Route(
@@ -211,8 +221,8 @@ class DeliveryRoutes:
         """Sends a delivery again, and shows it.
 
         A delivery that waits for its next attempt is sent now. One that is under way, or was sent again within the last
-        minute, is left alone. Body: `{webhookId?}`, to send the message to another webhook entry; that delivery is
-        shown.
+        minute, is left alone, and `skipped` says so. Body: `{webhookId?}`, to send the message to another webhook
+        entry; that delivery is shown.
         """
         records = call.tenant.records
         delivery = await found(records, Delivery, call.arguments["uuid"])
@@ -220,11 +230,12 @@ class DeliveryRoutes:
         uuid, entry_id = delivery.uuid, call.body.get("webhookId", "")
         if entry_id and entry_id != delivery.entry_id:
             await note(call, also, "delivery.replayed", uuid, webhookId=entry_id)
-            uuid = await self._replays.to_entry(call.tenant, delivery, entry_id, also)
+            uuid, skipped = await self._replays.to_entry(call.tenant, delivery, entry_id, also)
         else:
             await note(call, also, "delivery.replayed", uuid)
-            await self._replays.one(call.tenant, delivery, also)
-        return answer(await shown_delivery(call, await found(records, Delivery, uuid)))
+            skipped = await self._replays.one(call.tenant, delivery, also)
+        details = await shown_delivery(call, await found(records, Delivery, uuid))
+        return answer({**details, "skipped": skipped})
 
     async def replay_all(self, call: Call) -> Response:
         """Starts a replay: sends all matching deliveries again, by default those that failed or were withheld.

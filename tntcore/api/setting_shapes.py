@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from tntcore.api.json_schema import Code, Words
 from tntcore.api.views import JsonObject, Time, Url, entity
@@ -16,12 +17,12 @@ from tntcore.tenancy.preferences import AUTOMATIC, EXTERNAL_SIGNING_URL, MAX_DAY
 from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS
 from tntcore.tenancy.webhooks import Health, Secrets
 
-_READ_ONLY = "from an earlier answer; ignored"
+_READ_ONLY = "read-only: leave it out, or send it as the entry has it now"
 
 
 class WebhookGiven(TypedDict):
     """A webhook: its URL and the messages or events that trigger it. Read-only members of an earlier response are
-    accepted and ignored."""
+    accepted while they are as the entry has them; another value is refused."""
 
     url: Url
     method: NotRequired[Annotated[Literal["POST", "PUT", "PATCH"], "by default POST"]]
@@ -111,6 +112,43 @@ def setting_view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
             for entry in value
         ]
     return entity(record, key=record.uuid, setting=value)
+
+
+def check_read_only(given: Sequence[Mapping[str, Any]], record: Setting | None, stored: dict[str, Any] | None) -> None:
+    """Refuses read-only members of entries that differ from what the entry has, since they would have no effect.
+
+    Args:
+        given: the entries as they came. `status` may be ACTIVE, since saving an entry enables it.
+        record, stored: the setting as it is.
+
+    Raises:
+        Problem: 400 `setting-invalid`.
+    """
+    known = {entry["id"]: entry for entry in setting_view(record, stored)["setting"]} if record and stored else {}
+    for number, entry in enumerate(given, 1):
+        shown = known.get(entry.get("id"), _NEW)
+        for name in _NEW:
+            value = entry.get(name)
+            if value is None or _same(value, shown[name]) or (name == "status" and value == "ACTIVE"):
+                continue
+            now = "has none" if shown[name] is None else f"has {shown[name]}"
+            place = f"Entry {number}" if len(given) > 1 else "The entry"
+            raise Problem(
+                400, "setting-invalid", f"{place}: {name} is read-only, and this entry {now}. Leave {name} out."
+            )
+
+
+_NEW: Final[Mapping[str, Any]] = dict.fromkeys(("publicKey", "status", "failingSince", "disabledAt", "disabledBy"))
+
+
+def _same(value: object, shown: object) -> bool:
+    """Whether two values are equal, or the same time in two forms."""
+    if value == shown:
+        return True
+    try:
+        return times.read(value) == times.read(shown)
+    except ValueError:
+        return False
 
 
 def etag_of(record: Setting | None) -> str | None:

@@ -16,6 +16,7 @@ from tntcore.api.setting_shapes import (
     RotatedView,
     SettingView,
     WebhookGiven,
+    check_read_only,
     entry_of,
     etag_of,
     etag_of_entry,
@@ -107,6 +108,8 @@ async def save(call: Call) -> Response:
         if before is not None and value == stored and call.is_repeated:
             return _answer(before, value, shown)
         check_version(call.request, etag_of(before))
+        if key != PRINCIPAL_SETTINGS:
+            check_read_only(call.body["setting"], before, stored)
         record = _record(call, key, value, before)
         difference = _difference(key, stored["setting"] if stored else None, given)
         await _write(call, record, before, "setting.saved", **difference)
@@ -180,6 +183,8 @@ async def save_one(call: Call) -> Response:
         entries: list[dict[str, Any]] = list(stored["setting"]) if stored else []
         places = [number for number, one in enumerate(entries) if one["id"] == name]
         check_version(call.request, etag_of_entry(stored, name) if stored and places else None)
+        if not call.is_repeated:
+            check_read_only([{**call.body, "id": name}], before, stored)
         for number in places:
             entries[number] = entry.saved()
         if not places:

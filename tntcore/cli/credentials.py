@@ -25,6 +25,7 @@ from tntcore.cli.show import Column, field
 from tntcore.cli.tenants import read_json
 
 _STATUSES = ("RECEIVED", "HELD", "REJECTED", "ISSUED", "REVOKED")
+_OWN = ("issuer", "prover")  # roles whose credentials and presentations are the tenant's own: nothing is checked
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -108,7 +109,7 @@ def _exchange(found: Mapping[str, Any]) -> list[str]:
 
 def _outcome(found: Mapping[str, Any]) -> list[str]:
     """The lines of a credential or presentation, with its checks."""
-    hidden = ("checks", "summary", "credential")
+    hidden = ("checks", "summary", "credential", *(("verified",) if found["role"] in _OWN else ()))
     words = {True: click.style("passed", fg="green"), False: click.style("failed", fg="red"), None: "not made"}
     columns = [
         field("CHECK", "name"),
@@ -139,7 +140,7 @@ def _outcomes(session: Session, noun: str, query: Mapping[str, Any], what: str, 
         field("STATUS", "status", show.status),
         field("ROLE", "role"),
         field("FORMAT", "format"),
-        field("VERIFIED", "verified", lambda value: "yes" if value else "no"),
+        Column("VERIFIED", lambda row: "-" if row["role"] in _OWN else "yes" if row["verified"] else "no"),
         Column("WITH", lambda row: names.of(row["contactUuid"]), cut=True),
         *CREATED,
     ]

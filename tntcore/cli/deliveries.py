@@ -16,6 +16,12 @@ from tntcore.cli.show import field, identifier
 _STATUSES = ("HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD")
 _AGAIN = ("FAILED", "WITHHELD", "DELIVERED")
 _KINDS = ("webhook", "task", "didcomm", "test")
+_REPLAYED = {
+    None: "queued again",
+    "held": "not sent again: it waits until the connection is completed, and is then sent by itself",
+    "under-way": "not sent again: it is under way. See `deliveries show`",
+    "just-replayed": "not sent again: it was sent again less than a minute ago. Repeat this after a minute",
+}
 
 
 @click.group("deliveries", cls=Group)
@@ -95,9 +101,19 @@ def _delivery(found: dict[str, Any]) -> list[str]:
             cut=True,
         ),
     ]
-    rest = {name: value for name, value in found.items() if name != "log"}
+    rest = {name: value for name, value in found.items() if name not in ("log", "request", "skipped")}
     log = show.table(found["log"], columns, show.terminal_width()) if found["log"] else ["not tried yet"]
-    return [*show.members(rest), "", *log]
+    return [*show.members(rest), *_request(found["request"]), "", *log]
+
+
+def _request(sent: dict[str, Any] | None) -> list[str]:
+    """The lines of the request that is sent: its first line, headers and body, as HTTP has them."""
+    if sent is None:
+        return []
+    headers = (f"{show.safe(name)}: {show.safe(value)}" for name, value in sent["headers"].items())
+    body = sent["body"]
+    content = [show.safe(body)] if isinstance(body, str) else show.written(body).split("\n")
+    return ["", f"{show.safe(sent['method'])} {show.safe(sent['url'])}", *headers, "", *content]
 
 
 def _json(value: Any) -> str:
@@ -139,7 +155,7 @@ def replay(
                 "--until, --status and --webhook need --since. Leave them out, or give --since in place of the UUID."
             )
         done = service.post(f"{session.path('delivery', uuid)}/replay", None, key=key)
-        session.answer(done, lambda: _delivery(done))
+        session.answer(done, lambda: [_REPLAYED[done.get("skipped")], "", *_delivery(done)])
         return
     begin = show.since(str(since), service.now)
     end = show.since(until, service.now) if until else None

@@ -76,7 +76,7 @@ def send(
 def reply(session: Session, action: str, text: str | None, file: BinaryIO | None, wait: bool, key: str) -> None:
     """Send a message on a thread.
 
-    ACTION is the actionUuid of any message on it."""
+    ACTION is the thread's uuid: the column ACTION of `messages`."""
     body = {"command": "message", "data": {"message": _message(text, file)}}
     _sent(session, session.tenant.post(session.path("action", action), body, key=key), wait)
 
@@ -192,7 +192,8 @@ def _columns(names: Names) -> list[Column]:
         field("", "direction", lambda value: _ARROWS.get(str(value), "")),
         Column("WITH", lambda row: names.of(row["contactUuid"]), cut=True),
         field("STATUS", "status", show.status),
-        field("TYPE", "type", show.short_type, cut=True),
+        field("TYPE", "type", show.short_type, cut=True, spare=True),
+        identifier("ACTION", "actionUuid"),
         identifier(),
         Column("CONTENT", show.preview, cut=True),
     ]

@@ -300,7 +300,7 @@ def remove_webhook(session: Session, entry: str) -> None:
 @once
 @pass_session
 def test_webhook(session: Session, entry: str, key: str) -> None:
-    """Call a webhook once now, and show the result."""
+    """Call a webhook once now, and show the result. Exit code 1 if the call failed."""
     done = session.tenant.post(f"settings/{_setting_of(session, entry)}/{part(entry)}/test", None, key=key)
     session.answer(
         done,
@@ -313,6 +313,8 @@ def test_webhook(session: Session, entry: str, key: str) -> None:
             ]
         ),
     )
+    if done["status"] == "FAILED":
+        raise click.exceptions.Exit(1)
 
 
 @webhooks.command("enable")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 from tntcore.delivery.attempted import attempt_of
 from tntcore.delivery.items import ReplayPart
@@ -35,16 +35,20 @@ _PART: Final = 100  # deliveries queued concurrently
 _PACE: Final = 1  # seconds from one part to the next
 REPLAYS: Final = "replay"  # partition of the due table
 
+Skipped = Literal["held", "under-way", "just-replayed"]
+"""The reasons for which a delivery is not sent again: it waits for its connection, an attempt is due or being made, or
+it was sent again within the last minute."""
+
 
 class Replays:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
         self._outbox = outbox
 
-    async def one(self, tenant: Tenant, delivery: Delivery, also: Unit | None = None) -> bool:
+    async def one(self, tenant: Tenant, delivery: Delivery, also: Unit | None = None) -> Skipped | None:
         """Sends a delivery again from the first step of its ladder: a webhook call with the same `webhook-id`, or the
-        same message packed anew. One that waits for its next attempt is sent now. Returns False, and does nothing, if
-        it is under way or was sent again within the last minute.
+        same message packed anew. One that waits for its next attempt is sent now. Returns the reason if it does
+        nothing, else None.
 
         Args:
             also: operations to commit with it.
@@ -58,9 +62,12 @@ class Replays:
         waits = delivery.status == DeliveryStatus.PENDING and delivery.attempts > 0 and delivery.next_attempt_at > now
         return await self._again(tenant, delivery, now - _JUST, also, waits=waits)
 
-    async def to_entry(self, tenant: Tenant, delivery: Delivery, entry_id: str, also: Unit) -> str:
-        """Sends the message of a webhook call to another entry of the webhook, and returns the uuid of that delivery.
-        If the entry was called with the message before, that delivery is sent again.
+    async def to_entry(
+        self, tenant: Tenant, delivery: Delivery, entry_id: str, also: Unit
+    ) -> tuple[str, Skipped | None]:
+        """Sends the message of a webhook call to another entry of the webhook, and returns the uuid of that delivery,
+        and the reason if nothing is sent now. If the entry was called with the message before, that delivery is sent
+        again.
 
         Args:
             also: operations to commit with it.
@@ -79,8 +86,7 @@ class Replays:
         uuid = delivery_uuid(delivery.message_uuid, entry_id)
         before = await records.get(Delivery, uuid)
         if before is not None:
-            await self.one(tenant, before, also)
-            return uuid
+            return uuid, await self.one(tenant, before, also)
         _read_anew(tenant)
         other = Delivery(
             uuid=uuid,
@@ -111,9 +117,9 @@ class Replays:
         except Changed:
             raise _erased() from None
         except Exists:
-            return uuid  # another call has just made it
+            return uuid, "just-replayed"  # by another call
         await redeliver(self._outbox, tenant, other, overdue=True)
-        return uuid
+        return uuid, None
 
     async def start(
         self,
@@ -214,20 +220,22 @@ class Replays:
 
     async def _try(self, tenant: Tenant, delivery: Delivery, before: int) -> bool:
         with suppress(Problem):
-            return await self._again(tenant, delivery, before)
+            return await self._again(tenant, delivery, before) is None
         return False
 
     async def _again(
         self, tenant: Tenant, delivery: Delivery, since: int, also: Unit | None = None, *, waits: bool = False
-    ) -> bool:
-        """Sends a delivery again.
+    ) -> Skipped | None:
+        """Sends a delivery again. Returns the reason if it does nothing, else None.
 
         Args:
             since: one that was sent again at or after this time is skipped.
             waits: it is PENDING, and its next attempt, which this one takes the place of, is not due.
         """
-        if not (waits or delivery.status in STATUSES) or (delivery.replayed_at or 0) >= since:
-            return False
+        if (delivery.replayed_at or 0) >= since:
+            return "just-replayed"
+        if not (waits or delivery.status in STATUSES):
+            return "held" if delivery.status == DeliveryStatus.HELD else "under-way"
         await self._check(tenant, delivery)
         now = self._services.now()
         unit = Unit(list(also.operations) if also is not None else [])
@@ -254,9 +262,9 @@ class Replays:
         except Changed as changed:
             if changed.row != delivery.key:
                 raise _erased() from None
-            return False
+            return "under-way"
         await redeliver(self._outbox, tenant, delivery, overdue=True, replayed=True)
-        return True
+        return None
 
     async def _check(self, tenant: Tenant, delivery: Delivery) -> None:
         """Raises `Problem` if the delivery could not arrive."""
