@@ -58,8 +58,8 @@ _MAX_HEADER = 8_190
 _KEPT_HEADERS = ("content-type", "retry-after")
 _NAMES = 16  # names that are looked up at once
 _PATIENCE = 30.0  # seconds to wait for a place
-# Seconds. Under the time that a receiver has, of which they are a part.
-_NAME_PATIENCE, _NAME_ANSWER = 5.0, 8.0
+_NAME_PATIENCE, _NAME_ANSWER, _NAME_KEPT = 5.0, 8.0, 10.0  # seconds
+_MAX_NAMES_KEPT = 10_000
 _SILENT_SECONDS, _SILENT_NAMES = 30.0, 10_000  # for which a name without an answer is not asked for, and how many
 # Under the five seconds after which many servers close an idle connection: a POST should not meet one just closing.
 _KEEP_ALIVE = 4.0
@@ -241,10 +241,14 @@ class Egress:
         self._places = Shares(places)
         self._names = Shares(_NAMES)
         self._silent: SharedCache[bool] = SharedCache(now, _SILENT_NAMES)
+        self._found: SharedCache[Sequence[str]] = SharedCache(now, _MAX_NAMES_KEPT)
+        # Keeps nothing: only to share look-ups under way, among those of one party.
+        self._looking: SharedCache[Sequence[str]] = SharedCache(now, 0)
         self._pool: ThreadPoolExecutor | None = None
 
     async def close(self) -> None:
-        """Closes the connections; a later request opens new ones."""
+        """Closes the connections and forgets the names; a later request begins anew."""
+        self._found = SharedCache(self._now, _MAX_NAMES_KEPT)
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
@@ -267,18 +271,19 @@ class Egress:
         """Sends one request and reads the answer, once.
 
         It takes a place in the share of the tenant on whose behalf it is sent (`shares.party`) and of the host, and in
-        that of the sender whose message causes it, or for whom it is; waiting
-        for that is not part of `timeout`. The message that causes it may have less time left (`shares.Budget`).
+        that of the sender whose message causes it, or of the kind of receiver. Waiting for that, and for the addresses
+        of the host's name, is not part of `timeout`; both have bounds of their own. The message that causes it may have
+        less time left (`shares.Budget`).
 
         Args:
             url: https; http only to `allow`ed networks (or with `allow_http`).
             headers: `Host`, `Content-Length`, `Transfer-Encoding`, `Connection`, `Accept-Encoding`, `Expect` and
                 `tnt-egress` are not the caller's.
             max_answer: bytes of the answer's body that are kept; what comes after them is not read.
-            timeout: seconds for everything: name, connection, sending, answer.
+            timeout: seconds for connection, sending and answer.
             whole: whether an answer counts only if it can be read to its end, or to `max_answer`. If not, its status
                 line decides: what comes after it may be broken off, endless or no HTTP.
-            is_sent: called when its place is there and the receiver's time begins.
+            is_sent: called when its place is there: from then on only others are waited for.
 
         Raises:
             EgressError: there is no answer.
@@ -289,9 +294,10 @@ class Egress:
         try:
             async with self._places.place(*_holders(target.host or ""), patience=_PATIENCE):
                 is_sent()
+                begun.at = self._now()
+                await self._name(target.raw_host or "")
                 with current_budget().spending() as left:
                     async with asyncio.timeout(min(timeout, left)):
-                        begun.at = self._now()
                         await self._exchange(method, target, sent, body, max_answer, begun)
         except Busy:
             raise EgressError("busy", "too many requests for this tenant, or to this host, are under way") from None
@@ -376,12 +382,13 @@ class Egress:
         if session is None:
             gate = self._gates[scheme]
             connector = Connector(
-                resolver=_CheckedResolver(self._lookup, gate),
+                resolver=_CheckedResolver(self._addresses, gate),
                 socket_factory=gate.open,
                 ssl=self._tls or True,
                 limit=0,
                 keepalive_timeout=_KEEP_ALIVE,
-                ttl_dns_cache=10,
+                # It would have one tenant wait for a look-up that another one, who has no place, has begun.
+                use_dns_cache=False,
             )
             session = self._sessions[scheme] = aiohttp.ClientSession(
                 connector=connector,
@@ -395,6 +402,35 @@ class Egress:
             )
         return session
 
+    async def _name(self, host: str) -> None:
+        """Waits for the addresses of a name, so that connecting finds them. Raises `EgressError`."""
+        # As aiohttp does, which asks no resolver for what looks like a number.
+        if ":" in host or host.replace(".", "").isdigit():
+            return
+        try:
+            with current_budget().spending() as left:
+                async with asyncio.timeout(min(_NAME_PATIENCE + _NAME_ANSWER, left)):
+                    await self._addresses(host)
+        except _BusyNamesError:
+            raise EgressError("busy", "too many names are being looked up for this tenant, or in this domain") from None
+        except TimeoutError:
+            raise EgressError("timeout", "the host's name was not answered in time") from None
+        except OSError:
+            raise EgressError("dns", "the host's name has no address") from None
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        """Returns the addresses of a name. Raises OSError. A look-up goes on when nobody waits for it any more."""
+        found = self._found.peek(host)
+        if found is not None:
+            return found
+
+        async def look_up() -> tuple[Sequence[str], float]:
+            addresses = await self._lookup(host)
+            self._found.put(host, addresses, _NAME_KEPT)
+            return addresses, 0
+
+        return await self._looking.get(f"{party().tenant}/{party().sender}/{host}", look_up)
+
     async def _system_lookup(self, host: str) -> Sequence[str]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_NAMES, thread_name_prefix="egress-dns")
@@ -402,7 +438,7 @@ class Egress:
             raise OSError("the name was not answered a moment ago")
         loop, domain = asyncio.get_running_loop(), f"{party().tenant}/{_domain(host)}"
         # Twice, as a sender: whoever has a domain has any number of names in it that are never answered.
-        holders = party().tenant, domain, domain
+        holders = *_party(), domain, domain
         try:
             await self._names.acquire(*holders, patience=_NAME_PATIENCE)
         except Busy:
@@ -434,12 +470,16 @@ def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
 
 
 def _holders(host: str) -> tuple[str, ...]:
-    """Returns the holders of a request's place. Strangers choose where their messages, and answers to them, make
-    requests go, so a sender counts twice: enough of its tenant's share is left to the tenant's own webhooks.
+    """Returns the holders of a request's place."""
+    return *_party(), f"host {host}"
+
+
+def _party() -> tuple[str, ...]:
+    """Returns the party as holders. A sender, or a kind of receiver, counts twice: strangers choose where their
+    messages make requests go, and receivers may hang, so enough of the tenant's share is left to its others.
     """
     tenant, sender = party().tenant, party().sender
-    by = (f"sender {tenant}/{sender}",) * 2 if sender else ()
-    return f"tenant {tenant}", f"host {host}", *by
+    return f"tenant {tenant}", *((f"sender {tenant}/{sender}",) * 2 if sender else ())
 
 
 def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:

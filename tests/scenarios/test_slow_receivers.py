@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.silent import Silent
 from tests.scenarios.test_deliveries import body, kept_back, received
+from tests.scenarios.test_slow_agents import Agent, connection_with
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
@@ -127,6 +128,45 @@ async def test_a_tenant_whose_receivers_all_hang_has_a_share_and_no_more(
     await stack.eventually(lambda: _idle(stack), 20)
 
 
+async def test_webhooks_that_hang_stop_no_message_to_the_same_tenants_agents(
+    stack: Stack, silent: SilentReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack.app.services.egress, "_places", Shares(32))
+    acme = await foreigner(stack, "Acme", *(f"{silent.url}/{number}" for number in range(18)))
+    bolt = await stack.register("Bolt")
+    mine, _ = await stack.connect(acme.client, bolt)
+    for count in range(8):
+        await deliver(acme, f"hangs {count}")
+    await stack.eventually(partial(_took, silent.got, 10), 20)
+    hook = await bolt.webhook()
+    await acme.client.act(mine.contact_uuid, basic("to an agent"))
+    # Sooner than what finds no place is tried again.
+    await hook.until(lambda got: b"to an agent" in got.body, attempts.NO_PLACE / 2)
+    # What was put off calls nobody in the tests that follow.
+    await acme.client.post(SETTING, {"setting": []}, 200)
+    silent.go_on.set()
+    await stack.eventually(lambda: _idle(stack), 20)
+
+
+async def _took(got: Sized, number: int) -> bool:
+    return len(got) >= number
+
+
+async def test_agents_that_hang_stop_no_webhook_of_the_same_tenant(
+    stack: Stack, fast: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack.app.services.egress, "_places", Shares(32))
+    acme = await foreigner(stack, "Acme", fast.url)
+    agent = Agent()
+    await agent.start()
+    for _ in range(20):
+        await connection_with(stack, acme.client, agent.url, ["hangs"])
+    await stack.eventually(partial(_took, agent.got, 10), 20)
+    await deliver(acme, "to a webhook")
+    await fast.until(lambda hook: b"to a webhook" in hook.body, attempts.NO_PLACE / 2)
+    await agent.stop()
+
+
 async def test_a_call_that_has_no_place_keeps_no_queue_message_waiting(
     stack: Stack, fast: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +175,7 @@ async def test_a_call_that_has_no_place_keeps_no_queue_message_waiting(
     foreign = await foreigner(stack, "No place", *(f"{fast.url}/{number}" for number in range(3)))
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "x"), 1)
-    put = queue_of(stack, monkeypatch)
+    put = queue_of(foreign, monkeypatch)
     async with asyncio.timeout(slow_receivers.PATIENCE + 2):
         await stack.app.relay.handle(body(*items), 1)
     [(delay, later)] = put
@@ -159,7 +199,7 @@ async def test_a_pause_of_storage_is_not_taken_for_slow_receivers(
     receivers = slow_receivers.SlowReceivers()
     monkeypatch.setattr(stack.app.relay, "_receivers", receivers)
     monkeypatch.setattr(stack.app.relay._attempts, "_receivers", receivers)
-    put = queue_of(stack, monkeypatch)
+    put = queue_of(foreign, monkeypatch)
     answered = asyncio.Event()
 
     async def pause(records: Repository, unit: Unit) -> None:
@@ -177,13 +217,20 @@ async def test_a_pause_of_storage_is_not_taken_for_slow_receivers(
     assert await status(foreign) == [("DELIVERED", 1)] * calls
 
 
-def queue_of(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[dict[str, Any]]]]:
+def queue_of(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[dict[str, Any]]]]:
+    """What is put in the queue for this tenant, instead of there."""
     put: list[tuple[int, list[dict[str, Any]]]] = []
+    queue = foreign.stack.app.services.storage.queues["relay"]
+    put_there = queue.put
 
     async def keep(data: bytes, *, delay: int = 0) -> None:
-        put.append((delay, orjson.loads(data)["items"]))
+        items = orjson.loads(data)["items"]
+        if items[0]["p"] == foreign.client.uuid:
+            put.append((delay, items))
+        else:
+            await put_there(data, delay=delay)
 
-    monkeypatch.setattr(stack.app.services.storage.queues["relay"], "put", keep)
+    monkeypatch.setattr(queue, "put", keep)
     return put
 
 
@@ -198,7 +245,7 @@ async def let_go(
     monkeypatch.setattr(slow_receivers, "PATIENCE", 0.1)
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "x"), 1)
-    put = queue_of(stack, monkeypatch)
+    put = queue_of(foreign, monkeypatch)
     await stack.app.relay.handle(body(*items), 1)
     [(delay, [again])] = put
     assert (delay, again["d"], again["again"]) == (slow_receivers.INSURANCE, items[0]["d"], True)
@@ -252,7 +299,7 @@ async def test_a_receiver_with_many_calls_under_way_gets_no_more(
     with kept_back(stack, "relay") as items:
         await stack.app.inbound.handle(received(foreign, "y"), 1)
     await let_go(stack, foreign, silent, monkeypatch)
-    put = queue_of(stack, monkeypatch)
+    put = queue_of(foreign, monkeypatch)
     await stack.app.relay.handle(body(*items), 1)
     [(delay, [later])] = put
     assert slow_receivers._BUSY <= delay <= 2 * slow_receivers._BUSY

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tntcore.egress import MAX_DOCUMENT, Egress, EgressError, is_public
-from tntcore.shares import on_behalf_of, within_budget
+from tntcore.shares import on_behalf_of, party, within_budget
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -490,16 +490,58 @@ async def test_one_deadline_over_everything() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async def never(host: str) -> Sequence[str]:
-        await asyncio.sleep(60)
-        return []
+    async with raw_server(drip) as port, opened(Egress(LOOPBACK)) as egress, asyncio.timeout(20):
+        assert await code_of(egress.request("GET", f"http://127.0.0.1:{port}/", timeout=0.3)) == "timeout"
 
-    loop = asyncio.get_running_loop()
-    async with raw_server(drip) as port, opened(Egress(LOOPBACK, lookup=never)) as egress:
-        for url in (f"http://127.0.0.1:{port}/", "https://slow.example/"):
-            started = loop.time()
-            assert await code_of(egress.request("GET", url, timeout=0.3)) == "timeout"
-            assert loop.time() - started < 2
+
+async def test_a_name_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow_names(host: str) -> Sequence[str]:
+        await asyncio.sleep(0.5 if host == "slow.example" else 60)
+        return ["127.0.0.1"]
+
+    async with serving(echo) as server, opened(Egress(LOOPBACK, lookup=slow_names)) as egress, asyncio.timeout(20):
+        # A receiver has its time even if its name took longer than that.
+        answer = await egress.request("GET", f"http://slow.example:{server.port}/", timeout=0.4)
+        assert answer.status == 202
+        assert answer.duration >= 0.5
+        monkeypatch.setattr("tntcore.egress._NAME_PATIENCE", 0.1)
+        monkeypatch.setattr("tntcore.egress._NAME_ANSWER", 0.1)
+        assert await code_of(egress.request("GET", "https://never.example/", timeout=60)) == "timeout"
+        # And a message that has little time left does not spend more on it.
+        monkeypatch.undo()
+        with within_budget(0.2):
+            assert await code_of(egress.request("GET", "https://never.example/", timeout=60)) == "timeout"
+
+
+async def test_nobody_waits_for_a_look_up_that_another_tenant_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant who has used up its share would have every other one wait for its turn."""
+    waits = {"greedy"}
+
+    async def names(host: str) -> Sequence[str]:
+        if party().tenant in waits:
+            await asyncio.sleep(60)
+        return ["127.0.0.1"]
+
+    async with serving(echo) as server, opened(Egress(LOOPBACK, lookup=names)) as egress, asyncio.timeout(20):
+        url = f"http://honest.example:{server.port}/"
+        with on_behalf_of("greedy"):
+            greedy = asyncio.create_task(egress.request("GET", url))
+        await asyncio.sleep(0)
+        with on_behalf_of("modest"):
+            assert (await egress.request("GET", url)).status == 202
+        greedy.cancel()
+
+
+async def test_a_name_is_asked_for_once_by_many_and_again_when_it_is_old() -> None:
+    now = 0.0
+    names = Names(many_example=[["127.0.0.1"]])
+    async with serving(echo) as server, opened(Egress(LOOPBACK, lookup=names, now=lambda: now)) as egress:
+        url = f"http://many.example:{server.port}/"
+        await asyncio.gather(*(egress.request("GET", url) for _ in range(5)))
+        assert names.asked == ["many.example"]
+        now = 11.0
+        await egress.request("GET", url)
+        assert names.asked == ["many.example"] * 2
 
 
 @pytest.mark.parametrize(
@@ -694,7 +736,8 @@ async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> 
         never.set()
 
 
-async def test_endpoints_that_strangers_chose_leave_places_for_the_tenants_own() -> None:
+@pytest.mark.parametrize(("greedy", "other"), [("agents", "webhooks"), ("webhooks", "agents"), ("agents", "")])
+async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(greedy: str, other: str) -> None:
     never = asyncio.Event()
 
     async def hang(request: web.Request) -> web.Response:
@@ -702,15 +745,16 @@ async def test_endpoints_that_strangers_chose_leave_places_for_the_tenants_own()
         return web.Response()
 
     async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=12)) as egress:
-        with on_behalf_of("attacked", "agents"):
+        with on_behalf_of("attacked", greedy):
             hanging = [
                 asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
                 for n in range(20)
             ]
         await asyncio.sleep(0.1)
-        with on_behalf_of("attacked"):
-            answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
-        assert answer.status == 202
+        with on_behalf_of("attacked", other):
+            for _ in range(3):
+                answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
+                assert answer.status == 202
         for task in hanging:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
@@ -740,6 +784,8 @@ async def test_names_that_are_never_answered_leave_threads_for_other_tenants(mon
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("tntcore.egress._NAME_PATIENCE", 0.2)
+    monkeypatch.setattr("tntcore.egress._NAME_ANSWER", 0.2)
     async with serving(echo) as server, opened(Egress(LOOPBACK)) as egress:
         with on_behalf_of("greedy"):
             hanging = [

@@ -201,8 +201,8 @@ class Attempts(Generic[I]):
         Raises:
             NoPlaceError: nothing was attempted; it may be in `NO_PLACE` seconds.
         """
-        # Agents' endpoints are chosen by strangers: they share a part of what the tenant's own webhooks may use.
-        sender = "agents" if self._queue == OUTBOUND else ""
+        # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
+        sender = "agents" if self._queue == OUTBOUND else "webhooks"
         with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as step:
             return await self._once(tenant, item, call, number, before, step)
 
