@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.scenarios.agent import BASIC_2, PING, Agent, named_as_before
 from tests.scenarios.common import assert_problem, basic, expire
+from tests.scenarios.library_agent import LibraryAgent
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import key as did_key
 from tntcore.dids import peer
-from tntcore.dids.build import didcomm_services
+from tntcore.dids.build import BOTH, didcomm_services
 from tntcore.dids.document import Curve, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import forward_v2, from_prior, pack_v2, peek
@@ -582,9 +582,8 @@ async def test_another_tenants_connection_is_not_found_by_a_did(pair: tuple[Clie
 async def test_a_partner_without_x25519_is_answered_by_a_key_of_its_curve(
     acme: Client, agent: Agent, curve: Curve
 ) -> None:
-    agent.keys = replace(agent.keys, other=PrivateKey.generate(curve))
-    assert agent.keys.other is not None
-    keys: list[tuple[peer.Purpose, PublicKey]] = [("E", agent.keys.other.public), ("V", agent.keys.ed25519.public)]
+    agent.keys = KeyPairs.generate(curve)
+    keys: list[tuple[peer.Purpose, PublicKey]] = [("E", agent.keys.others[0].public), ("V", agent.keys.ed25519.public)]
     agent.document = peer.resolve(
         peer.create_2(keys, didcomm_services(agent.inbox.url, None, versions=("v2",)))  # type: ignore[arg-type]
     )
@@ -598,6 +597,57 @@ async def test_a_partner_without_x25519_is_answered_by_a_key_of_its_curve(
     assert (shown["contactUuid"], shown["authenticated"]) == (contact["uuid"], True)
 
 
+@pytest.mark.parametrize("curve", ["P-256", "P-384", "P-521"])
+@pytest.mark.parametrize("public", [False, True], ids=["invitation's DID", "public DID"])
+async def test_a_partner_without_x25519_answers_an_invitation(
+    acme: Client, agent: Agent, curve: Curve, public: bool
+) -> None:
+    """Both sides by the didcomm library, which knows no other curve here."""
+    partner = LibraryAgent(acme.stack, agent.inbox, curve)
+    invited = await invite(acme, publicDid=public)
+    content = invited["invitation"]
+    ping = {"id": "first", "type": PING, "pthid": content["id"], "body": {"response_requested": True}}
+    assert (await partner.send(ping, content["from"])).status == 202
+    answer = await partner.got("https://didcomm.org/trust-ping/2.0/ping-response")
+    assert answer["thid"] == "first"
+    second = {"id": "second", "type": BASIC_2, "body": {"content": "second"}}
+    assert (await partner.send(second, answer["from"])).status == 202
+    shown = await received(acme, "second")
+    assert (shown["status"], shown["authenticated"]) == ("RECEIVED", True)
+    await acme.act(shown["contactUuid"], basic("by your curve"))
+    got = await partner.got("https://didcomm.org/basicmessage/1.0/message")
+    assert got["body"]["content"] == "by your curve"
+
+
+def unencryptable(agent: Agent) -> DidDocument:
+    """A DID with a key to sign with, and none that anybody could encrypt for."""
+    keys: list[tuple[peer.Purpose, PublicKey]] = [
+        ("V", agent.keys.ed25519.public),
+        ("E", PrivateKey.generate("secp256k1").public),
+    ]
+    return peer.resolve(peer.create_2(keys, didcomm_services(agent.inbox.url, None, versions=BOTH)))
+
+
+async def test_an_invitation_of_a_did_that_nobody_can_encrypt_for_is_refused(acme: Client, agent: Agent) -> None:
+    content = make_invitation_2(id="curve", from_did=unencryptable(agent).id)
+    answer = await acme.call("POST", "contact", {"invitation": content})
+    problem = assert_problem(answer, 400, "invitation-unreachable")
+    assert "keyAgreement needs one of X25519, P-256" in problem["detail"]
+
+
+async def test_a_first_message_of_a_did_that_nobody_can_encrypt_for_is_refused(acme: Client, agent: Agent) -> None:
+    invited = await invite(acme)
+    agent.document = unencryptable(agent)
+    message = {"id": "x", "type": BASIC_2, "from": agent.did, "to": [inviter(invited).id], "body": {"content": "x"}}
+    packed = pack_v2(
+        {**message, "pthid": invited["invitation"]["id"]},
+        to=inviter(invited),
+        sign_with=(agent.document.authentication[0], agent.keys.ed25519),
+    )
+    assert (await agent.deliver(packed)).status == 202
+    assert await refused(acme, "x") == "no-key-agreement"
+
+
 async def test_a_partner_that_changes_to_another_curve_is_answered_by_a_key_of_it(acme: Client, agent: Agent) -> None:
     invited = await invite(acme)
     await agent.send(answering(invited, type=PING), inviter(invited))
@@ -605,9 +655,8 @@ async def test_a_partner_that_changes_to_another_curve_is_answered_by_a_key_of_i
     await agent.send({"id": "met", "body": {"content": "met"}}, to)
     await received(acme, "met")
     iss, kid, key = agent.did, agent.document.authentication[0], agent.keys.ed25519
-    agent.keys = replace(KeyPairs.generate(), other=PrivateKey.generate("P-256"))
-    assert agent.keys.other is not None
-    keys: list[tuple[peer.Purpose, PublicKey]] = [("V", agent.keys.ed25519.public), ("E", agent.keys.other.public)]
+    agent.keys = KeyPairs.generate("P-256")
+    keys: list[tuple[peer.Purpose, PublicKey]] = [("V", agent.keys.ed25519.public), ("E", agent.keys.others[0].public)]
     agent.document = peer.resolve(
         peer.create_2(keys, didcomm_services(agent.inbox.url, None, versions=("v2",)))  # type: ignore[arg-type]
     )

@@ -7,9 +7,8 @@ import uuid
 from typing import Any, Literal
 
 from tntcore.dids import peer
-from tntcore.dids.build import didcomm_services
+from tntcore.dids.build import add_agreement_keys, didcomm_services
 from tntcore.dids.document import DidDocument, PublicKey
-from tntcore.dids.multiformats import encode_multikey
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.recipients import KeyPairs
@@ -47,9 +46,9 @@ def pairwise(services: Services, keys: KeyPairs, method: str | None = None) -> D
     """
     if method == "did:peer:4":
         return _pairwise_4(services, keys)
-    other: list[tuple[peer.Purpose, PublicKey]] = [("E", keys.other.public)] if keys.other is not None else []
+    others: list[tuple[peer.Purpose, PublicKey]] = [("E", key.public) for key in keys.others]
     did = peer.create_2(
-        [("E", keys.x25519.public), ("V", keys.ed25519.public), *other],
+        [("E", keys.x25519.public), ("V", keys.ed25519.public), *others],
         didcomm_services(services.config.endpoint, "#key-2"),
     )
     return peer.resolve(did)
@@ -58,10 +57,7 @@ def pairwise(services: Services, keys: KeyPairs, method: str | None = None) -> D
 def _pairwise_4(services: Services, keys: KeyPairs) -> DidDocument:
     public = {"key-1": keys.ed25519.public, "key-2": keys.x25519.public}
     document: dict[str, Any] = peer.input_document(public, services.config.endpoint)
-    if keys.other is not None:
-        multikey = encode_multikey(keys.other.public)
-        document["verificationMethod"].append({"id": "#key-3", "type": "Multikey", "publicKeyMultibase": multikey})
-        document["keyAgreement"].append("#key-3")
+    add_agreement_keys(document, [key.public for key in keys.others])
     return peer.resolve(peer.create_4(document))
 
 

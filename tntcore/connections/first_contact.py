@@ -26,7 +26,7 @@ from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import find_invitation
 from tntcore.connections.sender import OtherSide, Sender, kid_of
 from tntcore.dids import peer
-from tntcore.dids.document import DidDocument
+from tntcore.dids.document import AGREEMENT_CURVES, DidDocument
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
@@ -39,7 +39,7 @@ from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
 from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.strict_json import write_json
-from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of
+from tntcore.tenancy.recipients import KeyPairs, Recipient, curves_for, dids_of
 from tntcore.tenancy.tenants import Tenant
 
 OUT_OF_BAND_2: Final = "https://didcomm.org/out-of-band/2.0"
@@ -254,7 +254,7 @@ class FirstContact:
 
     def _begin(self, tenant: Tenant, connection: Connection, theirs: DidDocument) -> tuple[str, ...]:
         """Sets the documents of a connection. Returns our new kids."""
-        keys = KeyPairs.generate(theirs)
+        keys = KeyPairs.generate(*curves_for(theirs))
         mine = pairwise(self._services, keys, connection.did_method)
         connection.version, connection.protocol = "v2", OUT_OF_BAND_2
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
@@ -292,12 +292,12 @@ class FirstContact:
         """Takes a new DID of ours if none of our keys is of the curve of their new document, as nothing could be sent
         to that otherwise. Returns our new kids.
         """
-        keys = KeyPairs.generate(theirs)
-        ours = recipient.document
+        ours, curves = recipient.document, curves_for(theirs)
         known = {ours.methods[kid].key.curve for kid in ours.key_agreement}
         # A DID that they have not heard of yet can introduce no other.
-        if keys.other is None or keys.other.curve in known or changed.introduction:
+        if known.issuperset(curves) or changed.introduction:
             return ()
+        keys = KeyPairs.generate(*curves)
         mine = pairwise(self._services, keys, changed.did_method)
         proof = from_prior.sign(
             iss=ours.id,
@@ -350,6 +350,11 @@ class FirstContact:
             document = await self._services.resolver.resolve(long)
         if len(write_json(kept(document))) > MAX_DOCUMENT:
             raise DidError("document-too-large", f"a document may have {MAX_DOCUMENT} bytes")
+        if not any(document.methods[kid].key.curve in AGREEMENT_CURVES for kid in document.key_agreement):
+            raise DidError(
+                "no-key-agreement",
+                f"the DID document has no key to encrypt for: keyAgreement needs one of {', '.join(AGREEMENT_CURVES)}",
+            )
         return document
 
     def _new_id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from tntcore.storage.records import Identity, Invitation, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import InvitationStatus
 from tntcore.strict_json import reread_json, write_json
-from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.recipients import OTHER_CURVES, KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
 _GOAL_CODE = "aries.rel.build"  # RFC 0519: "Relationship building"
@@ -89,7 +90,8 @@ class Invitations:
             # ACA-Py refuses an invitation that has but one of them.
             goal, goal_code = goal or goal_code, goal_code or _GOAL_CODE
         threads: list[str] = []
-        keys = KeyPairs.generate()
+        # Partners of DIDComm v2 answer by a key of a curve that both sides have.
+        keys = KeyPairs.generate(*(OTHER_CURVES if wanted.version == "v2" else ()))
         document = pairwise(services, keys, wanted.did_method)
         uuid, invitation_id = ids.uuid7(), random_uuid(ids.random)
         service = rfc434.inline_service(services.config.endpoint, keys.verkey)
@@ -155,8 +157,7 @@ class Invitations:
         owner = Found(tenant.uuid, "invitation", uuid)
         await services.lookups.add("invitation", uuid, owner)
         await services.lookups.add("invitation-id", invitation_id, owner)
-        for kid in keys.by_kid(document):
-            await services.lookups.add("key", kid, owner)
+        await asyncio.gather(*(services.lookups.add("key", kid, owner) for kid in keys.by_kid(document)))
         unit = Unit()
         unit.create(invitation)
         return await tenant.records.make(unit, invitation)

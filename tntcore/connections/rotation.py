@@ -23,7 +23,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
-from tntcore.tenancy.recipients import KeyPairs, Recipient, document_id, document_of, verkeys
+from tntcore.tenancy.recipients import KeyPairs, Recipient, curves_for, document_id, document_of, verkeys
 from tntcore.tenancy.tenants import Tenant
 
 
@@ -131,7 +131,8 @@ class Rotation:
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed)
         if not connection.introduction:
-            keys = KeyPairs.generate(document_of(document_id(connection.their_document), connection.their_document))
+            theirs = document_of(document_id(connection.their_document), connection.their_document)
+            keys = KeyPairs.generate(*curves_for(theirs))
             mine = pairwise(self._services, keys, changed.did_method)
             changed.introduction = {"from_prior": self._from_prior(tenant, connection, mine.id)}
             changed.next_did, changed.next_document = mine.id, dict(mine.raw)

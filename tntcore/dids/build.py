@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tntcore.dids.document import PublicKey, Version
@@ -58,6 +58,20 @@ def document_body(
         "service": services,
     }
     return {name: value for name, value in body.items() if value}
+
+
+def add_agreement_keys(document: dict[str, Any], keys: Iterable[PublicKey], did: str = "") -> None:
+    """Adds keys for key agreement to the document of `document_body`, named by the next numbers.
+
+    Args:
+        did: empty for relative ids and no controllers.
+    """
+    methods: list[dict[str, Any]] = document["verificationMethod"]
+    for key in keys:
+        id_ = f"{did}#key-{len(methods) + 1}"
+        controller = {"controller": did} if did else {}
+        methods.append({"id": id_, "type": "Multikey", **controller, "publicKeyMultibase": encode_multikey(key)})
+        document["keyAgreement"].append(id_)
 
 
 def didcomm_services(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tntcore.dids import key as did_key
 from tntcore.dids import web
+from tntcore.dids.build import add_agreement_keys
 from tntcore.dids.document import DidDocument, VerificationMethod
 from tntcore.dids.parse import check_did, parse_document
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
@@ -16,7 +17,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import BoundDid, Connection, Identity, Invitation, Record, short_hash
-from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.recipients import OTHER_CURVES, KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
 METHODS: Final = ("did:web", "did:key")
@@ -54,18 +55,20 @@ async def create_identity(
     identity.keys = tenant.records.seal(keys.serialise(), identity.key)
     if method == "did:web":
         await services.lookups.add("identity", uuid, owner)
-    for kid in keys.by_kid(parse_document(document)):
-        await services.lookups.add("key", kid, owner)
+    kids = keys.by_kid(parse_document(document))
+    await asyncio.gather(*(services.lookups.add("key", kid, owner) for kid in kids))
     unit = Unit()
     unit.create(identity)
     return await tenant.records.make(unit, identity)
 
 
 def _new_web(services: Services, uuid: str) -> tuple[KeyPairs, dict[str, Any]]:
-    keys = KeyPairs.generate()
+    keys = KeyPairs.generate(*OTHER_CURVES)
     did = web.did_web_for(services.config.public_url, "api", "identity", uuid)
     public = {"key-1": keys.ed25519.public, "key-2": keys.x25519.public}
-    return keys, web.identity_document(did, public, services.config.endpoint)
+    document = web.identity_document(did, public, services.config.endpoint)
+    add_agreement_keys(document, [key.public for key in keys.others], did)
+    return keys, document
 
 
 def _new_key() -> tuple[KeyPairs, dict[str, Any]]:

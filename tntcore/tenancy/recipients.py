@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,33 +18,32 @@ from tntcore.envelope.keys import PrivateKey
 from tntcore.errors import DidError
 from tntcore.storage.records import Connection, Invitation
 
+OTHER_CURVES: Final = tuple(curve for curve in AGREEMENT_CURVES if curve != "X25519")
+"""The curves that a partner of DIDComm v2 may have in place of X25519."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPairs:
     """The private keys of one DID of ours: Ed25519 to sign and for v1 envelopes, X25519 for v2 envelopes.
 
     Attributes:
-        other: for v2 envelopes too, of a curve that one partner has in place of X25519.
+        others: for v2 envelopes too, of curves that a partner may have in place of X25519; one of each at most.
     """
 
     ed25519: PrivateKey
     x25519: PrivateKey
-    other: PrivateKey | None = None
+    others: tuple[PrivateKey, ...] = ()
 
     @staticmethod
-    def generate(theirs: DidDocument | None = None) -> KeyPairs:
-        """Makes new keys.
-
-        Args:
-            theirs: the document of the receiver of v2 envelopes. Without X25519 in it, a key of its own curve is added.
-        """
-        curve = _other_curve(theirs) if theirs is not None else None
-        other = PrivateKey.generate(curve) if curve is not None else None
-        return KeyPairs(PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"), other)
+    def generate(*others: Curve) -> KeyPairs:
+        """Makes new keys, also of these `OTHER_CURVES`."""
+        return KeyPairs(
+            PrivateKey.generate("Ed25519"), PrivateKey.generate("X25519"), tuple(map(PrivateKey.generate, others))
+        )
 
     @property
     def all(self) -> tuple[PrivateKey, ...]:
-        return (self.ed25519, self.x25519, *((self.other,) if self.other is not None else ()))
+        return (self.ed25519, self.x25519, *self.others)
 
     def serialise(self) -> bytes:
         """Returns the keys as bytes, for sealing."""
@@ -53,7 +52,7 @@ class KeyPairs:
     @staticmethod
     def deserialise(data: bytes) -> KeyPairs:
         keys = {curve: PrivateKey(curve, base64.b64decode(raw)) for curve, raw in orjson.loads(data).items()}
-        return KeyPairs(keys.pop("Ed25519"), keys.pop("X25519"), next(iter(keys.values()), None))
+        return KeyPairs(keys.pop("Ed25519"), keys.pop("X25519"), tuple(keys.values()))
 
     @property
     def verkey(self) -> str:
@@ -110,12 +109,14 @@ class Recipient:
         return {did: document for document in known for did in dids_of(document)}
 
 
-def _other_curve(theirs: DidDocument) -> Curve | None:
-    """Returns the curve of the document's first key for key agreement; None if X25519 is among them."""
+def curves_for(theirs: DidDocument) -> tuple[Curve, ...]:
+    """Returns the curves besides X25519 that keys for the subject of the document need: the one of its first key for
+    key agreement, if X25519 is not among them.
+    """
     curves = [theirs.methods[kid].key.curve for kid in theirs.key_agreement]
     if "X25519" in curves:
-        return None
-    return next((curve for curve in curves if curve in AGREEMENT_CURVES), None)
+        return ()
+    return tuple(curve for curve in curves if curve in OTHER_CURVES)[:1]
 
 
 def document_id(kept: Mapping[str, Any]) -> str:
