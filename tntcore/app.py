@@ -138,7 +138,9 @@ class App:
         """Answers a request. `access` "host" is for a route that the host opens only for its own key."""
         return await self._router.handle(request, access)
 
-    async def close(self) -> None:
+    async def close(self, *, finished: bool = True) -> None:
+        """Closes the service. `finished`: no invocation is cut off by it."""
         await self.relay.close()
         await self.outbound.close()
+        await self.outbox.close(finished=finished)
         await self.services.close()

@@ -149,12 +149,13 @@ class Service:
             await asyncio.wait_for(self.close(), _CLOSE_SECONDS)
 
     async def close(self) -> None:
+        finished = not self._running
         if self._opened is not None:
             (_, app), self._opened = self._opened, None
             if self._making is not None:
                 self._making.cancel()
                 await asyncio.gather(self._making, return_exceptions=True)
-            await app.close()
+            await app.close(finished=finished)
 
 
 def _check_storage(config: Config) -> None:

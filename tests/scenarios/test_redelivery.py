@@ -13,6 +13,7 @@ from tests.scenarios.common import basic, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.delivery import outbox
+from tntcore.delivery.pulse import DEAD_AFTER, PROCESS
 from tntcore.maintenance import sweep
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Delivery
@@ -293,6 +294,26 @@ async def test_what_a_process_could_not_queue_before_it_died_is_swept_within_two
     await stack.app.sweep.unqueued()
     await hook.count(1, seconds=30)
     assert not await marked()
+
+
+async def test_what_a_process_did_not_queue_before_it_died_is_swept(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(data: bytes) -> None:
+        return None
+
+    acme, bolt = pair
+    to_bolt, _ = await stack.connect(acme, bolt)
+    hook = await bolt.webhook()
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.services.storage.outbound, "add", lost)
+        await acme.act(to_bolt.contact_uuid, basic("late"))
+    due, key = stack.app.services.storage.due, f"{PROCESS}~{acme.uuid}"
+    # Of a process that was seen last when this was committed, or shortly before.
+    await due.put(outbox.UNQUEUED, key, {"markedAt": stack.app.services.now() - DEAD_AFTER})
+    await stack.app.sweep.unqueued()
+    await hook.count(1, seconds=30)
+    assert await due.get(outbox.UNQUEUED, key) is None
 
 
 async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from tntcore.caching import SharedCache
 from tntcore.delivery.items import DeliveryItem, InboundItem, MessageCall, RelayItem, SendItem, queue_message
+from tntcore.delivery.pulse import Pulse
 from tntcore.messaging.ids import time_of
 from tntcore.services import Services
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
@@ -20,10 +21,12 @@ from tntcore.storage.records import Attached, Delivery, Message
 
 BUCKET = 600_000  # deliveries received within this many milliseconds share a row of the due table
 GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
-_MARK_SECONDS = 120.0  # a mark is renewed after this long; the sweeper removes none younger than several times that
+MARK_SECONDS = 120.0
+"""After so long a mark is renewed; the sweeper removes none younger than several times that."""
 DUE = "due"
 UNQUEUED = "unqueued"
-"""Partition of the `due` table: deliveries whose queue message could not be put after their commit."""
+"""Partition of the `due` table: deliveries whose queue message could not be put after their commit, and processes that
+may have died before they put one (`Pulse`)."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each repetition of a put that storage refused
 
 
@@ -98,17 +101,33 @@ class Outbox:
         self._services = services
         self._repeating: set[asyncio.Task[None]] = set()
         self._marks: SharedCache[bool] = SharedCache(lambda: services.now() / 1000, 50_000)
+        self._pulse = Pulse(services.storage.due, UNQUEUED, services.random(8).hex(), services.now)
+
+    async def close(self, *, finished: bool) -> None:
+        """Ends puts that are repeated: the sweeper makes them.
+
+        Args:
+            finished: no commit is under way whose deliveries are yet to be queued.
+        """
+        finished &= not self._repeating
+        for task in self._repeating:
+            task.cancel()
+        await asyncio.gather(*self._repeating, return_exceptions=True)
+        await self._pulse.stop(finished=finished)
 
     async def mark(self, principal: str, deliveries: Iterable[str]) -> None:
         """Makes the sweeper look at these deliveries (uuids). Called before their commit."""
-        for bucket in {time_of(delivery) // BUCKET for delivery in deliveries}:
-            key = due_key(bucket, principal)
-            if self._marks.peek(key) is None:
-                await self._marks.get(key, lambda key=key: self._mark(key))  # type: ignore[misc]
+        keys = {due_key(time_of(delivery) // BUCKET, principal) for delivery in deliveries}
+        if keys:
+            await asyncio.gather(self._pulse.beat(), *map(self._mark_once, keys))
+
+    async def _mark_once(self, key: str) -> None:
+        if self._marks.peek(key) is None:
+            await self._marks.get(key, lambda: self._mark(key))
 
     async def _mark(self, key: str) -> tuple[bool, float]:
         await self._services.storage.due.put(DUE, key, {"markedAt": self._services.now()})
-        return True, _MARK_SECONDS
+        return True, MARK_SECONDS
 
     async def relay(self, item: RelayItem) -> None:
         """Queues a webhook call; returns when it is queued."""

@@ -5,10 +5,12 @@ expired.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from tntcore.connections.connection import COMPLETED
 from tntcore.delivery.outbound import Outbound
-from tntcore.delivery.outbox import BUCKET, DUE, GRACE, UNQUEUED, Outbox
+from tntcore.delivery.outbox import BUCKET, DUE, GRACE, MARK_SECONDS, UNQUEUED, Outbox
+from tntcore.delivery.pulse import DEAD_AFTER, PROCESS
 from tntcore.delivery.redeliver import queue_pending, redeliver
 from tntcore.delivery.replay import Replays
 from tntcore.maintenance.orphans import Orphans
@@ -17,6 +19,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.services import Services
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.queries import Where
 from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.tables import Row
@@ -32,6 +35,8 @@ _WAITS = 1_800.0  # seconds for which a connection that is not completed is not 
 _MAX_WAITING = 100_000
 _EVERY = 270_000  # milliseconds between two runs over everything: five minutes, less what timers come too early
 _REPEATED = 45_000  # milliseconds after which the process that could not queue a delivery no longer tries
+_PUTTING = 60_000  # milliseconds from a commit to its last put, at most
+_UNDER_WAY = queries.deliveries_under_way()
 
 
 class Sweep:
@@ -61,22 +66,27 @@ class Sweep:
         await self.run()
 
     async def unqueued(self) -> None:
-        """Queues deliveries that a process committed, and could not queue before it died.
+        """Queues deliveries that a process committed, and could not queue, or may not have queued before it died.
 
         Raises:
-            ExceptionGroup: errors of some deliveries, after all others were handled.
+            ExceptionGroup: errors of some deliveries or principals, after all others were handled.
         """
         due, now = self._services.storage.due, self._services.now()
         errors: list[Exception] = []
+        dead: list[Row] = []
         start: str | None = ""
         while start is not None:
             page = await due.scan(UNQUEUED, start, "~", limit=_PAGE)
             start = page.next
             for row in page.rows:
+                principal, _, delivery = row.key.partition("~")
+                if principal == PROCESS:
+                    if row.values["markedAt"] + DEAD_AFTER <= now:
+                        dead.append(row)
+                    continue
                 if row.values["markedAt"] + _REPEATED > now:
                     continue
                 try:
-                    principal, _, delivery = row.key.partition("~")
                     tenant = await self._services.tenants.get(principal)
                     if tenant is not None and tenant.is_suspended:
                         continue
@@ -87,8 +97,43 @@ class Sweep:
                 except Exception as error:
                     log.exception("the sweeper could not queue delivery %s", row.key)
                     errors.append(error)
+        if dead:
+            await self._left_behind(dead, errors)
         if errors:
             raise ExceptionGroup(f"{len(errors)} deliveries could not be queued", errors)
+
+    async def _left_behind(self, dead: Sequence[Row], errors: list[Exception]) -> None:
+        """Queues the deliveries that were due around the time at which processes died: all of them, since only the dead
+        knew which they had queued. Those that are queued already are attempted once more under their id, at worst.
+
+        Args:
+            dead: the processes' rows.
+        """
+        due, marks = self._services.storage.due, [int(row.values["markedAt"]) for row in dead]
+        begin, end = min(marks) - _PUTTING, max(marks) + DEAD_AFTER
+        marked = queries.marked_since(begin - int(MARK_SECONDS * 1000))
+        before, more = len(errors), False
+        seen: set[str] = set()
+        start: str | None = ""
+        while start is not None:
+            page = await due.scan(DUE, start, "~", limit=_PAGE, where=marked.text, parameters=marked.parameters)
+            start = page.next
+            for row in page.rows:
+                bucket, _, principal = row.key.partition("~")
+                try:
+                    tenant = await self._services.tenants.get(principal)
+                    if tenant is not None and not tenant.is_suspended:
+                        where, key = queries.deliveries_due(begin, end), f"{PROCESS}~{row.key}"
+                        again, _ = await self._bucket(tenant, key, int(bucket), seen, where=where, late=0)
+                        self._services.meter.count("sweep.left_behind", again)
+                        more |= key in self._resume
+                except Exception as error:
+                    log.exception("the sweeper could not go through what a process left in row %s", row.key)
+                    errors.append(error)
+        if not more and len(errors) == before:
+            for row in dead:
+                log.warning("a process died at work; what it may have left is queued", extra={"code": "process-died"})
+                await due.delete(UNQUEUED, row.key, row.etag)
 
     async def run(self) -> int:
         """Looks at everything that is due. Returns how many deliveries were requeued.
@@ -136,12 +181,22 @@ class Sweep:
             await self._services.storage.due.delete(DUE, row.key, row.etag)
         return again
 
-    async def _bucket(self, tenant: Tenant, key: str, bucket: int, seen: set[str]) -> tuple[int, bool]:
+    async def _bucket(
+        self,
+        tenant: Tenant,
+        key: str,
+        bucket: int,
+        seen: set[str],
+        *,
+        where: Where = _UNDER_WAY,
+        late: int = GRACE,
+    ) -> tuple[int, bool]:
         """Requeues deliveries of the bucket, up to one tenant's share of a run; the next run continues after them.
 
         Args:
-            key: of the bucket's row.
+            key: names where the next run continues.
             seen: connections that were looked at in this run.
+            where: the deliveries. late: milliseconds after which the queue message of one counts as lost.
 
         Returns:
             How many were requeued, and whether any is not yet over.
@@ -151,12 +206,10 @@ class Sweep:
         start = self._resume.pop(key, begin)
         waiting = start != begin
         for _ in range(_PAGES):
-            hits = await tenant.records.list(
-                Delivery, limit=_PAGE, start=start, end=end, where=queries.deliveries_under_way()
-            )
+            hits = await tenant.records.list(Delivery, limit=_PAGE, start=start, end=end, where=where)
             for delivery in hits.records:
                 waiting = True
-                if delivery.next_attempt_at + GRACE > now:
+                if delivery.next_attempt_at + late > now:
                     continue
                 if delivery.status == DeliveryStatus.PENDING:
                     await self._redeliver(tenant, delivery, now)

@@ -100,6 +100,16 @@ def deliveries_under_way() -> Where:
     return Where("status eq 'PENDING' or status eq 'HELD'")
 
 
+def deliveries_due(first: int, end: int) -> Where:
+    """Deliveries under way whose next attempt was due from `first` to before `end`, in milliseconds since 1970."""
+    return deliveries_under_way() & between("nextAttemptAt", first, end)
+
+
+def marked_since(time: int) -> Where:
+    """Rows of the table `due` that were marked at this time or later, in milliseconds since 1970."""
+    return Where("markedAt ge @marked", {"marked": time})
+
+
 def deliveries_in(statuses: Sequence[str], entry_id: str) -> Where:
     """Deliveries in one of these states; only those of one webhook entry, unless `entry_id` is ""."""
     text = " or ".join(f"status eq @status{number}" for number in range(len(statuses)))
