@@ -16,7 +16,7 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Client, Stack
-from tntcore.api import didcomm
+from tntcore.api import didcomm, router
 from tntcore.api.http import Request, client_address
 from tntcore.app import App
 from tntcore.config import Limits
@@ -25,6 +25,7 @@ from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
 from tntcore.storage.commit import Unit
 from tntcore.storage.queues import MAX_MESSAGE
+from tntcore.storage.records import ApiToken
 from tntcore.tenancy.recipients import KeyPairs
 
 
@@ -39,8 +40,10 @@ def limited(stack: Stack, **limits: int) -> App:
     return App(replace(services, config=replace(services.config, limits=replace(Limits(), **limits))))
 
 
-async def knock(app: App, packed: bytes, sender: str = "198.51.100.7") -> Answer:
+async def knock(app: App, packed: bytes, sender: str = "198.51.100.7", key: str | None = None) -> Answer:
     headers = {"content-type": "application/didcomm-envelope-enc", "x-forwarded-for": f"10.9.8.7, {sender}:1234"}
+    if key is not None:
+        headers |= {"content-type": "application/json", "tnt-subscription-key": key}
     answer = await app.http(Request("POST", "didcomm", {}, headers, packed))
     return Answer(answer.status, {"Content-Type": answer.content_type, **answer.headers}, answer.body)
 
@@ -90,6 +93,41 @@ async def test_recipients_that_are_not_here_cost_more(stack: Stack) -> None:
             statuses.append((await knock(app, stranger)).status)
     assert statuses == [404] * 5 + [429] * 15
     assert 0 < counts["table.get"] < 15
+
+
+async def test_wrong_keys_at_the_door_have_no_bodies_read(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body with a tenant's key may be an action, so the router reads it before the endpoint's own limits."""
+    app, read, parsed = limited(stack, wrong_keys=3), router.read_json, 0
+
+    def count(data: bytes) -> Any:
+        nonlocal parsed
+        parsed += 1
+        return read(data)
+
+    monkeypatch.setattr(router, "read_json", count)
+    for key in ("tnt_wrong", await expired_key(stack, foreign.client)):
+        parsed, statuses = 0, []
+        for _ in range(6):
+            answer = await knock(app, b'{"type": "DIDCOMM"}', f"198.51.100.{len(key)}", key)
+            statuses.append((answer.status, answer.json()["type"].rpartition(":")[2]))
+        assert statuses[:3] == [(401, "key-unknown" if key == "tnt_wrong" else "key-expired")] * 3
+        # From then on it is handled as a partner's message.
+        assert statuses[3:] == [(400, "message-not-an-envelope")] * 3
+        assert parsed == 3
+    # An envelope is received whatever the header has, and one of a tenant that has its key is read.
+    assert (await knock(app, packed(foreign), "198.51.100.9", "tnt_wrong")).status == 202
+    action = {"type": "DIDCOMM", "to": foreign.connection.contact_uuid, "data": {"message": basic("x")}}
+    assert (await knock(app, orjson.dumps(action), "198.51.100.9", foreign.client.key)).status == 201
+
+
+async def expired_key(stack: Stack, client: Client) -> str:
+    made = await client.post("api-token", {"name": "short", "scope": "admin"})
+    unit = Unit()
+    unit.merge(ApiToken.row_key(made["uuid"]), {"expiresAt": stack.app.services.now() - 1})
+    await (await client.tenant()).records.commit(unit)
+    return str(made["headers"]["tnt-subscription-key"])
 
 
 async def test_over_http_the_platform_says_who_it_is(stack: Stack, foreign: Foreign, monkeypatch: Any) -> None:

@@ -48,11 +48,7 @@ class Callers:
         tenant, token = await self._known(request, key)
         now = self._services.now()
         if 0 < token.expires_at <= now:
-            raise Problem(
-                401,
-                "key-expired",
-                "The subscription key has expired. Create a new one, or ask an admin of your account for one.",
-            )
+            raise _expired()
         if tenant.locked is not None:
             raise tenant.locked.with_traceback(None)
         if tenant.is_suspended and not route.when_suspended:
@@ -63,6 +59,17 @@ class Callers:
             raise Problem(403, "scope-too-low", detail)
         self._services.last_used.saw(tenant.uuid, token, now)
         return tenant, Actor("tenant", token.uuid, token.name, scope)
+
+    async def check_key(self, request: Request) -> None:
+        """Checks that the subscription key is good, and counts any other, even one that has expired, as a wrong key.
+
+        Raises `Problem` 401 or 429.
+        """
+        _, token = await self._known(request, request.headers[KEY_HEADER])
+        if 0 < token.expires_at <= self._services.now():
+            self._check_guesses(request)
+            self._guessed(request)
+            raise _expired()
 
     async def _known(self, request: Request, key: str) -> tuple[Tenant, ApiToken]:
         """Raises `Problem` 401 or 429."""
@@ -146,3 +153,8 @@ class Callers:
     def _budget(self, request: Request) -> tuple[str, int]:
         address = client_address(request.headers, self._limits.forwarded_hops)
         return address, self._limits.wrong_keys * (1 if address else _UNKNOWN_ADDRESSES)
+
+
+def _expired() -> Problem:
+    detail = "The subscription key has expired. Create a new one, or ask an admin of your account for one."
+    return Problem(401, "key-expired", detail)

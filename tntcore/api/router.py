@@ -88,7 +88,7 @@ class Router:
 
     async def _answer(self, request: Request, access: Sequence[Access], step: Span) -> Response:
         try:
-            request, access = _action_instead(request, access)
+            request, access = await self._action_instead(request, access)
             found = self._at(request.path, access)
             if found and (preflight := self._cors.preflight(request, _methods(found))):
                 step.name = "OPTIONS"
@@ -189,6 +189,42 @@ class Router:
             (route, arguments) for segments, route in candidates if (arguments := _match(segments, parts)) is not None
         ]
 
+    async def _action_instead(
+        self, request: Request, access: Sequence[Access]
+    ) -> tuple[Request, Sequence[Access]]:
+        """Returns the request as one for `POST /action` if a tenant sends an action to `POST /didcomm`, as clients of
+        the original do: with its key, and an object of type DIDCOMM that is no envelope. Any other request as it is.
+
+        Raises `Problem` 401 for an action with a wrong key. So many wrong keys may come from an address; the bodies of
+        what comes after them are not read here, since anybody can call this endpoint.
+        """
+        if request.path.lower() != "didcomm" or request.method != "POST" or KEY_HEADER not in request.headers:
+            return request, access
+        if len(request.body) > MAX_JSON:
+            return request, access
+        refused = None
+        try:
+            await self._callers.check_key(request)
+        except Problem as problem:
+            if problem.status != 401:
+                return request, access
+            refused = problem
+        try:
+            body = read_json(request.body)
+        except JsonError:
+            return request, access
+        is_action = (
+            isinstance(body, dict)
+            and isinstance(body.get("type"), str)
+            and body["type"].upper() == "DIDCOMM"
+            and not body.keys() & {"ciphertext", "payload", "message"}
+        )
+        if not is_action:
+            return request, access
+        if refused is not None:
+            raise refused
+        return replace(request, path="action"), [*access, "tenant"]
+
     async def _let_in(self, request: Request, route: Route) -> tuple[Tenant | None, Actor | None]:
         match route.access:
             case "tenant":
@@ -231,26 +267,6 @@ def _parameters(url: str) -> dict[str, str]:
         if names.count(name) > 1:
             raise Problem(400, "query-invalid", f"The parameter {name[:100]!r} is given more than once. Give it once.")
     return parameters
-
-
-def _action_instead(request: Request, access: Sequence[Access]) -> tuple[Request, Sequence[Access]]:
-    """Returns the request as one for `POST /action` if a tenant sends an action to `POST /didcomm`, as clients of the
-    original do: with its key, and an object of type DIDCOMM that is no envelope. Any other request as it is."""
-    if request.path.lower() != "didcomm" or request.method != "POST" or KEY_HEADER not in request.headers:
-        return request, access
-    if len(request.body) > MAX_JSON:
-        return request, access
-    try:
-        body = read_json(request.body)
-    except JsonError:
-        return request, access
-    is_action = (
-        isinstance(body, dict)
-        and isinstance(body.get("type"), str)
-        and body["type"].upper() == "DIDCOMM"
-        and not body.keys() & {"ciphertext", "payload", "message"}
-    )
-    return (replace(request, path="action"), [*access, "tenant"]) if is_action else (request, access)
 
 
 def _arguments(arguments: Mapping[str, str]) -> Mapping[str, str]:
