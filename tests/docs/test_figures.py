@@ -6,11 +6,13 @@ import json
 import re
 
 from tests.docs.pages import ROOT
+from tntcore import egress
 from tntcore.api import didcomm, http, idempotency, settings, views
 from tntcore.config import Limits
 from tntcore.delivery import outbound, webhook_calls
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
+from tntcore.storage.records import ANSWER_KEPT
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.strict_json import MAX_DEPTH
 from tntcore.tenancy.webhooks import MAX_ENTRIES, MAX_MATCH, MAX_TASK_ENTRIES
@@ -28,8 +30,9 @@ def test_limits() -> None:
     kept = f"{webhook_calls._MAX_ANSWER // 1000} kB are kept"
     entries = f"{MAX_ENTRIES} entries (`TASK_WEBHOOK`: {MAX_TASK_ENTRIES})"
     hits = f"{views.DEFAULT_LIMIT} hits a page, at most {views.MAX_LIMIT}"
-    hours = idempotency._DAY // 3_600_000
+    hours = ANSWER_KEPT // 3_600_000
     sizes = f"{MAX_PLAINTEXT // _MIB} MiB unpacked, {MAX_WIRE / _MIB} MiB packed"
+    looking = egress._NAME_PATIENCE + egress._NAME_ANSWER
     *first, last = outbound._REFUSED
     refused = f"{', '.join(map(str, first))} or {last}"
     for shown in (
@@ -41,6 +44,8 @@ def test_limits() -> None:
         f"| an outgoing message's answer | {outbound._TIMEOUT:.0f} s; {len(SEND_LADDER)} attempts over two days; "
         f"{outbound._REFUSED_ATTEMPTS} where it is {refused}; {outbound._UNPROVEN_ATTEMPTS} where a stranger's request "
         "named the endpoint |",
+        f"| looking up a host's name | {looking:.0f} s, beside the receiver's time; "
+        f"its addresses are kept for {egress._NAME_KEPT:.0f} s |",
         f"| waiting at the door | {didcomm.MAX_IN_HAND // _MIB} MiB in each process, then 503 |",
         f"| lists | {hits}; totals are counted up to {COUNT_CAP:,} |",
         f"| `Idempotency-Key` | {idempotency._MAX_KEY} characters, remembered for {hours} hours |",

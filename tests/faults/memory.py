@@ -254,8 +254,14 @@ class MemoryBlobs(Blobs):
 
         return await self._point(f"{self._name}.list", effect, writes=False)
 
-    async def delete(self, name: str) -> None:
-        await self._point(f"{self._name}.delete", lambda: self._blobs.pop(name, None), writes=True)
+    async def delete(self, name: str, *, before: int | None = None) -> bool:
+        def effect() -> bool:
+            if before is not None and name in self._blobs and self._listed[name].modified > before:
+                return False
+            self._blobs.pop(name, None)
+            return True
+
+        return await self._point(f"{self._name}.delete", effect, writes=True)
 
     async def ensure(self) -> None:
         return None

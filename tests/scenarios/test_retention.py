@@ -16,7 +16,10 @@ from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.maintenance import retention
 from tntcore.maintenance.retention import GONE, KEEPS, Retention
-from tntcore.storage.records import Delivery, Entry, Principal
+from tntcore.storage.blobs import Blobs
+from tntcore.storage.records import ANSWERS, Delivery, Entry, Principal
+from tntcore.storage.tables import Table
+from tntcore.storage.transactions import Value
 from tntcore.tenancy.tenants import Tenant
 
 LARGE = "x" * 100_000
@@ -59,8 +62,7 @@ async def contents(client: Client) -> list[str]:
 
 
 async def bodies(tenant: Tenant) -> int:
-    page = await tenant.records._storage.bodies.page(None, 100, under=f"{tenant.uuid}/")
-    return len(page.blobs)
+    return len(await blobs(tenant))
 
 
 async def test_old_messages_are_erased_for_who_wants_that(
@@ -228,3 +230,107 @@ async def test_one_tenant_that_cannot_be_seen_to_holds_back_no_other(
     assert await contents(second) == []
     assert await contents(first) == ["small", "xxxxx"]
     await first.call("DELETE", "settings/PRINCIPAL_SETTINGS")
+
+
+async def test_old_answers_to_idempotency_keys_are_deleted_and_live_ones_kept(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme, _ = pair
+    tenant = await acme.tenant()
+    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
+    monkeypatch.setattr(retention, "_WALK", 10_000)
+    contact = await contact_out_of_reach(acme, "did:web:nobody.example")
+
+    async def call(key: str, content: str) -> Any:
+        action = {"type": "DIDCOMM", "to": contact["uuid"], "data": {"message": basic(content)}}
+        return (await acme.call("POST", "action", action, idempotency_key=key)).json()
+
+    first = {key: await call(key, content) for key, content in (("small", "small"), ("large", LARGE))}
+    assert len(await answers(acme)) == 2
+    before = await stored(acme)
+    await sweep(stack, 0.9)
+    assert {key: await call(key, content) for key, content in (("small", "small"), ("large", LARGE))} == first
+    # One that began long ago counts by its last use, and one that broke off by its begin.
+    begun, again = (f"{ANSWERS}~{name:0>32}" for name in ("1", "2"))
+    now, records = stack.app.services.now(), stack.app.services.storage.records
+    values: dict[str, Value] = {"digest": "", "at": 0, "begun": now + 2 * DAY, "finished": False, "answer": b""}
+    await records.put(acme.uuid, begun, values)
+    await records.put(acme.uuid, again, {**values, "at": now + 2 * DAY, "begun": 0})
+
+    # Blobs have the storage's clock, which no test can set forward.
+    async def deleted(blobs: Blobs, name: str, *, before: int | None = None) -> bool:
+        return await delete(blobs, name, before=(before or 0) + 2 * DAY)
+
+    delete = Blobs.delete
+    monkeypatch.setattr(Blobs, "delete", deleted)
+    await sweep(stack, 2)
+    assert await answers(acme) == [begun, again]
+    assert not [name for name in await blobs(tenant) if ANSWERS in name]
+    assert await stored(acme) < before - len(LARGE)
+
+
+async def test_an_answer_is_kept_whose_key_is_used_again_meanwhile(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is changed, or its blob written anew, between reading and deleting it."""
+    acme, _ = pair
+    services = stack.app.services
+    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
+    monkeypatch.setattr(retention, "_WALK", 10_000)
+    old: dict[str, Value] = {"digest": "", "at": 1, "begun": 1, "finished": True}
+    row, large = (f"{ANSWERS}~{name:0>32}" for name in ("1", "2"))
+    await services.storage.records.put(acme.uuid, row, {**old, "answer": b"old"})
+    await services.storage.records.put(acme.uuid, large, {**old, "answer": b""})
+    await services.storage.bodies.put(f"{acme.uuid}/{large}", b"new")
+    scan = Table.scan
+
+    async def then_used(self: Table, partition: str, *args: Any, **more: Any) -> Any:
+        page = await scan(self, partition, *args, **more)
+        if partition == acme.uuid:
+            await self.put(partition, row, {**old, "answer": b"new"})
+        return page
+
+    monkeypatch.setattr(Table, "scan", then_used)
+    await sweep(stack)
+    kept = await services.storage.records.get(acme.uuid, row)
+    assert kept is not None
+    assert kept.values["answer"] == b"new"
+    assert await services.storage.bodies.get(f"{acme.uuid}/{large}") == b"new"
+    assert await answers(acme) == [row, large]
+
+
+async def test_one_that_has_many_answers_is_gone_through_in_parts(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme, _ = pair
+    services = stack.app.services
+    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
+    monkeypatch.setattr(retention, "_WALK", 10_000)
+    monkeypatch.setattr(retention, "MOST", 4)
+    monkeypatch.setattr(retention, "_ANSWERS", 2)
+    for number in range(10):
+        values: dict[str, Value] = {"digest": "", "at": 1, "begun": 1, "finished": True, "answer": b"x"}
+        await services.storage.records.put(acme.uuid, f"{ANSWERS}~{number:0>32}", values)
+    sweeper = Retention(services)
+    left: list[int] = []
+    while left[-1:] != [0]:
+        await sweeper.sweep()
+        left.append(len(await answers(acme)))
+    # Other tenants come before and after it.
+    assert list(dict.fromkeys(left))[-3:] == [6, 2, 0]
+
+
+async def answers(client: Client) -> list[str]:
+    page = await client.stack.app.services.storage.records.scan(
+        client.uuid, f"{ANSWERS}~", f"{ANSWERS}~~", limit=100, columns=()
+    )
+    return [row.key for row in page.rows]
+
+
+async def blobs(tenant: Tenant) -> list[str]:
+    page = await tenant.records._storage.bodies.page(None, 100, under=f"{tenant.uuid}/")
+    return [blob.name for blob in page.blobs]
+
+
+async def stored(client: Client) -> int:
+    return client.stack.app.services.usage.stored((await client.tenant()).principal)

@@ -16,7 +16,7 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import Partly, body, item
 from tests.stack import Answer, Client, Stack
-from tntcore.api import didcomm, router
+from tntcore.api import didcomm
 from tntcore.api.http import Request, client_address
 from tntcore.app import App
 from tntcore.config import Limits
@@ -26,6 +26,7 @@ from tntcore.storage.batching import Full
 from tntcore.storage.commit import Unit
 from tntcore.storage.queues import MAX_MESSAGE
 from tntcore.storage.records import ApiToken
+from tntcore.strict_json import read_json
 from tntcore.tenancy.recipients import KeyPairs
 
 
@@ -99,14 +100,14 @@ async def test_wrong_keys_at_the_door_have_no_bodies_read(
     stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body with a tenant's key may be an action, so the router reads it before the endpoint's own limits."""
-    app, read, parsed = limited(stack, wrong_keys=3), router.read_json, 0
+    app, parsed = limited(stack, wrong_keys=3), 0
 
     def count(data: bytes) -> Any:
         nonlocal parsed
         parsed += 1
-        return read(data)
+        return read_json(data)
 
-    monkeypatch.setattr(router, "read_json", count)
+    monkeypatch.setattr("tntcore.api.router.read_json", count)
     for key in ("tnt_wrong", await expired_key(stack, foreign.client)):
         parsed, statuses = 0, []
         for _ in range(6):

@@ -14,23 +14,21 @@ import orjson
 from tntcore.api.http import Call, Chance, Handler, Response
 from tntcore.errors import Problem
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.records import short_hash
+from tntcore.storage.records import ANSWER_KEPT, ANSWERS, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.transactions import Value
 from tntcore.strict_json import write_json
 
-_DAY = 24 * 3600 * 1000
 _STUCK = 120_000  # milliseconds after which a call that never finished may be retried
 _MAX_KEY = 255
 _SEED = 32  # bytes
 _SERVER_ERROR = 500
-_KIND = "idempotency"
 
 
 def row_of(key: str, of: str = "") -> str:
     """Returns the row for the answer to a key of the caller `of`; different callers and keys have different rows."""
     caller = of.replace("%", "%25").replace("~", "%7E")
-    return f"{_KIND}~{short_hash(f'{caller}~{key}' if of else key)}"
+    return f"{ANSWERS}~{short_hash(f'{caller}~{key}' if of else key)}"
 
 
 async def once(call: Call, records: Repository, handler: Handler, *, of: str = "") -> Response:
@@ -60,7 +58,7 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
     if stored is not None:
         before = stored.values
         finished = before.get("finished", False)
-        if now - before["at"] < (_DAY if finished else _STUCK):
+        if now - before["at"] < (ANSWER_KEPT if finished else _STUCK):
             if before["digest"] != digest:
                 raise Problem(
                     422,

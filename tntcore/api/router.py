@@ -189,9 +189,7 @@ class Router:
             (route, arguments) for segments, route in candidates if (arguments := _match(segments, parts)) is not None
         ]
 
-    async def _action_instead(
-        self, request: Request, access: Sequence[Access]
-    ) -> tuple[Request, Sequence[Access]]:
+    async def _action_instead(self, request: Request, access: Sequence[Access]) -> tuple[Request, Sequence[Access]]:
         """Returns the request as one for `POST /action` if a tenant sends an action to `POST /didcomm`, as clients of
         the original do: with its key, and an object of type DIDCOMM that is no envelope. Any other request as it is.
 

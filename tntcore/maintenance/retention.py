@@ -1,8 +1,9 @@
-"""Deletes what is out of date: messages older than their tenant keeps them, old audit records, and the data of deleted
-tenants.
+"""Deletes what is out of date: messages older than their tenant keeps them, old audit records, the data of deleted
+tenants, and old answers to requests with an Idempotency-Key.
 
-The `due` table lists the tenants to look at. A row is written there before the tenant's own rows change, so that none
-is forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have finished.
+Answers are found by a walk through all tenants: some at each run, and all of them once a day. For the others, the `due`
+table lists the tenants to look at. A row is written there before the tenant's own rows change, so that none is
+forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have finished.
 """
 
 from __future__ import annotations
@@ -16,25 +17,28 @@ from tntcore.pipeline import given_up
 from tntcore.protocols.interface import name_of
 from tntcore.services import Services
 from tntcore.storage import queries
-from tntcore.storage.commit import Changed
+from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.erasure import erase
-from tntcore.storage.records import Exchange, Message, Principal
+from tntcore.storage.records import ANSWER_KEPT, ANSWERS, END, Exchange, Message, Principal
+from tntcore.storage.repository import row_bytes
 from tntcore.storage.states import ExchangeStatus
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
+from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.preferences import RETENTION_DAYS
 from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS, Tenant
 
 KEEPS, GONE = "retention", "gone"
 """Partitions of the `due` table; the row's key is the principal."""
 MOST: Final = 1_000
-"""Messages of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
+"""Messages and answers of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
 _SETTLES = 3_600_000  # milliseconds after which the writer of a row must have finished
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
-_WALK = 20  # tenants looked at in one run for having been deleted
-_WALK_FIRST, _WALK_AGAIN = 3_600_000, 7 * _DAY  # milliseconds from the process's start, and from one walk to the next
+_WALK = 20  # tenants that the walk comes to in one run
+_WALK_FIRST, _WALK_AGAIN = 3_600_000, _DAY  # milliseconds from the process's start, and from one walk to the next
+_ANSWERS = 200  # answers read at once
 
 
 class Retention:
@@ -42,8 +46,8 @@ class Retention:
         self._services = services
         # Where the next run goes on, of a tenant whose oldest messages are still needed.
         self._next: dict[str, str] = {}
-        # Where the walk through all tenants goes on, and when.
-        self._walked = ""
+        # Where the walk through all tenants goes on, also among the answers of one that has many, and when.
+        self._walked = self._answered = ""
         self._walks_at = services.now() + _WALK_FIRST
 
     async def sweep(self) -> None:
@@ -54,7 +58,7 @@ class Retention:
         """
         errors: list[Exception] = []
         await self._audits(errors)
-        await self._look_for_deleted(errors)
+        await self._walk(errors)
         for partition, see_to in ((KEEPS, self._old), (GONE, self._left)):
             start: str | None = ""
             while start is not None:
@@ -78,12 +82,9 @@ class Retention:
         except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
             errors.append(error)
 
-    async def _look_for_deleted(self, errors: list[Exception]) -> None:
-        """Looks at the next tenants for some that were deleted by a version that did not write down who left. Once a
-        week it begins again.
-        """
-        services = self._services
-        records, now = services.storage.records, services.now()
+    async def _walk(self, errors: list[Exception]) -> None:
+        """Comes to the next tenants. Once a day it begins again."""
+        records, now = self._services.storage.records, self._services.now()
         if now < self._walks_at:
             return
         try:
@@ -93,13 +94,62 @@ class Retention:
                     self._walked, self._walks_at = "", now + _WALK_AGAIN
                     return
                 row = await records.get(principal, Principal.row_key(principal))
-                if row is not None and Principal.read(row).status == "DELETED":
-                    rows = await records.scan(principal, "", "~~~", limit=2, columns=())
-                    if len(rows.rows) > 1 and await services.storage.due.get(GONE, principal) is None:
-                        await remember(services, GONE, principal)
+                status = Principal.read(row).status if row is not None else ""
+                if status == "DELETED":
+                    await self._look_for_deleted(principal)
+                else:
+                    self._answered = await self._answers(principal, self._answered)
+                if self._answered:
+                    return
                 self._walked = principal
         except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
             errors.append(error)
+
+    async def _look_for_deleted(self, principal: str) -> None:
+        """Marks a tenant that was deleted by a version that did not write down who left."""
+        services = self._services
+        rows = await services.storage.records.scan(principal, "", "~~~", limit=2, columns=())
+        if len(rows.rows) > 1 and await services.storage.due.get(GONE, principal) is None:
+            await remember(services, GONE, principal)
+
+    async def _answers(self, principal: str, start: str) -> str:
+        """Deletes a tenant's old answers to requests with an Idempotency-Key. Returns where to go on; "" at the end."""
+        storage, before = self._services.storage, self._services.now() - ANSWER_KEPT
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def forgotten(row: Row) -> int:
+            async with gate:
+                return await self._forget_answer(principal, row, before)
+
+        following: str | None = start or f"{ANSWERS}~"
+        for _ in range(MOST // _ANSWERS):
+            page = await storage.records.scan(principal, following or "", ANSWERS + END, limit=_ANSWERS)
+            old = [row for row in page.rows if max(row.values["at"], row.values.get("begun", 0)) < before]
+            sizes = await asyncio.gather(*(forgotten(row) for row in old))
+            self._services.meter.count("sweep.answers", sum(size > 0 for size in sizes))
+            if any(sizes) and principal != HOME:
+                self._services.usage.add(principal, -sum(sizes))
+            following = page.next
+            if following is None:
+                break
+        return following or ""
+
+    async def _forget_answer(self, principal: str, row: Row, before: int) -> int:
+        """Deletes an answer unless its key was used again just now. Returns how many bytes it had."""
+        storage, size = self._services.storage, row_bytes(row.values)
+        if not row.values.get("answer"):
+            # A large one is in a blob, which is deleted first: without its row nothing leads to it.
+            name = f"{principal}/{row.key}"
+            size += await storage.bodies.size(name)
+            if not await storage.bodies.delete(name, before=before):
+                return 0
+        unit = Unit()
+        unit.delete(row.key, row.etag)
+        try:
+            await storage.committer.commit(principal, unit)
+        except Changed:
+            return 0
+        return size
 
     async def _old(self, row: Row) -> None:
         tenant = await self._services.tenants.get(row.key)

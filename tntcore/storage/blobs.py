@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from tntcore.telemetry import Meter
 
@@ -89,11 +90,18 @@ class Blobs:
             return None
         return await download.readall()
 
-    async def delete(self, name: str) -> None:
-        """Deletes the blob if it is there."""
+    async def delete(self, name: str, *, before: int | None = None) -> bool:
+        """Deletes the blob if it is there. Returns False if it was written after `before`, milliseconds since 1970."""
         self._meter.count("blob.delete")
-        with suppress(ResourceNotFoundError):
-            await self._client.delete_blob(name)
+        until = None if before is None else datetime.fromtimestamp(before / 1000, UTC)
+        try:
+            with suppress(ResourceNotFoundError):
+                await self._client.delete_blob(name, if_unmodified_since=until)
+        except HttpResponseError as error:
+            if error.status_code != 412:
+                raise
+            return False
+        return True
 
     async def size(self, name: str) -> int:
         """Returns the size in bytes, 0 if the blob is not there."""

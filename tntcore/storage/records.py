@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, Final, Self, get_type_hints
 
 from tntcore.dids import sov
 from tntcore.dids.document import Version
@@ -714,6 +714,12 @@ def _is_proven(did: str, document: dict[str, Any]) -> bool:
         return False
     keys = {encode_verkey(method.key) for method in read.methods.values() if method.key.curve == "Ed25519"}
     return len(keys) == 1 and sov.is_of_key(did, keys.pop())
+
+
+ANSWERS: Final = "idempotency"
+"""The kind of the rows that hold answers to requests with an Idempotency-Key."""
+ANSWER_KEPT: Final = 24 * 3_600_000
+"""Milliseconds."""
 
 
 def short_hash(text: str | bytes) -> str:
