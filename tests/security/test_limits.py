@@ -200,17 +200,22 @@ async def test_a_list_that_is_full(stack: Stack, foreign: Foreign, monkeypatch: 
 
 
 class Later:
-    """Queue `inbound`, which only takes note of what is put off."""
+    """Queue `inbound`, which only takes note of what is put off, unless it is of an earlier test."""
 
-    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> None:
         self.puts: list[tuple[int, bytes]] = []
+        self._first = foreign.client.uuid  # tenants of earlier tests come before it
         queues = app.services.storage.queues
-        queue = Partly(queues["inbound"], put=self._put)
+        self._queue = queues["inbound"]
+        queue = Partly(self._queue, put=self._put)
         monkeypatch.setitem(queues, "inbound", queue)
 
     async def _put(self, content: bytes, *, delay: int = 0) -> None:
         assert len(content) <= MAX_MESSAGE
-        self.puts.append((delay, content))
+        if orjson.loads(content)["items"][0]["p"] < self._first:
+            await self._queue.put(content, delay=delay)
+        else:
+            self.puts.append((delay, content))
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -224,7 +229,7 @@ async def test_a_sender_over_the_limit_waits_and_nobody_else_does(
     neighbour = await connect_foreign(stack, foreign.client)
     other = await connect_foreign(stack, await stack.register("Another tenant"))
     flood = [item(foreign, f"flood {number}") for number in range(40)]
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     await app.inbound.handle(body(*flood, item(neighbour, "neighbour"), item(other, "other")), 1)
     assert await number_of(foreign.client) == 11
     assert await number_of(other.client) == 1
@@ -250,7 +255,7 @@ async def test_a_tenant_over_the_limit_waits_and_no_other_does(
     senders = [foreign, *[await connect_foreign(stack, foreign.client) for _ in range(3)]]
     other = await connect_foreign(stack, await stack.register("Another tenant"))
     items = [item(senders[number % 4], f"{number}") for number in range(20)]
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     await app.inbound.handle(body(*items, item(other, "other")), 1)
     assert await number_of(foreign.client) == 10
     assert await number_of(other.client) == 1
@@ -265,7 +270,7 @@ async def test_a_flood_of_one_sender_does_not_use_up_the_tenants(
 ) -> None:
     app = limited(stack, sender=5, tenant=20)
     neighbour = await connect_foreign(stack, foreign.client)
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     await app.inbound.handle(body(*(item(foreign, f"{number}") for number in range(50))), 1)
     await app.inbound.handle(body(*(item(neighbour, f"{number}") for number in range(5))), 1)
     assert await number_of(foreign.client) == 10
@@ -280,7 +285,7 @@ async def test_connections_by_one_entrance_share_a_limit(
     crowd = [await connect_foreign(stack, foreign.client) for _ in range(4)]
     for one in crowd:
         await came_by(one, "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b")
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     for one in crowd:
         await app.inbound.handle(body(*(item(one, f"{one.connection.uuid} {number}") for number in range(10))), 1)
     assert (await number_of(foreign.client), len(later.items)) == (10, 30)
@@ -305,7 +310,7 @@ async def test_strangers_share_one_limit(stack: Stack, foreign: Foreign, monkeyp
         broken = orjson.loads(foreign.v1(orjson.dumps(basic(number))))
         broken["tag"] = "A" * 22
         envelopes.append(orjson.dumps(broken))
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     await app.inbound.handle(body(*(item(foreign, "", e=one.decode()) for one in envelopes)), 1)
     assert len(later.items) == 24
     await app.inbound.handle(body(item(foreign, "the contact itself")), 1)
@@ -314,7 +319,7 @@ async def test_strangers_share_one_limit(stack: Stack, foreign: Foreign, monkeyp
 
 async def test_one_that_is_put_off_alone(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
     app = limited(stack, sender=1)
-    later = Later(app, monkeypatch)
+    later = Later(app, monkeypatch, foreign)
     for number in range(2):
         await app.inbound.handle(body(item(foreign, str(number))), 1)
     [(delay, content)] = later.puts
@@ -337,7 +342,7 @@ async def test_the_largest_item_that_goes_in_a_queue_can_be_put_off(
 ) -> None:
     """Whatever is added to it on the way, it still fits."""
     app, storage = limited(stack, sender=1), stack.app.services.storage
-    later, queued = Later(app, monkeypatch), []
+    later, queued = Later(app, monkeypatch, foreign), []
 
     async def note(content: bytes) -> None:
         queued.append(orjson.loads(content))
@@ -498,7 +503,7 @@ async def test_a_tenant_that_is_over_its_quota_by_far_has_what_was_accepted_wait
     await stack.app.inbound.handle(body(item(foreign, "a little over")), 1)
     assert await number_of(foreign.client) == 1
     usage.add(foreign.client.uuid, 200_000)
-    later = Later(stack.app, monkeypatch)
+    later = Later(stack.app, monkeypatch, foreign)
     await stack.app.inbound.handle(body(item(foreign, "far over")), 1)
     assert len(later.items) == 1
     assert await number_of(foreign.client) == 1
@@ -558,7 +563,7 @@ async def test_limits_that_are_none(stack: Stack, foreign: Foreign, limits: Any)
 
 async def test_a_tenants_own_pace(stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
     await set_limits(foreign.client, messagesPerMinute=3)
-    later = Later(stack.app, monkeypatch)
+    later = Later(stack.app, monkeypatch, foreign)
     await stack.app.inbound.handle(body(*(item(foreign, str(number)) for number in range(5))), 1)
     assert len(later.items) == 2
     assert [math.ceil(delay / 20) for delay, _ in later.puts] == [2]
