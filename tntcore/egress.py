@@ -14,9 +14,9 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +55,7 @@ LOOP_HEADER = "tnt-egress"
 """Marks what was sent from here, so that a call of our own API by ourselves is known as one."""
 
 _MAX_HEADER = 8_190
+_MAX_HOST = 253  # characters of a host that an error shows
 _KEPT_HEADERS = ("content-type", "retry-after")
 _NAMES = 16  # names that are looked up at once
 _PATIENCE = 30.0  # seconds to wait for a place
@@ -76,7 +77,7 @@ class EgressError(Exception):
 
     Args:
         code: stable, see `ErrorCode`.
-        detail: for the tenant's delivery log. Contains no resolved address and no content.
+        detail: names the host and port as the URL has them. Contains no resolved address and no content.
     """
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
@@ -291,28 +292,29 @@ class Egress:
         target = self._target(url)
         sent = _headers(method, headers or {})
         begun = _Begun()
-        try:
-            async with self._places.place(*_holders(target.host or ""), patience=_PATIENCE):
-                is_sent()
-                begun.at = self._now()
-                await self._name(target.raw_host or "")
-                with current_budget().spending() as left:
-                    async with asyncio.timeout(min(timeout, left)):
-                        await self._exchange(method, target, sent, body, max_answer, begun)
-        except Busy:
-            raise EgressError("busy", "too many requests for this tenant, or to this host, are under way") from None
-        except TimeoutError:
-            if whole or not begun.status:
-                raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
-            begun.truncated = True
-        except UnreadableAnswerError as error:
-            if whole:
-                raise _as_egress_error(error.reason) from None
-            begun.status, begun.truncated = error.status, True
-        except (aiohttp.ClientError, OSError) as error:
-            if whole or not begun.status:
-                raise _as_egress_error(error) from None
-            begun.truncated = True
+        with _naming(target):
+            try:
+                async with self._places.place(*_holders(target.host or ""), patience=_PATIENCE):
+                    is_sent()
+                    begun.at = self._now()
+                    await self._name(target.raw_host or "")
+                    with current_budget().spending() as left:
+                        async with asyncio.timeout(min(timeout, left)):
+                            await self._exchange(method, target, sent, body, max_answer, begun)
+            except Busy:
+                raise EgressError("busy", "too many requests for this tenant, or to this host, are under way") from None
+            except TimeoutError:
+                if whole or not begun.status:
+                    raise EgressError("timeout", f"no complete answer within {timeout:g} s") from None
+                begun.truncated = True
+            except UnreadableAnswerError as error:
+                if whole:
+                    raise _as_egress_error(error.reason) from None
+                begun.status, begun.truncated = error.status, True
+            except (aiohttp.ClientError, OSError) as error:
+                if whole or not begun.status:
+                    raise _as_egress_error(error) from None
+                begun.truncated = True
         kept = bytes(begun.body[:max_answer])
         return Answer(begun.status, begun.headers, kept, begun.truncated, self._now() - begun.at)
 
@@ -341,10 +343,11 @@ class Egress:
             max_answer=MAX_DOCUMENT,
             timeout=FETCH_TIMEOUT,
         )
-        if answer.status != 200:
-            raise EgressError("status", f"answered {answer.status}")
-        if answer.truncated:
-            raise EgressError("too-large", f"larger than {MAX_DOCUMENT} bytes")
+        with _naming(self._target(url)):
+            if answer.status != 200:
+                raise EgressError("status", f"answered {answer.status}")
+            if answer.truncated:
+                raise EgressError("too-large", f"larger than {MAX_DOCUMENT} bytes")
         return answer.body
 
     def _target(self, url: str) -> URL:
@@ -494,6 +497,16 @@ def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:
     sent["Accept-Encoding"] = "identity"
     sent[LOOP_HEADER] = "1"
     return sent
+
+
+@contextmanager
+def _naming(target: URL) -> Iterator[None]:
+    """Adds the host and port to the detail of an `EgressError`."""
+    try:
+        yield
+    except EgressError as error:
+        place = f"{(target.host or '')[:_MAX_HOST]}:{target.port}"
+        raise EgressError(error.code, f"{error.detail} ({place})") from None
 
 
 def _as_egress_error(error: aiohttp.ClientError | OSError) -> EgressError:

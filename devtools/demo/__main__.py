@@ -192,8 +192,12 @@ async def first_operator() -> str:
     return key
 
 
-async def show(client: Client, host: Host, receiver: Receiver, version: Version) -> None:
-    """Registers and connects the tenants, sends the first message, and says how to send the next."""
+async def show(client: Client, host: Host, receiver: Receiver, version: Version, storage: str) -> None:
+    """Registers and connects the tenants, sends the first message, and says how to send the next.
+
+    Args:
+        storage: the connection string of the storage account.
+    """
     client.operator_key = await first_operator()
     acme, bolt = await client.register("Acme"), await client.register("Bolt")
     contact = await connect(acme, bolt, version)
@@ -236,10 +240,14 @@ What became of the first action, and what Bolt has stored:
 
 {curl(f"{host.url}/message", bolt)}
 
-What the calls in docs/ are made with:
+The calls in docs/ use these variables:
 
 export URL={host.url} OPERATOR={client.operator_key}
 export ACME={acme.key} BOLT={bolt.key} CONTACT={contact}
+
+The commands backup, restore and repair use the storage account itself:
+
+export AzureWebJobsStorage='{storage}'
 
 Ctrl-C ends everything.""")
 
@@ -276,7 +284,9 @@ async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> N
         await function_app.service.app().services.storage.ensure()
         session = await opened.enter_async_context(ClientSession())
         client = Client(session, host.url)
-        showing = asyncio.create_task(show(client, host, receiver, cast("Version", chosen.wire)))
+        showing = asyncio.create_task(
+            show(client, host, receiver, cast("Version", chosen.wire), storage.connection_string)
+        )
         until = asyncio.create_task(ended.wait())
         await asyncio.wait((showing, until), return_when=asyncio.FIRST_COMPLETED)
         if showing.done():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -69,6 +70,6 @@ def shell(shown: str, tmp_path: Path) -> dict[str, str]:
         "TMPDIR": str(tmp_path / "tmp"),
     }
     for line in re.findall(r"^export (.+)$", shown, re.MULTILINE):
-        environment |= dict(each.split("=", 1) for each in line.split(" "))
-    assert {"URL", "OPERATOR", "ACME", "BOLT", "CONTACT"} <= environment.keys()
+        environment |= dict(each.split("=", 1) for each in shlex.split(line))
+    assert {"URL", "OPERATOR", "ACME", "BOLT", "CONTACT", "AzureWebJobsStorage"} <= environment.keys()
     return environment

@@ -14,7 +14,8 @@ import orjson
 import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
-from devtools.azurite import Azurite
+from devtools.azurite import Azurite, connection_string
+from devtools.ports import free_ports
 from tests.scenarios.cli import Tool
 from tests.scenarios.common import basic, contact_out_of_reach, handle_queues
 from tests.scenarios.foreign import Foreign, connect_foreign
@@ -81,11 +82,11 @@ class Between(Folder):
 class Restored:
     """The service on another account: its queues are looked into by hand."""
 
-    def __init__(self, connection_string: str) -> None:
-        config = Config.read({**os.environ, "AzureWebJobsStorage": connection_string})
+    def __init__(self, account: str) -> None:
+        config = Config.read({**os.environ, "AzureWebJobsStorage": account})
         services = open_services(config, lambda queue: None)
         self.app = App(replace(services, now=lambda: now_ms() + LATER))
-        self._queues = QueueServiceClient.from_connection_string(connection_string)
+        self._queues = QueueServiceClient.from_connection_string(account)
 
     async def settle(self) -> None:
         """Handles all that can be seen."""
@@ -425,4 +426,8 @@ async def test_the_commands(stack: Stack, empty: Storage, tmp_path: Path) -> Non
     assert "master keys" in restored.output
     repaired = (await there.run("repair", "--json")).json()
     assert repaired["rows"] >= made["copied"]["records"]
+    [closed] = free_ports(1)
+    nowhere = {**storage, "AzureWebJobsStorage": connection_string(closed, closed, closed)}
+    unanswered = (await Tool(stack.url, tmp_path, nowhere).run("repair", code=2)).errors
+    assert f"Storage does not answer (ServiceRequestError) at 127.0.0.1:{closed}" in unanswered
     assert "no complete backup" in (await tool.run("restore", str(tmp_path / "nothing"), code=2)).errors

@@ -354,11 +354,12 @@ async def test_http_is_for_allowed_networks_only() -> None:
         assert await code_of(egress.request("GET", "http://1.1.1.1/")) == "refused-address"
 
 
-async def test_the_refusal_names_no_inner_address() -> None:
+async def test_the_refusal_names_the_host_and_no_inner_address() -> None:
     async with opened(Egress(lookup=Names(a_example=[["10.11.12.13"]]))) as egress:
         with pytest.raises(EgressError) as caught:
             await egress.request("GET", "https://a.example/")
     assert "10.11" not in str(caught.value)
+    assert caught.value.detail.endswith("(a.example:443)")
     assert caught.value.__suppress_context__
 
 

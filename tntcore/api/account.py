@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypedDict
 
 from tntcore.api.api_tokens import ApiTokenView, view
 from tntcore.api.http import Call, Response, Route, answer
-from tntcore.api.principals import Limits
+from tntcore.api.principals import Limits, own_principal
 from tntcore.api.views import Uuid, found
 from tntcore.storage.records import ApiToken
 from tntcore.tenancy.access import Scope
@@ -28,14 +28,15 @@ async def read(call: Call) -> Response:
     """Shows which tenant the key belongs to and what the key may do. Suspended tenants can call this too."""
     tenant, usage = call.tenant, call.services.usage
     token = await found(tenant.records, ApiToken, call.actor.id)
+    principal = await own_principal(call)
     return answer(
         {
             "principalUuid": tenant.uuid,
-            "displayName": tenant.principal.display_name,
-            "status": tenant.principal.status,
-            "limits": tenant.principal.limits,
-            "storedBytes": usage.stored(tenant.principal),
-            "quota": usage.quota(tenant.principal),
+            "displayName": principal.display_name,
+            "status": principal.status,
+            "limits": principal.limits,
+            "storedBytes": usage.kept(principal),
+            "quota": usage.quota(principal),
             "key": view(token, call.services.now()),
         }
     )

@@ -198,7 +198,7 @@ class PoisonRoutes:
             raise Problem(
                 404,
                 "poison-unknown",
-                f"The queue {queue} has given up no message with this id. GET /poison lists them.",
+                f"The queue {queue} has given up no message with this id. GET /api/poison lists them.",
             )
         return given
 

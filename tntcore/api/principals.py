@@ -122,7 +122,7 @@ async def create(call: Call) -> Response:
         key = await create_token(call, tenant, "first", token_uuid, Unit())
     return answer(
         {
-            **_view(principal),
+            **_view(call, principal),
             "identity": {"uuid": identity.uuid, "did": identity.did},
             "account": display_name,
             "principalUuid": uuid,
@@ -199,7 +199,7 @@ async def list_(call: Call) -> Response:
     return answer(
         {
             "total": {"value": total, "relation": "eq" if exact else "gte"},
-            "hits": [_view(principal) for principal in hits],
+            "hits": [_view(call, principal) for principal in hits],
             "next": following,
         }
     )
@@ -265,11 +265,11 @@ async def _set_status(call: Call, status: str, act: str) -> Response:
             record.status = NO_EFFECT
     services.tenants.forget(principal.uuid)
     await _index(services, principal)
-    return answer(_view(principal))
+    return answer(_view(call, principal))
 
 
 async def read(call: Call) -> Response:
-    return answer(_view(await principal_of(call)))
+    return answer(_view(call, await principal_of(call)))
 
 
 async def change(call: Call) -> Response:
@@ -303,7 +303,7 @@ async def change(call: Call) -> Response:
         await call.services.storage.committer.commit(principal.uuid, unit)
     call.services.tenants.forget(principal.uuid)
     await _index(call.services, principal)
-    return answer(_view(principal))
+    return answer(_view(call, principal))
 
 
 async def recount(call: Call) -> Response:
@@ -312,7 +312,7 @@ async def recount(call: Call) -> Response:
     async with operating(call, "tenant.recounted", principal.uuid):
         await call.services.usage.recount(principal.uuid)
     call.services.tenants.forget(principal.uuid)
-    return answer(_view(await principal_of(call)))
+    return answer(_view(call, await principal_of(call)))
 
 
 async def delete(call: Call) -> Response:
@@ -434,12 +434,20 @@ async def principal_of(call: Call) -> Principal:
     return Principal.read(row)
 
 
-def _view(principal: Principal) -> dict[str, object]:
+async def own_principal(call: Call) -> Principal:
+    """Returns the caller's own row, just read."""
+    principal = await _read(call.services, call.tenant.uuid)
+    if principal is None:
+        raise not_found(Principal, call.tenant.uuid)
+    return principal
+
+
+def _view(call: Call, principal: Principal) -> dict[str, object]:
     return entity(
         principal,
         displayName=principal.display_name,
         limits=principal.limits,
-        storedBytes=principal.stored_bytes,
+        storedBytes=call.services.usage.kept(principal),
     )
 
 

@@ -173,7 +173,7 @@ def etag_of_entry(stored: dict[str, Any], name: str) -> str:
 
 
 def no_entry(key: str, name: str) -> Problem:
-    return Problem(404, "entry-unknown", f"{key} has no entry {name[:100]!r}; GET /settings/{key} shows them.")
+    return Problem(404, "entry-unknown", f"{key} has no entry {name[:100]!r}; GET /api/settings/{key} shows them.")
 
 
 def _health(health: Health | None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def read(call: Call) -> Response:
     key = _key(call)
     record = await call.tenant.records.get(Setting, key)
     if record is None:
-        raise Problem(404, "setting-unknown", f"{key} is not set. PUT /settings/{key} sets it.")
+        raise Problem(404, "setting-unknown", f"{key} is not set. PUT /api/settings/{key} sets it.")
     return _answer(record, call.tenant.opened(record))
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, TypedDict
 
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.principals import principal_of
-from tntcore.api.views import Uuid, not_found
+from tntcore.api.principals import own_principal, principal_of
+from tntcore.api.views import Uuid
 from tntcore.storage.records import Principal
 from tntcore.tenancy.access import Role
 
@@ -50,11 +50,7 @@ async def own(call: Call) -> Response:
     minute old or, of a tenant that fell silent, come with its next message. A process that dies loses what it had not
     written.
     """
-    uuid = call.tenant.uuid
-    row = await call.services.storage.records.get(uuid, Principal.row_key(uuid))
-    if row is None:
-        raise not_found(Principal, uuid)
-    return _shown(call, Principal.read(row))
+    return _shown(call, await own_principal(call))
 
 
 async def of_tenant(call: Call) -> Response:
@@ -68,7 +64,7 @@ def _shown(call: Call, principal: Principal) -> Response:
     return answer(
         {
             "principalUuid": principal.uuid,
-            "storedBytes": usage.stored(principal),
+            "storedBytes": usage.kept(principal),
             "months": [{"month": month, **{name: counts.get(name, 0) for name in _NAMES}} for month, counts in months],
         }
     )

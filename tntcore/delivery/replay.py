@@ -286,7 +286,7 @@ class Replays:
                 raise Problem(
                     409,
                     "webhook-disabled",
-                    f"The webhook is disabled. Enable it first: POST /settings/{key}/{entry.id}/enable.",
+                    f"The webhook is disabled. Enable it first: POST /api/settings/{key}/{entry.id}/enable.",
                 )
         elif delivery.connection_uuid:
             peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)

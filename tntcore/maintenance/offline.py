@@ -102,6 +102,12 @@ def _opened(stack: AsyncExitStack, account: str | StorageAccount, environ: Mappi
     stack.push_async_callback(cloud.close)
     storage = Storage(account, Meter(0), lambda queue: None, cloud)
     stack.push_async_callback(storage.close)
+
+    def note(_: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            error.add_note(storage.host)
+
+    stack.push(note)
     return storage
 
 
@@ -116,8 +122,8 @@ def _told_of(work: Callable[[], T]) -> T:
         if not is_away(error):
             raise
         raise NotDoneError(
-            f"The storage account cannot be used ({type(error).__name__}). The same command again goes on where this "
-            "one ended."
+            f"Storage does not answer ({type(error).__name__}) at {' or '.join(error.__notes__)}. Check "
+            "AzureWebJobsStorage. The same command again goes on where this one ended."
         ) from None
 
 

@@ -49,7 +49,10 @@ def make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bo
     except Exception as error:
         if not is_away(error):
             raise
-        raise NotMadeError(f"The storage account cannot be used ({type(error).__name__}).") from None
+        place = " ".join(error.__notes__)
+        raise NotMadeError(
+            f"Storage does not answer ({type(error).__name__}) at {place}. Check AzureWebJobsStorage."
+        ) from None
 
 
 async def _make(environ: Mapping[str, str], name: str, until: str | None, *, anyway: bool) -> dict[str, Any]:
@@ -71,6 +74,9 @@ async def _make(environ: Mapping[str, str], name: str, until: str | None, *, any
 
         also.create(await audits.record(HOME, uuid, by, "operator.made", on=uuid, details=details))
         made = await operators.first(name, expires_at, uuid, anyway=anyway, by=STORAGE, also=also, revoking=revoking)
+    except Exception as error:
+        error.add_note(storage.host)
+        raise
     finally:
         await storage.close()
         await cloud.close()

@@ -156,6 +156,17 @@ class Usage:
         unsure = sum(flush.amount for flush in self._unsure.get(principal.uuid, ()))
         return max(known + self._pending.get(principal.uuid, (0, 0.0))[0] + unsure, 0)
 
+    def kept(self, principal: Principal) -> int:
+        """The bytes that the principal keeps, for showing: its row's figure, and what is not written yet.
+
+        Args:
+            principal: just read.
+        """
+        unsure = sum(
+            flush.amount for flush in self._unsure.get(principal.uuid, ()) if flush.id not in principal.flushes
+        )
+        return max(principal.stored_bytes + self._pending.get(principal.uuid, (0, 0.0))[0] + unsure, 0)
+
     def is_full(self, principal: Principal) -> bool:
         """Whether the principal's quota is used up, counting messages that are accepted and not yet stored."""
         quota = self.quota(principal)
