@@ -9,6 +9,7 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
 
+from tntcore.clock import Clock
 from tntcore.config import CloudIdentity
 
 if TYPE_CHECKING:
@@ -22,24 +23,38 @@ _TOO_MANY, _BUSY = 429, 503
 
 class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it when it is asked for
     """Shows 429 ("too many requests") to the SDK as 503 ("busy"), which all of its clients retry, and some retry alone:
-    azure-storage retries no 429, azure-core none of a POST."""
+    azure-storage retries no 429, azure-core none of a POST.
+
+    Args:
+        clock: learns from the answers.
+    """
+
+    def __init__(self, clock: Clock | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = clock
 
     async def send(self, request: Any, **config: Any) -> Any:
+        clock = self._clock if self._clock is not None and self._clock.is_due else None
+        sent = clock.machine() if clock is not None else 0
         response: Any = await super().send(request, **config)
+        if clock is not None:
+            clock.answered(response.headers.get("Date", ""), sent)
         if response.status_code == _TOO_MANY:
             response.status_code = _BUSY
         return response
 
 
 class Cloud:
-    """The HTTP session and the identity for the cloud's services.
+    """The HTTP session and the identity for the cloud's services, and the time by the storage account's clock.
 
     Args:
         identity: the app's identity.
         trust: certificates to trust in place of the usual ones.
+        clock: is kept in step with the storage account's.
     """
 
-    def __init__(self, identity: CloudIdentity, trust: SSLContext | None = None) -> None:
+    def __init__(self, identity: CloudIdentity, trust: SSLContext | None = None, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self._identity = identity
         self._credential: DefaultAzureCredential | ManagedIdentityCredential | None = None
         # A session of our own: the SDK's reads the environment's proxies and netrc in a thread for every request, which
@@ -50,9 +65,9 @@ class Cloud:
             auto_decompress=False,
         )
 
-    def transport(self) -> AioHttpTransport:
-        """Returns a transport for an SDK client, which may close it."""
-        return _Transport(session=self._session, session_owner=False)
+    def transport(self, *, of_storage: bool = False) -> AioHttpTransport:
+        """Returns a transport for an SDK client, which may close it. `of_storage`: the clock goes by its answers."""
+        return _Transport(self.clock if of_storage else None, session=self._session, session_owner=False)
 
     def credential(self) -> AsyncTokenCredential:
         """Returns the app's identity: the same object each time, since it caches the tokens."""

@@ -33,7 +33,7 @@ class Services:
     """Clock, randomness, storage, egress and the like.
 
     Attributes:
-        now: milliseconds since 1970.
+        now: milliseconds since 1970, by the storage account's clock where the machine's is wrong.
         random: returns so many random bytes.
         workers: for computations that a caller waits for. slow_workers: one process, for those that may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
@@ -77,10 +77,6 @@ class Services:
         await self.cloud.close()
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def open_services(
     config: Config, on_put: Callable[[str], None], egress: Egress | None = None, cloud: Cloud | None = None
 ) -> Services:
@@ -94,11 +90,12 @@ def open_services(
         if config.telemetry.traces:
             tracing.sinks.append(exporter)
     cloud = cloud or Cloud(config.identity)
+    now = cloud.clock
     storage = Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     resolver = Resolver(did_methods(config, egress), time.monotonic)
     custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
-    usage = Usage(storage, config.limits.stored, time.monotonic)
+    usage = Usage(storage, config.limits.stored, time.monotonic, lambda: now() / 1000)
     tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add, usage.count)
     return Services(
         config=config,
@@ -113,12 +110,12 @@ def open_services(
         workers=Workers(patience=20),
         slow_workers=Workers(1, seconds=120),
         usage=usage,
-        operators=Operators(storage, now_ms, time.monotonic, secrets.token_bytes),
+        operators=Operators(storage, now, time.monotonic, secrets.token_bytes),
         last_used=LastUsed(storage.committer, meter),
         audits=Audits(storage, time.monotonic),
-        now=now_ms,
+        now=now,
         random=secrets.token_bytes,
-        uuid7=UuidFactory(now_ms, secrets.token_bytes),
+        uuid7=UuidFactory(now, secrets.token_bytes),
         tracing=tracing,
         exporter=exporter,
     )

@@ -15,6 +15,7 @@ import orjson
 
 from devtools.bench.load import plaintext
 from devtools.bench_envelope import microseconds, v1_calls, v2_calls
+from tntcore.clock import Clock
 from tntcore.delivery.outbox import message_call
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import PrivateKey, pack_v1, peek, unpack
@@ -24,7 +25,6 @@ from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import Context
-from tntcore.services import now_ms
 from tntcore.storage import transactions
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
@@ -84,7 +84,8 @@ async def calls() -> dict[str, tuple[Call, float]]:
     plain = plaintext(1)
     packed = pack_v1(plain, recipients=[verkey], sender=sender)
     message = Message.read(plain)
-    uuid7 = UuidFactory(now_ms, os.urandom)
+    clock = Clock()
+    uuid7 = UuidFactory(clock, os.urandom)
     principal, scope, uuid = uuid7(), uuid7(), uuid7()
     did = "did:web:example.com:api:identity:" + scope
     records = Repository(cast(Storage, None), principal, DataKey(os.urandom(32)))
@@ -93,7 +94,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
     entries = (await tenant.webhooks(DIDCOMM_WEBHOOK)).entries
     lookups = Lookups(cast(Table, _KnownKey()), time.monotonic)
     await lookups.find("key", "k")
-    now = now_ms()
+    now = clock()
     action = Action(uuid=action_uuid(scope, message.id), reference_id=message.id, direction="IN", identity_did=did,
                     contact_did=did, contact_uuid=scope, connection_uuid=scope, created_at=now,
                     updated_at=now)  # fmt: skip

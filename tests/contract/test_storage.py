@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,6 +17,11 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
+from tntcore.clock import Clock
+from tntcore.cloud import Cloud
+from tntcore.config import CloudIdentity, Config
+from tntcore.messaging.ids import time_of
+from tntcore.services import open_services
 from tntcore.storage.commit import Changed, Committer, Exists, TooLarge, Unit
 from tntcore.storage.lookups import Found, Lookups
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, fit
@@ -65,6 +72,21 @@ async def test_a_table_is_created_when_first_written_to(azurite: Azurite, partit
     assert await other.create(partition, "x", {"a": "1"})
     assert not await other.create(partition, "x", {"a": "2"})
     await opened.close()
+
+
+@pytest.mark.parametrize("wrong", [-600_000, 90_000])
+async def test_a_process_whose_clock_is_wrong_goes_by_that_of_storage(azurite: Azurite, wrong: int) -> None:
+    clock = Clock(lambda: time.time_ns() // 1_000_000 + wrong)
+    cloud = Cloud(CloudIdentity(), clock=clock)
+    config = replace(Config.read(os.environ), storage=azurite.connection_string)
+    services = open_services(config, lambda queue: None, cloud=cloud)
+    try:
+        assert await services.storage.lookups.get("nobody", "nothing") is None
+        for now in (services.now(), time_of(services.uuid7())):
+            # An answer says the time to the second. Nothing is said of how long this machine takes.
+            assert abs(now - await services.storage.lookups.clock()) < min(abs(wrong) / 2, 30_000)
+    finally:
+        await services.close()
 
 
 async def test_etags_answered_by_a_transaction_are_the_rows(storage: Storage, partition: str) -> None:

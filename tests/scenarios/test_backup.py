@@ -23,13 +23,14 @@ from tests.stack import Client, Hook, Receiver, Stack
 from tntcore import process
 from tntcore.api.http import Request
 from tntcore.app import App
+from tntcore.clock import Clock
 from tntcore.config import Config, ConfigError
 from tntcore.delivery.outbox import DUE
 from tntcore.maintenance import archive, backup
 from tntcore.maintenance.archive import BackupError, Container, Folder
 from tntcore.maintenance.repair import repair
 from tntcore.maintenance.restore import restore, verify
-from tntcore.services import now_ms, open_services
+from tntcore.services import open_services
 from tntcore.storage import layout
 from tntcore.storage.layout import UnusableStorageError
 from tntcore.storage.records import Connection, Contact, Delivery, Message
@@ -37,6 +38,7 @@ from tntcore.storage.storage import Storage
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import Meter
 
+now_ms = Clock()
 LATER = 20 * 60_000  # milliseconds: more than a delivery may be late
 
 

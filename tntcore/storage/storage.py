@@ -65,16 +65,20 @@ class Storage:
         self._account = account
         self._blob_service: BlobServiceClient | None = None
         if isinstance(account, str):
-            self._tables = TableServiceClient.from_connection_string(account, transport=cloud.transport(), **_TABLES)
+            self._tables = TableServiceClient.from_connection_string(
+                account, transport=cloud.transport(of_storage=True), **_TABLES
+            )
             self._queues = QueueServiceClient.from_connection_string(
-                account, transport=cloud.transport(), retry_policy=LinearRetry(**_QUEUES_AND_BLOBS)
+                account, transport=cloud.transport(of_storage=True), retry_policy=LinearRetry(**_QUEUES_AND_BLOBS)
             )
         else:
             identity: dict[str, Any] = {"credential": cloud.credential()}
-            self._tables = TableServiceClient(account.tables, transport=cloud.transport(), **identity, **_TABLES)
+            self._tables = TableServiceClient(
+                account.tables, transport=cloud.transport(of_storage=True), **identity, **_TABLES
+            )
             self._queues = QueueServiceClient(
                 account.queues,
-                transport=cloud.transport(),
+                transport=cloud.transport(of_storage=True),
                 retry_policy=LinearRetry(**_QUEUES_AND_BLOBS),
                 **identity,
             )
@@ -113,7 +117,7 @@ class Storage:
             from azure.storage.blob.aio import LinearRetry as BlobRetry
 
             options: dict[str, Any] = {
-                "transport": self._cloud.transport(),
+                "transport": self._cloud.transport(of_storage=True),
                 "retry_policy": BlobRetry(**_QUEUES_AND_BLOBS),
             }
             if isinstance(self._account, str):
