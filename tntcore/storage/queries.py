@@ -101,8 +101,8 @@ def deliveries_under_way() -> Where:
 
 
 def deliveries_due(first: int, end: int) -> Where:
-    """Deliveries under way whose next attempt was due from `first` to before `end`, in milliseconds since 1970."""
-    return deliveries_under_way() & between("nextAttemptAt", first, end)
+    """Pending deliveries whose next attempt was due from `first` to before `end`, in milliseconds since 1970."""
+    return Where("status eq 'PENDING'") & between("nextAttemptAt", first, end)
 
 
 def marked_since(time: int) -> Where:
