@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,11 @@ from tntcore.errors import Problem
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import ANSWER_KEPT, ANSWERS, short_hash
 from tntcore.storage.repository import Repository
+from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 from tntcore.strict_json import write_json
+
+log = logging.getLogger(__name__)
 
 _STUCK = 120_000  # milliseconds after which a call that never finished may be retried
 _MAX_KEY = 255
@@ -42,98 +45,139 @@ async def once(call: Call, records: Repository, handler: Handler, *, of: str = "
         Problem: 400 for a malformed key, 409 while the first call is in progress, 422 if the key was used for another
             request. Problems are not stored as answers.
     """
-    request, now = call.request, call.services.now()
-    key = request.headers["idempotency-key"]
-    if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
-        raise Problem(
-            400,
-            "idempotency-key-invalid",
-            f"The Idempotency-Key is not valid. Send 1 to {_MAX_KEY} printable characters.",
-        )
-    row = row_of(key, of)
-    digest = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), request.body))).hexdigest()
-    table = call.services.storage.records
-    stored = await table.get(records.principal, row)
-    seed, begun, again = call.services.random(_SEED), now, False
-    if stored is not None:
-        before = stored.values
-        finished = before.get("finished", False)
-        if now - before["at"] < (ANSWER_KEPT if finished else _STUCK):
-            if before["digest"] != digest:
-                raise Problem(
-                    422,
-                    "idempotency-key-reused",
-                    "This Idempotency-Key was used with another request before. Use a new key for each request.",
-                )
-            if not finished:
-                raise _in_progress()
-            sealed = before.get("answer") or await records.stored_body(row)
-            saved = orjson.loads(records.open(sealed, row))
-            return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
-        if not finished and before["digest"] == digest and (kept := _seed_of(before, records, row)):
-            seed, begun, again = kept, before["begun"], True
-    kept_seed = records.seal(seed, f"{row}/seed")
-    values: dict[str, Value] = {"digest": digest, "at": now, "answer": b"", "finished": False, "begun": begun}
-    values |= {"sealedSeed": kept_seed, "seed": b""}
-    unit = Unit()
-    if stored is None:
-        unit.create_row(row, values)
-    else:
-        unit.merge(row, values, stored.etag)
+    keyed = _Keyed(call, records, of)
+    claimed = await keyed.claim()
+    if isinstance(claimed, Response):
+        return claimed
     try:
-        await records.commit(unit)
-    except Exception as error:
-        # Storage may have taken the write, failed to say so, and been asked again by its client library. No two sealed
-        # seeds are the same.
-        current = await table.get(records.principal, row)
-        if current is None or current.values.get("sealedSeed") != kept_seed:
-            if isinstance(error, Exists | Changed):
-                raise _in_progress() from None
-            raise
-    try:
-        response = await handler(replace(call, chance=Chance(seed, begun, again=again)))
+        response = await handler(replace(call, chance=claimed))
+        await keyed.finish(response)
+    except Problem as problem:
+        # After an earlier attempt, or an error of ours, there may be an effect, which a later attempt must still find.
+        # Otherwise the call had none, and the caller learns why.
+        await keyed.release(forget=not claimed.again and problem.status < _SERVER_ERROR)
+        raise
+    except BaseException:
+        # The call may have had an effect. A retry, even an immediate one, finds it by the same seed.
+        await keyed.release(forget=False)
+        raise
+    return response
+
+
+class _Keyed:
+    """A call with an `Idempotency-Key`, and the row of that key. Raises `Problem` 400 for a malformed key."""
+
+    def __init__(self, call: Call, records: Repository, of: str) -> None:
+        request = call.request
+        key = request.headers["idempotency-key"]
+        if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
+            raise Problem(
+                400,
+                "idempotency-key-invalid",
+                f"The Idempotency-Key is not valid. Send 1 to {_MAX_KEY} printable characters.",
+            )
+        said = (request.method.encode(), request.path.encode(), request.body)
+        self._digest = hashlib.sha256(b"\0".join(said)).hexdigest()
+        self._row = row_of(key, of)
+        self._records = records
+        self._table = call.services.storage.records
+        self._random = call.services.random
+        self._now = call.services.now()
+
+    async def claim(self) -> Chance | Response:
+        """Reserves the key for this call; returns the answer of an earlier call with the key, if there is one.
+
+        Raises:
+            Problem: 409 while the first call is in progress, 422 if the key was used for another request.
+        """
+        stored = await self._table.get(self._records.principal, self._row)
+        if stored is not None and (answered := await self._answered(stored.values)) is not None:
+            return answered
+        earlier = self._unfinished(stored.values) if stored is not None else None
+        seed, begun = earlier or (self._random(_SEED), self._now)
+        await self._reserve(seed, begun, stored)
+        return Chance(seed, begun, again=earlier is not None)
+
+    async def finish(self, response: Response) -> None:
+        """Keeps the answer."""
         saved = {
             "status": response.status,
             "body": base64.b64encode(response.body).decode(),
             "type": response.content_type,
             "headers": dict(response.headers),
         }
-        kept_answer = await records.put_body(row, records.seal(write_json(saved), row))
-        finish = Unit()
-        finish.merge(row, {"answer": kept_answer, "at": now, "finished": True})
+        kept = await self._records.put_body(self._row, self._records.seal(write_json(saved), self._row))
+        unit = Unit()
+        unit.merge(self._row, {"answer": kept, "at": self._now, "finished": True})
         try:
-            await records.commit(finish)
+            await self._records.commit(unit)
         except Exception:
             # Storage may have taken the write, and failed to say so.
-            current = await table.get(records.principal, row)
+            current = await self._table.get(self._records.principal, self._row)
             if current is None or not current.values.get("finished"):
                 raise
-    except Problem as problem:
-        release = Unit()
-        if again or problem.status >= _SERVER_ERROR:
-            # An earlier attempt may have had an effect: a later one must still find it.
-            release.merge(row, {"at": 0})
+
+    async def release(self, *, forget: bool) -> None:
+        """Lets the call be repeated at once; `forget`: as if it had not been made. If storage refuses this, a
+        repetition has to wait until the call counts as stuck: the caller gets the error of the call itself.
+        """
+        unit = Unit()
+        if forget:
+            unit.delete(self._row)
         else:
-            # The call had no effect, and the caller learns why.
-            release.delete(row)
-        with suppress(Changed):  # repeated by the client library
-            await records.commit(release)
-        raise
-    except BaseException:
-        # The call may have had an effect. A retry, even an immediate one, finds it by the same seed.
-        release = Unit()
-        release.merge(row, {"at": 0})
-        await records.commit(release)
-        raise
-    return response
+            unit.merge(self._row, {"at": 0})
+        try:
+            await self._records.commit(unit)
+        except Changed:
+            pass  # repeated by the client library
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning("an Idempotency-Key is not released: %s", type(error).__name__)
 
+    async def _answered(self, before: Mapping[str, Any]) -> Response | None:
+        """Returns the answer in the key's row; None if the key may be used again."""
+        finished = before.get("finished", False)
+        if self._now - before["at"] >= (ANSWER_KEPT if finished else _STUCK):
+            return None
+        if before["digest"] != self._digest:
+            raise Problem(
+                422,
+                "idempotency-key-reused",
+                "This Idempotency-Key was used with another request before. Use a new key for each request.",
+            )
+        if not finished:
+            raise _in_progress()
+        sealed = before.get("answer") or await self._records.stored_body(self._row)
+        saved = orjson.loads(self._records.open(sealed, self._row))
+        return Response(saved["status"], base64.b64decode(saved["body"]), saved["type"], saved["headers"])
 
-def _seed_of(before: Mapping[str, Any], records: Repository, row: str) -> bytes:
-    """Returns the seed of an attempt that was not finished; b"" if there is none."""
-    if before.get("sealedSeed"):
-        return records.open(before["sealedSeed"], f"{row}/seed")
-    # Written by a version that derived no secrets from it.
-    return bytes(before.get("seed", b""))
+    def _unfinished(self, before: Mapping[str, Any]) -> tuple[bytes, int] | None:
+        """Returns the seed and the time of an attempt at this call that was not finished."""
+        if before.get("finished") or before["digest"] != self._digest:
+            return None
+        if before.get("sealedSeed"):
+            return self._records.open(before["sealedSeed"], f"{self._row}/seed"), before["begun"]
+        # Written by a version that derived no secrets from it.
+        return (bytes(before["seed"]), before["begun"]) if before.get("seed") else None
+
+    async def _reserve(self, seed: bytes, begun: int, stored: Row | None) -> None:
+        sealed = self._records.seal(seed, f"{self._row}/seed")
+        values: dict[str, Value] = {"digest": self._digest, "at": self._now, "answer": b"", "finished": False}
+        values |= {"begun": begun, "sealedSeed": sealed, "seed": b""}
+        unit = Unit()
+        if stored is None:
+            unit.create_row(self._row, values)
+        else:
+            unit.merge(self._row, values, stored.etag)
+        try:
+            await self._records.commit(unit)
+        except Exception as error:
+            # Storage may have taken the write, failed to say so, and been asked again by its client library. No two
+            # sealed seeds are the same.
+            current = await self._table.get(self._records.principal, self._row)
+            if current is None or current.values.get("sealedSeed") != sealed:
+                if isinstance(error, Exists | Changed):
+                    raise _in_progress() from None
+                raise
 
 
 def _in_progress() -> Problem:

@@ -1,10 +1,17 @@
-"""Where the answer to an `Idempotency-Key` is kept."""
+"""The row of an `Idempotency-Key`: its name, and its release when the call fails."""
 
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
-from tntcore.api.idempotency import row_of
+import pytest
+
+from tntcore.api.http import Call, Request, Response
+from tntcore.api.idempotency import once, row_of
+from tntcore.errors import Problem
+from tntcore.storage.commit import Unit
 from tntcore.storage.records import short_hash
 
 
@@ -18,3 +25,38 @@ def test_rows_written_before_are_found() -> None:
     operator = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
     assert row_of("k~1", operator) == f"idempotency~{short_hash(operator + '~k~1')}"
     assert row_of("k~1") == f"idempotency~{short_hash('k~1')}"
+
+
+class _Refusing:
+    """Records that take the first write, and no other."""
+
+    principal = "tenant"
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def seal(self, data: bytes, name: str) -> bytes:
+        return data
+
+    async def get(self, partition: str, row: str) -> None:
+        return None
+
+    async def commit(self, unit: Unit) -> None:
+        self.written += 1
+        if self.written > 1:
+            raise OSError("storage is gone")
+
+
+@pytest.mark.parametrize("error", [Problem(404, "contact-unknown", "There is none."), RuntimeError("bug")])
+async def test_the_caller_gets_the_error_of_the_call_even_if_the_key_cannot_be_released(error: Exception) -> None:
+    records: Any = _Refusing()
+    services: Any = SimpleNamespace(random=bytes, now=lambda: 1, storage=SimpleNamespace(records=records))
+
+    async def handler(call: Call) -> Response:
+        raise error
+
+    request = Request("POST", "contact", {}, {"idempotency-key": "k"}, b"{}")
+    with pytest.raises(type(error)) as raised:
+        await once(Call(services, request, {}, None), records, handler)
+    assert raised.value is error
+    assert records.written == 2
