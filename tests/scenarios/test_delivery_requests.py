@@ -96,3 +96,13 @@ async def test_the_request_to_a_partner_is_shown_before_encryption(
         assert body["from"] == connection.my_did
     for secret in (b"ciphertext", b"whsec_", b'"d":'):
         assert secret not in answer.body
+
+
+async def test_the_proof_of_a_new_did_is_not_shown(stack: Stack, pair: tuple[Client, Client]) -> None:
+    acme, bolt = pair
+    connection, _ = await stack.connect(acme, bolt, "v2")
+    await acme.post(f"connection/{connection.uuid}/rotate", None, 200)
+    [hit] = (await acme.get("delivery?kind=didcomm"))["hits"]
+    request = (await acme.get(f"delivery/{hit['uuid']}"))["request"]
+    assert request["body"]["from_prior"] == "***"
+    assert request["body"]["from"] != connection.my_did

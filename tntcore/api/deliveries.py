@@ -317,9 +317,8 @@ async def shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
 
 
 def _request(sent: SentRequest) -> dict[str, Any]:
-    body = shown(sent.body)
-    if len(sent.body) > _MAX_BODY:
-        body = {"tooLarge": sent.body[:_MAX_BODY].decode(errors="ignore")}
+    fits = len(sent.body) <= _MAX_BODY
+    body = shown(sent.body) if fits else {"tooLarge": sent.body[:_MAX_BODY].decode(errors="ignore")}
     return {"method": sent.method, "url": sent.url, "headers": dict(sent.headers), "body": body}
 
 

@@ -16,7 +16,7 @@ from tntcore.errors import DidError
 from tntcore.messaging.ids import time_of
 from tntcore.services import Services
 from tntcore.storage.records import Delivery, Message
-from tntcore.strict_json import write_json
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant
 
 MASKED: Final = "***"
@@ -88,4 +88,12 @@ async def _to_partner(services: Services, tenant: Tenant, delivery: Delivery) ->
         url = didcomm_endpoint(theirs, version).uri
     created = time_of(delivery.message_uuid)
     plaintext = plaintext_of(peer, peer.connection, theirs, stored, created, endpoint=services.config.endpoint)
+    if version == "v2":
+        plaintext = _without_from_prior(plaintext)
     return SentRequest("POST", url, {"content-type": CONTENT_TYPES[version]}, plaintext)
+
+
+def _without_from_prior(plaintext: bytes) -> bytes:
+    """Masks the signature by a former DID: it would end or move the connection, whoever sends it."""
+    message = reread_json(plaintext)
+    return write_json({**message, "from_prior": MASKED}) if "from_prior" in message else plaintext
