@@ -26,11 +26,11 @@ from tntcore.api.contexts import ContextRoutes
 from tntcore.api.credentials import CredentialRoutes
 from tntcore.api.deliveries import DeliveryRoutes
 from tntcore.api.didcomm import Door
+from tntcore.api.docs_pages import DocsPages
 from tntcore.api.exchanges import ExchangeRoutes
 from tntcore.api.http import Access, Request, Response, Route
 from tntcore.api.invitation_pages import InvitationPages
 from tntcore.api.invitations import InvitationRoutes
-from tntcore.api.openapi import DocsRoutes
 from tntcore.api.poison import PoisonRoutes
 from tntcore.api.presentations import PresentationRoutes
 from tntcore.api.router import Router
@@ -126,7 +126,7 @@ class App:
             *PoisonRoutes(self.poison).routes,
             *ConsolePages(services.config.public_url).routes,
         ]
-        self.routes: Sequence[Route] = [*routes, *DocsRoutes(routes, services.config.public_url).routes]
+        self.routes: Sequence[Route] = [*routes, *DocsPages(routes, services.config.public_url).routes]
         self._router = Router(services, self.routes, services.uuid7)
 
     @staticmethod

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from urllib.parse import urlsplit
 
 from tntcore.api.http import Call, Content, Response, Route
-from tntcore.errors import Problem
+from tntcore.api.page_files import PageFiles
 
-_FILES: Mapping[str, str] = {"console.css": "text/css", "console.js": "text/javascript"}
+_TYPES: Mapping[str, str] = {"console.css": "text/css", "console.js": "text/javascript"}
+_FILES = PageFiles("console", _TYPES)
 # Scripts, styles and calls come from and go to this service alone. With `trusted-types 'none'` the browser itself
 # refuses every string that a script would have it read as HTML.
 _POLICY = (
@@ -39,7 +36,7 @@ class ConsolePages:
             Route(
                 "GET",
                 "console/{file}",
-                _asset,
+                _FILES.load,
                 "public",
                 summary="Load a file of the console",
                 answers={200: Content("*/*")},
@@ -49,36 +46,7 @@ class ConsolePages:
     async def page(self, call: Call) -> Response:
         """Shows the console: sign in with a subscription key or an operator's key. Its files all come from here, and
         the browser keeps a key in the tab alone."""
-        page = _file("index.html").replace(b"{base}", self._base.encode())
-        for name in _FILES:
-            page = page.replace(f"{{{name}}}".encode(), f"{self._base}{name}?{_digest(name)}".encode())
+        page = _FILES.read("index.html").replace(b"{base}", self._base.encode())
+        for name in _TYPES:
+            page = page.replace(f"{{{name}}}".encode(), f"{self._base}{name}?{_FILES.digest(name)}".encode())
         return Response(200, page, "text/html", _PAGE)
-
-
-async def _asset(call: Call) -> Response:
-    name = call.arguments["file"]
-    if name not in _FILES:
-        raise Problem(404, "no-such-path", "There is nothing at this path. Check the path.")
-    headers = {
-        "cache-control": "public, max-age=86400",
-        "x-content-type-options": "nosniff",
-        "vary": "accept-encoding",
-    }
-    if "gzip" in call.request.headers.get("accept-encoding", ""):
-        return Response(200, _compressed(name), _FILES[name], {**headers, "content-encoding": "gzip"})
-    return Response(200, _file(name), _FILES[name], headers)
-
-
-@cache
-def _file(name: str) -> bytes:
-    return resources.files("tntcore.api").joinpath("console", name).read_bytes()
-
-
-@cache
-def _digest(name: str) -> str:
-    return hashlib.sha256(_file(name)).hexdigest()[:12]
-
-
-@cache
-def _compressed(name: str) -> bytes:
-    return gzip.compress(_file(name), mtime=0)

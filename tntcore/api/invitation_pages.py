@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import cache, lru_cache
 from html import escape
-from importlib import resources
 from string import Template
 from typing import Annotated, Any, TypedDict
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tntcore.api.http import JSON, Call, Content, Response, Route, client_address, problem
+from tntcore.api.page_files import PageFiles
 from tntcore.connections.invitations import Invitations, OpenedInvitation, id_of_code, short_url
 from tntcore.errors import Problem
 from tntcore.messaging import times
@@ -29,7 +29,7 @@ from tntcore.services import Services
 from tntcore.storage.states import InvitationStatus
 
 _MISS = 20  # an unknown link counts as so many requests
-_FILES = {"invitation.css": "text/css", "invitation.js": "text/javascript"}
+_FILES = PageFiles("pages", {"invitation.css": "text/css", "invitation.js": "text/javascript"})
 _SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "vary": "accept"}
 _PAGE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; "
@@ -88,7 +88,7 @@ class InvitationPages:
             Route(
                 "GET",
                 "i/page/{file}",
-                _asset,
+                _FILES.load,
                 "public",
                 summary="Load a file of the invitation's page",
                 answers={200: Content("*/*")},
@@ -186,19 +186,6 @@ def _prefers_html(accept: str) -> bool:
     return html > weights.get(JSON, 0.0)
 
 
-async def _asset(call: Call) -> Response:
-    name = call.arguments["file"]
-    if name not in _FILES:
-        raise Problem(404, "no-such-path", "There is nothing at this path. Check the path.")
-    headers = {"cache-control": "public, max-age=86400", "x-content-type-options": "nosniff"}
-    return Response(200, _file(name).encode(), _FILES[name], headers)
-
-
 @cache
 def _template() -> Template:
-    return Template(_file("invitation.html"))
-
-
-@cache
-def _file(name: str) -> str:
-    return resources.files("tntcore.api").joinpath("pages", name).read_text()
+    return Template(_FILES.read("invitation.html").decode())

@@ -1,15 +1,11 @@
-"""`/openapi.json`: the OpenAPI 3.1 description of the API, generated from the routes; `/docs`: a page to try it."""
+"""The OpenAPI 3.1 description of the API, generated from the routes."""
 
 from __future__ import annotations
 
-import gzip
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import resources
-from typing import Any, TypedDict, get_origin, get_type_hints, is_typeddict
-from urllib.parse import urlsplit
+from typing import Any, get_type_hints
 
 from tntcore.api import versions, webhook_types
 from tntcore.api.given import body_shape, query_shape
@@ -18,18 +14,13 @@ from tntcore.api.http import (
     KEY_HEADER,
     OPERATOR_HEADER,
     PROBLEM_JSON,
-    Call,
     Content,
-    Response,
     Route,
-    answer,
     title_of,
 )
 from tntcore.api.json_schema import Schema, example_of, schema_of
-from tntcore.api.openapi_3_0 import to_3_0
-from tntcore.api.views import JsonObject
-from tntcore.errors import PROBLEM_BASE, Problem
-from tntcore.strict_json import write_json
+from tntcore.api.operation_ids import operation_id
+from tntcore.errors import PROBLEM_BASE
 from tntcore.version import VERSION
 
 _ABOUT = """A hosted DIDComm service. A company registers once and then uses plain JSON. The service holds its DIDs and
@@ -201,17 +192,82 @@ _LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 
 
 def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
-    arguments = re.findall(r"\{(\w+)\}", route.path)
-    parameters = [
-        {"name": name, "in": "path", "required": True, "description": about, "schema": of}
-        for name in arguments
-        for about, of in (_ARGUMENTS.get(name) or _uuid_of(route),)
-    ]
+    body = {"requestBody": _request_body(route, named)} if route.request is not None else {}
+    return {
+        "operationId": operation_id(route),
+        "tags": [route.path.partition("/")[0] or "docs"],
+        "summary": route.summary,
+        "description": _description(route),
+        "parameters": _parameters(route, named),
+        **body,
+        "responses": _responses(route, named),
+        **({"security": _security(route)} if route.access != "public" else {}),
+    }
+
+
+def _description(route: Route) -> str:
+    parts = [inspect.getdoc(route.handler) or ""]
+    if route.role is not None:
+        parts.append(f"Role: `{route.role}`.")
+    if route.access == "tenant":
+        parts.append(f"Scope: `{route.needs}`.")
+    return "\n\n".join(filter(None, parts))
+
+
+def _security(route: Route) -> list[dict[str, Any]]:
+    tokens: list[dict[str, Any]] = [{"operatorToken": []}] if route.role is not None else []
+    return [{route.access: []}, *tokens]
+
+
+def _parameters(route: Route, named: dict[str, Schema]) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = []
+    for name in _arguments(route):
+        about, schema = _ARGUMENTS.get(name) or _uuid_of(route)
+        parameters.append({"name": name, "in": "path", "required": True, "description": about, "schema": schema})
     parameters += _query(route, named)
+    if route.creates:
+        about = "Makes retries safe: a call repeated with the same key within 24 hours gets the first answer again."
+        text = {"type": "string", "minLength": 1, "maxLength": 255}
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
+    if route.versioned and route.method != "GET":
+        parameters += _CONDITIONS
+    return parameters
+
+
+def _arguments(route: Route) -> list[str]:
+    return re.findall(r"\{(\w+)\}", route.path)
+
+
+def _request_body(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+    content = _content(route.request, named, given=not isinstance(route.request, Content))
+    media = next(iter(content.values()))
+    if route.example is not None:
+        media["example"] = route.example
+    return {"required": not route.bodiless, "content": content}
+
+
+def _responses(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, of in route.answers.items():
+        shown: Schema = {} if of is None else {"content": _content(of, named)}
+        if route.versioned and of is not None:
+            shown["headers"] = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
+        responses[str(status)] = {"description": _STATUS[status], **shown}
+    for refused, codes in _by_status(_errors(route)).items():
+        responses[refused] = _refusal(refused, codes)
+    if route.access == "host":
+        responses["401"] = {"description": "The host's key is missing or wrong."}
+    return responses
+
+
+def _errors(route: Route) -> list[str]:
+    """Returns the errors of a route, as `status code`: its own, and those of what is checked before it is called."""
+    arguments, typed = _arguments(route), route.access != "public"
     errors = [*_ERRORS["any"], *route.errors]
-    typed = route.access != "public"
     if typed and route.query is not None:
         errors += [f"400 {code}" for code in query_shape(route.query).codes - {"query-invalid"}]
+    if route.request is not None and not isinstance(route.request, Content):
+        errors += [f"400 {code}" for code in body_shape(route.request).codes]
     for kind, applies in {
         "keeps": 503 not in route.answers,
         "tenant": route.access == "tenant",
@@ -230,45 +286,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
         "changes": route.access != "public" and route.method != "GET",
     }.items():
         errors += _ERRORS[kind] if applies else ()
-    if route.creates:
-        about = "Makes retries safe: a call repeated with the same key within 24 hours gets the first answer again."
-        text = {"type": "string", "minLength": 1, "maxLength": 255}
-        parameters.append({"name": "Idempotency-Key", "in": "header", "description": about, "schema": text})
-    if route.versioned and route.method != "GET":
-        parameters += _CONDITIONS
-    operation: dict[str, Any] = {
-        "operationId": operation_id(route),
-        "tags": [route.path.partition("/")[0] or "docs"],
-        "summary": route.summary,
-        "description": inspect.getdoc(route.handler) or "",
-        "parameters": parameters,
-        "responses": {},
-    }
-    if route.request is not None:
-        content = _content(route.request, named, given=not isinstance(route.request, Content))
-        media = next(iter(content.values()))
-        if route.example is not None:
-            media["example"] = route.example
-        operation["requestBody"] = {"required": not route.bodiless, "content": content}
-        if not isinstance(route.request, Content):
-            errors += [f"400 {code}" for code in body_shape(route.request).codes]
-    for status, of in route.answers.items():
-        shown: Schema = {} if of is None else {"content": _content(of, named)}
-        if route.versioned and of is not None:
-            shown["headers"] = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
-        operation["responses"][str(status)] = {"description": _STATUS[status], **shown}
-    for refused, codes in _by_status(errors).items():
-        operation["responses"][refused] = _refusal(refused, codes)
-    if route.access != "public":
-        operation["security"] = [{route.access: []}]
-    if route.role is not None:
-        operation["security"].append({"operatorToken": []})
-        operation["description"] = f"{operation['description']}\n\nRole: `{route.role}`.".strip()
-    if route.access == "tenant":
-        operation["description"] = f"{operation['description']}\n\nScope: `{route.needs}`.".strip()
-    if route.access == "host":
-        operation["responses"]["401"] = {"description": "The host's key is missing or wrong."}
-    return operation
+    return errors
 
 
 def _uuid_of(route: Route) -> tuple[str, Schema]:
@@ -277,85 +295,6 @@ def _uuid_of(route: Route) -> tuple[str, Schema]:
 
 
 _STATUS = {200: "Success.", 201: "Created.", 202: "Accepted.", 204: "Success.", 503: "Unhealthy."}
-
-
-_VERBS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
-_OPERATIONS: Mapping[str, str] = {
-    "POST didcomm": "deliverEnvelope",
-    "GET ": "listEntryPoints",
-    "GET docs": "openDocs",
-    "GET docs/{file}": "loadDocsFile",
-    "GET console": "openConsole",
-    "GET console/{file}": "loadConsoleFile",
-    "GET openapi.json": "getOpenApi",
-    "GET openapi-3.0.json": "getOpenApi30",
-    "GET account": "getAccount",
-    "GET audit": "listAuditRecords",
-    "GET operator/audit": "listOperatorAuditRecords",
-    "GET principal/{uuid}/audit": "listPrincipalAuditRecords",
-    "GET asset": "listAssets",
-    "POST action/DIDCOMM": "createDidcommAction",
-    "GET credential/{uuid}/verify": "reverifyCredential",
-    "GET presentation/{uuid}/verify": "reverifyPresentation",
-    "GET i": "showInvitationOfLink",
-    "GET i/{code}": "showInvitation",
-    "GET i/page/{file}": "loadInvitationPageFile",
-    "GET health": "getHealth",
-    "GET operator/me": "getOwnOperator",
-    "POST operator/first": "createFirstOperator",
-    "POST principal/rewrap": "rewrapPrincipals",
-    "POST action/{uuid}": "sendOnAction",
-    "POST delivery/replay": "replayDeliveries",
-    "GET delivery/replay/{uuid}": "getReplay",
-    "GET settings/{key}": "getSetting",
-    "POST settings/{key}": "saveSetting",
-    "PUT settings/{key}": "replaceSetting",
-    "DELETE settings/{key}": "deleteSetting",
-    "GET settings/{key}/{entry}": "getWebhook",
-    "PUT settings/{key}/{entry}": "replaceWebhook",
-    "DELETE settings/{key}/{entry}": "deleteWebhook",
-    "POST settings/{key}/{entry}/rotate-secret": "rotateWebhookSecret",
-    "POST settings/{key}/{entry}/enable": "enableWebhook",
-    "POST settings/{key}/{entry}/test": "testWebhook",
-    "GET poison": "listPoison",
-    "GET poison/{queue}/{message}": "getPoison",
-    "DELETE poison/{queue}/{message}": "discardPoison",
-    "POST poison/replay": "replayPoison",
-    "POST connection/{uuid}/hangup": "hangUpConnection",
-}
-"""Operations whose name does not follow from their path."""
-
-
-def operation_id(route: Route) -> str:
-    """Returns the operation id of a route, a verb and what it is done to: `rotateConnection` for
-    `POST connection/{uuid}/rotate`, `listDeliveries` for `GET delivery`."""
-    if f"{route.method} {route.path}" in _OPERATIONS:
-        return _OPERATIONS[f"{route.method} {route.path}"]
-    parts = route.path.split("/")
-    nouns = [part for part in parts if not part.startswith("{")]
-    if route.method == "POST" and len(nouns) > 1:
-        return _camel(nouns.pop(), *nouns)
-    if route.method != "GET":
-        return _camel(_VERBS[route.method], *nouns)
-    if parts[-1].startswith("{") or "." in parts[-1] or not _is_list(route):
-        return _camel("get", *nouns)
-    *owners, last = nouns
-    return _camel("list", *owners, _plural(last))
-
-
-def _is_list(route: Route) -> bool:
-    answered = route.answers.get(200)
-    shown = get_origin(answered) or answered
-    return is_typeddict(shown) and "hits" in get_type_hints(shown)
-
-
-def _plural(noun: str) -> str:
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun.removesuffix('s')}s"
-
-
-def _camel(*words: str) -> str:
-    first, *others = " ".join(words).replace("-", " ").replace(".", " ").split()
-    return first + "".join(other.capitalize() for other in others)
 
 
 def _query(route: Route, named: dict[str, Schema]) -> Iterable[dict[str, Any]]:
@@ -424,112 +363,3 @@ def _content_of_answer(hook: webhook_types.Webhook, named: dict[str, Schema]) ->
             "service retries."
         }
     return {"description": "Done.", "content": _content(hook.answer, named)}
-
-
-_FILES: Mapping[str, str] = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "start.js": "text/javascript",
-}
-_DAY = {"cache-control": "public, max-age=86400"}
-
-
-class EntryPoints(TypedDict):
-    """URLs of the API's documentation page, its OpenAPI description and the health check."""
-
-    docs: str
-    openapi: str
-    health: str
-
-
-class DocsRoutes:
-    """Routes that describe the given routes and themselves."""
-
-    def __init__(self, routes: Sequence[Route], public_url: str) -> None:
-        self._written: bytes | None = None
-        self._written_3_0: bytes | None = None
-        self._public_url = public_url
-        url = urlsplit(public_url)
-        self._base, self._origin = f"{url.path}/api/", f"{url.scheme}://{url.netloc}"
-        self.routes = [
-            Route("GET", "", self.index, "public", summary="List the entry points", answers={200: EntryPoints}),
-            Route(
-                "GET",
-                "openapi.json",
-                self.read,
-                "public",
-                summary="Read this description, in OpenAPI 3.1",
-                answers={200: JsonObject},
-            ),
-            Route(
-                "GET",
-                "openapi-3.0.json",
-                self.read_3_0,
-                "public",
-                summary="Read this description, in OpenAPI 3.0",
-                answers={200: JsonObject},
-            ),
-            Route(
-                "GET",
-                "docs",
-                self.page,
-                "public",
-                summary="Open a page to read and try the API",
-                answers={200: Content("text/html")},
-            ),
-            Route(
-                "GET",
-                "docs/{file}",
-                asset,
-                "public",
-                summary="Load a file of the page",
-                answers={200: Content("*/*")},
-            ),
-        ]
-        self._all = [*routes, *self.routes]
-
-    async def index(self, call: Call) -> Response:
-        base = f"{self._public_url}/api"
-        return answer(EntryPoints(docs=f"{base}/docs", openapi=f"{base}/openapi.json", health=f"{base}/health"))
-
-    async def read(self, call: Call) -> Response:
-        if self._written is None:
-            self._written = write_json(document(self._all, self._public_url))
-        return Response(200, self._written)
-
-    async def read_3_0(self, call: Call) -> Response:
-        """For generators of clients that do not read 3.1. Webhooks are left out: 3.0 cannot describe them."""
-        if self._written_3_0 is None:
-            self._written_3_0 = write_json(to_3_0(document(self._all, self._public_url)))
-        return Response(200, self._written_3_0)
-
-    async def page(self, call: Call) -> Response:
-        """Shows the API. All files of the page are served here. Keys typed into it are not stored."""
-        headers = {
-            # Swagger UI uses inline styles and data: images.
-            "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-            f"img-src 'self' data:; connect-src 'self' {self._origin}; base-uri 'none'; form-action 'none'; "
-            "frame-ancestors 'none'",
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-        }
-        return Response(200, _file("index.html").replace(b"{base}", self._base.encode()), "text/html", headers)
-
-
-async def asset(call: Call) -> Response:
-    name = call.arguments["file"]
-    if name not in _FILES:
-        raise Problem(404, "no-such-path", "There is nothing at this path. Check the path.")
-    headers = {**_DAY, "x-content-type-options": "nosniff", "vary": "accept-encoding"}
-    if "gzip" in call.request.headers.get("accept-encoding", ""):
-        return Response(200, _compressed(name), _FILES[name], {**headers, "content-encoding": "gzip"})
-    return Response(200, _file(name), _FILES[name], headers)
-
-
-def _file(name: str) -> bytes:
-    return resources.files("tntcore.api").joinpath("viewer", name).read_bytes()
-
-
-@cache
-def _compressed(name: str) -> bytes:
-    return gzip.compress(_file(name), mtime=0)
