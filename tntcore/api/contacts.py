@@ -189,12 +189,7 @@ class ContactRoutes:
         # An earlier attempt created it, but its answer did not reach the caller.
         before = await call.tenant.records.get(Contact, uuid) if call.chance is not None else None
         if before is not None and not before.email:
-            made = await call.tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
-            shown = {**contact_view(before), "connectionUuid": connection_uuid(identity.uuid, uuid)}
-            if given.get("did") and not _INVITATIONS & body.keys():
-                waits = made is not None and made.state == "start"
-                shown["unreachable"] = "The DID could not be reached at the first attempt." if waits else None
-            return answer(shown, 201)
+            return await _made_before(call, identity, before)
         content = await self._invitation(call, body)
         contact = Contact(
             uuid=uuid,
@@ -207,20 +202,7 @@ class ContactRoutes:
             updated_at=now,
         )
         if content is not None:
-            # The keys in the answer prove who answers, whoever the caller expects.
-            contact.did, contact.claimed_did = "", contact.did
-            if body.get("accept") is False:
-                contact.display_name = contact.display_name or (content.label or "")[:200]
-                kept = self._acceptance.received(call.tenant, identity, contact, content, method)
-                await _store(call, contact, kept)
-                return answer({**contact_view(contact), "connectionUuid": kept.uuid}, 201)
-            reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random, method)
-            if reused is not None:
-                known = await found(call.tenant.records, Contact, reused.contact_uuid)
-                return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
-            contact.display_name = contact.display_name or (content.label or "")[:200]
-            connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
-            return answer({**contact_view(contact), "connectionUuid": connection.uuid}, 201)
+            return await self._accept(call, identity, contact, content, method)
         if body.get("accept") is False:
             raise _invalid("accept is false, but there is no invitation to keep. Give one, or leave accept out.")
         if contact.did:
@@ -235,12 +217,29 @@ class ContactRoutes:
             )
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid, did_method=method)
-        invitation = await self._invitations.create(call.tenant, identity, wanted, call.ids)
-        invited = invitation_view(call, invitation)
-        names = ("invitationId", "invitation", "invitationUrl", "shortUrl", "qr")
-        return answer(
-            {**contact_view(contact), "connectionUuid": connection.uuid, **{name: invited[name] for name in names}}, 201
-        )
+        invited = invitation_view(call, await self._invitations.create(call.tenant, identity, wanted, call.ids))
+        shown = {name: invited[name] for name in ("invitationId", "invitation", "invitationUrl", "shortUrl", "qr")}
+        return answer({**contact_view(contact), "connectionUuid": connection.uuid, **shown}, 201)
+
+    async def _accept(
+        self, call: Call, identity: Identity, contact: Contact, content: Content, method: str | None
+    ) -> Response:
+        """Answers an invitation, now or when the tenant says so, or reuses a connection with its maker."""
+        # The keys in the answer prove who answers, whoever the caller expects.
+        contact.did, contact.claimed_did = "", contact.did
+        kept = call.body.get("accept") is False
+        if not kept:
+            reused = await self._acceptance.reuse(call.tenant, identity, contact, content, call.random, method)
+            if reused is not None:
+                known = await found(call.tenant.records, Contact, reused.contact_uuid)
+                return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
+        contact.display_name = contact.display_name or (content.label or "")[:200]
+        if kept:
+            connection = self._acceptance.received(call.tenant, identity, contact, content, method)
+            await _store(call, contact, connection)
+        else:
+            connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)
+        return answer({**contact_view(contact), "connectionUuid": connection.uuid}, 201)
 
     async def _known(self, call: Call, identity: Identity, contact: Contact) -> tuple[Contact, Connection | None]:
         """Returns the existing contact with this DID, if another identity is to connect with it too, and the connection
@@ -317,6 +316,17 @@ class ContactRoutes:
         if content is None:
             return None
         return read_invitation(content)
+
+
+async def _made_before(call: Call, identity: Identity, contact: Contact) -> Response:
+    """Answers with the contact, and its connection, that an earlier attempt of the call made."""
+    uuid = connection_uuid(identity.uuid, contact.uuid)
+    shown = {**contact_view(contact), "connectionUuid": uuid}
+    if call.body.get("contact", {}).get("did") and not _INVITATIONS & call.body.keys():
+        made = await call.tenant.records.get(Connection, uuid)
+        waits = made is not None and made.state == "start"
+        shown["unreachable"] = "The DID could not be reached at the first attempt." if waits else None
+    return answer(shown, 201)
 
 
 async def _keep(call: Call, identity: Identity, contact: Contact, did_method: str | None = None) -> Connection:

@@ -172,41 +172,18 @@ class Handshake:
     ) -> Effect:
         """Returns the effect of a request. Raises `Refused`."""
         now = self._services.now()
-        invitation = recipient.invitation
-        if invitation is None and message.pthid and not message.pthid.startswith("did:"):
-            # To an identity's own key, because an invitation named its public DID.
-            invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
-            if invitation is None or invitation.identity_uuid != recipient.identity_uuid:
-                raise Refused("invitation-unknown", "the request names no invitation of this identity")
-        if invitation is not None:
-            if not is_good(invitation, now):
-                raise Refused("invitation-not-valid", "the invitation was used or has expired")
-            if message.pthid not in (None, invitation.invitation_id):
-                raise Refused("invitation-unknown", "the request names another invitation than its key belongs to")
-            if invitation.threads:
-                raise Refused("handshake-not-offered", "the invitation is answered without a handshake")
+        invitation = await self._answered_invitation(tenant, recipient, message)
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
             raise Refused("identity-gone", "the identity of the invitation was deleted")
-        scope = f"contact/{theirs.id}/{verkey}"
-        contact = Contact(
-            uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, scope),
+        asker = Contact(
+            uuid=delivery_uuid(invitation.uuid if invitation else identity.uuid, f"contact/{theirs.id}/{verkey}"),
             status=ContactStatus.REQUESTED,
             display_name=_label(message),
             created_at=now,
             updated_at=now,
         )
-        contact_uuid = invitation.contact_uuid if invitation else ""
-        invited = await tenant.records.get(Contact, contact_uuid) if contact_uuid else None
-        if invited is not None:
-            contact = invited
-            former = await tenant.records.get(Connection, connection_uuid(identity.uuid, contact.uuid))
-            # Made with the contact, before it was invited; its messages are held.
-            if former is not None and former.state != "start":
-                raise Refused("contact-connected", "the contact of the invitation is connected already")
-        else:
-            contact.uuid, former = await _unfinished(tenant, identity, contact.uuid)
-            contact = await tenant.records.get(Contact, contact.uuid) or contact
+        contact, former = await _contact_of(tenant, identity, invitation, asker)
         connection = start(identity, contact, now, invitation.did_method if invitation is not None else None)
         if former is not None:
             # A request that is sent again takes the place of the exchange that came to nothing.
@@ -230,6 +207,26 @@ class Handshake:
         if await tenant.auto_accept():
             self.respond(tenant, connection, recipient, effect)
         return effect
+
+    async def _answered_invitation(self, tenant: Tenant, recipient: Recipient, message: Message) -> Invitation | None:
+        """Returns the invitation that a request answers; None if it answers none, but came to an identity's public DID.
+        Raises `Refused`.
+        """
+        invitation = recipient.invitation
+        if invitation is None and message.pthid and not message.pthid.startswith("did:"):
+            # To an identity's own key, because an invitation named its public DID.
+            invitation = await find_invitation(self._services.lookups, tenant, message.pthid)
+            if invitation is None or invitation.identity_uuid != recipient.identity_uuid:
+                raise Refused("invitation-unknown", "the request names no invitation of this identity")
+        if invitation is None:
+            return None
+        if not is_good(invitation, self._services.now()):
+            raise Refused("invitation-not-valid", "the invitation was used or has expired")
+        if message.pthid not in (None, invitation.invitation_id):
+            raise Refused("invitation-unknown", "the request names another invitation than its key belongs to")
+        if invitation.threads:
+            raise Refused("handshake-not-offered", "the invitation is answered without a handshake")
+        return invitation
 
     def respond(self, tenant: Tenant, connection: Connection, inviter: Recipient, effect: Effect) -> None:
         """Accepts a request: moves `connection` on, and adds the response and our new keys to `effect`.
@@ -493,6 +490,24 @@ async def _is_on(tenant: Tenant, connection: Connection, message: Message, step:
         if sent is not None and sent.action_uuid == thread:
             return True
     return False
+
+
+async def _contact_of(
+    tenant: Tenant, identity: Identity, invitation: Invitation | None, asker: Contact
+) -> tuple[Contact, Connection | None]:
+    """Returns the contact that a request comes from, and its unfinished connection. It is the contact that was
+    invited, or `asker`. Raises `Refused`.
+    """
+    contact_uuid = invitation.contact_uuid if invitation else ""
+    invited = await tenant.records.get(Contact, contact_uuid) if contact_uuid else None
+    if invited is None:
+        asker.uuid, former = await _unfinished(tenant, identity, asker.uuid)
+        return await tenant.records.get(Contact, asker.uuid) or asker, former
+    former = await tenant.records.get(Connection, connection_uuid(identity.uuid, invited.uuid))
+    # Made with the contact, before it was invited; its messages are held.
+    if former is not None and former.state != "start":
+        raise Refused("contact-connected", "the contact of the invitation is connected already")
+    return invited, former
 
 
 async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[str, Connection | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from tntcore.connections.connection import pairwise
 from tntcore.connections.first_contact import FORM as FORM_2
-from tntcore.dids.document import Version
+from tntcore.dids.document import DidService, Version
 from tntcore.errors import Problem
 from tntcore.messaging import invitations as rfc434
 from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
@@ -20,7 +20,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
-from tntcore.storage.lookups import Found
+from tntcore.storage.lookups import Found, Kind
 from tntcore.storage.records import Identity, Invitation, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import InvitationStatus
@@ -28,6 +28,7 @@ from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.recipients import OTHER_CURVES, KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
+FORM_1 = "out-of-band/1"
 _GOAL_CODE = "aries.rel.build"  # RFC 0519: "Relationship building"
 _MAX_CONTENT = 60_000  # sealed bytes; a column holds 64 KiB
 
@@ -45,7 +46,7 @@ class Wanted:
         requests: messages to attach, in the shape of v1; for `out-of-band/2`, of either version.
     """
 
-    form: str = "out-of-band/1"
+    form: str = FORM_1
     label: str = ""
     goal: str | None = None
     goal_code: str | None = None
@@ -78,61 +79,14 @@ class Invitations:
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted, ids: Ids) -> Invitation:
         """Makes an invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
-        if wanted.public_did and not identity.is_reachable:
-            detail = (
-                "Messages to this identity's DID do not arrive at this service. Leave publicDid out, or use "
-                "another identity."
-            )
-            raise Problem(400, "public-did-unreachable", detail)
-        services, now = self._services, self._services.now()
-        goal, goal_code = wanted.goal, wanted.goal_code
-        if goal or goal_code:
-            # ACA-Py refuses an invitation that has but one of them.
-            goal, goal_code = goal or goal_code, goal_code or _GOAL_CODE
-        threads: list[str] = []
+        _check(wanted, identity)
+        now = self._services.now()
         # Partners of DIDComm v2 answer by a key of a curve that both sides have.
         keys = KeyPairs.generate(*(OTHER_CURVES if wanted.version == "v2" else ()))
-        document = pairwise(services, keys, wanted.did_method)
-        uuid, invitation_id = ids.uuid7(), random_uuid(ids.random)
-        service = rfc434.inline_service(services.config.endpoint, keys.verkey)
-        expires_at = wanted.expires_at // 1000 or None
-        if wanted.form == "connections/1":
-            content = rfc434.make_connection_invitation(
-                id=invitation_id, label=wanted.label, service=service, expires_at=expires_at
-            )
-        elif wanted.form == FORM_2:
-            from_did = identity.did if wanted.public_did else document.id
-            content = rfc434.make_invitation_2(
-                id=invitation_id,
-                from_did=from_did,
-                requests=[_under_2(request, invitation_id, from_did, ids.random, now) for request in wanted.requests],
-                goal=goal,
-                goal_code=goal_code,
-                expires_at=expires_at,
-            )
-        else:
-            requests = [_under(request, invitation_id, ids.random) for request in wanted.requests]
-            if not wanted.handshake_protocols:
-                if wanted.public_did:
-                    raise Problem(
-                        400,
-                        "handshake-required",
-                        "An invitation with publicDid needs a handshake. Give at least one of handshakeProtocols.",
-                    )
-                threads = [short_hash(Plaintext.read(write_json(request)).thid) for request in requests]
-            content = rfc434.make_invitation_1(
-                id=invitation_id,
-                services=[identity.did if wanted.public_did else service],
-                requests=requests,
-                handshake_protocols=wanted.handshake_protocols,
-                label=wanted.label,
-                goal=goal,
-                goal_code=goal_code,
-                expires_at=expires_at,
-            )
+        document = pairwise(self._services, keys, wanted.did_method)
         invitation = Invitation(
-            uuid=uuid,
-            invitation_id=invitation_id,
+            uuid=ids.uuid7(),
+            invitation_id=random_uuid(ids.random),
             form=wanted.form,
             identity_uuid=identity.uuid,
             identity_did=identity.did,
@@ -141,11 +95,15 @@ class Invitations:
             expires_at=wanted.expires_at,
             did=document.id,
             document=dict(document.raw),
-            threads=threads,
             did_method=wanted.did_method,
             created_at=now,
             updated_at=now,
         )
+        requests = _requests(wanted, invitation, ids.random)
+        if wanted.form == FORM_1 and not wanted.handshake_protocols:
+            invitation.threads = [short_hash(Plaintext.read(write_json(request)).thid) for request in requests]
+        service = rfc434.inline_service(self._services.config.endpoint, keys.verkey)
+        content = _message(wanted, invitation, requests, service)
         invitation.content = tenant.records.seal(write_json(content), _content_of(invitation))
         if len(invitation.content) > _MAX_CONTENT:
             raise Problem(
@@ -154,18 +112,31 @@ class Invitations:
                 f"The invitation is too large. It may have at most {_MAX_CONTENT // 1000} kB.",
             )
         invitation.keys = tenant.records.seal(keys.serialise(), invitation.key)
-        owner = Found(tenant.uuid, "invitation", uuid)
-        await services.lookups.add("invitation", uuid, owner)
-        await services.lookups.add("invitation-id", invitation_id, owner)
-        await asyncio.gather(*(services.lookups.add("key", kid, owner) for kid in keys.by_kid(document)))
+        await self._announce(tenant, invitation, keys.by_kid(document))
         unit = Unit()
         unit.create(invitation)
         return await tenant.records.make(unit, invitation)
 
+    async def _announce(self, tenant: Tenant, invitation: Invitation, kids: Iterable[str]) -> None:
+        """Makes the invitation found, by anybody here, by its uuid, its `@id` and its keys."""
+        lookups, owner = self._services.lookups, Found(tenant.uuid, "invitation", invitation.uuid)
+        await lookups.add("invitation", invitation.uuid, owner)
+        await lookups.add("invitation-id", invitation.invitation_id, owner)
+        await asyncio.gather(*(lookups.add("key", kid, owner) for kid in kids))
+
     async def open(self, invitation_id: str) -> OpenedInvitation | None:
         """Returns an invitation of any tenant here by its random `@id`, as whoever has its link sees it; None if there
         is none, or if its tenant is suspended."""
-        owner = await self._services.lookups.find("invitation-id", invitation_id)
+        return await self._opened("invitation-id", invitation_id)
+
+    async def content_of(self, uuid: str) -> dict[str, Any] | None:
+        """Returns the content of an invitation of any tenant here, used up neither by an answer nor by its tenant; None
+        if there is none, or if its tenant is suspended."""
+        opened = await self._opened("invitation", uuid)
+        return opened.content if opened and opened.invitation.status == InvitationStatus.ACTIVE else None
+
+    async def _opened(self, kind: Kind, name: str) -> OpenedInvitation | None:
+        owner = await self._services.lookups.find(kind, name)
         inviter = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or inviter is None or inviter.is_suspended:
             return None
@@ -174,15 +145,6 @@ class Invitations:
             return None
         content = read_content(inviter.records, invitation)
         return OpenedInvitation(invitation, content, invitation.status_at(self._services.now()))
-
-    async def content_of(self, uuid: str) -> dict[str, Any] | None:
-        """Returns the content of an invitation of any tenant here; None if it is unknown."""
-        owner = await self._services.lookups.find("invitation", uuid)
-        inviter = await self._services.tenants.get(owner.principal) if owner else None
-        invitation = await inviter.records.get(Invitation, uuid) if inviter else None
-        if inviter is None or invitation is None or invitation.status != InvitationStatus.ACTIVE:
-            return None
-        return read_content(inviter.records, invitation)
 
     async def revoke(self, tenant: Tenant, invitation: Invitation) -> None:
         """Revokes the invitation: it can no longer be answered. Connections that it began are kept."""
@@ -219,13 +181,76 @@ def _content_of(invitation: Invitation) -> str:
     return f"{invitation.key}/content"
 
 
-def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int], bytes]) -> dict[str, Any]:
-    """Returns a complete message to attach, on a thread whose parent is the invitation (RFC 0434, "Correlating
-    responses").
+def _check(wanted: Wanted, identity: Identity) -> None:
+    if wanted.public_did and not identity.is_reachable:
+        detail = (
+            "Messages to this identity's DID do not arrive at this service. Leave publicDid out, or use "
+            "another identity."
+        )
+        raise Problem(400, "public-did-unreachable", detail)
+    if wanted.public_did and wanted.form == FORM_1 and not wanted.handshake_protocols:
+        raise Problem(
+            400,
+            "handshake-required",
+            "An invitation with publicDid needs a handshake. Give at least one of handshakeProtocols.",
+        )
 
-    Raises:
-        Problem: 400 `message-invalid`.
+
+def _message(
+    wanted: Wanted, invitation: Invitation, requests: Sequence[Mapping[str, Any]], service: DidService
+) -> dict[str, Any]:
+    """Returns the invitation message.
+
+    Args:
+        requests: complete. service: of the invitation's own key.
     """
+    expires_at = wanted.expires_at // 1000 or None
+    if wanted.form == "connections/1":
+        return rfc434.make_connection_invitation(
+            id=invitation.invitation_id, label=wanted.label, service=service, expires_at=expires_at
+        )
+    goal, goal_code = wanted.goal, wanted.goal_code
+    if goal or goal_code:
+        # ACA-Py refuses an invitation that has but one of them.
+        goal, goal_code = goal or goal_code, goal_code or _GOAL_CODE
+    if wanted.form == FORM_2:
+        return rfc434.make_invitation_2(
+            id=invitation.invitation_id,
+            from_did=_did_of(wanted, invitation),
+            requests=requests,
+            goal=goal,
+            goal_code=goal_code,
+            expires_at=expires_at,
+        )
+    return rfc434.make_invitation_1(
+        id=invitation.invitation_id,
+        services=[invitation.identity_did if wanted.public_did else service],
+        requests=requests,
+        handshake_protocols=wanted.handshake_protocols,
+        label=wanted.label,
+        goal=goal,
+        goal_code=goal_code,
+        expires_at=expires_at,
+    )
+
+
+def _did_of(wanted: Wanted, invitation: Invitation) -> str:
+    """Returns the DID that an out-of-band/2 invitation is from."""
+    return invitation.identity_did if wanted.public_did else invitation.did
+
+
+def _requests(wanted: Wanted, invitation: Invitation, random: Callable[[int], bytes]) -> list[dict[str, Any]]:
+    """Returns the messages to attach, complete: each on a thread whose parent is the invitation (RFC 0434, "Correlating
+    responses"). Raises `Problem` 400 `message-invalid`.
+    """
+    parent = invitation.invitation_id
+    if wanted.form == FORM_2:
+        from_did, now = _did_of(wanted, invitation), invitation.created_at
+        return [_under_2(request, parent, from_did, random, now) for request in wanted.requests]
+    return [_under(request, parent, random) for request in wanted.requests] if wanted.form == FORM_1 else []
+
+
+def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int], bytes]) -> dict[str, Any]:
     if is_v2_shaped(request):
         raise Problem(
             400,
@@ -240,7 +265,7 @@ def _under(request: Mapping[str, Any], invitation_id: str, random: Callable[[int
 def _under_2(
     request: Mapping[str, Any], invitation_id: str, from_did: str, random: Callable[[int], bytes], now: int
 ) -> dict[str, Any]:
-    """Returns a complete message to attach in the shape of v2, like `_under`. Its receiver is not known."""
+    """Like `_under`, in the shape of v2. Its receiver is not known."""
     message_id = random_uuid(random)
     own_id = request.get("id" if is_v2_shaped(request) else "@id")
     filled = prefill_v1(request, thid=str(own_id or message_id), new_id=message_id)

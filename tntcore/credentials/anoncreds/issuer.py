@@ -158,14 +158,7 @@ class Issuer:
                 "revocation-unsupported",
                 f"Credentials of {issuer} cannot be revoked. Leave supportRevocation out.",
             )
-        try:
-            schema = await self._registry.schema(schema_id)
-        except FormatError as error:
-            raise Problem(400, "schema-unusable", sentence(error.detail)) from None
-        except DidError as error:
-            raise Problem(
-                503, "schema-unreachable", f"{sentence(error.detail)} Try again later.", retry_after=30
-            ) from None
+        schema = await self._schema(schema_id)
         now = self._now()
         record = CredentialDefinition(
             uuid=uuid or self._uuid7(),
@@ -180,16 +173,7 @@ class Issuer:
         )
         unit = Unit()
         try:
-            public, definition, proof = await self._slow_workers.run(
-                work.define, schema_id, work.dumps(schema), issuer, tag, max_credentials > 0
-            )
-            private = Private(definition, proof)
-            if publisher is not None:
-                record.credential_definition_id = await publisher.publish_credential_definition(orjson.loads(public))
-            else:
-                record.credential_definition_id = await self._publish(records, identity, public.encode())
-            if max_credentials:
-                private = await self._create_registry(records, identity, record, public, private, unit)
+            private = await self._publish_definition(records, identity, record, schema, publisher, unit)
         except WorkTimeout:
             raise Problem(
                 503, "computation-too-long", "The computation took too long. Try again.", retry_after=5
@@ -197,6 +181,46 @@ class Issuer:
         record.private = await records.put_body(record.key, records.seal(private.serialise(), record.key))
         unit.create(record)
         return await records.make(unit, record)
+
+    async def _schema(self, schema_id: str) -> Mapping[str, Any]:
+        """Returns a schema of any issuer. Raises `Problem` 400 or 503."""
+        try:
+            return await self._registry.schema(schema_id)
+        except FormatError as error:
+            raise Problem(400, "schema-unusable", sentence(error.detail)) from None
+        except DidError as error:
+            raise Problem(
+                503, "schema-unreachable", f"{sentence(error.detail)} Try again later.", retry_after=30
+            ) from None
+
+    async def _publish_definition(
+        self,
+        records: Repository,
+        identity: Identity,
+        record: CredentialDefinition,
+        schema: Mapping[str, Any],
+        publisher: Publisher | None,
+        unit: Unit,
+    ) -> Private:
+        """Computes and publishes the definition, and its revocation registry if it has one; names them in the record.
+        Returns the private parts. Raises `WorkTimeout`.
+        """
+        public, definition, proof = await self._slow_workers.run(
+            work.define,
+            record.schema_id,
+            work.dumps(schema),
+            record.issuer_id,
+            record.tag,
+            record.max_credentials > 0,
+        )
+        private = Private(definition, proof)
+        if publisher is not None:
+            record.credential_definition_id = await publisher.publish_credential_definition(orjson.loads(public))
+        else:
+            record.credential_definition_id = await self._publish(records, identity, public.encode())
+        if record.max_credentials:
+            private = await self._create_registry(records, identity, record, public, private, unit)
+        return private
 
     async def _create_registry(
         self,
