@@ -37,6 +37,8 @@ from tntcore.api.router import Router
 from tntcore.api.schemas import SchemaRoutes
 from tntcore.config import Config
 from tntcore.connections.acceptance import Acceptance
+from tntcore.connections.changes import Changes
+from tntcore.connections.decisions import Decisions
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.received import Received
@@ -93,7 +95,9 @@ class App:
         contexts = read_folder(services.config.contexts)
         exchanges = Exchanges(services, partial(open_formats, services, contexts, anoncreds))
         invitations = Invitations(services)
-        acceptance = Acceptance(services, outbox, handshake)
+        changes = Changes(services, outbox)
+        acceptance = Acceptance(services, changes, handshake)
+        decisions = Decisions(services, changes, handshake, acceptance)
         receiving = Receiving(
             services,
             acceptance,
@@ -117,7 +121,7 @@ class App:
             *InvitationRoutes(invitations).routes,
             *InvitationPages(services, invitations).routes,
             *ContactRoutes(invitations, acceptance).routes,
-            *ConnectionRoutes(acceptance, rotation).routes,
+            *ConnectionRoutes(changes, decisions, rotation).routes,
             *ExchangeRoutes(steps).routes,
             *CredentialRoutes(steps).routes,
             *PresentationRoutes(steps).routes,

@@ -213,7 +213,7 @@ async def test_what_ends_a_connection_has_what_is_held_for_it_looked_at(
     async def note(services: Services, principal: str, connection: str) -> None:
         drained.append(connection)
 
-    monkeypatch.setattr("tntcore.connections.acceptance.drain", note)
+    monkeypatch.setattr("tntcore.connections.changes.drain", note)
     ended = await acme.post(f"connection/{uuid}/{word}", {}, 200)
     assert ended["state"] == "abandoned"
     assert drained == [uuid]

@@ -22,7 +22,9 @@ from tntcore.api.views import (
     found,
     listing,
 )
-from tntcore.connections.acceptance import Acceptance, received_invitation
+from tntcore.connections.acceptance import received_invitation
+from tntcore.connections.changes import Changes
+from tntcore.connections.decisions import Decisions
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
 from tntcore.dids.parse import qualify
@@ -64,8 +66,9 @@ _MOVING = (_UNKNOWN, "409 not-connected", "409 not-rotatable", "409 connection-c
 
 
 class ConnectionRoutes:
-    def __init__(self, acceptance: Acceptance, rotation: Rotation) -> None:
-        self._acceptance = acceptance
+    def __init__(self, changes: Changes, decisions: Decisions, rotation: Rotation) -> None:
+        self._changes = changes
+        self._decisions = decisions
         self._rotation = rotation
         self.routes = [
             Route(
@@ -130,19 +133,19 @@ class ConnectionRoutes:
         """Gives this side of the connection a new DID and new keys."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.begin(call.tenant, connection)
-        await self._acceptance.apply(call.tenant, effect)
+        await self._changes.apply(call.tenant, effect)
         return answer(connection_view(call, effect.connection or connection))
 
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side. Nothing can be sent or received on it afterwards."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
         effect = self._rotation.hang_up(call.tenant, connection)
-        await self._acceptance.apply(call.tenant, effect)
+        await self._changes.apply(call.tenant, effect)
         return answer(connection_view(call, effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        return answer(connection_view(call, await self._acceptance.decide(call.tenant, connection, accept=accept)))
+        return answer(connection_view(call, await self._decisions.decide(call.tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:

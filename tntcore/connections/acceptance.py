@@ -1,65 +1,44 @@
-"""Connections made or decided by our tenants: answers to invitations of others, and decisions on requests."""
+"""Connections that our tenants begin: by answering an invitation, or by a DID that can be resolved."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, start
+from tntcore.connections.changes import Changes
+from tntcore.connections.connection import start
 from tntcore.connections.connectionless import Connectionless, inline_document
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
-from tntcore.connections.invitations import read_content
+from tntcore.connections.invitations import FORM_1
 from tntcore.connections.reuse import attached, read_reuse, write_reuse
 from tntcore.delivery.items import queue_message
-from tntcore.delivery.outbound import drain
-from tntcore.delivery.outbox import Outbox, attached_item, begin_item, reuse_item
-from tntcore.delivery.outgoing import Outgoing, write
-from tntcore.delivery.redeliver import queue_pending
-from tntcore.delivery.tasks import connection_tasks, task_call, task_deliveries
+from tntcore.delivery.outbox import begin_item, reuse_item
 from tntcore.dids.document import DidService
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import Invitation as Content
-from tntcore.messaging.invitations import read_invitation
-from tntcore.messaging.message import Message as Plaintext
-from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
-from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage import queries
-from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.lookups import Found
-from tntcore.storage.records import (
-    Action,
-    Attached,
-    Connection,
-    Contact,
-    Delivery,
-    Identity,
-    Invitation,
-    Message,
-    PendingReuse,
-    sent_id,
-)
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Connection, Contact, Identity, PendingReuse, sent_id
 from tntcore.storage.storage import INBOUND
 from tntcore.strict_json import reread_json, write_json
-from tntcore.tenancy.recipients import KeyPairs, document_id
+from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
-_LATER = 60  # seconds
 _BEGIN_AGAIN = 5  # seconds
 _MAX_REASON = 1_000  # characters
 _MAX_RECEIVED = 60_000  # sealed bytes of an invitation that is kept; a column holds 64 KiB
@@ -68,9 +47,9 @@ _MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
 
 class Acceptance:
-    def __init__(self, services: Services, outbox: Outbox, handshake: Handshake) -> None:
+    def __init__(self, services: Services, changes: Changes, handshake: Handshake) -> None:
         self._services = services
-        self._outbox = outbox
+        self._changes = changes
         self._handshake = handshake
         self._first_contact = FirstContact(services)
         self._connectionless = Connectionless(services)
@@ -101,20 +80,12 @@ class Acceptance:
             content = content if content.form == FORM_2 else await self._as_v2(content)
             connection = _in_place(start(identity, contact, now, did_method), waiting)
             effect = await self._first_contact.accept(tenant, connection, contact, content)
-            contact.claimed_did = contact.claimed_did or connection.claimed_did
-            effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
-            _claims(effect, contact)
-            await self.apply(tenant, effect, tells=True)
-            return connection
-        if content.form == "out-of-band/1" and not content.handshake_protocols:
+            return await self._begin_at_once(tenant, contact, content, connection, effect, ends)
+        if content.form == FORM_1 and not content.handshake_protocols:
             connection = _in_place(start(identity, contact, now, did_method), waiting)
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
-            contact.claimed_did = contact.claimed_did or connection.claimed_did
-            effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
-            _claims(effect, contact)
-            await self.apply(tenant, effect, tells=True)
-            return connection
+            return await self._begin_at_once(tenant, contact, content, connection, effect, ends)
         offered = (CONNECTIONS_1_0,) if content.form == "connections/1" else content.handshake_protocols
         protocol = next((name for name in map(rfc23.nearest, offered) if name is not None), None)
         if protocol is None:
@@ -136,8 +107,8 @@ class Acceptance:
     def received(
         self, tenant: Tenant, identity: Identity, contact: Contact, content: Content, did_method: str | None = None
     ) -> Connection:
-        """Returns a connection, not stored yet, that keeps an invitation until the tenant answers it (`decide`): before
-        that nothing is looked up or sent.
+        """Returns a connection, not stored yet, that keeps an invitation until the tenant answers it: before that
+        nothing is looked up or sent.
 
         Raises:
             Problem: 400 `invitation-expired`, 413 `invitation-too-large`.
@@ -201,7 +172,7 @@ class Acceptance:
         effect.replies.append(rfc434_messages.reuse(message_id=message_id, pthid=content.id))
         item = reuse_item(tenant.uuid, connection.uuid, waiting.uuid, services.uuid7())
         await services.storage.queues[INBOUND].put(queue_message([item]), delay=REUSE_SECONDS)
-        await self.apply(tenant, effect)
+        await self._changes.apply(tenant, effect)
         return connection
 
     async def begin_anyway(self, tenant: Tenant, uuid: str) -> None:
@@ -265,7 +236,7 @@ class Acceptance:
             return
         over = replace(waiting, role="requester", state="abandoned", error=reason[:_MAX_REASON])
         over.invited_did, over.updated_at = contact.did, self._services.now()
-        await self.apply(tenant, Effect(over, rejects=True), tells=True)
+        await self._changes.apply(tenant, Effect(over, rejects=True), tells=True)
 
     async def accept_implicit(
         self,
@@ -292,7 +263,7 @@ class Acceptance:
         except DidError:
             _check_method(did_method, "v2")
             connection = _in_place(start(identity, contact, self._services.now(), did_method), waiting)
-            await self.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
+            await self._changes.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
             return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
@@ -300,104 +271,6 @@ class Acceptance:
         connection.invited_did, connection.did_method = contact.did, did_method
         _in_place(connection, waiting)
         return await self._begin(tenant, identity, contact, connection)
-
-    async def decide(self, tenant: Tenant, connection: Connection, *, accept: bool) -> Connection:
-        """Applies a tenant's decision on a connection that waits for it, or abandons one that is not completed.
-
-        A rejected request is over here: `abandoned`, and its contact REJECTED. The other side gets
-        `request_not_accepted`, RFC 0023's code ("Errors") for an active rejection and the only one that agents
-        understand; it allows another request. A new request of the same sender, by a reusable invitation or a public
-        DID, waits for a new decision, as the same contact; by a single-use invitation, which is used up, it is refused.
-        A request of our own is abandoned silently: a late response to it is refused.
-
-        Raises:
-            Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
-        """
-        if accept and connection.received and connection.state == "invitation-received":
-            return await self._accept_received(tenant, connection)
-        changed = replace(connection, updated_at=self._services.now())
-        effect = Effect(changed)
-        try:
-            if not accept:
-                await self._reject(tenant, changed, effect)
-            elif _is_unasked(changed):
-                changed.state, changed.role, changed.error, effect.reopens = "start", "", "", True
-                await self.try_later(tenant, changed.uuid)
-            elif changed.version == "v2":
-                self._first_contact.admit(changed, effect)
-            elif changed.role == "responder":
-                asked = await self._asked(tenant, changed)
-                inviter = await self._services.tenants.open_recipient(tenant, asked) if asked is not None else None
-                if inviter is None:
-                    raise Problem(409, "invitation-gone", "The invitation was deleted. Ask the partner for a new one.")
-                self._handshake.respond(tenant, changed, inviter, effect)
-            else:
-                identity = await tenant.records.get(Identity, changed.identity_uuid)
-                if changed.state == "abandoned" and changed.error:
-                    # It was refused, and is asked again.
-                    changed.state, changed.error, effect.reopens = "invitation-received", "", True
-                self._handshake.request(tenant, changed, identity.display_name if identity else "", effect)
-        except OutOfTurn:
-            raise Problem(
-                409,
-                "nothing-to-decide",
-                f"The connection is in state '{connection.state}' (role "
-                f"{connection.role}) and can no longer be accepted or rejected.",
-            ) from None
-        await self.apply(tenant, effect)
-        return changed
-
-    async def _accept_received(self, tenant: Tenant, waiting: Connection) -> Connection:
-        """Answers the invitation that a connection keeps. Raises `Problem` 400 or 409."""
-        identity = await tenant.records.get(Identity, waiting.identity_uuid)
-        contact = await tenant.records.get(Contact, waiting.contact_uuid)
-        content = read_invitation(received_invitation(tenant, waiting))
-        if identity is None or contact is None:
-            raise Problem(409, "nothing-to-decide", "The contact or the identity of the connection was deleted.")
-        contact.updated_at = self._services.now()
-        return await self.accept(tenant, identity, contact, content, did_method=waiting.did_method, waiting=waiting)
-
-    async def _reject(self, tenant: Tenant, changed: Connection, effect: Effect) -> None:
-        if changed.state in ("completed", "abandoned", "start"):
-            raise OutOfTurn(f"rejecting in state {changed.state}")
-        effect.rejects = True
-        if changed.version == "v2":
-            self._first_contact.turn_away(changed, effect)
-        elif (changed.role, changed.state) == ("responder", "request-received"):
-            changed.state = rfc23.move("responder", "request-received", "send problem-report")
-            inviter = await self._asked(tenant, changed)
-            if inviter is not None and not changed.keys:
-                # Nothing was made for this connection yet: the key that the request was for speaks.
-                keys = KeyPairs.deserialise(tenant.records.open(inviter.keys, inviter.key))
-                changed.keys = tenant.records.seal(keys.serialise(), changed.key)
-                own = inviter.own if isinstance(inviter, Identity) else inviter.did
-                changed.my_did, changed.my_document = own, inviter.document
-            if changed.keys:
-                effect.replies.append(
-                    rfc23.problem_report(
-                        changed.protocol,
-                        message_id=random_uuid(self._services.random),
-                        thid=changed.thid,
-                        code="request_not_accepted",
-                        explain="The request was rejected.",
-                    )
-                )
-        else:
-            # What was sent is retracted by not answering (RFC 0023, "Errors"); so is an invitation declined.
-            changed.state, changed.received = "abandoned", b""
-
-    async def _asked(self, tenant: Tenant, connection: Connection) -> Invitation | Identity | None:
-        """Returns the record whose key a request was for, and which signs for us: the invitation, or the identity whose
-        public DID the invitation may name (RFC 0023, "Response"). None if it is gone.
-        """
-        if connection.invitation_uuid and not connection.of_identity:
-            invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
-            # Before it was noted whose key was asked, an invitation by a public DID had that alone.
-            before = connection.of_identity is None and invitation is not None
-            services = read_content(tenant.records, invitation).get("services") if before and invitation else None
-            if not (isinstance(services, list) and all(isinstance(service, str) for service in services)):
-                return invitation
-        return await tenant.records.get(Identity, connection.identity_uuid)
 
     def _invited(
         self, identity: Identity, contact: Contact, protocol: str, pthid: str, document: Mapping[str, Any]
@@ -425,7 +298,23 @@ class Acceptance:
         effect.ends = ends
         if content is not None:
             effect.attached = attached(self._services, tenant, connection, content)
-        await self.apply(tenant, effect)
+        await self._changes.apply(tenant, effect)
+        return connection
+
+    async def _begin_at_once(
+        self,
+        tenant: Tenant,
+        contact: Contact,
+        content: Content,
+        connection: Connection,
+        effect: Effect,
+        ends: PendingReuse | None,
+    ) -> Connection:
+        """Begins a connection that needs no handshake."""
+        contact.claimed_did = contact.claimed_did or connection.claimed_did
+        effect.attached, effect.ends = attached(self._services, tenant, connection, content), ends
+        _claims(effect, contact)
+        await self._changes.apply(tenant, effect, tells=True)
         return connection
 
     async def _as_v2(self, content: Content) -> Content:
@@ -470,107 +359,6 @@ class Acceptance:
             f"No service of the invitation can be used: {'; '.join(reasons)}. Ask the partner for another invitation.",
         )
 
-    async def apply(self, tenant: Tenant, effect: Effect, *, tells: bool = False) -> None:
-        """Commits a decision, with the messages that tell the other side. Raises `Problem` 409.
-
-        Args:
-            tells: send an event: the connection, which was not begun before, is completed or over.
-        """
-        connection = effect.connection
-        services, now = self._services, self._services.now()
-        owner = Found(tenant.uuid, "connection", connection.uuid)
-        for kid in effect.keys:
-            await services.lookups.add("key", kid, owner)
-        thid = Plaintext.read(write_json(effect.replies[0])).thid if effect.replies else connection.thid
-        action = Action(
-            uuid=action_uuid(connection.uuid, thid),
-            reference_id=thid,
-            direction="IN" if thid == connection.thid and connection.role == "responder" else "OUT",
-            identity_did=connection.identity_did,
-            contact_did=connection.contact_did,
-            contact_uuid=connection.contact_uuid,
-            connection_uuid=connection.uuid,
-            created_at=now,
-            updated_at=now,
-        )
-        sent = [
-            await write(tenant.records, connection, action, write_json(reply), message_uuid=services.uuid7(), now=now)
-            for reply in effect.replies
-        ]
-        told: list[Delivery] = []
-        for task in connection_tasks(connection, rejected=effect.rejects, begun=True) if tells else ():
-            told += await task_deliveries(tenant, task, source=services.uuid7(), now=now)
-        await self._outbox.mark(tenant.uuid, [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)])
-        received = []
-        if effect.completed:
-            received = [attached_item(tenant.uuid, one, services.uuid7()) for one in effect.attached]
-        for item in received:
-            # Should this process die after the commit. Where it does not, there is nothing left to do by then.
-            await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
-        await self._commit(tenant, connection, effect, action, sent, told)
-        services.tenants.forget_recipient(tenant, connection.uuid)
-        try:
-            for outgoing in sent:
-                await self._outbox.outbound(outgoing.item(tenant.uuid))
-            for delivery in told:
-                await self._outbox.relay(task_call(tenant.uuid, delivery))
-            for item in received:
-                await services.storage.inbound.add(item.traced().data())
-            if connection.state in (COMPLETED, "abandoned"):
-                await drain(services, tenant.uuid, connection.uuid)
-        except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
-            log.warning("what connection %s sends is not queued yet: %s", connection.uuid, type(error).__name__)
-            services.meter.count("invitations.unqueued")
-            pending = [*(one.delivery.uuid for one in sent), *(one.uuid for one in told)]
-            self._outbox.try_again(tenant.uuid, pending, partial(queue_pending, self._outbox, tenant, *pending))
-
-    async def _commit(
-        self,
-        tenant: Tenant,
-        connection: Connection,
-        effect: Effect,
-        action: Action,
-        sent: Sequence[Outgoing],
-        told: Sequence[Delivery],
-    ) -> None:
-        """Commits. Raises `Problem` 409."""
-        opens = bool(sent) and await tenant.records.get(Action, action.uuid) is None
-        while True:
-            unit = Unit()
-            effect.add_to(unit)
-            if opens:
-                unit.create(action)
-            elif sent:
-                unit.upsert_row(action.key, action.values_of_any_thread())
-            for outgoing in sent:
-                outgoing.add_to(unit)
-            for delivery in told:
-                unit.create(delivery)
-            try:
-                await tenant.records.commit(unit)
-            except (Changed, Exists) as error:
-                if await _is_written(tenant, connection, effect, sent):
-                    return
-                if not opens or error.row != action.key:
-                    detail = "Another request changed the connection at the same time. Read it and try again."
-                    raise Problem(409, "connection-changed", detail) from None
-                opens = False
-            else:
-                return
-
-
-async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, sent: Sequence[Outgoing]) -> bool:
-    """Whether a collision of a commit is with itself: storage may have done it, failed to answer, and got it again from
-    its client library.
-    """
-    records = tenant.records
-    if sent:
-        return await records.get(Message, sent[0].message.uuid) is not None
-    if effect.attached:
-        return await records.get(Attached, effect.attached[0].uuid) is not None
-    current = await records.get(Connection, connection.uuid)
-    return current is not None and current.changes() == connection.changes()
-
 
 def received_invitation(tenant: Tenant, connection: Connection) -> dict[str, Any]:
     """Returns the invitation that a connection keeps until the tenant answers it."""
@@ -598,12 +386,6 @@ def _in_place(connection: Connection, waiting: Connection | None) -> Connection:
     if waiting is not None:
         connection.etag, connection.created_at = waiting.etag, waiting.created_at
     return connection
-
-
-def _is_unasked(connection: Connection) -> bool:
-    """Whether the contact's DID, which the tenant gave, was never resolved."""
-    never = connection.state == "start" or (connection.state == "abandoned" and bool(connection.error))
-    return never and bool(connection.contact_did) and not connection.their_document and not connection.invitation_uuid
 
 
 def _check_method(did_method: str | None, protocol: str) -> None:
