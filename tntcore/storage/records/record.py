@@ -1,0 +1,112 @@
+"""A record and its row: which field is which column."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Self, get_type_hints
+
+from tntcore.storage.tables import Row
+from tntcore.storage.transactions import Value
+from tntcore.strict_json import reread_json, write_json
+
+MAX_TEXT = 32_000  # UTF-16 code units of a text column; the service takes 32,768
+END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
+
+
+@dataclass(kw_only=True, slots=True)
+class Record:
+    """The columns that every record has. `etag` is empty until the row was read."""
+
+    KIND: ClassVar[str]
+    TIME: ClassVar[str] = ""
+    """The column that lists by time go by; "" where the uuid is of version 7."""
+
+    uuid: str
+    status: str = "ACTIVE"
+    created_at: int = 0
+    updated_at: int = 0
+    etag: str = ""
+
+    @classmethod
+    def row_key(cls, uuid: str) -> str:
+        return f"{cls.KIND}~{uuid}"
+
+    @property
+    def key(self) -> str:
+        return self.row_key(self.uuid)
+
+    def values(self) -> dict[str, Value]:
+        """The columns of a new row, without those that are None or empty.
+
+        Raises:
+            ValueError: a text is longer than a column holds.
+        """
+        return {column: value for column, value in self.changes().items() if value != ""}
+
+    def changes(self) -> dict[str, Value]:
+        """The columns for a row that exists. Unlike `values`, it includes empty texts, which clear the column."""
+        out: dict[str, Value] = {}
+        for name, column, is_json, _ in _columns_of(type(self)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if is_json:
+                value = write_json(value).decode()
+            elif isinstance(value, StrEnum):
+                value = value.value
+            if isinstance(value, str) and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
+                raise ValueError(f"{self.KIND}: column {column} would have more than {MAX_TEXT} characters")
+            out[column] = value
+        return out
+
+    @classmethod
+    def read(cls, row: Row) -> Self:
+        values = row.values
+        known: dict[str, Any] = {}
+        for name, column, is_json, states in _columns_of(cls):
+            if column in values:
+                value = reread_json(values[column]) if is_json else values[column]
+                # A state that only a newer process knows stays plain text.
+                known[name] = states.get(value, value) if states else value
+        return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
+
+
+def _utf_16(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+_Columns = tuple[tuple[str, str, bool, Mapping[str, StrEnum]], ...]
+_known: dict[type[Record], _Columns] = {}
+
+
+def _columns_of(record: type[Record]) -> _Columns:
+    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states."""
+    columns = _known.get(record)
+    if columns is None:
+        columns = _known[record] = _read_columns(record)
+    return columns
+
+
+def _read_columns(record: type[Record]) -> _Columns:
+    hints = get_type_hints(record)
+    out = []
+    for item in dataclasses.fields(record):
+        if item.name in ("uuid", "etag"):
+            continue
+        head, *rest = item.name.split("_")
+        hint = hints[item.name]
+        is_json = str(hint).startswith(("dict", "list"))
+        states = {one.value: one for one in hint} if isinstance(hint, type) and issubclass(hint, StrEnum) else {}
+        out.append((item.name, head + "".join(part.title() for part in rest), is_json, states))
+    return tuple(out)
+
+
+def short_hash(text: str | bytes) -> str:
+    """Returns 32 hexadecimal characters, for use in a key in place of a text that is too long or has forbidden
+    characters.
+    """
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()[:32]
