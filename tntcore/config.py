@@ -190,6 +190,7 @@ class Config:
         key_in_query: whether `tnt-subscription-key` is also accepted in the query. URLs end up in logs.
         audit_days: how long audit records are kept; 0 for ever.
         operator_networks: networks from which operators may call; empty for anywhere.
+        first_operator_once: whether the host's key makes no operator's key after one was used.
         issuer: the identity provider whose tokens operators may use besides keys of this service; None for none.
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more registries of AnonCreds definitions, each `module:factory`.
@@ -212,6 +213,7 @@ class Config:
     issuer: IdentityProvider | None = None
     audit_days: int = 400
     operator_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    first_operator_once: bool = False
     universal_resolver: str = ""
 
     @property
@@ -239,6 +241,7 @@ class Config:
                 issuer=lambda: IdentityProvider.read(environment),
                 audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
                 operator_networks=lambda: _operator_networks(environment),
+                first_operator_once=lambda: _flag(environment, "TNT_FIRST_OPERATOR_ONCE"),
                 universal_resolver=lambda: _universal_resolver(environment),
             )
         )

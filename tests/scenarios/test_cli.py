@@ -509,7 +509,17 @@ async def test_operators_have_keys_of_their_own(operator: Tool, stack: Stack, tm
     assert rotated["headers"]["tnt-operator-key"].startswith("tnto_")
     assert "Rex" in (await operator.run("operator")).output
     await operator.run("operator", "revoke", me["uuid"])
-    acts = await operator.json("operator", "audit", "-n", "3")
+    for wrong in ((), (me["uuid"], "--all"), ("--name", "Rex", "--all")):
+        assert "Give either" in (await operator.run("operator", "revoke", *wrong, code=2)).errors
+    unknown = await operator.run("operator", "revoke", "--name", "nobody has it", code=1)
+    assert "code operator-unknown" in unknown.errors
+    for number in range(2):
+        await operator.run("operator", "new", "Many", "--role", "read", "--save", f"many{number}")
+    assert len(await operator.json("operator", "revoke", "--name", "Many")) == 2
+    refused = await operator.run("operator", "me", "--profile", "many1", code=1, TNT_OPERATOR_KEY="")
+    assert "code operator-key-unknown" in refused.errors
+    assert "no other key to revoke" in (await operator.run("operator", "revoke", "--name", "Many")).output
+    acts = [act for act in await operator.json("operator", "audit", "-n", "7") if act["details"].get("name") != "Many"]
     assert [act["act"] for act in acts] == ["operator.revoked", "operator.rotated", "operator.made"]
     # A token of a provider is a bearer token, which is not taken here.
     token = await operator.run("operator", "me", code=1, TNT_OPERATOR_KEY="a.b.c")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import orjson
+import pytest
 
 from tests.scenarios.common import assert_problem
 from tests.stack import Answer, Stack
@@ -131,6 +135,97 @@ async def test_a_former_key_revokes_what_a_thief_rotated(stack: Stack) -> None:
     assert_problem(await stack.call("GET", "operator/me", **_key(rotated)), 401, "operator-key-unknown")
 
 
+async def test_all_keys_of_a_name_are_revoked_by_one_call(stack: Stack) -> None:
+    keys = [await make(stack, role, "Rex Reader") for role in ("read", "operate", "admin")]
+    _, others = await make(stack, "read", "Rex")
+    answer = await stack.call("POST", "operator/revoke", {"name": "Rex Reader"}, **stack.operator)
+    assert answer.status == 200, answer.body
+    hits = answer.json()["hits"]
+    assert {(hit["uuid"], hit["status"]) for hit in hits} == {(made["uuid"], "REVOKED") for made, _ in keys}
+    for _, key in keys:
+        assert_problem(await stack.call("GET", "operator/me", **key), 401, "operator-key-unknown")
+    assert (await stack.call("GET", "operator/me", **others)).status == 200
+    audit = (await stack.call("GET", "operator/audit?limit=50", **stack.operator)).json()["hits"]
+    assert {made["uuid"] for made, _ in keys} <= {hit["on"] for hit in audit if hit["act"] == "operator.revoked"}
+    # Once more changes nothing.
+    again = await stack.call("POST", "operator/revoke", {"name": "Rex Reader"}, **stack.operator)
+    assert (again.status, again.json()["hits"]) == (200, [])
+
+
+async def test_all_operators_keys_are_revoked_but_the_text_that_asks_for_it(stack: Stack) -> None:
+    """As after a leak: somebody has made keys, more than go in a transaction, and rotated the one that is kept."""
+    mine, key = await make(stack, "admin", "Mine")
+    thief, thiefs = await make(stack, "admin", "Thief")
+    for number in range(45):
+        await make(stack, "read", f"made {number}")
+    rotated = await stack.call("POST", f"operator/{mine['uuid']}/rotate", **thiefs)
+    before = await listed(stack)
+    answer = await stack.call("POST", "operator/revoke", {"all": True}, **key)
+    try:
+        assert answer.status == 200, answer.body
+        active = {uuid for uuid, hit in before.items() if hit["status"] != "REVOKED"}
+        assert {hit["uuid"] for hit in answer.json()["hits"]} == active - {mine["uuid"]}
+        for each in (thiefs, _key(rotated), stack.operator):
+            assert_problem(await stack.call("GET", "operator/me", **each), 401, "operator-key-unknown")
+        assert (await stack.call("GET", "operator/me", **key)).status == 200
+        left = (await stack.call("GET", "operator", **key)).json()["hits"]
+        assert [hit["uuid"] for hit in left if hit["status"] != "REVOKED"] == [mine["uuid"]]
+    finally:
+        # The other tests' own.
+        for record in await stack.app.services.operators.all():
+            if record.uuid in before and before[record.uuid]["status"] == "ACTIVE":
+                await _set(stack, record, {"status": "ACTIVE"})
+    assert (await stack.call("DELETE", f"operator/{thief['uuid']}", **stack.operator)).status == 204
+
+
+async def test_a_key_that_another_process_revoked_makes_no_more_keys(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may take it for half a minute more, time enough to make a key that stays."""
+    made, key = await make(stack, "admin", "Revoked")
+    victim, _ = await make(stack, "read", "Victim")
+    services = stack.app.services
+    known = await services.operators.find(key["tnt_operator_key"])
+    assert known is not None
+
+    async def stale(text: str) -> Operator | None:
+        return known if text == key["tnt_operator_key"] else await find(text)
+
+    async def revoked_after(operator_uuid: str) -> Operator | None:
+        found = await get(operator_uuid)
+        if operator_uuid == made["uuid"]:
+            await _set(stack, known, {"status": "REVOKED"})
+        return found
+
+    find, get = services.operators.find, services.operators.get
+    monkeypatch.setattr(services.operators, "find", stale)
+    calls: list[tuple[str, Any]] = [
+        ("operator", {"name": "Kept", "role": "admin"}),
+        (f"operator/{victim['uuid']}/rotate", None),
+        ("operator/revoke", {"name": "Victim"}),
+    ]
+    for revoke in (False, True):
+        for path, body in calls:
+            await _set(stack, known, {"status": "REVOKED" if not revoke else "ACTIVE"})
+            # Revoked before, or at the very moment between the check and the commit.
+            with monkeypatch.context() as patch:
+                if revoke:
+                    patch.setattr(services.operators, "get", revoked_after)
+                answer = await stack.call("POST", path, body, **key)
+            assert_problem(answer, 401, "operator-key-unknown")
+    keys = await listed(stack)
+    assert "Kept" not in {hit["name"] for hit in keys.values()}
+    assert keys[victim["uuid"]]["status"] == "ACTIVE"
+
+
+async def test_which_keys_are_revoked_is_said_in_one_way(stack: Stack) -> None:
+    for body in ({}, {"all": False}, {"name": "Rex", "all": True}):
+        answer = await stack.call("POST", "operator/revoke", body, **stack.operator)
+        assert_problem(answer, 400, "operators-not-named")
+    answer = await stack.call("POST", "operator/revoke", {"name": "nobody has it"}, **stack.operator)
+    assert_problem(answer, 404, "operator-unknown")
+
+
 async def test_making_one_again_with_the_same_idempotency_key_makes_none(stack: Stack) -> None:
     body = {"name": "Once", "role": "read"}
     first = await stack.call("POST", "operator", body, idempotency_key="once", **stack.operator)
@@ -189,6 +284,43 @@ async def test_without_an_admin_the_hosts_key_makes_one_and_replaces_what_was_ne
     finally:
         for record in admins:
             await _set(stack, record, {"status": "ACTIVE"})
+
+
+async def test_with_a_setting_the_hosts_key_is_of_no_use_once_a_key_was_used(stack: Stack) -> None:
+    services = stack.app.services
+    closed = App(replace(services, config=replace(services.config, first_operator_once=True)))
+    body = orjson.dumps({"name": "By the host's key"})
+    before = {record.uuid for record in await services.operators.all() if record.status == "ACTIVE"}
+    try:
+        for uuid in before:
+            await _set(stack, Operator(uuid=uuid), {"status": "REVOKED"})
+        for app, status in ((closed, 409), (stack.app, 201)):
+            answer = await app.http(Request("POST", "operator/first", {}, {}, body), ("host",))
+            assert answer.status == status, answer.body
+    finally:
+        for record in await services.operators.all():
+            await _set(stack, record, {"status": "ACTIVE" if record.uuid in before else "REVOKED"})
+
+
+async def test_with_that_setting_a_new_service_gets_its_first_key(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operators = stack.app.services.operators
+    unused = Operator(uuid=NOBODY, name="never used", role="admin", made_by="the host's key", status="ACTIVE")
+
+    async def keys() -> list[Operator]:
+        return [unused]
+
+    committed: list[Unit] = []
+
+    async def commit(unit: Unit) -> None:
+        committed.append(unit)
+
+    monkeypatch.setattr(operators, "all", keys)
+    monkeypatch.setattr(operators, "commit", commit)
+    made = await operators.first("First", 0, NOBODY.replace("0", "1"), once=True)
+    assert [record.uuid for record in made.replaced] == [NOBODY]
+    assert len(committed) == 1
 
 
 def _key(made: Answer) -> dict[str, str]:

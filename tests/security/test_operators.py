@@ -56,6 +56,7 @@ ROLES = {
         "DELETE principal/{uuid}",
         "DELETE poison/{queue}/{message}",
         "POST operator",
+        "POST operator/revoke",
     },
 }
 OTHERS = {"POST operator/{uuid}/rotate", "DELETE operator/{uuid}"}

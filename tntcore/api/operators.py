@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note_own, own
@@ -13,9 +14,10 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Operator
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.access import Role
-from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, is_usable, new_key
+from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, hash_of, is_usable, new_key
 
 _MAX_RACES = 4
+_IN_ONE = 40  # keys revoked in one transaction, each with an audit record
 OperatorHeader = TypedDict("OperatorHeader", {"tnt-operator-key": str})
 RoleName = Literal["read", "operate", "admin"]
 Expiry = Annotated[Time | None, "when the key expires; null: never"]
@@ -34,6 +36,13 @@ class NewOperator(TypedDict):
 class FirstOperator(TypedDict):
     name: Name
     expiresAt: NotRequired[Expiry]
+
+
+class RevokedOperators(TypedDict):
+    """The keys to revoke: exactly one of the members."""
+
+    name: NotRequired[Annotated[Name, "revokes the keys that have exactly this name"]]
+    all: NotRequired[Annotated[bool, "true revokes every operator's keys"]]
 
 
 class OperatorView(Entity):
@@ -57,6 +66,12 @@ class OperatorRotated(OperatorMade):
     formerValidUntil: Annotated[Time, "time until which the old key is accepted too"]
 
 
+class OperatorsRevoked(TypedDict):
+    """The keys that were revoked."""
+
+    hits: list[OperatorView]
+
+
 class Operators(TypedDict):
     """Lists all keys, including revoked ones, oldest first."""
 
@@ -77,7 +92,8 @@ async def first(call: Call) -> Response:
     """Creates the first operator's key, with the role admin.
 
     Send the functions host's own key; it opens no other route here. The call is refused if a valid key with the role
-    admin exists. Exception: a key created by this call and never used is revoked and replaced.
+    admin exists. Exception: a key created by this call and never used is revoked and replaced. With the setting
+    `TNT_FIRST_OPERATOR_ONCE`, the call is refused as soon as any operator's key was used, even if none is valid now.
     """
     body, services = call.body, call.services
     name = text(body.get("name"), "name", maximum=200, required=True)
@@ -88,6 +104,7 @@ async def first(call: Call) -> Response:
         name,
         expiry(body.get("expiresAt"), services.now()),
         uuid,
+        once=services.config.first_operator_once,
         also=also,
         revoking=lambda old: own(call, "operator.revoked", old.uuid, name=old.name),
     )
@@ -114,13 +131,34 @@ async def create(call: Call) -> Response:
         updated_at=now,
     )
     key = services.operators.drawn(record, call.random)
-    unit = Unit()
-    # An earlier attempt of the same call may have created it.
-    unit.upsert(record)
-    await note_own(call, unit, "operator.made", record.uuid, name=name, role=role)
-    await services.operators.commit(unit)
-    services.operators.forget(record.uuid)
-    return _shown(call, record, key)
+    for _ in range(_MAX_RACES):
+        unit = Unit()
+        # An earlier attempt of the same call may have created it.
+        unit.upsert(record)
+        await note_own(call, unit, "operator.made", record.uuid, name=name, role=role)
+        await _while_valid(call, unit)
+        try:
+            await services.operators.commit(unit)
+        except Changed:
+            continue  # most often the time of the last use of the caller's key, which this very call may have set
+        services.operators.forget(record.uuid)
+        return _shown(call, record, key)
+    raise _raced()
+
+
+async def _while_valid(call: Call, unit: Unit, changed: Mapping[str, Value] | None = None) -> None:
+    """Makes a unit fail with `Changed` if the caller's key is revoked meanwhile: a process may know of that only half a
+    minute later, and a revoked key must not make another one. Raises `Problem` 401 if it is revoked already.
+
+    Args:
+        changed: columns of the caller's key to change.
+    """
+    if call.actor.kind == "operator":
+        record = await call.services.operators.get(call.actor.id)
+        if record is None or not is_usable(record, call.services.now()):
+            call.services.operators.forget(call.actor.id)
+            raise Problem(401, "operator-key-unknown", "The operator key was revoked. Use another key.")
+        unit.merge(record.key, {"lastUsedAt": call.services.now(), **(changed or {})}, record.etag)
 
 
 async def list_(call: Call) -> Response:
@@ -163,6 +201,8 @@ async def rotate(call: Call) -> Response:
             changed: dict[str, Value] = {"hash": key.hash, "formerHash": record.hash, "formerUntil": until}
             unit.merge(record.key, {**changed, "updatedAt": now}, record.etag)
             await note_own(call, unit, "operator.rotated", record.uuid, name=record.name)
+            if record.uuid != call.actor.id:
+                await _while_valid(call, unit)
             try:
                 await services.operators.commit(unit)
             except Changed:
@@ -173,7 +213,7 @@ async def rotate(call: Call) -> Response:
             record.updated_at, record.former_until = now, until
         until_text = times.iso(record.former_until)
         return answer({**_view(record, now), "headers": {OPERATOR_HEADER: key.text}, "formerValidUntil": until_text})
-    raise Problem(409, "changed-meanwhile", "Another request changed the key at the same time. Try again.")
+    raise _raced()
 
 
 async def revoke(call: Call) -> Response:
@@ -191,6 +231,69 @@ async def revoke(call: Call) -> Response:
         await services.operators.commit(unit)
         services.operators.forget(record.uuid)
     return Response(204, content_type="")
+
+
+async def revoke_many(call: Call) -> Response:
+    """Revokes all keys of a name, or all keys of all operators. The key of this call stays valid, but not its former
+    text, nor the one that somebody else rotated it to.
+
+    The revoked keys can create no key from then on. For other calls, other processes of the service may accept them for
+    up to half a minute more. Tokens of an identity provider are revoked at the provider.
+    """
+    services, body = call.services, call.body
+    name = text(body.get("name"), "name", maximum=200)
+    if bool(name) == bool(body.get("all")):
+        raise Problem(400, "operators-not-named", "Send either name, or all with the value true.")
+    revoked: dict[str, Operator] = {}
+    for _ in range(_MAX_RACES):
+        meant = [record for record in await services.operators.all() if record.name == name or not name]
+        if not meant:
+            raise Problem(404, "operator-unknown", "No key has this name. GET /operator lists the names.")
+        own = [record for record in meant if record.uuid == call.actor.id]
+        others = [record for record in meant if record.status != "REVOKED" and record not in own]
+        if own:
+            await _revoke(call, [], with_own=True)
+        for begin in range(0, len(others), _IN_ONE):
+            await _revoke(call, others[begin : begin + _IN_ONE])
+        if not others:
+            break
+        revoked |= {record.uuid: record for record in others}
+    else:
+        # Keys were made while others were revoked, each by one that was still valid.
+        raise _raced()
+    now = services.now()
+    return answer({"hits": [{**_view(record, now), "status": "REVOKED"} for record in revoked.values()]})
+
+
+async def _revoke(call: Call, records: Sequence[Operator], *, with_own: bool = False) -> None:
+    """Revokes the keys. Raises `Problem` 401 or 409.
+
+    Args:
+        with_own: leave of the caller's own key nothing but the text that was sent.
+    """
+    services = call.services
+    for _ in range(_MAX_RACES):
+        unit = Unit()
+        for record in records:
+            unit.merge(record.key, {"status": "REVOKED", "updatedAt": services.now()})
+            await note_own(call, unit, "operator.revoked", record.uuid, name=record.name)
+        only: dict[str, Value] = {}
+        if with_own:
+            only = {"hash": hash_of(call.request.headers[OPERATOR_HEADER]), "formerHash": "", "formerUntil": 0}
+        await _while_valid(call, unit, only)
+        try:
+            await services.operators.commit(unit)
+        except Changed:
+            continue
+        finally:
+            for uuid in (*(record.uuid for record in records), call.actor.id):
+                services.operators.forget(uuid)
+        return
+    raise _raced()
+
+
+def _raced() -> Problem:
+    return Problem(409, "changed-meanwhile", "Another request changed the keys at the same time. Try again.")
 
 
 def _check_own_or_admin(call: Call, verb: str) -> None:
@@ -266,6 +369,18 @@ ROUTES = [
         summary="Rotate an operator's key",
         answers={200: OperatorRotated},
         errors=(_UNKNOWN, "409 operator-not-active"),
+    ),
+    Route(
+        "POST",
+        "operator/revoke",
+        revoke_many,
+        "operator",
+        Role.ADMIN,
+        summary="Revoke all keys of an operator, or of all operators",
+        request=RevokedOperators,
+        answers={200: OperatorsRevoked},
+        errors=("400 operators-not-named", _UNKNOWN),
+        example={"name": "Rex Reader"},
     ),
     Route(
         "DELETE",

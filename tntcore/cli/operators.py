@@ -116,12 +116,25 @@ def rotate_operator(session: Session, uuid: str, save: str | None, key: str) -> 
 
 
 @operator.command("revoke")
-@click.argument("uuid")
+@click.argument("uuid", required=False)
+@click.option("--name", help="Revoke all keys of this name.")
+@click.option("--all", "everybody", is_flag=True, help="Revoke the keys of all operators.")
 @pass_session
-def revoke_operator(session: Session, uuid: str) -> None:
-    """Revoke a key. Other processes of the service refuse it within half a minute."""
-    session.service.delete(f"operator/{part(uuid)}", operator=True)
-    session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
+def revoke_operator(session: Session, uuid: str | None, name: str | None, everybody: bool) -> None:
+    """Revoke a key, all keys of a name, or all keys. Except for the first, the key you use stays valid.
+
+    Other processes of the service refuse revoked keys within half a minute.
+    """
+    if sum([uuid is not None, name is not None, everybody]) != 1:
+        raise Wrong("Give either a uuid, --name NAME, or --all.")
+    if uuid is not None:
+        session.service.delete(f"operator/{part(uuid)}", operator=True)
+        session.answer({"uuid": uuid, "status": "REVOKED"}, lambda: ["revoked"])
+        return
+    body = {"all": True} if everybody else {"name": name}
+    found = session.service.post("operator/revoke", body, operator=True)
+    lines = [f"revoked {show.safe(hit['name'])}  {hit['uuid']}" for hit in found["hits"]]
+    session.answer(found["hits"], lambda: lines or ["There was no other key to revoke."])
 
 
 @operator.command("me")

@@ -49,7 +49,7 @@ class NewKey:
 def new_key(operator_uuid: str, random: Callable[[int], bytes]) -> NewKey:
     """Makes a key for the record of that uuid. `random` must be cryptographically secure."""
     text = PREFIX + base64.urlsafe_b64encode(uuid.UUID(operator_uuid).bytes + random(32)).decode()
-    return NewKey(text, _hash(text))
+    return NewKey(text, hash_of(text))
 
 
 def owner_of(key: str) -> str | None:
@@ -64,7 +64,7 @@ def owner_of(key: str) -> str | None:
 
 def opens(record: Operator, key: str, now: int) -> bool:
     """Whether the text is the record's key. Takes constant time: it does not reveal how much of the text is right."""
-    given = _hash(key)
+    given = hash_of(key)
     former = record.former_hash if record.former_until > now else ""
     return hmac.compare_digest(given, record.hash) | hmac.compare_digest(given, former)
 
@@ -73,7 +73,8 @@ def is_usable(record: Operator, now: int) -> bool:
     return record.status == "ACTIVE" and not 0 < record.expires_at <= now
 
 
-def _hash(key: str) -> str:
+def hash_of(key: str) -> str:
+    """Returns what is stored of a key's text."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -154,6 +155,7 @@ class Operators:
         operator_uuid: str,
         *,
         anyway: bool = False,
+        once: bool = False,
         by: str = FIRST,
         also: Unit | None = None,
         revoking: Callable[[Operator], Awaitable[Audit]] | None = None,
@@ -163,7 +165,8 @@ class Operators:
 
         Args:
             expires_at: milliseconds since 1970, 0 for never.
-            anyway: make it even if there is another. by: the means, `FIRST` or `STORAGE`.
+            anyway: make it even if there is another. once: make it only if no operator ever had one in use.
+            by: the means, `FIRST` or `STORAGE`.
             also: operations to commit with it.
 
         Raises:
@@ -172,7 +175,15 @@ class Operators:
         """
         now = self._now()
         guard = await self._storage.records.get(HOME, _GUARD)
-        admins = [record for record in await self.all() if record.role == Role.ADMIN and is_usable(record, now)]
+        keys = await self.all()
+        if once and any(record.last_used_at or record.made_by not in (FIRST, STORAGE) for record in keys):
+            raise Problem(
+                409,
+                "operator-exists",
+                "Operators have had keys, and with TNT_FIRST_OPERATOR_ONCE the host's key makes no more of them. "
+                "`python -m tntcore operator first --storage --anyway` creates one with the storage account.",
+            )
+        admins = [record for record in keys if record.role == Role.ADMIN and is_usable(record, now)]
         unused = [record for record in admins if record.made_by in (FIRST, STORAGE) and not record.last_used_at]
         if len(unused) < len(admins) and not anyway:
             raise Problem(
