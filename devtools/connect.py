@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.delivery.outbound import Outbound
 from tntcore.dids.document import DidDocument, Version
 from tntcore.services import Services
@@ -98,7 +98,7 @@ async def connect_tenants(
     sides = []
     for (tenant, identity), (_, partner) in ((one, other), (other, one)):
         contact = await _contact(services, tenant, partner)
-        connection = await tenant.records.get(Connection, connection_uuid(identity.uuid, contact.uuid))
+        connection = await tenant.records.get(Connection, Connection.uuid_of(identity.uuid, contact.uuid))
         keys = KeyPairs.generate()
         mine = pairwise(services, keys)
         sides.append((tenant, connection or start(identity, contact, services.now()), keys, mine))

@@ -20,12 +20,12 @@ from tests.stack import Client, Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.connections.connection import pairwise
-from tntcore.delivery.items import DeliveryItem, MessageCall
 from tntcore.delivery.outbox import GRACE
 from tntcore.delivery.outgoing import write
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import DeliveryItem, MessageCall
 from tntcore.storage.records import Connection, HeldMessage
 from tntcore.tenancy.recipients import KeyPairs
 

@@ -21,9 +21,9 @@ from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
 from tntcore.delivery import attempts, outbound, slow_receivers, webhook_calls
-from tntcore.delivery.items import relay_item
 from tntcore.shares import Shares
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import relay_item
 from tntcore.storage.repository import Repository
 
 SETTING = "settings/DIDCOMM_WEBHOOK"

@@ -15,8 +15,8 @@ from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.stack import Receiver, Stack
 from tntcore.app import App
 from tntcore.config import Config
-from tntcore.delivery.items import DeliveryItem, SendItem
 from tntcore.storage.commit import Committer
+from tntcore.storage.items import DeliveryItem, SendItem
 
 DIDCOMM, TASK = "settings/DIDCOMM_WEBHOOK", "settings/TASK_WEBHOOK"
 

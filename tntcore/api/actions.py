@@ -27,7 +27,6 @@ from tntcore.api.views import (
     listing,
     text,
 )
-from tntcore.connections.connection import connection_uuid
 from tntcore.dids.parse import qualify
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
@@ -270,13 +269,13 @@ async def connection_between(call: Call, body: dict[str, Any]) -> Connection:
     sender = text(body.get("from"), "from", maximum=4000)
     receiver = text(config.get("contactUuid"), "contactUuid") or text(body.get("to"), "to", maximum=4000, required=True)
     if sender and not sender.startswith("did:") and not receiver.startswith("did:"):
-        connection = await _by_uuid(call, connection_uuid(sender, receiver))
+        connection = await _by_uuid(call, Connection.uuid_of(sender, receiver))
         if connection is not None:
             return connection
     records = call.tenant.records
     identity = await find_identity(records, sender)
     contacts = await find_contacts(records, receiver)
-    found = [(contact, await _by_uuid(call, connection_uuid(identity.uuid, contact.uuid))) for contact in contacts]
+    found = [(contact, await _by_uuid(call, Connection.uuid_of(identity.uuid, contact.uuid))) for contact in contacts]
     known = [(contact, connection) for contact, connection in found if connection is not None]
     if not known and not sender:
         known = await _of_any_identity(records, contacts)

@@ -29,7 +29,7 @@ from tntcore.api.views import (
     text,
 )
 from tntcore.connections.acceptance import Acceptance
-from tntcore.connections.connection import connection_uuid, start
+from tntcore.connections.connection import start
 from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.delivery.outbound import drain
 from tntcore.dids.parse import qualify
@@ -247,7 +247,7 @@ class ContactRoutes:
         hits = (await call.tenant.records.list(Contact, limit=1, where=queries.of_did(contact.did))).records
         if not hits:
             return contact, None
-        known = await call.tenant.records.get(Connection, connection_uuid(identity.uuid, hits[0].uuid))
+        known = await call.tenant.records.get(Connection, Connection.uuid_of(identity.uuid, hits[0].uuid))
         if known is not None and call.is_repeated and known.created_at >= call.ids.since:
             return hits[0], known
         if known is not None:
@@ -268,7 +268,7 @@ class ContactRoutes:
             if error.code != UNRESOLVABLE:
                 detail = f"The DID cannot be written to: {error.detail}. Check it, or send the contact an invitation."
                 raise Problem(400, "did-unusable", detail) from None
-            await self._acceptance.try_later(call.tenant, connection_uuid(identity.uuid, contact.uuid))
+            await self._acceptance.try_later(call.tenant, Connection.uuid_of(identity.uuid, contact.uuid))
             connection = await _keep(call, identity, contact, method)
             reason = error.detail
         return answer({**contact_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
@@ -320,7 +320,7 @@ class ContactRoutes:
 
 async def _made_before(call: Call, identity: Identity, contact: Contact) -> Response:
     """Answers with the contact, and its connection, that an earlier attempt of the call made."""
-    uuid = connection_uuid(identity.uuid, contact.uuid)
+    uuid = Connection.uuid_of(identity.uuid, contact.uuid)
     shown = {**contact_view(contact), "connectionUuid": uuid}
     if call.body.get("contact", {}).get("did") and not _INVITATIONS & call.body.keys():
         made = await call.tenant.records.get(Connection, uuid)

@@ -15,12 +15,12 @@ from typing import Any
 
 from tntcore import envelope
 from tntcore.api.http import JSON, Call, Content, Response, Route, client_address
-from tntcore.delivery.items import InboundItem
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.batching import Full
+from tntcore.storage.items import InboundItem
 from tntcore.storage.lookups import Found
 from tntcore.strict_json import write_json
 from tntcore.telemetry import current, traceparent

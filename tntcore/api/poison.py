@@ -11,10 +11,10 @@ from tntcore.api.audit import NO_EFFECT, operating
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Reads
 from tntcore.api.views import Limited, Time, Uuid, limit_of, text
-from tntcore.delivery.items import DeliveryItem, InboundItem, Item
 from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison, Replayed
 from tntcore.messaging import times
+from tntcore.storage.items import DeliveryItem, InboundItem, Item
 from tntcore.tenancy.access import Role
 
 _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")

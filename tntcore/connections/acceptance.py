@@ -18,7 +18,6 @@ from tntcore.connections.first_contact import FirstContact
 from tntcore.connections.handshake import Handshake
 from tntcore.connections.invitations import FORM_1
 from tntcore.connections.reuse import attached, read_reuse, write_reuse
-from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbox import begin_item, reuse_item
 from tntcore.dids.document import DidService
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
@@ -31,6 +30,7 @@ from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SU
 from tntcore.services import Services
 from tntcore.storage import queries
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import queue_message
 from tntcore.storage.records import Connection, Contact, Identity, PendingReuse, sent_id
 from tntcore.storage.storage import INBOUND
 from tntcore.strict_json import reread_json, write_json

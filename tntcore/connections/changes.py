@@ -8,7 +8,6 @@ from functools import partial
 
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect
-from tntcore.delivery.items import queue_message
 from tntcore.delivery.outbound import drain
 from tntcore.delivery.outbox import Outbox, attached_item
 from tntcore.delivery.outgoing import Outgoing, write
@@ -19,6 +18,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.items import queue_message
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Action, Attached, Connection, Delivery, Message
 from tntcore.storage.storage import INBOUND

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from typing import Any, Literal
 
 from tntcore.dids import peer
@@ -17,25 +15,6 @@ COMPLETED = "completed"
 
 DidMethod = Literal["did:peer:2", "did:peer:4", "did:sov"]
 """Of our DIDs for single connections. did:sov stands for a DID without a method, sent with its document."""
-
-
-def connection_uuid(identity_uuid: str, contact_uuid: str) -> str:
-    """Returns the uuid of the one connection of an identity with a contact: derived, so that an action needs no
-    search.
-    """
-    digest = hashlib.sha256(f"tnt/connection/{identity_uuid}/{contact_uuid}".encode()).digest()
-    value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
-    return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
-
-
-def entrance(connection: Connection) -> str:
-    """Returns the uuid of the invitation, or of the identity with the public DID, by which the other side came in; it
-    can come in there any number of times. Returns the connection's own uuid if our side asked for the connection, or
-    the entrance is not known.
-    """
-    if connection.role != "responder":
-        return connection.uuid
-    return connection.invitation_uuid or connection.identity_uuid
 
 
 def pairwise(services: Services, keys: KeyPairs, method: str | None = None) -> DidDocument:
@@ -68,7 +47,7 @@ def start(identity: Identity, contact: Contact, now: int, did_method: str | None
         did_method: `DidMethod` of our DIDs on it, if the tenant chose one.
     """
     return Connection(
-        uuid=connection_uuid(identity.uuid, contact.uuid),
+        uuid=Connection.uuid_of(identity.uuid, contact.uuid),
         identity_uuid=identity.uuid,
         identity_did=identity.did,
         contact_uuid=contact.uuid,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import is_good
@@ -50,7 +50,7 @@ class Connectionless:
         if invitation is None or not invitation.threads or not isinstance(unpacked, Authcrypt):
             return recipient
         # Read anew each time: see `FirstContact.owner`.
-        uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(invitation, unpacked.sender_kid))
+        uuid = Connection.uuid_of(recipient.identity_uuid, _contact_uuid(invitation, unpacked.sender_kid))
         connection = await tenant.records.get(Connection, uuid)
         if connection is None or connection.invitation_uuid != invitation.uuid:
             return recipient

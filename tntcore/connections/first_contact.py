@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
 from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import find_invitation
@@ -68,7 +68,7 @@ class FirstContact:
         for did in (_sender_of(unpacked), _claimed_issuer(unpacked)):
             if not did:
                 continue
-            uuid = connection_uuid(recipient.identity_uuid, _contact_uuid(recipient, did))
+            uuid = Connection.uuid_of(recipient.identity_uuid, _contact_uuid(recipient, did))
             # Read anew each time: that such a message is rare, and a lost race brings it here again.
             connection = await tenant.records.get(Connection, uuid)
             if connection is None or not connection.keys:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, connection_uuid, pairwise, start
+from tntcore.connections.connection import COMPLETED, pairwise, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal, Refused
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
@@ -503,7 +503,7 @@ async def _contact_of(
     if invited is None:
         asker.uuid, former = await _unfinished(tenant, identity, asker.uuid)
         return await tenant.records.get(Contact, asker.uuid) or asker, former
-    former = await tenant.records.get(Connection, connection_uuid(identity.uuid, invited.uuid))
+    former = await tenant.records.get(Connection, Connection.uuid_of(identity.uuid, invited.uuid))
     # Made with the contact, before it was invited; its messages are held.
     if former is not None and former.state != "start":
         raise Refused("contact-connected", "the contact of the invitation is connected already")
@@ -515,7 +515,7 @@ async def _unfinished(tenant: Tenant, identity: Identity, uuid: str) -> tuple[st
     not completed. Raises `Refused`.
     """
     for _ in range(_MAX_CONTACTS):
-        former = await tenant.records.get(Connection, connection_uuid(identity.uuid, uuid))
+        former = await tenant.records.get(Connection, Connection.uuid_of(identity.uuid, uuid))
         if former is None or former.state != COMPLETED:
             return uuid, former
         uuid = delivery_uuid(uuid, "contact")

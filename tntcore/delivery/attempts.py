@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Generic, Protocol
 
 from tntcore.delivery.attempted import Attempted, Delivered, Failed, Retry, Withheld, write_attempt
-from tntcore.delivery.items import I, MessageCall, SendItem
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.retry import read_retry_after
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, by_endpoint, watch
@@ -21,6 +20,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.services import Services
 from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.items import I, MessageCall, SendItem
 from tntcore.storage.records import Delivery
 from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.storage import OUTBOUND

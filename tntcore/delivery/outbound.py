@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from tntcore import envelope
 from tntcore.delivery.attempted import Attempted, Failed, Retry
 from tntcore.delivery.attempts import NO_PLACE, Attempts, NoPlaceError, answered, unanswered
-from tntcore.delivery.items import Drain, SendItem, items_of, queue_message
 from tntcore.delivery.outbox import Outbox, reuse_item, send_item
 from tntcore.delivery.retry import send_delay
 from tntcore.delivery.slow_receivers import INSURANCE, PATIENCE, PendingCall, SlowReceivers, waiting_for_answer, watch
@@ -37,6 +36,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.items import Drain, SendItem, items_of, queue_message
 from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tntcore.caching import SharedCache
-from tntcore.delivery.items import DeliveryItem, InboundItem, MessageCall, RelayItem, SendItem, queue_message
 from tntcore.delivery.pulse import Pulse
 from tntcore.messaging.ids import time_of
 from tntcore.services import Services
+from tntcore.storage.items import DeliveryItem, InboundItem, MessageCall, RelayItem, SendItem, queue_message
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
 from tntcore.storage.records import Attached, Delivery, Message
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tntcore.delivery.items import SendItem
 from tntcore.delivery.outbox import send_item
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import SendItem
 from tntcore.storage.records import Action, Connection, Delivery, Entry, HeldMessage, Message, Sent, entry_id, sent_id
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, MessageStatus

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tntcore.delivery.items import MessageCall, RelayItem, SendItem
 from tntcore.delivery.outbox import Outbox, send_item
 from tntcore.delivery.tasks import task_call
+from tntcore.storage.items import MessageCall, RelayItem, SendItem
 from tntcore.storage.records import Delivery
 from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.tenants import Tenant

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from tntcore.delivery.attempted import Attempted, Failed, Retry, Withheld
 from tntcore.delivery.attempts import Attempts
-from tntcore.delivery.items import MessageCall, RelayItem, ReplayPart, TaskCall, items_of, relay_item
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.replay import Replays
 from tntcore.delivery.retry import retry_delay
 from tntcore.delivery.slow_receivers import SlowReceivers
 from tntcore.delivery.webhook_calls import Watch, call_entry, message_body
 from tntcore.services import Services
+from tntcore.storage.items import MessageCall, RelayItem, ReplayPart, TaskCall, items_of, relay_item
 from tntcore.storage.records import Message
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from tntcore.delivery.attempted import attempt_of
-from tntcore.delivery.items import ReplayPart
 from tntcore.delivery.outbox import GRACE, Outbox
 from tntcore.delivery.redeliver import redeliver
 from tntcore.errors import Problem
@@ -21,6 +20,7 @@ from tntcore.messaging.ids import Ids, delivery_uuid
 from tntcore.services import Services
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.items import ReplayPart
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import RELAY

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tntcore.delivery.items import TaskCall
 from tntcore.messaging import times
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import Message
+from tntcore.storage.items import TaskCall
 from tntcore.storage.records import Connection, Delivery
 from tntcore.storage.states import DeliveryStatus
 from tntcore.telemetry import traceparent

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tntcore.delivery.items import InboundItem, queue_message
 from tntcore.messaging.ids import time_of
 from tntcore.pipeline.given_up import is_shown, was_erased
 from tntcore.services import Services
+from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.storage import INBOUND
 
 LONG: Final = 3 * 24 * 3_600_000

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from tntcore.delivery.items import (
+from tntcore.delivery.outbound import write_outcome
+from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.spans import follow
+from tntcore.pipeline import given_up
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.items import (
     DeliveryItem,
     InboundItem,
     Item,
@@ -23,12 +29,6 @@ from tntcore.delivery.items import (
     queue_message,
     relay_item,
 )
-from tntcore.delivery.outbound import write_outcome
-from tntcore.delivery.outbox import Outbox
-from tntcore.delivery.spans import follow
-from tntcore.pipeline import given_up
-from tntcore.services import Services
-from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Action, Delivery, Message
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY

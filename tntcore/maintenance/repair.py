@@ -16,7 +16,6 @@ from typing import Any
 
 from tntcore.connections.acceptance import REUSE_SECONDS
 from tntcore.connections.connection import COMPLETED
-from tntcore.delivery.items import Drain, queue_message
 from tntcore.delivery.outbox import BUCKET, DUE, attached_item, due_key, reuse_item
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
@@ -25,6 +24,7 @@ from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.items import Drain, queue_message
 from tntcore.storage.lookups import Found, Kind, Lookups, Owner
 from tntcore.storage.records import (
     END,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tntcore.delivery.items import InboundItem, queue_message
 from tntcore.maintenance import archive
 from tntcore.maintenance.archive import BackupError, File, Files, Generation, Index
 from tntcore.maintenance.backup import Told
@@ -25,6 +24,7 @@ from tntcore.maintenance.repair import Repaired, repair
 from tntcore.pipeline import given_up
 from tntcore.storage import layout
 from tntcore.storage.blobs import Blobs
+from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.layout import LAYOUT
 from tntcore.storage.records import Message
 from tntcore.storage.storage import INBOUND, Storage

@@ -6,8 +6,8 @@ of handling then replaces the FAILED message, and is never replaced by it.
 
 from __future__ import annotations
 
-from tntcore.delivery.items import InboundItem
 from tntcore.storage.commit import Exists, Unit
+from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Entry, Message, entry_id
 from tntcore.storage.repository import MAX_INLINE, Repository
 from tntcore.storage.retrying import retrying

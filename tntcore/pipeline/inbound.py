@@ -12,12 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tntcore.delivery.items import InboundItem, items_of, queue_message
-from tntcore.delivery.spans import receiving
 from tntcore.errors import NotYet
 from tntcore.pipeline.receive import Admission, Receiving, TooSoon
+from tntcore.pipeline.spans import receiving
 from tntcore.services import Services
 from tntcore.shares import Busy, Shares, on_behalf_of, party, within_budget
+from tntcore.storage.items import InboundItem, items_of, queue_message
 from tntcore.storage.queues import MAX_DELAY, MAX_MESSAGE, fit
 from tntcore.storage.storage import INBOUND
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from tntcore.caching import SharedCache
 from tntcore.connections.acceptance import Acceptance
-from tntcore.connections.connection import entrance
 from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.received import Received
 from tntcore.connections.sender import (
@@ -19,8 +18,6 @@ from tntcore.connections.sender import (
     OtherSide,
     Stranger,
 )
-from tntcore.delivery.items import InboundItem, queue_message
-from tntcore.delivery.spans import PASSED_ON, protocol_of
 from tntcore.errors import DidError, EnvelopeError, NotYet
 from tntcore.exchanges.exchanges import TakesLong
 from tntcore.messaging.message import Message, what_it_says
@@ -30,9 +27,11 @@ from tntcore.pipeline.consequences import Consequences, Incoming
 from tntcore.pipeline.opening import Opener
 from tntcore.pipeline.publisher import Publisher
 from tntcore.pipeline.receipt import Receipt
+from tntcore.pipeline.spans import PASSED_ON, protocol_of
 from tntcore.rate_limits import Allowance, Pace
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Attached, Connection, Entry, entry_id
 from tntcore.storage.records import Message as StoredMessage
@@ -156,7 +155,7 @@ class Receiving:
         if tenant is not None:
             recipient = await self._services.tenants.recipient(tenant, item.owner, item.owner_uuid)
         connection = recipient.connection if recipient is not None else None
-        return entrance(connection) if connection is not None else item.owner_uuid
+        return connection.entrance if connection is not None else item.owner_uuid
 
     async def _forget(self, item: InboundItem) -> None:
         """Deletes the envelope if it is in a blob: always the last step."""
@@ -231,7 +230,7 @@ class Receiving:
         limits, passed = self._services.config.limits, admission.passed
         own = tenant.principal.limits.get("messagesPerMinute")
         connection = recipient.connection
-        door = entrance(connection) if connection is not None else ""
+        door = connection.entrance if connection is not None else ""
         is_shared = connection is not None and door != connection.uuid
         paces = (
             (f"{tenant.uuid}/{sender}", limits.sender),

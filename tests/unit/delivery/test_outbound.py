@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tntcore.delivery.attempted import Attempted, Delivered, Failed, Retry
-from tntcore.delivery.items import SendItem
 from tntcore.delivery.outbound import _is_unproven, _within
+from tntcore.storage.items import SendItem
 from tntcore.storage.records import Connection
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.stack import ROOT
 from tntcore.config import ConfigError, Telemetry
-from tntcore.delivery.items import InboundItem
-from tntcore.delivery.spans import calling, protocol_of
+from tntcore.delivery.spans import calling
+from tntcore.pipeline.spans import protocol_of
+from tntcore.storage.items import InboundItem
 from tntcore.telemetry import QUIET, Meter, Span, Tracing, came_to, current, tell, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -101,6 +103,25 @@ class Connection(Record):
         if not connection.named and "did:sov:" in (connection.their_did[:8], connection.contact_did[:8]):
             connection._doubt()
         return connection
+
+    @staticmethod
+    def uuid_of(identity_uuid: str, contact_uuid: str) -> str:
+        """Returns the uuid of the one connection of an identity with a contact: derived, so that an action needs no
+        search.
+        """
+        digest = hashlib.sha256(f"tnt/connection/{identity_uuid}/{contact_uuid}".encode()).digest()
+        value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
+        return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
+
+    @property
+    def entrance(self) -> str:
+        """The uuid of the invitation, or of the identity with the public DID, by which the other side came in; it can
+        come in there any number of times. The connection's own uuid if our side asked for the connection, or the
+        entrance is not known.
+        """
+        if self.role != "responder":
+            return self.uuid
+        return self.invitation_uuid or self.identity_uuid
 
     def _doubt(self) -> None:
         """Treats a did:sov from an old row as proven only if its document has no other key."""

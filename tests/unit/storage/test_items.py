@@ -10,7 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tntcore.delivery.items import (
+from tntcore.delivery.outbox import attached_item, message_call, send_item
+from tntcore.delivery.tasks import task_call
+from tntcore.maintenance.poison import Given
+from tntcore.storage.items import (
     Drain,
     InboundItem,
     Item,
@@ -22,9 +25,6 @@ from tntcore.delivery.items import (
     queue_message,
     relay_item,
 )
-from tntcore.delivery.outbox import attached_item, message_call, send_item
-from tntcore.delivery.tasks import task_call
-from tntcore.maintenance.poison import Given
 from tntcore.storage.records import Attached, Delivery, Message
 from tntcore.storage.tables import Row
 

@@ -1,0 +1,52 @@
+"""Spans and metrics of received messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+
+from tntcore.delivery.spans import age, follow
+from tntcore.messaging.types import DIDCOMM_ORG, canonical
+from tntcore.protocols.registry import PROTOCOLS
+from tntcore.services import Services
+from tntcore.storage.items import InboundItem
+from tntcore.storage.storage import INBOUND
+from tntcore.telemetry import QUIET, Span
+from tntcore.telemetry.meter import AGE_SECONDS, MESSAGES, OTHER, PROCESS_SECONDS, TENANT_MESSAGES
+
+PASSED_ON = "passed-on"
+"""The outcome on queue `inbound` of a message that queue `exchange` handles."""
+
+
+def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Span]:
+    """Opens the span of an item of queue `inbound` or `exchange`, one of `among` in its queue message."""
+    step = follow(services, f"process {queue}", item, queue)
+    return step if step is QUIET else _receiving(services, item, queue, among, step)
+
+
+@contextmanager
+def _receiving(services: Services, item: InboundItem, queue: str, among: int, step: Span) -> Iterator[Span]:
+    meter, first = services.meter, queue == INBOUND and item.put_off is None and not item.limits_passed
+    step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
+    step.attributes["messaging.batch.message_count"] = among
+    if first:
+        meter.record(AGE_SECONDS, age(services, item.uuid), INBOUND)
+    try:
+        with step:
+            yield step
+    finally:
+        outcome = step.outcome
+        if outcome != PASSED_ON:
+            meter.add(MESSAGES, str(step.attributes.get("tnt.protocol", "")), outcome, step.error)
+            meter.add(TENANT_MESSAGES, step.tenant, outcome)
+        meter.record(PROCESS_SECONDS, step.seconds, queue, outcome)
+
+
+@lru_cache(1024)
+def protocol_of(message_type: str) -> str:
+    """Returns the protocol of a type, such as `issue-credential/2.0`; `other` if the service does not know it, as
+    senders may invent any.
+    """
+    protocol = canonical(message_type).rpartition("/")[0]
+    return protocol.removeprefix(DIDCOMM_ORG) if protocol in PROTOCOLS else OTHER
