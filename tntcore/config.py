@@ -195,6 +195,7 @@ class Config:
         cors_origins: the sites whose pages may call the service from a browser.
         anoncreds_registries: more registries of AnonCreds definitions, each `module:factory`.
         contexts: a folder of JSON-LD contexts, with an `index.json`.
+        did_methods: more DID methods, each `module:factory`.
         universal_resolver: what a DID is appended to for a universal resolver; "" for none.
     """
 
@@ -214,6 +215,7 @@ class Config:
     audit_days: int = 400
     operator_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     first_operator_once: bool = False
+    did_methods: tuple[str, ...] = ()
     universal_resolver: str = ""
 
     @property
@@ -232,7 +234,8 @@ class Config:
                 egress_allow=lambda: _networks(environment, "TNT_EGRESS_ALLOW"),
                 allow_http=lambda: _flag(environment, "TNT_ALLOW_HTTP"),
                 key_in_query=lambda: _flag(environment, "TNT_KEY_IN_QUERY"),
-                anoncreds_registries=lambda: _registries(environment),
+                anoncreds_registries=lambda: _factories(environment, "TNT_ANONCREDS_REGISTRIES"),
+                did_methods=lambda: _factories(environment, "TNT_DID_METHODS"),
                 contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
                 limits=lambda: Limits.read(environment),
                 identity=lambda: read_identity(environment),
@@ -287,12 +290,12 @@ def _operator_networks(environment: Mapping[str, str]) -> tuple[ipaddress.IPv4Ne
     return networks
 
 
-def _registries(environment: Mapping[str, str]) -> tuple[str, ...]:
-    registries = tuple(filter(None, map(str.strip, environment.get("TNT_ANONCREDS_REGISTRIES", "").split(","))))
-    for registry in registries:
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", registry):
-            raise ConfigError(f"TNT_ANONCREDS_REGISTRIES must be a list like module:factory, not {registry!r}")
-    return registries
+def _factories(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    factories = tuple(filter(None, map(str.strip, environment.get(name, "").split(","))))
+    for factory in factories:
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", factory):
+            raise ConfigError(f"{name} must be a list like module:factory, not {factory!r}")
+    return factories
 
 
 def read_storage(environment: Mapping[str, str]) -> str | StorageAccount:

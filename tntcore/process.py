@@ -23,10 +23,10 @@ from tntcore.api.http import Access, Request, Response, problem
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.config import Config, ConfigError
-from tntcore.credentials.anoncreds.registry import find_factory
 from tntcore.credentials.contexts_given import read_folder
 from tntcore.errors import Problem
 from tntcore.keys.custody import CustodyError, LocalMasterKeys
+from tntcore.plugins import find_factory
 from tntcore.sigterm import OnSigterm
 from tntcore.storage import layout
 from tntcore.storage.layout import UnusableStorageError
@@ -204,12 +204,13 @@ def _read_settings(environment: Mapping[str, str]) -> Config:
         read_folder(config.contexts)
     except ConfigError as error:
         problems += error.problems
-    for name in config.anoncreds_registries:
+    plugins = {"TNT_ANONCREDS_REGISTRIES": config.anoncreds_registries, "TNT_DID_METHODS": config.did_methods}
+    for setting, name in ((setting, name) for setting, names in plugins.items() for name in names):
         try:
             find_factory(name)
         except Exception as error:
-            log.debug("a registry cannot be loaded", exc_info=error)
-            problems.append(f"TNT_ANONCREDS_REGISTRIES: {name} cannot be loaded: {type(error).__name__}: {error}")
+            log.debug("an extension cannot be loaded", exc_info=error)
+            problems.append(f"{setting}: {name} cannot be loaded: {type(error).__name__}: {error}")
     if problems:
         raise ConfigError(*problems)
     return config

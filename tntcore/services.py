@@ -13,9 +13,11 @@ from tntcore.cloud import Cloud
 from tntcore.config import Config
 from tntcore.dids.methods import MAX_RESOLUTION_BYTES, RESOLUTION_TYPES, Method, Resolution, Universal, Web
 from tntcore.dids.resolver import Resolver
+from tntcore.dids.webvh import WebVh
 from tntcore.egress import FETCH_TIMEOUT, Egress
 from tntcore.keys.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.messaging.ids import UuidFactory
+from tntcore.plugins import find_factory
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, Tracing
@@ -122,7 +124,7 @@ def open_services(
 
 
 def did_methods(config: Config, egress: Egress) -> list[Method]:
-    """The DID methods whose documents are fetched: another one is registered here."""
+    """Returns the DID methods whose documents are fetched. Raises any error of the import of a configured one."""
 
     async def get(url: str) -> Resolution:
         answer = await egress.request(
@@ -135,7 +137,11 @@ def did_methods(config: Config, egress: Egress) -> list[Method]:
         body = None if answer.truncated else answer.body
         return Resolution(answer.status, answer.headers.get("content-type", ""), body)
 
-    methods: list[Method] = [Web(egress.fetch, allow_http=config.allow_http)]
+    methods: list[Method] = [
+        Web(egress.fetch, allow_http=config.allow_http),
+        WebVh(egress.fetch, allow_http=config.allow_http),
+    ]
+    methods += [find_factory(name)(egress.fetch) for name in config.did_methods]
     if config.universal_resolver:
         methods.append(Universal(config.universal_resolver, get))
     return methods

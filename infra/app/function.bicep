@@ -171,6 +171,7 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_ALLOW_HTTP: 'false'
     TNT_KEY_IN_QUERY: 'false'
     TNT_ANONCREDS_REGISTRIES: ''
+    TNT_DID_METHODS: ''
     TNT_UNIVERSAL_RESOLVER: ''
     TNT_CONTEXTS: ''
     TNT_KEY_RATE: ''

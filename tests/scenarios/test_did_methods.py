@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.scenarios.agent import BASIC_2, PING, Agent
 from tests.scenarios.common import assert_problem
 from tests.scenarios.test_did_exchange import completed, only_connection
-from tests.stack import Client
+from tests.stack import Client, Receiver, Stack
+from tests.unit.dids.test_webvh import History
+from tntcore.dids.build import BOTH, document_body
+from tntcore.dids.parse import parse_document
+from tntcore.dids.webvh import WebVh
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 
 V2 = {"form": "out-of-band/2"}
@@ -119,3 +125,51 @@ async def test_both_sides_spell_alike_after_a_rotation(pair: tuple[Client, Clien
     await bolt.act(contact["uuid"], {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "back"})
     after = await spelled_alike(acme, bolt, contact["connectionUuid"])
     assert after[1].startswith("did:peer:2.")
+
+
+@pytest.fixture
+async def agent(stack: Stack) -> AsyncIterator[Agent]:
+    inbox = Receiver()
+    await inbox.start()
+    yield Agent(stack, inbox)
+    await inbox.stop()
+
+
+async def test_a_partner_with_a_did_webvh(pair: tuple[Client, Client], agent: Agent) -> None:
+    acme, _ = pair
+    history = History()
+    document = document_body(
+        history.did,
+        {"key-1": agent.keys.ed25519.public, "key-2": agent.keys.x25519.public},
+        agent.inbox.url,
+        versions=BOTH[1:],
+    )
+    history.change({"id": history.did, **document})
+    agent.document = parse_document({"id": history.did, **document})
+
+    async def fetch(url: str) -> bytes:
+        assert url == "https://partner.example/a/did.jsonl"
+        return history.log
+
+    resolver = acme.stack.app.services.resolver
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resolver, "_methods", (WebVh(fetch), *resolver._methods))
+        contact = await acme.post("contact", {"contact": {"did": history.did}})
+        ping = await agent.got(lambda message: message["type"] == PING)
+        await agent.send({"id": "back", "type": BASIC_2, "body": {"content": "back"}}, ping["from"])
+
+        async def answered() -> dict[str, Any] | None:
+            hits = (await acme.get(f"message?direction=IN&contactUuid={contact['uuid']}"))["hits"]
+            return next((hit for hit in hits if hit["type"] == BASIC_2), None)
+
+        message = await acme.stack.eventually(answered)
+    assert (message["status"], message["authenticated"]) == ("RECEIVED", True)
+    assert (await acme.get(f"contact/{history.did}"))["uuid"] == contact["uuid"]
+
+
+async def test_a_contact_whose_did_nobody_resolves_here_is_refused_with_the_reason(pair: tuple[Client, Client]) -> None:
+    acme, _ = pair
+    answer = await acme.call("POST", "contact", {"contact": {"did": "did:indy:sovrin:WRfXPg8dantKVubE3HX8pw"}})
+    problem = assert_problem(answer, 400, "did-unusable")
+    assert "DIDs of method indy are not resolved here" in problem["detail"]
+    assert "send the contact an invitation" in problem["detail"]

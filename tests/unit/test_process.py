@@ -68,11 +68,13 @@ def test_files_and_modules_that_settings_name_are_looked_at() -> None:
         "TNT_MASTER_KEY_FILE": str(ROOT / "README.md"),
         "TNT_CONTEXTS": str(ROOT / "no-such-folder"),
         "TNT_ANONCREDS_REGISTRIES": "no.such:thing, json:no_such, tests.interop.file_ledger:open_registry",
+        "TNT_DID_METHODS": "json:no_method",
     }
     with pytest.raises(ConfigError) as caught:
         _read_settings({**os.environ, **settings})
-    file, folder, module, factory = caught.value.problems
+    file, folder, module, factory, method = caught.value.problems
     assert file.startswith("TNT_MASTER_KEY_FILE: ")
     assert folder.startswith("TNT_CONTEXTS: ")
     assert "no.such:thing cannot be loaded: ModuleNotFoundError" in module
+    assert method.startswith("TNT_DID_METHODS: json:no_method cannot be loaded: AttributeError")
     assert "json:no_such cannot be loaded: AttributeError" in factory

@@ -1,6 +1,6 @@
 """DID methods whose documents have to be fetched: one interface, and the methods that come with the service.
 
-To add a method, register an instance of a `Method` with the `Resolver` (`tntcore/services.py`).
+To add a method, name a factory of a `Method` in the setting `TNT_DID_METHODS`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,13 @@ from aiohttp.test_utils import TestServer
 from tntcore.config import Config
 from tntcore.dids.document import DidDocument
 from tntcore.dids.methods import MAX_RESOLUTION_BYTES, Method, Universal, Web
-from tntcore.dids.parse import parse_document
+from tntcore.dids.parse import parse_document, read_document
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
 from tntcore.errors import DidError
 from tntcore.services import did_methods
 
-DID = "did:webvh:QmScid:partner.example%3A8443:a"
+DID = "did:webplus:QmScid:partner.example%3A8443:a"
 RESOLUTION = "application/did-resolution"
 
 
@@ -84,7 +84,7 @@ async def test_a_universal_resolver_is_asked_for_what_is_not_resolved_here(
     assert document.id == DID
     assert await universe.resolver.resolve(DID) is document
     [(path, accept)] = universe.asked
-    assert path == "/1.0/identifiers/did:webvh:QmScid:partner.example%253A8443:a"
+    assert path == "/1.0/identifiers/did:webplus:QmScid:partner.example%253A8443:a"
     assert RESOLUTION in accept
     assert "application/did+json" in accept
 
@@ -182,3 +182,38 @@ async def test_whatever_a_plugged_in_method_raises_is_a_failure_to_resolve() -> 
     resolver = Resolver([Example(KeyError("bug"))], lambda: 0.0)
     with pytest.raises(DidError, match="unresolvable"):
         await resolver.resolve("did:example:1")
+
+
+class Small:
+    """A method as an operator may plug one in."""
+
+    def __init__(self, fetch: Callable[[str], Awaitable[bytes]]) -> None:
+        self._fetch = fetch
+
+    def reads(self, did: str) -> bool:
+        return did.startswith("did:small:")
+
+    async def resolve(self, did: str) -> DidDocument:
+        return read_document(await self._fetch(f"https://small.example/{did}"), did)
+
+
+async def test_a_method_is_plugged_in_by_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def fetch(url: str, accept: str = "") -> bytes:
+        asked.append(url)
+        return json.dumps({"id": "did:small:one"}).encode()
+
+    egress = Egress()
+    monkeypatch.setattr(egress, "fetch", fetch)
+    config = Config("", "https://a.example", "", did_methods=("tests.unit.dids.test_methods:Small",))
+    resolver = Resolver(did_methods(config, egress), lambda: 0.0)
+    try:
+        assert (await resolver.resolve("did:small:one")).id == "did:small:one"
+        with pytest.raises(DidError, match="document-mismatch"):
+            await resolver.resolve("did:small:two")
+        with pytest.raises(DidError, match="DIDs of method other are not resolved here"):
+            await resolver.resolve("did:other:one")
+    finally:
+        await egress.close()
+    assert asked == ["https://small.example/did:small:one", "https://small.example/did:small:two"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
@@ -26,6 +25,7 @@ from tntcore.credentials.formats import FormatError
 from tntcore.dids.web import document_url
 from tntcore.egress import Egress, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.plugins import find_factory
 from tntcore.strict_json import JsonError, read_json
 
 T = TypeVar("T")
@@ -217,13 +217,6 @@ def egress_fetch(egress: Egress) -> Fetch:
 def load_registries(names: Sequence[str]) -> list[Registry]:
     """Returns the registries that the operator named, each as `module:factory`. Raises any error of their import."""
     return [find_factory(name)() for name in names]
-
-
-def find_factory(name: str) -> Callable[[], Registry]:
-    """Returns the factory that `module:factory` names. Raises any error of its import."""
-    module, _, factory = name.partition(":")
-    found: Callable[[], Registry] = getattr(importlib.import_module(module), factory)
-    return found
 
 
 def resource_id(did: str, content: bytes) -> str:
