@@ -74,6 +74,48 @@ async def test_credo_is_invited(credo: Credo, tenant: Client, offered: tuple[str
     await talk(tenant, mine, credo, theirs)
 
 
+CHOSEN = [
+    (DIDEXCHANGE_1_1, "did:peer:2"),
+    (DIDEXCHANGE_1_1, "did:peer:4"),
+    (CONNECTIONS_1_0, "did:sov"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "method"), CHOSEN)
+async def test_credo_invites_and_we_request_with_a_chosen_did(
+    credo: Credo, tenant: Client, protocol: str, method: str
+) -> None:
+    invitation = await credo.create_invitation(protocol)
+    contact = await accept(tenant, invitation["invitation"], didMethod=method)
+    mine = await until_state(tenant, contact["connectionUuid"], "completed")
+    assert mine["myDid"].startswith(method)
+    await talk(tenant, mine, credo, (await credo.wait_invited(invitation))["id"])
+
+
+@pytest.mark.parametrize(("protocol", "method"), CHOSEN)
+async def test_credo_is_invited_and_we_respond_with_a_chosen_did(
+    credo: Credo, tenant: Client, protocol: str, method: str
+) -> None:
+    invited = await invite(tenant, protocol, didMethod=method)
+    theirs = await credo.receive_invitation(invited["invitationUrl"])
+    await credo.wait_state(theirs)
+    [mine] = await until_connected(tenant)
+    assert mine["myDid"].startswith(method)
+    await talk(tenant, mine, credo, theirs)
+
+
+@pytest.mark.parametrize("method", ["did:peer:2", "did:peer:4"])
+async def test_credo_is_invited_by_a_did_web_and_we_respond_with_a_chosen_did(
+    credo: Credo, tenant: Client, method: str
+) -> None:
+    invited = await invite(tenant, publicDid=True, didMethod=method)
+    theirs = await credo.receive_invitation(invited["invitationUrl"])
+    await credo.wait_state(theirs)
+    [mine] = await until_connected(tenant)
+    assert mine["myDid"].startswith(method)
+    await talk(tenant, mine, credo, theirs)
+
+
 @pytest.mark.parametrize("variant", PEER_DIDS)
 async def test_credo_requests_with_a_did(credo: Credo, tenant: Client, variant: int) -> None:
     invited = await invite(tenant, DIDEXCHANGE_1_1)

@@ -103,6 +103,62 @@ async def test_acapy_invites_by_a_did(
     await talk(tenant, mine, alice, theirs["connection_id"])
 
 
+# The DIDs that a tenant chooses.
+
+CHOSEN = [
+    (version, protocol, method)
+    for version in VERSIONS
+    for protocol in (DIDEXCHANGE_1_0, DIDEXCHANGE_1_1)
+    for method in (*DID_METHODS, "did:sov")
+]
+
+
+def spelled(did: str) -> str:
+    """A DID in one spelling: ACA-Py writes a did:sov without the method, and a did:peer:4 in either form."""
+    did = did if did.startswith("did:") else f"did:sov:{did}"
+    return ":".join(did.split(":")[:3])
+
+
+@pytest.mark.parametrize(("version", "protocol", "method"), CHOSEN)
+async def test_acapy_invites_and_we_request_with_a_chosen_did(
+    agents: Agents, tenant: Client, version: AcapyVersion, protocol: str, method: str
+) -> None:
+    alice = await agents(version, "alice")
+    mine, theirs = await connect(tenant, alice, protocol, didMethod=method)
+    assert mine["myDid"].startswith(method)
+    assert spelled((await alice.connection(theirs))["their_did"]) == spelled(mine["myDid"])
+    await talk(tenant, mine, alice, theirs)
+
+
+@pytest.mark.parametrize(("version", "protocol", "method"), CHOSEN)
+async def test_acapy_is_invited_and_we_respond_with_a_chosen_did(
+    agents: Agents, tenant: Client, version: AcapyVersion, protocol: str, method: str
+) -> None:
+    alice = await agents(version, "alice")
+    invited = await invite(tenant, protocol, didMethod=method)
+    theirs = await alice.receive_invitation(invited["invitation"])
+    await alice.wait_state(theirs, "completed")
+    [mine] = await until_connected(tenant)
+    assert mine["myDid"].startswith(method)
+    assert spelled((await alice.connection(theirs))["their_did"]) == spelled(mine["myDid"])
+    await talk(tenant, mine, alice, theirs)
+
+
+@pytest.mark.parametrize("protocol", [DIDEXCHANGE_1_0, DIDEXCHANGE_1_1])
+@pytest.mark.parametrize("method", [None, "did:peer:2"])
+async def test_acapy_is_invited_by_a_did_web(agents: Agents, tenant: Client, protocol: str, method: str | None) -> None:
+    """Its resolver is told to use http: see the plugin. Version 1.2.7 takes the end of a DID in `services` for a
+    did:sov.
+    """
+    alice = await agents("1.7.0", "web", flags=("--plugin", "plain_did_web"), plugins=True)
+    invited = await invite(tenant, protocol, publicDid=True, didMethod=method)
+    assert invited["invitation"]["services"] == [tenant.identity["did"]]
+    theirs = await alice.receive_invitation(invited["invitation"])
+    await alice.wait_state(theirs, "completed")
+    [mine] = await until_connected(tenant)
+    await talk(tenant, mine, alice, theirs)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("did_method", DID_METHODS)
 async def test_acapy_requests_with_a_did(
