@@ -6,7 +6,6 @@ exceeds a limit is told when to retry, before its message is read, looked up or 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from tntcore.storage.lookups import Found
 from tntcore.strict_json import write_json
 from tntcore.telemetry import current, traceparent
 from tntcore.telemetry.meter import DOOR_BYTES
+from tntcore.together import together
 
 _MEDIA_TYPES = frozenset(
     {
@@ -133,7 +133,7 @@ class Door:
                 "message-not-encrypted",
                 "The message is not encrypted. Encrypt it for one of the recipient's keys.",
             )
-        found = await asyncio.gather(*(self._owner(kid, len(raw)) for kid in header.recipient_kids))
+        found = await together([self._owner(kid, len(raw)) for kid in header.recipient_kids])
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
@@ -158,7 +158,7 @@ class Door:
         if (step := current()) is not None and queue == self._queue:
             step.tenant = next(iter(owners))[0]
         try:
-            await asyncio.gather(*(queue(owner, raw) for owner, full in owners.values() if not full))
+            await together([queue(owner, raw) for owner, full in owners.values() if not full])
         except Full:
             raise _busy() from None
         if any(full for _, full in owners.values()):

@@ -60,7 +60,8 @@ class Router:
         self._outage = Outage()
         self._cors = Cors(services.config.cors_origins)
         self._callers = Callers(services)
-        self._routes: dict[int, list[tuple[list[str], Route]]] = {}
+        # By the number of segments, and the first of them: no route begins with a variable one.
+        self._routes: dict[tuple[int, str], list[tuple[list[str], Route]]] = {}
         self._shapes: dict[tuple[str, str], tuple[Shape | None, Shape]] = {}
         for route in routes:
             if (route.access == "operator") != (route.role is not None):
@@ -68,7 +69,7 @@ class Router:
             body = None if isinstance(route.request, Content) else body_shape(route.request or _Nothing)
             self._shapes[route.method, route.path] = body, query_shape(route.query or _Nothing)
             segments = route.path.split("/")
-            self._routes.setdefault(len(segments), []).append((segments, route))
+            self._routes.setdefault((len(segments), segments[0].lower()), []).append((segments, route))
 
     async def handle(self, request: Request, access: Sequence[Access]) -> Response:
         """Answers the request. `access` limits the routes that can be reached."""
@@ -184,7 +185,7 @@ class Router:
     def _at(self, path: str, access: Sequence[Access]) -> list[Found]:
         """Returns the reachable routes of a path, each with the variable parts of the path."""
         parts = path.split("/")
-        candidates = [route for route in self._routes.get(len(parts), ()) if route[1].access in access]
+        candidates = [one for one in self._routes.get((len(parts), parts[0].lower()), ()) if one[1].access in access]
         return [
             (route, arguments) for segments, route in candidates if (arguments := _match(segments, parts)) is not None
         ]

@@ -106,14 +106,11 @@ class Attempts(Generic[I]):
         tasks: dict[asyncio.Task[None], tuple[I, PendingCall]] = {}
         for item in await self._sorted(items):
             pending = self._receivers.call(item)
-            tasks[asyncio.create_task(self._attempt(item, call, pending, repeated=repeated))] = item, pending
+            task = asyncio.create_task(self._attempt(item, call, pending, repeated=repeated))
+            pending.ends_with(task)
+            tasks[task] = item, pending
         try:
-            await asyncio.gather(
-                *(
-                    asyncio.wait([task, pending.late], return_when=asyncio.FIRST_COMPLETED)
-                    for task, (_, pending) in tasks.items()
-                )
-            )
+            await asyncio.gather(*(pending.settled for _, pending in tasks.values()))
             await self._let_go(tasks)
             results = await asyncio.gather(*tasks, return_exceptions=True)
         except BaseException:

@@ -93,8 +93,9 @@ class Outbound:
         principal, connection, leave = drained.principal, drained.connection, asyncio.Event()
         pending = self._receivers.call(drained)
         task = asyncio.create_task(self._drain(principal, connection, leave, pending))
+        pending.ends_with(task)
         try:
-            await asyncio.wait([task, pending.late], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([pending.settled], timeout=PATIENCE)
             if not task.done():
                 await self.drain(principal, connection, delay=INSURANCE)
                 leave.set()

@@ -37,7 +37,8 @@ class PendingCall:
     so that a pause of storage is not taken for a slow receiver.
 
     Attributes:
-        late: done when there was no answer in time.
+        settled: done when the attempt is over, or there was no answer in time.
+        is_late: there was no answer in time.
         sent: the request has its place, and its receiver's time runs.
         over: it was answered, or failed.
     """
@@ -46,14 +47,19 @@ class PendingCall:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self.late: asyncio.Future[None] = self._loop.create_future()
+        self.settled: asyncio.Future[None] = self._loop.create_future()
+        self.is_late = False
         self.sent = False
         self.over = False
+
+    def ends_with(self, task: asyncio.Task[None]) -> None:
+        """Makes the end of the task, which makes the call, the end of the attempt."""
+        task.add_done_callback(lambda _: self._settle())
 
     @property
     def has_no_place(self) -> bool:
         """Whether it is still waiting for a place: nothing was sent, and it can be cancelled."""
-        return self.late.done() and not self.sent and not self.over
+        return self.is_late and not self.sent and not self.over
 
     @contextmanager
     def waiting(self) -> Iterator[Callable[[], None]]:
@@ -79,8 +85,12 @@ class PendingCall:
             self._timer.cancel()
 
     def _expire(self) -> None:
-        if not self.late.done():
-            self.late.set_result(None)
+        self.is_late = True
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
 
 
 _CALL: ContextVar[PendingCall | None] = ContextVar("call", default=None)

@@ -4,8 +4,6 @@ connection.
 
 from __future__ import annotations
 
-import asyncio
-
 from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect
 from tntcore.delivery.outbound import Outbound
@@ -19,6 +17,7 @@ from tntcore.storage.records import Attached, Connection, Delivery, Entry
 from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant
+from tntcore.together import together
 
 _SETTLED = (COMPLETED, "abandoned")
 
@@ -39,13 +38,13 @@ class Publisher:
         if isinstance(effect, Effect):
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, recipient.scope)
-        await asyncio.gather(
-            *(
-                self._outbox.relay(message_call(tenant.uuid, delivery, receipt.stored, receipt.sealed))
-                for delivery in receipt.deliveries
-            ),
-            *(self._outbox.relay(task_call(tenant.uuid, task)) for task in receipt.tasks),
-            *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
+        calls = (message_call(tenant.uuid, delivery, receipt.stored, receipt.sealed) for delivery in receipt.deliveries)
+        await together(
+            [
+                *(self._outbox.relay(call) for call in calls),
+                *(self._outbox.relay(task_call(tenant.uuid, task)) for task in receipt.tasks),
+                *(self._outbox.outbound(answer.item(tenant.uuid)) for answer in receipt.answers),
+            ]
         )
         if isinstance(effect, Effect) and effect.connection.state in _SETTLED:
             await self._follow_up(tenant, effect.connection, receipt.stored.uuid)

@@ -22,6 +22,7 @@ Kind = Literal["create", "merge", "upsert", "replace", "delete"]
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 3_500_000  # the service takes 4 MiB; this leaves room for what is around the rows
+_SIZED = (str, bytes)
 _ROW_OVERHEAD = 600  # bytes that surround a row's own values in the batch
 
 
@@ -46,10 +47,9 @@ class Operation:
     @property
     def size(self) -> int:
         """The bytes that the operation takes in a transaction, rounded up."""
-        total = _ROW_OVERHEAD + len(self.row) * 2
-        for name, value in self.values.items():
-            total += len(name) + (len(value) * 3 // 2 if isinstance(value, (str, bytes)) else 24) + 40
-        return total
+        names = sum([len(name) + 40 for name in self.values])
+        values = sum([len(value) * 3 // 2 if isinstance(value, _SIZED) else 24 for value in self.values.values()])
+        return _ROW_OVERHEAD + len(self.row) * 2 + names + values
 
 
 class TransactionError(Exception):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, ClassVar, Self, get_type_hints
 
 from tntcore.storage.tables import Row
@@ -49,25 +50,26 @@ class Record:
 
     def changes(self) -> dict[str, Value]:
         """The columns for a row that exists. Unlike `values`, it includes empty texts, which clear the column."""
+        columns, read = _columns_of(type(self))
         out: dict[str, Value] = {}
-        for name, column, is_json, _ in _columns_of(type(self)):
-            value = getattr(self, name)
+        for (_, column, is_json, _), value in zip(columns, read(self), strict=True):
             if value is None:
                 continue
             if is_json:
-                value = write_json(value).decode()
-            elif isinstance(value, StrEnum):
-                value = value.value
-            if isinstance(value, str) and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
+                out[column] = write_json(value).decode()
+            else:
+                # Nearly all are plain text, most of it empty.
+                out[column] = value.value if type(value) is not str and isinstance(value, StrEnum) else value
+        for column, value in out.items():
+            if type(value) is str and len(value) * 2 > MAX_TEXT and _utf_16(value) > MAX_TEXT:
                 raise ValueError(f"{self.KIND}: column {column} would have more than {MAX_TEXT} characters")
-            out[column] = value
         return out
 
     @classmethod
     def read(cls, row: Row) -> Self:
         values = row.values
         known: dict[str, Any] = {}
-        for name, column, is_json, states in _columns_of(cls):
+        for name, column, is_json, states in _columns_of(cls)[0]:
             if column in values:
                 value = reread_json(values[column]) if is_json else values[column]
                 # A state that only a newer process knows stays plain text.
@@ -80,15 +82,19 @@ def _utf_16(text: str) -> int:
 
 
 _Columns = tuple[tuple[str, str, bool, Mapping[str, StrEnum]], ...]
-_known: dict[type[Record], _Columns] = {}
+_Known = tuple[_Columns, Callable[[Any], tuple[Any, ...]]]
+_known: dict[type[Record], _Known] = {}
 
 
-def _columns_of(record: type[Record]) -> _Columns:
-    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states."""
-    columns = _known.get(record)
-    if columns is None:
-        columns = _known[record] = _read_columns(record)
-    return columns
+def _columns_of(record: type[Record]) -> _Known:
+    """Returns for each field its name, its column, whether the column holds JSON, and the enum of its states; and a
+    function that reads the fields of a record, in this order.
+    """
+    known = _known.get(record)
+    if known is None:
+        columns = _read_columns(record)
+        known = _known[record] = columns, attrgetter(*(name for name, *_ in columns))
+    return known
 
 
 def _read_columns(record: type[Record]) -> _Columns:
