@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
@@ -99,10 +100,12 @@ async def test_nobody_waits_for_agents_for_which_messages_were_held(
     assert took < 2 * slow_receivers.PATIENCE + 1
     agent.go_on.set()
 
-    async def all_sent() -> bool:
+    async def all_sent() -> Any:
         hits = (await slow.get("delivery?status=DELIVERED&limit=200"))["hits"]
-        return len(hits) == len(keys) * len(contents)
+        return hits if len(hits) == len(keys) * len(contents) else None
 
-    await stack.eventually(all_sent, 40)
-    # In their order, and each once.
-    assert [agent.contents(one) for one in keys] == [contents] * len(keys)
+    hits = await stack.eventually(all_sent, 40)
+    # In their order, and each once: more often only if no answer came in time, as on a slow machine.
+    got = [agent.contents(one) for one in keys]
+    assert [list(dict.fromkeys(one)) for one in got] == [contents] * len(keys)
+    assert sum(map(len, got)) <= sum(hit["attempts"] for hit in hits)
