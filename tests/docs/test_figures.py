@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from devtools.peers import PEERS
 from tests.docs.pages import ROOT
 from tntcore import egress
 from tntcore.api import didcomm, http, idempotency, settings, views
@@ -95,3 +96,15 @@ def test_defaults_of_settings() -> None:
         "TNT_FORWARDED_HOPS": limits.forwarded_hops,
     }
     assert rows.items() >= {name: str(value) for name, value in shown.items()}.items()
+
+
+def test_the_agents_that_are_tried() -> None:
+    rows = re.findall(
+        r"^\| ([\w-]+)[^|]* \| (\d+\.\d+\.\d+) \|", (ROOT / "docs" / "interop.md").read_text(), re.MULTILINE
+    )
+    installed = {requirement for peer in PEERS.values() for requirement in peer.requirements}
+    credo = json.loads((ROOT / "tests" / "interop" / "credo" / "package.json").read_text())["dependencies"]
+    assert len(rows) == 4
+    for name, version in rows:
+        package = {"ACA-Py": f"acapy-agent=={version}", "didcomm-node": f"didcomm-node@{version}"}.get(name)
+        assert package in installed if package else (name, credo["@credo-ts/core"]) == ("Credo", version)
