@@ -360,7 +360,7 @@ async def test_what_was_meant_otherwise_is_not_passed_over(pair: tuple[Client, C
         assert (await acme.get("message?direction=in"))["hits"] == []
     assert_problem(await acme.call("GET", "message?direction=up"), 400, "direction-invalid")
     unset = assert_problem(await acme.call("GET", "settings/TASK_WEBHOOK"), 404, "setting-unknown")
-    assert unset["detail"] == "TASK_WEBHOOK is not set. PUT /settings/TASK_WEBHOOK sets it."
+    assert unset["detail"] == "TASK_WEBHOOK is not set. PUT /api/settings/TASK_WEBHOOK sets it."
     assert (await acme.get("message"))["hits"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -10,12 +11,28 @@ import pytest
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import connect_foreign
 from tests.stack import Client, Stack
-from tntcore.api import personal_data
+from tntcore.api import contacts, personal_data
+from tntcore.api.http import Call
+from tntcore.connections.reuse import write_reuse
+from tntcore.messaging.invitations import read_invitation
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.erasure import erase
-from tntcore.storage.records import AssetData, Attempt, Delivery, Message
-from tntcore.storage.repository import Repository
+from tntcore.storage.records import (
+    AssetData,
+    Attached,
+    Attempt,
+    Connection,
+    Contact,
+    Delivery,
+    HeldMessage,
+    Message,
+    PendingReuse,
+    sent_id,
+)
 from tntcore.storage.states import DeliveryStatus, MessageStatus
+from tntcore.storage.tables import Row
+from tntcore.tenancy.recipients import KeyPairs
+from tntcore.tenancy.tenants import Tenant
 
 
 async def exported(client: Client, uuid: str, limit: int) -> list[dict[str, Any]]:
@@ -51,8 +68,16 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
         return len(found["hits"]) >= 3 and all(hit["attempts"] for hit in deliveries)
 
     await stack.eventually(arrived)
+    tenant = await client.tenant()
+    await make_more(stack, tenant, theirs.connection)
     whole = await exported(client, uuid, 200)
-    assert {"connection", "action", "message", "delivery"} <= {item["kind"] for item in whole}
+    assert {"connection", "action", "message", "delivery", "reuse"} <= {item["kind"] for item in whole}
+    [reuse] = [item["record"] for item in whole if item["kind"] == "reuse"]
+    assert reuse["invitation"]["label"] == "Theirs"
+    connections = [item["record"] for item in whole if item["kind"] == "connection"]
+    assert [one["attached"] for one in connections if one["attached"]] == [[{"@id": "enclosed"}]]
+    tried = [item["record"] for item in whole if item["kind"] == "delivery" and item["record"]["kind"] == "webhook"]
+    assert {attempt["responseStatus"] for one in tried for attempt in one["log"]} == {500}
     assert await exported(client, uuid, 1) == whole
     contents = [item["record"]["message"].get("content") for item in whole if item["kind"] == "message"]
     assert "x" * 70_000 in contents
@@ -60,6 +85,11 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
     assert_problem(await other.call("POST", f"contact/{uuid}/erase"), 404, "contact-unknown")
 
     monkeypatch.setattr(personal_data, "MOST", 1)
+    monkeypatch.setattr(contacts, "MOST", 2)
+    rows = [row async for row in rows_of_partition(stack, client)]
+    mine = {uuid, theirs.connection.uuid, theirs.theirs.id, *(one["uuid"] for one in connections)}
+    named = {row.key.partition("~")[0] for row in rows if any(name in text_of(row) for name in mine)}
+    assert {"connection", "held", "attached", "sent", "reuse", "contact"} <= named
     erased: dict[str, int] = {}
     for _ in range(50):
         answer = await client.call("POST", f"contact/{uuid}/erase")
@@ -72,7 +102,13 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
             break
     else:
         raise AssertionError("it is never done")
-    assert (erased["contact"], erased["connection"]) == (1, 1)
+    assert (erased["contact"], erased["connection"]) == (1, len(connections)) == (1, 4)
+    # Nothing names the contact any more, but what the answer says that it stays.
+    await stack.eventually(lambda: is_drained(stack, client))
+    naming = [row async for row in rows_of_partition(stack, client) if any(name in text_of(row) for name in mine)]
+    assert {row.key.partition("~")[0] for row in naming} == {"audit"}
+    lookups = list(theirs.our_keys.by_kid(theirs.ours))
+    assert [await stack.app.services.lookups.find("key", name) for name in lookups] == [None] * len(lookups)
     assert erased["message"] == sum(item["kind"] == "message" for item in whole)
     assert_problem(await client.call("POST", f"contact/{uuid}/erase"), 404, "contact-unknown")
     for noun in ("message", "action", "delivery", "exchange", "connection", "credential", "presentation"):
@@ -92,6 +128,50 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
     assert record["on"] == uuid
 
 
+async def make_more(stack: Stack, tenant: Tenant, connection: Connection) -> None:
+    """More connections with the contact, and what is stored of one that is not completed."""
+    services, now = stack.app.services, stack.app.services.now()
+    unit = Unit()
+    for _ in range(3):
+        unit.create(
+            Connection(uuid=services.uuid7(), state="start", contact_uuid=connection.contact_uuid, created_at=now)
+        )
+    attached = Attached(uuid=f"{connection.uuid}.{services.uuid7()}", parent_id="i")
+    attached.body = tenant.records.seal(b'{"@id": "enclosed"}', attached.key)
+    unit.create(attached)
+    content = read_invitation(
+        {
+            "@type": "https://didcomm.org/connections/1.0/invitation",
+            "@id": "i1",
+            "label": "Theirs",
+            "recipientKeys": [KeyPairs.generate().verkey],
+            "serviceEndpoint": "https://theirs.example",
+        }
+    )
+    reuse = PendingReuse(uuid=sent_id(connection.uuid, "asked"), contact_uuid=connection.contact_uuid, created_at=now)
+    write_reuse(tenant, reuse, content, Contact(uuid=connection.contact_uuid), None)
+    unit.create(reuse)
+    unit.create(HeldMessage(uuid=f"{connection.uuid}.{services.uuid7()}", delivery_uuid=services.uuid7()))
+    await tenant.records.commit(unit)
+
+
+async def rows_of_partition(stack: Stack, client: Client) -> AsyncIterator[Row]:
+    start: str | None = ""
+    while start is not None:
+        page = await stack.app.services.storage.records.scan(client.uuid, start, "~~~", limit=500)
+        start = page.next
+        for row in page.rows:
+            yield row
+
+
+def text_of(row: Row) -> str:
+    return " ".join([row.key, *(value for value in row.values.values() if isinstance(value, str))])
+
+
+async def is_drained(stack: Stack, client: Client) -> bool:
+    return not [row async for row in rows_of_partition(stack, client) if row.key.startswith("held~")]
+
+
 async def test_an_erasure_that_was_disturbed_is_not_done(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await stack.register("Disturbed")
     foreign = await connect_foreign(stack, client)
@@ -99,11 +179,12 @@ async def test_an_erasure_that_was_disturbed_is_not_done(stack: Stack, monkeypat
     uuid = foreign.connection.contact_uuid
     await stack.eventually(lambda: _has_message(client, uuid))
 
-    async def disturbed(records: Repository, message: Message) -> None:
+    async def disturbed(call: Call, message: Message) -> None:
         raise Changed(message.key)
 
     erasers = personal_data._ERASERS
-    monkeypatch.setattr(personal_data, "_ERASERS", ((Message, disturbed), *erasers[1:]))
+    others = [one for one in erasers if one[0] is not Message]
+    monkeypatch.setattr(personal_data, "_ERASERS", ((Message, disturbed), *others))
     first = (await client.call("POST", f"contact/{uuid}/erase")).json()
     assert first["done"] is False
     assert "message" not in first["erased"]

@@ -31,7 +31,7 @@ from tntcore.api.views import (
 from tntcore.connections.acceptance import Acceptance
 from tntcore.connections.connection import start
 from tntcore.connections.invitations import Invitations, Wanted, id_of_code
-from tntcore.delivery.outbound import drain
+from tntcore.connections.removal import MOST, remove
 from tntcore.dids.parse import qualify
 from tntcore.egress import EgressError
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
@@ -41,8 +41,10 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
+from tntcore.storage.retrying import retrying
 from tntcore.storage.states import ContactStatus, InvitationStatus
 
+_ROUNDS = 10  # transactions of connections that one call deletes
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
 InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"])]
@@ -172,7 +174,7 @@ class ContactRoutes:
                 delete,
                 summary="Delete a contact",
                 answers={204: None},
-                errors=("404 contact-unknown", "409 contact-ambiguous"),
+                errors=("404 contact-unknown", "409 contact-ambiguous", "503 busy"),
             ),
         ]
 
@@ -402,28 +404,43 @@ async def change(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Deletes the contact and its connections, so that their keys can no longer decrypt. Messages are kept; messages
     that were held for the contact become FAILED."""
-    await forget(call, await find_contact(call.tenant.records, call.arguments["id"]), Unit())
-    return Response(204, content_type="")
+    for _ in range(_ROUNDS):
+        contact = await find_contact(call.tenant.records, call.arguments["id"])
+        if (await forget(call, contact, Unit()))[1]:
+            return Response(204, content_type="")
+    raise Problem(
+        503,
+        "busy",
+        "The contact has so many connections that not all of them are deleted yet. Send the request again to go on.",
+        retry_after=1,
+    )
 
 
-async def forget(call: Call, contact: Contact, unit: Unit) -> int:
-    """Deletes a contact and its connections, with the operations of the unit. Returns the number of connections."""
+async def forget(call: Call, contact: Contact, unit: Unit) -> tuple[int, bool]:
+    """Deletes connections of a contact, and with the last of them the contact. What breaks off can be repeated.
+
+    Args:
+        unit: is committed with the deletion of the contact.
+
+    Returns:
+        How many connections were deleted, and whether the contact was.
+    """
     records = call.tenant.records
-    unit.delete(contact.key)
-    connections = (await records.list(Connection, limit=90, where=queries.connections_of_contact(contact.uuid))).records
-    kids: list[tuple[str, str]] = []
-    for connection in connections:
-        unit.delete(connection.key)
-        if connection.keys:
-            recipient = await call.services.tenants.open_recipient(call.tenant, connection)
-            kids += ((kid, connection.uuid) for kid in recipient.secrets)
-    await records.commit(unit)
-    for connection in connections:
-        call.services.tenants.forget_recipient(call.tenant, connection.uuid)
-        await drain(call.services, call.tenant.uuid, connection.uuid)
-    for kid, owner in kids:
-        await call.services.lookups.remove("key", kid, owner)
-    return len(connections)
+
+    async def attempt() -> tuple[int, bool]:
+        if await records.get(Contact, contact.uuid) is None:
+            return 0, True  # another call was faster
+        hits = await records.list(Connection, limit=MOST, where=queries.connections_of_contact(contact.uuid))
+        is_last = hits.next is None
+        own = Unit()
+        if is_last:
+            own.operations += unit.operations
+            own.delete(contact.key)
+        await remove(call.services, call.tenant, hits.records, own)
+        return len(hits.records), is_last
+
+    busy = "Other requests change the contact's connections at the same time. Try again."
+    return await retrying(attempt, contended=Problem(503, "busy", busy, retry_after=1))
 
 
 async def find_contact(records: Repository, name: str) -> Contact:

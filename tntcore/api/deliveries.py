@@ -31,6 +31,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery, Replay
+from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
 from tntcore.tenancy.access import Scope
 
@@ -290,30 +291,34 @@ async def read_replay(call: Call) -> Response:
 
 async def shown_delivery(call: Call, delivery: Delivery) -> dict[str, Any]:
     """Returns a delivery with its request, and with each attempt and the first 20 kB of its answer under `log`."""
-    records = call.tenant.records
-    rows = (await records.list(Attempt, limit=_MAX_ATTEMPTS, under=f"{delivery.uuid}.")).records
-    log = [
-        _attempt(
-            int(row.uuid.rpartition(".")[2]),
-            row.created_at,
-            row.response_status,
-            row.duration,
-            row.error,
-            records.open(row.answer, row.key) if row.answer else b"",
-        )
-        for row in rows
-    ]
+    log = await attempt_log(call.tenant.records, delivery)
+    sent = await sent_request(call.services, call.tenant, delivery, whole=call.actor.role == Scope.ADMIN)
+    request = _request(sent) if sent is not None else None
+    return {**delivery_view(delivery), "request": request, "log": log}
+
+
+async def attempt_log(records: Repository, delivery: Delivery) -> list[dict[str, Any]]:
+    """Returns the delivery's attempts in order, each with the first 20 kB of its answer."""
+    log = []
+    # An attempt that succeeds has no row of its own.
+    if delivery.attempts > (delivery.status == DeliveryStatus.DELIVERED):
+        rows = (await records.list(Attempt, limit=_MAX_ATTEMPTS, under=f"{delivery.uuid}.")).records
+        log = [
+            _attempt(
+                int(row.uuid.rpartition(".")[2]),
+                row.created_at,
+                row.response_status,
+                row.duration,
+                row.error,
+                records.open(row.answer, row.key) if row.answer else b"",
+            )
+            for row in rows
+        ]
     if delivery.status == DeliveryStatus.DELIVERED:
         opened = records.open(delivery.answer, delivery.key) if delivery.answer else b""
         status, took = delivery.response_status, delivery.duration
         log.append(_attempt(delivery.attempts, delivery.updated_at, status, took, "", opened))
-    sent = await sent_request(call.services, call.tenant, delivery, whole=call.actor.role == Scope.ADMIN)
-    request = _request(sent) if sent is not None else None
-    return {
-        **delivery_view(delivery),
-        "request": request,
-        "log": sorted(log, key=lambda attempt: int(attempt["number"])),
-    }
+    return sorted(log, key=lambda attempt: int(attempt["number"]))
 
 
 def _request(sent: SentRequest) -> dict[str, Any]:

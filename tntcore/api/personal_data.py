@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, TypedDict
 
 import orjson
@@ -14,30 +15,57 @@ from tntcore.api.audit import note
 from tntcore.api.connections import connection_view
 from tntcore.api.contacts import ContactView, contact_view, find_contact, forget
 from tntcore.api.credentials import credential_view, outcome_view
-from tntcore.api.deliveries import delivery_view
+from tntcore.api.deliveries import attempt_log, delivery_view
 from tntcore.api.exchange_shapes import view as exchange_view
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Reads
 from tntcore.api.messages import message_view
-from tntcore.api.views import JsonObject, Limited, Uuid, limit_of, not_found
+from tntcore.api.views import JsonObject, Limited, Uuid, entity, limit_of, not_found
+from tntcore.connections.removal import remove
+from tntcore.connections.reuse import read_reuse
 from tntcore.credentials.wallet import open_held
 from tntcore.errors import Problem
+from tntcore.messaging.invitations import MAX_REQUESTS
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.erasure import erase, erase_attempts
 from tntcore.storage.queries import connections_of_contact as of_contact
 from tntcore.storage.records import (
     Action,
+    ApiToken,
+    AssetData,
+    Attached,
+    Attempt,
+    Audit,
+    BoundDid,
     Connection,
     Contact,
+    Context,
     Credential,
+    CredentialDefinition,
     Delivery,
+    Entry,
     Exchange,
+    HeldMessage,
+    Identity,
+    Invitation,
+    LinkSecret,
     Message,
+    Operator,
+    PendingReuse,
     Presentation,
+    Principal,
     Record,
+    Replay,
+    RevocationStatus,
+    Schema,
+    Sent,
+    Setting,
+    ShownPresentation,
+    StatusList,
+    sent_id,
 )
 from tntcore.storage.repository import Repository
-from tntcore.strict_json import write_json
+from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.access import Scope
 
 MOST: Final = 100
@@ -52,14 +80,18 @@ _KINDS: Final[tuple[type[Record], ...]] = (
     Exchange,
     Credential,
     Presentation,
+    PendingReuse,
 )
-_POSITION = re.compile(rf"({'|'.join(kind.KIND for kind in _KINDS)})\.[0-9a-f-]{{0,36}}", re.ASCII)
+_POSITION = re.compile(rf"({'|'.join(kind.KIND for kind in _KINDS)})\.[0-9a-f.-]{{0,80}}", re.ASCII)
 KEPT: Final = (
-    "Hashes of the messages' ids stay, so that a message that comes again is recognized as a duplicate.",
+    "Hashes of the received messages' ids stay, so that a message that comes again is recognized as a duplicate. So do "
+    "hashes of received presentations, so that a copy is.",
     "Audit records stay: they name the contact by its uuid alone.",
     "Invitations that were made for the contact stay until you withdraw them.",
     "Public status lists and revocation registries stay. Their entries name nobody, but an issued credential that is "
     "erased here can no longer be revoked.",
+    "Answers to requests with an Idempotency-Key stay, encrypted, for a day. A queue message that was given up stays, "
+    "encrypted, until the operator sees to it.",
     "Backups and copies at others' systems are not changed: what your webhooks and the partner received, they have.",
 )
 
@@ -77,7 +109,7 @@ class ExportQuery(Limited, total=False):
 class ExportedView(TypedDict):
     """A record as the call that reads it shows it. An attachment is in its message."""
 
-    kind: Literal["connection", "action", "message", "delivery", "exchange", "credential", "presentation"]
+    kind: Literal["connection", "action", "message", "delivery", "exchange", "credential", "presentation", "reuse"]
     record: JsonObject
 
 
@@ -100,9 +132,10 @@ class ErasureView(TypedDict):
 
 async def export(call: Call) -> Response:
     """Exports everything that is stored of a contact, in parts: connections, threads, messages, deliveries, exchanges,
-    credentials and presentations.
+    credentials, presentations, and invitations that wait to be answered over a connection (`reuse`).
 
-    A part costs up to seven storage calls, and one for each body that is larger than 48 kB.
+    A part costs up to eight storage calls, and one for each connection, for each delivery that was attempted more than
+    once, and for each body that is larger than 48 kB.
     """
     records, limit = call.tenant.records, limit_of(call)
     contact = await find_contact(records, call.arguments["id"])
@@ -136,9 +169,9 @@ async def _shown(call: Call, record: Record) -> dict[str, Any]:
     if isinstance(record, Action):
         return action_view(record, call)
     if isinstance(record, Connection):
-        return connection_view(call, record)
+        return {**connection_view(call, record), "attached": await _attached(records, record)}
     if isinstance(record, Delivery):
-        return delivery_view(record)
+        return {**delivery_view(record), "log": await attempt_log(records, record)}
     if isinstance(record, Exchange):
         return exchange_view(record)
     if isinstance(record, Credential):
@@ -146,19 +179,29 @@ async def _shown(call: Call, record: Record) -> dict[str, Any]:
         return {**credential_view(records, record), "credential": held.value}
     if isinstance(record, Presentation):
         return outcome_view(records, record)
+    if isinstance(record, PendingReuse):
+        content, _, _ = read_reuse(call.tenant, record)
+        return entity(record, identityUuid=record.identity_uuid, invitation=content.raw)
     raise TypeError(type(record))
+
+
+async def _attached(records: Repository, connection: Connection) -> list[Any]:
+    """Returns the messages that came inside the invitation and wait for the connection to be completed."""
+    hits = await records.list(Attached, limit=MAX_REQUESTS, under=f"{connection.uuid}.")
+    return [reread_json(records.open(attached.body, attached.key)) for attached in hits.records]
 
 
 async def erase_(call: Call) -> Response:
     """Erases a contact for good: the contact, its connections, its messages with their attachments and deliveries, its
     threads, exchanges, credentials and presentations.
 
-    The first call deletes the contact, so that nothing more arrives from it. Each call erases up to 100 records; call
-    again with the contact's uuid until `done` is true; after that the contact is unknown. A delivery under
-    way is not recalled.
+    The first call deletes the contact and up to 90 connections, so that nothing more arrives from it. Each call erases
+    up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown. A
+    delivery under way is not recalled.
     """
     records, uuid = call.tenant.records, call.arguments["id"]
     erased: dict[str, int] = {}
+    left = MOST
     try:
         contact = await find_contact(records, uuid)
     except Problem as problem:
@@ -168,8 +211,10 @@ async def erase_(call: Call) -> Response:
         uuid = contact.uuid
         also = Unit()
         await note(call, also, "contact.erased", uuid)
-        erased["contact"], erased["connection"] = 1, await forget(call, contact, also)
-    left = MOST
+        erased["connection"], is_deleted = await forget(call, contact, also)
+        if not is_deleted:
+            return answer({"contactUuid": uuid, "done": False, "erased": erased, "kept": KEPT})
+        erased["contact"] = 1
     for kind, eraser in _ERASERS:
         hits = await records.list(kind, limit=left, where=of_contact(uuid))
         gate = asyncio.Semaphore(_AT_ONCE)
@@ -177,7 +222,7 @@ async def erase_(call: Call) -> Response:
         async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> bool:
             async with gate:
                 try:
-                    await eraser(records, record)
+                    await eraser(call, record)
                 except Changed:
                     # Another call has just erased it, or a part of it.
                     return False
@@ -202,35 +247,82 @@ async def _is_left(records: Repository, uuid: str) -> bool:
     return False
 
 
-_Eraser = Callable[[Repository, Any], Awaitable[object]]
+_Eraser = Callable[[Call, Any], Awaitable[object]]
 
 
-async def _erase_delivery(records: Repository, delivery: Delivery) -> None:
+async def _erase_connection(call: Call, connection: Connection) -> None:
+    """Erases a connection that was made while the contact was being deleted."""
+    unit = Unit()
+    await remove(call.services, call.tenant, [connection], unit)
+
+
+async def _erase_message(call: Call, message: Message) -> None:
+    records = call.tenant.records
+    if message.direction == "OUT":
+        sent = await records.get(Sent, sent_id(message.connection_uuid, message.message_id))
+        if sent is not None:
+            with suppress(Changed):
+                await _erase_row(call, sent)
+    await erase(records, message)
+
+
+async def _erase_delivery(call: Call, delivery: Delivery) -> None:
     """Erases a delivery that belongs to no message: a call of `TASK_WEBHOOK`."""
-    await erase_attempts(records, delivery)
-    await _erase_row(records, delivery)
+    await erase_attempts(call.tenant.records, delivery)
+    await _erase_row(call, delivery)
 
 
-async def _erase_with_body(records: Repository, credential: Credential) -> None:
-    await _erase_row(records, credential)
-    await records.delete_body(credential.uuid)
+async def _erase_with_body(call: Call, credential: Credential) -> None:
+    await _erase_row(call, credential)
+    await call.tenant.records.delete_body(credential.uuid)
 
 
-async def _erase_row(records: Repository, record: Record) -> None:
+async def _erase_row(call: Call, record: Record) -> None:
     unit = Unit()
     unit.delete(record.key)
-    await records.commit(unit)
-    records.erased(record)
+    await call.tenant.records.commit(unit)
+    call.tenant.records.erased(record)
 
 
 _ERASERS: Final[tuple[tuple[type[Record], _Eraser], ...]] = (
-    (Message, erase),
+    (Connection, _erase_connection),
+    (PendingReuse, _erase_row),
+    (Message, _erase_message),
     (Delivery, _erase_delivery),
     (Credential, _erase_with_body),
     (Presentation, _erase_row),
     (Exchange, _erase_row),
     (Action, _erase_row),
 )
+ALONG: Final[Mapping[type[Record], str]] = {
+    Contact: "exported with each part, and erased by the first call",
+    Attached: "exported and erased with its connection",
+    AssetData: "a value in a message, exported and erased with it",
+    Attempt: "exported and erased with its delivery",
+    HeldMessage: "names a message, and goes with its connection",
+    Sent: "names a message that was sent, and goes with it",
+}
+"""Kinds of rows of a contact that do not name it themselves."""
+NOT_PERSONAL: Final[Mapping[type[Record], str]] = {
+    ApiToken: "the tenant's own",
+    Audit: "names the contact by its uuid: see `KEPT`",
+    BoundDid: "a DID of the tenant",
+    Context: "a document about terms",
+    CredentialDefinition: "public, and of the tenant",
+    Entry: "hashes of a message's id and content: see `KEPT`",
+    Identity: "the tenant's own",
+    Invitation: "made by the tenant: see `KEPT`",
+    LinkSecret: "the tenant's own",
+    Operator: "of no tenant",
+    Principal: "the tenant itself",
+    Replay: "names a time and a status",
+    RevocationStatus: "public, and names nobody: see `KEPT`",
+    Schema: "public, and of the tenant",
+    Setting: "the tenant's own",
+    ShownPresentation: "a hash of a presentation: see `KEPT`",
+    StatusList: "public, and names nobody: see `KEPT`",
+}
+"""Kinds of rows that are neither exported nor erased, and why."""
 
 
 ROUTES = [

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tntcore.connections.acceptance import REUSE_SECONDS
 from tntcore.connections.connection import COMPLETED
+from tntcore.connections.removal import key_names
 from tntcore.delivery.outbox import BUCKET, DUE, attached_item, due_key, reuse_item
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
@@ -28,32 +29,71 @@ from tntcore.storage.items import Drain, queue_message
 from tntcore.storage.lookups import Found, Kind, Lookups, Owner
 from tntcore.storage.records import (
     END,
+    Action,
     ApiToken,
+    AssetData,
     Attached,
+    Attempt,
     Audit,
+    BoundDid,
     Connection,
     Contact,
+    Context,
+    Credential,
+    CredentialDefinition,
     Delivery,
+    Entry,
+    Exchange,
     HeldMessage,
     Identity,
     Invitation,
+    LinkSecret,
     Message,
+    Operator,
     PendingReuse,
+    Presentation,
     Principal,
     Record,
     Replay,
+    RevocationStatus,
+    Schema,
+    Sent,
     Setting,
+    ShownPresentation,
+    StatusList,
 )
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND, Storage
 from tntcore.storage.tables import Row
 from tntcore.tenancy.audit import AUDITED, day_key
-from tntcore.tenancy.recipients import document_of, verkeys
+from tntcore.tenancy.recipients import document_of, names_in
 from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS, PRINCIPALS, index_columns
 
 _AT_ONCE = 16  # rows
 _MOST_MARKS = 50_000  # that are remembered as written
 _UNDER_WAY = (DeliveryStatus.PENDING, DeliveryStatus.HELD)
+NOTHING_FOLLOWS: Final[Mapping[type[Record], str]] = {
+    Action: "written with its messages",
+    AssetData: "written with its message",
+    Attempt: "written with its delivery",
+    BoundDid: "written with its identity",
+    Contact: "its connections are looked at",
+    Context: "read by its uuid, which is of its URL",
+    Credential: "read by its uuid",
+    CredentialDefinition: "found by a filter",
+    Entry: "written with its message",
+    Exchange: "read by its action's uuid",
+    HeldMessage: "written again from its delivery",
+    LinkSecret: "read by its uuid",
+    Operator: "read by its uuid, which is in the key",
+    Presentation: "read by its uuid",
+    RevocationStatus: "read by its uuid, which is of its registry",
+    Schema: "found by a filter",
+    Sent: "written with its message",
+    ShownPresentation: "read by its uuid, a hash",
+    StatusList: "read by its uuid, which is of its identity",
+}
+"""Kinds of rows that the sweeper does not look for and that are not found from outside, and why."""
 
 
 @dataclass(slots=True)
@@ -100,7 +140,7 @@ class _Repair:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tenant: tuple[str, bool] = "", False
         self.did = Repaired()
-        rules: dict[type[Record], Rule] = {
+        self.rules: dict[type[Record], Rule] = {
             ApiToken: self._token,
             Attached: self._attached,
             Audit: self._audit,
@@ -114,7 +154,7 @@ class _Repair:
             Replay: self._replay,
             Setting: self._setting,
         }
-        self._rules = {kind.KIND: (kind, rule) for kind, rule in rules.items()}
+        self._rules = {kind.KIND: (kind, rule) for kind, rule in self.rules.items()}
 
     async def run(self) -> Repaired:
         position = None
@@ -246,16 +286,13 @@ class _Repair:
         if connection.contact_uuid and not await self._has(principal, Contact, connection.contact_uuid):
             await self._complete_deletion(principal, connection)
             return
-        for did, document, keys in (
-            (connection.my_did, connection.my_document, connection.keys),
-            (connection.next_did, connection.next_document, connection.next_keys),
-            (connection.former_did, connection.former_document, connection.former_keys),
-        ):
-            if keys:
-                await self._keys(principal, "connection", connection, did, document)
+        names = sorted(key_names(connection))
+        await self._look_up(principal, "connection", connection, *(("key", name) for name in names))
 
     async def _complete_deletion(self, principal: str, connection: Connection) -> None:
         """Deletes a connection whose contact was deleted, as that would have done."""
+        for name in sorted(key_names(connection)):
+            await self._lookups.remove("key", name, connection.uuid)
         unit = Unit()
         unit.delete(connection.key, connection.etag)
         if await self._commit(principal, unit):
@@ -263,13 +300,13 @@ class _Repair:
             await self._storage.queues[OUTBOUND].put(Drain(principal, connection.uuid).data())
 
     async def _keys(self, principal: str, owner: Owner, record: Record, did: str, kept: dict[str, Any]) -> None:
-        """Writes the lookup rows of the names that envelopes use for the record's keys; see `KeyPairs.by_kid`."""
+        """Writes the lookup rows of the names that envelopes use for the record's keys."""
         try:
             document = document_of(did, kept)
         except DidError:
             return  # then nobody can write to it either
-        names = {*verkeys(document), *document.methods, *document.aliases}
-        await self._look_up(principal, owner, record, *(("key", name) for name in sorted(names)))
+        names = sorted(names_in(document))
+        await self._look_up(principal, owner, record, *(("key", name) for name in names))
 
     # What was half done.
 
@@ -277,7 +314,11 @@ class _Repair:
         """Receives a message that came inside an invitation, if nothing holds it up. A repeat has no further effect."""
         uuid = attached.uuid.partition(".")[0]
         row = await self._storage.records.get(principal, Connection.row_key(uuid))
-        if row is not None and Connection.read(row).state == COMPLETED:
+        if row is None:
+            unit = Unit()
+            unit.delete(attached.key)
+            await self._commit(principal, unit)
+        elif Connection.read(row).state == COMPLETED:
             item = attached_item(principal, attached, self._uuid7())
             await self._storage.queues[INBOUND].put(queue_message([item]))
 

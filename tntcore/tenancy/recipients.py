@@ -135,6 +135,11 @@ def document_of(did: str, kept: Mapping[str, Any]) -> DidDocument:
     return parse_document(kept)
 
 
+def names_in(document: DidDocument) -> frozenset[str]:
+    """Returns the names that envelopes may use for our keys in a document of ours; see `KeyPairs.by_kid`."""
+    return frozenset({*verkeys(document), *document.methods, *document.aliases})
+
+
 def verkeys(document: DidDocument | None) -> frozenset[str]:
     """Returns every Ed25519 key in the document: those that may authenticate a v1 message of its subject."""
     methods = document.methods.values() if document else ()

@@ -1,0 +1,90 @@
+"""Deletes connections, in steps that can be repeated where they broke off.
+
+A connection is abandoned first, so that it shows what is going on. Then nobody finds its keys any more, and in the end
+its row goes: until then everything is known that is needed to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from tntcore.connections.connection import ABANDONED
+from tntcore.delivery.outbound import drain
+from tntcore.errors import DidError
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import Attached, Connection
+from tntcore.storage.transactions import MAX_OPERATIONS
+from tntcore.tenancy.recipients import document_of, names_in
+from tntcore.tenancy.tenants import Tenant
+
+MOST: Final = 90
+"""Connections in one transaction, which leaves room for what else is in it."""
+_AT_ONCE = 8
+
+
+def key_names(connection: Connection) -> frozenset[str]:
+    """Returns the names that envelopes may use for the keys of our side: the present, the next and the former ones."""
+    names: set[str] = set()
+    for did, kept, keys in (
+        (connection.my_did, connection.my_document, connection.keys),
+        (connection.next_did, connection.next_document, connection.next_keys),
+        (connection.former_did, connection.former_document, connection.former_keys),
+    ):
+        # Nobody can write to a document that cannot be read.
+        with suppress(DidError):
+            names |= names_in(document_of(did, kept)) if keys else set()
+    return frozenset(names)
+
+
+async def remove(services: Services, tenant: Tenant, connections: Sequence[Connection], unit: Unit) -> None:
+    """Ends connections and deletes them, in one transaction with the unit. Messages held for them fail.
+
+    Args:
+        connections: at most `MOST`.
+
+    Raises:
+        Changed: another call has deleted one of them. The unit was not committed.
+    """
+    now = services.now()
+    ending = Unit()
+    for connection in connections:
+        if connection.state != ABANDONED:
+            ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now})
+        unit.delete(connection.key)
+    if ending.operations:
+        await tenant.records.commit(ending)
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def close(connection: Connection) -> None:
+        async with gate:
+            services.tenants.forget_recipient(tenant, connection.uuid)
+            for name in sorted(key_names(connection)):
+                await services.lookups.remove("key", name, connection.uuid)
+            await _drop_attached(tenant, connection)
+
+    await asyncio.gather(*map(close, connections))
+    await tenant.records.commit(unit)
+    for connection in connections:
+        services.tenants.forget_recipient(tenant, connection.uuid)
+        await drain(services, tenant.uuid, connection.uuid)
+
+
+async def _drop_attached(tenant: Tenant, connection: Connection) -> None:
+    """Deletes the messages that came inside the invitation and wait for the connection to be completed."""
+    start: str | None = ""
+    while start is not None:
+        hits = await tenant.records.list(
+            Attached, limit=MAX_OPERATIONS, start=start, under=f"{connection.uuid}.", columns=()
+        )
+        start = hits.next
+        unit = Unit()
+        for attached in hits.records:
+            unit.delete(attached.key)
+        if unit.operations:
+            # Another call, or their receipt, may be faster.
+            with suppress(Changed):
+                await tenant.records.commit(unit)
