@@ -56,7 +56,7 @@ LOOP_HEADER = "tnt-egress"
 
 _MAX_HEADER = 8_190
 _MAX_HOST = 253  # characters of a host that an error shows
-_KEPT_HEADERS = ("content-type", "retry-after")
+_KEPT_HEADERS = ("content-type", "location", "retry-after")
 _NAMES = 16  # names that are looked up at once
 _PATIENCE = 30.0  # seconds to wait for a place
 _NAME_PATIENCE, _NAME_ANSWER, _NAME_KEPT = 5.0, 8.0, 10.0  # seconds
@@ -91,7 +91,7 @@ class Answer:
     """The answer, redirects (3xx) included: they are not followed.
 
     Attributes:
-        headers: `content-type` and `retry-after`, if they were sent.
+        headers: `content-type`, `location` and `retry-after`, if they were sent.
         body: up to the requested bound; not decompressed.
         truncated: there was more, or should have been.
         duration: seconds from the call to the end of the answer.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.scenarios.common import assert_problem, expire
 from tests.scenarios.test_did_exchange import completed
-from tests.stack import Client, Stack
+from tests.stack import Client, Receiver, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.config import Limits
@@ -85,6 +87,78 @@ async def test_a_tenant_accepts_by_either_url(stack: Stack, pair: tuple[Client, 
     _, _, page = await browse(stack, here(stack, made[link]))
     assert "was used already" in page
     assert_problem(await bolt.call("POST", "contact", {"invitationUrl": made["shortUrl"]}), 404, "invitation-unknown")
+
+
+# Short URLs of others.
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Receiver]:
+    """A site that answers what it is told to."""
+    site = Receiver()
+    await site.start()
+    yield site
+    await site.stop()
+
+
+@pytest.mark.parametrize(
+    ("status", "link", "form"),
+    [
+        (301, "invitationUrl", "out-of-band/1"),
+        (302, "invitationUrl", "connections/1"),
+        (303, "shortUrl", "out-of-band/1"),
+        (307, "didcomm", "out-of-band/2"),
+        (308, "shortUrl", "connections/1"),
+    ],
+)
+async def test_a_short_url_that_redirects(
+    pair: tuple[Client, Client], elsewhere: Receiver, status: int, link: str, form: str
+) -> None:
+    acme, bolt = pair
+    made = await acme.post("invitation", {"form": form})
+    leads_to = made["invitationUrl"].replace("http://", "didcomm://") if link == "didcomm" else made[link]
+    elsewhere.answer = lambda hook: (status, {"Location": leads_to if hook.path == "/b" else "b"})
+    contact = await bolt.post("contact", {"invitationUrl": f"{elsewhere.url}/a"})
+    await completed(bolt, contact["connectionUuid"])
+    assert [(hook.path, hook.headers["Accept"]) for hook in elsewhere.got] == [
+        ("/a", "application/json"),
+        ("/b", "application/json"),
+    ]
+
+
+@pytest.mark.parametrize("form", ["out-of-band/1", "connections/1"])
+async def test_a_short_url_that_answers_the_invitation(
+    pair: tuple[Client, Client], elsewhere: Receiver, form: str
+) -> None:
+    acme, bolt = pair
+    made = await acme.post("invitation", {"form": form})
+    elsewhere.text = orjson.dumps(made["invitation"]).decode()
+    contact = await bolt.post("contact", {"invitationUrl": f"{elsewhere.url}/ssi?id=5f0e3ffb"})
+    await completed(bolt, contact["connectionUuid"])
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "text", "reason"),
+    [
+        (302, "/again", "", "it leads on more than 4 times"),
+        (302, "http://169.254.169.254/latest", "", "refused-address"),
+        (302, "ftp://a.example/x", "", "invalid-url"),
+        (302, "http://[", "", "no URL"),
+        (302, None, "", "it answered 302"),
+        (404, "/again", "", "it answered 404"),
+        (200, None, "<html>Welcome</html>", "it answered no invitation"),
+        (200, None, "https://a.example/elsewhere", "it answered no invitation"),
+        (200, None, "x" * 300_000, "its answer is too large"),
+    ],
+)
+async def test_a_short_url_that_leads_to_no_invitation(
+    acme: Client, elsewhere: Receiver, status: int, location: str | None, text: str, reason: str
+) -> None:
+    elsewhere.answer = lambda hook: (status, {"Location": location} if location else {})
+    elsewhere.text = text
+    answer = await acme.call("POST", "contact", {"invitationUrl": f"{elsewhere.url}/a"})
+    assert reason in assert_problem(answer, 400, "invitation-short-url")["detail"]
+    assert len(elsewhere.got) <= 5
 
 
 async def over(acme: Client, made: dict[str, Any], by: str) -> None:

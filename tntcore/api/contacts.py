@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
+from urllib.parse import urljoin
 
 from tntcore.api.given import read_did, read_email
 from tntcore.api.http import Call, Response, Route, answer
@@ -33,7 +35,7 @@ from tntcore.connections.connection import start
 from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.connections.removal import MOST, remove
 from tntcore.dids.parse import qualify
-from tntcore.egress import EgressError
+from tntcore.egress import FETCH_TIMEOUT, MAX_DOCUMENT, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.messaging.invitations import Invitation as Content
 from tntcore.messaging.invitations import read_invitation, read_invitation_url
@@ -45,6 +47,9 @@ from tntcore.storage.retrying import retrying
 from tntcore.storage.states import ContactStatus, InvitationStatus
 
 _ROUNDS = 10  # transactions of connections that one call deletes
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTIONS = 4
+_SHORT_URL_SECONDS = 15
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
 InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"])]
@@ -276,12 +281,28 @@ class ContactRoutes:
         return answer({**contact_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
     async def _at(self, call: Call, url: str) -> Content:
-        """Returns the invitation in a URL, or the one that a short URL leads to (RFC 0434, "URL Shortening")."""
+        """Returns the invitation in a URL, or the one that a short URL leads to: its answer is the invitation, or a
+        redirection to a URL that has it (RFC 0434, "URL Shortening"; RFC 0160, "Invitation Message").
+        """
+        url = url.strip()
         try:
-            return read_invitation_url(url)
-        except Problem as error:
-            if error.code != "invitation-short-url":
-                raise
+            async with asyncio.timeout(_SHORT_URL_SECONDS):
+                for _ in range(_MAX_REDIRECTIONS + 1):
+                    try:
+                        return read_invitation_url(url)
+                    except Problem as error:
+                        if error.code != "invitation-short-url":
+                            raise
+                    found = await self._behind(call, url)
+                    if isinstance(found, Content):
+                        return found
+                    url = found
+        except TimeoutError:
+            raise _not_fetched(f"it took more than {_SHORT_URL_SECONDS} s") from None
+        raise _not_fetched(f"it leads on more than {_MAX_REDIRECTIONS} times")
+
+    async def _behind(self, call: Call, url: str) -> Content | str:
+        """Returns the invitation that a short URL answers, or the URL that it leads to."""
         own = f"{call.services.config.public_url}/api/i"
         if url.startswith((f"{own}/", f"{own}?")):
             # Nobody calls itself: the host might be out of its own reach.
@@ -293,15 +314,27 @@ class ContactRoutes:
                 )
             return read_invitation(opened.content)
         try:
-            fetched = await call.services.egress.fetch(url.strip(), "application/json")
+            answered = await call.services.egress.request(
+                "GET", url, headers={"Accept": "application/json"}, max_answer=MAX_DOCUMENT, timeout=FETCH_TIMEOUT
+            )
         except EgressError as error:
-            raise Problem(
-                400,
-                "invitation-short-url",
-                f"The URL has no invitation in it (oob, c_i or _oob), and fetching one from there failed: {error}. "
-                "Open the URL, and give the one that it leads to, or the invitation as JSON.",
-            ) from None
-        return read_invitation_url(fetched.decode("utf-8", "replace"))
+            raise _not_fetched(str(error)) from None
+        location = answered.headers.get("location", "")
+        if answered.status in _REDIRECTIONS and location:
+            try:
+                return urljoin(url, location)
+            except ValueError:
+                raise _not_fetched("it leads to something that is no URL") from None
+        if answered.status != 200 or answered.truncated:
+            raise _not_fetched(
+                f"it answered {answered.status}" if answered.status != 200 else "its answer is too large"
+            )
+        try:
+            return read_invitation_url(answered.body.decode("utf-8", "replace"))
+        except Problem as error:
+            if error.code not in ("invitation-malformed", "invitation-short-url"):
+                raise
+            raise _not_fetched("it answered no invitation") from None
 
     async def _invitation(self, call: Call, body: dict[str, Any]) -> Content | None:
         """Returns the invitation to accept, if one is given."""
@@ -318,6 +351,15 @@ class ContactRoutes:
         if content is None:
             return None
         return read_invitation(content)
+
+
+def _not_fetched(reason: str) -> Problem:
+    return Problem(
+        400,
+        "invitation-short-url",
+        f"The URL has no invitation in it (oob, c_i or _oob), and fetching one from there failed: {reason}. "
+        "Open the URL, and give the one that it leads to, or the invitation as JSON.",
+    )
 
 
 async def _made_before(call: Call, identity: Identity, contact: Contact) -> Response:
