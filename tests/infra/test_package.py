@@ -89,7 +89,7 @@ def test_it_has_what_runs_and_nothing_else(archive: Path) -> None:
     assert not [name for name in names if "local.settings" in name.name]
     assert not [name for name in names if {"SelfTest", "isoschematron", "tests"} & set(name.parts)]
     # A package of 1 GB is the most that the platform takes; a large one makes every new instance slow.
-    assert archive.stat().st_size < 46_000_000
+    assert archive.stat().st_size < 50_000_000
 
 
 def test_every_module_has_bytecode_that_is_not_checked_against_its_source(archive: Path) -> None:
