@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tntcore.connections.connection import COMPLETED, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.delivery.outbound import Outbound
 from tntcore.dids.document import DidDocument, Version
 from tntcore.services import Services
@@ -13,7 +13,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.storage.states import ContactStatus
+from tntcore.storage.states import COMPLETED, ContactStatus
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 

@@ -48,6 +48,7 @@ from tntcore.credentials.catalogue import open_formats
 from tntcore.credentials.contexts_given import read_folder
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox
+from tntcore.delivery.publisher import Publisher
 from tntcore.delivery.relay import Relay
 from tntcore.delivery.replay import Replays
 from tntcore.exchanges.exchanges import Exchanges
@@ -55,7 +56,6 @@ from tntcore.maintenance.poison import Poison
 from tntcore.maintenance.sweep import Sweep
 from tntcore.pipeline.consequences import Consequences
 from tntcore.pipeline.inbound import Inbound
-from tntcore.pipeline.publisher import Publisher
 from tntcore.pipeline.receive import Receiving
 from tntcore.pipeline.sending import Actions
 from tntcore.pipeline.steps import Steps

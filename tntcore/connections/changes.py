@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect
 from tntcore.delivery.outbound import drain
 from tntcore.delivery.outbox import Outbox, attached_item
@@ -76,12 +75,12 @@ class Changes:
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:
             for outgoing in sent:
-                await self._outbox.outbound(outgoing.item(tenant.uuid))
+                await self._outbox.put(outgoing.item(tenant.uuid))
             for delivery in told:
-                await self._outbox.relay(task_call(tenant.uuid, delivery))
+                await self._outbox.put(task_call(tenant.uuid, delivery))
             for item in received:
                 await services.storage.inbound.add(item.traced().data())
-            if connection.state in (COMPLETED, "abandoned"):
+            if connection.is_settled:
                 await drain(services, tenant.uuid, connection.uuid)
         except Exception as error:  # noqa: BLE001 - it is decided, and to decide it again would be refused
             log.warning("what connection %s sends is not queued yet: %s", connection.uuid, type(error).__name__)

@@ -11,9 +11,6 @@ from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.recipients import KeyPairs
 
-COMPLETED = "completed"
-ABANDONED = "abandoned"
-
 DidMethod = Literal["did:peer:2", "did:peer:4", "did:sov"]
 """Of our DIDs for single connections. did:sov stands for a DID without a method, sent with its document."""
 

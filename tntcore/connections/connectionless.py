@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import is_good
@@ -32,7 +32,7 @@ from tntcore.protocols import did_exchange, did_rotate
 from tntcore.protocols.out_of_band import PREFIX as OUT_OF_BAND_1
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, short_hash
-from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.storage.states import COMPLETED, ContactStatus, InvitationStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient
 from tntcore.tenancy.tenants import Tenant

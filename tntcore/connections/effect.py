@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attached, Connection, Contact, Invitation, Record
-from tntcore.storage.states import ContactStatus
+from tntcore.storage.states import COMPLETED, ContactStatus
 from tntcore.storage.transactions import Value
 
 

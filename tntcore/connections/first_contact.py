@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
 from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import find_invitation
@@ -37,7 +37,7 @@ from tntcore.messaging.problems import is_problem_report, read_problem_report, r
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
-from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.storage.states import COMPLETED, ContactStatus, InvitationStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient, curves_for, dids_of
 from tntcore.tenancy.tenants import Tenant

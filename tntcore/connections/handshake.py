@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, pairwise, start
+from tntcore.connections.connection import pairwise, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal, Refused
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
@@ -35,7 +35,7 @@ from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Invitation, Sent, sent_id
-from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.storage.states import COMPLETED, ContactStatus, InvitationStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import KeyPairs, Recipient, verkeys
 from tntcore.tenancy.tenants import Tenant

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect
 from tntcore.dids import sov
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.storage.records import Connection, Contact
+from tntcore.storage.states import COMPLETED
 from tntcore.storage.transactions import Value
 from tntcore.tenancy.recipients import Recipient, document_id, verkeys
 from tntcore.tenancy.tenants import Tenant

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tntcore.connections.connection import ABANDONED
 from tntcore.delivery.outbound import drain
 from tntcore.errors import DidError
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Attached, Connection
+from tntcore.storage.states import ABANDONED
 from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.tenancy.recipients import document_of, names_in
 from tntcore.tenancy.tenants import Tenant

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tntcore.connections import names
-from tntcore.connections.connection import COMPLETED, pairwise
+from tntcore.connections.connection import pairwise
 from tntcore.connections.documents import checked, kept, resolvable
 from tntcore.connections.effect import Effect, Reaction, Refusal
 from tntcore.connections.first_contact import EMPTY
@@ -23,6 +23,7 @@ from tntcore.messaging.message import Message
 from tntcore.protocols import did_rotate as rfc
 from tntcore.services import Services
 from tntcore.storage.records import Connection
+from tntcore.storage.states import COMPLETED
 from tntcore.tenancy.recipients import KeyPairs, Recipient, curves_for, document_id, document_of, verkeys
 from tntcore.tenancy.tenants import Tenant
 

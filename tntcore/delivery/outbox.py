@@ -137,6 +137,10 @@ class Outbox:
         """Queues a send; returns when it is queued."""
         await self._put(self._services.storage.outbound, item)
 
+    async def put(self, item: SendItem | RelayItem) -> None:
+        """Queues a send, or a webhook call."""
+        await (self.outbound(item) if isinstance(item, SendItem) else self.relay(item))
+
     async def _put(self, queue: ListQueue, item: DeliveryItem) -> None:
         item = item.traced()
         data = item.data()

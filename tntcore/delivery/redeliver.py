@@ -33,8 +33,7 @@ async def redeliver(
         )
     else:
         item = send_item(tenant.uuid, delivery, b"")
-    item = replace(item, again=True, attempts=attempts, trace=trace, link=link)
-    await (outbox.outbound(item) if isinstance(item, SendItem) else outbox.relay(item))
+    await outbox.put(replace(item, again=True, attempts=attempts, trace=trace, link=link))
 
 
 async def queue_pending(outbox: Outbox, tenant: Tenant, *deliveries: str) -> None:

@@ -1,4 +1,4 @@
-"""Spans and metrics of queue items."""
+"""Spans and metrics of delivery attempts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from tntcore.messaging.ids import time_of
+from tntcore.messaging.ids import seconds_since
 from tntcore.services import Services
-from tntcore.storage.items import DeliveryItem, Item, MessageCall, SendItem, TaskCall
+from tntcore.storage.items import DeliveryItem, MessageCall, SendItem, TaskCall
 from tntcore.telemetry import QUIET, Span, current, tell
 from tntcore.telemetry.meter import (
     AGE_SECONDS,
@@ -21,14 +21,9 @@ from tntcore.telemetry.meter import (
 _MAX_HOST = 253  # characters of a name (RFC 1035, section 2.3.4)
 
 
-def follow(services: Services, name: str, item: Item, queue: str) -> Span:
-    """Opens the span of handling an item from `queue`."""
-    return services.tracing.follow(name, queue, tenant=item.principal, parent=item.trace, link=item.link)
-
-
 def attempting(services: Services, item: DeliveryItem, queue: str, number: int) -> AbstractContextManager[Span]:
     """Opens the span of attempt `number` at the delivery of an item of queue `outbound` or `relay`."""
-    step = follow(services, f"process {queue}", item, queue)
+    step = item.follow(services.tracing, f"process {queue}", queue)
     return step if step is QUIET else _attempting(services, item, queue, number, step)
 
 
@@ -42,7 +37,7 @@ def _attempting(services: Services, item: DeliveryItem, queue: str, number: int,
     step.attributes["tnt.delivery.kind"] = kind
     step.attributes["tnt.attempt"] = number
     if number == 1 and not item.again and not (isinstance(item, SendItem) and item.held):
-        meter.record(AGE_SECONDS, age(services, item.delivery), queue)
+        meter.record(AGE_SECONDS, seconds_since(item.delivery, services.now()), queue)
     try:
         with step:
             yield step
@@ -64,8 +59,3 @@ def calling(url: str) -> None:
     with suppress(ValueError):
         host = urlsplit(url).hostname or ""
         tell("server.address", host if len(host) <= _MAX_HOST and host.isprintable() else OTHER)
-
-
-def age(services: Services, uuid: str) -> float:
-    """Returns the seconds since the uuid was made."""
-    return max(services.now() - time_of(uuid), 0) / 1000

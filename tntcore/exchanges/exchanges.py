@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tntcore.connections.invitations import read_content
@@ -21,7 +21,7 @@ from tntcore.dids.document import Version
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.exchanges import revocation
 from tntcore.exchanges.flows import flow_of, read
-from tntcore.exchanges.outcome import Outcome, Reply
+from tntcore.exchanges.outcome import Outcome, Reply, changing
 from tntcore.exchanges.run import Flow, Run
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, attachments
@@ -346,15 +346,18 @@ class Exchanges:
         return run.outcome
 
     def _run(self, tenant: Tenant, connection: Connection, exchange: Exchange, source: str) -> Run:
+        now, flow = self._services.now(), flow_of(exchange)
+        changed, outcome = changing(exchange, now)
         return Run(
             services=self._services,
             formats=self.formats_of(tenant.records),
             tenant=tenant,
             connection=connection,
-            exchange=replace(exchange),
-            flow=flow_of(exchange),
+            exchange=changed,
+            flow=flow,
             name=lambda what: delivery_uuid(source, f"exchange/{what}"),
-            now=self._services.now(),
+            now=now,
+            outcome=outcome,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from tntcore.storage.commit import Unit
@@ -81,6 +81,12 @@ class Outcome:
             if record is not None:
                 events.append(_task(record, about))
         return events
+
+
+def changing(exchange: Exchange, now: int) -> tuple[Exchange, Outcome]:
+    """Returns a copy of the exchange to change, and the outcome that commits it."""
+    changed = replace(exchange, updated_at=now)
+    return changed, Outcome(changed)
 
 
 def _task(record: Credential | Presentation, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Run:
     """An exchange being handled.
 
     Attributes:
-        exchange: a copy to change. outcome: the changes to commit.
+        exchange: a copy to change, which is in `outcome`: the changes to commit.
         said: contents by step, of messages that are not stored yet.
         name: returns the uuid for storing our message of a step.
     """
@@ -79,12 +79,8 @@ class Run:
     flow: Flow
     name: Callable[[str], str]
     now: int
+    outcome: Outcome
     said: dict[str, Any] = field(default_factory=dict)
-    outcome: Outcome = field(default_factory=Outcome)
-
-    def __post_init__(self) -> None:
-        self.outcome.exchange = self.exchange
-        self.exchange.updated_at = self.now
 
     async def move(self, kind: str, *, sent: bool) -> None:
         """Moves the exchange by its protocol's table. Raises `OutOfTurn`."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from tntcore.delivery.outbound import write_outcome
 from tntcore.delivery.outbox import Outbox
-from tntcore.delivery.spans import follow
 from tntcore.pipeline import given_up
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -127,7 +126,7 @@ class Poison:
         self._services.meter.add(POISON, queue)
         await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
         for item in _items(queue, body):
-            with follow(self._services, f"give up {queue}", item, f"{queue}-poison") as step:
+            with item.follow(self._services.tracing, f"give up {queue}", f"{queue}-poison") as step:
                 step.attributes["tnt.outcome"], step.error = "failed", FAILED
                 await self._show(queue, item)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tntcore.connections.acceptance import REUSE_SECONDS
-from tntcore.connections.connection import COMPLETED
 from tntcore.connections.removal import key_names
 from tntcore.delivery.outbox import BUCKET, DUE, attached_item, due_key, reuse_item
 from tntcore.delivery.replay import REPLAYS
@@ -62,7 +61,7 @@ from tntcore.storage.records import (
     ShownPresentation,
     StatusList,
 )
-from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
+from tntcore.storage.states import COMPLETED, DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND, Storage
 from tntcore.storage.tables import Row
 from tntcore.tenancy.audit import AUDITED, day_key

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import BUCKET, DUE, GRACE, MARK_SECONDS, UNQUEUED, Outbox
 from tntcore.delivery.pulse import DEAD_AFTER, PROCESS
@@ -21,7 +20,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.queries import Where
 from tntcore.storage.records import Connection, Delivery
-from tntcore.storage.states import DeliveryStatus
+from tntcore.storage.states import COMPLETED, DeliveryStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.tenants import Tenant
 

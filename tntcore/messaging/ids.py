@@ -89,6 +89,11 @@ def time_of(uuid7: str) -> int:
     return value.int >> 80
 
 
+def seconds_since(uuid7: str, now: int) -> float:
+    """Returns the seconds from a UUIDv7 to `now`, in milliseconds since 1970; 0 if that is before it."""
+    return max(now - time_of(uuid7), 0) / 1000
+
+
 def first_uuid(milliseconds: int) -> str:
     """Returns a text that sorts before every UUIDv7 of that millisecond, and after those of the one before."""
     hexadecimal = f"{milliseconds:012x}"

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal
 from tntcore.connections.sender import (
     Author,
@@ -35,7 +34,7 @@ from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sent_id
 from tntcore.storage.records import Message as StoredMessage
-from tntcore.storage.states import DeliveryStatus, MessageStatus
+from tntcore.storage.states import COMPLETED, DeliveryStatus, MessageStatus
 from tntcore.storage.transactions import Value
 from tntcore.strict_json import write_json
 from tntcore.telemetry import traceparent

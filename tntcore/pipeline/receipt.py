@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tntcore.connections.effect import Effect, Reaction
+from tntcore.delivery.outbox import message_call
 from tntcore.delivery.outgoing import Outgoing
+from tntcore.delivery.tasks import task_call
 from tntcore.exchanges.outcome import Outcome
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import RelayItem, SendItem
 from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.transactions import Value
@@ -67,6 +70,14 @@ class Receipt:
         self.tasks = [task for task in self.tasks if "exchangeUuid" not in task.task]
         self.outcome = None
         self.name_effects()
+
+    def items(self, principal: str) -> list[SendItem | RelayItem]:
+        """Returns the queue items of its deliveries, to be put after the commit."""
+        return [
+            *(message_call(principal, delivery, self.stored, self.sealed) for delivery in self.deliveries),
+            *(task_call(principal, task) for task in self.tasks),
+            *(answer.item(principal) for answer in self.answers),
+        ]
 
     def unit(self, *, opens: bool) -> Unit:
         """Returns the unit of work.

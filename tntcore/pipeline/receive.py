@@ -18,6 +18,7 @@ from tntcore.connections.sender import (
     OtherSide,
     Stranger,
 )
+from tntcore.delivery.publisher import Publisher
 from tntcore.errors import DidError, EnvelopeError, NotYet
 from tntcore.exchanges.exchanges import TakesLong
 from tntcore.messaging.message import Message, what_it_says
@@ -25,7 +26,6 @@ from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline import given_up
 from tntcore.pipeline.consequences import Consequences, Incoming
 from tntcore.pipeline.opening import Opener
-from tntcore.pipeline.publisher import Publisher
 from tntcore.pipeline.receipt import Receipt
 from tntcore.pipeline.spans import PASSED_ON, protocol_of
 from tntcore.rate_limits import Allowance, Pace
@@ -311,22 +311,31 @@ class Receiving:
             self._services.meter.count("inbound.duplicate")
             came_to("duplicate")
             if before.message_uuid == incoming.uuid:
-                await self._publisher.publish_again(tenant, incoming.recipient, before)
+                await self._publisher.publish_again(tenant, incoming.recipient.connection, before)
             return
         receipt = await self._consequences.of(incoming, effect)
-        await self._publisher.announce(tenant, receipt)
+        await self._publisher.announce(tenant, receipt.dedup.deliveries)
         if isinstance(effect, Effect):
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         came_to("duplicate")
         if receipt.before and (before := await self._was_stored_before(incoming, receipt.before)):
             if before.message_uuid == incoming.uuid:
-                await self._publisher.publish_again(tenant, incoming.recipient, before)
+                await self._publisher.publish_again(tenant, incoming.recipient.connection, before)
             return
         if await self._commit(incoming, receipt):
             mark("committed")
             came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
-            await self._publisher.publish(tenant, incoming.recipient, receipt)
+            await self._publish(incoming, receipt)
+
+    async def _publish(self, incoming: Incoming, receipt: Receipt) -> None:
+        tenant, effect = incoming.tenant, receipt.effect
+        if isinstance(effect, Effect):
+            self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
+            self._services.tenants.forget_recipient(tenant, incoming.recipient.scope)
+        await self._publisher.publish(receipt.items(tenant.uuid))
+        if isinstance(effect, Effect):
+            await self._publisher.release(tenant, effect.connection, incoming.uuid)
 
     async def _effect(self, incoming: Incoming) -> Reaction | None:
         """Returns the effect of the message on the connection. An `Enclosed` message has none."""
@@ -395,7 +404,7 @@ class Receiving:
                 if before is None:
                     continue
                 if before.message_uuid == stored.uuid:
-                    await self._publisher.publish_again(tenant, recipient, before)
+                    await self._publisher.publish_again(tenant, recipient.connection, before)
                     return False
                 if before.digest == dedup.digest:
                     self._services.meter.count("inbound.duplicate")

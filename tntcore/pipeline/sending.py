@@ -12,7 +12,6 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from tntcore.connections.connection import COMPLETED
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.outgoing import write
 from tntcore.delivery.redeliver import queue_pending, redeliver
@@ -28,7 +27,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
 from tntcore.storage.retrying import retrying
-from tntcore.storage.states import DeliveryStatus
+from tntcore.storage.states import COMPLETED, DeliveryStatus
 from tntcore.strict_json import write_json
 from tntcore.tenancy.recipients import document_id
 from tntcore.tenancy.tenants import Tenant

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
-from tntcore.delivery.spans import age, follow
+from tntcore.messaging.ids import seconds_since
 from tntcore.messaging.types import DIDCOMM_ORG, canonical
 from tntcore.protocols.registry import PROTOCOLS
 from tntcore.services import Services
@@ -21,7 +21,7 @@ PASSED_ON = "passed-on"
 
 def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Span]:
     """Opens the span of an item of queue `inbound` or `exchange`, one of `among` in its queue message."""
-    step = follow(services, f"process {queue}", item, queue)
+    step = item.follow(services.tracing, f"process {queue}", queue)
     return step if step is QUIET else _receiving(services, item, queue, among, step)
 
 
@@ -31,7 +31,7 @@ def _receiving(services: Services, item: InboundItem, queue: str, among: int, st
     step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
     step.attributes["messaging.batch.message_count"] = among
     if first:
-        meter.record(AGE_SECONDS, age(services, item.uuid), INBOUND)
+        meter.record(AGE_SECONDS, seconds_since(item.uuid, services.now()), INBOUND)
     try:
         with step:
             yield step

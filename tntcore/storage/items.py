@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import orjson
 
-from tntcore.telemetry import traceparent
+from tntcore.telemetry import Span, Tracing, traceparent
 
 _FORM = 1  # of queue messages; a message that says none has the first
 _BINARY = "b"  # in base64
@@ -74,6 +74,10 @@ class Item:
     def data(self) -> bytes:
         """Returns the item as JSON."""
         return orjson.dumps(self.write())
+
+    def follow(self, tracing: Tracing, name: str, queue: str) -> Span:
+        """Opens the span of handling the item, which came from `queue`."""
+        return tracing.follow(name, queue, tenant=self.principal, parent=self.trace, link=self.link)
 
     def traced(self) -> Self:
         """Returns the item with the current span as parent, unless it has a parent already."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+COMPLETED: Final = "completed"
+ABANDONED: Final = "abandoned"
+"""States (RFC 0023) of a connection on which both sides can write, and of one that has ended."""
 
 
 class ContactStatus(StrEnum):

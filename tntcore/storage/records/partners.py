@@ -14,7 +14,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.dids.peer import KeyNames
 from tntcore.errors import DidError
 from tntcore.storage.records.record import Record
-from tntcore.storage.states import ContactStatus, InvitationStatus
+from tntcore.storage.states import ABANDONED, COMPLETED, ContactStatus, InvitationStatus
 from tntcore.storage.tables import Row
 
 
@@ -122,6 +122,11 @@ class Connection(Record):
         if self.role != "responder":
             return self.uuid
         return self.invitation_uuid or self.identity_uuid
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its handshake is over: it is completed, or has ended."""
+        return self.state in (COMPLETED, ABANDONED)
 
     def _doubt(self) -> None:
         """Treats a did:sov from an old row as proven only if its document has no other key."""
