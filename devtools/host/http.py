@@ -20,6 +20,7 @@ log = logging.getLogger("devtools.host")
 
 # The server writes these itself, from the body it sends.
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding"})
+_GRACE, _LEAST_RATE = 5.0, 240.0  # seconds; bytes a second
 # Paths of the host itself.
 _HOSTS_OWN = re.compile(r"/(admin|runtime/webhooks)(/|$)", re.IGNORECASE)
 
@@ -54,8 +55,9 @@ class HttpFunction:
 class HttpDoor:
     """Answers each request by calling the function its route names. What the host itself answers has no body:
 
-    400 a target that it does not take, 401 key missing or wrong, 404 no route for path and method, 429 too many calls
-    at once, 500 the function fails or more body is announced than `options.max_body` bytes.
+    400 a target that it does not take, 401 key missing or wrong, 404 no route for path and method, 408 a body that
+    comes too slowly, 429 too many calls at once, 500 the function fails or more body is announced than
+    `options.max_body` bytes.
     """
 
     def __init__(self, routes: RouteTable[HttpFunction], invoke: Invoke, keys: Keys, options: HttpOptions) -> None:
@@ -72,8 +74,7 @@ class HttpDoor:
             return web.Response(status=429)
         self._outstanding += 1
         try:
-            async with self._running:
-                return await self._answer(request)
+            return await self._answer(request)
         finally:
             self._outstanding -= 1
 
@@ -101,7 +102,12 @@ class HttpDoor:
             refused.force_close()
             return refused
         # The real host reads a body of a known length alone: one that is chunked is empty.
-        body = await request.read() if request.content_length else b""
+        try:
+            body = await _read(request) if request.content_length else b""
+        except TimeoutError:
+            late = web.Response(status=408)
+            late.force_close()
+            return late
         asked = func.HttpRequest(
             request.method,
             f"{request.scheme}://{request.host}{request.raw_path}",
@@ -112,9 +118,11 @@ class HttpDoor:
             body=body,
         )
         try:
-            answer = await self._invoke(
-                target.function, asked, headers.get("traceparent", ""), headers.get("tracestate", "")
-            )
+            # Who sends a body slowly takes no place.
+            async with self._running:
+                answer = await self._invoke(
+                    target.function, asked, headers.get("traceparent", ""), headers.get("tracestate", "")
+                )
             return to_response(answer)
         except Exception:
             log.exception("Executed 'Functions.%s' (Failed)", target.function.name)
@@ -127,6 +135,18 @@ class HttpDoor:
         if _HOSTS_OWN.match(path) and not self._keys.allow("admin", key):
             return web.Response(status=401, headers={"www-authenticate": "Bearer"})
         return web.Response(status=404)
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """Returns the body. Raises TimeoutError if it comes more slowly than Kestrel's `MinRequestBodyDataRate` allows."""
+    loop, body = asyncio.get_running_loop(), bytearray()
+    begun = loop.time()
+    while True:
+        async with asyncio.timeout_at(begun + _GRACE + len(body) / _LEAST_RATE):
+            chunk = await request.content.readany()
+        if not chunk:
+            return bytes(body)
+        body += chunk
 
 
 def to_response(answer: object) -> web.Response:

@@ -205,6 +205,26 @@ async def test_so_many_calls_run_at_once_so_many_wait_and_the_next_is_refused(
         assert [(await call).status for call in (*calls, waits)] == [200, 200, 200]
 
 
+async def test_a_body_that_comes_slowly_takes_no_place_and_is_given_up(
+    running: Running, web: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(make_app(), http={"maxConcurrentRequests": 1}) as host:
+        slow = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+            writer.write(b"PUT /api/bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nx")
+            slow.append((reader, writer))
+        async with web.put(f"{host.url}/bytes", data=b"x" * 10) as answer:
+            assert (answer.status, await answer.text()) == (200, "10")
+        monkeypatch.setattr("devtools.host.http._GRACE", 0.0)
+        monkeypatch.setattr("devtools.host.http._LEAST_RATE", 1_000_000.0)
+        for reader, writer in slow:
+            writer.write(b"x")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+            assert head.startswith(b"HTTP/1.1 408 ")
+            writer.close()
+
+
 async def raw(host: Host, request: bytes) -> bytes:
     """The whole answer to these bytes; the connection is closed then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
