@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,9 +16,10 @@ from tests.scenarios.common import basic, contact_out_of_reach
 from tests.scenarios.silent import Silent
 from tests.stack import Client, Stack
 from tntcore.connections.connection import pairwise
-from tntcore.delivery import slow_receivers
+from tntcore.delivery import outbound, slow_receivers
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
+from tntcore.dids.document import DidDocument, Version
 from tntcore.envelope import Authcrypt, base64url, unpack
 from tntcore.storage.records import Connection
 from tntcore.tenancy.recipients import KeyPairs
@@ -58,7 +60,9 @@ async def agent() -> AsyncIterator[Agent]:
     await agent.stop()
 
 
-async def connection_with(stack: Stack, client: Client, endpoint: str, held: list[str]) -> KeyPairs:
+async def connection_with(
+    stack: Stack, client: Client, endpoint: str, held: list[str], version: Version = "v1"
+) -> KeyPairs:
     """A new connection, for which these messages were held until it was completed; the keys of the agent there."""
     keys, ours = KeyPairs.generate(), KeyPairs.generate()
     did = peer.create_2([("E", keys.x25519.public), ("V", keys.ed25519.public)], didcomm_services(endpoint, "#key-2"))
@@ -77,7 +81,7 @@ async def connection_with(stack: Stack, client: Client, endpoint: str, held: lis
         keys=ours,
         mine=pairwise(services, ours),
         theirs=peer.resolve(did).raw,
-        version="v1",
+        version=version,
     )
     return keys
 
@@ -109,3 +113,28 @@ async def test_nobody_waits_for_agents_for_which_messages_were_held(
     got = [agent.contents(one) for one in keys]
     assert [list(dict.fromkeys(one)) for one in got] == [contents] * len(keys)
     assert sum(map(len, got)) <= sum(hit["attempts"] for hit in hits)
+
+
+async def test_a_mediator_whose_document_comes_slowly_holds_no_queue_message(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partner chooses its mediators, and these theirs."""
+    acme, _ = pair
+    monkeypatch.setattr(outbound, "_PACKING", 0.2)
+    asked: list[str] = []
+
+    async def never(asked_for: str) -> DidDocument:
+        asked.append(asked_for)
+        await asyncio.sleep(60)
+        raise AssertionError("it never answers")
+
+    resolver = stack.app.services.resolver
+    monkeypatch.setattr(resolver, "resolve", never)
+    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+
+    async def retried() -> bool:
+        [delivery] = (await acme.get("delivery"))["hits"]
+        return (delivery["status"], delivery["error"]) == ("PENDING", "unresolvable")
+
+    await stack.eventually(retried)
+    assert set(asked) == {"did:web:slow.example"}

@@ -29,7 +29,7 @@ from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.egress import EgressError
 from tntcore.envelope import EnvelopeError, NeedsDocument
-from tntcore.errors import DidError
+from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging.compose import introduced, to_v2
 from tntcore.messaging.ids import time_of
 from tntcore.messaging.message import Message as Plaintext
@@ -53,6 +53,7 @@ CONTENT_TYPES = {
     "v2": "application/didcomm-encrypted+json",
 }
 _MAX_MEDIATORS = 4
+_PACKING = 8.0  # seconds in which the documents that a message is packed with must be there
 _GONE = (404, 410)
 _REFUSED = (400, 413, 415, 422)  # the other side does not accept this message, and never will
 _REFUSED_ATTEMPTS = 3
@@ -182,9 +183,13 @@ class Outbound:
             if item.previous:
                 # Until it uses the DID that it announced, its present DID is the previous one.
                 theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
-            uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
+            # A chain of mediators whose documents come slowly must not hold the queue message.
+            async with asyncio.timeout(_PACKING):
+                uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
             return Failed(error.code)
+        except TimeoutError:
+            return Retry(UNRESOLVABLE)
         except DidError as error:
             return Retry(error.code)
         calling(uri)

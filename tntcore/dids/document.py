@@ -18,6 +18,7 @@ MAX_DOCUMENT_BYTES: Final = 128 * 1024
 MAX_METHODS: Final = 64
 MAX_SERVICES: Final = 32
 MAX_KEYS: Final = 32  # of a service, of each kind
+MAX_MEDIATORS: Final = 8  # routing keys of a service: a message is packed once for each, and grows by a third each time
 MAX_DID_CHARACTERS: Final = 8 * 1024
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tntcore.dids.document import DidDocument, DidService, Version
+from tntcore.dids.document import MAX_MEDIATORS, DidDocument, DidService, Version
 from tntcore.dids.key import did_key_to_verkey
 from tntcore.dids.multiformats import decode_verkey, encode_verkey
 from tntcore.dids.parse import absolute_id
@@ -52,11 +52,15 @@ def didcomm_endpoint(document: DidDocument, version: Version) -> Endpoint:
     A service's list of accepted profiles decides its version. Without one it is v2 if its type is `DIDCommMessaging`,
     else v1.
 
+    A service with more than `MAX_MEDIATORS` routing keys is not usable.
+
     Raises:
         DidError: `no-endpoint`.
     """
     for service in document.services:
         if not service.endpoint.startswith(("https://", "http://", "did:")) or not _speaks(service, version):
+            continue
+        if len(service.routing_keys) > MAX_MEDIATORS:
             continue
         if version == "v2":
             return Endpoint(service.endpoint, (), service.routing_keys, service.accept)

@@ -12,8 +12,9 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.methods import Method
 from tntcore.dids.parse import check_did
 from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.shares import Shares, party
 
-_PATIENT = 8  # who may wait as long as it takes, at a time
+_PATIENT = 12  # who may wait as long as it takes, at a time
 _BRIEFLY = 0.5  # seconds that everyone else waits
 
 
@@ -39,8 +40,12 @@ class Resolver:
         self._methods = tuple(methods)
         self._document_ttl = document_ttl
         self._error_ttl = error_ttl
-        self._found: SharedCache[DidDocument | DidError] = SharedCache(now, capacity, SPREAD)
-        self._waiting = 0
+        self._found: SharedCache[DidDocument] = SharedCache(now, capacity, SPREAD)
+        # A failure may be due to whoever asked, who has used up its share or its time: it is not another tenant's.
+        self._failed: SharedCache[DidError] = SharedCache(now, capacity)
+        # Keeps nothing: only to share fetches under way, among those of one party.
+        self._fetching: SharedCache[DidDocument] = SharedCache(now, 0)
+        self._patient = Shares(_PATIENT)
 
     def fetches(self, did: str) -> bool:
         """Whether a registered method resolves such DIDs."""
@@ -55,7 +60,7 @@ class Resolver:
             DidError: see `peer.resolve` and `key.resolve`.
         """
         found = self._found.peek(did)
-        if isinstance(found, DidDocument):
+        if found is not None:
             return found
         if did.startswith("did:key:"):
             document = key.resolve(did)
@@ -88,21 +93,29 @@ class Resolver:
         method = self._method(did)
         if method is None:
             raise DidError("unsupported-method", f"DIDs of method {did.split(':')[1]} are not resolved here")
-        found = await self._fetched(did, method)
-        if isinstance(found, DidError):
-            raise DidError(found.code, found.detail)
-        return found
+        return await self._fetched(did, method)
 
-    async def _fetched(self, did: str, method: Method) -> DidDocument | DidError:
+    async def _fetched(self, did: str, method: Method) -> DidDocument:
+        failed = self._failed.peek(f"{party().tenant}/{did}")
+        if failed is not None:
+            raise DidError(failed.code, failed.detail)
         # Whose DIDs are asked for is up to strangers: hosts that never answer must not hold up all that goes on here.
-        self._waiting += 1
+        holders = party().holders
+        patient = self._patient.may_take(*holders)
+        if patient:
+            self._patient.take(*holders)
         try:
-            async with asyncio.timeout(None if self._waiting <= _PATIENT else _BRIEFLY):
-                return await self._found.get(did, lambda: self._load(did, method))
+            async with asyncio.timeout(None if patient else _BRIEFLY):
+                name = f"{party().tenant}/{party().sender}/{did}"
+                return await self._fetching.get(name, lambda: self._load(did, method))
         except TimeoutError:
-            return DidError(UNRESOLVABLE, "too many documents are being waited for")
+            raise DidError(UNRESOLVABLE, "too many documents are being waited for") from None
+        except DidError as error:
+            # Each waiter gets one of its own.
+            raise DidError(error.code, error.detail) from None
         finally:
-            self._waiting -= 1
+            if patient:
+                self._patient.give_back(*holders)
 
     def _peer(self, did: str) -> DidDocument:
         if not did.startswith("did:peer:4"):
@@ -114,13 +127,22 @@ class Resolver:
     def _method(self, did: str) -> Method | None:
         return next((method for method in self._methods if method.reads(did)), None)
 
-    async def _load(self, did: str, method: Method) -> tuple[DidDocument | DidError, float]:
+    async def _load(self, did: str, method: Method) -> tuple[DidDocument, float]:
+        try:
+            document = await self._of_method(did, method)
+        except DidError as error:
+            self._failed.put(f"{party().tenant}/{did}", error, self._error_ttl)
+            raise
+        self._found.put(did, document, self._document_ttl)
+        return document, 0
+
+    async def _of_method(self, did: str, method: Method) -> DidDocument:
         try:
             document = await method.resolve(did)
-        except DidError as error:
-            return error, self._error_ttl
+        except DidError:
+            raise
         except Exception as error:  # noqa: BLE001 - of a method that was plugged in
-            return DidError(UNRESOLVABLE, f"resolving it failed: {type(error).__name__}"), self._error_ttl
+            raise DidError(UNRESOLVABLE, f"resolving it failed: {type(error).__name__}") from None
         if document.id != did:
-            return DidError("document-mismatch", "the document is of another DID"), self._error_ttl
-        return document, self._document_ttl
+            raise DidError("document-mismatch", "the document is of another DID")
+        return document

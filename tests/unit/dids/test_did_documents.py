@@ -262,6 +262,8 @@ def test_endpoint_by_version() -> None:
         ([V1 | {"serviceEndpoint": "wss://a"}, V1], "v1", "https://v1"),
         ([V1 | {"serviceEndpoint": "didcomm:transport/queue"}], "v1", None),
         ([V1 | {"recipientKeys": [encode_multikey(X)]}], "v1", None),
+        ([V1 | {"routingKeys": [VERKEY] * 9}, V1 | {"serviceEndpoint": "https://next"}], "v1", "https://next"),
+        ([V2 | {"serviceEndpoint": {"uri": "https://v2", "routingKeys": [MEDIATOR] * 9}}], "v2", None),
         ([V1 | {"routingKeys": ["did:example:mediator#1"]}], "v1", None),
         ([V1 | {"accept": ["didcomm/v2"]}], "v1", None),
         ([V1 | {"accept": ["didcomm/v2"]}], "v2", "https://v1"),

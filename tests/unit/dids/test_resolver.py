@@ -10,11 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tntcore.dids import key, peer, web
+from tntcore.dids import resolver as resolver_module
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.methods import Web
 from tntcore.dids.multiformats import decode_multikey, encode_multikey
 from tntcore.dids.resolver import Resolver
+from tntcore.egress import EgressError
 from tntcore.errors import DidError
+from tntcore.shares import on_behalf_of, party
 
 ED = decode_multikey("z6MkqRYqQiSgvZQdnBytw86Qbs2ZWUkGv22od935YF4s8M7V")
 X = PublicKey("X25519", bytes(range(32)))
@@ -195,16 +198,55 @@ async def test_no_text_makes_resolving_fail_otherwise(did: str) -> None:
 
 
 async def test_few_wait_long_for_hosts_that_never_answer(world: World) -> None:
+    """Strangers who name such hosts leave places to others."""
     resolver = world.resolver()
     world.open.clear()
-    patient = [asyncio.create_task(resolver.resolve(WEB if count % 2 else f"{WEB}{count}")) for count in range(8)]
-    await asyncio.sleep(0)
-    for did in (WEB, f"{WEB}9"):
-        with pytest.raises(DidError, match="unresolvable"):
-            await asyncio.wait_for(resolver.resolve(did), 20)
+    with on_behalf_of("attacked", "stranger"):
+        patient = [asyncio.create_task(resolver.resolve(WEB if count % 2 else f"{WEB}{count}")) for count in range(4)]
+        await asyncio.sleep(0)
+        for did in (WEB, f"{WEB}9"):
+            with pytest.raises(DidError, match="unresolvable"):
+                await asyncio.wait_for(resolver.resolve(did), 20)
+    for tenant, sender in (("attacked", "partner"), ("other", "")):
+        with on_behalf_of(tenant, sender):
+            patient.append(asyncio.create_task(resolver.resolve(WEB)))
+    await asyncio.sleep(resolver_module._BRIEFLY + 0.1)
     assert not any(task.done() for task in patient)
     world.open.set()
     found = await asyncio.gather(*patient, return_exceptions=True)
-    assert [isinstance(document, DidDocument) for document in found] == [False, True] * 4
+    assert [isinstance(document, DidDocument) for document in found] == [False, True] * 2 + [True] * 2
     # Who gave up took nothing away from those who did not, and whoever comes next need not wait.
     assert (await resolver.resolve(WEB)).id == WEB
+
+
+async def test_the_failure_of_one_tenant_is_not_anothers(world: World) -> None:
+    """It may have used up its share of the requests, or the time of its message."""
+    resolver, good = world.resolver(), world.answer
+
+    def busy() -> bytes:
+        if party().tenant == "greedy":
+            raise EgressError("busy", "its own")
+        return good()
+
+    world.answer = busy
+    world.open.clear()
+    with on_behalf_of("greedy"):
+        greedy = asyncio.create_task(resolver.resolve(WEB))
+        await asyncio.sleep(0)
+    with on_behalf_of("modest"):
+        modest = asyncio.create_task(resolver.resolve(WEB))
+        await asyncio.sleep(0)
+        world.open.set()
+        assert (await modest).id == WEB
+    with pytest.raises(DidError, match="unresolvable"):
+        await greedy
+
+
+async def test_a_failure_is_kept_for_its_tenant_alone(world: World) -> None:
+    resolver, good = world.resolver(), world.answer
+    world.answer = lambda: b"not json"
+    with on_behalf_of("greedy"), pytest.raises(DidError, match="malformed-document"):
+        await resolver.resolve(WEB)
+    world.answer = good
+    with on_behalf_of("modest"):
+        assert (await resolver.resolve(WEB)).id == WEB
