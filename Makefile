@@ -93,7 +93,7 @@ bench: install ## Messages per second, latency, CPU and storage calls per messag
 siege: install ## What an honest tenant notices of attacks on the service; ARGS="--attack junk --seconds 12"
 	@$(IN_VENV) devtools.siege $(ARGS)
 
-soak: install ## 20,000 messages with faults all along: is any lost or doubled, does memory grow? Takes minutes
+soak: install ## 20,000 messages with faults all along, or ARGS="--minutes 10": is any lost or doubled, does memory grow?
 	@$(IN_VENV) devtools.soak $(ARGS)
 
 install: .venv/.installed ## Only install, as the other targets do where it is needed

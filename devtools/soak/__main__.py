@@ -1,8 +1,9 @@
 """`python -m devtools.soak`: sends messages to two processes of the service on one storage, and counts what arrives.
 
 All along: the receiver answers 500 or not at all, the sender sends some messages twice and repeats what was not
-answered, one process of the service is killed and started again, and the storage emulator stands still for seconds. It
-ends by itself, with code 1 if a message was lost or doubled, or did not arrive in time.
+answered, one process of the service is killed, or told to stop, and started again, and the storage emulator stands
+still for seconds. It ends by itself, with code 1 if a message was lost or doubled, or did not arrive in time, or if
+anything is left in the queues, or waits in storage for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
@@ -30,17 +32,25 @@ from devtools.bench.load import MEDIA_TYPE, number_of, plaintext
 from devtools.bench.measure import table
 from devtools.bench.stack import Service, Stack, start
 from devtools.ports import free_ports
+from tntcore.delivery.outbox import UNQUEUED
+from tntcore.delivery.pulse import PROCESS
 from tntcore.envelope import PrivateKey, pack_v1
+from tntcore.storage.records import END, Delivery
+from tntcore.storage.storage import Storage
+from tntcore.telemetry import Meter
 
 _LEASE = 10.0  # seconds
 _ANSWER = 20.0  # seconds that a sender waits
+_STOPPED, _KILLED = "times that a process was told to stop", "times that a process was killed"
 _HANG = 20.0  # seconds, longer than the service waits for a webhook
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Shares are of messages; `*_every` are seconds. `restart_after`: seconds, until storage is ended and started again
-    with what it kept; 0 for never, and then it keeps things in memory."""
+    with what it kept; 0 for never, and then it keeps things in memory. `seconds`: no message is sent after them; 0 for
+    no end. `ends`: no message is sent after so many ends of a process; 0 for no end. `stops`: share of these ends that
+    are asked for by SIGTERM."""
 
     messages: int
     under_way: int
@@ -52,17 +62,35 @@ class Options:
     pause_every: float = 25.0
     pause: float = 3.0
     restart_after: float = 0
+    seconds: float = 0
+    ends: int = 0
+    stops: float = 0.5
 
 
 @dataclass
 class Count:
-    """What was done, and what arrived: by message the ids of its webhook calls, each with how often it was taken."""
+    """What was done, and what arrived: by message the ids of its webhook calls, each with how often it was taken.
+
+    Attributes:
+        memory, handles: of the process that is not killed, and waiting: messages in all queues; each with the time.
+        stopping: seconds from SIGTERM to the end of a process.
+        left: what is in storage in the end and should not be.
+    """
 
     done: Counter[str] = field(default_factory=Counter)
     calls: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     seen: set[str] = field(default_factory=set)
     accepted: set[int] = field(default_factory=set)
     memory: list[tuple[float, int]] = field(default_factory=list)
+    handles: list[tuple[float, int]] = field(default_factory=list)
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    stopping: list[float] = field(default_factory=list)
+    left: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is lost, doubled or left behind."""
+        return bool(self.lost or self.doubled or self.left.total())
 
     @property
     def lost(self) -> list[int]:
@@ -154,7 +182,13 @@ class Soak:
         began = time.monotonic()
         around = [
             asyncio.create_task(work)
-            for work in (self._kill(ports[1], url), self._pause(), self._restart(), self._watch(began))
+            for work in (
+                self._kill(ports[1], url),
+                self._pause(),
+                self._restart(),
+                self._watch(began),
+                self._count_waiting(began),
+            )
         ]
         numbers = iter(range(self._options.messages))
         try:
@@ -162,6 +196,8 @@ class Soak:
 
                 async def send() -> None:
                     for number in numbers:
+                        if self._is_enough(began):
+                            return
                         await self._send(session, number, targets[number % len(targets)], ports)
 
                 await asyncio.gather(*(send() for _ in range(self._options.under_way)))
@@ -174,11 +210,18 @@ class Soak:
             # Whatever is doubled shows now, if it ever does.
             await self._until_empty(deadline)
             await asyncio.sleep(2 * _LEASE)
+            self._count.left += await look_for_what_is_left(self._azurite.connection_string)
             return took
         finally:
             for task in around:
                 task.cancel()
             await asyncio.gather(*around, return_exceptions=True)
+
+    def _is_enough(self, began: float) -> bool:
+        options, ends = self._options, self._count.done[_STOPPED] + self._count.done[_KILLED]
+        return bool(
+            (options.seconds and time.monotonic() - began > options.seconds) or (options.ends and ends > options.ends)
+        )
 
     async def _send(
         self, session: ClientSession, number: int, target: tuple[PrivateKey, str], ports: Sequence[int]
@@ -209,8 +252,12 @@ class Soak:
         while not self._over:
             await asyncio.sleep(self._options.kill_every * random.uniform(0.5, 1.5))
             if self._other is not None and not self._over:
-                self._count.done["times that a process was killed"] += 1
-                await self._other.kill()
+                if random.random() < self._options.stops:
+                    self._count.done[_STOPPED] += 1
+                    self._count.stopping.append(await self._other.terminate())
+                else:
+                    self._count.done[_KILLED] += 1
+                    await self._other.kill()
                 await asyncio.sleep(1)
                 self._other = await start(self._azurite, self._folder, port, url, lease=_LEASE)
 
@@ -238,25 +285,76 @@ class Soak:
             await asyncio.to_thread(self._azurite.start)
 
     async def _watch(self, began: float) -> None:
-        """Writes down the memory of the process that is not killed, and says how far things are."""
+        """Writes down the memory and handles of the process that is not killed, and says how far things are."""
         for number in range(1_000_000):
-            self._count.memory.append((time.monotonic() - began, resident(self._steady.pid)))
+            at = time.monotonic() - began
+            self._count.memory.append((at, resident(self._steady.pid)))
+            self._count.handles.append((at, handles(self._steady.pid)))
             if number % 30 == 29:
                 arrived, accepted = len(self._count.calls), len(self._count.accepted)
-                say(f"{accepted} accepted, {arrived} arrived, {self._count.memory[-1][1] >> 20} MiB")
+                waiting = self._count.waiting[-1][1] if self._count.waiting else 0
+                say(
+                    f"{accepted} accepted, {arrived} arrived, {waiting} in the queues, "
+                    f"{self._count.memory[-1][1] >> 20} MiB, {self._count.handles[-1][1]} handles"
+                )
             await asyncio.sleep(1)
+
+    async def _count_waiting(self, began: float) -> None:
+        """Writes down how many messages are in the queues."""
+        async with QueueServiceClient.from_connection_string(self._azurite.connection_string) as queues:
+            while True:
+                with suppress(AzureError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        self._count.waiting.append((time.monotonic() - began, await waiting_in(queues)))
+                await asyncio.sleep(2)
 
     async def _until_empty(self, deadline: float) -> None:
         async with QueueServiceClient.from_connection_string(self._azurite.connection_string) as queues:
             while time.monotonic() < deadline:
-                waiting = 0
-                async for queue in queues.list_queues():
-                    properties = await queues.get_queue_client(queue.name).get_queue_properties()
-                    waiting += properties.approximate_message_count or 0
+                waiting = await waiting_in(queues)
                 if not waiting:
                     return
                 await asyncio.sleep(1)
-        self._count.done["queue messages left in the end"] = waiting
+        self._count.left["queue messages"] = waiting
+
+
+async def waiting_in(queues: QueueServiceClient) -> int:
+    """Messages in all queues, those included that are being handled or put off."""
+    waiting = 0
+    async for queue in queues.list_queues():
+        properties = await queues.get_queue_client(queue.name).get_queue_properties()
+        waiting += properties.approximate_message_count or 0
+    return waiting
+
+
+async def look_for_what_is_left(connection_string: str) -> Counter[str]:
+    """Counts what is in storage and should not be when nothing is under way."""
+    left: Counter[str] = Counter()
+    storage = Storage(connection_string, Meter(0), lambda queue: None)
+    try:
+        position = None
+        while True:
+            page = await storage.records.walk(position, keys=(Delivery.row_key(""), Delivery.KIND + END))
+            left.update(f"deliveries {row.values['status']}" for row in page.rows)
+            position = page.next
+            if position is None:
+                break
+        del left["deliveries DELIVERED"]
+        left["given up"] = len((await storage.poisoned.walk()).rows)
+        left["large envelopes"] = len((await storage.envelopes.page(None, 1000)).blobs)
+        rows = (await storage.due.scan(UNQUEUED, "", "~", limit=1000)).rows
+        left["deliveries noted as not queued"] = sum(not row.key.startswith(PROCESS) for row in rows)
+    finally:
+        await storage.close()
+    return left
+
+
+def handles(pid: int) -> int:
+    """Open files and sockets of a process; 0 where the system does not show them as Linux does."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
 
 
 def resident(pid: int) -> int:
@@ -268,13 +366,13 @@ def resident(pid: int) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory_at(memory: Sequence[tuple[float, int]], seconds: float) -> int:
-    """MiB at that time, the median of what was seen in ten seconds around it."""
-    near = sorted(value for at, value in memory if abs(at - seconds) <= 5) or [0]
-    return near[len(near) // 2] >> 20
+def about(seen: Sequence[tuple[float, int]], seconds: float) -> int:
+    """The median of what was seen in ten seconds around that time."""
+    near = sorted(value for at, value in seen if abs(at - seconds) <= 5) or [0]
+    return near[len(near) // 2]
 
 
-def report(options: Options, count: Count, took: float) -> str:
+def report(count: Count, took: float) -> str:
     """The count, as two tables."""
     rows = [
         ["messages accepted", str(len(count.accepted))],
@@ -284,10 +382,22 @@ def report(options: Options, count: Count, took: float) -> str:
         ["seconds of sending", f"{took:.0f}"],
         ["messages a second", f"{len(count.accepted) / took:.0f}"],
         *([name, str(number)] for name, number in sorted(count.done.items())),
+        *([f"left in the end: {name}", str(number)] for name, number in sorted(count.left.items())),
     ]
+    if count.stopping:
+        rows.append(["seconds from SIGTERM to the end of a process, at most", f"{max(count.stopping):.1f}"])
     shares = (0.1, 0.25, 0.5, 0.75, 1.0)
-    memory = [[f"{share:.0%} of the time", f"{memory_at(count.memory, share * took)}"] for share in shares]
-    return f"{table(['', ''], rows)}\n\n{table(['memory of the process that was not killed', 'MiB'], memory)}"
+    over_time = [
+        [
+            f"{share:.0%} of the time",
+            f"{about(count.memory, share * took) >> 20}",
+            f"{about(count.handles, share * took)}",
+            f"{about(count.waiting, share * took)}",
+        ]
+        for share in shares
+    ]
+    heads = ["process that was not killed", "memory, MiB", "handles", "messages in all queues"]
+    return f"{table(['', ''], rows)}\n\n{table(heads, over_time)}"
 
 
 def say(text: str) -> None:
@@ -299,21 +409,23 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m devtools.soak", description="Many messages, with faults all along."
     )
-    parser.add_argument("--messages", type=int, default=20_000, help="(default: %(default)s)")
+    parser.add_argument("--messages", type=int, help="(default: 20000, or as many as the minutes allow)")
+    parser.add_argument("--minutes", type=float, default=0, help="of sending, at most (default: no end)")
     parser.add_argument("--under-way", type=int, default=200, help="at most, at a time (default: %(default)s)")
     parser.add_argument(
         "--latest", type=float, default=900, help="seconds to wait for the last of them (default: %(default)s)"
     )
     chosen = parser.parse_args(arguments)
-    return Options(chosen.messages, chosen.under_way, chosen.latest)
+    messages = chosen.messages or (sys.maxsize if chosen.minutes else 20_000)
+    return Options(messages, chosen.under_way, chosen.latest, seconds=chosen.minutes * 60)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     count, took = asyncio.run(Soak(options).run())
-    print(report(options, count, took))
-    failed = count.lost or count.doubled or count.done["queue messages left in the end"]
-    return 1 if failed or len(count.accepted) < options.messages else 0
+    print(report(count, took))
+    short = not options.seconds and len(count.accepted) < options.messages
+    return 1 if count.failed or short else 0
 
 
 if __name__ == "__main__":
