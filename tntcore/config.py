@@ -265,7 +265,7 @@ def _universal_resolver(environment: Mapping[str, str]) -> str:
     # Plain http is let through to networks that egress may reach.
     if url and not (parts is not None and plain and parts.scheme in ("https", "http")):
         raise ConfigError(
-            "TNT_UNIVERSAL_RESOLVER must be what a DID is appended to, like "
+            "TNT_UNIVERSAL_RESOLVER must be the URL that a DID is appended to, like "
             "https://resolver.example.com/1.0/identifiers, without user name, query and fragment"
         )
     return url

@@ -45,6 +45,25 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
     assert not wrong, wrong
 
 
+def test_texts_name_paths_as_they_are_called() -> None:
+    """As in "PUT /api/settings/TASK_WEBHOOK". Docstrings leave /api out: OpenAPI shows them below its server's URL."""
+    wrong = [
+        f"{file}:{node.lineno}: {node.value[:60]}"
+        for file, module in _modules()
+        for docstrings in [_docstrings(module)]
+        for node in ast.walk(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        if re.search(r"\b(GET|POST|PUT|DELETE) /(?!api\b)[a-z]", node.value)
+    ]
+    assert not wrong, wrong
+
+
+def _docstrings(module: ast.Module) -> set[int]:
+    """The ids of the nodes that are docstrings."""
+    documented = [node for node in ast.walk(module) if isinstance(node, _DOCUMENTED) and ast.get_docstring(node)]
+    return {id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)}
+
+
 def test_a_class_name_means_one_thing() -> None:
     homes: dict[str, list[str]] = defaultdict(list)
     for file, module in _modules():

@@ -248,7 +248,7 @@ async def revoke_many(call: Call) -> Response:
     for _ in range(_MAX_RACES):
         meant = [record for record in await services.operators.all() if record.name == name or not name]
         if not meant:
-            raise Problem(404, "operator-unknown", "No key has this name. GET /operator lists the names.")
+            raise Problem(404, "operator-unknown", "No key has this name. GET /api/operator lists the names.")
         own = [record for record in meant if record.uuid == call.actor.id]
         others = [record for record in meant if record.status != "REVOKED" and record not in own]
         if own:

@@ -81,7 +81,12 @@ class Decisions:
         contact = await tenant.records.get(Contact, waiting.contact_uuid)
         content = read_invitation(received_invitation(tenant, waiting))
         if identity is None or contact is None:
-            raise Problem(409, "nothing-to-decide", "The contact or the identity of the connection was deleted.")
+            raise Problem(
+                409,
+                "nothing-to-decide",
+                "The contact or the identity of the connection was deleted. Accept the invitation with "
+                "POST /api/contact.",
+            )
         contact.updated_at = self._services.now()
         return await self._acceptance.accept(
             tenant, identity, contact, content, did_method=waiting.did_method, waiting=waiting

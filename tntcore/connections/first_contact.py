@@ -321,7 +321,7 @@ class FirstContact:
             raise EnvelopeError("from-prior-issuer", "from_prior is not by the connection's other side")
         is_known = isinstance(sender, OtherSide)
         if not is_known and not prior.iss.startswith("did:peer:"):
-            raise EnvelopeError("sender-unknown", "who ends a relationship of a public DID has to authenticate it")
+            raise EnvelopeError("sender-unknown", "only an authenticated message ends the relationship of a public DID")
         from_prior.verify(prior, issuer, self._services.now() / 1000)
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         return Effect(changed, ordinary=is_known)

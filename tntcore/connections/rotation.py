@@ -155,8 +155,8 @@ class Rotation:
             raise Problem(
                 409,
                 "not-connected",
-                "The connection is not completed, so it cannot be ended. Reject it instead: POST "
-                "/connection/{uuid}/reject.",
+                "The connection is not completed, so it cannot be ended. Reject it instead: "
+                f"POST /api/connection/{connection.uuid}/reject.",
             )
         changed = replace(connection, state="abandoned", updated_at=self._services.now())
         effect = Effect(changed)

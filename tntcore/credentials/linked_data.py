@@ -133,7 +133,7 @@ class LinkedData:
         complete, data = await self._prepare(document, proof)
         signature = await signer.sign(data)
         if signer.key.curve != "Ed25519" or not _is_signature(signer.key, data, signature):
-            raise SigningError("what came back is not a signature by the key of " + signer.kid)
+            raise SigningError(f"the signer's answer is not a signature by the key {signer.kid}")
         return {**complete, "proof": with_signature(proof, signature)}
 
     async def check_signable(self, document: Mapping[str, Any], *, suite: Suite) -> None:

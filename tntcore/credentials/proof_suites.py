@@ -13,6 +13,7 @@ docs/decisions/0007-linked-data-proofs.md.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -424,4 +425,11 @@ def _why(error: BaseException) -> str:
         first = seen.args[0] if seen.args else ""
         texts.append((first if isinstance(first, str) else str(seen)) or type(seen).__name__)
         seen = seen.__cause__
-    return "; ".join(dict.fromkeys(texts))[:_MAX_DETAIL]
+    why = "; ".join(dict.fromkeys(texts))[:_MAX_DETAIL]
+    if found := _NO_TERM.search(why):
+        return f"{found[1]} is not a term that @context defines, or not written as one. Define it there, or remove it"
+    return why
+
+
+_NO_TERM: Final = re.compile(r"is not in compacted form under its @context \(at ([^)]*)\)")
+"""Begins the library's text for a member that it cannot read as a term."""

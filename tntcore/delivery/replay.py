@@ -280,7 +280,8 @@ class Replays:
                 raise Problem(
                     409,
                     "webhook-removed",
-                    f"{key} no longer has the entry {delivery.entry_id!r}, so the call cannot be sent again.",
+                    f"{key} no longer has the entry {delivery.entry_id!r}. Send the call to another "
+                    "entry, by webhookId.",
                 )
             if webhooks.is_disabled(entry.id):
                 raise Problem(

@@ -189,10 +189,9 @@ class Operators:
             raise Problem(
                 409,
                 "operator-exists",
-                "An operator with the role admin already has a key. Ask this operator for a key (POST "
-                "/operator). If all "
-                "keys are lost, `python -m tntcore operator first --storage --anyway` creates one with the storage "
-                "account.",
+                "An operator with the role admin already has a key. Ask this operator for a key "
+                "(POST /api/operator). If all keys are lost, "
+                "`python -m tntcore operator first --storage --anyway` creates one with the storage account.",
             )
         record = Operator(
             uuid=operator_uuid,

@@ -1,8 +1,8 @@
 """Dates, schemas and status lists, as issuers and those who would be taken for one write them."""
 
+import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -108,11 +108,11 @@ async def test_a_schema_that_is_not_read_here_or_cannot_be_had_is_no_success(wor
 )
 async def test_a_schema_that_takes_for_ever_is_left_and_the_process_goes_on(workers: Workers, bomb: Any) -> None:
     document = {"$schema": SCHEMA["$schema"], **bomb}
-    began = time.monotonic()
-    check = await check_schema(_with_schema({"degree": "a" * 60 + "!"}), Web({URL: document}).fetch, workers, "")
+    checked = check_schema(_with_schema({"degree": "a" * 60 + "!"}), Web({URL: document}).fetch, workers, "")
+    # Uncut, it would take longer than a life: any bound does, however busy the machine is.
+    check = await asyncio.wait_for(checked, 120)
     assert check is not None
     assert check.passed is None
-    assert time.monotonic() - began < 10
 
 
 async def test_a_computation_that_is_ended_leaves_its_process_alive(workers: Workers) -> None:

@@ -230,6 +230,12 @@ async def test_what_a_tenant_cannot_offer(world: World, content: dict[str, Any])
     assert (raised.value.status, raised.value.code) == (400, "credential-invalid")
 
 
+async def test_the_refusal_names_the_claim_without_a_term(world: World) -> None:
+    with pytest.raises(Problem) as raised:
+        await world.format.offer(ISSUER, Issuing(), {"credential": wanted(credentialSubject={"isAdmin": True})})
+    assert raised.value.detail.startswith("/credentialSubject/isAdmin is not a term that @context defines")
+
+
 # The other side is not honest.
 
 

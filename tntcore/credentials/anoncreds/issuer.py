@@ -266,8 +266,7 @@ class Issuer:
             raise Problem(
                 404,
                 "credential-definition-unknown",
-                f"There is no credential definition {name[:200]!r}. Check the name; GET "
-                "/credential-definition lists yours.",
+                f"There is no credential definition {name[:200]!r}. GET /api/credential-definition lists yours.",
             )
         return found
 

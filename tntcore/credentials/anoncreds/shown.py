@@ -79,7 +79,7 @@ def read_presentation(value: Any, request: ProofRequest) -> ShownCredentials:
         and isinstance(value["proof"]["proofs"], list)
         and len(value["proof"]["proofs"]) == len(value["identifiers"]) <= len(request.wanted)
     ):
-        raise _malformed("it has not the members, or not as many credentials, as it must have")
+        raise _malformed("members are missing, or the numbers of proofs and credentials differ")
     sources = [_source(*pair) for pair in zip(value["identifiers"], value["proof"]["proofs"], strict=True)]
     proof = value["requested_proof"]
     parts = [_self_attested(referent, given, request) for referent, given in _group(proof, "self_attested_attrs")]
@@ -201,7 +201,7 @@ def _source(identifier: Any, proof: Any) -> Source:
         and isinstance(registry, str | None)
         and (timestamp is None or (is_number(timestamp) and 0 <= timestamp < 10**10))
     ):
-        raise _malformed("an identifier has not the members that it must have")
+        raise _malformed("an identifier lacks a member")
     return Source(schema, definition, registry, timestamp, proof)
 
 
@@ -216,7 +216,7 @@ def _group(proof: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
 
 def _self_attested(referent: str, given: Any, request: ProofRequest) -> Part:
     if not isinstance(given, str):
-        raise _malformed("what is self-attested is not a text")
+        raise _malformed("a self-attested value is not a text")
     wanted = request.wanted.get(referent)
     return Part(referent, None, "self-attested", {wanted.names[0] if wanted else referent: given}, {})
 
