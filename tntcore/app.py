@@ -9,6 +9,7 @@ from tntcore.api import (
     account,
     api_tokens,
     audit,
+    backlog,
     health,
     identities,
     messages,
@@ -73,6 +74,7 @@ _MODULES = (
     personal_data,
     settings,
     usage,
+    backlog,
     health,
 )
 

@@ -24,7 +24,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.services import open_services
 from tntcore.storage.commit import Changed, Committer, Exists, TooLarge, Unit
 from tntcore.storage.lookups import Found, Lookups
-from tntcore.storage.queues import MAX_MESSAGE, ListQueue, fit
+from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue, fit
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import Operation, TransactionError, Value
@@ -258,6 +258,20 @@ async def test_list_messages_carry_all_items_within_the_size_of_a_message(azurit
         assert len(bodies) < 20
         with pytest.raises(ValueError, match="bytes"):
             await queue.add(largest + b" ")
+
+
+async def test_the_backlog_of_a_queue(azurite: Azurite) -> None:
+    """All messages are counted; the oldest one is of those that can be taken now."""
+    async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
+        queue = Queue(service, "backlog-" + uuid.uuid4().hex, Meter(), lambda name: None)
+        assert await queue.backlog() == (0, 0)
+        await queue.put(b"{}", delay=600)
+        assert await queue.backlog() == (1, 0)
+        for _ in range(2):
+            await queue.put(b"{}")
+        waiting, oldest = await queue.backlog()
+        assert waiting == 3
+        assert abs(oldest / 1000 - time.time()) < 3600
 
 
 def test_fit_takes_at_least_one() -> None:

@@ -47,6 +47,12 @@ async def of(stack: Stack, foreign: Foreign) -> list[dict[str, Any]]:
     return [hit for hit in await listed(stack) if any(i["principalUuid"] == foreign.client.uuid for i in hit["items"])]
 
 
+async def test_what_waits_in_the_queues(stack: Stack) -> None:
+    backlog = (await operate(stack, "GET", "backlog")).json()["queues"]
+    assert [one["queue"] for one in backlog] == list(stack.app.services.storage.queues)
+    assert all(one["waiting"] >= 0 and set(one) == {"queue", "waiting", "oldestAt"} for one in backlog)
+
+
 async def test_a_message_is_given_up_shown_and_replayed(stack: Stack, foreign: Foreign) -> None:
     hook = await foreign.client.webhook()
     given = [item(foreign, f"{number}") for number in range(2)]

@@ -33,6 +33,7 @@ ROLES = {
     "read": {
         "GET principal",
         "GET principal/{uuid}",
+        "GET backlog",
         "GET poison",
         "GET poison/{queue}/{message}",
         "GET operator",

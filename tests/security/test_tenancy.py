@@ -391,6 +391,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("PUT", "principal/{uuid}", "operator"),
         ("POST", "principal/{uuid}/recount", "operator"),
         ("DELETE", "principal/{uuid}", "operator"),
+        ("GET", "backlog", "operator"),
         ("GET", "poison", "operator"),
         ("GET", "poison/{queue}/{message}", "operator"),
         ("DELETE", "poison/{queue}/{message}", "operator"),

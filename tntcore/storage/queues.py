@@ -53,6 +53,19 @@ class Queue:
             return [], 0
         return [base64.b64decode(message.content) for message in messages], properties.approximate_message_count or 0
 
+    async def backlog(self) -> tuple[int, int]:
+        """Returns about how many messages there are, and since when the next one waits that can be seen, in
+        milliseconds since 1970; 0 if none can.
+        """
+        self._meter.count("queue.backlog")
+        try:
+            properties = await self._client.get_queue_properties()
+            messages = await self._client.peek_messages(max_messages=1)
+        except ResourceNotFoundError:
+            return 0, 0
+        oldest = [message.inserted_on for message in messages if message.inserted_on]
+        return properties.approximate_message_count or 0, int(oldest[0].timestamp() * 1000) if oldest else 0
+
     async def ensure(self) -> None:
         """Creates the queue if it is missing."""
         self._meter.count("queue.ensure")
