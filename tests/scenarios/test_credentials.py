@@ -58,6 +58,12 @@ async def test_an_offer_that_is_accepted_ends_in_a_verified_credential(
     issuer, holder, mine, _ = await connected(stack, version)
     credential = await issued(stack, issuer, holder, mine.contact_uuid, format_)
     assert (credential["status"], credential["verified"]) == ("HELD", True)
+    [made] = (await issuer.get("credential?role=issuer"))["hits"]
+    for one in (credential, made):
+        assert one["type"] == ["PermanentResident"]
+        assert one["issuer"] == credential["summary"]["issuer"]
+        assert one["subject"] == credential["summary"].get("subject")
+        assert one["summary"]["claims"]["familyName"] == "SMITH"
     assert {check["name"] for check in credential["checks"]} >= {"signature", "issuer", "holder-binding"}
     assert all(check["passed"] for check in credential["checks"])
     again = await holder.post(f"credential/{credential['uuid']}/verify", None, 200)

@@ -94,6 +94,9 @@ class CredentialView(Entity):
     verified: bool
     checks: list[CheckView]
     summary: JsonObject
+    type: Annotated[list[str], "its types, as its issuer names them; of AnonCreds, the name of its schema"]
+    subject: Annotated[str | None, "the DID that it is about, if it names one"]
+    issuer: Annotated[str | None, "the DID of its issuer"]
     expiresAt: Time | None
     revocationNotice: Annotated[NoticeView | None, "the issuer's notice that it revoked the credential"]
 
@@ -291,13 +294,22 @@ async def delete(call: Call) -> Response:
 
 
 def credential_view(records: Repository, credential: Credential) -> dict[str, Any]:
+    view = outcome_view(records, credential)
+    summary, types = view["summary"], view["summary"].get("type")
     return {
-        **outcome_view(records, credential),
+        **view,
+        "type": [name for name in ([types] if isinstance(types, str) else types or ()) if isinstance(name, str)],
+        "subject": _did(summary.get("subject")),
+        "issuer": _did(summary.get("issuer")),
         "expiresAt": times.iso(credential.expires_at) if credential.expires_at else None,
         "revocationNotice": {"at": times.iso(credential.noticed_at), "comment": comment_of(records, credential)}
         if credential.noticed_at
         else None,
     }
+
+
+def _did(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def outcome_view(records: Repository, outcome: Credential | Presentation) -> dict[str, Any]:

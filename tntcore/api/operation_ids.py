@@ -45,6 +45,7 @@ _OPERATIONS: Mapping[str, str] = {
     "POST settings/{key}/{entry}/rotate-secret": "rotateWebhookSecret",
     "POST settings/{key}/{entry}/enable": "enableWebhook",
     "POST settings/{key}/{entry}/test": "testWebhook",
+    "GET backlog": "getBacklog",
     "GET poison": "listPoison",
     "GET poison/{queue}/{message}": "getPoison",
     "DELETE poison/{queue}/{message}": "discardPoison",

@@ -132,6 +132,7 @@ class Draft:
         format: its identifier in `formats` (RFC 0453, RFC 0454) or `format` (DIDComm v2).
         secret: data that the format needs at a later step, kept private.
         preview: of an offer or a proposal: the attributes for its message, if `content` named them.
+        summary: of a credential: see `HeldCredential`.
     """
 
     value: Any
@@ -139,6 +140,7 @@ class Draft:
     mime_type: str = "application/json"
     secret: bytes = field(default=b"", repr=False)
     preview: Sequence[Attribute] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

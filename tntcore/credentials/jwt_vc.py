@@ -145,7 +145,8 @@ class JwtVc:
                     )
         party = await _issuer(party, credential)
         credential = _complete(_issued_by(party, credential, own=content is not None), self._now())
-        return Draft(await self._sign(party, credential), ISSUED, "application/jwt")
+        signed = await self._sign(party, credential)
+        return Draft(signed, ISSUED, "application/jwt", summary=summary(credential))
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         opened = await self.open(value)

@@ -174,7 +174,7 @@ class LdProof:
             )
         except FormatError as error:
             raise _mine(error, content is not None) from None
-        return Draft(signed, ISSUED, "application/ld+json")
+        return Draft(signed, ISSUED, "application/ld+json", summary=summary(signed))
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         verification = await self.verify_credential(value)

@@ -116,9 +116,8 @@ async def issue(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
     run.exchange.more = int(members.get("more_available") or 0)
     await run.say("issue", [draft], **members)
     held = HeldCredential("", draft.format, draft.value, draft.secret)
-    await _keep(
-        run, held, Details({}, Verification((), frozenset())), status=CredentialStatus.ISSUED, message=run.name("issue")
-    )
+    details = Details(draft.summary, Verification((), frozenset()))
+    await _keep(run, held, details, status=CredentialStatus.ISSUED, message=run.name("issue"))
 
 
 async def store(run: Run) -> None:

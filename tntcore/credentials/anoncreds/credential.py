@@ -147,7 +147,14 @@ class AnonCreds:
         number = revocation_of(value)
         secret = write_json({"rev_reg_id": number[0], "index": number[1]}) if number else b""
         draft = self._draft("issue", value, definition.credential_definition_id)
-        return replace(draft, secret=secret)
+        summary = {
+            "issuer": definition.issuer_id,
+            **({"type": definition.schema_name} if definition.schema_name else {}),
+            "schemaId": definition.schema_id,
+            "credentialDefinitionId": definition.credential_definition_id,
+            "claims": values,
+        }
+        return replace(draft, secret=secret, summary=summary)
 
     async def receive(self, party: Party, issuing: Issuing, value: Any) -> ReceivedCredential:
         credential = self._attachment("issue", value)

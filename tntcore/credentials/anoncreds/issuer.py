@@ -165,6 +165,7 @@ class Issuer:
             identity_uuid=identity.uuid,
             issuer_id=issuer,
             schema_id=schema_id,
+            schema_name=schema["name"],
             tag=tag,
             attributes=list(schema["attrNames"]),
             max_credentials=max_credentials,

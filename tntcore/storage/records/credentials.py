@@ -27,6 +27,7 @@ class Schema(Record):
 class CredentialDefinition(Record):
     """An AnonCreds credential definition that an identity published. `private` is sealed; if it is too large for a row,
     it is in a blob. If `max_credentials` is set there is a revocation registry, and `issued` of its numbers are taken.
+    Older rows lack `schema_name`.
     """
 
     KIND: ClassVar[str] = "credential-definition"
@@ -34,6 +35,7 @@ class CredentialDefinition(Record):
     issuer_id: str = ""
     credential_definition_id: str = ""
     schema_id: str = ""
+    schema_name: str = ""
     tag: str = ""
     attributes: list[str] = field(default_factory=list)
     private: bytes = b""
