@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import orjson
@@ -11,6 +12,7 @@ from tntcore.api.contacts import ambiguous, find_contacts
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.json_schema import Code
+from tntcore.api.latest import Last, WithLatest, is_wanted, of_actions
 from tntcore.api.views import (
     ByConnection,
     ByContact,
@@ -102,7 +104,7 @@ class Command(TypedDict):
     data: Annotated[MessageGiven, Code("message-invalid", missing="message-missing")]
 
 
-class ActionQuery(Timed, ByContact, ByConnection, total=False):
+class ActionQuery(Timed, ByContact, ByConnection, WithLatest, total=False):
     status: Status
     referenceID: Annotated[str, "the DIDComm thread id"]
     thread: Annotated[str, "the same"]
@@ -131,6 +133,7 @@ class ActionView(Entity, Sides):
     typeStatus: Literal["HELD", "SENDING", "SENT", "FAILED"] | None
     data: MessageData | None
     messages: NotRequired[Annotated[list[Uuid], "uuids of its messages, oldest first"]]
+    lastMessage: NotRequired[Last]
 
 
 class ActionRoutes:
@@ -228,10 +231,12 @@ class ActionRoutes:
 
     async def list_(self, call: Call) -> Response:
         """Lists threads. By time they go by their latest change, which is mostly their latest message; a page then
-        costs a storage call for each hit besides those of other lists."""
+        costs a storage call for each hit besides those of other lists. `include=latest` adds each thread's latest
+        message, for two to 42 storage calls more."""
         thread = call.query.get("thread", "")
         where = filters(call) & (queries.actions_of_thread(thread) if thread else queries.ANY)
-        return await listing(call, Action, lambda action: action_view(action, call), where=where)
+        beside = partial(of_actions, call) if is_wanted(call) else None
+        return await listing(call, Action, lambda action: action_view(action, call), where=where, beside=beside)
 
     async def read(self, call: Call) -> Response:
         """Shows the action and the uuids of its messages, oldest first, at most 1,000."""

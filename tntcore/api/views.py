@@ -141,7 +141,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "referenceID": "referenceId",
 }
 """Of filters that are called otherwise than the column that they are held against."""
-_NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread")
+_NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread", "include")
 
 
 def limit_of(call: Call) -> int:
@@ -157,6 +157,7 @@ async def listing(
     columns: Sequence[str] | None = None,
     keep: Callable[[R], bool] | None = None,
     needs: Sequence[str] = (),
+    beside: Callable[[Sequence[R]], Awaitable[Mapping[str, Mapping[str, Any]]]] | None = None,
 ) -> Response:
     """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
     4 MB.
@@ -166,6 +167,7 @@ async def listing(
     Args:
         columns: the columns to read; None for all.
         keep: a further condition, on the columns `needs`.
+        beside: returns further members of the page's hits, by the uuids of their records.
     """
     records, query = call.tenant.records, call.query
     limit, token, order = limit_of(call), query.get("next", ""), query.get("order")
@@ -180,6 +182,7 @@ async def listing(
     total = len(hits.records)
     if hits.next is not None or token:
         total = await timeline.count()
+    more = await beside(hits.records) if beside is not None and hits.records else {}
     views: list[orjson.Fragment] = []
     size, following = 0, hits.next
     for record in hits.records:
@@ -187,7 +190,7 @@ async def listing(
             following = timeline.position(record) if isinstance(hits, TimedPage) else record.uuid
             break
         shown = view(record)
-        written = write_json(shown if isinstance(shown, dict) else await shown)
+        written = write_json({**(shown if isinstance(shown, dict) else await shown), **more.get(record.uuid, {})})
         views.append(orjson.Fragment(written))
         size += len(written)
     return answer(

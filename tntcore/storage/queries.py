@@ -60,6 +60,12 @@ def connections_of_contact(contact_uuid: str) -> Where:
     return Where("contactUuid eq @contact", {"contact": contact_uuid})
 
 
+def connections_of_contacts(contact_uuids: Sequence[str]) -> Where:
+    """Connections of some contacts: at least one, and few enough for a filter."""
+    text = " or ".join(f"contactUuid eq @contact{number}" for number in range(len(contact_uuids)))
+    return Where(text, {f"contact{number}": uuid for number, uuid in enumerate(contact_uuids)})
+
+
 def completed_connections_of_contact(contact_uuid: str) -> Where:
     return Where("contactUuid eq @contact and state eq 'completed'", {"contact": contact_uuid})
 

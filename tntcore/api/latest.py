@@ -1,0 +1,111 @@
+"""`?include=latest`: what lists of contacts and actions show of each hit besides its own record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+from tntcore.api.http import Call
+from tntcore.api.views import Time, Uuid
+from tntcore.messaging import times
+from tntcore.storage import queries
+from tntcore.storage.records import Action, Connection, Contact, Identity, Message
+from tntcore.storage.repository import Repository
+from tntcore.storage.timeline import Timeline
+
+_COLUMNS: Final = ("status", "createdAt", "direction", "type", "actionUuid", "contactUuid")
+_SEARCHED: Final = 999
+"""Messages among which the latest of each hit is looked for: one storage call reads as many."""
+_FEW: Final = 4
+_IN_A_FILTER: Final = 10
+
+
+class WithLatest(TypedDict, total=False):
+    include: Annotated[Literal["latest"], "`latest` adds to each hit what is marked so"]
+
+
+class LastMessage(TypedDict):
+    uuid: Uuid
+    createdAt: Time
+    actionUuid: Uuid | None
+    direction: Literal["IN", "OUT"]
+    type: str
+    status: str
+
+
+class ConnectionState(TypedDict):
+    uuid: Uuid
+    state: Annotated[str, "as in RFC 0023"]
+
+
+Last = Annotated[
+    LastMessage | None, f"with `include=latest`: its latest message; null if it is not among your latest {_SEARCHED}"
+]
+State = Annotated[ConnectionState | None, "with `include=latest`: its connection, of several a completed one"]
+
+
+def is_wanted(call: Call) -> bool:
+    return call.query.get("include") == "latest"
+
+
+async def of_contacts(call: Call, contacts: Sequence[Contact]) -> Mapping[str, Mapping[str, Any]]:
+    """Returns `connection` and `lastMessage` of each contact, by its uuid."""
+    records = call.tenant.records
+    connections = await _connections(records, [contact.uuid for contact in contacts])
+    last = await _last_messages(call)
+    return {
+        one.uuid: {
+            "connection": _state(connections.get(one.uuid)),
+            "lastMessage": _view(next((message for message in last if message.contact_uuid == one.uuid), None)),
+        }
+        for one in contacts
+    }
+
+
+async def of_actions(call: Call, actions: Sequence[Action]) -> Mapping[str, Mapping[str, Any]]:
+    """Returns `lastMessage` of each action, by its uuid."""
+    last = await _last_messages(call)
+    return {
+        one.uuid: {"lastMessage": _view(next((message for message in last if message.action_uuid == one.uuid), None))}
+        for one in actions
+    }
+
+
+async def _last_messages(call: Call) -> Sequence[Message]:
+    """Returns the tenant's latest messages, the newest first."""
+    timeline = Timeline(call.tenant.records, Message, columns=_COLUMNS)
+    return (await timeline.page(_SEARCHED, newest=True, now=call.services.now())).records
+
+
+async def _connections(records: Repository, contacts: Sequence[str]) -> Mapping[str, Connection]:
+    """Returns the contacts' connections. Of several, one that is completed, or else the latest."""
+    identities = (await records.list(Identity, limit=_FEW + 1, columns=("status",))).records
+    found: list[Connection] = []
+    if len(identities) <= _FEW:
+        # A connection's uuid follows from both sides: that reads none but these.
+        pairs = [Connection.uuid_of(identity.uuid, contact) for identity in identities for contact in contacts]
+        found += await records.many(Connection, pairs)
+    else:
+        for place in range(0, len(contacts), _IN_A_FILTER):
+            where = queries.connections_of_contacts(contacts[place : place + _IN_A_FILTER])
+            columns = ("contactUuid", "state", "createdAt")
+            found += (await records.list(Connection, limit=_SEARCHED, where=where, columns=columns)).records
+    found.sort(key=lambda one: (one.state == "completed", one.created_at))
+    return {one.contact_uuid: one for one in found}
+
+
+def _state(connection: Connection | None) -> ConnectionState | None:
+    return None if connection is None else {"uuid": connection.uuid, "state": connection.state}
+
+
+def _view(message: Message | None) -> dict[str, Any] | None:
+    if message is None:
+        return None
+    return {
+        "uuid": message.uuid,
+        "createdAt": times.iso(message.created_at),
+        "actionUuid": message.action_uuid or None,
+        "direction": message.direction,
+        "type": message.type,
+        "status": message.status,
+    }
