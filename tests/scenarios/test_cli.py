@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 from tests.scenarios.cli import Tool, Wire
 from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_redelivery import body, item
+from tests.scenarios.test_webhook_keys import by_public_key
 from tests.stack import Client, Receiver, Stack
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact
@@ -273,6 +274,10 @@ async def test_webhooks_deliveries_and_replay(pair: tuple[Tool, Tool], receiver:
     done = await bolt.json("replay", "--since", "1h", "--webhook", entry)
     assert (done["status"], done["replayed"]) == ("DONE", 3)
     assert len(await status("DELIVERED", 3)) == 3
+    newest = await bolt.json("deliveries", "--kind", "webhook", "-n", "2")
+    every = await bolt.json("deliveries", "--kind", "webhook", "-n", "0")
+    assert [one["uuid"] for one in newest] == [one["uuid"] for one in every][-2:]
+    assert [one["createdAt"] for one in every] == sorted(one["createdAt"] for one in every)
     await receiver.count(before + 1 + 3)
     assert {got.headers.get("X-Who") for got in receiver.got} == {"bolt"}
     one = await bolt.run("replay", failed[0]["uuid"])
@@ -606,13 +611,15 @@ async def test_webhooks_on_a_machine_without_an_address(
     bolt.url = wire.url
     receiver.answer = lambda hook: (204, {})
     async with bolt.running("listen", "--forward-to", f"{receiver.url}/didcomm", "--json") as seen:
-        secret = json.loads(await seen.line())["secret"]
+        begun = json.loads(await seen.line())
+        secret = begun["secret"]
         await acme.run("send", "Bolt", "one é 12345678901234567890")
         told = json.loads(await seen.line())
         assert (told["responseStatus"], told["error"], told["attempts"]) == (204, None, 1)
         [got] = receiver.got
         given = {name.lower(): value for name, value in got.headers.items()}
         Webhook(secret).verify(got.body, given)
+        assert by_public_key(got, begun["publicKey"])
         body = json.loads(got.body)
         real = json.loads((await hook.until(lambda call: body["sequence"].encode() in call.body)).body)
         assert {**body, "eventUuid": ""} == {**real, "eventUuid": ""}
@@ -633,17 +640,41 @@ async def test_webhooks_on_a_machine_without_an_address(
     assert contents == ["one é 12345678901234567890", "two", "two", "meanwhile"]
     # Again from before, with the same ids and the same secret.
     older = ("--since", "1h", "--type", "basicmessage")
-    async with bolt.running("listen", "--forward-to", receiver.url, *older, TNT_WEBHOOK_SECRET=secret) as seen:
+    both = begun["both"]
+    async with bolt.running("listen", "--forward-to", receiver.url, *older, TNT_WEBHOOK_SECRET=both) as seen:
         assert secret in await seen.line()
+        assert begun["publicKey"] in await seen.line()
         lines = [await seen.line() for _ in range(4)]
     assert all("204" in line and "basicmessage/1.0/message" in line for line in lines)
     again = [json.loads(call.body) for call in receiver.got[-4:]]
     assert again[0]["message"]["content"] == "before"
     assert again[1]["eventUuid"] == body["eventUuid"]
+    assert by_public_key(receiver.got[-1], begun["publicKey"])
     for wrong in ("ftp://x", "http://user:secret@x", "x"):
         assert "secret@" not in (await bolt.run("listen", "--forward-to", wrong, code=2)).errors
-    broken = await bolt.run("listen", "--forward-to", receiver.url, code=2, TNT_WEBHOOK_SECRET="whsec_short")
-    assert "whsec_short" not in broken.errors
+    for wrong in ("whsec_short", f"{secret} {secret}", f"{secret} whsk_short", f"{secret} and more"):
+        broken = await bolt.run("listen", "--forward-to", receiver.url, code=2, TNT_WEBHOOK_SECRET=wrong)
+        assert not [word for word in wrong.split() if word.startswith("wh") and word in broken.errors]
+
+
+async def test_usage_and_counts(operator: Tool, stack: Stack, pair: tuple[Tool, Tool]) -> None:
+    acme, _ = pair
+    await acme.run("send", "Bolt", "counted", "--wait")
+    counted = await acme.json("messages", "count", "--direction", "out", "--type", "basicmessage")
+    assert (counted["total"], counted["byStatus"]) == (1, {"SENT": 1})
+    shown = (await acme.run("messages", "count", "--contact", "Bolt", "--since", "1h")).output
+    assert re.search(r"^DAY +TOTAL ", shown)
+    assert re.search(r"^all +\d+ ", shown, re.MULTILINE)
+    assert (await acme.json("deliveries", "count", "--until", "2026-01-01T00:00:00Z"))["total"] == 0
+    assert (await acme.json("deliveries", "count", "--webhook", "nobody"))["total"] == 0
+    month = (await acme.json("usage"))["months"][0]
+    assert month["messagesOut"] >= 1
+    uuid = (await acme.json("account"))["principalUuid"]
+    assert (await operator.json("tenants", "usage", uuid))["months"][0]["messagesOut"] >= 1
+    assert month["month"] in (await operator.run("tenants", "usage", uuid[-8:])).output
+    queues = (await operator.json("backlog"))["queues"]
+    assert [queue["queue"] for queue in queues] == ["inbound", "exchange", "outbound", "relay"]
+    assert re.search(r"^relay +\d+", (await operator.run("backlog")).output, re.MULTILINE)
 
 
 async def test_tenants_are_limited_and_deleted(operator: Tool, stack: Stack, tmp_path: Path) -> None:

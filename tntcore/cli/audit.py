@@ -58,7 +58,7 @@ def operator_audit(session: Session, since: str | None, until: str | None, limit
 
 @click.group("tenants", cls=Group)
 def tenants() -> None:
-    """Tenants: list, show, suspend, resume, limits, delete, audit (operator)."""
+    """Tenants: list, show, suspend, resume, limits, delete, usage, audit (operator)."""
 
 
 @tenants.command("list")

@@ -89,12 +89,25 @@ class Session:
             click.echo(show.written(value, None))
 
     def hits(
-        self, hits: Iterable[Mapping[str, Any]], columns: Sequence[Column], what: str, limit: int | None = None
+        self,
+        hits: Iterable[Mapping[str, Any]],
+        columns: Sequence[Column],
+        what: str,
+        limit: int | None = None,
+        *,
+        newest_last: bool = False,
     ) -> None:
-        """Prints a list. Args: limit: how many are shown; a note says if there are more."""
+        """Prints a list.
+
+        Args:
+            limit: how many are shown; a note says if there are more.
+            newest_last: the hits come newest first, and are printed the other way round.
+        """
         following = iter(hits)
         rows = list(islice(following, limit))
         more = limit is not None and next(following, None) is not None
+        if newest_last:
+            rows.reverse()
         if self.as_json:
             click.echo(show.written(rows))
         elif rows:

@@ -26,7 +26,7 @@ _REPLAYED = {
 
 @click.group("deliveries", cls=Group)
 def deliveries() -> None:
-    """Webhook calls and outgoing messages: list, show."""
+    """Webhook calls and outgoing messages: list, count, show."""
 
 
 @deliveries.command("list")
@@ -52,7 +52,7 @@ def list_deliveries(
     until: str | None,
     limit: int | None,
 ) -> None:
-    """List webhook calls and outgoing messages with their status, oldest first."""
+    """List the newest webhook calls and outgoing messages with their status, newest last."""
     service = session.tenant
     query = {
         "status": status,
@@ -63,6 +63,7 @@ def list_deliveries(
         "webhookId": webhook,
         "since": show.since(since, service.now) if since else None,
         "until": show.since(until, service.now) if until else None,
+        "order": "newest",
     }
     columns = [
         field("TIME", "createdAt", show.moment),
@@ -75,7 +76,7 @@ def list_deliveries(
         field("TYPE", "type", show.short_type, cut=True),
         identifier(),
     ]
-    session.hits(service.pages("delivery", query), columns, "deliveries", limit)
+    session.hits(service.pages("delivery", query), columns, "deliveries", limit, newest_last=True)
 
 
 @deliveries.command("show")

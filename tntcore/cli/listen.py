@@ -8,9 +8,10 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -20,12 +21,16 @@ from tntcore.cli.base import Command, Session, contact_uuid, pass_session
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import OVERLAP, Hit, News, follow_pages, time_of
 
+if TYPE_CHECKING:
+    from nacl.signing import SigningKey
+
 _PAGE = 50  # messages
 _TIMEOUT = (5, 15)  # seconds: to connect, and for the answer, as the service's own calls have
 _TRIES, _FIRST_WAIT = 4, 1.0  # calls of one message, and seconds
 _VARIABLE = "TNT_WEBHOOK_SECRET"
-_PREFIX = "whsec_"
-_SHORTEST, _LONGEST = 24, 64  # bytes of a secret (Standard Webhooks 1.0.0)
+# Prefixes of Standard Webhooks 1.0.0: a secret, and the two halves of a key pair.
+_PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+_SHORTEST, _LONGEST, _SEED = 24, 64, 32  # bytes of a secret, and of a private key
 
 
 @click.command("listen", cls=Command)
@@ -37,12 +42,12 @@ _SHORTEST, _LONGEST = 24, 64  # bytes of a secret (Standard Webhooks 1.0.0)
 def listen(session: Session, target: str, since: str | None, type_: str | None, contact: str | None) -> None:
     """Call URL for each message that arrives, as a webhook does, until Ctrl-C.
 
-    The calls have the body, headers and signature of calls for DIDCOMM_WEBHOOK. The secret is shown at the start; set
-    TNT_WEBHOOK_SECRET to keep one. A call that fails is made four times within some seconds, and then given up.
+    The calls have the body, headers and both signatures of calls for DIDCOMM_WEBHOOK. The secret, for `v1`, and the
+    public key, for `v1a`, are shown at the start; set TNT_WEBHOOK_SECRET to keep them. A call that fails is made four
+    times within some seconds, and then given up.
     """
     target = _checked(target)
-    secret = session.environ.get(_VARIABLE) or _PREFIX + base64.b64encode(os.urandom(32)).decode()
-    key = _key(secret)
+    signer = Signer.of(session.environ.get(_VARIABLE, ""), os.urandom)
     service = session.tenant
     query = {
         "direction": "IN",
@@ -68,12 +73,15 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
             following = page["next"]
             if following is None:
                 break
-    session.say(f"secret  {show.safe(secret)}")
-    session.line({"secret": secret, "forwardTo": target})
+    both = f"{signer.secret} {signer.private_key}"
+    session.say(*show.details([("secret", signer.secret), ("public key", signer.public_key)]))
+    session.line({"secret": signer.secret, "publicKey": signer.public_key, "both": both, "forwardTo": target})
+    if session.environ.get(_VARIABLE) != both:
+        session.note(f"{_VARIABLE}='{both}' keeps both")
     session.note(f"forwarding to {target}; Ctrl-C stops")
     for hit in follow_pages(fetch, news, session.sleep, session.note):
         if "message" in hit:
-            _forward(session, target, key, hit)
+            _forward(session, target, signer, hit)
 
 
 def _begin(text: str) -> float:
@@ -100,17 +108,66 @@ def _checked(url: str) -> str:
     return url
 
 
-def _key(secret: str) -> bytes:
-    """Returns the key in a `whsec_...`. Raises `Wrong`, whose text does not contain the secret."""
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """What signs calls: a `whsec_...` and a `whsk_...`, as the service has for each webhook."""
+
+    secret: str = field(repr=False)
+    private_key: str = field(repr=False)
+
+    @staticmethod
+    def of(given: str, random: Callable[[int], bytes]) -> Signer:
+        """Reads a secret and a private key, in any order; makes what is missing. Raises `Wrong`, whose text has none of
+        them in it.
+        """
+        known = dict.fromkeys((_PREFIX, _PRIVATE_PREFIX), "")
+        for text in given.split():
+            prefix = text.partition("_")[0] + "_"
+            if known.get(prefix) != "" or not _is_key(text, prefix):
+                raise Wrong(
+                    f"{_VARIABLE} must be {_PREFIX} and {_SHORTEST} to {_LONGEST} bytes in base64, with or without a "
+                    f"{_PRIVATE_PREFIX} and {_SEED} bytes after it. Unset it for new ones."
+                )
+            known[prefix] = text
+        return Signer(*(text or prefix + base64.b64encode(random(_SEED)).decode() for prefix, text in known.items()))
+
+    @property
+    def public_key(self) -> str:
+        """The `whpk_...` for receivers that check `v1a`."""
+        return _PUBLIC_PREFIX + base64.b64encode(bytes(self._signing_key.verify_key)).decode()
+
+    def headers(self, name: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """Returns the headers of a signed call (Standard Webhooks 1.0.0, "Signature scheme").
+
+        Args:
+            timestamp: of this attempt, in seconds since 1970.
+        """
+        signed = f"{name}.{timestamp}.".encode() + body
+        digest = hmac.digest(_decoded(self.secret), signed, "sha256")
+        pair = (("v1", digest), ("v1a", self._signing_key.sign(signed).signature))
+        return {
+            "webhook-id": name,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": " ".join(f"{version},{base64.b64encode(made).decode()}" for version, made in pair),
+        }
+
+    @property
+    def _signing_key(self) -> SigningKey:
+        from nacl.signing import SigningKey  # no other command needs it
+
+        return SigningKey(_decoded(self.private_key))
+
+
+def _is_key(text: str, prefix: str) -> bool:
     try:
-        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True) if secret.startswith(_PREFIX) else b""
+        size = len(_decoded(text))
     except ValueError:
-        key = b""
-    if not _SHORTEST <= len(key) <= _LONGEST:
-        raise Wrong(
-            f"{_VARIABLE} must be {_PREFIX} and {_SHORTEST} to {_LONGEST} bytes in base64. Unset it for a new one."
-        )
-    return key
+        return False
+    return _SHORTEST <= size <= _LONGEST if prefix == _PREFIX else size == _SEED
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text.partition("_")[2], validate=True)
 
 
 def call_body(hit: Hit) -> dict[str, Any]:
@@ -125,28 +182,14 @@ def call_body(hit: Hit) -> dict[str, Any]:
     }
 
 
-def signed(key: bytes, name: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Returns the headers of a signed call (Standard Webhooks 1.0.0, "Signature scheme").
-
-    Args:
-        timestamp: of this attempt, in seconds since 1970.
-    """
-    digest = hmac.digest(key, f"{name}.{timestamp}.".encode() + body, "sha256")
-    return {
-        "webhook-id": name,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-    }
-
-
-def _forward(session: Session, target: str, key: bytes, hit: Hit) -> None:
+def _forward(session: Session, target: str, signer: Signer, hit: Hit) -> None:
     """Calls the target for a message, up to four times, and prints the last outcome."""
     called = call_body(hit)
     body = json.dumps(called, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
     wait = _FIRST_WAIT
     for left in reversed(range(_TRIES)):
         begun = time.monotonic()
-        status, error = _call(target, body, signed(key, called["eventUuid"], int(time.time()), body))
+        status, error = _call(target, body, signer.headers(called["eventUuid"], int(time.time()), body))
         took = round((time.monotonic() - begun) * 1000)
         if not error or not left:
             break

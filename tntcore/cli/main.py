@@ -22,19 +22,20 @@ from tntcore.cli.listen import listen
 from tntcore.cli.messages import messages, reply, send
 from tntcore.cli.operators import operator
 from tntcore.cli.partners import accept, connections, contacts, identities, invitations, invite
-from tntcore.cli.poison import poison
+from tntcore.cli.poison import backlog, poison
 from tntcore.cli.tenants import health, keys, profile_commands, register, rotate, settings, webhooks
+from tntcore.cli.usage import usage
 from tntcore.version import VERSION, commit
 
 OK, PROBLEM, USAGE, UNREACHABLE, NOT_YET, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _PARTS = {
-    "Tenants": (register, tenants, account, keys, audit, profile_commands),
+    "Tenants": (register, tenants, account, keys, usage, audit, profile_commands),
     "Partners": (invite, accept, contacts, connections, identities, invitations),
     "Messages": (send, reply, messages, deliveries, replay),
     "Credentials": (credentials, proofs, exchanges, schemas, definitions),
     "Settings": (webhooks, listen, settings, rotate),
-    "Service": (health, operator, poison, backup, restore, repair),
+    "Service": (health, operator, backlog, poison, backup, restore, repair),
 }
 
 

@@ -119,7 +119,7 @@ def _sent(session: Session, action: dict[str, Any], wait: bool) -> None:
 
 @click.group("messages", cls=Group)
 def messages() -> None:
-    """Messages sent and received: list (--follow), show."""
+    """Messages sent and received: list (--follow), count, show."""
 
 
 @messages.command("list")

@@ -1,4 +1,4 @@
-"""Commands for poison: queue messages that failed too often (operator)."""
+"""Commands for the queues: what waits in them, and poison, which failed too often (operator)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Group, Session, bar, paged, pass_session
+from tntcore.cli.base import Command, Group, Session, bar, paged, pass_session
 from tntcore.cli.service import part
 from tntcore.cli.show import Column, field
 
 _QUEUES = ("inbound", "exchange", "outbound", "relay")
+
+
+@click.command("backlog", cls=Command)
+@pass_session
+def backlog(session: Session) -> None:
+    """Show how many queue messages wait in each queue, and since when the next one does (operator)."""
+    found = session.service.get("backlog", operator=True)
+    columns = [field("QUEUE", "queue"), field("WAITING", "waiting"), field("SINCE", "oldestAt", show.moment)]
+    session.answer(found, lambda: show.table(found["queues"], columns, show.terminal_width()))
 
 
 @click.group("poison", cls=Group)
