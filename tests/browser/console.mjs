@@ -8,12 +8,17 @@ import { launch } from "../../devtools/browser/chromium.mjs";
 const AXE = join(dirname(fileURLToPath(import.meta.url)), "../../devtools/console/node_modules/axe-core/axe.min.js");
 const SERIOUS = ["serious", "critical"];
 
+/** What a button is called, without the numbers in it. */
+const buttonName = (text) => text.replace(/\d[\d,]*/g, "N").trim();
+
 /** Runs `visit({page, seen, look, ...})` in a new browser, and prints what was seen as JSON. */
 export async function visiting(url, folder, visit) {
   const seen = { requests: [], complaints: [], screens: {}, dialogs: [] };
+  const pressed = new Set();
+  const shown = new Map(); // buttons, with where each was first
   const browser = await launch();
   try {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     page.on("request", (request) => seen.requests.push(request.url()));
@@ -23,11 +28,26 @@ export async function visiting(url, folder, visit) {
     await page.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
     });
+    await page.exposeFunction("noteButton", (text) => pressed.add(buttonName(text)));
+    await page.addInitScript(() => {
+      addEventListener("click", ({ target }) => target.closest("button") && noteButton(target.closest("button").textContent), true);
+    });
     const axe = readFileSync(AXE, "utf8");
+
+    /** Notes all buttons that there are now, also those that are folded away. */
+    async function noteButtons() {
+      for (const text of await page.locator("button").allTextContents()) {
+        const name = buttonName(text);
+        if (!shown.has(name)) shown.set(name, page.url().replace(/.*#/, "#"));
+      }
+    }
 
     /** Looks at a screen whole, in two widths, with axe. With `picture` it takes one, and looks in the dark as well. */
     async function look(name, picture = false) {
       await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
+      await noteButtons();
+      if (picture) await page.evaluate(() => scrollTo(0, 0));
+      if (picture) await page.waitForFunction(() => !document.querySelector(".notice")?.textContent);
       if (picture) await page.screenshot({ path: join(folder, `console-${name}.png`) });
       // The page forbids a script to make scripts; what drives the browser is not bound by that.
       if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(axe);
@@ -66,6 +86,7 @@ export async function visiting(url, folder, visit) {
       async open(hash) {
         await page.evaluate((hash) => (location.hash = hash), hash);
         await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("main [aria-busy=true]"));
+        await noteButtons();
       },
       press: (name, within = main) => first(within.getByRole("button", { name })).click(),
       follow: (name, within = main) => first(within.getByRole("link", { name })).click(),
@@ -74,6 +95,7 @@ export async function visiting(url, folder, visit) {
       says: (text, within = main) => first(within.getByText(text)).waitFor(),
     };
     await visit(tools);
+    seen.untried = [...shown].filter(([name]) => !pressed.has(name));
   } catch (error) {
     const shown = await browser.contexts()[0]?.pages()[0]?.locator("body").innerText().catch(String);
     error.stack += `\nThe page shows: ${shown}`;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ import orjson
 
 from devtools import console
 from tests.browser.visits import visit
+from tests.scenarios.common import BASIC
 from tests.stack import ROOT, Client, Receiver, Stack
+from tntcore.messaging import times
+from tntcore.messaging.ids import uuid_at
+from tntcore.storage.commit import Unit
+from tntcore.storage.records import Contact, Message, Record
+from tntcore.storage.states import ContactStatus
 
 COMPANY = Path(__file__).with_name("visit_console.mjs")
+MANY = Path(__file__).with_name("visit_many.mjs")
 ACCOUNT = Path(__file__).with_name("visit_account.mjs")
 EVIL = "</p><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 FIRST_VIEW = 100_000  # bytes on the wire
 PICTURE = 150_000  # bytes
+DAY = 24 * 3_600_000  # milliseconds
 
 
 async def test_the_bundle_is_what_its_source_makes() -> None:
@@ -49,6 +58,12 @@ async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: 
     assert seen["hacked"] is False
     assert seen["exported"].endswith(".json")
     assert seen["signedOut"] == {"local": {}, "session": {}}
+    assert seen["copied"] == seen["link"]
+    assert "/api/i/" in seen["copied"]
+    assert seen["curl"].startswith("curl -sS -X ")
+    assert "$TNT_KEY" in seen["curl"]
+    assert seen["saved"].endswith(".bin")
+    assert (seen["focusedTitle"], seen["focusedButton"], seen["skippedTo"]) == ("Messages", "Refresh", "main")
 
 
 async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> None:
@@ -60,8 +75,42 @@ async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> Non
     keys = {"key": acme.key, "operator": operator, "reading": reading["headers"]["tnt-subscription-key"]}
     given = orjson.dumps(keys).decode()
     seen = await visit(ACCOUNT, f"{stack.url}/api/console", _pictures(tmp_path), given)
-    _check_manners(seen, stack.url, *keys.values())
+    _check_manners(seen, stack.url, *keys.values(), elsewhere={"Menu", "Copy", "Copy as curl", "Try again"})
     assert seen["kept"] == {}
+
+
+async def test_many_messages_and_partners(stack: Stack, tmp_path: Path) -> None:
+    await asyncio.to_thread(console.install)
+    acme = await stack.register("Acme with many")
+    oldest = await _fill(acme)
+    given = orjson.dumps({"key": acme.key, "oldest": oldest}).decode()
+    seen = await visit(MANY, f"{stack.url}/api/console", _pictures(tmp_path), given)
+    assert seen["calls"] < 60
+    assert seen["elements"] < 2_000
+    assert (seen["rows"], seen["afterwards"], seen["inOrder"]) == (300, 300, True)
+    assert seen["titleAfterEnter"] == "Offer a credential"
+
+
+async def _fill(acme: Client) -> str:
+    """Gives Acme 300 partners and 10,000 messages of 20 days; returns the day before which a few of them are."""
+    records = (await acme.tenant()).records
+    now = acme.stack.app.services.now()
+    partners = [uuid_at(now - number, f"partner {number}") for number in range(300)]
+    made: list[Record] = [
+        Contact(uuid=uuid, status=ContactStatus.ACCEPTED, display_name=f"partner ({number})", created_at=now - number)
+        for number, uuid in enumerate(partners)
+    ]
+    for number in range(10_000):
+        at = now - number * (20 * DAY // 10_000)
+        uuid = uuid_at(at, f"message {number}")
+        body = records.seal_body(uuid, orjson.dumps({"@type": BASIC, "content": f"number {number}"}))
+        partner = partners[number % 300]
+        made.append(Message(uuid=uuid, direction="IN", type=BASIC, contact_uuid=partner, body=body, created_at=at))
+    units = [Unit() for _ in range(0, len(made), 100)]
+    for number, record in enumerate(made):
+        units[number // 100].create(record)
+    await asyncio.gather(*(records.commit(unit) for unit in units))
+    return times.iso(now - 20 * DAY + DAY)[: len("2026-01-31")]
 
 
 def test_the_pictures_are_small() -> None:
@@ -124,13 +173,21 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
         "key": acme.key,
         "partner": mine.contact_uuid,
         "receiver": f"{well.url}/hook",
-        "bolt": {"key": bolt.key, "to": theirs.contact_uuid, "question": {"presentation_definition": question}},
+        "bolt": {
+            "key": bolt.key,
+            "to": theirs.contact_uuid,
+            "question": {"presentation_definition": question},
+            "offer": {**offer, "data": {"credential": credential}},
+        },
         "invitation": (await bolt.post("invitation", {"label": "Bolt again"}))["invitationUrl"],
+        "other": (await bolt.post("invitation", {"label": "Bolt", "goal": "Only look"}))["invitationUrl"],
     }
 
 
-def _check_manners(seen: dict[str, Any], url: str, *keys: str) -> None:
-    """What holds on every screen."""
+def _check_manners(seen: dict[str, Any], url: str, *keys: str, elsewhere: Collection[str] = ()) -> None:
+    """What holds on every screen. Args: elsewhere: the buttons that the other visit presses."""
+    untried = [(name, where) for name, where in seen["untried"] if name not in elsewhere]
+    assert not untried, f"buttons that nobody has pressed, and where: {untried}"
     assert [asked for asked in seen["requests"] if not asked.startswith((f"{url}/", "data:", f"blob:{url}/"))] == []
     assert not [key for key in keys if key in orjson.dumps(seen["requests"]).decode()]
     assert [said for said in seen["complaints"] if "policy" in said.lower() or "Error" in said] == []

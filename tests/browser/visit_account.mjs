@@ -62,6 +62,8 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await open("#/audit");
   await says("api-token.revoked");
   await look("audit");
+  await open("#/usage");
+  await look("usage");
 
   await page.getByRole("button", { name: "Sign out" }).click();
 
@@ -69,7 +71,10 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await signIn("Operator", operator, true);
   await page.reload();
   await says("healthy");
-  await look("service");
+  await says("inbound");
+  await press("Wrap the data keys anew");
+  await says("were so already");
+  await look("service", true);
   await open("#/tenants");
   await fill("Name of the company", "Cobb");
   await press("Register");
@@ -86,6 +91,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await fill("Messages a minute", "600");
   await press("Save");
   await says("messagesPerMinute");
+  await says("Nothing was done yet.");
   await press("Count anew");
   await look("tenant");
   await fill("Type the tenant's name", "Cob");

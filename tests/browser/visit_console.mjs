@@ -4,7 +4,7 @@
 import { visiting } from "./console.mjs";
 
 const [, , url, folder, given] = process.argv;
-const { key, partner, receiver, bolt, invitation } = JSON.parse(given);
+const { key, partner, receiver, bolt, invitation, other } = JSON.parse(given);
 
 await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press, follow, says, fill, shows }) => {
   // Signing in.
@@ -13,6 +13,9 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await page.getByLabel("Subscription key").waitFor();
   seen.firstView = await page.evaluate(() => performance.getEntries().reduce((sum, { transferSize = 0 }) => sum + transferSize, 0));
   await look("sign-in");
+  await press("Operator");
+  await page.getByLabel("Operator's key").waitFor();
+  await press("Company");
   await page.getByLabel("Subscription key").fill("tnt_wrong");
   await press("Sign in");
   seen.refused = await page.getByRole("alert").textContent();
@@ -21,12 +24,64 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("disabled");
   await look("home", true);
 
+  // Addresses that name nothing. A path goes into calls, so none gets there but what the console itself makes.
+  for (const hash of ["#/%", "#/%E0%A4%A", "#/nowhere", "#/messages/..%2Fapi-token", `#/partners/${partner}/more`, "#/constructor"]) {
+    await open(hash);
+    await shows("There is no such screen");
+  }
+  await look("nowhere");
+  await follow("first one");
+  await shows("Home");
+
+  // By keyboard alone: the focus goes to the title of a new screen, and stays on a button that was pressed.
+  await page.keyboard.press("Shift+Tab");
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+  await page.getByRole("link", { name: "Messages", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await shows("Messages");
+  seen.focusedTitle = await focused();
+  await main.getByRole("button", { name: "Refresh" }).focus();
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
+  seen.focusedButton = await focused();
+  await page.getByRole("link", { name: "Skip to the content" }).focus();
+  await page.keyboard.press("Enter");
+  seen.skippedTo = await page.evaluate(() => document.activeElement.id);
+
+  // On a phone.
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.getByRole("button", { name: "Menu" }).click();
+  await page.getByRole("link", { name: "Home", exact: true }).click();
+  await shows("Home");
+  await page.setViewportSize({ width: 1280, height: 900 });
+
+  // What goes wrong on the way is said in words, and can be tried again.
+  const calls = "**/api/exchange?*";
+  await page.route(calls, (route) => route.abort());
+  await open("#/exchanges");
+  await says("The service did not answer. Check your network, then try again.");
+  await page.unroute(calls);
+  await page.route(calls, (route) => route.fulfill({ status: 200, contentType: "text/html", body: "<h1>Log in to our Wi-Fi</h1>" }));
+  await press("Try again");
+  await says("Something between you and the service answered in its place.");
+  await page.unroute(calls);
+  await page.route(calls, (route) => route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad gateway</h1>" }));
+  await press("Try again");
+  await says("answered with status 502 and no explanation");
+  await page.unroute(calls);
+  await press("Try again");
+  await says("offers you a credential");
+
   // Partners.
   await open("#/partners");
   await says("<script>");
   await look("partners");
   await fill("Search by", "bolt");
   await says("1 partner");
+  await fill("Search by", "nobody is called so");
+  await says("No partner fits.");
+  await follow("Show all");
+  await main.getByLabel("Status").selectOption("REQUESTED");
   await open("#/invite");
   await look("invite");
   await fill("Label", "Acme, orders");
@@ -37,6 +92,10 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await main.getByAltText("QR code of the invitation's link").waitFor();
   await says("Acme, orders would like to connect with you (Orders)");
   await look("invitation");
+  await press(/^Copy$/);
+  await says("Copied");
+  seen.copied = await page.evaluate(() => navigator.clipboard.readText());
+  seen.link = await main.locator("figure", { hasText: "Link" }).first().locator("pre").textContent();
   await press("Withdraw");
   await says("revoked");
   await open("#/invitations");
@@ -59,8 +118,19 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("4711");
   const [file] = await Promise.all([page.waitForEvent("download"), press("Export as a file")]);
   seen.exported = file.suggestedFilename();
+  await press("Hang up");
+  await says("Ended.");
   await press("Delete this partner");
   await shows("Partners");
+  await open("#/accept");
+  await fill("Link, JSON or DID", other);
+  await main.getByLabel("Look at it first").check();
+  await press("Connect");
+  await says("The partner invites you.");
+  await says("Only look");
+  await look("invited");
+  await press("Reject");
+  await says("rejected");
   await open(`#/partners/${partner}`);
   await says("Timeline");
   await look("partner");
@@ -77,16 +147,26 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("With a file");
   await says("Attachment order.txt");
   await look("thread", true);
+  await open("#/threads");
+  await says("sent");
+  await look("threads");
   await open("#/messages?direction=IN&until=2099-01-01");
   await says("window.hacked");
   await look("messages");
+  await main.getByLabel("Partner").selectOption(partner);
+  await says("window.hacked");
+  await fill("Type", "nothing-like-it");
+  await page.keyboard.press("Enter");
+  await says("No message fits these filters.");
+  await follow("Show all");
   await follow("Problem report");
   await says("Everything, as JSON");
   await follow("Open the thread");
   await shows("Thread with Bolt");
   await open("#/messages?direction=IN");
   await main.locator('a[title^="javascript:"]').click();
-  await says("Save as a file");
+  const [saved] = await Promise.all([page.waitForEvent("download"), press("Save as a file")]);
+  seen.saved = saved.suggestedFilename();
   await main.getByText("Content", { exact: true }).click();
   await look("message");
   await press("Erase");
@@ -131,6 +211,17 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await press("Show these");
   await says("Nothing waits for you.");
 
+  // An offer that is not wanted.
+  await page.request.post(`${url.replace("/console", "")}/credential`, { headers: { "tnt-subscription-key": bolt.key }, data: bolt.offer });
+  for (let turn = 0; turn < 50 && !(await main.getByText("Reject").count()); turn++) {
+    await press("Refresh");
+    await page.waitForTimeout(100);
+  }
+  await main.getByText("Reject", { exact: true }).first().click();
+  await fill("Reason, for the partner", "Not needed");
+  await press("Reject");
+  await says("Nothing waits for you.");
+
   // Offers and questions of one's own.
   await open("#/offer");
   await look("offer");
@@ -138,6 +229,8 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await fill("Kind of credential", "Membership");
   await fill("Name 1", "level");
   await fill("Value 1", "silver");
+  await press("One more");
+  await main.getByLabel("Name 3").waitFor();
   await press("Offer");
   await shows("Exchange");
   await says("the credential was issued");
@@ -159,6 +252,11 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await look("proofs");
   await open("#/exchanges");
   await look("exchanges");
+  await open("#/credentials?role=issuer");
+  await follow("Membership");
+  await says("silver");
+  await press("Delete");
+  await shows("Credentials");
 
   // Webhooks and deliveries.
   await open("#/webhooks");
@@ -188,8 +286,10 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await says("sent again,");
   await open("#/deliveries?kind=webhook");
   await follow("Webhook call");
-  await says("Attempts");
-  await look("delivery");
+  await says("What happened");
+  await says("Attempt 1");
+  await says("webhook-signature: ***");
+  await look("delivery", true);
   await press("Send again");
   await main.getByText("Send it to another webhook").click();
   await fill("The id of its entry", "nowhere");
@@ -202,7 +302,10 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await open("#/log");
   await says("Copy as curl");
   await look("log");
-  await main.getByText("API calls of this screen").click();
+  await press("Show 50 more of");
+  await press("Copy as curl");
+  await says("Copied");
+  seen.curl = await page.evaluate(() => navigator.clipboard.readText());
 
   seen.hacked = await page.evaluate(() => "hacked" in window);
   await page.getByRole("button", { name: "Sign out" }).click();

@@ -110,7 +110,7 @@ def _checked(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """What signs calls: a `whsec_...` and a `whsk_...`, as the service has for each webhook."""
+    """The keys that sign calls, a `whsec_...` and a `whsk_...`, as the service has for each webhook."""
 
     secret: str = field(repr=False)
     private_key: str = field(repr=False)

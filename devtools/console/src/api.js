@@ -23,11 +23,16 @@ export class Problem extends Error {
   }
 }
 
-/** Calls the service. `options`: {query, body, as: {kind, key}}. Returns the parsed answer; null for an empty one. */
+/** Calls the service. `options`: {query, body, headers, as: {kind, key}}. Returns the parsed answer; null for an empty one. */
 export async function call(method, path, options = {}) {
   const response = await send(method, path, options);
   const text = await response.text();
-  return text ? JSON.parse(text) : null;
+  if (!text) return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Problem("Something between you and the service answered in its place. Check your network, then try again.", "no-json", response.status);
+  }
 }
 
 export const get = (path, query) => call("GET", path, { query });
@@ -40,14 +45,14 @@ export async function picture(path) {
   return URL.createObjectURL(await (await send("GET", path, {})).blob());
 }
 
-async function send(method, path, { query = {}, body, as = session.value }) {
+async function send(method, path, { query = {}, body, headers: more = {}, as = session.value }) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
   }
   const began = performance.now();
   const entry = { number: ++number, at: new Date().toISOString(), method, path: url.pathname + url.search, body };
-  const headers = as ? { [HEADERS[as.kind]]: as.key } : {};
+  const headers = { ...(as && { [HEADERS[as.kind]]: as.key }), ...more };
   if (body !== undefined) headers["content-type"] = "application/json";
   const request = { method, headers, credentials: "omit", cache: "no-store", redirect: "error" };
   if (body !== undefined) request.body = JSON.stringify(body);

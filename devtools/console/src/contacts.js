@@ -1,36 +1,49 @@
-// Partners by their uuid, for screens that name them. Remembered for a moment, as every screen asks.
-import { all } from "./api.js";
+// Partners by their uuid, for screens that name them. A company may have thousands: the newest are read at once, and
+// others when a screen names them.
+import { get, newest } from "./api.js";
 import { session } from "./session.js";
 import { nameOf } from "./words.js";
 
 const FRESH = 15_000; // milliseconds
 let remembered = null;
+let known = new Map();
 session.subscribe(forgetContacts);
 
 export function forgetContacts() {
   remembered = null;
+  known = new Map();
 }
 
-/** Returns the partners: {hits, of(uuid), name(uuid)}. */
-export async function contacts() {
-  if (!remembered || Date.now() - remembered.at > FRESH) remembered = { at: Date.now(), loading: load() };
+/** Returns the newest partners, and names of all whose uuids are given: {hits, isWhole, name(uuid)}. */
+export async function contacts(uuids = []) {
+  if (!remembered || Date.now() - remembered.at > FRESH) remembered = { at: Date.now(), loading: newest("contact") };
+  const names = known;
+  let page;
   try {
-    return await remembered.loading;
+    page = await remembered.loading;
   } catch (error) {
     forgetContacts();
     throw error;
   }
-}
-
-async function load() {
-  const found = await all("contact");
-  const known = new Map(found.hits.map((contact) => [contact.uuid, contact]));
+  for (const contact of page.hits) names.set(contact.uuid, contact);
+  await Promise.all([...new Set(uuids)].filter((uuid) => uuid && !names.has(uuid)).map((uuid) => find(uuid, names)));
   return {
-    ...found,
-    of: (uuid) => known.get(uuid),
-    name: (uuid) => (known.has(uuid) ? nameOf(known.get(uuid)) : uuid ? "a partner not in the list" : "an unknown sender"),
+    ...page,
+    name: (uuid) => (names.get(uuid) ? nameOf(names.get(uuid)) : uuid ? "a deleted partner" : "an unknown sender"),
   };
 }
 
-/** The partners as choices of a field. */
-export const choices = (found) => found.hits.map((contact) => [contact.uuid, `${nameOf(contact)}${contact.status === "ACCEPTED" ? "" : " (not connected yet)"}`]);
+async function find(uuid, names) {
+  try {
+    names.set(uuid, await get(`contact/${uuid}`));
+  } catch (problem) {
+    if (problem.code !== "contact-unknown") throw problem;
+    names.set(uuid, null);
+  }
+}
+
+/** The names of those that hits of a list are with. */
+export const partnersOf = (hits) => contacts(hits.map(({ contactUuid }) => contactUuid));
+
+/** Partners as choices of a field. */
+export const choices = (hits) => hits.map((contact) => [contact.uuid, `${nameOf(contact)}${contact.status === "ACCEPTED" ? "" : " (not connected yet)"}`]);

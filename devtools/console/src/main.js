@@ -7,6 +7,9 @@ import { route, to } from "./route.js";
 import { session, signOut, watchIdle } from "./session.js";
 import { SignIn, resume } from "./screens/sign_in.js";
 import { OPERATOR, TENANT } from "./screens.js";
+import { Screen, notice } from "./ui.js";
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 function App() {
   const [ready, setReady] = useState(false);
@@ -22,7 +25,9 @@ function Shell() {
   const groups = kind === "tenant" ? TENANT : OPERATOR;
   const [first = "", ...rest] = route.value.path;
   const screens = groups.flatMap(([, screens]) => screens);
-  const found = screens.find(({ path }) => path === first) ?? screens[0];
+  const found = screens.find(({ path }) => path === first);
+  // A path goes into calls to the service: it has nothing in it but what this console puts there.
+  const known = found && rest.length <= 1 && rest.every((part) => UUID.test(part));
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <div class="bar">
       <a class="brand" href=${to()}>tntcore</a>
@@ -31,8 +36,13 @@ function Shell() {
     </div>
     <div class="frame">
       <${Navigation} groups=${groups} now=${found} />
-      <main id="main" tabindex="-1" key=${route.value.path.join("/")}><${Guarded} screen=${found.screen} path=${rest} /></main>
-    </div>`;
+      <main id="main" tabindex="-1" key=${route.value.path.join("/")}><${Guarded} screen=${known ? found.screen : NoScreen} path=${rest} /></main>
+    </div>
+    <p class="notice" role="status">${notice.value}</p>`;
+}
+
+function NoScreen() {
+  return html`<${Screen} title="There is no such screen"><p>The address may be incomplete, or of another version of the console. Choose a screen in the menu, or go to the <a href=${to()}>first one</a>.</p><//>`;
 }
 
 /** A screen. If it cannot be shown it says so, and the others are as they were. */
@@ -50,7 +60,7 @@ function Navigation({ groups, now }) {
       ${groups.map(
         ([title, screens]) => html`<h2>${title}</h2>
           <ul>
-            ${screens.filter(({ hidden }) => !hidden).map(
+            ${screens.map(
               (screen) => html`<li><a href=${to(screen.path)} aria-current=${screen === now ? "page" : undefined} onClick=${() => setOpen(false)}>${screen.title}</a></li>`,
             )}
           </ul>`,

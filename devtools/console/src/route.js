@@ -3,7 +3,16 @@ import { signal } from "@preact/signals";
 
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { path: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
+}
+
+/** A part of the path. What is not encoded as it has to be stays as it is, and names no screen. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export const route = signal(read());
@@ -18,10 +27,11 @@ export function go(...path) {
   location.hash = to(...path);
 }
 
-/** Sets filters in the URL, so that going back finds them again. */
+/** Sets filters in the URL, in place of those before: going back leaves the screen. */
 export function setQuery(values) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) if (value) query.set(name, value);
   const text = query.toString();
-  location.hash = to(...route.value.path) + (text ? `?${text}` : "");
+  history.replaceState(null, "", to(...route.value.path) + (text ? `?${text}` : ""));
+  route.value = read();
 }

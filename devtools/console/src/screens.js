@@ -1,15 +1,16 @@
-// The screens, as the menu shows them: [[title of the group, [{path, title, screen}]]]. `hidden`: reached by links alone.
+// The screens, as the menu shows them: [[title of the group, [{path, title, screen}]]].
 import { Audit, Contexts, Identities, Keys, Schemas, Settings } from "./screens/account.js";
 import { Ask, Credentials, Offer, Proofs } from "./screens/credentials.js";
 import { Deliveries } from "./screens/deliveries.js";
 import { Home } from "./screens/home.js";
 import { Accept, Invitations, Invite } from "./screens/invitations.js";
-import { Messages, Thread } from "./screens/messages.js";
+import { Messages, Threads } from "./screens/messages.js";
 import { OperatorAudit, Operators, PoisonQueue, Tenants } from "./screens/operator.js";
 import { Partners } from "./screens/partners.js";
 import { RequestLog } from "./screens/request_log.js";
 import { Service } from "./screens/service.js";
 import { Exchanges, Waiting } from "./screens/waiting.js";
+import { Usage } from "./screens/usage.js";
 import { Webhooks } from "./screens/webhooks.js";
 
 export const TENANT = [
@@ -17,7 +18,7 @@ export const TENANT = [
     { path: "", title: "Home", screen: Home },
     { path: "waiting", title: "Waiting", screen: Waiting },
     { path: "messages", title: "Messages", screen: Messages },
-    { path: "threads", title: "Threads", screen: Thread, hidden: true },
+    { path: "threads", title: "Threads", screen: Threads },
   ]],
   ["Partners", [
     { path: "partners", title: "Partners", screen: Partners },
@@ -43,6 +44,7 @@ export const TENANT = [
     { path: "identities", title: "Identities", screen: Identities },
     { path: "keys", title: "Keys", screen: Keys },
     { path: "settings", title: "Settings", screen: Settings },
+    { path: "usage", title: "Usage", screen: Usage },
     { path: "audit", title: "Audit log", screen: Audit },
   ]],
 ];

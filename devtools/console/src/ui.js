@@ -1,6 +1,8 @@
 // The few parts that every screen is made of.
+import { signal } from "@preact/signals";
 import { useCallback, useEffect, useId, useRef, useState } from "preact/hooks";
-import { curl, log } from "./api.js";
+import { curl, get, log } from "./api.js";
+import { contacts } from "./contacts.js";
 import { html } from "./html.js";
 import { label } from "./words.js";
 
@@ -22,6 +24,7 @@ export function Screen({ title, about, actions, children }) {
 }
 
 const MOST_CALLS = 10;
+const NOTICE = 6_000; // milliseconds
 
 /** The calls that this screen has made, to copy for a shell. */
 function Calls() {
@@ -35,36 +38,70 @@ function Calls() {
 
 /**
  * Loads something, again when `deps` change or `reload` is called, and every `every` milliseconds while the page is
- * seen. Returns {data, error, reload}: both are null while it loads for the first time.
+ * seen. What was there before is shown until then. Returns {data, error, stale, reload, set}: data and error are null
+ * while it loads for the first time. `merge(before, loaded)` makes one of what is there and what a `reload` brings.
  */
-export function useLoad(load, deps = [], every = 0) {
-  const [state, setState] = useState({ data: null, error: null });
+export function useLoad(load, deps = [], every = 0, merge = (before, loaded) => loaded) {
+  const [state, setState] = useState({ data: null, error: null, stale: false });
   const current = useRef(0);
-  const reload = useCallback(async () => {
+  const run = useCallback(async (fresh) => {
     const turn = ++current.current;
     try {
-      const data = await load();
-      if (turn === current.current) setState({ data, error: null });
+      const loaded = await load();
+      if (turn === current.current) setState(({ data }) => ({ data: fresh || !data ? loaded : merge(data, loaded), error: null, stale: false }));
     } catch (error) {
-      if (turn === current.current) setState(({ data }) => ({ data, error }));
+      if (turn === current.current) setState(({ data }) => ({ data, error, stale: false }));
     }
   }, deps);
   useEffect(() => {
-    setState({ data: null, error: null });
-    reload();
-    const timer = every && setInterval(() => document.hidden || reload(), every);
+    setState((before) => ({ ...before, stale: true }));
+    run(true);
+    const timer = every && setInterval(() => document.hidden || run(false), every);
     return () => {
       current.current++;
       clearInterval(timer);
     };
-  }, [reload, every]);
-  return { ...state, reload };
+  }, [run, every]);
+  const set = (change) => setState((before) => ({ ...before, data: change(before.data) }));
+  return { ...state, reload: () => run(false), set };
+}
+
+const ROWS = 50;
+
+/**
+ * A list of the service, page by page: its `data` is {hits, total, next, partners}, and `more` loads the next page.
+ * `partner`: the uuid of whom a hit is with; null if the list names none. `order`: "" for a list without a choice.
+ */
+export function useList(path, query = {}, { every = 0, partner = ({ contactUuid }) => contactUuid, order = "newest" } = {}) {
+  const read = async (next) => {
+    const page = await get(path, { limit: ROWS, ...(order && { order }), ...query, next });
+    return { ...page, partners: partner && (await contacts(page.hits.map(partner))) };
+  };
+  const list = useLoad(read, [path, JSON.stringify(query)], every, withOlder);
+  const more = async () => {
+    const page = await read(list.data.next);
+    list.set((before) => ({ ...before, ...page, hits: joined(before.hits, page.hits) }));
+  };
+  return { ...list, more };
+}
+
+/** The newest page, and the older ones that were loaded before; without these if there is a gap between. */
+function withOlder(before, page) {
+  const last = page.hits.at(-1);
+  const place = last ? before.hits.findIndex(({ uuid }) => uuid === last.uuid) : -1;
+  if (place < 0) return page;
+  return { ...page, hits: joined(page.hits, before.hits.slice(place + 1)), next: before.next };
+}
+
+function joined(hits, more) {
+  const known = new Set(hits.map(({ uuid }) => uuid));
+  return [...hits, ...more.filter(({ uuid }) => !known.has(uuid))];
 }
 
 /** Shows what `useLoad` loaded with `children(data)`, or why it could not be loaded. */
 export function Loaded({ of, children }) {
   return html`${of.error && html`<${Failure} error=${of.error} retry=${of.reload} />`}
-  ${of.data !== null ? children(of.data) : !of.error && html`<p class="quiet" aria-busy="true">Loading …</p>`}`;
+  ${of.data !== null ? html`<div class=${of.stale ? "stale" : ""} aria-busy=${of.stale}>${children(of.data)}</div>` : !of.error && html`<p class="quiet" aria-busy="true">Loading …</p>`}`;
 }
 
 /** A problem: what happened and what to do, its stable code, and the id for the operator. */
@@ -79,39 +116,53 @@ export function Failure({ error, retry }) {
   </div>`;
 }
 
-/** A button that does something. While it runs it cannot be pressed again; if it fails it says why. */
-export function Do({ run, children, ask, kind = "", disabled = false }) {
+/** What was done last, as a sentence. The page shows it for a moment, and screen readers say it. */
+export const notice = signal("");
+let fading = 0;
+
+export function tell(text) {
+  notice.value = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => (notice.value = ""), NOTICE);
+}
+
+/** A button that does something, and says so with `done`. While it runs it cannot be pressed again; if it fails it says why. */
+export function Do({ run, children, ask, done, kind = "" }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   async function press() {
-    if (ask && !confirm(ask)) return;
+    if (busy || (ask && !confirm(ask))) return;
     setBusy(true);
     setError(null);
     try {
       await run();
+      if (done) tell(done);
     } catch (problem) {
       setError(problem);
     }
     setBusy(false);
   }
+  // Not `disabled`, which takes the focus away from whoever uses the keyboard.
   return html`<span class="do">
-    <button type="button" class=${kind} disabled=${busy || disabled} aria-busy=${busy} onClick=${press}>${children}</button>
+    <button type="button" class=${kind} aria-disabled=${busy} aria-busy=${busy} onClick=${press}>${children}</button>
     <${Failure} error=${error} />
   </span>`;
 }
 
-/** A form. `run(values)` gets its fields by name: check boxes as true or false, and what is empty left out. */
-export function Form({ run, submit, children, reset = false }) {
+/** A form. `run(values)` gets its fields by name: check boxes as true or false, and what is empty left out. `done`: as of `Do`. */
+export function Form({ run, submit, children, done, reset = false }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   async function send(event) {
     event.preventDefault();
+    if (busy) return;
     const form = event.currentTarget;
     setBusy(true);
     setError(null);
     try {
       await run(valuesOf(form));
       if (reset) form.reset();
+      if (done) tell(done);
     } catch (problem) {
       setError(problem);
     }
@@ -120,7 +171,7 @@ export function Form({ run, submit, children, reset = false }) {
   return html`<form onSubmit=${send} autocomplete="off">
     ${children}
     <${Failure} error=${error} />
-    <div class="actions"><button type="submit" class="main" disabled=${busy} aria-busy=${busy}>${submit}</button></div>
+    <div class="actions"><button type="submit" class="main" aria-disabled=${busy} aria-busy=${busy}>${submit}</button></div>
   </form>`;
 }
 
@@ -161,27 +212,33 @@ const STEP = 50;
 
 /**
  * A table, which is a list of cards on a narrow screen. `columns`: [[title, (hit) => cell]]. It shows 50 rows, and more
- * when asked to. `empty` says what to do next.
+ * when asked to; with `list`, which `useList` returned, it loads them. `empty` says what to do next.
  */
-export function Table({ columns, hits, empty, caption }) {
+export function Table({ columns, hits, empty, caption, list }) {
   const [shown, setShown] = useState(STEP);
-  if (!hits.length) return html`<p class="empty">${empty}</p>`;
+  const rows = list ? list.data.hits : hits.slice(0, shown);
+  const left = list ? 0 : hits.length - rows.length;
+  if (!rows.length) return html`<p class="empty">${empty}</p>`;
   return html`<table>
       <caption>${caption}</caption>
-      <thead><tr>${columns.map(([title]) => html`<th scope="col">${title}</th>`)}</tr></thead>
+      <thead><tr>${columns.map(([title]) => html`<th scope="col">${title || html`<span class="unseen">What to do</span>`}</th>`)}</tr></thead>
       <tbody>
-        ${hits.slice(0, shown).map(
+        ${rows.map(
           (hit) => html`<tr key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td data-title=${title}>${cell(hit)}</td>`)}</tr>`,
         )}
       </tbody>
     </table>
-    ${hits.length > shown && html`<p><button type="button" onClick=${() => setShown(shown + STEP)}>Show ${Math.min(STEP, hits.length - shown)} more of ${hits.length}</button></p>`}`;
+    ${list?.data.next && html`<p><${Do} run=${list.more}>Show more<//></p>`}
+    ${left > 0 && html`<p><button type="button" onClick=${() => setShown(shown + STEP)}>Show ${Math.min(STEP, left)} more of ${hits.length}</button></p>`}`;
 }
 
-/** Says how much of a list is here. `of` is what `all`, `sorted` and `newest` return. */
-export function HowMany({ of, what, plural = `${what}s` }) {
-  const count = of.hits.length;
-  return html`<p class="quiet">${of.isWhole ? `${count} ${count === 1 ? what : plural}` : `The last ${count} ${plural}`}</p>`;
+/** Says how much of a list is here. `of` is what `all`, `sorted`, `newest` return, or the data of `useList`. */
+export function HowMany({ of: { hits, total, next, isWhole = next === null }, what, plural = `${what}s` }) {
+  const count = hits.length;
+  const number = (many) => many.toLocaleString("en");
+  if (isWhole) return html`<p class="quiet">${number(count)} ${count === 1 ? what : plural}</p>`;
+  if (!total) return html`<p class="quiet">The last ${number(count)} ${plural}</p>`;
+  return html`<p class="quiet">The last ${number(count)} of ${number(total.value)}${total.relation === "gte" ? " or more" : ""} ${plural}</p>`;
 }
 
 /** Members of a thing, by name: [[title, value]]. What is null or empty is left out. */
@@ -190,8 +247,11 @@ export function Facts({ of }) {
   return html`<dl>${known.map(([title, value]) => html`<div><dt>${title}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-/** A number of bytes, in MB or GB. */
-export const size = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`);
+/** A number of bytes, in kB, MB or GB. */
+export function size(bytes) {
+  const [unit, name] = bytes < 1e6 ? [1e3, "kB"] : bytes < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
+  return `${(bytes / unit).toFixed(1)} ${name}`;
+}
 
 export function Status({ of }) {
   return html`<span class=${`status ${String(of).toLowerCase()}`}>${label(of)}</span>`;

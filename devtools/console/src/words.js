@@ -69,6 +69,21 @@ export function exchangeWords({ role, state, protocol, error }, partner) {
   return `A ${what} exchange with ${who} is in state ${state}.`;
 }
 
+const CONNECTIONS = {
+  start: "The partner could not be reached yet.",
+  "invitation-sent": "You invited the partner. It has not answered yet.",
+  "invitation-received": "The partner invites you. Accept to connect.",
+  "request-sent": "You asked to connect. The partner has not answered yet.",
+  "request-received": "The partner asks to connect. Accept to connect.",
+  "response-sent": "You accepted. The partner has not confirmed it yet.",
+  "response-received": "The partner accepted.",
+  completed: "Connected.",
+  abandoned: "Ended.",
+};
+
+/** A connection's state in a sentence. */
+export const connectionWords = (state) => CONNECTIONS[state] ?? "";
+
 const CHECKS = {
   signature: "The signature is the issuer's",
   issuer: "The issuer is who it says",

@@ -1,9 +1,9 @@
 // What an admin of a company looks after: identities, schemas, contexts, keys, settings and the audit log.
 import { useState } from "preact/hooks";
-import { get, post, put, remove, settingOf, sorted } from "../api.js";
+import { post, put, remove, settingOf, sorted } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
-import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, useLoad } from "../ui.js";
+import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
 
 export function Identities() {
   const found = useLoad(() => sorted("identity"));
@@ -16,10 +16,10 @@ export function Identities() {
       <h2>${displayName || "Without a name"} ${isDefault && html`<small>default</small>`}</h2>
       <p><${Short} of=${did} /></p>
       <p class="quiet">${method}${external && html`. You hold its keys; the DID made here is <code>${ownDid}</code>`}</p>
-      <details><summary>Rename</summary><${Form} submit="Rename" run=${change(uuid)}><${Field} text="Name" name="displayName" value=${displayName} required /><//></details>
-      <details><summary>Use a DID whose keys you hold</summary><${Form} submit="Bind" run=${change(uuid)}><${Field} text="DID" name="did" required hint=${`Set the external signer in the settings first. To undo it, bind ${ownDid}`} /><//></details>
+      <details><summary>Rename</summary><${Form} submit="Rename" run=${change(uuid)} done="The identity is renamed."><${Field} text="Name" name="displayName" value=${displayName} required /><//></details>
+      <details><summary>Use a DID whose keys you hold</summary><${Form} submit="Bind" run=${change(uuid)} done="The DID is bound."><${Field} text="DID" name="did" required hint=${`Set the external signer in the settings first. To undo it, bind ${ownDid}`} /><//></details>
     </section>`)}<//>
-    <section><h2>Make an identity</h2><${Form} submit="Make" reset run=${async (values) => { await post("identity", values); await found.reload(); }}>
+    <section><h2>Make an identity</h2><${Form} submit="Make" reset done="The identity is made." run=${async (values) => { await post("identity", values); await found.reload(); }}>
       <${Field} text="Name" name="displayName" required />
       <${Field} text="Method" name="method" options=${[["did:web", "did:web: this service publishes its document"], ["did:key", "did:key: is its own document, reached by invitations alone"]]} />
     <//></section>
@@ -44,7 +44,7 @@ export function Schemas() {
         ["Attributes", ({ attributes }) => attributes.join(", ")],
         ["Id", ({ schemaId }) => html`<${Short} of=${schemaId} />`],
       ]} />`}<//>
-      <details><summary>Publish a schema</summary><${Form} submit="Publish" reset run=${publish}>
+      <details><summary>Publish a schema</summary><${Form} submit="Publish" reset run=${publish} done="The schema is published.">
         <${Field} text="Name" name="name" required /><${Field} text="Version" name="version" required value="1.0" />
         <${Field} text="Attributes" name="attributes" rows="3" required hint="Separated by commas or lines." />
       <//></details>
@@ -56,7 +56,7 @@ export function Schemas() {
         ["Revocable", ({ supportRevocation, issuedCredentials, maxCredentials }) => (supportRevocation ? `yes, ${issuedCredentials} of ${maxCredentials} issued` : "no")],
         ["Id", ({ credentialDefinitionId }) => html`<${Short} of=${credentialDefinitionId} />`],
       ]} />`}<//>
-      <${Loaded} of=${schemas}>${({ hits }) => hits.length > 0 && html`<details><summary>Publish a definition</summary><${Form} submit="Publish the definition" run=${define}>
+      <${Loaded} of=${schemas}>${({ hits }) => hits.length > 0 && html`<details><summary>Publish a definition</summary><${Form} submit="Publish the definition" run=${define} done="The definition is published.">
         <${Field} text="Schema" name="schemaId" options=${hits.map(({ uuid, name, version }) => [uuid, `${name} ${version}`])} />
         <${Field} text="Tag" name="tag" hint="default, if left out." />
         <${Check} text="Its credentials can be revoked" name="supportRevocation" />
@@ -80,12 +80,12 @@ export function Contexts() {
     await found.reload();
   }
   return html`<${Screen} title="Contexts" about="JSON-LD contexts of your own credential types, by the URL that the credentials name. Both sides need them.">
-    <${Loaded} of=${found}>${({ hits }) => html`<${Table} caption="Contexts" hits=${hits} empty="There is none yet. The common ones are built in." columns=${[
+    <${Loaded} of=${found}>${({ hits }) => html`<${Table} caption="Contexts" hits=${hits} empty="There is none yet. The common ones are built in. Add one below if you issue credentials with terms of your own." columns=${[
       ["URL", ({ url }) => html`<code>${url}</code>`],
       ["Since", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
-      ["", ({ uuid, url }) => html`<${Do} kind="danger" ask=${`Delete ${url}? Credentials that name it can then be neither issued nor verified.`} run=${async () => { await remove(`context/${uuid}`); await found.reload(); }}>Delete<//>`],
+      ["", ({ uuid, url }) => html`<${Do} kind="danger" ask=${`Delete ${url}? Credentials that name it can then be neither issued nor verified.`} run=${async () => { await remove(`context/${uuid}`); await found.reload(); }} done="The context is deleted.">Delete<//>`],
     ]} />`}<//>
-    <section><h2>Add a context</h2><${Form} submit="Add" reset run=${add}>
+    <section><h2>Add a context</h2><${Form} submit="Add" reset run=${add} done="The context is added.">
       <${Field} text="URL" name="url" required placeholder="https://acme.example/terms/v1" />
       <${Field} text="Document, as JSON" name="document" rows="8" required hint=${'An object with "@context".'} />
     <//></section>
@@ -114,7 +114,7 @@ export function Keys() {
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
       ["Expires", ({ expiresAt }) => html`<${Time} at=${expiresAt} />`],
       ["Last used", ({ lastUsedAt }) => html`<${Time} at=${lastUsedAt} />`],
-      ["", ({ uuid, name, status }) => status === "ACTIVE" && html`<${Do} kind="danger" ask=${uuid === own ? "This is the key that you are signed in with. Revoke it?" : `Revoke the key ${name}?`} run=${() => revoke(uuid)}>Revoke<//>`],
+      ["", ({ uuid, name, status }) => status === "ACTIVE" && html`<${Do} kind="danger" ask=${uuid === own ? "This is the key that you are signed in with. Revoke it?" : `Revoke the key ${name}?`} run=${() => revoke(uuid)} done="The key is revoked.">Revoke<//>`],
     ]} />`}<//>
     <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${make}>
       <${Field} text="Name" name="name" required hint="Who or what will use it." />
@@ -168,9 +168,9 @@ export function Settings() {
 
 /** An audit log: `path` is whose. */
 export function AuditLog({ path }) {
-  const found = useLoad(() => get(path, { limit: 200 }), [path]);
-  return html`<${Loaded} of=${found}>${({ hits, next }) => html`<${HowMany} of=${{ hits, isWhole: next === null }} what="record" />
-    <${Table} caption="Audit log" hits=${hits} empty="Nothing was recorded yet." columns=${[
+  const list = useList(path, {}, { partner: null, order: "" });
+  return html`<${Loaded} of=${list}>${(records) => html`<${HowMany} of=${records} what="record" />
+    <${Table} caption="Audit log" list=${list} empty="Nothing was recorded yet." columns=${[
       ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
       ["What", ({ act }) => html`<code>${act}</code>`],
       ["Who", ({ by }) => `${by.name || by.kind} (${by.kind}, ${by.role})`],

@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
-import { all, get, post, remove, sorted } from "../api.js";
-import { choices, contacts } from "../contacts.js";
+import { all, get, post, remove } from "../api.js";
+import { contacts, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
+import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { checkWords, text } from "../words.js";
 
 /** A credential's kind. */
@@ -42,16 +43,16 @@ export function Credentials({ path: [uuid] }) {
 
 function List() {
   const role = route.value.query.get("role") ?? "";
-  const found = useLoad(async () => ({ credentials: await sorted("credential", { role }), partners: await contacts() }), [role]);
+  const list = useList("credential", { role });
   const actions = html`<a class="button main" href=${to("offer")}>Offer a credential</a>`;
   return html`<${Screen} title="Credentials" actions=${actions}>
     <${Field} text="Show" value=${role} onChange=${(event) => setQuery({ role: event.target.value })} options=${[["", "All"], ["holder", "Those that you hold"], ["issuer", "Those that you issued"]]} />
-    <${Loaded} of=${found}>${({ credentials, partners }) => html`
+    <${Loaded} of=${list}>${(credentials) => html`
       <${HowMany} of=${credentials} what="credential" />
-      <${Table} caption="Credentials" hits=${credentials.hits} empty=${html`There are none yet. <a href=${to("offer")}>Offer one to a partner</a>; what partners offer you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
+      <${Table} caption="Credentials" list=${list} empty=${html`There are none yet. <a href=${to("offer")}>Offer one to a partner</a>; what partners offer you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
         ["What", ({ uuid, summary }) => html`<a href=${to("credentials", uuid)}>${typeOf(summary)}</a>`],
         ["You", ({ role }) => (role === "issuer" ? "issued it" : "hold it")],
-        ["Partner", ({ contactUuid }) => partners.name(contactUuid)],
+        ["Partner", ({ contactUuid }) => credentials.partners.name(contactUuid)],
         ["Status", ({ status }) => html`<${Status} of=${status} />`],
         ["Verified", ({ verified, role }) => (role === "issuer" ? "" : verified ? "yes" : "no")],
         ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
@@ -60,7 +61,10 @@ function List() {
 }
 
 function Credential({ uuid }) {
-  const found = useLoad(async () => ({ credential: await get(`credential/${uuid}`), partners: await contacts() }), [uuid]);
+  const found = useLoad(async () => {
+    const credential = await get(`credential/${uuid}`);
+    return { credential, partners: await partnersOf([credential]) };
+  }, [uuid]);
   async function verify() {
     await post(`credential/${uuid}/verify`);
     await found.reload();
@@ -87,22 +91,23 @@ function Credential({ uuid }) {
       ]} />
       <h3>What it says</h3><${Claims} of=${{ claims: credential.summary.claims ?? subjectOf(credential.credential) }} />
     </section>
-    ${credential.role === "holder" && html`<section><h2>${credential.verified ? "Verified: every check passed" : "Not verified"}</h2><${Checks} of=${credential.checks} /><${Do} run=${verify}>Check again, as of now<//></section>`}
+    ${credential.role === "holder" && html`<section><h2>${credential.verified ? "Verified: every check passed" : "Not verified"}</h2><${Checks} of=${credential.checks} /><${Do} run=${verify} done="Checked again.">Check again, as of now<//></section>`}
     ${credential.role === "issuer" && credential.status === "ISSUED" && html`<section><h2>Revoke</h2>
-      <${Form} submit="Revoke" run=${revoke}><${Check} text="Tell the holder" name="notify" /><${Field} text="Comment, for the holder" name="comment" /><//></section>`}
-    <section><h2>Delete</h2><${Do} kind="danger" ask="Delete this credential here?" run=${erase}>Delete<//></section>
+      <${Form} submit="Revoke" run=${revoke} done="The credential is revoked."><${Check} text="Tell the holder" name="notify" /><${Field} text="Comment, for the holder" name="comment" /><//></section>`}
+    <section><h2>Delete</h2><${Do} kind="danger" ask="Delete this credential here?" run=${erase} done="The credential is deleted here.">Delete<//></section>
     <${Json} of=${credential} />`}<//><//>`;
 }
 
 const CITIZENSHIP = ["givenName", "familyName", "gender", "birthDate", "birthCountry", "residentSince"];
 const V1 = "https://www.w3.org/2018/credentials/v1";
 
-/** What can be offered or asked for: [{id, title, format, names?, type?, definition?}]. Without names they are typed. */
+/** What can be offered or asked for: [{id, title, format, names?, type?, contexts?, definition?}]. Without names they are typed. */
 async function templates() {
-  const definitions = await all("credential-definition");
+  const [definitions, contexts] = await Promise.all([all("credential-definition"), all("context")]);
   return [
     { id: "free", title: "Attributes of your choice (JWT)", format: "jwt-vc" },
-    { id: "resident", title: "Permanent resident (W3C, citizenship)", format: "ld-proof", type: "PermanentResident", names: CITIZENSHIP },
+    { id: "resident", title: "Permanent resident (W3C, citizenship)", format: "ld-proof", type: "PermanentResident", names: CITIZENSHIP, contexts: [V1, "https://w3id.org/citizenship/v1"] },
+    ...contexts.hits.map(({ uuid, url }) => ({ id: uuid, title: `Terms of your context ${url} (W3C)`, format: "ld-proof", contexts: [V1, url] })),
     ...definitions.hits.map((definition) => ({ id: definition.uuid, title: `AnonCreds: ${definition.tag} (${definition.attributes.join(", ")})`, format: "anoncreds", names: definition.attributes, definition })),
   ];
 }
@@ -110,21 +115,22 @@ async function templates() {
 /** Loads what a form for a partner needs. */
 function useForm() {
   const [chosen, setChosen] = useState("free");
-  const found = useLoad(async () => ({ partners: await contacts(), known: await templates() }));
-  return { chosen, setChosen, found, partner: route.value.query.get("to") ?? "" };
+  const [partner, setPartner] = useState(route.value.query.get("to") ?? "");
+  const found = useLoad(async () => ({ hasPartners: (await contacts()).hits.length > 0, known: await templates() }));
+  return { chosen, setChosen, found, partner, setPartner };
 }
 
-function Start({ partners, known, partner, chosen, setChosen }) {
-  return html`<${Field} text="Partner" name="to" required value=${partner} options=${choices(partners)} />
+function Start({ known, partner, setPartner, chosen, setChosen }) {
+  return html`<${PartnerField} name="to" required none="Choose one" value=${partner} onChange=${(event) => setPartner(event.target.value)} />
     <${Field} text="Template" value=${chosen} onChange=${(event) => setChosen(event.target.value)} options=${known.map(({ id, title }) => [id, title])} />`;
 }
 
 const NO_PARTNER = html`<p class="empty">You have no partner yet. <a href=${to("invite")}>Invite one</a> first.</p>`;
 
 export function Offer() {
-  const { chosen, setChosen, found, partner } = useForm();
-  return html`<${Screen} title="Offer a credential" about="The partner accepts the offer, and the service issues what you filled in."><${Loaded} of=${found}>${({ partners, known }) => {
-    if (!partners.hits.length) return NO_PARTNER;
+  const { chosen, setChosen, found, partner, setPartner } = useForm();
+  return html`<${Screen} title="Offer a credential" about="The partner accepts the offer, and the service issues what you filled in."><${Loaded} of=${found}>${({ hasPartners, known }) => {
+    if (!hasPartners) return NO_PARTNER;
     const template = known.find(({ id }) => id === chosen);
     const run = async ({ to: receiver, type, comment, ...values }) => {
       const data = offerOf(template, type, attributesOf(template, values));
@@ -132,8 +138,8 @@ export function Offer() {
       go("exchanges", uuid);
     };
     return html`<section><${Form} key=${chosen} submit="Offer" run=${run}>
-      <${Start} ...${{ partners, known, partner, chosen, setChosen }} />
-      ${template.id === "free" && html`<${Field} text="Kind of credential" name="type" required hint="One word, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      <${Start} ...${{ known, partner, setPartner, chosen, setChosen }} />
+      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="One word, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
       <${Attributes} template=${template} values />
       <${Field} text="Comment, for the partner" name="comment" />
     <//></section>`;
@@ -164,18 +170,17 @@ function attributesOf(template, values) {
   return Object.fromEntries(rows.map((row) => [values[`name ${row}`], values[`value ${row}`] ?? ""]));
 }
 
-function offerOf({ format, type: known, definition }, typed, attributes) {
+function offerOf({ format, type: known, contexts = [V1], definition }, typed, attributes) {
   if (format === "anoncreds") return { credentialDefinitionId: definition.credentialDefinitionId, attributes };
   const type = known ?? typed;
-  const context = known ? [V1, "https://w3id.org/citizenship/v1"] : [V1];
   const subject = known ? { type, ...attributes } : attributes;
-  return { credential: { "@context": context, type: ["VerifiableCredential", type], credentialSubject: subject } };
+  return { credential: { "@context": contexts, type: ["VerifiableCredential", type], credentialSubject: subject } };
 }
 
 export function Ask() {
-  const { chosen, setChosen, found, partner } = useForm();
-  return html`<${Screen} title="Ask for proof" about="The partner chooses what it shows. You see each check that was made."><${Loaded} of=${found}>${({ partners, known }) => {
-    if (!partners.hits.length) return NO_PARTNER;
+  const { chosen, setChosen, found, partner, setPartner } = useForm();
+  return html`<${Screen} title="Ask for proof" about="The partner chooses what it shows. You see each check that was made."><${Loaded} of=${found}>${({ hasPartners, known }) => {
+    if (!hasPartners) return NO_PARTNER;
     const template = known.find(({ id }) => id === chosen);
     const run = async ({ to: receiver, type, comment, ...values }) => {
       const names = Object.keys(attributesOf(template, values));
@@ -186,8 +191,8 @@ export function Ask() {
       go("exchanges", uuid);
     };
     return html`<section><${Form} key=${chosen} submit="Ask" run=${run}>
-      <${Start} ...${{ partners, known, partner, chosen, setChosen }} />
-      ${template.id === "free" && html`<${Field} text="Kind of credential" name="type" required hint="As its issuer named it, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      <${Start} ...${{ known, partner, setPartner, chosen, setChosen }} />
+      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="As its issuer named it, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
       <${Attributes} template=${template} />
       <${Field} text="Comment, for the partner" name="comment" />
     <//></section>`;
@@ -202,7 +207,7 @@ function requestOf({ type: known, definition }, typed, names) {
   const type = known ?? typed;
   const ofType = { path: ["$.type", "$.vc.type"], filter: { type: "array", contains: { const: type } } };
   const fields = names.map((name) => ({ path: [`$.credentialSubject.${name}`, `$.vc.credentialSubject.${name}`] }));
-  return { presentation_definition: { id: crypto.randomUUID(), input_descriptors: [{ id: type, constraints: { fields: [ofType, ...fields] } }] } };
+  return { presentation_definition: { id: `ask-${Date.now().toString(36)}`, input_descriptors: [{ id: type, constraints: { fields: [ofType, ...fields] } }] } };
 }
 
 export function Proofs({ path: [uuid] }) {
@@ -210,20 +215,23 @@ export function Proofs({ path: [uuid] }) {
 }
 
 function ProofList() {
-  const found = useLoad(async () => ({ proofs: await sorted("presentation"), partners: await contacts() }));
-  return html`<${Screen} title="Proofs" about="What was shown to you, and what you showed." actions=${html`<a class="button main" href=${to("ask")}>Ask for proof</a>`}><${Loaded} of=${found}>${({ proofs, partners }) => html`
+  const list = useList("presentation");
+  return html`<${Screen} title="Proofs" about="What was shown to you, and what you showed." actions=${html`<a class="button main" href=${to("ask")}>Ask for proof</a>`}><${Loaded} of=${list}>${(proofs) => html`
     <${HowMany} of=${proofs} what="proof" />
-    <${Table} caption="Proofs" hits=${proofs.hits} empty=${html`There are none yet. <a href=${to("ask")}>Ask a partner for proof</a>; what partners ask of you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
+    <${Table} caption="Proofs" list=${list} empty=${html`There are none yet. <a href=${to("ask")}>Ask a partner for proof</a>; what partners ask of you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
       ["When", ({ uuid, createdAt }) => html`<a href=${to("proofs", uuid)}><${Time} at=${createdAt} /></a>`],
       ["You", ({ role }) => (role === "verifier" ? "were shown it" : "showed it")],
-      ["Partner", ({ contactUuid }) => partners.name(contactUuid)],
+      ["Partner", ({ contactUuid }) => proofs.partners.name(contactUuid)],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
       ["Verified", ({ verified, role }) => (role === "verifier" ? (verified ? "yes" : "no") : "")],
     ]} />`}<//><//>`;
 }
 
 function Proof({ uuid }) {
-  const found = useLoad(async () => ({ proof: await get(`presentation/${uuid}`), partners: await contacts() }), [uuid]);
+  const found = useLoad(async () => {
+    const proof = await get(`presentation/${uuid}`);
+    return { proof, partners: await partnersOf([proof]) };
+  }, [uuid]);
   async function verify() {
     await post(`presentation/${uuid}/verify`);
     await found.reload();
@@ -239,6 +247,6 @@ function Proof({ uuid }) {
       ]} />
       <h3>What was shown</h3><${Claims} of=${proof.summary} />
     </section>
-    ${proof.role === "verifier" && html`<section><h2>Checks</h2><${Checks} of=${proof.checks} /><${Do} run=${verify}>Check again, as of now<//></section>`}
+    ${proof.role === "verifier" && html`<section><h2>Checks</h2><${Checks} of=${proof.checks} /><${Do} run=${verify} done="Checked again.">Check again, as of now<//></section>`}
     <${Json} of=${proof} />`}<//><//>`;
 }

@@ -1,14 +1,28 @@
 import { useState } from "preact/hooks";
-import { get, newest, post } from "../api.js";
-import { contacts } from "../contacts.js";
+import { get, post } from "../api.js";
+import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
+import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
 import { deliveryWords, label, typeWords } from "../words.js";
 
 const LIVE = 3_000; // milliseconds
 const KINDS = { webhook: "Webhook call", task: "Task webhook call", didcomm: "Message to a partner", test: "Test" };
 const STATUSES = ["HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD"];
+const STATUS_WORDS = {
+  HELD: "until the connection is completed",
+  PENDING: "on the way, or before the next attempt",
+  DELIVERED: "the other side has it",
+  FAILED: "given up after the last attempt",
+  WITHHELD: "the webhook is disabled",
+};
+const BEGINNINGS = {
+  webhook: "A message was received",
+  task: "Something happened that your systems are told",
+  didcomm: "You sent a message",
+  test: "You tested the webhook",
+};
 
 export function Deliveries({ path: [uuid] }) {
   return uuid ? html`<${Delivery} uuid=${uuid} />` : html`<${List} />`;
@@ -19,10 +33,12 @@ function List() {
   const [live, setLive] = useState(false);
   const set = (name) => (event) => setQuery({ ...query, [name]: event.target.value });
   return html`<${Screen} title="Deliveries" about="Every webhook call and every message on its way to a partner, with all attempts.">
+    <section><h2>Last 7 days</h2><${Counts} /></section>
     <div class="filters">
       <${Field} text="Status" value=${query.status} onChange=${set("status")} options=${[["", "All"], ...STATUSES.map((status) => [status, label(status)])]} />
       <${Field} text="Kind" value=${query.kind} onChange=${set("kind")} options=${[["", "All"], ...Object.entries(KINDS)]} />
-      <${Field} text="Webhook" value=${query.webhookId} onChange=${set("webhookId")} hint="The id of its entry." />
+      <${PartnerField} none="All" value=${query.contactUuid} onChange=${set("contactUuid")} />
+      <${Field} text="Webhook" value=${query.webhookId} onChange=${set("webhookId")} placeholder="the id of its entry" />
     </div>
     <${Check} text="Live: look again every few seconds" checked=${live} onChange=${(event) => setLive(event.target.checked)} />
     <${DeliveryTable} query=${query} every=${live ? LIVE : 0} />
@@ -30,15 +46,27 @@ function List() {
   <//>`;
 }
 
+/** Deliveries of the last 7 days by status, as links to the list. `query`: filters. */
+export function Counts({ query = {} }) {
+  const counts = useLoad(() => get("delivery/count", query), [JSON.stringify(query)], 15_000);
+  const link = (status) => `${to("deliveries")}?${new URLSearchParams({ ...query, status })}`;
+  return html`<${Loaded} of=${counts}>${({ byStatus, total, relation }) =>
+    total
+      ? html`<ul class="counts">${STATUSES.filter((status) => byStatus[status]).map((status) => html`<li>
+          <a href=${link(status)}><strong>${byStatus[status].toLocaleString("en")}</strong> <${Status} of=${status} /></a> <small>${STATUS_WORDS[status]}</small>
+        </li>`)}</ul>${relation === "gte" && html`<p class="quiet">There are more: only the latest were counted.</p>`}`
+      : html`<p class="empty">There was none.</p>`}<//>`;
+}
+
 export function DeliveryTable({ query, every = 0 }) {
-  const found = useLoad(async () => ({ deliveries: await newest("delivery", query), partners: await contacts() }), [JSON.stringify(query)], every);
-  return html`<${Loaded} of=${found}>${({ deliveries, partners }) => html`
+  const list = useList("delivery", query, { every });
+  return html`<${Loaded} of=${list}>${(deliveries) => html`
     <${HowMany} of=${deliveries} what="delivery" plural="deliveries" />
-    <${Table} caption="Deliveries" hits=${deliveries.hits} empty="No delivery fits. Messages that you send and webhook calls appear here." columns=${[
+    <${Table} caption="Deliveries" list=${list} empty="No delivery fits. Messages that you send and webhook calls appear here." columns=${[
       ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
       ["What", ({ uuid, kind }) => html`<a href=${to("deliveries", uuid)}>${KINDS[kind] ?? kind}</a>`],
       ["Type", ({ type }) => html`<span title=${type}>${typeWords(type)}</span>`],
-      ["To", ({ webhookId, contactUuid }) => webhookId ?? partners.name(contactUuid)],
+      ["To", ({ webhookId, contactUuid }) => webhookId ?? deliveries.partners.name(contactUuid)],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
       ["Attempts", ({ attempts }) => attempts],
       ["Why", ({ error }) => deliveryWords(error)],
@@ -46,7 +74,10 @@ export function DeliveryTable({ query, every = 0 }) {
 }
 
 function Delivery({ uuid }) {
-  const found = useLoad(() => get(`delivery/${uuid}`), [uuid], LIVE);
+  const found = useLoad(async () => {
+    const delivery = await get(`delivery/${uuid}`);
+    return { delivery, partners: await partnersOf([delivery]) };
+  }, [uuid], LIVE);
   async function again() {
     await post(`delivery/${uuid}/replay`);
     await found.reload();
@@ -54,40 +85,51 @@ function Delivery({ uuid }) {
   async function elsewhere(values) {
     go("deliveries", (await post(`delivery/${uuid}/replay`, values)).uuid);
   }
-  return html`<${Screen} title="Delivery"><${Loaded} of=${found}>${(delivery) => html`
+  return html`<${Screen} title="Delivery"><${Loaded} of=${found}>${({ delivery, partners }) => html`
     <section>
       <h2>${KINDS[delivery.kind] ?? delivery.kind}</h2>
       <${Facts} of=${[
-        ["Status", html`<${Status} of=${delivery.status} />`],
+        ["Status", html`<${Status} of=${delivery.status} /> <small>${STATUS_WORDS[delivery.status]}</small>`],
         ["Why", deliveryWords(delivery.error)],
         ["Type", html`<code>${delivery.type}</code>`],
         ["Webhook", delivery.webhookId && html`<a href=${to("webhooks")}>${delivery.webhookId}</a>`],
+        ["Partner", delivery.contactUuid && html`<a href=${to("partners", delivery.contactUuid)}>${partners.name(delivery.contactUuid)}</a>`],
         ["Message", delivery.messageUuid && html`<a href=${to("messages", delivery.messageUuid)}>Open the message</a>`],
-        ["Next attempt", delivery.nextAttemptAt && html`<${Time} at=${delivery.nextAttemptAt} />`],
         ["Sent again", delivery.replayedAt && html`<${Time} at=${delivery.replayedAt} />`],
       ]} />
-      ${delivery.kind !== "test" && html`<${Do} run=${again}>Send again<//>`}
+      ${delivery.kind !== "test" && html`<${Do} run=${again} done="The delivery is sent again.">Send again<//>`}
       ${delivery.kind === "webhook" && html`<details><summary>Send it to another webhook</summary><${Form} submit="Send there" run=${elsewhere}><${Field} text="The id of its entry" name="webhookId" required /><//></details>`}
     </section>
-    <${Attempts} of=${delivery} />
+    <section><h2>What happened</h2><${Way} of=${delivery} /></section>
+    <section><h2>The request</h2><${Request} of=${delivery.request} kind=${delivery.kind} /></section>
     <${Json} of=${delivery} />`}<//><//>`;
 }
 
-/** Each attempt of a delivery, with what was answered. */
-export function Attempts({ of: delivery }) {
-  return html`<section><h2>Attempts</h2>
-    ${delivery.log.length ? "" : html`<p class="empty">There was no attempt yet.</p>`}
-    ${delivery.log.map(({ number, at, responseStatus, duration, error, answer }) => html`<div class="card" key=${number}>
-      <${Facts} of=${[
-        ["Attempt", number],
-        ["When", html`<${Time} at=${at} />`],
-        ["Answered with", responseStatus ?? "nothing"],
-        ["Took", `${duration} ms`],
-        ["Why it failed", deliveryWords(error)],
-      ]} />
-      ${answer !== null && html`<${Json} of=${answer} title="The answer" />`}
-    </div>`)}
-  </section>`;
+/** The way of a delivery: where it began, each attempt with its answer, and what comes next. */
+export function Way({ of: { createdAt, kind, log, status, nextAttemptAt } }) {
+  const step = (tone, title, at, rest) => html`<li class=${tone}><strong>${title}</strong> <${Time} at=${at} />${rest}</li>`;
+  return html`<ol class="way">
+    ${step("", BEGINNINGS[kind] ?? "It began", createdAt)}
+    ${log.map(({ number, at, responseStatus, duration, error, answer }) => step(
+      error ? "bad" : "good",
+      `Attempt ${number}: ${error ? deliveryWords(error) : `answered with status ${responseStatus}.`}`,
+      at,
+      html` <small>took ${duration.toLocaleString("en")} ms</small>${answer !== null && html`<${Json} of=${answer} title="The answer" />`}`,
+    ))}
+    ${status === "PENDING" && nextAttemptAt && step("wait", log.length ? "The next attempt" : "The first attempt", nextAttemptAt)}
+    ${["HELD", "WITHHELD"].includes(status) && html`<li class="wait"><strong>${STATUS_WORDS[status]}</strong></li>`}
+    ${status === "FAILED" && html`<li class="bad"><strong>Given up. Mend the cause, then send it again.</strong></li>`}
+  </ol>`;
+}
+
+function Request({ of: request, kind }) {
+  if (!request) return html`<p class="empty">It cannot be shown: its webhook, its message or its connection is gone.</p>`;
+  const { method, url, headers, body } = request;
+  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n");
+  const text = typeof body?.tooLarge === "string" ? `${body.tooLarge}\n… and more` : JSON.stringify(body, null, 2);
+  return html`<p class="quiet">As the next attempt makes it. ${kind === "didcomm" ? "The body is encrypted for the partner; this is what it can read." : "Signatures and the values of your own headers are not shown."}</p>
+    <p><code>${method} ${url || "(the partner has no address now)"}</code></p>
+    <${Text} title="Headers" of=${head} /><${Text} title="Body" of=${text} />`;
 }
 
 function Recover() {

@@ -1,9 +1,11 @@
-import { all, entriesOf, get, newest } from "../api.js";
+import { entriesOf, get, newest } from "../api.js";
+import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
 import { Facts, Loaded, Screen, Status, Time, size, useLoad } from "../ui.js";
-import { nameOf, typeWords } from "../words.js";
+import { typeWords } from "../words.js";
+import { Counts } from "./deliveries.js";
 import { Health } from "./service.js";
 
 const DAY = 86_400_000;
@@ -17,6 +19,7 @@ export function Home() {
       <section><h2>Service</h2><${Health} /><${Account} about=${about} /></section>
       <section><h2>Webhooks</h2><${Webhooks} about=${about} /></section>
       <section><h2>Messages, last 7 days</h2><${Week} /></section>
+      <section><h2>Deliveries, last 7 days</h2><${Counts} /></section>
     </div>
     <section><h2>Last messages</h2><${Last} /></section>
   <//>`;
@@ -34,17 +37,17 @@ function Account({ about }) {
 
 function Waiting() {
   const waiting = useLoad(async () => {
-    const [exchanges, connections] = await Promise.all([
+    const [exchanges, ...connections] = await Promise.all([
       get("exchange", { status: "WAITING", limit: 1 }),
-      get("connection", { state: "request-received", limit: 1 }),
+      ...["request-received", "invitation-received"].map((state) => get("connection", { state, limit: 1 })),
     ]);
-    return { exchanges: exchanges.total.value, connections: connections.total.value };
+    return { exchanges: exchanges.total.value, connections: connections.reduce((sum, { total }) => sum + total.value, 0) };
   }, [], 15_000);
   return html`<${Loaded} of=${waiting}>${({ exchanges, connections }) =>
     exchanges + connections === 0
       ? html`<p class="empty">Nothing waits for you.</p>`
       : html`<p><a class="big" href=${to("waiting")}>${exchanges + connections}</a></p>
-          <p>Offers, requests and proofs: ${exchanges}. Connection requests: ${connections}. <a href=${to("waiting")}>Decide</a></p>`}<//>`;
+          <p>Offers, requests and proofs: ${exchanges}. Connections: ${connections}. <a href=${to("waiting")}>Decide</a></p>`}<//>`;
 }
 
 function Webhooks({ about }) {
@@ -98,16 +101,16 @@ function Bars({ days, totals }) {
 
 function Last() {
   const last = useLoad(async () => {
-    const [messages, contacts] = await Promise.all([newest("message", { limit: 10 }), all("contact")]);
-    const names = Object.fromEntries(contacts.hits.map((contact) => [contact.uuid, nameOf(contact)]));
-    return messages.hits.map((message) => ({ ...message, partner: names[message.contactUuid] }));
+    const { hits } = await newest("message", { limit: 10 });
+    const { name } = await partnersOf(hits);
+    return hits.map((message) => ({ ...message, partner: name(message.contactUuid) }));
   }, [], 15_000);
   return html`<${Loaded} of=${last}>${(messages) =>
     messages.length
       ? html`<ul class="lines">${messages.map(
           ({ uuid, actionUuid, direction, type, partner, status, createdAt }) => html`<li key=${uuid}>
             <a href=${actionUuid ? to("threads", actionUuid) : to("messages", uuid)}>${typeWords(type)}</a>
-            ${direction === "IN" ? " from " : " to "}${partner ?? "an unknown sender"} <${Status} of=${status} /> <${Time} at=${createdAt} />
+            ${direction === "IN" ? " from " : " to "}${partner} <${Status} of=${status} /> <${Time} at=${createdAt} />
           </li>`,
         )}</ul>`
       : html`<p class="empty">No messages yet. <a href=${to("invite")}>Invite a partner</a>, or <a href=${to("accept")}>accept an invitation</a>.</p>`}<//>`;

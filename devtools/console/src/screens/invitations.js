@@ -1,9 +1,9 @@
 import { useEffect, useState } from "preact/hooks";
-import { all, get, picture, post, remove, sorted } from "../api.js";
+import { all, get, picture, post, remove } from "../api.js";
 import { forgetContacts } from "../contacts.js";
 import { html } from "../html.js";
 import { go, to } from "../route.js";
-import { Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useLoad } from "../ui.js";
+import { Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
 
 /** All invitations, or one of them. */
 export function Invitations({ path: [uuid] }) {
@@ -11,7 +11,7 @@ export function Invitations({ path: [uuid] }) {
 }
 
 function List() {
-  const found = useLoad(() => sorted("invitation"));
+  const list = useList("invitation", {}, { partner: null });
   const columns = [
     ["Label", ({ uuid, invitation }) => html`<a href=${to("invitations", uuid)}>${invitation.label || "without a label"}</a>`],
     ["Goal", ({ invitation }) => invitation.goal ?? invitation.body?.goal ?? ""],
@@ -20,8 +20,8 @@ function List() {
     ["Made", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
   ];
   return html`<${Screen} title="Invitations" actions=${html`<a class="button main" href=${to("invite")}>Invite a partner</a>`}>
-    <${Loaded} of=${found}>${(invitations) => html`<${HowMany} of=${invitations} what="invitation" />
-      <${Table} caption="Invitations" columns=${columns} hits=${invitations.hits} empty=${html`You have made no invitation yet. <a href=${to("invite")}>Invite a partner</a>.`} />`}<//>
+    <${Loaded} of=${list}>${(invitations) => html`<${HowMany} of=${invitations} what="invitation" />
+      <${Table} caption="Invitations" columns=${columns} list=${list} empty=${html`You have made no invitation yet. <a href=${to("invite")}>Invite a partner</a>.`} />`}<//>
   <//>`;
 }
 
@@ -34,7 +34,7 @@ function One({ uuid }) {
   return html`<${Screen} title="Invitation"><${Loaded} of=${found}>${(invitation) => html`
     <section>
       <${Facts} of=${[["Status", html`<${Status} of=${invitation.status} />`], ["Use", invitation.multiUse ? "many times" : "once"], ["Expires", invitation.expiresAt && html`<${Time} at=${invitation.expiresAt} />`]]} />
-      ${invitation.status === "ACTIVE" && html`<${Do} kind="danger" ask="Withdraw this invitation?" run=${withdraw}>Withdraw<//>`}
+      ${invitation.status === "ACTIVE" && html`<${Do} kind="danger" ask="Withdraw this invitation?" run=${withdraw} done="The invitation is withdrawn.">Withdraw<//>`}
     </section>
     <${Share} invitation=${invitation} />`}<//><//>`;
 }
@@ -94,8 +94,9 @@ function read(pasted) {
 }
 
 export function Accept() {
-  async function accept({ pasted, displayName, internalRef }) {
+  async function accept({ pasted, displayName, internalRef, look }) {
     const { contact = {}, ...rest } = read(pasted);
+    if (look && !contact.did) rest.accept = false;
     if (displayName) contact.displayName = displayName;
     if (internalRef) contact.internalRef = internalRef;
     const made = await post("contact", Object.keys(contact).length ? { ...rest, contact } : rest);
@@ -107,6 +108,7 @@ export function Accept() {
       <${Field} text="Link, JSON or DID" name="pasted" rows="5" required />
       <${Field} text="What you call the partner" name="displayName" hint="What it calls itself, if left out." />
       <${Field} text="Your reference" name="internalRef" />
+      <${Check} text="Look at it first" name="look" hint="The partner hears nothing until you accept on the next screen." />
     <//></section>
   <//>`;
 }

@@ -1,12 +1,14 @@
-import { get, newest, post, remove } from "../api.js";
-import { choices, contacts } from "../contacts.js";
+import { get, post, remove } from "../api.js";
+import { contacts, partnersOf } from "../contacts.js";
 import { save } from "../files.js";
 import { html } from "../html.js";
+import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { attachmentsOf, contentOf, label, typeWords } from "../words.js";
 import { DeliveryTable } from "./deliveries.js";
 
+const LIVE = 3_000; // milliseconds
 const STATUSES = ["RECEIVED", "CONFLICT", "REJECTED", "HELD", "SENDING", "SENT", "FAILED"];
 
 export function Messages({ path: [uuid] }) {
@@ -15,35 +17,38 @@ export function Messages({ path: [uuid] }) {
 
 function List() {
   const query = Object.fromEntries(route.value.query);
-  const found = useLoad(async () => {
-    const [messages, partners] = await Promise.all([newest("message", { ...query, until: query.until && `${query.until}T00:00:00Z` }), contacts()]);
-    return { messages, partners };
-  }, [JSON.stringify(query)]);
+  const list = useList("message", { ...query, until: query.until && `${query.until}T00:00:00Z` });
   const set = (name) => (event) => setQuery({ ...query, [name]: event.target.value });
-  return html`<${Screen} title="Messages" actions=${html`<button type="button" onClick=${found.reload}>Refresh</button>`}><${Loaded} of=${found}>${({ messages, partners }) => html`
+  const filtered = Object.keys(query).length > 0;
+  return html`<${Screen} title="Messages" actions=${html`<${Do} run=${list.reload}>Refresh<//>`}>
     <div class="filters">
       <${Field} text="Direction" value=${query.direction} onChange=${set("direction")} options=${[["", "In and out"], ["IN", "Received"], ["OUT", "Sent"]]} />
-      <${Field} text="Partner" value=${query.contactUuid} onChange=${set("contactUuid")} options=${[["", "All"], ...choices(partners)]} />
+      <${PartnerField} none="All" value=${query.contactUuid} onChange=${set("contactUuid")} />
       <${Field} text="Status" value=${query.status} onChange=${set("status")} options=${[["", "All"], ...STATUSES.map((status) => [status, label(status)])]} />
-      <${Field} text="Type, or how it begins" value=${query.type} onChange=${set("type")} />
+      <${Field} text="Type" placeholder="basicmessage" value=${query.type} onChange=${set("type")} />
       <${Field} text="Before" type="date" value=${query.until} onChange=${set("until")} />
     </div>
-    <${HowMany} of=${messages} what="message" />
-    <${Table} caption="Messages" hits=${messages.hits} empty="No message fits these filters. Choose others, or write to a partner." columns=${[
-      ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
-      ["", ({ direction }) => (direction === "IN" ? "from" : "to")],
-      ["Partner", ({ contactUuid }) => (contactUuid ? html`<a href=${to("partners", contactUuid)}>${partners.name(contactUuid)}</a>` : "an unknown sender")],
-      ["Type", ({ uuid, type }) => html`<a href=${to("messages", uuid)} title=${type}>${typeWords(type)}</a>`],
-      ["Text", ({ message }) => (contentOf(message) ?? "").slice(0, 120)],
-      ["Status", ({ status }) => html`<${Status} of=${status} />`],
-      ["", ({ actionUuid }) => actionUuid && html`<a href=${to("threads", actionUuid)}>Thread</a>`],
-    ]} />`}<//><//>`;
+    <${Loaded} of=${list}>${(messages) => html`
+      <${HowMany} of=${messages} what="message" />
+      <${Table} caption="Messages" list=${list} empty=${
+        filtered
+          ? html`No message fits these filters. <a href=${to("messages")}>Show all</a>.`
+          : html`No messages yet. <a href=${to("invite")}>Invite a partner</a>, or <a href=${to("accept")}>accept an invitation</a>.`
+      } columns=${[
+        ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
+        ["Partner", ({ contactUuid, direction }) => html`<small>${direction === "IN" ? "from" : "to"}</small> ${contactUuid ? html`<a href=${to("partners", contactUuid)}>${messages.partners.name(contactUuid)}</a>` : "an unknown sender"}`],
+        ["Type", ({ uuid, type }) => html`<a href=${to("messages", uuid)} title=${type}>${typeWords(type)}</a>`],
+        ["Text", ({ message }) => (contentOf(message) ?? "").slice(0, 120)],
+        ["Status", ({ status }) => html`<${Status} of=${status} />`],
+        ["", ({ actionUuid }) => actionUuid && html`<a href=${to("threads", actionUuid)}>Thread</a>`],
+      ]} />`}<//>
+  <//>`;
 }
 
 function Message({ uuid }) {
   const found = useLoad(async () => {
-    const [message, partners] = await Promise.all([get(`message/${uuid}`), contacts()]);
-    return { message, partners };
+    const message = await get(`message/${uuid}`);
+    return { message, partners: await partnersOf([message]) };
   }, [uuid]);
   async function erase() {
     await remove(`message/${uuid}`);
@@ -65,7 +70,7 @@ function Message({ uuid }) {
       <${Json} of=${message} title="Everything, as JSON" />
     </section>
     <section><h2>Deliveries</h2><${DeliveryTable} query=${{ messageUuid: uuid }} /></section>
-    <section><h2>Erase</h2><p>Erases the content and its attachments for good.</p><${Do} kind="danger" ask="Erase this message for good?" run=${erase}>Erase<//></section>`}<//><//>`;
+    <section><h2>Erase</h2><p>Erases the content and its attachments for good.</p><${Do} kind="danger" ask="Erase this message for good?" run=${erase} done="The message is erased.">Erase<//></section>`}<//><//>`;
 }
 
 function Content({ message }) {
@@ -89,27 +94,56 @@ function saveAttachment(name, value) {
   save(`${name}.bin`, bytes);
 }
 
-export function Thread({ path: [uuid] }) {
+/** The latest message of a partner or a thread, as lists have it. */
+export function LastMessage({ of: { uuid, actionUuid, direction, type, createdAt } }) {
+  return html`<a href=${actionUuid ? to("threads", actionUuid) : to("messages", uuid)} title=${type}>${typeWords(type)}</a>${" "}
+    <small>${direction === "IN" ? "received" : "sent"} <${Time} at=${createdAt} /></small>`;
+}
+
+export function Threads({ path: [uuid] }) {
+  return uuid ? html`<${Thread} uuid=${uuid} />` : html`<${ThreadList} />`;
+}
+
+function ThreadList() {
+  const { status = "" } = Object.fromEntries(route.value.query);
+  const list = useList("action", { status, include: "latest" }, { partner: ({ config }) => config.contactUuid });
+  return html`<${Screen} title="Threads" about="Conversations: messages that belong together. The latest change first." actions=${html`<${Do} run=${list.reload}>Refresh<//>`}>
+    <div class="filters"><${Field} text="Show" value=${status} onChange=${(event) => setQuery({ status: event.target.value })} options=${[["", "All"], ["ERROR", "Those with a problem report"]]} /></div>
+    <${Loaded} of=${list}>${(threads) => html`<${HowMany} of=${threads} what="thread" />
+      <${Table} caption="Threads" list=${list} empty=${status ? "No partner reported a problem." : html`No threads yet. Write to a <a href=${to("partners")}>partner</a>.`} columns=${[
+        ["Changed", ({ updatedAt }) => html`<${Time} at=${updatedAt} />`],
+        ["Partner", ({ uuid, config }) => html`<a href=${to("threads", uuid)}>${threads.partners.name(config.contactUuid)}</a>`],
+        ["Last message", ({ lastMessage }) => lastMessage && html`<${LastMessage} of=${lastMessage} />`],
+        ["Thread id", ({ referenceID }) => html`<code>${referenceID}</code>`],
+        ["Status", ({ status }) => html`<${Status} of=${status} />`],
+      ]} />`}<//>
+  <//>`;
+}
+
+function Thread({ uuid }) {
   const found = useLoad(async () => {
-    const [action, messages, partners] = await Promise.all([get(`action/${uuid}`), newest("message", { actionUuid: uuid }), contacts()]);
-    return { action, messages: { ...messages, hits: messages.hits.toReversed() }, partners };
-  }, [uuid], 3_000);
-  return html`<${Loaded} of=${found}>${({ action, messages, partners }) => html`<${Screen} title=${`Thread with ${partners.name(action.config.contactUuid)}`}>
+    const action = await get(`action/${uuid}`);
+    return { action, name: (await contacts([action.config.contactUuid])).name(action.config.contactUuid) };
+  }, [uuid], LIVE);
+  const list = useList("message", { actionUuid: uuid }, { every: LIVE, partner: null });
+  return html`<${Loaded} of=${found}>${({ action, name }) => html`<${Screen} title=${`Thread with ${name}`}>
     <section><${Facts} of=${[
       ["Thread id", html`<code>${action.referenceID}</code>`],
       ["Status", html`<${Status} of=${action.status} />`],
-      ["Partner", action.config.contactUuid && html`<a href=${to("partners", action.config.contactUuid)}>${partners.name(action.config.contactUuid)}</a>`],
+      ["Partner", action.config.contactUuid && html`<a href=${to("partners", action.config.contactUuid)}>${name}</a>`],
     ]} />
     ${action.config.error && html`<p>The partner reported a problem: ${contentOf(action.config.error) ?? "it is in the JSON."}</p><${Json} of=${action.config.error} title="The report" />`}</section>
-    ${!messages.isWhole && html`<p class="quiet">The last ${messages.hits.length} messages</p>`}
-    <ol class="chat">${messages.hits.map((message) => html`<li key=${message.uuid} class=${message.direction === "OUT" ? "out" : "in"}>
-      <strong>${message.direction === "OUT" ? "You" : message.authenticated ? partners.name(message.contactUuid) : "Sender not proven"}</strong>
-      ${" "}<small title=${message.type}>${typeWords(message.type)}</small> <${Status} of=${message.status} /> <${Time} at=${message.createdAt} />
-      <${Content} message=${message} />
-      <a href=${to("messages", message.uuid)}>Details and deliveries</a>
-      <${Json} of=${message.message ?? message.envelope} />
-    </li>`)}</ol>
-    <section><h2>Reply</h2><${Reply} uuid=${uuid} done=${found.reload} /></section>
+    <${Loaded} of=${list}>${({ hits, next }) => html`
+      ${next && html`<p><${Do} run=${list.more}>Show earlier messages<//></p>`}
+      ${!hits.length && html`<p class="empty">There is no message on this thread. Write the first one below.</p>`}
+      <ol class="chat" aria-label="Messages, the latest last">${hits.toReversed().map((message) => html`<li key=${message.uuid} class=${message.direction === "OUT" ? "out" : "in"}>
+        <strong>${message.direction === "OUT" ? "You" : message.authenticated ? name : "Sender not proven"}</strong>
+        ${" "}<small title=${message.type}>${typeWords(message.type)}</small> <${Status} of=${message.status} /> <${Time} at=${message.createdAt} />
+        <${Content} message=${message} />
+        <a href=${to("messages", message.uuid)}>Details and deliveries</a>
+        <${Json} of=${message.message ?? message.envelope} />
+      </li>`)}</ol>`}<//>
+    <section><h2>Reply</h2><${Reply} uuid=${uuid} done=${list.reload} /></section>
   <//>`}<//>`;
 }
 

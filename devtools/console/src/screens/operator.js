@@ -3,8 +3,9 @@ import { useState } from "preact/hooks";
 import { all, get, post, put, remove } from "../api.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, size, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, size, useList, useLoad } from "../ui.js";
 import { AuditLog } from "./account.js";
+import { Months } from "./usage.js";
 
 export function Tenants({ path: [uuid] }) {
   return uuid ? html`<${Tenant} uuid=${uuid} />` : html`<${List} />`;
@@ -12,11 +13,11 @@ export function Tenants({ path: [uuid] }) {
 
 function List() {
   const { name = "", status = "" } = Object.fromEntries(route.value.query);
-  const found = useLoad(() => all("principal", { name, status }), [name, status]);
+  const list = useList("principal", { name, status }, { partner: null, order: "" });
   const [made, setMade] = useState(null);
   async function register(values) {
     setMade(await post("principal", values));
-    await found.reload();
+    await list.reload();
   }
   return html`<${Screen} title="Tenants">
     ${made && html`<${Secret} title=${`The first key of ${made.displayName}.`} of=${made.headers["tnt-subscription-key"]} />`}
@@ -24,8 +25,8 @@ function List() {
       <${Field} text="Name contains" type="search" value=${name} onChange=${(event) => setQuery({ name: event.target.value, status })} />
       <${Field} text="Status" value=${status} onChange=${(event) => setQuery({ name, status: event.target.value })} options=${[["", "All"], ["ACTIVE", "active"], ["SUSPENDED", "suspended"]]} />
     </div>
-    <${Loaded} of=${found}>${(tenants) => html`<${HowMany} of=${tenants} what="tenant" />
-      <${Table} caption="Tenants" hits=${tenants.hits} empty="No tenant fits. Register one below, or choose other filters." columns=${[
+    <${Loaded} of=${list}>${(tenants) => html`<${HowMany} of=${tenants} what="tenant" />
+      <${Table} caption="Tenants" list=${list} empty="No tenant fits. Register one below, or choose other filters." columns=${[
         ["Name", (tenant) => html`<a href=${to("tenants", tenant.uuid)}>${tenant.displayName}</a>`],
         ["Status", (tenant) => html`<${Status} of=${tenant.status} />`],
         ["Stores", ({ storedBytes }) => size(storedBytes)],
@@ -55,16 +56,17 @@ function Tenant({ uuid }) {
     <section>
       <h2>${displayName}</h2>
       <${Facts} of=${[["Status", html`<${Status} of=${status} />`], ["Id", html`<code>${uuid}</code>`], ["Stores", size(storedBytes)], ["Since", html`<${Time} at=${createdAt} />`]]} />
-      <${Do} run=${then(() => post(`principal/${uuid}/recount`))}>Count anew what it stores<//>
+      <${Do} run=${then(() => post(`principal/${uuid}/recount`))} done="Counted anew.">Count anew what it stores<//>
     </section>
     ${status === "SUSPENDED"
-      ? html`<section><h2>Resume</h2><p>What waits goes on within five minutes.</p><${Do} kind="main" run=${then(() => post(`principal/${uuid}/resume`, {}))}>Resume<//></section>`
-      : html`<section><h2>Suspend</h2><p>Nothing gets in or out, and nothing is lost.</p><${Form} submit="Suspend" run=${then((values) => post(`principal/${uuid}/suspend`, values))}><${Field} text="Reason" name="reason" hint="The tenant can read it in its audit log." /><//></section>`}
-    <section><h2>Name and limits</h2><${Form} key=${`limits ${turn}`} submit="Save" run=${then(limit)}>
+      ? html`<section><h2>Resume</h2><p>What waits goes on within five minutes.</p><${Do} kind="main" run=${then(() => post(`principal/${uuid}/resume`, {}))} done="The tenant is resumed.">Resume<//></section>`
+      : html`<section><h2>Suspend</h2><p>Nothing gets in or out, and nothing is lost.</p><${Form} submit="Suspend" run=${then((values) => post(`principal/${uuid}/suspend`, values))} done="The tenant is suspended."><${Field} text="Reason" name="reason" hint="The tenant can read it in its audit log." /><//></section>`}
+    <section><h2>Name and limits</h2><${Form} key=${`limits ${turn}`} submit="Save" run=${then(limit)} done="Name and limits are saved.">
       <${Field} text="Name" name="displayName" required value=${displayName} />
       <${Field} text="Bytes it may store" name="storedBytes" type="number" min="0" value=${limits.storedBytes ?? undefined} hint="The service's default if left out; 0 is no limit." />
       <${Field} text="Messages a minute" name="messagesPerMinute" type="number" min="0" value=${limits.messagesPerMinute ?? undefined} hint="Likewise." />
     <//></section>
+    <section><h2>Usage</h2><${Months} path=${`principal/${uuid}/usage`} /></section>
     <section><h2>Audit log</h2><${AuditLog} key=${`audit ${turn}`} path=${`principal/${uuid}/audit`} /></section>
     <section><h2>Delete</h2><p>Destroys the key that the tenant's data is encrypted under. Nothing can be read any more, by anybody.</p>
       <${Form} submit="Delete for ever" run=${(values) => erase(values, displayName)}><${Field} text="Type the tenant's name" name="typed" required hint=${displayName} /><//></section>`}<//><//>`;
@@ -90,7 +92,7 @@ export function PoisonQueue() {
         ["Of", ({ items }) => items.map(({ principalUuid }) => principalUuid).join(", ")],
         ["Bytes", ({ bytes }) => bytes],
         ["", ({ queue, id, replayable }) => replayable && html`<${Do} run=${again({ queue, id })}>Handle again<//>`],
-        ["", (one) => html`<${Do} kind="danger" ask="Forget this message for good?" run=${() => discard(one)}>Discard<//>`],
+        ["", (one) => html`<${Do} kind="danger" ask="Forget this message for good?" run=${() => discard(one)} done="The message is discarded.">Discard<//>`],
         ["", (one) => html`<${Json} of=${one} />`],
       ]} />
       ${poison.hits.length > 0 && html`<${Do} ask="Have all of them handled again?" run=${again({})}>Handle all again<//>`}`}<//>
@@ -115,7 +117,7 @@ export function Operators() {
       ["Expires", ({ expiresAt }) => html`<${Time} at=${expiresAt} />`],
       ["Last used", ({ lastUsedAt }) => html`<${Time} at=${lastUsedAt} />`],
       ["", ({ uuid, name, status }) => status === "ACTIVE" && html`<${Do} ask=${`Give ${name} a new key? The former one is good for an hour.`} run=${then(() => post(`operator/${uuid}/rotate`))}>New key<//>
-        <${Do} kind="danger" ask=${`Revoke the key of ${name}?`} run=${then(() => remove(`operator/${uuid}`))}>Revoke<//>`],
+        <${Do} kind="danger" ask=${`Revoke the key of ${name}?`} run=${then(() => remove(`operator/${uuid}`))} done=${`The key of ${name} is revoked.`}>Revoke<//>`],
     ]} />`}<//>
     <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${then((values) => post("operator", values))}>
       <${Field} text="Name" name="name" required /><${Field} text="Role" name="role" options=${Object.entries(ROLES)} /><${Field} text="Expires" name="expiresAt" type="datetime-local" hint="Never, if left out." />

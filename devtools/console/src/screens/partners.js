@@ -1,42 +1,52 @@
-import { all, get, newest, post, put, remove, sorted } from "../api.js";
+import { all, get, newest, post, put, remove } from "../api.js";
 import { contacts, forgetContacts } from "../contacts.js";
 import { save } from "../files.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useLoad } from "../ui.js";
-import { exchangeWords, nameOf, typeWords } from "../words.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { connectionWords, exchangeWords, nameOf, text, typeWords } from "../words.js";
+import { LastMessage } from "./messages.js";
+
+const PAUSE = 300; // milliseconds
 
 export function Partners({ path: [uuid] }) {
   return uuid ? html`<${Partner} uuid=${uuid} />` : html`<${List} />`;
 }
 
 function List() {
-  const search = route.value.query.get("search") ?? "";
-  const found = useLoad(async () => {
-    const [partners, connections] = await Promise.all([sorted("contact"), all("connection")]);
-    const states = Object.fromEntries(connections.hits.map(({ contactUuid, state }) => [contactUuid, state]));
-    return { ...partners, hits: partners.hits.map((contact) => ({ ...contact, state: states[contact.uuid] })) };
-  });
-  const fits = (contact) => [nameOf(contact), contact.email, contact.internalRef, contact.did].join("\n").toLowerCase().includes(search.toLowerCase());
+  const { search = "", status = "" } = Object.fromEntries(route.value.query);
+  const list = useList("contact", { search, status, include: "latest" }, { partner: null });
+  const set = (name) => (event) => setQuery({ search, status, [name]: event.target.value });
   const columns = [
     ["Name", (contact) => html`<a href=${to("partners", contact.uuid)}>${nameOf(contact)}</a>`],
     ["Your reference", ({ internalRef }) => internalRef ?? ""],
     ["Status", ({ status }) => html`<${Status} of=${status} />`],
-    ["Connection", ({ state }) => state ?? "none"],
+    ["Connection", ({ connection }) => connection?.state ?? "none"],
+    ["Last message", ({ lastMessage }) => lastMessage && html`<${LastMessage} of=${lastMessage} />`],
     ["Since", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
   ];
   const actions = html`<a class="button main" href=${to("invite")}>Invite a partner</a><a class="button" href=${to("accept")}>Accept an invitation</a>`;
   return html`<${Screen} title="Partners" actions=${actions}>
-    <${Field} text="Search by name, email, reference or DID" type="search" value=${search} onInput=${(event) => setQuery({ search: event.target.value })} />
-    <${Loaded} of=${found}>${(partners) => {
-      const hits = partners.hits.filter(fits);
-      return html`<${HowMany} of=${{ ...partners, hits }} what="partner" />
-        <${Table} caption="Partners" columns=${columns} hits=${hits} empty=${
-          search ? "No partner fits. Search for less." : html`You have no partners yet. <a href=${to("invite")}>Invite one</a>, or <a href=${to("accept")}>accept an invitation</a>.`
-        } />`;
-    }}<//>
+    <div class="filters">
+      <${Field} text="Search by name, email, reference or DID" type="search" maxlength="200" value=${search} onInput=${paused(set("search"))} />
+      <${Field} text="Status" value=${status} onChange=${set("status")} options=${[["", "All"], ["ACCEPTED", "connected"], ["REQUESTED", "requested"], ["REJECTED", "rejected"]]} />
+    </div>
+    <${Loaded} of=${list}>${(partners) => html`<${HowMany} of=${partners} what="partner" />
+      <${Table} caption="Partners" columns=${columns} list=${list} empty=${
+        search || status
+          ? html`No partner fits. <a href=${to("partners")}>Show all</a>.`
+          : html`You have no partners yet. <a href=${to("invite")}>Invite one</a>, or <a href=${to("accept")}>accept an invitation</a>.`
+      } />`}<//>
   <//>`;
 }
+
+let pausing = 0;
+
+/** Waits until typing pauses. */
+const paused = (act) => (event) => {
+  clearTimeout(pausing);
+  pausing = setTimeout(() => act(event), PAUSE);
+};
 
 function Partner({ uuid }) {
   const partner = useLoad(async () => {
@@ -102,7 +112,7 @@ function Rename({ contact, done }) {
     forgetContacts();
     await done();
   }
-  return html`<${Form} submit="Save" run=${save}>
+  return html`<${Form} submit="Save" run=${save} done="The names are saved.">
     <${Field} text="Name" name="displayName" value=${contact.displayName} />
     <${Field} text="Email" name="email" type="email" value=${contact.email ?? ""} />
     <${Field} text="Your reference" name="internalRef" value=${contact.internalRef ?? ""} />
@@ -118,6 +128,8 @@ function Write({ to: partner }) {
   return html`<${Form} submit="Send" run=${send}><${Field} text="Message" name="content" rows="3" required /><//>`;
 }
 
+const WAITING = ["request-received", "invitation-received"];
+
 /** A connection with what can be decided and done about it. */
 export function Connection({ of: connection, reload, title = "Connection" }) {
   const { uuid, state } = connection;
@@ -129,17 +141,21 @@ export function Connection({ of: connection, reload, title = "Connection" }) {
   return html`<section>
     <h2>${title}</h2>
     <${Facts} of=${[
-      ["State", state],
-      ["You are", connection.role],
+      ["State", html`${connectionWords(state)} <small>${state}</small>`],
+      ["You are", connection.role === "requester" ? "who asked" : "who was asked"],
       ["DIDComm", connection.version],
       ["Your DID here", connection.myDid && html`<${Short} of=${connection.myDid} />`],
       ["Their DID here", connection.theirDid && html`<${Short} of=${connection.theirDid} />`],
+      ["Its label", text(connection.invitation?.label ?? "")],
+      ["Its goal", text(connection.invitation?.goal ?? connection.invitation?.body?.goal ?? "")],
       ["Problem", connection.error],
     ]} />
+    ${connection.invitation && html`<${Json} of=${connection.invitation} title="The invitation, as it came" />`}
     <div class="actions">
-      ${state === "request-received" && html`<${Do} kind="main" run=${act("accept")}>Accept<//><${Do} kind="danger" run=${act("reject")}>Reject<//>`}
-      ${state === "completed" && html`<${Do} run=${act("rotate")}>Take a new DID<//>
-        <${Do} kind="danger" ask="End this connection? The partner is told, and neither side can send any more." run=${act("hangup")}>Hang up<//>`}
+      ${WAITING.includes(state) && html`<${Do} kind="main" run=${act("accept")} done="The connection is accepted.">Accept<//><${Do} kind="danger" run=${act("reject")} done="The connection is rejected.">Reject<//>`}
+      ${state === "start" && html`<${Do} run=${act("accept")}>Try again<//>`}
+      ${state === "completed" && html`<${Do} run=${act("rotate")} done="The partner is told your new DID.">Take a new DID<//>
+        <${Do} kind="danger" ask="End this connection? The partner is told, and neither side can send any more." run=${act("hangup")} done="The connection is ended.">Hang up<//>`}
     </div>
   </section>`;
 }
@@ -148,7 +164,7 @@ function Timeline({ uuid }) {
   const events = useLoad(async () => {
     const of = { contactUuid: uuid };
     const [messages, credentials, proofs, exchanges] = await Promise.all([newest("message", { ...of, limit: 50 }), all("credential", of), all("presentation", of), all("exchange", of)]);
-    const { name } = await contacts();
+    const { name } = await contacts([uuid]);
     return [
       ...messages.hits.map((one) => ({ ...one, link: one.actionUuid ? to("threads", one.actionUuid) : to("messages", one.uuid), text: `${typeWords(one.type)} ${one.direction === "IN" ? "received" : "sent"}` })),
       ...credentials.hits.map((one) => ({ ...one, link: to("credentials", one.uuid), text: one.role === "issuer" ? "Credential that you issued" : "Credential that you received" })),

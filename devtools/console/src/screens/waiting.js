@@ -1,21 +1,25 @@
-import { get, post, sorted } from "../api.js";
-import { contacts } from "../contacts.js";
+import { get, newest, post } from "../api.js";
+import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { attachmentsOf, exchangeWords, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
 
+const WAITING = ["request-received", "invitation-received"]; // states of connections
+
 export function Waiting() {
   const waiting = useLoad(async () => {
-    const [exchanges, connections, partners] = await Promise.all([sorted("exchange", { status: "WAITING" }), sorted("connection", { state: "request-received" }), contacts()]);
-    return { exchanges: exchanges.hits, connections: connections.hits, partners };
+    const [exchanges, asked, invited] = await Promise.all([newest("exchange", { status: "WAITING" }), ...WAITING.map((state) => newest("connection", { state }))]);
+    const connections = [...asked.hits, ...invited.hits];
+    return { exchanges: exchanges.hits, connections, isWhole: exchanges.isWhole, partners: await partnersOf([...connections, ...exchanges.hits]) };
   });
-  return html`<${Screen} title="Waiting for you" about="Here your word is needed. Which steps the service takes without asking is in your settings." actions=${html`<button type="button" onClick=${waiting.reload}>Refresh</button>`}>
-    <${Loaded} of=${waiting}>${({ exchanges, connections, partners }) => html`
+  return html`<${Screen} title="Waiting for you" about="Here your word is needed. Which steps the service takes without asking is in your settings." actions=${html`<${Do} run=${waiting.reload}>Refresh<//>`}>
+    <${Loaded} of=${waiting}>${({ exchanges, connections, partners, isWhole }) => html`
+      ${!isWhole && html`<p class="quiet">The latest ${exchanges.length} are shown. More appear when these are decided.</p>`}
       ${!exchanges.length && !connections.length && html`<p class="empty">Nothing waits for you. Offers, requests for proof and connection requests appear here.</p>`}
-      ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${waiting.reload} title=${`${partners.name(connection.contactUuid)} wants to connect with you`} />`)}
+      ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${waiting.reload} title=${`${partners.name(connection.contactUuid)} ${connection.state === "request-received" ? "wants to connect with you" : "invites you to connect"}`} />`)}
       ${exchanges.map((exchange) => html`<${Exchange} key=${exchange.uuid} of=${exchange} partners=${partners} reload=${waiting.reload} />`)}`}<//>
   <//>`;
 }
@@ -25,18 +29,21 @@ export function Exchanges({ path: [uuid] }) {
 }
 
 function List() {
-  const found = useLoad(async () => ({ exchanges: await sorted("exchange"), partners: await contacts() }));
-  return html`<${Screen} title="Exchanges" about="Every run of a credential or proof protocol."><${Loaded} of=${found}>${({ exchanges, partners }) => html`
+  const list = useList("exchange");
+  return html`<${Screen} title="Exchanges" about="Every run of a credential or proof protocol."><${Loaded} of=${list}>${(exchanges) => html`
     <${HowMany} of=${exchanges} what="exchange" />
-    <${Table} caption="Exchanges" hits=${exchanges.hits} empty=${html`None yet. <a href=${to("offer")}>Offer a credential</a>, or <a href=${to("ask")}>ask for proof</a>.`} columns=${[
+    <${Table} caption="Exchanges" list=${list} empty=${html`None yet. <a href=${to("offer")}>Offer a credential</a>, or <a href=${to("ask")}>ask for proof</a>.`} columns=${[
       ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
-      ["What", (exchange) => html`<a href=${to("exchanges", exchange.uuid)}>${exchangeWords(exchange, partners.name(exchange.contactUuid))}</a>`],
+      ["What", (exchange) => html`<a href=${to("exchanges", exchange.uuid)}>${exchangeWords(exchange, exchanges.partners.name(exchange.contactUuid))}</a>`],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
     ]} />`}<//><//>`;
 }
 
 function One({ uuid }) {
-  const found = useLoad(async () => ({ exchange: await get(`exchange/${uuid}`), partners: await contacts() }), [uuid], 3_000);
+  const found = useLoad(async () => {
+    const exchange = await get(`exchange/${uuid}`);
+    return { exchange, partners: await partnersOf([exchange]) };
+  }, [uuid], 3_000);
   return html`<${Screen} title="Exchange"><${Loaded} of=${found}>${({ exchange, partners }) => html`<${Exchange} of=${exchange} partners=${partners} reload=${found.reload} /><${Json} of=${exchange} />`}<//><//>`;
 }
 
@@ -100,8 +107,8 @@ function Decision({ exchange, reload }) {
     await post(`exchange/${uuid}/accept`, body);
     await reload();
   }
-  return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()}>Accept<//>`}
-    <details><summary>Reject</summary><${Form} submit="Reject" run=${reject}><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
+  return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()} done="Accepted.">Accept<//>`}
+    <details><summary>Reject</summary><${Form} submit="Reject" run=${reject} done="Rejected."><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
 }
 
 /** Candidates for a proof, as cards: one of each name is shown. */

@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
-import { entriesOf, post, put } from "../api.js";
+import { call, entriesOf, post, put, remove } from "../api.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { Do, Facts, Field, Form, Json, Loaded, Screen, Secret, Status, Text, Time, useLoad } from "../ui.js";
-import { Attempts } from "./deliveries.js";
+import { Counts, Way } from "./deliveries.js";
 
 const SETTINGS = {
   DIDCOMM_WEBHOOK: { title: "Messages", about: "Called with each received message whose type or attachment fits." },
@@ -19,34 +19,37 @@ export function Webhooks() {
 function Setting({ setting, title, about }) {
   const found = useLoad(() => entriesOf(setting), [setting]);
   const [secrets, setSecrets] = useState({});
-  /** Saves the setting after `change` was made to its entries as they are now. */
-  async function save(change) {
-    const before = (await entriesOf(setting)).map(({ key, ...entry }) => entry);
-    const saved = await put(`settings/${setting}`, { setting: change(before) });
-    setSecrets((known) => ({ ...known, ...saved.secrets }));
+  async function add({ id, ...entry }) {
+    try {
+      const headers = { "if-none-match": "*" };
+      const { secret } = await call("PUT", `settings/${setting}/${encodeURIComponent(id)}`, { body: entry, headers });
+      setSecrets((known) => ({ ...known, [id]: secret }));
+    } catch (problem) {
+      throw problem.code === "precondition-failed" ? new Error(`There is a webhook ${id} already. Choose another name.`) : problem;
+    }
     await found.reload();
   }
   return html`<div>
     <h2>${title}</h2><p class="about">${about}</p>
     <${Loaded} of=${found}>${(entries) => html`
       ${!entries.length && html`<p class="empty">There is no webhook yet. Add one below.</p>`}
-      ${entries.map((entry) => html`<${Entry} key=${entry.id} of=${entry} secret=${secrets[entry.id]} save=${save} reload=${found.reload} />`)}`}<//>
+      ${entries.map((entry) => html`<${Entry} key=${entry.id} of=${entry} secret=${secrets[entry.id]} reload=${found.reload} />`)}`}<//>
     <section><details><summary>Add a webhook for ${title.toLowerCase()}</summary>
-      <${Edit} submit="Add" save=${(entry) => save((entries) => [...entries, entry])} />
+      <${Edit} submit="Add" save=${add} />
     </details></section>
   </div>`;
 }
 
-function Entry({ of: entry, secret, save, reload }) {
+function Entry({ of: entry, secret, reload }) {
   const [rotated, setRotated] = useState(null);
   const [tested, setTested] = useState(null);
   const { key, id } = entry;
   const path = `settings/${key}/${encodeURIComponent(id)}`;
   const shown = rotated?.secret ?? secret;
-  async function enable() {
-    await post(`${path}/enable`);
+  const then = (act) => async (...values) => {
+    await act(...values);
     await reload();
-  }
+  };
   return html`<section>
     <h3>${id}</h3>
     <${Facts} of=${[
@@ -57,27 +60,28 @@ function Entry({ of: entry, secret, save, reload }) {
       ["Failing since", entry.failingSince && html`<${Time} at=${entry.failingSince} />`],
       ["Public key", entry.publicKey && html`<code>${entry.publicKey}</code>`],
     ]} />
+    <h4>Its deliveries, last 7 days</h4><${Counts} query=${{ webhookId: id }} />
     ${shown && html`<${Secret} title="The secret." of=${shown} />`}
     ${rotated && html`<p>Calls are signed with the old secret too until <${Time} at=${rotated.formerValidUntil} />.</p>`}
     <div class="actions">
-      ${entry.status === "DISABLED" && html`<${Do} kind="main" run=${enable}>Enable<//>`}
+      ${entry.status === "DISABLED" && html`<${Do} kind="main" run=${then(() => post(`${path}/enable`))} done=${`The webhook ${id} is called again.`}>Enable<//>`}
       <${Do} run=${async () => setTested(await post(`${path}/test`))}>Test<//>
       <${Do} run=${async () => setRotated(await post(`${path}/rotate-secret`))} ask="Make a new secret? The old one is good for one more day.">New secret<//>
       <a class="button" href=${`${to("deliveries")}?webhookId=${encodeURIComponent(id)}`}>Its deliveries</a>
-      <${Do} kind="danger" ask=${`Remove the webhook ${id}?`} run=${() => save((entries) => entries.filter((one) => one.id !== id))}>Remove<//>
+      <${Do} kind="danger" ask=${`Remove the webhook ${id}?`} run=${then(() => remove(path))} done=${`The webhook ${id} is removed.`}>Remove<//>
     </div>
-    ${tested && html`<p role="status">The test was <${Status} of=${tested.status} /></p><${Attempts} of=${tested} />`}
-    <details><summary>Change</summary><${Edit} of=${entry} submit="Save" save=${(changed) => save((entries) => entries.map((one) => (one.id === id ? { ...changed, id } : one)))} /></details>
+    ${tested && html`<p role="status">The test was <${Status} of=${tested.status} /></p><${Way} of=${tested} />`}
+    <details><summary>Change</summary><${Edit} of=${entry} submit="Save" save=${then((changed) => put(path, changed))} done=${`The webhook ${id} is saved.`} /></details>
     <details><summary>A receiver to try it with</summary><${Receiver} url=${entry.url} /></details>
     <${Json} of=${entry} />
   </section>`;
 }
 
-function Edit({ of: entry, submit, save }) {
+function Edit({ of: entry, submit, save, done }) {
   const headers = Object.entries(entry?.headers ?? {}).map((pair) => pair.join(": ")).join("\n");
   const run = ({ id, url, method, match, headers = "" }) => save({ ...(id && { id }), url, method, ...(match && { match }), headers: readHeaders(headers) });
-  return html`<${Form} submit=${submit} run=${run} reset=${!entry}>
-    ${!entry && html`<${Field} text="Name" name="id" hint="How it is called here and in deliveries. The service makes one if left out." />`}
+  return html`<${Form} submit=${submit} run=${run} done=${done} reset=${!entry}>
+    ${!entry && html`<${Field} text="Name" name="id" required maxlength="64" placeholder="erp" hint="How it is called here and in deliveries." />`}
     <${Field} text="URL" name="url" type="url" required value=${entry?.url} placeholder="https://erp.example.com/didcomm" />
     <${Field} text="Method" name="method" value=${entry?.method} options=${["POST", "PUT", "PATCH"].map((one) => [one, one])} />
     <${Field} text="Only what fits" name="match" value=${entry?.match} hint="A regular expression for the type, such as basicmessage|ack~attach. Everything, if left out." />
