@@ -399,6 +399,7 @@ async def test_every_route_is_accounted_for(stack: Stack) -> None:
         ("POST", "operator/first", "host"),
         ("POST", "operator", "operator"),
         ("GET", "operator", "operator"),
+        ("POST", "operator/revoke", "operator"),
         ("GET", "operator/me", "operator"),
         ("GET", "operator/audit", "operator"),
         ("GET", "principal/{uuid}/audit", "operator"),
