@@ -238,7 +238,7 @@ class Egress:
         self._tls = tls
         self._now = now
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        # Who has many requests under way, or asks for names that are never answered, must not hold up anybody else.
+        # A tenant with many requests, or with names that are never answered, must not delay anybody else.
         self._places = Shares(places)
         self._names = Shares(_NAMES)
         self._silent: SharedCache[bool] = SharedCache(now, _SILENT_NAMES)
@@ -407,7 +407,7 @@ class Egress:
 
     async def _name(self, host: str) -> None:
         """Waits for the addresses of a name, so that connecting finds them. Raises `EgressError`."""
-        # As aiohttp does, which asks no resolver for what looks like a number.
+        # aiohttp asks no resolver for a host that looks like an address.
         if ":" in host or host.replace(".", "").isdigit():
             return
         try:
@@ -447,7 +447,7 @@ class Egress:
         except Busy:
             raise _BusyNamesError("too many names are being looked up") from None
         looking = self._pool.submit(
-            # As bytes: a text would be encoded once more, with errors of its own.
+            # The host is passed as bytes: a text would be encoded once more, which may fail.
             lambda: socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         )
         # The thread goes on when nobody waits for it any more: only then is its place free.

@@ -19,7 +19,7 @@ class Allowance:
         self._burst = burst
         self._seconds = seconds
         self._maximum = maximum
-        # What is left of each, and when that was true.
+        # By key, the tokens that are left, and the time of that figure.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> bool:

@@ -94,7 +94,7 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
     """
     deep = _depth(data, max_depth) > max_depth
     try:
-        # What is no JSON is said to be that, however deep it is. A text this deep costs little: it was counted.
+        # Text that is not JSON gets that error, however deep it is. Its parts were counted above, so this is cheap.
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if "depth" in error.msg:
@@ -185,7 +185,7 @@ def _depth(data: bytes, enough: int) -> int:
     Raises:
         JsonTooManyError
     """
-    # Nothing is nested deeper than it has opening brackets. Nearly every message is settled by these counts alone.
+    # The number of opening brackets bounds the depth. These counts decide about nearly every message.
     opening = data.count(b"[") + data.count(b"{")
     if opening <= enough and data.count(b'"') <= 2 * MAX_STRINGS:
         return opening

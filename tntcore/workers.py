@@ -34,7 +34,7 @@ def _set_up_child() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Without these two it would wait for a task for ever where its parent dies without a word.
     if sys.platform == "linux":
-        # Whatever it computes then. It is the parent's thread that counts, which is the event loop's.
+        # This ends the worker whatever it computes. The parent is the thread that started it: the event loop's.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -113,8 +113,8 @@ class Callers:
         if key:
             return await self._by_key(request, key)
         if self._tokens is not None and scheme.lower() == "bearer" and token:
-            # Not counted with the wrong keys: to refuse one costs no storage call, and who has a good one is not known
-            # before it was verified.
+            # A refused token does not count as a wrong key: refusing it costs no storage call, and a good one is known
+            # only once it is verified.
             return await self._tokens.read(token.strip())
         other = " or a token of your identity provider as Authorization: Bearer" if self._tokens is not None else ""
         raise Problem(

@@ -309,7 +309,7 @@ class ContactRoutes:
         """Returns the invitation that a short URL answers, or the URL that it leads to."""
         own = f"{call.services.config.public_url}/api/i"
         if url.startswith((f"{own}/", f"{own}?")):
-            # Nobody calls itself: the host might be out of its own reach.
+            # The service does not call itself: its own public URL may be out of its reach.
             code = url.rstrip("/").rpartition("id=" if url.startswith(f"{own}?") else "/")[2]
             opened = await self._invitations.open(id_of_code(code))
             if opened is None or opened.status != InvitationStatus.ACTIVE:

@@ -163,7 +163,7 @@ class Door:
             raise _busy() from None
         if any(full for _, full in owners.values()):
             # The other recipients have the message now; a retry will be a duplicate for them.
-            # Only the tenant itself may learn that it is full or suspended.
+            # A sender must not learn that a tenant is full or suspended.
             self._services.meter.count("door.no-room")
             raise _busy()
         return _ACCEPTED

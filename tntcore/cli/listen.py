@@ -65,7 +65,7 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
 
     news = News(begun)
     if not since:
-        # What is there already is no news, though looks overlap and the service's clock is known to a second.
+        # Messages that are there already are not forwarded, although the first look overlaps with the time before.
         following = None
         while True:
             page = fetch(news.since, following)

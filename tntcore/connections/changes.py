@@ -69,7 +69,7 @@ class Changes:
         if effect.completed:
             received = [attached_item(tenant.uuid, one, services.uuid7()) for one in effect.attached]
         for item in received:
-            # Should this process die after the commit. Where it does not, there is nothing left to do by then.
+            # For the case that this process dies after the commit. Otherwise the item finds nothing left to do.
             await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
         await self._commit(tenant, connection, effect, action, sent, told)
         services.tenants.forget_recipient(tenant, connection.uuid)

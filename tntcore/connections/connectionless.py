@@ -128,7 +128,7 @@ class Connectionless:
         )
         return Effect(connection, ordinary=True, replies=[report])
 
-    # Who is invited.
+    # The invited side.
 
     def accept(
         self, tenant: Tenant, connection: Connection, contact: Contact, content: Content, theirs: Mapping[str, Any]
@@ -145,7 +145,7 @@ class Connectionless:
         connection.pthid = content.id
         connection.my_did, connection.my_document = mine.id, dict(mine.raw)
         connection.keys = tenant.records.seal(keys.serialise(), connection.key)
-        # Whoever made the invitation has written what is in it, and not proven to have its keys.
+        # The maker of the invitation chose its contents, and has not proven to have these keys.
         connection.their_document = dict(theirs)
         names.claim(connection, str(theirs["id"]))
         connection.introduction = {"pthid": content.id}

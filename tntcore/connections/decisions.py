@@ -102,7 +102,7 @@ class Decisions:
             changed.state = rfc23.move("responder", "request-received", "send problem-report")
             inviter = await self._asked(tenant, changed)
             if inviter is not None and not changed.keys:
-                # Nothing was made for this connection yet: the key that the request was for speaks.
+                # This connection has no keys yet: the key that the request was encrypted for signs.
                 keys = KeyPairs.deserialise(tenant.records.open(inviter.keys, inviter.key))
                 changed.keys = tenant.records.seal(keys.serialise(), changed.key)
                 own = inviter.own if isinstance(inviter, Identity) else inviter.did
@@ -118,7 +118,7 @@ class Decisions:
                     )
                 )
         else:
-            # What was sent is retracted by not answering (RFC 0023, "Errors"); so is an invitation declined.
+            # A request of ours is withdrawn, and an invitation declined, by not answering (RFC 0023, "Errors").
             changed.state, changed.received = "abandoned", b""
 
     async def _asked(self, tenant: Tenant, connection: Connection) -> Invitation | Identity | None:

@@ -64,7 +64,7 @@ class FirstContact:
             return recipient if _is_for(recipient.document, unpacked) else replace(recipient, at_invitation=True)
         if recipient.invitation is not None and recipient.invitation.form != FORM:
             return recipient
-        # What from_prior claims decides here only which connection's records it is judged by.
+        # The claim of from_prior only selects the connection by whose records it is then judged.
         for did in (_sender_of(unpacked), _claimed_issuer(unpacked)):
             if not did:
                 continue
@@ -206,7 +206,7 @@ class FirstContact:
         report = {"code": "e.p.req.not-accepted", "comment": "The request was rejected."}
         effect.replies.append({"id": self._new_id(), "type": _PROBLEM_REPORT, "pthid": connection.thid, "body": report})
 
-    # Who is invited.
+    # The invited side.
 
     async def accept(self, tenant: Tenant, connection: Connection, contact: Contact, content: Content) -> Effect:
         """Answers an out-of-band/2.0 invitation with a ping. The connection, a new one, is completed at once.
@@ -269,7 +269,7 @@ class FirstContact:
         prior = from_prior.read(message.fields["from_prior"])
         if not same_did(prior.sub, did):
             raise EnvelopeError("from-prior-subject", "from_prior is not about the sender")
-        # Who has rotated goes on saying so until it hears from us: then it is known already.
+        # A side that has rotated repeats from_prior until it hears from us. Then the new DID is known already.
         issuer = recipient.documents.get(prior.iss)
         is_known = isinstance(sender, OtherSide)
         if issuer is None or not (is_known or prior.iss in dids_of(recipient.theirs)):
@@ -345,7 +345,7 @@ class FirstContact:
         """Returns a document that a connection can store. Raises `DidError`."""
         document = await self._services.resolver.resolve(did)
         if did.startswith("did:peer:4"):
-            # Only the long form can be resolved later.
+            # The short form cannot be resolved later.
             long = next((other for other in document.also_known_as if other.startswith(f"{did}:")), did)
             document = await self._services.resolver.resolve(long)
         if len(write_json(kept(document))) > MAX_DOCUMENT:

@@ -390,7 +390,7 @@ class Handshake:
             _require(inviters, verified.signers)
             return attached(verified.payload, did)
         if rotate is None:
-            # Nothing is signed: then the envelope must be the invitation's key's own.
+            # Without a signature, the envelope itself must be by the invitation's key.
             _require(inviters, (verkey,))
         return await self._services.resolver.resolve(did)
 

@@ -34,7 +34,7 @@ def key_names(connection: Connection) -> frozenset[str]:
         (connection.next_did, connection.next_document, connection.next_keys),
         (connection.former_did, connection.former_document, connection.former_keys),
     ):
-        # Nobody can write to a document that cannot be read.
+        # A document that cannot be read has no keys that anybody writes to.
         with suppress(DidError):
             names |= names_in(document_of(did, kept)) if keys else set()
     return frozenset(names)

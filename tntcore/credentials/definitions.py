@@ -393,7 +393,7 @@ def _is_format(formats: Mapping[str, frozenset[str]], credential: Matchable) -> 
     own = [formats[name] for name in (credential.kind, family) if name in formats]
     if own:
         return any(not names or names & credential.suites for names in own)
-    # Of presentations alone it says how they are signed, and so, what is in them.
+    # A format that names only presentations says how they are signed, and with that, what is in them.
     return not formats or (f"{family}_vp" in formats and not any(name.endswith("_vc") for name in formats))
 
 
@@ -477,7 +477,7 @@ def _path(text: str) -> JSONPath:
 
 def _check_filter(schema: Any) -> None:
     _check_words(schema)
-    # Not `check_schema`, which has Python's `re` read the patterns.
+    # `check_schema` would compile the patterns with Python's `re`.
     error = next(_MetaValidator.iter_errors(_without_dates(schema)), None)
     if error is not None:
         raise _invalid(f"A field's filter is no JSON Schema (draft 7): {error.message[:120]}.")
@@ -529,7 +529,7 @@ def _without_dates(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     kept = {name: value for name, value in schema.items() if not (name in _BOUNDS and isinstance(value, str))}
-    # What is under these is data, whatever it looks like.
+    # The values of `const` and `enum` are data, even if they look like schemas.
     return {name: value if name in ("const", "enum") else _without_dates(value) for name, value in kept.items()}
 
 

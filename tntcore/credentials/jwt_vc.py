@@ -225,7 +225,7 @@ class JwtVc:
         if token.header.get("alg") not in ALGORITHMS[method.key.curve]:
             return passed, Check("signature", False, "The algorithm is not one for the issuer's key.", subject)
         try:
-            # Not the suite's `verify`: it treats a credential that is not valid yet as unsigned.
+            # The suite's `verify` would treat a credential that is not valid yet as unsigned.
             holds = is_signed(token, method.key)
             VcJwtProofSuite._reconcile(dict(token.claims), token.claims["vc"])
         except OpenvcError as error:

@@ -129,7 +129,7 @@ class Presentations:
         holder = found.signer or ""
         if "holder" in value and identifier(value["holder"]) != holder:
             checks.append(Check("holder-binding", False, "The holder that the presentation names did not sign it."))
-        # Of these suites' keys, nobody else makes another signature of the same.
+        # The signature identifies the presentation: nobody else can make another one with these suites' keys.
         mark = signature_of(proof) if holder else b""
         return OpenedPresentation("ldp_vp", checks, holder, credentials, value.get("presentation_submission"), mark)
 
@@ -150,7 +150,7 @@ class Presentations:
             checks.append(Check("holder-binding", False, "The holder that the presentation names did not sign it."))
         signed = checks[0].passed and isinstance(holder, str)
         submission = vp.get("presentation_submission", token.claims.get("presentation_submission"))
-        # Not the signature: of ES256, anybody makes another from one.
+        # The signed text identifies it: anybody can make another ES256 signature from a given one.
         mark = token.signed if signed else b""
         return OpenedPresentation("jwt_vp", checks, str(holder) if signed else "", _inside(vp), submission, mark)
 

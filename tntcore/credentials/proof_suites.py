@@ -203,7 +203,7 @@ def _rdf_why_not(suite: Suite, document: dict[str, Any], proof: dict[str, Any], 
         VerifyKey(key).verify(_hashes(document, options, contexts), signature)
         return ""
     header, separator, end = signed.partition("..")
-    # Only this one header: with `b64` true, or a payload in it, the JWS would be a signature of something else.
+    # No other header is accepted: with `b64` true, or with a payload, the JWS would sign something else.
     if not separator or orjson.loads(_decode(header)) != _JWS_HEADER:
         return "the proof's jws is not a detached EdDSA one with an unencoded payload"
     VerifyKey(key).verify(_jws_input(header, _hashes(document, options, contexts)), _decode(end))
@@ -247,7 +247,7 @@ def _check_names(document: dict[str, Any], config: dict[str, Any], named: Named,
         raise NotSignable("@direction is not signed by this suite: leave it out, or use eddsa-jcs-2022")
     index = _term_index(document["@context"], serve)
     _check_terms(named, index, _listed_terms(document["@context"], serve))
-    # Not `validate_document`, which takes no terms inside a document at all.
+    # `validate_document` would refuse every term that is defined inside the document.
     indexes = {_key_of(document["@context"]): index}
     _check_compacted(document, serve, what="document", indexes=indexes)
     _check_compacted(config, serve, what="proof", indexes=indexes)

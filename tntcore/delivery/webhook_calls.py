@@ -157,7 +157,7 @@ class Watch:
                 self._services.meter.count("relay.disabled")
             return tasks
 
-        # Where others change the setting all the time, the next call that fails is noted.
+        # If others keep changing the setting, the next failed call is noted instead.
         with suppress(Contended):
             for delivery in await retrying(attempt):
                 await self._outbox.relay(task_call(tenant.uuid, delivery))

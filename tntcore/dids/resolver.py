@@ -99,7 +99,7 @@ class Resolver:
         failed = self._failed.peek(f"{party().tenant}/{did}")
         if failed is not None:
             raise DidError(failed.code, failed.detail)
-        # Whose DIDs are asked for is up to strangers: hosts that never answer must not hold up all that goes on here.
+        # Strangers choose the DIDs that are resolved: hosts that never answer must not delay everything else.
         holders = party().holders
         patient = self._patient.may_take(*holders)
         if patient:

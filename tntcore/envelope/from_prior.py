@@ -80,7 +80,7 @@ def _read(value: Any) -> FromPrior:
         raise EnvelopeError("malformed", "from_prior is no compact JWT")
     protected, payload, signature = value.split(".")
     header, claims = load_object(base64url.decode_strict(protected)), load_object(base64url.decode_strict(payload))
-    # What must be understood (RFC 7515, section 4.1.11) is not.
+    # Extensions that must be understood (RFC 7515, section 4.1.11) are not supported.
     if "crit" in header:
         raise EnvelopeError("malformed", "from_prior has a header crit")
     expires_at = claims.get("exp")

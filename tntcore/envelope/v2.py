@@ -260,7 +260,7 @@ def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, b
         base64url.decode(part)
         for part in (entry.get("encrypted_key"), body.get("iv"), body.get("tag"), body["ciphertext"])
     )
-    # Only what was checked goes to the library.
+    # The library gets checked members only.
     params = {
         "alg": header.alg,
         "enc": wire.protected["enc"],

@@ -197,8 +197,8 @@ class Exchanges:
                 run.wait(error.detail)
                 return run.outcome
             except _SURPRISES as error:
-                # A stranger's value found a hole in what reads it: that must not hold up the message. What an error
-                # says may quote it.
+                # A stranger's value met a fault in its reader, which must not hold up the message. The error's text is
+                # not logged, because it may quote the value.
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 where = f"{type(error).__name__} at {place.filename}:{place.lineno}"
                 log.error("a %s message could not be worked with: %s", incoming.kind, where)  # noqa: TRY400
@@ -264,7 +264,7 @@ class Exchanges:
     def _registry(self, tenant: Tenant, flow: Flow) -> Registry[Any]:
         return flow.formats(self.formats_of(tenant.records))
 
-    # What a tenant does.
+    # The tenant's steps.
 
     async def open(self, tenant: Tenant, uuid: str) -> Run:
         """Returns an exchange for its tenant's next step. Raises `Problem` 404."""

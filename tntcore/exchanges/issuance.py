@@ -55,7 +55,7 @@ async def received(run: Run, kind: str, author: Author) -> None:
         return
     run.wait()
     automatic = {"propose": "autoOffer", "offer": "autoRequest", "request": "autoIssue"}[kind]
-    # What the tenant offered, it issues: anything else is a decision that it has not made yet.
+    # An offer is the tenant's decision to issue. Without one, it has not decided yet.
     default = kind == "request" and "offer" in run.exchange.messages
     if format_.name == "plain" or not isinstance(author, Partner) or not await run.tenant.automatic(automatic, default):
         return
@@ -68,7 +68,7 @@ async def received(run: Run, kind: str, author: Author) -> None:
     try:
         await {"propose": offer, "offer": request, "request": issue}[kind](run, None)
     except (Problem, SigningError) as error:
-        # Not the other side's fault: the tenant is asked.
+        # The other side has done nothing wrong, so the tenant is asked.
         run.wait(error.detail)
     except WorkTimeout as error:
         run.wait(str(error))

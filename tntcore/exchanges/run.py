@@ -130,7 +130,7 @@ class Run:
         try:
             return registry.choose(step, content, begun=self.exchange.format)[1]
         except FormatError:
-            # What was proposed in one format may have been answered in another.
+            # A proposal in one format may have been answered in another.
             return None
 
     async def answering(self, step: str, draft: Draft, answered: str, format_: Format) -> Draft:

@@ -174,7 +174,7 @@ class _Repair:
             async with self._slots:
                 await rule(row.partition, kind.read(row))
 
-    # What the sweeper goes by.
+    # The marks by which the sweeper finds records.
 
     async def _mark(self, partition: str, key: str, at: int | None = None) -> None:
         """Writes a row of the table `due`. One that is there is renewed, which keeps it no longer than it is needed."""
@@ -234,7 +234,7 @@ class _Repair:
             if position is None:
                 return
 
-    # What is found from outside.
+    # The names by which records are found from outside.
 
     async def _look_up(self, principal: str, owner: Owner, record: Record, *names: tuple[Kind, str]) -> None:
         """Writes the lookup rows of these names."""
@@ -307,7 +307,7 @@ class _Repair:
         names = sorted(names_in(document))
         await self._look_up(principal, owner, record, *(("key", name) for name in names))
 
-    # What was half done.
+    # Records that are half done.
 
     async def _attached(self, principal: str, attached: Attached) -> None:
         """Receives a message that came inside an invitation, if nothing holds it up. A repeat has no further effect."""

@@ -44,9 +44,9 @@ _ANSWERS = 200  # answers read at once
 class Retention:
     def __init__(self, services: Services) -> None:
         self._services = services
-        # Where the next run goes on, of a tenant whose oldest messages are still needed.
+        # The place where the next run continues, for a tenant whose oldest messages are still needed.
         self._next: dict[str, str] = {}
-        # Where the walk through all tenants goes on, also among the answers of one that has many, and when.
+        # The place where the walk through all tenants continues, among the answers of one that has many, and its time.
         self._walked = self._answered = ""
         self._walks_at = services.now() + _WALK_FIRST
 

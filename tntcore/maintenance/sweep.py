@@ -46,7 +46,7 @@ class Sweep:
         self._replays = replays
         self._orphans = Orphans(services)
         self._retention = Retention(services)
-        # Where the next run goes on in a row of the due table.
+        # The place in a partition of the due table where the next run continues.
         self._resume: dict[str, str] = {}
         self._runs_at = 0
 

@@ -22,10 +22,10 @@ MAX_KEYS = 256
 MAX_ATTACHMENTS = 100
 
 _V2_HEADERS = frozenset({"id", "type", "typ", "from", "to", "thid", "pthid", "created_time", "expires_time", "body"})
-# What a message says of its way, which may change between one sending of it and the next.
+# Headers about the way of a message. They may change from one sending to the next.
 _V2_OF_THE_WAY = frozenset({"from", "to", "pthid", "created_time", "from_prior"})
 _NOTHING: Mapping[str, Any] = {}
-# Where v1 has what v2 has in `attachments` (RFC 0434, RFC 0453, RFC 0454).
+# The member of v1 for what v2 has in `attachments` (RFC 0434, RFC 0453, RFC 0454).
 _V1_ATTACHMENTS: Mapping[tuple[str, str], str] = {
     ("out-of-band", "invitation"): "requests~attach",
     ("issue-credential", "propose-credential"): "filters~attach",

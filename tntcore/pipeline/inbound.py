@@ -80,7 +80,7 @@ class Inbound:
             await self._put_back(items)
         else:
             handled = (self._item(item, last=False, among=len(items)) for item in items)
-            # What an item waited for may be cancelled without this queue message being.
+            # Something that an item waits for may be cancelled while this queue message is not.
             ends = await asyncio.gather(*handled, return_exceptions=True)
             results = [
                 ItemFailed(item, end) if isinstance(end, BaseException) else end

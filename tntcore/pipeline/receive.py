@@ -398,7 +398,7 @@ class Receiving:
                     # This very item was stored before, when its sender was not yet, or no longer, vouched for.
                     return False
                 if exists.row != dedup.key:
-                    # What this one makes, another message of the same sender has just made.
+                    # Another message of the same sender has just created the record that this one creates.
                     raise Changed(exists.row) from None
                 before = await records.get(Entry, dedup.uuid)
                 if before is None:

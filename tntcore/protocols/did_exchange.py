@@ -43,7 +43,7 @@ Event = Literal[
     "receive problem-report",
 ]
 
-# Of a problem report's two outcomes the first is where a retry goes on, the second the end.
+# A problem report has two outcomes: the first is the state from which to retry, the second the end.
 TRANSITIONS: Final[Mapping[tuple[str, str, Event], tuple[State, ...]]] = {
     ("requester", "start", "invitation"): ("invitation-received",),
     ("requester", "invitation-received", "send request"): ("request-sent",),

@@ -261,7 +261,7 @@ def _preview(prefix: str, message_id: str, preview: Sequence[Attribute]) -> dict
         {"name": one.name, **({mime_type: one.mime_type} if one.mime_type else {}), "value": one.value}
         for one in preview
     ]
-    # Of the version that has it: minor versions did not change the preview.
+    # The type has the version of the dialect: minor versions did not change the preview.
     type_ = f"{prefix.rpartition('/')[0]}/{dialect}/credential-preview"
     if dialect == "3.0":
         return {"type": type_, "id": f"{message_id}-preview", "body": {"attributes": entries}}

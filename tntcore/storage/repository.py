@@ -124,7 +124,7 @@ class Repository:
     async def commit(self, unit: Unit) -> None:
         """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
         await self._storage.committer.commit(self.principal, unit)
-        # Changes are small and mostly replace old values. Only answers count: their size is up to the receiver.
+        # Changes are small and mostly replace old values. Answers count, because receivers choose their size.
         made = sum(
             [
                 row_bytes(operation.values)

@@ -46,7 +46,7 @@ class Exporter:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._thread.start()
-        # Where the process ends without anybody closing the service.
+        # For a process that ends without closing the service.
         atexit.register(self.stop)
 
     def __call__(self, step: Span) -> None:

@@ -40,11 +40,11 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         elif record.exc_text:
             line["exception"] = record.exc_text
-        # Of the standard library, which escapes whatever is no proper text.
+        # The standard library's `json` escapes characters that are not proper text.
         return json.dumps(line)
 
 
-# As the worker reads it (azure_functions_runtime.utils.app_setting_manager.is_true_like).
+# The words that the worker takes for true (azure_functions_runtime.utils.app_setting_manager.is_true_like).
 _TRUE: Final = frozenset({"1", "true", "t", "yes", "y"})
 
 

@@ -54,7 +54,7 @@ REFUSALS = Metric("tnt.http.refusals", "{request}", "Requests answered with a pr
 POISON = Metric(
     "tnt.poison.messages", "{message}", "Queue messages that were given up", ("messaging.destination.name",)
 )
-# What `Meter.count` counts, by its name.
+# The counts of `Meter.count`, by its name.
 STORAGE_CALLS = Metric("tnt.storage.calls", "{call}", "Storage calls, and rows written", ("tnt.storage.operation",))
 EVENTS = Metric("tnt.events", "{event}", "What else happened", ("tnt.event",))
 # Durations.
@@ -82,7 +82,7 @@ AGE_SECONDS = Metric(
     "From when a message came, or was given to be sent, to its first handling by a queue",
     ("messaging.destination.name",),
 )
-# What there is at the moment.
+# Figures of this moment.
 DOOR_BYTES = Metric("tnt.door.held", "By", "Messages that wait for being queued")
 
 SUMS = (MESSAGES, TENANT_MESSAGES, ATTEMPTS, TENANT_ATTEMPTS, REFUSALS, POISON)

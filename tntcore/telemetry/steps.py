@@ -96,7 +96,7 @@ class Span:
         if self._token is not None:
             _current.reset(self._token)
         if error is not None:
-            # What only has to wait says so; of anything else the name is told, for its words may quote the message.
+            # An error that means waiting has an outcome. Any other shows only its name: its text may quote the message.
             outcome = getattr(error, "outcome", None)
             self.attributes["tnt.outcome"] = outcome or "failed"
             self.error = self.error or ("" if outcome else type(error).__name__)

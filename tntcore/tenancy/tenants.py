@@ -220,7 +220,7 @@ class Tenants:
             lambda amount: self._wrote(uuid, amount),
             lambda counts: self._counted(uuid, counts),
         )
-        # What is away may be back at the next call.
+        # A service that is away may be back at the next call.
         seconds = _SECONDS if locked is None else _LOCKED_SECONDS if isinstance(locked, CustodyError) else 0
         return Tenant(principal, records, self._now, locked), seconds
 
@@ -261,7 +261,7 @@ class Tenants:
             )
             if theirs is not None and record.their_key_names and theirs.id.startswith("did:peer:2"):
                 theirs = peer.named(theirs, record.their_key_names)
-            # Whatever is fetched may change.
+            # A document that is fetched may change.
             if theirs is not None and not theirs.id.startswith(("did:peer:", "did:key:", "did:sov:")):
                 theirs, previous = await self._published(theirs.id, theirs, previous)
             secrets = keys.by_kid(document)

@@ -84,7 +84,7 @@ class Usage:
         # Bytes not yet in the principal's row, and since when.
         self._pending: dict[str, tuple[int, float]] = {}
         self._flushing: dict[str, asyncio.Task[None]] = {}
-        # Of which it is not known whether they are in the principal's row.
+        # Figures that may or may not be in the principal's row.
         self._unsure: dict[str, list[_Flush]] = {}
         # The last known figure of rows.
         self._known: SharedCache[int] = SharedCache(now, 10_000)
@@ -202,7 +202,7 @@ class Usage:
         except Exception:
             log.exception("what a principal stored could not be written down yet")
             self._unsure.setdefault(principal, []).extend(flushes)
-            # So that the next message does not retry at once.
+            # This keeps the next message from retrying at once.
             self._pending[principal] = self._pending.get(principal, (0, 0.0))[0], self._now()
 
     def _take(self, principal: str) -> _Flush:

@@ -34,7 +34,7 @@ MAX_URL = 2_048
 MAX_HEADERS = 20
 MAX_HEADERS_SIZE = 8_192
 METHODS = ("POST", "PUT", "PATCH")
-# What a compiled expression may take, in bytes: its program, and the states remembered while it searches.
+# Bytes that a compiled expression may take: its program, and the states that it keeps while it searches.
 _MATCH_MEMORY = 1 << 20
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -92,7 +92,7 @@ def _texts(message: Message) -> tuple[str, ...]:
 
 
 def _matches(match: str, texts: tuple[str, ...]) -> bool:
-    # Not cached: a sender could fill the memory with many long keys.
+    # Only short texts are cached: a sender could fill the memory with many long keys.
     if len(texts) <= 20 and sum(map(len, texts)) <= 1_000:
         return _remembered_match(match, texts)
     return _search(match, texts)

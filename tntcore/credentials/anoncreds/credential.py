@@ -114,7 +114,7 @@ class AnonCreds:
         _, definition = await self._definitions(offer)
         secret = await self._tools.link_secret(party.records)
         legacy = is_unqualified(offer["cred_def_id"])
-        # Nobody reads the requester's id, but the library requires one.
+        # The library requires an id of the requester, although nobody reads it.
         entropy = None if legacy else base64.urlsafe_b64encode(self._tools.random(16)).decode()
         prover = base58.b58encode(self._tools.random(16)).decode() if legacy else None
         try:

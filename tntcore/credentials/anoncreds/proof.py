@@ -400,7 +400,7 @@ def _would_do(wanted: RequestedItem, kept: Kept, values: Mapping[str, Any]) -> b
 
 
 def _is_true(sign: str, text: str, bound: int) -> bool:
-    # What is signed is the number that the text is encoded as; a hash is one, but none that proofs compare.
+    # The signature covers the number that the text is encoded as. The hash of a text is too large to compare.
     number = int(encode(text))
     if not -(2**31) <= number < 2**31:
         return False

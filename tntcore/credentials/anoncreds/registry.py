@@ -156,7 +156,7 @@ class WebRegistry:
         return _issued_by(did, _object(content)), float("inf")
 
     async def _bounded(self, loading: Awaitable[T]) -> T:
-        # As in `Resolver`: hosts that never answer must not hold up all that goes on here.
+        # Hosts that never answer must not delay everything else; see `Resolver`.
         self._waiting += 1
         try:
             async with asyncio.timeout(None if self._waiting <= _PATIENT else _BRIEFLY):
