@@ -17,7 +17,8 @@ class SharedCache(Generic[V]):
     """Args:
     now: a clock in seconds that never goes back, e.g. `time.monotonic`.
     capacity: entries kept; the one used longest ago goes first.
-    spread: share of its life that an entry may lose, by its key: what is loaded together then does not expire together.
+    spread: share of its life that an entry may lose, by its key, so that entries loaded together do not expire
+        together.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int, spread: float = 0.0) -> None:

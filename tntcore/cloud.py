@@ -82,7 +82,7 @@ class Cloud:
             else:
                 if client_id:
                     options |= {"managed_identity_client_id": client_id, "workload_identity_client_id": client_id}
-                # On Kubernetes the workload's identity, on a developer's machine who is signed in there.
+                # On Kubernetes this is the workload's identity; on a developer's machine, the developer's.
                 self._credential = DefaultAzureCredential(**options)
         return self._credential
 

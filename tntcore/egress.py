@@ -390,7 +390,7 @@ class Egress:
                 ssl=self._tls or True,
                 limit=0,
                 keepalive_timeout=_KEEP_ALIVE,
-                # It would have one tenant wait for a look-up that another one, who has no place, has begun.
+                # With it, a tenant would wait for a look-up begun by another one that has no place.
                 use_dns_cache=False,
             )
             session = self._sessions[scheme] = aiohttp.ClientSession(
@@ -440,7 +440,7 @@ class Egress:
         if self._silent.peek(host):
             raise OSError("the name was not answered a moment ago")
         loop, domain = asyncio.get_running_loop(), f"{party().tenant}/{_domain(host)}"
-        # Twice, as a sender: whoever has a domain has any number of names in it that are never answered.
+        # A domain counts twice, as a sender does: its owner can make any number of names that are never answered.
         holders = *_party(), domain, domain
         try:
             await self._names.acquire(*holders, patience=_NAME_PATIENCE)

@@ -69,7 +69,7 @@ class EnvelopeError(Exception):
 
 
 UNRESOLVABLE = "unresolvable"
-"""Code of a `DidError` that may be over the next time: the document could not be had."""
+"""Code of a `DidError` that a retry may resolve: the document was not available."""
 
 
 class DidError(Exception):

@@ -80,8 +80,7 @@ class Service:
         keep_late_lines()
         service = Service(config)
         OnSigterm(service._begin_end, END_SECONDS).install()
-        # Outside of a loop nobody is about to call a function: a tool looks at what functions there are. Within one the
-        # worker answers the host first.
+        # Without a loop, a tool is only listing the functions. With one, the worker answers the host first.
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -45,7 +45,7 @@ class Pace:
     def __init__(self, now: Callable[[], float], *, maximum: int = 50_000) -> None:
         self._now = now
         self._maximum = maximum
-        # Until when each has used up what it may: one that is a minute behind may use a minute's worth.
+        # By key, the time until which its allowance is used. A key that is a minute behind may use a minute's worth.
         self._used_until: OrderedDict[str, float] = OrderedDict()
 
     def take(self, key: str, per_minute: int) -> float:

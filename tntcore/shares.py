@@ -21,7 +21,7 @@ class ShareParty:
 
     Attributes:
         tenant: uuid; "" for the service itself.
-        sender: names whose message causes the work, by what a stranger cannot make at will; "" for the tenant's own.
+        sender: a name of the message's sender that a stranger cannot invent at will; "" for the tenant's own work.
     """
 
     tenant: str = ""

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 100
-"""Nested objects and arrays in what is handed on: what reads it later may recurse, and orjson writes at most 254."""
+"""Nested objects and arrays in a value that is handed on: later readers may recurse, and orjson writes at most 254."""
 
 PARSER_DEPTH = 1024
 """The input that orjson reads."""
@@ -32,10 +32,10 @@ MAX_VALUES = 200_000
 """Values in one text of which each costs more than usual: it has numbers that must stay as they are written."""
 
 SHOWN_DEPTH = 58
-"""Nested objects and arrays in what tenants are given. .NET reads 64 levels by default."""
+"""Nested objects and arrays in answers and webhook calls. .NET reads 64 levels by default."""
 
 TOO_DEEP = "tooDeep"
-"""The only member of the object that stands for what is nested deeper; it is the JSON text of that."""
+"""The only member of the object that replaces a value which is nested deeper: the JSON text of that value."""
 
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 _STRING = re.compile(rb'"[^"]*"')
@@ -120,14 +120,14 @@ def reread_json(text: bytes | str) -> Any:
 
 
 def write_json(value: Any, *, sort_keys: bool = False) -> bytes:
-    """Writes a value, each `Number` as it was read. Raises `TypeError` for what is none of JSON's types."""
+    """Writes a value, each `Number` as it was read. Raises `TypeError` for a type that JSON does not have."""
     return orjson.dumps(value, _literal, orjson.OPT_SORT_KEYS if sort_keys else None)
 
 
 def read_leniently(data: bytes) -> Any:
-    """Parses what `read_json` refuses and other programs write nevertheless: halves of surrogate pairs (read as
-    U+FFFD), control characters in strings, a byte order mark, UTF-16, Latin-1, NaN (read as null). What is nested
-    deeper than `SHOWN_DEPTH` is read as `no_deeper` gives it.
+    """Parses text that `read_json` refuses and other programs write nevertheless: halves of surrogate pairs (read as
+    U+FFFD), control characters in strings, a byte order mark, UTF-16, Latin-1, NaN (read as null). Values
+    nested deeper than `SHOWN_DEPTH` are read as `no_deeper` returns them.
 
     Raises:
         JsonTooManyError: as `read_json`.

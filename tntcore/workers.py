@@ -26,13 +26,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def _set_up_child() -> None:
-    # Messages go before what is computed here.
+    # Messages go before these computations.
     os.nice(_NICENESS)
-    # A terminal's Ctrl-C reaches these processes, too. It is for the service to say that it ends.
+    # A terminal's Ctrl-C reaches these processes, too. The service decides when they end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A platform's SIGTERM as well: the service may still want what is computed.
+    # So does a platform's SIGTERM: the service may still want the results.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # Without these two it would wait for a task for ever where its parent dies without a word.
+    # Without these two, it would wait for tasks for ever if its parent died.
     if sys.platform == "linux":
         # This ends the worker whatever it computes. The parent is the thread that started it: the event loop's.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -38,7 +38,7 @@ class Callers:
     async def tenant(self, request: Request, route: Route) -> tuple[Tenant, Actor]:
         """Returns the tenant of the subscription key, and checks the scope the route needs.
 
-        Raises `Problem` 401, 403 or 429; what `Tenant.locked` says where the data key cannot be had.
+        Raises `Problem` 401, 403 or 429, or the error in `Tenant.locked` if the data key is not available.
         """
         key = request.headers.get(KEY_HEADER)
         if key is None and self._services.config.key_in_query:

@@ -59,8 +59,7 @@ class Shape:
 
 
 def code_of(name: str) -> str:
-    """The code of the error that a member of this name is not what it has to be: `displayName` ->
-    `display-name-invalid`."""
+    """The code of the error for a wrong value of a member with this name: `displayName` -> `display-name-invalid`."""
     return f"{_CAPITALS.sub('-', name).lower()}-invalid"
 
 
@@ -80,9 +79,9 @@ def query_shape(hint: Any) -> Shape:
 class _Context:
     """
     Attributes:
-        code: of the problem that a value is none of its type. cascades: also within it, for every member.
-        plain: of a choice that is no text at all, where that is another one.
-        noun: what a name is of: a `member` of a body, or a `parameter` of a query. whole: what has them.
+        code: of the problem for a value of another type. cascades: also for every member within it.
+        plain: of the problem for a choice that is not a text, if that is another one.
+        noun: `member` of a body, or `parameter` of a query. whole: the body or the query.
         textual: numbers are given as texts.
     """
 
@@ -145,9 +144,8 @@ def _leaf(
 ) -> Shape:
     """
     Args:
-        check: returns the value as it is read. Raises `ValueError`, whose text, if it has any, says better what it has
-            to be.
-        mistyped: the code of the problem that it is none of the kinds.
+        check: returns the value as it is read. Raises `ValueError`; its text, if any, replaces `wanted`.
+        mistyped: the code of the problem for a value of none of the kinds.
     """
     mistyped = mistyped or context.code
 

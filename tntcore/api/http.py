@@ -160,7 +160,7 @@ class Call:
 
     @property
     def ids(self) -> Ids:
-        """Returns where the identifiers and secrets of what the call creates are drawn from."""
+        """Returns the source of the identifiers and secrets of the records that the call creates."""
         return Ids(self.uuid7, self.random, self.chance.at if self.chance is not None else self.services.now())
 
     @property

@@ -1,8 +1,8 @@
-"""`/i`: an invitation as anybody who has its link sees it: a page for people, JSON for agents (Aries RFC 0434,
+"""`/i`: an invitation as its link shows it to anybody: a page for people, JSON for agents (Aries RFC 0434,
 "Standard Out-of-Band Message Encoding" and "URL Shortening").
 
-Only invitations made here are shown, and by what is stored of them: a link cannot put words on a page. A link's code is
-the invitation's random `@id`, which nobody guesses; whoever tries is charged as at `POST /didcomm`.
+Only invitations made here are shown, from their stored records, so a link cannot put words on a page. A link's code is
+the invitation's random `@id`, which nobody can guess. Wrong guesses count against the limits of `POST /didcomm`.
 """
 
 from __future__ import annotations

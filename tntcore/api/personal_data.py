@@ -114,7 +114,7 @@ class ExportedView(TypedDict):
 
 
 class ExportView(TypedDict):
-    """A part of what is stored of a contact. `next` is the parameter for the next part; null in the last one."""
+    """A part of the data about a contact. `next` is the parameter for the next part; null in the last one."""
 
     contact: ContactView
     items: list[ExportedView]

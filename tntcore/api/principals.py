@@ -47,7 +47,7 @@ _Limit = Annotated[int, Words(minimum=0, maximum=10**15 - 1)]
 
 
 class NewLimits(TypedDict, total=False):
-    """0 is no limit; what is left out, or null, is as the service is set."""
+    """0 is no limit. A limit that is left out, or null, is the service's default."""
 
     storedBytes: _Limit
     messagesPerMinute: _Limit

@@ -38,7 +38,7 @@ class _Nothing(TypedDict):
 
 
 _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
-_HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host lets in who has its key
+_HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
@@ -155,9 +155,9 @@ class Router:
             )
 
     def _read(self, route: Route, call: Call) -> Call:
-        """The call with what was given, as the route's types have it. Raises `Problem` 400, 413 or 415.
+        """Returns the call with its query and body, read by the route's types. Raises `Problem` 400, 413 or 415.
 
-        Of what anybody may call nothing is read here: other people's agents and resolvers add parameters of their own.
+        The query of a public route is not read: other people's agents and resolvers add parameters of their own.
         """
         if route.access == "public":
             return call

@@ -46,9 +46,9 @@ class UsageView(TypedDict):
 async def own(call: Call) -> Response:
     """Shows what the tenant did in each month. It costs one storage call.
 
-    The figures are written down about once a minute by each process of the service: those of other processes may be a
-    minute old or, of a tenant that fell silent, come with its next message. A process that dies loses what it had not
-    written.
+    Each process of the service writes its figures down about once a minute, so those of other processes may be a minute
+    old. If a tenant falls silent, its last figures are written with its next message. A process that dies loses the
+    figures that it had not written.
     """
     return _shown(call, await own_principal(call))
 

@@ -48,7 +48,7 @@ def restore(session: Session, source: str, over: bool, check: bool) -> None:
 @click.command("repair", cls=Command)
 @pass_session
 def repair(session: Session) -> None:
-    """Make all due that has yet to be delivered, and complete what is half done, while the service runs."""
+    """Make undelivered messages due, and complete records that are half done. The service may run meanwhile."""
     with _progress(session) as told:
         done = _do("run_repair", session.environ, told)
     session.answer(done, lambda: show.details([(name, str(count)) for name, count in done.items()]))

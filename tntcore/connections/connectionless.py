@@ -3,7 +3,7 @@ invited side answers at once, with its own keys in `~service`.
 
 Authentication: an answer is on the thread of an attached request, and `~service` must name the key that authenticated
 it. From then on that key is the connection's other side, and `~service` of any other message is ignored. For the
-invited side, the inviter is whoever has the invitation's keys.
+invited side, the inviter is the holder of the invitation's keys.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A tenant's decisions on connections: to accept or reject what waits for its word, or to abandon what it began."""
+"""A tenant's decisions on connections: to accept or reject a waiting request, or to abandon its own."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Decisions:
         """
         if connection.invitation_uuid and not connection.of_identity:
             invitation = await tenant.records.get(Invitation, connection.invitation_uuid)
-            # Before it was noted whose key was asked, an invitation by a public DID had that alone.
+            # Records of an older version do not say whose key was asked. An invitation by a public DID had only that.
             before = connection.of_identity is None and invitation is not None
             services = read_content(tenant.records, invitation).get("services") if before and invitation else None
             if not (isinstance(services, list) and all(isinstance(service, str) for service in services)):

@@ -69,7 +69,7 @@ class FirstContact:
             if not did:
                 continue
             uuid = Connection.uuid_of(recipient.identity_uuid, _contact_uuid(recipient, did))
-            # Read anew each time: that such a message is rare, and a lost race brings it here again.
+            # The record is read each time: such a message is rare, and a lost race brings it here again.
             connection = await tenant.records.get(Connection, uuid)
             if connection is None or not connection.keys:
                 continue

@@ -325,7 +325,7 @@ class Handshake:
             return Refusal(error.code, report)
         changed = replace(connection, state=state, updated_at=self._services.now())
         changed.their_document = kept(theirs)
-        # A key of the invitation has vouched for the response, and with that for the DID that the invitation named.
+        # A key of the invitation has signed the response, and so proven the DID that the invitation named.
         changed.contact_did = changed.contact_did or changed.invited_did
         if verkey in verkeys(theirs):
             names.prove(changed, verkey)

@@ -66,7 +66,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class OpenedInvitation:
-    """An invitation as whoever has its link sees it."""
+    """An invitation as its link shows it."""
 
     invitation: Invitation
     content: dict[str, Any]
@@ -125,8 +125,8 @@ class Invitations:
         await asyncio.gather(*(lookups.add("key", kid, owner) for kid in kids))
 
     async def open(self, invitation_id: str) -> OpenedInvitation | None:
-        """Returns an invitation of any tenant here by its random `@id`, as whoever has its link sees it; None if there
-        is none, or if its tenant is suspended."""
+        """Returns an invitation of any tenant here by its random `@id`, as its link shows it; None if there is none, or
+        if its tenant is suspended."""
         return await self._opened("invitation-id", invitation_id)
 
     async def content_of(self, uuid: str) -> dict[str, Any] | None:

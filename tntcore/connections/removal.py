@@ -1,7 +1,7 @@
 """Deletes connections, in steps that can be repeated where they broke off.
 
-A connection is abandoned first, so that it shows what is going on. Then nobody finds its keys any more, and in the end
-its row goes: until then everything is known that is needed to go on.
+A connection is abandoned first, so that it shows its state. Then its keys can no longer be found. Its row is deleted
+last, because it has everything that is needed to continue.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Rotation:
             recipient: of the sender's connection.
         """
         connection = sender.connection
-        # Before the response there is no DID but the invitation's, whose keys alone may vouch for the response.
+        # Before the response the invitation's DID is the only one, and only its keys may sign the response.
         if connection.state not in (COMPLETED, "response-sent"):
             return None
         if kind in ("rotate", "hangup") and self._is_retired(recipient, message, sender.kid):

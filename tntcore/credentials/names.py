@@ -103,7 +103,7 @@ def _read_inline(entry: dict[str, Any], named: Named, vocabulary: str) -> str:
         elif word != "@version" or value != 1.1:
             raise UnsafeContext(f"{_word(word)} is not accepted in a context inside a document")
     if vocabulary:
-        # Said again in each object: whoever reads only the last one has it.
+        # Each object repeats it, for readers that look only at the last one.
         written["@vocab"] = vocabulary
     own = {name: value for name, value in entry.items() if not name.startswith("@")}
     if len(named.terms) + len(named.prefixes) + len(own) > MAX_TERMS:

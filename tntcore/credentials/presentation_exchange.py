@@ -327,7 +327,7 @@ class PresentationExchange:
         failed = Check("signature", False, "", subject)
         nothing = frozenset({("signature", subject)})
         if isinstance(value, str) and not in_token:
-            # In JSON-LD a text is the id of a credential that is elsewhere: not what it says would be signed.
+            # In JSON-LD a text is the id of a credential elsewhere, so the signature would not cover its content.
             return Verification([replace(failed, detail="A JWT inside a JSON-LD presentation.")], nothing), None
         try:
             if isinstance(value, str):

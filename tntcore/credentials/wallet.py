@@ -18,7 +18,7 @@ from tntcore.strict_json import reread_json, write_json
 MAX_CREDENTIAL = 1024 * 1024  # bytes of JSON
 MAX_SEARCHED = 500
 _MAX_DETAILS = 48 * 1024
-_MAX_CHECKS, _MAX_DETAIL = 100, 200  # what is left of checks that are more than that
+_MAX_CHECKS, _MAX_DETAIL = 100, 200  # longer lists of checks are cut to this
 _PAGE, _MAX_PAGES = 1000, 20
 
 

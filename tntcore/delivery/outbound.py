@@ -219,7 +219,7 @@ class Outbound:
         return _within(_UNPROVEN_ATTEMPTS, item, answered(answer)) if unproven else answered(answer)
 
     async def _unreached(self, tenant: Tenant, connection: str, plaintext: bytes) -> None:
-        """Handles a send to a key that nobody has: an invitation that was to reuse this connection is answered anew, at
+        """Handles a send to a key that nobody has: an invitation that was to reuse this connection gets a new one at
         once.
         """
         uuid = sent_id(connection, Plaintext.read(plaintext).id)

@@ -78,8 +78,8 @@ def attached_item(principal: str, attached: Attached, message_uuid: str) -> Inbo
 
 
 def reuse_item(principal: str, connection: str, reuse: str, uuid: str) -> InboundItem:
-    """Returns the item for queue `inbound` that answers an invitation anew, unless the other side has agreed to reuse
-    the connection. `reuse`: uuid of the `PendingReuse`.
+    """Returns the item for queue `inbound` that answers an invitation by a new connection, unless the other side has
+    agreed to reuse the present one. `reuse`: uuid of the `PendingReuse`.
     """
     return InboundItem(uuid=uuid, principal=principal, owner="connection", owner_uuid=connection, reuse=reuse)
 

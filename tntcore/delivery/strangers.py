@@ -1,6 +1,7 @@
 """Messages to strangers: only a problem report about their request.
 
-There is no connection, so that strangers cannot create any. The delivery's row has what the sender needs, sealed.
+There is no connection, so that strangers cannot create any. The delivery's row contains, sealed,
+the data that sending needs.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def named(document: DidDocument, names: KeyNames) -> DidDocument:
 
 def named_both_ways(document: DidDocument) -> DidDocument:
     """Returns the document of a did:peer:2 with each key for key agreement under its current name and the commonest
-    older one: whoever knows either can read what is encrypted for both.
+    older one. A message encrypted for both names can be read by software that knows only one of them.
     """
     old = named(document, "value")
     both = (kid for pair in zip(document.key_agreement, old.key_agreement, strict=True) for kid in pair)

@@ -41,7 +41,7 @@ class Resolver:
         self._document_ttl = document_ttl
         self._error_ttl = error_ttl
         self._found: SharedCache[DidDocument] = SharedCache(now, capacity, SPREAD)
-        # A failure may be due to whoever asked, who has used up its share or its time: it is not another tenant's.
+        # A failure may be the asking tenant's own, if it used up its share or its time. Other tenants do not share it.
         self._failed: SharedCache[DidError] = SharedCache(now, capacity)
         # Keeps nothing: only to share fetches under way, among those of one party.
         self._fetching: SharedCache[DidDocument] = SharedCache(now, 0)

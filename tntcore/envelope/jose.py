@@ -20,7 +20,7 @@ from didcomm.core.types import Key
 
 from tntcore.strict_json import write_json
 
-# didcomm would write the numbers of a message in its own way, and there is no other place to say how.
+# didcomm would rewrite the numbers of a message, and offers no other way to change that.
 for _module in (_anoncrypt, _authcrypt):
     _module.dict_to_json_bytes = write_json  # type: ignore[attr-defined]
 anoncrypt = _anoncrypt.anoncrypt

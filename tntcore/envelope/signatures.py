@@ -2,10 +2,10 @@
 appendix F, in the form that RFC 0023 has in `did_doc~attach` and `did_rotate~attach`) and the retired signature
 decorator (RFC 0234), which connections/1.0 still has in `connection~sig`. Ed25519 only. Pure.
 
-A signature that verifies says that whoever has the key wrote this, and nothing about whose key it is: everything here
-tells the signer, and the caller compares it with the one key that may have signed.
+A valid signature proves that the holder of the key wrote this, and nothing about whose key it is. Everything here
+returns the signer, and the caller compares it with the one key that may have signed.
 
-What other agents require, and what is therefore written:
+Other agents require, and this module therefore writes:
 
 - `data.base64` in the standard alphabet and padded, which ACA-Py checks, though it and Credo sign over base64url (and
   ACA-Py then decodes the one as the other, so that it can read no payload whose base64 has `+` or `/`; a DID, and a

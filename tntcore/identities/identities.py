@@ -85,14 +85,14 @@ async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: 
     What else changes, and what does not:
 
     - the DID that was made here still names the identity, its document stays published and its keys stay here: what it
-      signed can be checked, and messages to it are read. Nobody but who knows it already is told of it, and no
-      credential is signed with it any more.
+      signed can be checked, and messages to it are read. It is not shown to new partners, and no credential is signed
+      with it any more.
     - connections, made before or later, have pairwise DIDs of this service and go on; they, and invitations, have the
       new DID as that of their identity, so new messages do too. Messages that are stored keep the one that they had.
     - messages to the external DID, implicit invitations among them, go to the endpoint in its document: the tenant's
       affair.
 
-    What was interrupted is finished by binding the same DID again.
+    If a call breaks off, binding the same DID again completes it.
 
     Args:
         identity: as it was read; a display name that differs is saved, too.

@@ -25,7 +25,7 @@ from tntcore.cloud import Cloud
 from tntcore.keys.custody import KEY_BYTES, CustodyError, WrappedKey
 
 _ALGORITHM: Final = KeyWrapAlgorithm.rsa_oaep_256
-# A wrapped key comes from storage: what is no version of a vault's is not put into a URL.
+# A wrapped key comes from storage. Only a version as vaults write it is put into a URL.
 _VERSION: Final = re.compile(r"[0-9a-f]{32}")
 # Vaults answer at once or are throttling; the queue redelivers what fails.
 _CALLS: Final[dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """The files of a backup, in a folder or in a container of another storage account. docs/operating.md describes them.
 
 A backup is a row of generations, each what has changed since the one before. Each file is JSON lines, compressed with
-gzip, and its generation's manifest has its number of lines and its SHA-256. What is in the lines is as it is stored:
+gzip, and its generation's manifest has its number of lines and its SHA-256. The lines contain the data as it is stored:
 bodies and private keys are sealed.
 """
 

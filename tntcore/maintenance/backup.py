@@ -32,7 +32,7 @@ earlier on."""
 FILE = 8 * 1024 * 1024  # bytes of lines, from which on a file is written
 _LISTED = 500  # blobs in one call
 _AT_ONCE = 8  # blobs that are read
-_MOST_FILES = 500  # that `progress.json` names: it is written anew for each of them
+_MOST_FILES = 500  # that `progress.json` names: it is rewritten for each of them
 CAUSES = (Attached, Delivery, HeldMessage, PendingReuse, Replay)
 """What has something happen. These rows are copied last: a commit of which a backup has only a part has then yet to be
 handled, instead of being taken for handled."""
@@ -157,7 +157,7 @@ async def _progress(storage: Storage, files: Files, index: Index) -> _Progress:
             return begun
     before = await archive.read_generation(files, index, number - 1) if index.manifests else None
     since = before.began - MARGIN if before is not None else 0
-    # Those before still wrap what is only in the generations before.
+    # Versions named before still wrap keys in the earlier generations.
     keys = list(before.master_keys) if before is not None else []
     return _Progress(number, await storage.records.clock(), since, index.id, master_keys=keys)
 

@@ -1,8 +1,8 @@
-"""Makes what is stored consistent again, after a restore or in any doubt. It may run while the service runs, and any
+"""Makes the stored data consistent again, after a restore or in any doubt. It may run while the service runs, and any
 number of times: it leaves consistent rows as they are.
 
-It needs no key: which keys a record is found by is in its documents, and what is sealed it does not open. What to do
-with what it makes due is decided by the sweeper, as ever.
+It needs no key: it opens nothing that is sealed, and the keys by which a record is found are in its documents. The
+sweeper handles what it makes due.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class _Repair:
         await self._mark(AUDITED, day_key(audit.created_at, principal), audit.created_at)
 
     async def _drop_marks(self) -> None:
-        """Drops the marks of tenants of whom there is no row."""
+        """Deletes the marks of tenants that have no row."""
         position = None
         while True:
             page = await self._storage.due.walk(position)

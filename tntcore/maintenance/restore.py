@@ -40,8 +40,8 @@ class _Part:
     """A part of a backup in the account.
 
     Attributes:
-        keys: the part that has the keys of what there was; "" where only the last generation counts.
-        always: what it has was written after those keys were listed.
+        keys: the part that lists the keys that existed; "" if only the last generation counts.
+        always: its data was written after those keys were listed.
     """
 
     name: str
@@ -49,7 +49,7 @@ class _Part:
     always: bool = False
 
 
-# Blobs before the rows that name them, and what is looked up from outside last.
+# Blobs come before the rows that name them, and the names by which others find records come last.
 _ORDER: Final = (
     _Part("bodies", "bodies-keys"),
     _Part("envelopes"),

@@ -50,7 +50,7 @@ class Stream:
     """Bytes derived from a seed (SHAKE256): the same seed gives the same bytes in the same order.
 
     Args:
-        seed: whoever knows it knows the bytes.
+        seed: secret, because the bytes follow from it.
     """
 
     def __init__(self, seed: bytes) -> None:

@@ -5,7 +5,7 @@ makes its uuid first and uses it as the default thread id; it carries a check of
 thread id leads back to it, while the same id on any other connection leads elsewhere. Both are UUID version 8 (RFC
 9562, section 5.8).
 
-The check is no secret: it keeps one contact from writing into another's thread, since the scope takes part in it.
+The check needs no secret. It keeps one contact from writing into another's thread, because the scope is part of it.
 """
 
 from __future__ import annotations

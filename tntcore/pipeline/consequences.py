@@ -85,7 +85,7 @@ class Consequences:
             NotYet: a document may become available later.
         """
         recipient, sender, message = incoming.recipient, incoming.sender, incoming.message
-        # A handshake changes who is vouched for: what one of its messages collides with must not depend on that.
+        # A handshake changes who has proven what. Its messages must collide independently of that.
         settled = isinstance(sender, Author) and (effect is None or not effect.of_handshake)
         dedup_scope = recipient.scope if settled else f"{recipient.scope}/{kid_of(sender) or 'anonymous'}"
         author = _author(sender, effect)

@@ -130,7 +130,7 @@ class Receiving:
             try:
                 await self._handle(tenant, item, admission, last=last, long=long)
             except Changed:
-                # Another message moved the same connection meanwhile: what this one does must be decided anew.
+                # Another message changed the same connection meanwhile, so the decision must be made again.
                 self._services.tenants.forget_recipient(tenant, item.owner_uuid)
                 raise
 
@@ -147,8 +147,8 @@ class Receiving:
         await self._forget(item)
 
     async def sender(self, item: InboundItem) -> str:
-        """Returns the sender of an item for fair shares: the entrance by which its connection was made. Whoever has an
-        invitation for several can make any number of connections, but all by that invitation.
+        """Returns the sender of an item for fair shares: the entrance by which its connection was made. The holder of a
+        multi-use invitation can make any number of connections, but all by that invitation.
         """
         tenant = await self._services.tenants.get(item.principal)
         recipient = None

@@ -169,7 +169,7 @@ class Actions:
                     thread = replace(thread, connection=current)
                     raise
                 if conflict.row == action.key:
-                    # The thread is there already: what is answered is that one, with its own beginning.
+                    # The thread exists already, so the answer shows that one, with its own beginning.
                     thread = replace(thread, action=await records.get(Action, action.uuid) or thread.action)
                     raise
                 before = await records.get(Entry, outgoing.entry.uuid)

@@ -88,15 +88,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundItem(Item):
-    """An envelope for one of our keys, a message attached to an invitation, an invitation to be answered anew, or a
-    contact that could not be asked yet.
+    """An envelope for one of our keys, a message attached to an invitation, an invitation to be answered by a new
+    connection, or a contact that could not be asked yet.
 
     Attributes:
         uuid: the message's, given on receipt and so the same at every delivery.
         owner, owner_uuid: kind and uuid of the record that has the key.
         envelope: as text; None if it is in a blob named by `uuid`.
         attached: uuid of the `Attached` record to receive instead of an envelope.
-        reuse: uuid of the `PendingReuse` of an invitation that is to be answered anew, unless that is settled.
+        reuse: uuid of the `PendingReuse` of an invitation that is to be answered by a new connection, unless that is
+            settled.
         begin: the connection is to be begun by its contact's DID, which could not be resolved before.
         put_off: how often it was put off; None if it never was.
         limits_passed: how many of the limits, the sender's, the entrance's and the tenant's, have let it through.

@@ -1,7 +1,7 @@
-"""The layout of what is stored, as one number, and what stands in the way of using an account.
+"""The layout of the stored data, as one number, and the reasons not to use an account.
 
-The number goes up only when a version before could not read, or would misread, what this one writes; columns, kinds of
-rows and members of queue items that are new do not need that. docs/upgrading.md says how it is used.
+The number goes up only when an older version could not read, or would misread, the data that this one writes. New
+columns, kinds of rows and members of queue items do not need that. docs/upgrading.md says how it is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tntcore.storage.storage import Storage
 
 LAYOUT: Final = 1
 PARTITION: Final = "storage"
-"""Of the table `lookups`: what is known of the account as a whole."""
+"""Partition of the table `lookups`, for the account as a whole."""
 _ROW: Final = "layout"
 RESTORE: Final = "restore"
 """Row that is there while a restore is under way."""

@@ -1,4 +1,4 @@
-"""Optimistic concurrency: what loses a race to another writer is decided anew."""
+"""Optimistic concurrency: a decision that loses a race to another writer is made again."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 SCOPE = "tntcore"
 MAX_WAITING = 8_192  # steps that wait for being sent; what comes beyond is dropped, and counted
 _BATCH = 512
-CLOSE_SECONDS = 5.0  # that the process waits, when it stops, for what is left to be sent
+CLOSE_SECONDS = 5.0  # for which a process that stops waits for the last spans to be sent
 
 
 class Exporter:
@@ -124,7 +124,7 @@ class _Sdk:
         if step.tenant:
             attributes["tnt.tenant"] = step.tenant
         if step.error:
-            # Application Insights leaves out what is of the semantic conventions and has no field of its own there.
+            # Application Insights leaves out attributes of the semantic conventions for which it has no field.
             attributes["error.type"] = attributes["tnt.error"] = step.error
         return ReadableSpan(
             step.name,
@@ -176,7 +176,7 @@ class _Sdk:
         return provider
 
 
-# Seconds, as the semantic conventions have them for HTTP, and on to what a message may wait for.
+# Seconds: those of the semantic conventions for HTTP, and more, as long as a message may wait.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300, 3_600, 86_400)
 
 

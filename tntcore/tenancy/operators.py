@@ -24,7 +24,7 @@ from tntcore.storage.storage import Storage
 from tntcore.tenancy.access import Role
 
 HOME: Final = "operators"
-"""The partition of what is the operators' own. No tenant has it: theirs are uuids."""
+"""The partition of the operators' own records. No tenant has it, because tenants' partitions are uuids."""
 PREFIX: Final = "tnto_"
 MOST: Final = 1_000
 """Keys that are not revoked."""

@@ -33,14 +33,14 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
     """Checks what a tenant saves under `PRINCIPAL_SETTINGS`.
 
     Args:
-        value: an object. Of its members are known, and may each be left out:
+        value: an object. These members are known, and each may be left out:
 
             - `autoAcceptConnections`: requests for a connection are accepted without asking;
             - `autoOffer` (a proposal is answered by an offer), `autoRequest` (an offer by a request), `autoIssue` (a
               request by the credential), `autoStore` (a credential is kept, and acknowledged), `autoPresent` (a request
               for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged),
-              `notifyRevocation` (whoever holds what is revoked is told), `offerRevocable` (an `ld-proof` offer that
-              says nothing of it can be revoked): true or false;
+              `notifyRevocation` (the holder of a revoked credential is told), `offerRevocable` (an `ld-proof` offer
+              that does not mention a status can be revoked): true or false;
             - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 

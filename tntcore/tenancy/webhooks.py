@@ -452,7 +452,7 @@ def delivery_body(
     """Returns the JSON body of a webhook call.
 
     `message` in it is the plaintext byte for byte if that is JSON, else its text, or `{"base64": ...}` if it is not
-    UTF-8. What is nested too deep in it is text, see `no_deeper`.
+    UTF-8. Values nested too deep in it are text, see `no_deeper`.
 
     Args:
         from_did, to_did: of the contact and of the identity; None if the sender is not known.

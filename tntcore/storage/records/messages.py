@@ -123,7 +123,7 @@ class Delivery(Record):
     response_status: int = 0
     duration: int = 0
     error: str = ""
-    stranger: bytes | None = None  # of a message on no connection: to whom, sealed
+    stranger: bytes | None = None  # of a message on no connection: its receiver, sealed
     contact_uuid: str = ""
     answer: bytes | None = None
     replayed_from: int | None = None

@@ -24,7 +24,7 @@ class Record:
 
     KIND: ClassVar[str]
     TIME: ClassVar[str] = ""
-    """The column that lists by time go by; "" where the uuid is of version 7."""
+    """The column by which lists sort by time; "" if the uuid, of version 7, does it."""
 
     uuid: str
     status: str = "ACTIVE"
