@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.faults.flows import PING, PING_2, basic
 from tests.faults.memory import Waiting
-from tests.faults.world import Client, Kind, Partner, World
+from tests.faults.world import Client, Fault, Partner, World
 
 SIDES = st.sampled_from([0, 1])
 _MOST = 2  # invitations, and offers
@@ -158,11 +158,11 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.give_up(_at(place, queued))
 
     @rule(kind=st.sampled_from(["kill", "fail", "lost", "twice"]), after=st.integers(1, 12))
-    def fault(self, kind: Kind, after: int) -> None:
+    def fault(self, kind: Fault, after: int) -> None:
         """At one of the calls to come that change something."""
         left = after
 
-        def plan(name: str, writes: bool) -> Kind | None:
+        def plan(name: str, writes: bool) -> Fault | None:
             nonlocal left
             left -= writes
             return kind if writes and left == 0 else None

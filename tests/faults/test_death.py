@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.faults.flows import basic
-from tests.faults.world import Client, Kind, Partner, World, run
+from tests.faults.world import Client, Fault, Partner, World, run
 from tntcore.api.http import KEY_HEADER
 from tntcore.delivery.outbox import UNQUEUED
 from tntcore.delivery.pulse import PROCESS
@@ -36,7 +36,7 @@ class Scene:
     def die_before(self, name: str) -> None:
         """The process dies before its next call of this name."""
 
-        def plan(call: str, writes: bool) -> Kind | None:
+        def plan(call: str, writes: bool) -> Fault | None:
             if call != name:
                 return None
             self.world.plan = lambda name, writes: None

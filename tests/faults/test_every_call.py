@@ -13,14 +13,14 @@ import pytest
 
 from tests.faults.exchanges import EXCHANGES, LONG
 from tests.faults.flows import FLOWS, Flow
-from tests.faults.world import Kind, World, run
+from tests.faults.world import Fault, World, run
 
-KINDS: tuple[Kind, ...] = ("kill", "fail", "lost", "twice")
+KINDS: tuple[Fault, ...] = ("kill", "fail", "lost", "twice")
 CASES = [*itertools.product((*FLOWS, *EXCHANGES[:1]), KINDS), *itertools.product((*EXCHANGES[1:], *LONG), KINDS[:1])]
 
 
 @pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Kind, tmp_path: Path) -> None:
+def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Fault, tmp_path: Path) -> None:
     async def work() -> None:
         world = World(tmp_path)
         case = flow(world)
@@ -39,11 +39,11 @@ def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Kind,
     run(work)
 
 
-async def one(world: World, case: Flow, kind: Kind, number: int) -> bool:
+async def one(world: World, case: Flow, kind: Fault, number: int) -> bool:
     """A run with a fault at one call; whether there was such a call. One that only reads can do no more than fail."""
     met = 0
 
-    def plan(name: str, writes: bool) -> Kind | None:
+    def plan(name: str, writes: bool) -> Fault | None:
         nonlocal met
         met += writes or kind == "fail"
         return kind if met == number and (writes or kind == "fail") else None

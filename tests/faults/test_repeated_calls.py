@@ -18,11 +18,11 @@ import pytest
 
 from tests.faults.exchanges import PASSED_ON
 from tests.faults.flows import Between, basic
-from tests.faults.world import Here, Kind, World, run
+from tests.faults.world import Fault, Here, World, run
 from tntcore.api.http import Response
 from tntcore.app import App
 
-KINDS: tuple[Kind, ...] = ("kill", "fail", "lost", "twice")
+KINDS: tuple[Fault, ...] = ("kill", "fail", "lost", "twice")
 CONTEXT = {"@context": {"Membership": "https://acme.example/terms#Membership"}}
 SCHEMA = {"name": "degree", "version": "1.0", "attributes": ["name"]}
 REQUEST = {"@type": "https://example.org/trade/1.0/offer", "content": "offer"}
@@ -181,7 +181,7 @@ async def one(
     path: str,
     body: Any,
     headers: dict[str, str],
-    kind: Kind,
+    kind: Fault,
     number: int,
     wanted: tuple[str, Response, Counter[str]],
 ) -> bool:
@@ -189,7 +189,7 @@ async def one(
     label, clean, expected = wanted
     met = 0
 
-    def plan(name: str, writes: bool) -> Kind | None:
+    def plan(name: str, writes: bool) -> Fault | None:
         nonlocal met
         counts = (writes or kind == "fail") and " " not in name  # what is asked of others has spaces
         met += counts

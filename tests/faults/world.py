@@ -63,7 +63,7 @@ DAY = 86_400_000
 SWEEP = 300_000  # milliseconds between runs of the timer
 NOW = 1_700_000_000_000
 
-Kind = Literal["kill", "fail", "lost", "twice"]
+Fault = Literal["kill", "fail", "lost", "twice"]
 """What happens to a call: the process dies before it; it fails and had no effect; it has its effect, but that is not
 learnt; it has its effect twice, as where a client library repeats it unasked."""
 
@@ -130,7 +130,7 @@ class Process:
             )
         )
 
-    async def enter(self, name: str, *, writes: bool) -> Kind | None:
+    async def enter(self, name: str, *, writes: bool) -> Fault | None:
         """Every call begins here: the fault that befalls it."""
         await asyncio.sleep(0)  # what else is ready goes on meanwhile
         self._check()
@@ -354,7 +354,7 @@ class World:
         self.random = Random(0)
         self.sites: dict[str, Site] = {}
         self.trace: list[str] = []
-        self.plan: Callable[[str, bool], Kind | None] = lambda name, writes: None
+        self.plan: Callable[[str, bool], Fault | None] = lambda name, writes: None
         self.choose: Callable[[list[Waiting]], Waiting] = lambda visible: visible[0]
         self.given_up: set[str] = set()
         self.deaths = 0
@@ -363,7 +363,7 @@ class World:
         self._swept = NOW
         self.process = Process(self)
 
-    def inject(self, name: str, writes: bool) -> Kind | None:
+    def inject(self, name: str, writes: bool) -> Fault | None:
         self.trace.append(name)
         return self.plan(name, writes)
 

@@ -44,7 +44,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-Kind = Literal["webhook", "task", "didcomm", "test"]
+DeliveryKind = Literal["webhook", "task", "didcomm", "test"]
 Status = DeliveryStatus
 
 
@@ -52,7 +52,7 @@ class DeliveryView(Entity):
     """The delivery of a webhook call or of an outgoing message."""
 
     status: Status
-    kind: Kind
+    kind: DeliveryKind
     type: Annotated[str, "type of the message or event"]
     messageUuid: Uuid | None
     actionUuid: Uuid | None
@@ -120,7 +120,7 @@ class ReplayTo(TypedDict, total=False):
 
 class DeliveryFilters(ByAction, ByMessage, ByContact, ByConnection, total=False):
     status: Status
-    kind: Kind
+    kind: DeliveryKind
     webhookId: Annotated[str, "of the entry in the setting"]
     type: Annotated[
         str, "how the type of the message or event begins, as in the list of messages", Words(maxLength=200)

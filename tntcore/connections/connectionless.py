@@ -112,7 +112,7 @@ class Connectionless:
             effect.invitation = replace(invitation, status=InvitationStatus.USED, updated_at=now)
         return effect
 
-    def keeps_key(self, sender: OtherSide, message: Message, kind: did_rotate.Kind) -> Effect | None:
+    def keeps_key(self, sender: OtherSide, message: Message, kind: did_rotate.MessageKind) -> Effect | None:
         """Refuses a DID rotation (RFC 0794) of an invited side that still writes to the invitation's key: only its own
         key distinguishes its messages from others' there. None for any other message.
         """

@@ -20,7 +20,7 @@ from tntcore.messaging.message import Message as Plaintext
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
-from tntcore.storage.lookups import Found, Kind
+from tntcore.storage.lookups import Found, LookupKind
 from tntcore.storage.records import Identity, Invitation, short_hash
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import InvitationStatus
@@ -135,7 +135,7 @@ class Invitations:
         opened = await self._opened("invitation", uuid)
         return opened.content if opened and opened.invitation.status == InvitationStatus.ACTIVE else None
 
-    async def _opened(self, kind: Kind, name: str) -> OpenedInvitation | None:
+    async def _opened(self, kind: LookupKind, name: str) -> OpenedInvitation | None:
         owner = await self._services.lookups.find(kind, name)
         inviter = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or inviter is None or inviter.is_suspended:

@@ -29,7 +29,9 @@ class Reuse:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def receive(self, tenant: Tenant, sender: OtherSide, message: Message, kind: rfc.Kind) -> Effect | None:
+    async def receive(
+        self, tenant: Tenant, sender: OtherSide, message: Message, kind: rfc.MessageKind
+    ) -> Effect | None:
         """Returns the effect of a message of the protocol from the connection's other side; None for none.
 
         If it names no valid invitation of the same identity it is not answered: the other side then does a handshake.

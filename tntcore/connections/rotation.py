@@ -33,7 +33,7 @@ class Rotation:
         self._services = services
 
     async def receive(
-        self, recipient: Recipient, sender: OtherSide, message: Message, kind: rfc.Kind
+        self, recipient: Recipient, sender: OtherSide, message: Message, kind: rfc.MessageKind
     ) -> Reaction | None:
         """Returns the effect of a message of the protocol from the connection's other side; None for none.
 

@@ -28,7 +28,7 @@ from tntcore.credentials.checking import listed, within
 from tntcore.messaging import times
 from tntcore.strict_json import reread_json, write_json
 
-Kind = Literal["ldp_vc", "jwt_vc"]
+ClaimFormat = Literal["ldp_vc", "jwt_vc"]
 Place = tuple[str | int, ...]
 """Names and numbers that lead to a value in a credential."""
 
@@ -147,7 +147,7 @@ class Matchable:
         names: type URIs, schema ids: the values that `schema` of a descriptor may name.
     """
 
-    kind: Kind
+    kind: ClaimFormat
     suites: frozenset[str]
     documents: tuple[Mapping[str, Any], ...]
     names: frozenset[str]

@@ -25,7 +25,7 @@ from tntcore.envelope.limits import (
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.strict_json import JsonError, read_leniently
 
-Kind = Literal["encrypted", "signed", "plaintext"]
+EnvelopeKind = Literal["encrypted", "signed", "plaintext"]
 
 V2_ENCRYPTIONS: Final = {
     ("ECDH-1PU+A256KW", "A256CBC-HS512"),
@@ -48,7 +48,7 @@ class Header(NamedTuple):
     """
 
     version: Version
-    kind: Kind
+    kind: EnvelopeKind
     recipient_kids: tuple[str, ...]
     sender_kid: str | None
     typ: str | None

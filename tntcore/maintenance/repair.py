@@ -25,7 +25,7 @@ from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import Drain, queue_message
-from tntcore.storage.lookups import Found, Kind, Lookups, Owner
+from tntcore.storage.lookups import Found, LookupKind, Lookups, Owner
 from tntcore.storage.records import (
     END,
     Action,
@@ -236,7 +236,7 @@ class _Repair:
 
     # The names by which records are found from outside.
 
-    async def _look_up(self, principal: str, owner: Owner, record: Record, *names: tuple[Kind, str]) -> None:
+    async def _look_up(self, principal: str, owner: Owner, record: Record, *names: tuple[LookupKind, str]) -> None:
         """Writes the lookup rows of these names."""
         found = Found(principal, owner, record.uuid)
         added = [name for name in names if await self._lookups.add(*name, found)]

@@ -84,7 +84,7 @@ DID_EXCHANGE_1_0: Final = "https://didcomm.org/didexchange/1.0"
 CONNECTIONS_1_0: Final = "https://didcomm.org/connections/1.0"
 SUPPORTED: Final = (DID_EXCHANGE_1_1, DID_EXCHANGE_1_0, CONNECTIONS_1_0)
 
-Kind = Literal["request", "response", "complete", "problem-report"]
+MessageKind = Literal["request", "response", "complete", "problem-report"]
 
 
 def nearest(protocol: str) -> str | None:
@@ -120,7 +120,7 @@ class HandshakeStep:
 
     protocol: str
     prefix: str
-    kind: Kind
+    kind: MessageKind
 
 
 def read_step(message: Message) -> HandshakeStep | None:

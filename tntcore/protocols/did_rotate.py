@@ -16,8 +16,8 @@ UNRESOLVABLE: Final = "e.did.unresolvable"
 METHOD_UNSUPPORTED: Final = "e.did.method_unsupported"
 DOC_UNSUPPORTED: Final = "e.did.doc_unsupported"
 
-Kind = Literal["rotate", "ack", "problem-report", "hangup"]
-_KINDS: Final[dict[str, Kind]] = {
+MessageKind = Literal["rotate", "ack", "problem-report", "hangup"]
+_KINDS: Final[dict[str, MessageKind]] = {
     f"{PREFIX}/rotate": "rotate",
     f"{PREFIX}/ack": "ack",
     f"{PREFIX}/problem-report": "problem-report",
@@ -25,7 +25,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 
-def kind_of(message: Message) -> Kind | None:
+def kind_of(message: Message) -> MessageKind | None:
     """Returns the message of the protocol that this is, or None."""
     return _KINDS.get(canonical(message.type)) if message.version == "v1" else None
 

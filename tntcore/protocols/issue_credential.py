@@ -50,7 +50,7 @@ State = Literal[
     "done",
     "abandoned",
 ]
-Kind = Literal["propose", "offer", "request", "issue", "ack", "problem-report"]
+MessageKind = Literal["propose", "offer", "request", "issue", "ack", "problem-report"]
 Event = Literal[
     "send proposal",
     "receive proposal",
@@ -65,7 +65,7 @@ Event = Literal[
     "send problem-report",
     "receive problem-report",
 ]
-Step = credential_messages.Step[Kind]
+Step = credential_messages.Step[MessageKind]
 
 PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     f"https://didcomm.org/issue-credential/{version}": ("issuer", "holder") for version in ("1.0", "2.0", "3.0")
@@ -128,7 +128,7 @@ def move(role: str, state: str, event: Event, *, more: bool = False) -> State:
     return follows
 
 
-EVENTS: Final[Mapping[Kind, tuple[Event, Event]]] = {
+EVENTS: Final[Mapping[MessageKind, tuple[Event, Event]]] = {
     "propose": ("send proposal", "receive proposal"),
     "offer": ("send offer", "receive offer"),
     "request": ("send request", "receive request"),
@@ -138,11 +138,11 @@ EVENTS: Final[Mapping[Kind, tuple[Event, Event]]] = {
 }
 
 
-def event(kind: Kind, *, received: bool) -> Event:
+def event(kind: MessageKind, *, received: bool) -> Event:
     return EVENTS[kind][received]
 
 
-def begins(kind: Kind, received: bool) -> Role:
+def begins(kind: MessageKind, received: bool) -> Role:
     """Returns our role in an exchange whose first message is this. Raises `OutOfTurn` if it begins none."""
     if kind not in ("propose", "offer", "request"):
         raise OutOfTurn(f"no exchange begins with {kind}")
@@ -155,7 +155,7 @@ _NAMES: Final[Mapping[CredentialStep, str]] = {
     "request": "request-credential",
     "issue": "issue-credential",
 }
-_KINDS: Final[Mapping[str, Kind]] = {
+_KINDS: Final[Mapping[str, MessageKind]] = {
     **{name: kind for kind, name in _NAMES.items()},
     "ack": "ack",
     "problem-report": "problem-report",

@@ -12,11 +12,11 @@ from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 
 PREFIX: Final = "https://didcomm.org/out-of-band/1.1"
 
-Kind = Literal["reuse", "reuse-accepted"]
-_KINDS: Final[dict[str, Kind]] = {"handshake-reuse": "reuse", "handshake-reuse-accepted": "reuse-accepted"}
+MessageKind = Literal["reuse", "reuse-accepted"]
+_KINDS: Final[dict[str, MessageKind]] = {"handshake-reuse": "reuse", "handshake-reuse-accepted": "reuse-accepted"}
 
 
-def kind_of(message: Message) -> Kind | None:
+def kind_of(message: Message) -> MessageKind | None:
     """Returns the message of the protocol that this is, in any 1.x, this is, or None."""
     parsed = parse(canonical(message.type))
     if parsed is None or message.version != "v1":

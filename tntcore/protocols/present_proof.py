@@ -44,7 +44,7 @@ State = Literal[
     "done",
     "abandoned",
 ]
-Kind = Literal["propose", "request", "present", "ack", "problem-report"]
+MessageKind = Literal["propose", "request", "present", "ack", "problem-report"]
 Event = Literal[
     "send proposal",
     "receive proposal",
@@ -57,7 +57,7 @@ Event = Literal[
     "send problem-report",
     "receive problem-report",
 ]
-Step = credential_messages.Step[Kind]
+Step = credential_messages.Step[MessageKind]
 
 PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
     f"https://didcomm.org/present-proof/{version}": ("verifier", "prover") for version in ("1.0", "2.0", "3.0")
@@ -120,7 +120,7 @@ def move(role: str, state: str, event: Event, *, confirm: bool = True, last: boo
     return follows
 
 
-EVENTS: Final[Mapping[Kind, tuple[Event, Event]]] = {
+EVENTS: Final[Mapping[MessageKind, tuple[Event, Event]]] = {
     "propose": ("send proposal", "receive proposal"),
     "request": ("send request", "receive request"),
     "present": ("send presentation", "receive presentation"),
@@ -129,11 +129,11 @@ EVENTS: Final[Mapping[Kind, tuple[Event, Event]]] = {
 }
 
 
-def event(kind: Kind, *, received: bool) -> Event:
+def event(kind: MessageKind, *, received: bool) -> Event:
     return EVENTS[kind][received]
 
 
-def begins(kind: Kind, received: bool) -> Role:
+def begins(kind: MessageKind, received: bool) -> Role:
     """Returns our role in an exchange whose first message is this. Raises `OutOfTurn` if it begins none."""
     if kind not in ("propose", "request"):
         raise OutOfTurn(f"no exchange begins with {kind}")
@@ -145,7 +145,7 @@ _NAMES: Final[Mapping[ProofStep, str]] = {
     "request": "request-presentation",
     "present": "presentation",
 }
-_KINDS: Final[Mapping[str, Kind]] = {
+_KINDS: Final[Mapping[str, MessageKind]] = {
     **{name: kind for kind, name in _NAMES.items()},
     "ack": "ack",
     "problem-report": "problem-report",

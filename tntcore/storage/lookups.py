@@ -13,7 +13,7 @@ from tntcore.caching import SPREAD, SharedCache
 from tntcore.storage.records import short_hash
 from tntcore.storage.tables import Table
 
-Kind = Literal["key", "token", "identity", "invitation", "invitation-id"]
+LookupKind = Literal["key", "token", "identity", "invitation", "invitation-id"]
 Owner = Literal["connection", "identity", "invitation", "token"]
 _ROW = "lookup"
 
@@ -40,24 +40,24 @@ class Lookups:
         self._seconds = seconds
         self._cache: SharedCache[Found | None] = SharedCache(now, capacity, SPREAD)
 
-    async def find(self, kind: Kind, name: str) -> Found | None:
+    async def find(self, kind: LookupKind, name: str) -> Found | None:
         """Returns the owner of a name. `name` is a verkey or kid, an api token's hash, the uuid of an identity or
         invitation, or an invitation's `@id`.
         """
         found = self._cache.peek(kind + name)
         return found or await self._cache.get(kind + name, lambda: self._load(kind, name))
 
-    def is_cached(self, kind: Kind, name: str) -> bool:
+    def is_cached(self, kind: LookupKind, name: str) -> bool:
         """Whether `find` answers without a storage call."""
         return self._cache.peek(kind + name) is not None
 
-    async def _load(self, kind: Kind, name: str) -> tuple[Found | None, float]:
+    async def _load(self, kind: LookupKind, name: str) -> tuple[Found | None, float]:
         row = await self._table.get(_partition(kind, name), _ROW)
         if row is None or row.values.get("name") != name:
             return None, 0
         return Found(row.values["principal"], row.values["owner"], row.values["uuid"]), self._seconds
 
-    async def add(self, kind: Kind, name: str, found: Found) -> bool:
+    async def add(self, kind: LookupKind, name: str, found: Found) -> bool:
         """Adds a name. Returns False if it has an owner already."""
         return await self._table.create(
             _partition(kind, name),
@@ -65,7 +65,7 @@ class Lookups:
             {"name": name, "principal": found.principal, "owner": found.owner, "uuid": found.uuid},
         )
 
-    async def remove(self, kind: Kind, name: str, owner_uuid: str) -> None:
+    async def remove(self, kind: LookupKind, name: str, owner_uuid: str) -> None:
         """Removes the name if it belongs to this owner: one record may take over another's keys, but not their names.
 
         Called after the commit that removed the owner.
@@ -76,5 +76,5 @@ class Lookups:
         self._cache.drop(kind + name)
 
 
-def _partition(kind: Kind, name: str) -> str:
+def _partition(kind: LookupKind, name: str) -> str:
     return f"{kind}~{short_hash(name)}"

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 Value = str | int | bool | float | bytes | None
-Kind = Literal["create", "merge", "upsert", "replace", "delete"]
+OperationKind = Literal["create", "merge", "upsert", "replace", "delete"]
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 3_500_000  # the service takes 4 MiB; this leaves room for what is around the rows
@@ -39,7 +39,7 @@ class Operation:
         etag: for `merge` and `delete`; "*" is any.
     """
 
-    kind: Kind
+    kind: OperationKind
     row: str
     values: Mapping[str, Value]
     etag: str = "*"

@@ -13,7 +13,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final, Literal, Self
 
-Kind = Literal["server", "consumer", "producer"]
+SpanKind = Literal["server", "consumer", "producer"]
 Value = str | int | bool
 Context = tuple[int, int, bool]  # trace id, span id, whether it is sampled
 
@@ -39,7 +39,7 @@ class Span:
         "span_id", "tenant", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, name: str, kind: Kind, sink: Callable[[Span], None] | None) -> None:
+    def __init__(self, name: str, kind: SpanKind, sink: Callable[[Span], None] | None) -> None:
         self._sink = sink
         self._token: Token[Span | None] | None = None
         self.name = name
@@ -156,7 +156,7 @@ class Tracing:
         self._random = random
         self._sample = sample
 
-    def begin(self, name: str, kind: Kind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Span:
+    def begin(self, name: str, kind: SpanKind = "server", *, parent: object = "", links: Sequence[object] = ()) -> Span:
         """Makes a span, which begins when it is entered.
 
         Args:

@@ -15,7 +15,7 @@ from tntcore.protocols.issue_credential import (
     PROTOCOLS,
     TRANSITIONS,
     Event,
-    Kind,
+    MessageKind,
     Role,
     State,
     ack,
@@ -56,7 +56,7 @@ CELLS = cells(TABLE)
 
 ROLES: tuple[Role, ...] = get_args(Role)
 STATES: tuple[State, ...] = get_args(State)
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 DIALECTS: list[tuple[str, Any]] = [
     ("https://didcomm.org/issue-credential/1.0", "v1"),
     ("did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/issue-credential/1.1", "v1"),
@@ -106,7 +106,7 @@ def test_every_message_in_every_state(prefix: str, version: Any, role: Role) -> 
                     assert not follows
 
 
-def sample(prefix: str, version: Any, kind: Kind) -> dict[str, Any]:
+def sample(prefix: str, version: Any, kind: MessageKind) -> dict[str, Any]:
     thread: Any = {"message_id": "m", "thid": "t", "version": version}
     if kind == "ack":
         return ack(prefix, **thread)
@@ -133,10 +133,10 @@ def test_another_credential_only_where_the_issuer_said_there_is_more() -> None:
 
 
 def test_who_begins() -> None:
-    starts: tuple[Kind, ...] = ("propose", "offer", "request")
+    starts: tuple[MessageKind, ...] = ("propose", "offer", "request")
     assert [begins(kind, True) for kind in starts] == ["issuer", "holder", "issuer"]
     assert [begins(kind, False) for kind in starts] == ["holder", "issuer", "holder"]
-    others: tuple[Kind, ...] = ("issue", "ack", "problem-report")
+    others: tuple[MessageKind, ...] = ("issue", "ack", "problem-report")
     for received in (False, True):
         for other in others:
             with pytest.raises(OutOfTurn):

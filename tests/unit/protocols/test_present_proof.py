@@ -12,7 +12,7 @@ from tntcore.protocols.present_proof import (
     PROTOCOLS,
     TRANSITIONS,
     Event,
-    Kind,
+    MessageKind,
     Role,
     State,
     ack,
@@ -57,7 +57,7 @@ CELLS = {**TABLE_CELLS, **BEYOND}
 
 ROLES: tuple[Role, ...] = get_args(Role)
 STATES: tuple[State, ...] = get_args(State)
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 DIALECTS = [
     ("https://didcomm.org/present-proof/1.0", "v1"),
     ("did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/present-proof/1.0", "v1"),
@@ -109,7 +109,7 @@ def test_every_message_in_every_state(prefix: str, version: Any, role: Role) -> 
                     assert not follows
 
 
-def sample(prefix: str, version: Any, kind: Kind) -> dict[str, Any]:
+def sample(prefix: str, version: Any, kind: MessageKind) -> dict[str, Any]:
     thread: Any = {"message_id": "m", "thid": "t", "version": version}
     if kind == "ack":
         return ack(prefix, **thread)
@@ -136,12 +136,12 @@ def test_presentations_that_are_not_the_last() -> None:
 def test_who_begins() -> None:
     assert [begins("propose", True), begins("request", True)] == ["verifier", "prover"]
     assert [begins("propose", False), begins("request", False)] == ["prover", "verifier"]
-    others: tuple[Kind, ...] = ("present", "ack", "problem-report")
+    others: tuple[MessageKind, ...] = ("present", "ack", "problem-report")
     for other in others:
         for received in (False, True):
             with pytest.raises(OutOfTurn):
                 begins(other, received)
-    starts: tuple[Kind, ...] = ("propose", "request")
+    starts: tuple[MessageKind, ...] = ("propose", "request")
     for kind in starts:
         for received in (False, True):
             assert move(begins(kind, received), "start", event(kind, received=received))
