@@ -24,7 +24,7 @@ from tntcore.messaging.ids import UuidFactory, delivery_uuid
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols.registry import PROTOCOLS, decide
-from tntcore.protocols.transition import Context
+from tntcore.protocols.transition import DecisionContext
 from tntcore.storage import transactions
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Lookups
@@ -134,7 +134,7 @@ async def calls() -> dict[str, tuple[Call, float]]:
         )
 
     hook = body()
-    context = Context(uuid7, PROTOCOLS)
+    context = DecisionContext(uuid7, PROTOCOLS)
 
     def columns() -> None:
         unit = Unit()

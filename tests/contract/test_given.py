@@ -13,7 +13,7 @@ import pytest
 from tests.scenarios.common import assert_problem
 from tests.stack import Answer, Client, Stack
 from tntcore.api.given import Shape, body_shape
-from tntcore.api.http import Content, Route
+from tntcore.api.http import Body, Route
 from tntcore.api.json_schema import ERASED_BY_NULL, Schema, example_of, is_required, schema_of
 from tntcore.errors import Problem
 
@@ -33,7 +33,7 @@ def typed(stack: Stack) -> Iterator[Route]:
 
 def with_bodies(stack: Stack) -> Iterator[tuple[Route, Shape]]:
     for route in typed(stack):
-        if route.request is not None and not isinstance(route.request, Content):
+        if route.request is not None and not isinstance(route.request, Body):
             yield route, body_shape(route.request)
 
 
@@ -187,7 +187,7 @@ async def test_a_parameter_without_value_is_as_left_out_but_must_be_known(stack:
 
 async def test_bodies_that_are_no_objects(stack: Stack, tenant: Client) -> None:
     for route in typed(stack):
-        if isinstance(route.request, Content):
+        if isinstance(route.request, Body):
             continue
         for body in (b"[]", b"1", b'"x"', b"true"):
             assert_problem(await call(tenant, route, body), 400, "body-not-an-object")

@@ -29,10 +29,10 @@ from tntcore.messaging.invitations import read_invitation, read_invitation_url
 from tntcore.messaging.message import Message, attachments
 from tntcore.messaging.problems import ack_status, read_problem_report
 from tntcore.protocols.registry import PROTOCOLS, decide
-from tntcore.protocols.transition import Context
+from tntcore.protocols.transition import DecisionContext
 
 SECRETS = {**BOBS_SECRETS, **{VERKEYS[name]: SEEDS[name] for name in VERKEYS}}
-_CONTEXT = Context(lambda: "00000000-0000-4000-8000-000000000000", PROTOCOLS)
+_CONTEXT = DecisionContext(lambda: "00000000-0000-4000-8000-000000000000", PROTOCOLS)
 
 
 def envelope(raw: bytes) -> None:

@@ -19,7 +19,7 @@ from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.erasure import erase
 from tntcore.storage.records import (
     AssetData,
-    Attached,
+    AttachedMessage,
     Attempt,
     Connection,
     Contact,
@@ -136,7 +136,7 @@ async def make_more(stack: Stack, tenant: Tenant, connection: Connection) -> Non
         unit.create(
             Connection(uuid=services.uuid7(), state="start", contact_uuid=connection.contact_uuid, created_at=now)
         )
-    attached = Attached(uuid=f"{connection.uuid}.{services.uuid7()}", parent_id="i")
+    attached = AttachedMessage(uuid=f"{connection.uuid}.{services.uuid7()}", parent_id="i")
     attached.body = tenant.records.seal(b'{"@id": "enclosed"}', attached.key)
     unit.create(attached)
     content = read_invitation(

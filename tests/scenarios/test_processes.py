@@ -19,7 +19,7 @@ from tntcore.envelope import NeedsDocument, pack_v1
 from tntcore.errors import DidError
 from tntcore.protocols import did_rotate
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Attached, Message
+from tntcore.storage.records import AttachedMessage, Message
 from tntcore.tenancy.recipients import KeyPairs
 
 
@@ -75,7 +75,7 @@ async def test_a_message_inside_an_invitation_can_be_read_but_does_nothing(stack
         [("E", mallory.x25519.public), ("V", mallory.ed25519.public)],
         didcomm_services("http://127.0.0.1:9/x", "#key-2"),
     )
-    attached = Attached(uuid=f"{foreign.connection.uuid}.00")
+    attached = AttachedMessage(uuid=f"{foreign.connection.uuid}.00")
     attached.body = tenant.records.seal(orjson.dumps(did_rotate.rotate(message_id="m", to_did=did)), attached.key)
     unit = Unit()
     unit.create(attached)

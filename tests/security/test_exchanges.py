@@ -16,7 +16,7 @@ from tests.scenarios.test_exchanges import only
 from tests.stack import Client, Receiver, Stack
 from tntcore.identities import signing
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Attached, Exchange
+from tntcore.storage.records import AttachedMessage, Exchange
 
 ISSUE, PROVE = "https://didcomm.org/issue-credential/2.0", "https://didcomm.org/present-proof/2.0"
 KEYS = {
@@ -126,7 +126,7 @@ async def test_what_came_inside_an_invitation_moves_no_exchange_that_there_is(fo
         {"@type": "https://didcomm.org/notification/1.0/ack", "@id": "4", "~thread": {"thid": "T"}, "status": "FAIL"},
     ]
     for message in reports:
-        attached = Attached(uuid=f"{foreign.connection.uuid}.{services.uuid7()}", parent_id="p")
+        attached = AttachedMessage(uuid=f"{foreign.connection.uuid}.{services.uuid7()}", parent_id="p")
         attached.body = records.seal(orjson.dumps(message), attached.key)
         unit = Unit()
         unit.create(attached)

@@ -17,10 +17,6 @@ _FORBIDDEN = frozenset(_WORDS.split())
 
 # Classes that share their name, and why: a word that the field has for both.
 _SHARED = {
-    "Attached": "the interface of a format, its attachment in a protocol, and the stored message of an invitation",
-    "Content": "the interface of a format, a message's content in a protocol, and an HTTP body",
-    "Context": "the record of a JSON-LD context, and the context of a protocol's decision",
-    "Invitation": "the message, and the record of one of ours",
     "Message": "the plaintext, and the record of one",
     "Publisher": "of AnonCreds definitions, and of what a commit queued",
     "Registry": "of AnonCreds definitions, and of formats",

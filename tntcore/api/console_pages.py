@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tntcore.api.http import Call, Content, Response, Route
+from tntcore.api.http import Body, Call, Response, Route
 from tntcore.api.page_files import PageFiles
 
 _TYPES: Mapping[str, str] = {"console.css": "text/css", "console.js": "text/javascript"}
@@ -30,7 +30,7 @@ _PAGE: Mapping[str, str] = {
 class ConsolePages:
     def __init__(self, public_url: str) -> None:
         self._base = f"{urlsplit(public_url).path}/api/console/"
-        shown = {200: Content("text/html")}
+        shown = {200: Body("text/html")}
         self.routes = [
             Route("GET", "console", self.page, "public", summary="Open the console", answers=shown),
             Route(
@@ -39,7 +39,7 @@ class ConsolePages:
                 _FILES.load,
                 "public",
                 summary="Load a file of the console",
-                answers={200: Content("*/*")},
+                answers={200: Body("*/*")},
             ),
         ]
 

@@ -39,8 +39,7 @@ from tntcore.connections.removal import MOST, remove
 from tntcore.dids.parse import qualify
 from tntcore.egress import FETCH_TIMEOUT, MAX_DOCUMENT, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
-from tntcore.messaging.invitations import Invitation as Content
-from tntcore.messaging.invitations import read_invitation, read_invitation_url
+from tntcore.messaging.invitations import InvitationMessage, read_invitation, read_invitation_url
 from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Connection, Contact, Identity
@@ -233,7 +232,7 @@ class ContactRoutes:
         return answer({**contact_view(contact), "connectionUuid": connection.uuid, **shown}, 201)
 
     async def _accept(
-        self, call: Call, identity: Identity, contact: Contact, content: Content, method: str | None
+        self, call: Call, identity: Identity, contact: Contact, content: InvitationMessage, method: str | None
     ) -> Response:
         """Answers an invitation, now or when the tenant says so, or reuses a connection with its maker."""
         # The keys in the answer prove who answers, whoever the caller expects.
@@ -284,7 +283,7 @@ class ContactRoutes:
             reason = error.detail
         return answer({**contact_view(contact), "connectionUuid": connection.uuid, "unreachable": reason}, 201)
 
-    async def _at(self, call: Call, url: str) -> Content:
+    async def _at(self, call: Call, url: str) -> InvitationMessage:
         """Returns the invitation in a URL, or the one that a short URL leads to: its answer is the invitation, or a
         redirection to a URL that has it (RFC 0434, "URL Shortening"; RFC 0160, "Invitation Message").
         """
@@ -298,14 +297,14 @@ class ContactRoutes:
                         if error.code != "invitation-short-url":
                             raise
                     found = await self._behind(call, url)
-                    if isinstance(found, Content):
+                    if isinstance(found, InvitationMessage):
                         return found
                     url = found
         except TimeoutError:
             raise _not_fetched(f"it took more than {_SHORT_URL_SECONDS} s") from None
         raise _not_fetched(f"it leads on more than {_MAX_REDIRECTIONS} times")
 
-    async def _behind(self, call: Call, url: str) -> Content | str:
+    async def _behind(self, call: Call, url: str) -> InvitationMessage | str:
         """Returns the invitation that a short URL answers, or the URL that it leads to."""
         own = f"{call.services.config.public_url}/api/i"
         if url.startswith((f"{own}/", f"{own}?")):
@@ -340,7 +339,7 @@ class ContactRoutes:
                 raise
             raise _not_fetched("it answered no invitation") from None
 
-    async def _invitation(self, call: Call, body: dict[str, Any]) -> Content | None:
+    async def _invitation(self, call: Call, body: dict[str, Any]) -> InvitationMessage | None:
         """Returns the invitation to accept, if one is given."""
         url, uuid = body.get("invitationUrl"), body.get("invitationId")
         if url is not None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tntcore import envelope
-from tntcore.api.http import JSON, Call, Content, Response, Route, client_address
+from tntcore.api.http import JSON, Body, Call, Response, Route, client_address
 from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
@@ -76,7 +76,7 @@ class Door:
                 self.receive,
                 "public",
                 summary="Deliver a packed message",
-                request=Content("application/didcomm-encrypted+json", dict[str, Any]),
+                request=Body("application/didcomm-encrypted+json", dict[str, Any]),
                 answers={202: None},
                 errors=(
                     *(f"400 message-{code}" for code in _REFUSED),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-from tntcore.api.http import Call, Content, Response, Route, answer
+from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.openapi import document
 from tntcore.api.openapi_3_0 import to_3_0
 from tntcore.api.page_files import PageFiles
@@ -60,7 +60,7 @@ class DocsPages:
                 self.page,
                 "public",
                 summary="Open a page to read and try the API",
-                answers={200: Content("text/html")},
+                answers={200: Body("text/html")},
             ),
             Route(
                 "GET",
@@ -68,7 +68,7 @@ class DocsPages:
                 _FILES.load,
                 "public",
                 summary="Load a file of the page",
-                answers={200: Content("*/*")},
+                answers={200: Body("*/*")},
             ),
         ]
         self._all = [*routes, *self.routes]

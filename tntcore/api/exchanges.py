@@ -27,7 +27,7 @@ from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.flows import ISSUING
 from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
-from tntcore.pipeline.steps import NewExchange, Step, Steps
+from tntcore.pipeline.steps import NewExchange, Steps, TenantStep
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Exchange
@@ -151,7 +151,7 @@ class ExchangeRoutes:
 
 
 async def begin(
-    steps: Steps, call: Call, body: dict[str, Any], protocol: str, role: str, step: Step, *, default_format: str
+    steps: Steps, call: Call, body: dict[str, Any], protocol: str, role: str, step: TenantStep, *, default_format: str
 ) -> Response:
     """Sends the first message of an exchange, or the next one of `exchangeUuid`; with `invitation`, puts the first
     message into an invitation.

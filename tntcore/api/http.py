@@ -189,7 +189,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Body:
     """A body with another media type than `application/json`; `type` describes it if it still is JSON."""
 
     media_type: str
@@ -214,9 +214,9 @@ class Route:
         versioned: whether answers have an `ETag`, and a change takes `If-Match` and `If-None-Match`.
         when_full: whether a tenant whose quota is used up may call it, although it creates.
         summary: a few words that begin with a verb.
-        request: the type of the body, a `TypedDict` or a `Content`; None for no body.
+        request: the type of the body, a `TypedDict` or a `Body`; None for no body.
         bodiless: whether the body may be left out.
-        answers: for each status the type of the body, a `Content`, or None for no body.
+        answers: for each status the type of the body, a `Body`, or None for no body.
         query: the type of the query, a `TypedDict`; None for no parameters.
         errors: status and code of each error, such as `409 not-connected`.
         example: an example of the request's body; by default made of the examples in `request`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from tntcore.api.http import Call, Content, Response, Route, answer
+from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.json_schema import Words
 from tntcore.api.views import Did, Entity, JsonObject, Name, Page, Timed, entity, listing, not_found, text
 from tntcore.errors import Problem
@@ -151,7 +151,7 @@ ROUTES = [
         document,
         "public",
         summary="Read the document of a did:web",
-        answers={200: Content("application/did+json", JsonObject)},
+        answers={200: Body("application/did+json", JsonObject)},
         errors=("404 identity-unknown",),
     ),
     Route(
@@ -160,7 +160,7 @@ ROUTES = [
         status_list,
         "public",
         summary="Read a status list of revoked credentials",
-        answers={200: Content("application/vc", JsonObject)},
+        answers={200: Body("application/vc", JsonObject)},
         errors=("404 status-list-unknown",),
     ),
     Route(

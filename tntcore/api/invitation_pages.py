@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from tntcore.api.http import JSON, Call, Content, Response, Route, client_address, problem
+from tntcore.api.http import JSON, Body, Call, Response, Route, client_address, problem
 from tntcore.api.page_files import PageFiles
 from tntcore.connections.invitations import Invitations, OpenedInvitation, id_of_code, short_url
 from tntcore.errors import Problem
@@ -63,7 +63,7 @@ class InvitationPages:
         self._invitations = invitations
         self._addresses = Pace(now)
         self._base = f"{urlsplit(services.config.public_url).path}/api/i"
-        shown = {200: Content("*/*")}
+        shown = {200: Body("*/*")}
         errors = ("404 invitation-unknown", "410 invitation-gone", "429 too-many-requests")
         self.routes = [
             Route(
@@ -91,7 +91,7 @@ class InvitationPages:
                 _FILES.load,
                 "public",
                 summary="Load a file of the invitation's page",
-                answers={200: Content("*/*")},
+                answers={200: Body("*/*")},
             ),
         ]
 

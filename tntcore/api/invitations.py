@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal, TypedDict
 
-from tntcore.api.http import Call, Content, Response, Route, answer
+from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.json_schema import Code
 from tntcore.api.views import (
@@ -166,7 +166,7 @@ class InvitationRoutes:
                 "invitation/{uuid}/qr.svg",
                 self.svg,
                 summary="Show an invitation as a QR code",
-                answers={200: Content("image/svg+xml")},
+                answers={200: Body("image/svg+xml")},
                 errors=(_UNKNOWN,),
             ),
             Route(
@@ -174,7 +174,7 @@ class InvitationRoutes:
                 "invitation/{uuid}/qr.png",
                 self.png,
                 summary="Show an invitation as a QR code",
-                answers={200: Content("image/png")},
+                answers={200: Body("image/png")},
                 errors=(_UNKNOWN,),
             ),
         ]

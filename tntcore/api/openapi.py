@@ -14,7 +14,7 @@ from tntcore.api.http import (
     KEY_HEADER,
     OPERATOR_HEADER,
     PROBLEM_JSON,
-    Content,
+    Body,
     Route,
     title_of,
 )
@@ -240,7 +240,7 @@ def _arguments(route: Route) -> list[str]:
 
 
 def _request_body(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
-    content = _content(route.request, named, given=not isinstance(route.request, Content))
+    content = _content(route.request, named, given=not isinstance(route.request, Body))
     media = next(iter(content.values()))
     if route.example is not None:
         media["example"] = route.example
@@ -267,7 +267,7 @@ def _errors(route: Route) -> list[str]:
     errors = [*_ERRORS["any"], *route.errors]
     if typed and route.query is not None:
         errors += [f"400 {code}" for code in query_shape(route.query).codes - {"query-invalid"}]
-    if route.request is not None and not isinstance(route.request, Content):
+    if route.request is not None and not isinstance(route.request, Body):
         errors += [f"400 {code}" for code in body_shape(route.request).codes]
     for kind, applies in {
         "keeps": 503 not in route.answers,
@@ -280,7 +280,7 @@ def _errors(route: Route) -> list[str]:
         "id": typed and "id" in arguments,
         "empty": typed and route.request is None,
         "sends": route.method != "GET",
-        "body": (typed or route.request is not None) and not isinstance(route.request, Content),
+        "body": (typed or route.request is not None) and not isinstance(route.request, Body),
         "creates": route.creates,
         "grows": route.creates and not route.when_full and route.access == "tenant",
         "versioned": route.versioned and route.method != "GET",
@@ -306,7 +306,7 @@ def _query(route: Route, named: dict[str, Schema]) -> Iterable[dict[str, Any]]:
 
 
 def _content(of: Any, named: dict[str, Schema], *, given: bool = False) -> dict[str, Any]:
-    if isinstance(of, Content):
+    if isinstance(of, Body):
         if of.type is None:
             return {of.media_type: {"schema": {"type": "string", "format": "binary"}}}
         schema = schema_of(of.type, named)

@@ -33,7 +33,7 @@ from tntcore.storage.records import (
     Action,
     ApiToken,
     AssetData,
-    Attached,
+    AttachedMessage,
     Attempt,
     Audit,
     BoundDid,
@@ -187,7 +187,7 @@ async def _shown(call: Call, record: Record) -> dict[str, Any]:
 
 async def _attached(records: Repository, connection: Connection) -> list[Any]:
     """Returns the messages that came inside the invitation and wait for the connection to be completed."""
-    hits = await records.list(Attached, limit=MAX_REQUESTS, under=f"{connection.uuid}.")
+    hits = await records.list(AttachedMessage, limit=MAX_REQUESTS, under=f"{connection.uuid}.")
     return [reread_json(records.open(attached.body, attached.key)) for attached in hits.records]
 
 
@@ -296,7 +296,7 @@ _ERASERS: Final[tuple[tuple[type[Record], _Eraser], ...]] = (
 )
 ALONG: Final[Mapping[type[Record], str]] = {
     Contact: "exported with each part, and erased by the first call",
-    Attached: "exported and erased with its connection",
+    AttachedMessage: "exported and erased with its connection",
     AssetData: "a value in a message, exported and erased with it",
     Attempt: "exported and erased with its delivery",
     HeldMessage: "names a message, and goes with its connection",

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
 from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uuid
-from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Call, Content, Request, Response, Route, problem
+from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Body, Call, Request, Response, Route, problem
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
@@ -66,7 +66,7 @@ class Router:
         for route in routes:
             if (route.access == "operator") != (route.role is not None):
                 raise ValueError(f"{route.method} {route.path}: only an operator's route names a role, and each must")
-            body = None if isinstance(route.request, Content) else body_shape(route.request or _Nothing)
+            body = None if isinstance(route.request, Body) else body_shape(route.request or _Nothing)
             self._shapes[route.method, route.path] = body, query_shape(route.query or _Nothing)
             segments = route.path.split("/")
             self._routes.setdefault((len(segments), segments[0].lower()), []).append((segments, route))

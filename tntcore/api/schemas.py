@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.given import uuid_or_other
-from tntcore.api.http import Call, Content, Response, Route, answer
+from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.json_schema import Code, Reads, Words
 from tntcore.api.views import Did, Entity, JsonObject, Page, Timed, Uuid, UuidOrDid, entity, found, listing, text
@@ -150,7 +150,7 @@ class SchemaRoutes:
                 resource,
                 "public",
                 summary="Read the public resource of an identifier",
-                answers={200: Content("*/*")},
+                answers={200: Body("*/*")},
                 errors=("404 resource-unknown",),
             ),
             Route(

@@ -23,7 +23,7 @@ from tntcore.dids.document import DidService
 from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.messaging.ids import random_uuid
-from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import InvitationMessage
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
@@ -59,7 +59,7 @@ class Acceptance:
         tenant: Tenant,
         identity: Identity,
         contact: Contact,
-        content: Content,
+        content: InvitationMessage,
         *,
         did_method: str | None = None,
         ends: PendingReuse | None = None,
@@ -105,7 +105,12 @@ class Acceptance:
         return await self._begin(tenant, identity, contact, connection, content, ends)
 
     def received(
-        self, tenant: Tenant, identity: Identity, contact: Contact, content: Content, did_method: str | None = None
+        self,
+        tenant: Tenant,
+        identity: Identity,
+        contact: Contact,
+        content: InvitationMessage,
+        did_method: str | None = None,
     ) -> Connection:
         """Returns a connection, not stored yet, that keeps an invitation until the tenant answers it: before that
         nothing is looked up or sent.
@@ -131,7 +136,7 @@ class Acceptance:
         tenant: Tenant,
         identity: Identity,
         contact: Contact,
-        content: Content,
+        content: InvitationMessage,
         random: Callable[[int], bytes],
         did_method: str | None = None,
     ) -> Connection | None:
@@ -289,7 +294,7 @@ class Acceptance:
         identity: Identity,
         contact: Contact,
         connection: Connection,
-        content: Content | None = None,
+        content: InvitationMessage | None = None,
         ends: PendingReuse | None = None,
     ) -> Connection:
         effect = Effect(connection, contact=contact)
@@ -305,7 +310,7 @@ class Acceptance:
         self,
         tenant: Tenant,
         contact: Contact,
-        content: Content,
+        content: InvitationMessage,
         connection: Connection,
         effect: Effect,
         ends: PendingReuse | None,
@@ -317,7 +322,7 @@ class Acceptance:
         await self._changes.apply(tenant, effect, tells=True)
         return connection
 
-    async def _as_v2(self, content: Content) -> Content:
+    async def _as_v2(self, content: InvitationMessage) -> InvitationMessage:
         """Converts an invitation of v1's form that accepts only v2 into one by its first DID that supports v2. Raises
         `Problem` 400.
         """
@@ -370,7 +375,7 @@ def _received_in(connection: Connection) -> str:
     return f"{connection.key}/invitation"
 
 
-def _check_expiry(content: Content, now: int) -> None:
+def _check_expiry(content: InvitationMessage, now: int) -> None:
     if content.expires_at and content.expires_at * 1000 < now:
         raise Problem(400, "invitation-expired", "The invitation has expired. Ask the partner for a new one.")
 
@@ -403,11 +408,11 @@ def _check_method(did_method: str | None, protocol: str) -> None:
         )
 
 
-def _is_for_v2(content: Content) -> bool:
+def _is_for_v2(content: InvitationMessage) -> bool:
     return content.form == FORM_2 or versions_of(content.accept) == {"v2"}
 
 
-def _public_did(content: Content) -> str:
+def _public_did(content: InvitationMessage) -> str:
     """Returns the DID that an invitation names first, if it leads to more than the invitation itself. Never that of an
     out-of-band/2 invitation: only DIDComm v1 reuses connections.
     """

@@ -19,7 +19,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import queue_message
 from tntcore.storage.lookups import Found
-from tntcore.storage.records import Action, Attached, Connection, Delivery, Message
+from tntcore.storage.records import Action, AttachedMessage, Connection, Delivery, Message
 from tntcore.storage.storage import INBOUND
 from tntcore.strict_json import write_json
 from tntcore.tenancy.tenants import Tenant
@@ -131,6 +131,6 @@ async def _is_written(tenant: Tenant, connection: Connection, effect: Effect, se
     if sent:
         return await records.get(Message, sent[0].message.uuid) is not None
     if effect.attached:
-        return await records.get(Attached, effect.attached[0].uuid) is not None
+        return await records.get(AttachedMessage, effect.attached[0].uuid) is not None
     current = await records.get(Connection, connection.uuid)
     return current is not None and current.changes() == connection.changes()

@@ -24,8 +24,7 @@ from tntcore.envelope import Authcrypt, Unpacked
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.errors import DidError
 from tntcore.messaging.ids import delivery_uuid, random_uuid
-from tntcore.messaging.invitations import Invitation as Content
-from tntcore.messaging.invitations import read_service
+from tntcore.messaging.invitations import InvitationMessage, read_service
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report
 from tntcore.protocols import did_exchange, did_rotate
@@ -131,7 +130,12 @@ class Connectionless:
     # The invited side.
 
     def accept(
-        self, tenant: Tenant, connection: Connection, contact: Contact, content: Content, theirs: Mapping[str, Any]
+        self,
+        tenant: Tenant,
+        connection: Connection,
+        contact: Contact,
+        content: InvitationMessage,
+        theirs: Mapping[str, Any],
     ) -> Effect:
         """Completes a new connection at once; its inviter learns of it from the first message.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Attached, Connection, Contact, Invitation, Record
+from tntcore.storage.records import AttachedMessage, Connection, Contact, Invitation, Record
 from tntcore.storage.states import COMPLETED, ContactStatus
 from tntcore.storage.transactions import Value
 
@@ -75,7 +75,7 @@ class Effect:
     replies: list[dict[str, Any]] = field(default_factory=list)
     keys: Sequence[str] = ()
     ordinary: bool = False
-    attached: list[Attached] = field(default_factory=list)
+    attached: list[AttachedMessage] = field(default_factory=list)
     to_previous: bool = False
     rejects: bool = False
     reopens: bool = False

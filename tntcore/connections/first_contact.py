@@ -31,7 +31,7 @@ from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Anoncrypt, Authcrypt, EnvelopeError, Plaintext, Signed, Unpacked, from_prior, same_did
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.messaging.ids import delivery_uuid, random_uuid
-from tntcore.messaging.invitations import Invitation as Content
+from tntcore.messaging.invitations import InvitationMessage
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, read_problem_report, reason_given
 from tntcore.protocols.transition import OutOfTurn
@@ -208,7 +208,9 @@ class FirstContact:
 
     # The invited side.
 
-    async def accept(self, tenant: Tenant, connection: Connection, contact: Contact, content: Content) -> Effect:
+    async def accept(
+        self, tenant: Tenant, connection: Connection, contact: Contact, content: InvitationMessage
+    ) -> Effect:
         """Answers an out-of-band/2.0 invitation with a ping. The connection, a new one, is completed at once.
 
         Raises:

@@ -15,7 +15,7 @@ from tntcore.delivery.outbound import drain
 from tntcore.errors import DidError
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.records import Attached, Connection
+from tntcore.storage.records import AttachedMessage, Connection
 from tntcore.storage.states import ABANDONED
 from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.tenancy.recipients import document_of, names_in
@@ -78,7 +78,7 @@ async def _drop_attached(tenant: Tenant, connection: Connection) -> None:
     start: str | None = ""
     while start is not None:
         hits = await tenant.records.list(
-            Attached, limit=MAX_OPERATIONS, start=start, under=f"{connection.uuid}.", columns=()
+            AttachedMessage, limit=MAX_OPERATIONS, start=start, under=f"{connection.uuid}.", columns=()
         )
         start = hits.next
         unit = Unit()

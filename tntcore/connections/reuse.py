@@ -14,12 +14,11 @@ from tntcore.connections.effect import Effect
 from tntcore.connections.handshake import find_invitation, is_good
 from tntcore.connections.sender import OtherSide
 from tntcore.messaging.ids import random_uuid
-from tntcore.messaging.invitations import Invitation as Content
-from tntcore.messaging.invitations import read_invitation
+from tntcore.messaging.invitations import InvitationMessage, read_invitation
 from tntcore.messaging.message import Message
 from tntcore.protocols import out_of_band as rfc
 from tntcore.services import Services
-from tntcore.storage.records import Attached, Connection, Contact, PendingReuse, sent_id
+from tntcore.storage.records import AttachedMessage, Connection, Contact, PendingReuse, sent_id
 from tntcore.storage.states import ContactStatus, InvitationStatus
 from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.tenants import Tenant
@@ -61,19 +60,21 @@ class Reuse:
         return Effect(changed, ordinary=True, attached=attached(self._services, tenant, changed, content), ends=waiting)
 
 
-def attached(services: Services, tenant: Tenant, connection: Connection, content: Content) -> list[Attached]:
+def attached(
+    services: Services, tenant: Tenant, connection: Connection, content: InvitationMessage
+) -> list[AttachedMessage]:
     """Returns the messages attached to an invitation, to be received once the connection is completed."""
     found = []
     for request in content.requests:
         uuid = f"{connection.uuid}.{services.uuid7()}"
-        record = Attached(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
+        record = AttachedMessage(uuid=uuid, parent_id=content.id, created_at=connection.updated_at)
         record.body = tenant.records.seal(write_json(request), record.key)
         found.append(record)
     return found
 
 
 def write_reuse(
-    tenant: Tenant, record: PendingReuse, content: Content, contact: Contact, did_method: str | None
+    tenant: Tenant, record: PendingReuse, content: InvitationMessage, contact: Contact, did_method: str | None
 ) -> None:
     """Stores in the record the invitation, the contact for its maker, and the method of our DID."""
     given = {"display_name": contact.display_name, "internal_ref": contact.internal_ref, "email": contact.email}
@@ -85,7 +86,7 @@ def write_reuse(
     record.content = tenant.records.seal(write_json(whole), record.key)
 
 
-def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[Content, Contact, str | None]:
+def read_reuse(tenant: Tenant, record: PendingReuse) -> tuple[InvitationMessage, Contact, str | None]:
     """Returns the invitation, the contact that its maker becomes if no connection is reused, and the method of our DID
     then.
     """

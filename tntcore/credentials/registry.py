@@ -10,7 +10,7 @@ from tntcore.credentials.formats import CredentialFormat, FormatError, ProofForm
 from tntcore.errors import Problem
 
 
-class Attached(Protocol):
+class AttachmentLike(Protocol):
     """A parsed attachment. `format` is None if the message names none."""
 
     @property
@@ -19,11 +19,11 @@ class Attached(Protocol):
     def value(self) -> Any: ...
 
 
-class Content(Protocol):
+class ContentLike(Protocol):
     """The parts of a message of either protocol that a format needs."""
 
     @property
-    def attachments(self) -> Sequence[Attached]: ...
+    def attachments(self) -> Sequence[AttachmentLike]: ...
     @property
     def members(self) -> Mapping[str, Any]: ...
 
@@ -55,7 +55,7 @@ class Registry(Generic[F]):
             raise Problem(400, "format-unsupported", f"format must be one of {', '.join(self._formats)}.")
         return found
 
-    def choose(self, step: Any, content: Content, *, begun: str = "") -> tuple[F, Any]:
+    def choose(self, step: Any, content: ContentLike, *, begun: str = "") -> tuple[F, Any]:
         """Returns the format of a message, and its value: an attachment's or, of a proposal in 1.0, the message's own
         members; None if there is neither.
 

@@ -63,7 +63,7 @@ _STATES: Mapping[type[Attempted], DeliveryStatus] = {
     Withheld: DeliveryStatus.WITHHELD,
 }
 
-Call = Callable[[Tenant, I, int], Awaitable[Attempted]]
+Deliver = Callable[[Tenant, I, int], Awaitable[Attempted]]
 Also = Callable[[Unit, I, DeliveryStatus, int], None]
 
 
@@ -93,7 +93,7 @@ class Attempts(Generic[I]):
         self._receivers = receivers
         self._also = also
 
-    async def run(self, items: Sequence[I], call: Call[I], *, repeated: bool) -> None:
+    async def run(self, items: Sequence[I], deliver: Deliver[I], *, repeated: bool) -> None:
         """Attempts all items concurrently. Raises only if an outcome could not be written.
 
         Args:
@@ -106,7 +106,7 @@ class Attempts(Generic[I]):
         tasks: dict[asyncio.Task[None], tuple[I, PendingCall]] = {}
         for item in await self._sorted(items):
             pending = self._receivers.call(item)
-            task = asyncio.create_task(self._attempt(item, call, pending, repeated=repeated))
+            task = asyncio.create_task(self._attempt(item, deliver, pending, repeated=repeated))
             pending.ends_with(task)
             tasks[task] = item, pending
         try:
@@ -157,7 +157,7 @@ class Attempts(Generic[I]):
             await self._outbox.put_back(self._queue, [[item for name in slow for item in groups.pop(name)]])
         return [item for group in groups.values() for item in group]
 
-    async def _attempt(self, item: I, call: Call[I], pending: PendingCall, *, repeated: bool) -> None:
+    async def _attempt(self, item: I, deliver: Deliver[I], pending: PendingCall, *, repeated: bool) -> None:
         watch(pending)
         tenant = await self._services.tenants.get(item.principal)
         if tenant is None:
@@ -182,14 +182,14 @@ class Attempts(Generic[I]):
             made, before = delivery.attempts, delivery.replayed_from or 0
         number = made + 1
         try:
-            delay = await self.once(tenant, item, call, number, before=before)
+            delay = await self.once(tenant, item, deliver, number, before=before)
         except NoPlaceError:
             await self._outbox.put_back(self._queue, [[item]], delay=NO_PLACE)
             return
         if delay is not None:
             await self._outbox.later(self._queue, replace(item, attempts=number, again=True), delay)
 
-    async def once(self, tenant: Tenant, item: I, call: Call[I], number: int, *, before: int = 0) -> int | None:
+    async def once(self, tenant: Tenant, item: I, deliver: Deliver[I], number: int, *, before: int = 0) -> int | None:
         """Makes attempt `number` and writes its outcome. Returns the seconds until the next one, None if there is none.
 
         Args:
@@ -201,11 +201,13 @@ class Attempts(Generic[I]):
         # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
         sender = "agents" if self._queue == OUTBOUND else "webhooks"
         with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as step:
-            return await self._once(tenant, item, call, number, before, step)
+            return await self._once(tenant, item, deliver, number, before, step)
 
-    async def _once(self, tenant: Tenant, item: I, call: Call[I], number: int, before: int, step: Span) -> int | None:
+    async def _once(
+        self, tenant: Tenant, item: I, deliver: Deliver[I], number: int, before: int, step: Span
+    ) -> int | None:
         try:
-            attempted = await call(tenant, item, self._services.now())
+            attempted = await deliver(tenant, item, self._services.now())
         except NoPlaceError:
             self._services.meter.count(f"{self._queue}.busy")
             step.attributes["tnt.outcome"] = "put-off"

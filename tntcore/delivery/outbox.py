@@ -17,7 +17,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.services import Services
 from tntcore.storage.items import DeliveryItem, InboundItem, MessageCall, RelayItem, SendItem, queue_message
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
-from tntcore.storage.records import Attached, Delivery, Message
+from tntcore.storage.records import AttachedMessage, Delivery, Message
 
 BUCKET = 600_000  # deliveries received within this many milliseconds share a row of the due table
 GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
@@ -69,7 +69,7 @@ def send_item(principal: str, delivery: Delivery, sealed: bytes) -> SendItem:
     )
 
 
-def attached_item(principal: str, attached: Attached, message_uuid: str) -> InboundItem:
+def attached_item(principal: str, attached: AttachedMessage, message_uuid: str) -> InboundItem:
     """Returns the item for queue `inbound` that receives a message attached to an invitation."""
     connection = attached.uuid.partition(".")[0]
     return InboundItem(

@@ -10,7 +10,7 @@ from tntcore.delivery.redeliver import redeliver
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.services import Services
 from tntcore.storage.items import RelayItem, SendItem
-from tntcore.storage.records import Attached, Connection, Delivery, Entry
+from tntcore.storage.records import AttachedMessage, Connection, Delivery, Entry
 from tntcore.storage.states import COMPLETED, DeliveryStatus
 from tntcore.tenancy.tenants import Tenant
 from tntcore.together import together
@@ -50,6 +50,6 @@ class Publisher:
         await self._outbound.drain(tenant.uuid, connection.uuid)
         if connection.state != COMPLETED:
             return
-        for attached in (await tenant.records.list(Attached, limit=50, under=f"{connection.uuid}.")).records:
+        for attached in (await tenant.records.list(AttachedMessage, limit=50, under=f"{connection.uuid}.")).records:
             item = attached_item(tenant.uuid, attached, delivery_uuid(message_uuid, attached.uuid))
             await self._services.storage.inbound.add(item.traced().data())

@@ -21,7 +21,7 @@ from tntcore.maintenance.archive import BackupError, File, Files, Generation, In
 from tntcore.storage import layout
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.layout import LAYOUT
-from tntcore.storage.records import END, Attached, Delivery, HeldMessage, PendingReuse, Replay
+from tntcore.storage.records import END, AttachedMessage, Delivery, HeldMessage, PendingReuse, Replay
 from tntcore.storage.storage import EXCHANGE, INBOUND, Storage
 from tntcore.storage.tables import Table
 from tntcore.version import VERSION
@@ -33,7 +33,7 @@ FILE = 8 * 1024 * 1024  # bytes of lines, from which on a file is written
 _LISTED = 500  # blobs in one call
 _AT_ONCE = 8  # blobs that are read
 _MOST_FILES = 500  # that `progress.json` names: it is rewritten for each of them
-CAUSES = (Attached, Delivery, HeldMessage, PendingReuse, Replay)
+CAUSES = (AttachedMessage, Delivery, HeldMessage, PendingReuse, Replay)
 """What has something happen. These rows are copied last: a commit of which a backup has only a part has then yet to be
 handled, instead of being taken for handled."""
 

@@ -31,7 +31,7 @@ from tntcore.storage.records import (
     Action,
     ApiToken,
     AssetData,
-    Attached,
+    AttachedMessage,
     Attempt,
     Audit,
     BoundDid,
@@ -141,7 +141,7 @@ class _Repair:
         self.did = Repaired()
         self.rules: dict[type[Record], Rule] = {
             ApiToken: self._token,
-            Attached: self._attached,
+            AttachedMessage: self._attached,
             Audit: self._audit,
             Connection: self._connection,
             Delivery: self._delivery,
@@ -309,7 +309,7 @@ class _Repair:
 
     # Records that are half done.
 
-    async def _attached(self, principal: str, attached: Attached) -> None:
+    async def _attached(self, principal: str, attached: AttachedMessage) -> None:
         """Receives a message that came inside an invitation, if nothing holds it up. A repeat has no further effect."""
         uuid = attached.uuid.partition(".")[0]
         row = await self._storage.records.get(principal, Connection.row_key(uuid))

@@ -49,7 +49,7 @@ _MAX_URL_PARAMETERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
+class InvitationMessage:
     """The content of an invitation.
 
     Attributes:
@@ -80,7 +80,7 @@ class Invitation:
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-def read_invitation(value: Mapping[str, Any]) -> Invitation:
+def read_invitation(value: Mapping[str, Any]) -> InvitationMessage:
     """Reads an invitation of any form, chosen by its type. Expiry is not checked.
 
     Raises:
@@ -95,7 +95,7 @@ def read_invitation(value: Mapping[str, Any]) -> Invitation:
     return _read(data)
 
 
-def read_invitation_url(url: str) -> Invitation:
+def read_invitation_url(url: str) -> InvitationMessage:
     """Reads an invitation from a URL of any scheme with `?oob=`, `?c_i=` or `?_oob=`, from the value of such a
     parameter, or from JSON text. Base64 may be in either alphabet, padded or not, and broken into lines. The
     invitation's type decides, not the parameter's name.
@@ -131,7 +131,7 @@ def _encoded(url: str) -> str:
     )
 
 
-def _read(data: bytes) -> Invitation:
+def _read(data: bytes) -> InvitationMessage:
     if len(data) > MAX_BYTES:
         raise _too_large()
     message = Message.read(data)
@@ -152,7 +152,7 @@ def _read(data: bytes) -> Invitation:
     raise _problem("type", f"Its type is none of {TYPE_1} (or 1.0), {TYPE_2} and {TYPE_CONNECTION}.")
 
 
-def _read_1(message: Message) -> Invitation:
+def _read_1(message: Message) -> InvitationMessage:
     fields = message.fields
     # Drafts of 1.0 had both names in the singular.
     requests = _requests(message, ("requests~attach", "request~attach"))
@@ -167,7 +167,7 @@ def _read_1(message: Message) -> Invitation:
             "The invitation has no usable handshake_protocols or requests~attach. Ask the partner for "
             "another invitation.",
         )
-    return Invitation(
+    return InvitationMessage(
         "out-of-band/1",
         _required_id(message, "@id"),
         _services(_items(fields.get("services", fields.get("service")))),
@@ -178,14 +178,14 @@ def _read_1(message: Message) -> Invitation:
     )
 
 
-def _read_2(message: Message) -> Invitation:
+def _read_2(message: Message) -> InvitationMessage:
     try:
         did = check_did(str(message.fields.get("from")))
     except DidError:
         raise _problem(
             "incomplete", "The invitation's `from` is not a DID. Ask the partner for another invitation."
         ) from None
-    return Invitation(
+    return InvitationMessage(
         "out-of-band/2",
         _required_id(message, "id"),
         (did,),
@@ -196,10 +196,10 @@ def _read_2(message: Message) -> Invitation:
     )
 
 
-def _read_connection(message: Message) -> Invitation:
+def _read_connection(message: Message) -> InvitationMessage:
     # One that names no DID is laid out as a service itself.
     service = _text(message.fields.get("did")) or {**message.fields, "id": _INLINE, "type": _SERVICE_TYPE}
-    return Invitation(
+    return InvitationMessage(
         "connections/1",
         message.id,
         _services([service]),

@@ -29,7 +29,7 @@ from tntcore.messaging.message import Message, what_it_says
 from tntcore.messaging.threads import action_uuid
 from tntcore.pipeline.receipt import Receipt, assets_of
 from tntcore.protocols.registry import PROTOCOLS, decide
-from tntcore.protocols.transition import Context, Transition
+from tntcore.protocols.transition import DecisionContext, Transition
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
 from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sent_id
@@ -71,7 +71,7 @@ class Consequences:
     def __init__(self, services: Services, exchanges: Exchanges) -> None:
         self._services = services
         self._exchanges = exchanges
-        self._context = Context(lambda: random_uuid(services.random), PROTOCOLS)
+        self._context = DecisionContext(lambda: random_uuid(services.random), PROTOCOLS)
         self._refusals = Allowance(time.monotonic, burst=_REFUSALS, seconds=_REFUSAL_SECONDS)
 
     async def of(self, incoming: Incoming, effect: Reaction | None) -> Receipt:

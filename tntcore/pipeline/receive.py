@@ -33,7 +33,7 @@ from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.lookups import Found
-from tntcore.storage.records import Attached, Connection, Entry, entry_id
+from tntcore.storage.records import AttachedMessage, Connection, Entry, entry_id
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import MessageStatus
@@ -205,7 +205,7 @@ class Receiving:
         """Receives a message attached to an invitation. The inviter proved to have its key, not to have written
         everything in it: so the message belongs to the connection, but is not authenticated.
         """
-        attached = await tenant.records.get(Attached, item.attached)
+        attached = await tenant.records.get(AttachedMessage, item.attached)
         if attached is None:
             return
         plaintext = tenant.records.open(attached.body, attached.key)

@@ -16,7 +16,7 @@ from tntcore.pipeline.sending import Actions, Random, Thread
 from tntcore.storage.records import Action, Connection, Exchange, Identity, Invitation
 from tntcore.tenancy.tenants import Tenant
 
-Step = Callable[[Run], Awaitable[None]]
+TenantStep = Callable[[Run], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Steps:
         connection: Connection,
         thid: str | None,
         first: NewExchange,
-        step: Step,
+        step: TenantStep,
         *,
         random: Random,
         since: int | None,
@@ -83,7 +83,7 @@ class Steps:
             await self._actions.see_to(tenant, message_uuid)
 
     async def invite(
-        self, tenant: Tenant, identity: Identity, wanted: Wanted, first: NewExchange, step: Step, ids: Ids
+        self, tenant: Tenant, identity: Identity, wanted: Wanted, first: NewExchange, step: TenantStep, ids: Ids
     ) -> Invitation:
         """Makes an invitation with the first message of an exchange attached, for anyone who answers."""
         run = self.exchanges.draft(tenant, identity, first.prefix, first.role, first.format, wanted.version)
@@ -92,7 +92,7 @@ class Steps:
         wanted = replace(wanted, requests=(*wanted.requests, run.outcome.replies[0].message))
         return await self._invitations.create(tenant, identity, wanted, ids)
 
-    async def go_on(self, tenant: Tenant, run: Run, step: Step, *, thread: Thread | None = None) -> Exchange:
+    async def go_on(self, tenant: Tenant, run: Run, step: TenantStep, *, thread: Thread | None = None) -> Exchange:
         """Takes the step. Returns the exchange after it, which has an etag unless it is new.
 
         Args:

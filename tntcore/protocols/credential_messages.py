@@ -49,7 +49,7 @@ class Step(Generic[K]):
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class FormatAttachment:
     """One readable attachment.
 
     Attributes:
@@ -85,7 +85,7 @@ class Content:
         delay: the milliseconds of delay that it asks for, at most `MAX_DELAY` (RFC 0032).
     """
 
-    attachments: Sequence[Attached] = ()
+    attachments: Sequence[FormatAttachment] = ()
     preview: Sequence[Attribute] = ()
     comment: str = ""
     goal_code: str = ""
@@ -141,7 +141,7 @@ def common(message: Message) -> dict[str, Any]:
     }
 
 
-def attached(message: Message, dialect: Dialect, key: str, *, needed: bool) -> Sequence[Attached]:
+def attached(message: Message, dialect: Dialect, key: str, *, needed: bool) -> Sequence[FormatAttachment]:
     """Returns the readable attachments under `key` (or in `attachments`): JSON inline or in base64, or other text in
     base64. Links are not followed.
 
@@ -155,7 +155,7 @@ def attached(message: Message, dialect: Dialect, key: str, *, needed: bool) -> S
     found = [one for one in attachments(message) if one.key == name]
     if len(found) > MAX_ATTACHED:
         raise FormatError("attachment-invalid", f"{name} holds more than {MAX_ATTACHED} attachments")
-    readable: list[Attached] = []
+    readable: list[FormatAttachment] = []
     problem = "nothing is attached"
     for one in found:
         try:
@@ -163,7 +163,7 @@ def attached(message: Message, dialect: Dialect, key: str, *, needed: bool) -> S
         except ValueError as error:
             problem = str(error)
         else:
-            readable.append(Attached(None if dialect == "1.0" else one.format, value, one.mime_type, one.id))
+            readable.append(FormatAttachment(None if dialect == "1.0" else one.format, value, one.mime_type, one.id))
     if not readable and (found or needed):
         raise FormatError("attachment-invalid", f"{name}: {problem}")
     return tuple(readable)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import canonical
-from tntcore.protocols.transition import Context, Transition, reply
+from tntcore.protocols.transition import DecisionContext, Transition, reply
 
 PROTOCOLS = {
     "https://didcomm.org/discover-features/1.0": ("requester", "responder"),
@@ -23,7 +23,7 @@ _DISCLOSE_V2 = "https://didcomm.org/discover-features/2.0/disclose"
 _MAX_QUERIES = 20
 
 
-def decide(message: Message, context: Context) -> Transition | None:
+def decide(message: Message, context: DecisionContext) -> Transition | None:
     type_ = canonical(message.type)
     if type_ == _QUERY_1:
         matching = _matching(message.body.get("query"), context.protocols)

@@ -15,9 +15,9 @@ from tntcore.protocols import (
     trust_ping,
 )
 from tntcore.protocols.did_exchange import SUPPORTED
-from tntcore.protocols.transition import Context, Transition
+from tntcore.protocols.transition import DecisionContext, Transition
 
-_PROTOCOLS: Sequence[Callable[[Message, Context], Transition | None]] = (
+_PROTOCOLS: Sequence[Callable[[Message, DecisionContext], Transition | None]] = (
     report_problem.decide,
     trust_ping.decide,
     discover_features.decide,
@@ -43,7 +43,7 @@ PROTOCOLS: Final[Mapping[str, Sequence[str]]] = {
 """The protocols disclosed on request, with our roles."""
 
 
-def decide(message: Message, context: Context) -> Transition:
+def decide(message: Message, context: DecisionContext) -> Transition:
     """Returns the transition that the message's protocol decides; an empty one for a general message."""
     for protocol in _PROTOCOLS:
         transition = protocol(message, context)

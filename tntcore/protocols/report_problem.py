@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import read_problem_report
-from tntcore.protocols.transition import Context, Transition
+from tntcore.protocols.transition import DecisionContext, Transition
 
 PROTOCOLS = {
     "https://didcomm.org/report-problem/1.0": ("notifier", "notified"),
@@ -16,7 +16,7 @@ PROTOCOLS = {
 }
 
 
-def decide(message: Message, context: Context) -> Transition | None:
+def decide(message: Message, context: DecisionContext) -> Transition | None:
     """Returns the threads that the report is about; None if the message is no report."""
     report = read_problem_report(message)
     if report is None:

@@ -28,7 +28,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class DecisionContext:
     """The inputs of a protocol's decision from outside.
 
     Attributes:
@@ -40,7 +40,7 @@ class Context:
     protocols: Mapping[str, Sequence[str]]
 
 
-def reply(message: Message, message_type: str, context: Context, **members: Any) -> dict[str, Any]:
+def reply(message: Message, message_type: str, context: DecisionContext, **members: Any) -> dict[str, Any]:
     """Makes an answer on the thread of `message`, in its version and in the spelling of its type."""
     type_ = in_prefix_of(message_type, message.type)
     if message.version == "v2":

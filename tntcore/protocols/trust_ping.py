@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tntcore.messaging.message import Message
 from tntcore.messaging.types import canonical
-from tntcore.protocols.transition import Context, Transition, reply
+from tntcore.protocols.transition import DecisionContext, Transition, reply
 
 PROTOCOLS = {
     "https://didcomm.org/trust_ping/1.0": ("sender", "receiver"),
@@ -19,7 +19,7 @@ _ANSWERS = {
 }
 
 
-def decide(message: Message, context: Context) -> Transition | None:
+def decide(message: Message, context: DecisionContext) -> Transition | None:
     answer = _ANSWERS.get(canonical(message.type))
     if answer is None:
         return None

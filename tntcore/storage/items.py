@@ -95,7 +95,7 @@ class InboundItem(Item):
         uuid: the message's, given on receipt and so the same at every delivery.
         owner, owner_uuid: kind and uuid of the record that has the key.
         envelope: as text; None if it is in a blob named by `uuid`.
-        attached: uuid of the `Attached` record to receive instead of an envelope.
+        attached: uuid of the `AttachedMessage` record to receive instead of an envelope.
         reuse: uuid of the `PendingReuse` of an invitation that is to be answered by a new connection, unless that is
             settled.
         begin: the connection is to be begun by its contact's DID, which could not be resolved before.

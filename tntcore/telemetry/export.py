@@ -20,7 +20,7 @@ from typing import Any
 
 from tntcore.config import Telemetry
 from tntcore.telemetry.meter import DURATIONS, EVENTS, GAUGES, STORAGE_CALLS, SUMS, Labels, Meter, Metric
-from tntcore.telemetry.steps import Context, Span
+from tntcore.telemetry.steps import Span, SpanIds
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class _Sdk:
         from opentelemetry.sdk.trace import Event, ReadableSpan
         from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-        def context(of: Context, *, remote: bool) -> Any:
+        def context(of: SpanIds, *, remote: bool) -> Any:
             trace_id, span_id, sampled = of
             return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(int(sampled)))
 

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 SpanKind = Literal["server", "consumer", "producer"]
-Value = str | int | bool
-Context = tuple[int, int, bool]  # trace id, span id, whether it is sampled
+AttributeValue = str | int | bool
+SpanIds = tuple[int, int, bool]  # trace id, span id, whether it is sampled
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _current: ContextVar[Span | None] = ContextVar("step", default=None)
@@ -44,8 +44,8 @@ class Span:
         self._token: Token[Span | None] | None = None
         self.name = name
         self.kind = kind
-        self.attributes: dict[str, Value] = {}
-        self.links: Sequence[Context] = ()
+        self.attributes: dict[str, AttributeValue] = {}
+        self.links: Sequence[SpanIds] = ()
         self.trace_id = self.span_id = self.parent_id = 0
         self.sampled = False
         self.tenant = self.error = ""
@@ -104,10 +104,10 @@ class Span:
             self._sink(self)
 
 
-class _Nothing(dict[str, Value]):
+class _Nothing(dict[str, AttributeValue]):
     """Ignores every call."""
 
-    def __setitem__(self, name: str, value: Value) -> None:
+    def __setitem__(self, name: str, value: AttributeValue) -> None:
         return None
 
 
@@ -204,7 +204,7 @@ class Tracing:
 QUIET: Final[Span] = _Quiet()
 
 
-def read_traceparent(text: object) -> Context | None:
+def read_traceparent(text: object) -> SpanIds | None:
     """Parses a `traceparent` of version 00; None for anything else (W3C Trace Context, section 3.2.2)."""
     found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
     if found is None:
@@ -218,7 +218,7 @@ def current() -> Span | None:
     return _current.get()
 
 
-def tell(name: str, value: Value) -> None:
+def tell(name: str, value: AttributeValue) -> None:
     """Sets an attribute of the current span, if there is one."""
     step = _current.get()
     if step is not None:

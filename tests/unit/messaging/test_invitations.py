@@ -28,7 +28,7 @@ from tntcore.messaging.invitations import (
     TYPE_1,
     TYPE_2,
     TYPE_CONNECTION,
-    Invitation,
+    InvitationMessage,
     inline_service,
     invitation_url,
     make_connection_invitation,
@@ -113,7 +113,7 @@ def test_the_vectors_have_each_kind_of_service() -> None:
 
 def test_a_connections_invitation() -> None:
     invitation = read_invitation(CONNECTION)
-    assert invitation == Invitation(
+    assert invitation == InvitationMessage(
         "connections/1",
         "i1",
         (inline_service(ENDPOINT, VERKEYS[0], VERKEYS[1:3]),),
@@ -182,7 +182,7 @@ def test_an_out_of_band_2_invitation() -> None:
     body = {"goal": "To issue", "goal_code": "issue-vc", "accept": ["didcomm/v2"]}
     attached = [{"id": "r", "media_type": "application/json", "data": {"json": OFFER}}]
     invitation = read_invitation({**OOB_2, "body": body, "attachments": attached, "expires_time": NOW})
-    assert invitation == Invitation(
+    assert invitation == InvitationMessage(
         "out-of-band/2",
         "i1",
         ("did:web:agent.example",),
@@ -433,7 +433,7 @@ def test_an_out_of_band_1_invitation_comes_back_through_its_url(
     )
     read = read_invitation_url(invitation_url("https://a.example/i", raw))
     assert read.raw == raw
-    assert read == Invitation(
+    assert read == InvitationMessage(
         form="out-of-band/1",
         id=id,
         services=tuple(services),
@@ -462,7 +462,7 @@ def test_an_out_of_band_2_invitation_comes_back_through_its_url(
     )
     read = read_invitation_url(invitation_url("https://a.example/i?lang=en", raw))
     assert read.raw == raw
-    assert read == Invitation(
+    assert read == InvitationMessage(
         form="out-of-band/2",
         id=id,
         services=(did,),
@@ -482,7 +482,7 @@ def test_a_connections_invitation_comes_back_through_its_url(
     raw = make_connection_invitation(id=id, label=label, service=service, image_url=image, expires_at=expires_at)
     read = read_invitation_url(invitation_url("https://a.example/i", raw))
     assert read.raw == raw
-    assert read == Invitation(
+    assert read == InvitationMessage(
         form="connections/1",
         id=id,
         services=(service,),
@@ -534,7 +534,7 @@ def test_whatever_the_text_is_only_problems_are_raised(text: str) -> None:
     check_reading(read_invitation_url, text)
 
 
-def check_reading(read: Callable[[Any], Invitation], value: Any) -> None:
+def check_reading(read: Callable[[Any], InvitationMessage], value: Any) -> None:
     problem, invitation = None, None
     try:
         invitation = read(value)

@@ -18,7 +18,7 @@ from tntcore.credentials.formats import Attribute, Draft, FormatError
 from tntcore.messaging.compose import to_v2
 from tntcore.messaging.message import Message
 from tntcore.protocols import issue_credential, present_proof
-from tntcore.protocols.credential_messages import Attached, Content, Step
+from tntcore.protocols.credential_messages import Content, FormatAttachment, Step
 from tntcore.protocols.transition import OutOfTurn
 
 FLOWS: dict[str, list[dict[str, Any]]] = json.loads(
@@ -209,7 +209,7 @@ def b64(raw: bytes) -> dict[str, str]:
     ],
 )
 def test_values(data: Any, value: Any) -> None:
-    assert list(content(offer(data)).attachments) == [Attached(None, value, None, "0")]
+    assert list(content(offer(data)).attachments) == [FormatAttachment(None, value, None, "0")]
 
 
 UNREADABLE = [
@@ -285,7 +285,7 @@ def test_formats() -> None:
     assert [one.format for one in content(one).attachments] == [None]
     attached = {"id": "a", "format": "f/a", "media_type": "application/json", "data": {"json": 0}}
     three = {"type": "https://didcomm.org/issue-credential/3.0/offer-credential", "id": "m", "attachments": [attached]}
-    assert list(content(three).attachments) == [Attached("f/a", 0, "application/json", "a")]
+    assert list(content(three).attachments) == [FormatAttachment("f/a", 0, "application/json", "a")]
 
 
 def test_previews() -> None:

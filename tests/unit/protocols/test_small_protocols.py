@@ -11,7 +11,7 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.protocols import did_rotate, discover_features, out_of_band, report_problem, trust_ping
 from tntcore.protocols.registry import PROTOCOLS, decide
-from tntcore.protocols.transition import Context, Transition
+from tntcore.protocols.transition import DecisionContext, Transition
 
 RUN = {
     "https://didcomm.org/alpha/1.0": ("sender", "receiver"),
@@ -20,7 +20,7 @@ RUN = {
     "https://didcomm.org/beta/2.0": ("sender",),
 }
 ALL = list(RUN)
-CONTEXT = Context(lambda: "new", RUN)
+CONTEXT = DecisionContext(lambda: "new", RUN)
 
 
 def v1(type_: str, **fields: Any) -> Message:
@@ -167,7 +167,7 @@ def test_no_answer_is_answered() -> None:
 
 
 def test_all_that_is_run_is_disclosed() -> None:
-    context = Context(lambda: "new", PROTOCOLS)
+    context = DecisionContext(lambda: "new", PROTOCOLS)
     asked = v1("https://didcomm.org/discover-features/1.0/query", query="*")
     found = {entry["pid"]: entry["roles"] for entry in only_reply(decide(asked, context))["protocols"]}
     assert found == {uri: list(roles) for uri, roles in PROTOCOLS.items()}

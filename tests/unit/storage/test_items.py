@@ -25,7 +25,7 @@ from tntcore.storage.items import (
     queue_message,
     relay_item,
 )
-from tntcore.storage.records import Attached, Delivery, Message
+from tntcore.storage.records import AttachedMessage, Delivery, Message
 from tntcore.storage.tables import Row
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "stored"
@@ -68,7 +68,7 @@ def test_members_that_a_newer_process_has_written_are_kept(name: str) -> None:
 
 def test_what_is_made_of_the_same_rows_says_the_same() -> None:
     delivery, message = Delivery.read(row("delivery")), Message.read(row("message"))
-    attached = Attached(uuid="the connection.the request")
+    attached = AttachedMessage(uuid="the connection.the request")
     straight = Delivery.read(row("delivery"))
     straight.to_previous = None
     made: dict[str, Item] = {

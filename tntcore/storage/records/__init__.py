@@ -30,7 +30,7 @@ from tntcore.storage.records.messages import (
     sent_id,
 )
 from tntcore.storage.records.partners import (
-    Attached,
+    AttachedMessage,
     Connection,
     Contact,
     Invitation,
@@ -62,7 +62,7 @@ __all__ = [
     "Action",
     "ApiToken",
     "AssetData",
-    "Attached",
+    "AttachedMessage",
     "Attempt",
     "Audit",
     "BoundDid",

@@ -181,7 +181,7 @@ class PendingReuse(Record):
 
 
 @dataclass(kw_only=True, slots=True)
-class Attached(Record):
+class AttachedMessage(Record):
     """A message attached to the invitation `parent_id`. It counts as received once the connection is completed. `body`
     is sealed; its uuid is `<connection uuid>.<uuid>`.
     """
