@@ -110,6 +110,17 @@ const DELIVERY_ERRORS = {
   "message-erased": "The message was erased.",
 };
 
+const SKIPPED = {
+  held: "Nothing is sent now: the delivery waits until the connection is completed.",
+  "under-way": "Nothing is sent now: the delivery is under way.",
+  "just-replayed": "Nothing is sent now: the delivery was sent again less than a minute ago.",
+};
+
+/** What became of a delivery that was to be sent again. */
+export function skippedWords(skipped) {
+  return skipped ? (SKIPPED[skipped] ?? skipped) : "The delivery is sent again.";
+}
+
 export function deliveryWords(error) {
   if (!error) return "";
   const status = /^http-(\d+)$/.exec(error);

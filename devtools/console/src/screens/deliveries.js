@@ -4,8 +4,8 @@ import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
-import { deliveryWords, label, typeWords } from "../words.js";
+import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, tell, useList, useLoad } from "../ui.js";
+import { deliveryWords, label, skippedWords, typeWords } from "../words.js";
 
 const LIVE = 3_000; // milliseconds
 const KINDS = { webhook: "Webhook call", task: "Task webhook call", didcomm: "Message to a partner", test: "Test" };
@@ -79,7 +79,8 @@ function Delivery({ uuid }) {
     return { delivery, partners: await partnersOf([delivery]) };
   }, [uuid], LIVE);
   async function again() {
-    await post(`delivery/${uuid}/replay`);
+    const { skipped } = await post(`delivery/${uuid}/replay`);
+    tell(skippedWords(skipped));
     await found.reload();
   }
   async function elsewhere(values) {
@@ -97,7 +98,7 @@ function Delivery({ uuid }) {
         ["Message", delivery.messageUuid && html`<a href=${to("messages", delivery.messageUuid)}>Open the message</a>`],
         ["Sent again", delivery.replayedAt && html`<${Time} at=${delivery.replayedAt} />`],
       ]} />
-      ${delivery.kind !== "test" && html`<${Do} run=${again} done="The delivery is sent again.">Send again<//>`}
+      ${delivery.kind !== "test" && html`<${Do} run=${again}>Send again<//>`}
       ${delivery.kind === "webhook" && html`<details><summary>Send it to another webhook</summary><${Form} submit="Send there" run=${elsewhere}><${Field} text="The id of its entry" name="webhookId" required /><//></details>`}
     </section>
     <section><h2>What happened</h2><${Way} of=${delivery} /></section>
