@@ -459,8 +459,8 @@ async def change(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Deletes the contact and its connections, so that their keys can no longer decrypt. Messages are kept; messages
     that were held for the contact become FAILED."""
+    contact = await find_contact(call.tenant.records, call.arguments["id"])
     for _ in range(_ROUNDS):
-        contact = await find_contact(call.tenant.records, call.arguments["id"])
         if (await forget(call, contact, Unit()))[1]:
             return Response(204, content_type="")
     raise Problem(

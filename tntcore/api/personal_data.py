@@ -229,7 +229,7 @@ async def erase_(call: Call) -> Response:
             return True
 
         if number := sum(await asyncio.gather(*(one(record) for record in hits.records))):
-            erased[kind.KIND] = number
+            erased[kind.KIND] = erased.get(kind.KIND, 0) + number
         left -= len(hits.records)
         if left <= 0:
             break
