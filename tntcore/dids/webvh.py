@@ -58,9 +58,14 @@ class WebVh:
             raise DidError(UNRESOLVABLE, f"fetching {url} failed: {type(error).__name__}") from error
 
 
+def _lines(text: str) -> list[str]:
+    """Returns the lines of JSON. A string in it may contain any other character that Unicode takes for a line's end."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
 def _check(log: str) -> bool:
     """Checks what verifying a history would cost, and returns whether it names witnesses. Raises `DidError`."""
-    entries = log.splitlines()
+    entries = _lines(log)
     if not entries:
         # The library would wait for one for ever.
         raise DidError("malformed-document", "the history of the DID is empty")
@@ -129,13 +134,13 @@ class _Source:
 class _Text:
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines = iter(text.splitlines())
+        self._left = iter(_lines(text))
 
     def __aiter__(self) -> _Text:
         return self
 
     async def __anext__(self) -> str:
-        for line in self._lines:
+        for line in self._left:
             return line
         raise StopAsyncIteration
 

@@ -85,6 +85,18 @@ async def test_the_latest_document_counts() -> None:
     assert (await resolve(history))["service"] == [service]
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u0085"])
+async def test_only_a_line_feed_ends_an_entry(end: str) -> None:
+    """JSON may contain the other characters that Unicode takes for the end of a line."""
+    history = History()
+    history.change(document(history.did, alsoKnownAs=[f"https://partner.example/a{end}b"]))
+    files = {
+        f"{PLACE}/did.jsonl": b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in history.entries)
+    }
+    found = await resolver(files).resolve(history.did)
+    assert found.raw["alsoKnownAs"] == [f"https://partner.example/a{end}b"]
+
+
 async def test_a_history_by_another_program() -> None:
     """didwebvh-ts 2.8.0 wrote it: two versions, the second by a key that the first announced by its hash."""
     vector = json.loads((VECTORS / "didwebvh-ts.json").read_text())
