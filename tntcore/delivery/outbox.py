@@ -7,6 +7,7 @@ lost in the `due` table; their names are written there before the commit, from t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -100,7 +101,7 @@ class Outbox:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._repeating: set[asyncio.Task[None]] = set()
-        self._marks: SharedCache[bool] = SharedCache(lambda: services.now() / 1000, 50_000)
+        self._marks: SharedCache[bool] = SharedCache(time.monotonic, 50_000)
         self._pulse = Pulse(services.storage.due, UNQUEUED, services.random(8).hex(), services.now)
 
     async def close(self, *, finished: bool) -> None:
