@@ -257,7 +257,7 @@ async def resolve_signer(resolve: Resolve, did: Any) -> DidDocument | str:
 
 
 def summary(credential: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the summary of a credential for a tenant's list: see `Held.summary`."""
+    """Returns the summary of a credential for a tenant's list: see `HeldCredential`."""
     found: dict[str, Any] = {"issuer": identifier(credential.get("issuer"))}
     if about := [name for name in subjects(credential) if name]:
         found["subject"] = about[0]

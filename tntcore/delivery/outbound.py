@@ -52,7 +52,7 @@ CONTENT_TYPES = {
     "v1": "application/didcomm-envelope-enc",
     "v2": "application/didcomm-encrypted+json",
 }
-_MAX_MEDIATORS = 4
+_MAX_ENDPOINT_DIDS = 4  # endpoints, each the DID of a mediator, that lead to the next one
 _PACKING = 8.0  # seconds in which the documents that a message is packed with must be there
 _GONE = (404, 410)
 _REFUSED = (400, 413, 415, 422)  # the other side does not accept this message, and never will
@@ -270,7 +270,7 @@ class Outbound:
 
     async def _forward_v2(self, uri: str, routing_keys: list[str], to: str, packed: bytes) -> tuple[str, bytes]:
         documents: dict[str, DidDocument] = {}
-        for _ in range(_MAX_MEDIATORS):
+        for _ in range(_MAX_ENDPOINT_DIDS):
             if not uri.startswith("did:"):
                 break
             # A mediator given by its DID: send to its endpoint, and wrap for its key outermost.

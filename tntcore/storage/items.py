@@ -245,7 +245,7 @@ class SendItem(DeliveryItem):
         message, action, connection: uuids; "" for action and connection of a message to a stranger.
         previous: it goes to the DID that the other side had before.
         body: sealed; without it, the row is read.
-        held: uuid of its former `Held` record.
+        held: uuid of its `HeldMessage`, if it was held.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {

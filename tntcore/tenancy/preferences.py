@@ -41,7 +41,7 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
               for proof is answered by what is held), `autoVerify` (a presentation is verified, and acknowledged),
               `notifyRevocation` (the holder of a revoked credential is told), `offerRevocable` (an `ld-proof` offer
               that does not mention a status can be revoked): true or false;
-            - `retentionDays`: messages older than that are erased, see `pipeline.retention`; 1 to 36,500;
+            - `retentionDays`: messages older than that are erased, see `maintenance.retention`; 1 to 36,500;
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 
             `null` is as left out. `externalSignerUrl` is an older spelling of `externalSigningUrl`. All others are the
