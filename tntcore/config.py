@@ -41,7 +41,7 @@ def _read_all(**readers: Callable[[], Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServiceLimits:
     """Limits on outside callers. Rates are messages a minute, in each process; 0 is no limit.
 
     Attributes:
@@ -62,10 +62,10 @@ class Limits:
     forwarded_hops: int = 1
 
     @staticmethod
-    def read(environment: Mapping[str, str]) -> Limits:
+    def read(environment: Mapping[str, str]) -> ServiceLimits:
         """Raises `ConfigError`."""
-        default = Limits()
-        return Limits(
+        default = ServiceLimits()
+        return ServiceLimits(
             **_read_all(
                 key=lambda: _number(environment, "TNT_KEY_RATE", default.key),
                 address=lambda: _number(environment, "TNT_ADDRESS_RATE", default.address),
@@ -207,7 +207,7 @@ class Config:
     key_in_query: bool = False
     anoncreds_registries: tuple[str, ...] = ()
     contexts: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
     identity: CloudIdentity = CloudIdentity()
     telemetry: Telemetry = Telemetry()
     cors_origins: tuple[str, ...] = ()
@@ -237,7 +237,7 @@ class Config:
                 anoncreds_registries=lambda: _factories(environment, "TNT_ANONCREDS_REGISTRIES"),
                 did_methods=lambda: _factories(environment, "TNT_DID_METHODS"),
                 contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
-                limits=lambda: Limits.read(environment),
+                limits=lambda: ServiceLimits.read(environment),
                 identity=lambda: read_identity(environment),
                 telemetry=lambda: Telemetry.read(environment),
                 cors_origins=lambda: _origins(environment),

@@ -27,7 +27,7 @@ from yarl import URL
 
 from tntcore.caching import SharedCache
 from tntcore.shares import Busy, Shares, current_budget, party
-from tntcore.status_line import Connector, Response, UnreadableAnswerError
+from tntcore.status_line import Connector, StatusResponse, UnreadableAnswerError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -395,7 +395,7 @@ class Egress:
             )
             session = self._sessions[scheme] = aiohttp.ClientSession(
                 connector=connector,
-                response_class=Response,
+                response_class=StatusResponse,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 auto_decompress=False,

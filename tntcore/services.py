@@ -24,7 +24,7 @@ from tntcore.telemetry import Meter, Tracing
 from tntcore.telemetry.export import Exporter
 from tntcore.tenancy.audit import Audits
 from tntcore.tenancy.last_used import LastUsed
-from tntcore.tenancy.operators import Operators
+from tntcore.tenancy.operators import OperatorKeys
 from tntcore.tenancy.tenants import Tenants, stored_data_key
 from tntcore.tenancy.usage import Usage
 from tntcore.workers import Workers
@@ -55,7 +55,7 @@ class Services:
     workers: Workers
     slow_workers: Workers
     usage: Usage
-    operators: Operators
+    operators: OperatorKeys
     last_used: LastUsed
     audits: Audits
     now: Callable[[], int]
@@ -112,7 +112,7 @@ def open_services(
         workers=Workers(patience=20),
         slow_workers=Workers(1, seconds=120),
         usage=usage,
-        operators=Operators(storage, now, time.monotonic, secrets.token_bytes),
+        operators=OperatorKeys(storage, now, time.monotonic, secrets.token_bytes),
         last_used=LastUsed(storage.committer, meter),
         audits=Audits(storage, time.monotonic),
         now=now,

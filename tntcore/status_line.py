@@ -25,7 +25,7 @@ class UnreadableAnswerError(aiohttp.ClientError):
 
 
 class Connector(aiohttp.TCPConnector):
-    """A connector that remembers how each answer begins. Sessions use it with `Response`."""
+    """A connector that remembers how each answer begins. Sessions use it with `StatusResponse`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -33,7 +33,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory: Any = partial(_Handler, loop=asyncio.get_running_loop())
 
 
-class Response(aiohttp.ClientResponse):
+class StatusResponse(aiohttp.ClientResponse):
     """A response of which the status is known even if the rest cannot be read: `start` then raises
     `UnreadableAnswerError`."""
 

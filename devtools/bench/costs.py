@@ -35,7 +35,7 @@ from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row, Table
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant, Webhooks
-from tntcore.tenancy.webhooks import Secrets, delivery_body, new_secrets, read_entries, select, sign
+from tntcore.tenancy.webhooks import EntrySecrets, delivery_body, new_secrets, read_entries, select, sign
 
 Call = Callable[[], object]
 _URL = "http://127.0.0.1:10002/devstoreaccount1"
@@ -63,7 +63,7 @@ class _KnownKey:
 class _KnownTenant(Tenant):
     async def _load_webhooks(self, key: str) -> tuple[Webhooks, float]:
         entries = read_entries([{"id": "e", "url": "https://receiver.example/hook", "match": "basicmessage"}])
-        return Webhooks(entries, {"e": Secrets(new_secrets(os.urandom))}), 3_600
+        return Webhooks(entries, {"e": EntrySecrets(new_secrets(os.urandom))}), 3_600
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -14,7 +14,7 @@ from tests.scenarios.common import assert_problem
 from tests.stack import Answer, Client, Stack
 from tntcore.api.given import Shape, body_shape
 from tntcore.api.http import Body, Route
-from tntcore.api.json_schema import ERASED_BY_NULL, Schema, example_of, is_required, schema_of
+from tntcore.api.json_schema import ERASED_BY_NULL, JsonSchema, example_of, is_required, schema_of
 from tntcore.errors import Problem
 
 UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
@@ -49,7 +49,7 @@ def example(route: Route) -> Any:
     """A body that the route takes."""
     if route.example is not None:
         return route.example
-    named: dict[str, Schema] = {}
+    named: dict[str, JsonSchema] = {}
     return example_of(schema_of(route.request, named, given=True), named)
 
 
@@ -217,7 +217,7 @@ def test_no_value_of_a_member_breaks_a_call_or_its_words(stack: Stack) -> None:
 def test_words_of_a_list_are_read_in_any_case_and_are_in_the_document(stack: Stack) -> None:
     checked = 0
     for route, shape in with_bodies(stack):
-        named: dict[str, Schema] = {}
+        named: dict[str, JsonSchema] = {}
         schema_of(route.request, named, given=True)
         for schema in named.values():
             for name, member in schema["properties"].items():

@@ -9,7 +9,7 @@ from devtools.peers import PEERS
 from tests.docs.pages import ROOT
 from tntcore import egress
 from tntcore.api import didcomm, http, idempotency, settings, views
-from tntcore.config import Limits
+from tntcore.config import ServiceLimits
 from tntcore.delivery import outbound, webhook_calls
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
@@ -86,7 +86,7 @@ def test_defaults_of_settings() -> None:
     rows = dict(
         re.findall(r"^\| `(TNT_[A-Z_]+)` \| (\d+) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
     )
-    limits = Limits()
+    limits = ServiceLimits()
     shown = {
         "TNT_KEY_RATE": limits.key,
         "TNT_ADDRESS_RATE": limits.address,

@@ -15,7 +15,7 @@ from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
 from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY, Storage
-from tntcore.storage.tables import Page, Row, Table, Walked
+from tntcore.storage.tables import Row, RowPage, Table, Walked
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation, TransactionError, Value
 from tntcore.telemetry import Meter
 
@@ -87,13 +87,13 @@ class MemoryTable(Table):
         where: str = "",
         parameters: Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
-    ) -> Page:
+    ) -> RowPage:
         fits = condition(where, parameters or {})
 
-        def effect() -> Page:
+        def effect() -> RowPage:
             keys = sorted(key for owner, key in self._rows if owner == partition and start <= key < end)
             rows = [row for row in (self._rows[partition, key] for key in keys) if fits(row.values)]
-            return Page(rows[:limit], rows[limit].key if len(rows) > limit else None)
+            return RowPage(rows[:limit], rows[limit].key if len(rows) > limit else None)
 
         return await self._point(f"{self.name}.scan", effect, writes=False)
 

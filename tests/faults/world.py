@@ -27,7 +27,7 @@ from tests.faults.memory import Durable, MemoryStorage, Waiting, given_out
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
 from tntcore.app import App
 from tntcore.cloud import Cloud
-from tntcore.config import Config, Limits
+from tntcore.config import Config, ServiceLimits
 from tntcore.connections.connection import pairwise, start
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
@@ -46,7 +46,7 @@ from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.audit import Audits
 from tntcore.tenancy.last_used import LastUsed
-from tntcore.tenancy.operators import HOME, Operators, new_key
+from tntcore.tenancy.operators import HOME, OperatorKeys, new_key
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant, Tenants, stored_data_key
 from tntcore.tenancy.usage import Usage
@@ -121,7 +121,7 @@ class Process:
                 workers=Here(),
                 slow_workers=Here(),
                 usage=usage,
-                operators=Operators(storage, now, monotonic, random),
+                operators=OperatorKeys(storage, now, monotonic, random),
                 last_used=LastUsed(storage.committer, storage.meter),
                 audits=Audits(storage, monotonic),
                 now=now,
@@ -343,7 +343,7 @@ class World:
     """
 
     def __init__(self, folder: Path) -> None:
-        limits = Limits(key=0, address=0, sender=0, tenant=0)
+        limits = ServiceLimits(key=0, address=0, sender=0, tenant=0)
         self.config = Config("memory", URL, folder / "master-keys.json", limits=limits)
         self.master_keys = LocalMasterKeys(folder / "master-keys.json")
         self.durable = Durable(NOW)

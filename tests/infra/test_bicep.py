@@ -15,7 +15,7 @@ import function_app
 from devtools.host.functions import load
 from tests.infra.bicep import BUILT_IN, INFRA, File, body, files, parse
 from tests.infra.operator_paths import operator_paths
-from tntcore.config import CloudIdentity, Config, Limits, StorageAccount, Telemetry
+from tntcore.config import CloudIdentity, Config, ServiceLimits, StorageAccount, Telemetry
 from tntcore.envelope import MAX_WIRE
 
 ROOT = INFRA.parent
@@ -152,7 +152,7 @@ def test_the_settings_make_a_configuration(edge: str) -> None:
         public_url="https://func-x.azurewebsites.net",
         master_keys="https://kv-x.vault.azure.net/keys/master",
         identity=CloudIdentity(managed=True, client_id="id"),
-        limits=Limits(forwarded_hops=2 if edge else 1),
+        limits=ServiceLimits(forwarded_hops=2 if edge else 1),
         operator_networks=tuple(map(ip_network, ("203.0.113.0/24", "2001:db8::/32"))) if edge else (),
         telemetry=Telemetry((), (), ratio=0.05, json_logs=True, seconds=1.0),
     )

@@ -15,7 +15,7 @@ from tests.scenarios.test_did_exchange import completed
 from tests.stack import Client, Receiver, Stack
 from tntcore.api.http import Request
 from tntcore.app import App
-from tntcore.config import Limits
+from tntcore.config import ServiceLimits
 from tntcore.messaging.invitations import invitation_url
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -206,7 +206,7 @@ async def test_a_time_that_is_past_is_refused(acme: Client) -> None:
 
 async def test_who_tries_many_links_is_told_to_wait(stack: Stack) -> None:
     services = stack.app.services
-    app = App(replace(services, config=replace(services.config, limits=replace(Limits(), address=100))))
+    app = App(replace(services, config=replace(services.config, limits=replace(ServiceLimits(), address=100))))
     headers = {"x-forwarded-for": "203.0.113.77", "accept": BROWSER}
     answers = [await app.http(Request("GET", "i/x", {}, headers, b"")) for _ in range(7)]
     assert [answer.status for answer in answers] == [404] * 5 + [429] * 2

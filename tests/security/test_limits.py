@@ -19,7 +19,7 @@ from tests.stack import Answer, Client, Stack
 from tntcore.api import didcomm
 from tntcore.api.http import Request, client_address
 from tntcore.app import App
-from tntcore.config import Limits
+from tntcore.config import ServiceLimits
 from tntcore.envelope import MAX_WIRE, pack_v1
 from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
@@ -38,7 +38,7 @@ async def foreign(stack: Stack) -> Foreign:
 def limited(stack: Stack, **limits: int) -> App:
     """The service in one more process, with other limits."""
     services = stack.app.services
-    return App(replace(services, config=replace(services.config, limits=replace(Limits(), **limits))))
+    return App(replace(services, config=replace(services.config, limits=replace(ServiceLimits(), **limits))))
 
 
 async def knock(app: App, packed: bytes, sender: str = "198.51.100.7", key: str | None = None) -> Answer:

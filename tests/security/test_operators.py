@@ -23,7 +23,7 @@ from tntcore.config import IdentityProvider
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
 from tntcore.storage.records import Operator
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 from tntcore.tenancy.operators import new_key, opens, owner_of
 from tntcore.tenancy.tokens import Tokens
 
@@ -68,7 +68,7 @@ OTHERS = {"POST operator/{uuid}/rotate", "DELETE operator/{uuid}"}
 async def keys(stack: Stack) -> dict[str, str]:
     """A key of each role."""
     made = {}
-    for role in Role:
+    for role in OperatorRole:
         answer = await stack.call("POST", "operator", {"name": role, "role": role}, **stack.operator)
         made[str(role)] = answer.json()["headers"]["tnt-operator-key"]
     return made
@@ -91,7 +91,7 @@ async def test_each_role_on_each_route(stack: Stack, keys: dict[str, str]) -> No
             least = next(each for each, names in ROLES.items() if name in names)
             path = route.path.format(uuid=NOBODY, queue="inbound", message="none")
             answer = await ask(stack.app, route.method, path, tnt_operator_key=key)
-            allowed = Role(role).covers(Role(least)) and not (name in OTHERS and role != "admin")
+            allowed = OperatorRole(role).covers(OperatorRole(least)) and not (name in OTHERS and role != "admin")
             assert (answer.status == 403) == (not allowed), (role, name, answer.status, answer.body)
             if not allowed:
                 problem = orjson.loads(answer.body)
@@ -355,7 +355,7 @@ async def test_a_key_that_nobody_has_takes_no_known_key_away() -> None:
     provider.away = True
     with pytest.raises(Problem):
         await tokens.read(provider.token("invented", key=provider.keys["one"]))
-    assert (await tokens.read(provider.token())).role == Role.OPERATE
+    assert (await tokens.read(provider.token())).role == OperatorRole.OPERATE
 
 
 async def test_keys_that_cannot_be_had_are_not_asked_for_at_each_call() -> None:
@@ -368,7 +368,7 @@ async def test_keys_that_cannot_be_had_are_not_asked_for_at_each_call() -> None:
     assert len(provider.fetched) == 1
     provider.away = False
     seconds[0] = 6
-    assert (await tokens.read(provider.token())).role == Role.OPERATE
+    assert (await tokens.read(provider.token())).role == OperatorRole.OPERATE
 
 
 async def test_a_header_that_is_nested_too_deep_is_no_token() -> None:

@@ -39,7 +39,7 @@ from tntcore.storage.records import Action, Connection, Contact, Entry
 from tntcore.storage.repository import Repository
 
 _TYPE_VERSION = "1.0"
-Status = Literal["ACTIVE", "ERROR"]
+ActionStatus = Literal["ACTIVE", "ERROR"]
 _UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
 _HELLO = {"@type": "https://didcomm.org/basicmessage/1.0/message", "content": "Hello"}
 
@@ -105,7 +105,7 @@ class Command(TypedDict):
 
 
 class ActionQuery(Timed, ByContact, ByConnection, WithLatest, total=False):
-    status: Status
+    status: ActionStatus
     referenceID: Annotated[str, "the DIDComm thread id"]
     thread: Annotated[str, "the same"]
 
@@ -122,7 +122,7 @@ class _ShownConfig(TypedDict):
 class ActionView(Entity, Sides):
     """A thread of messages with one contact."""
 
-    status: Status
+    status: ActionStatus
     principalUuid: Uuid
     type: Literal["DIDCOMM"]
     typeVersion: str

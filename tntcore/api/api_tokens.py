@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from tntcore.api.audit import note
 from tntcore.api.http import KEY_HEADER, Call, Response, Route, answer
 from tntcore.api.principals import KeyHeader, create_token
-from tntcore.api.views import Entity, Name, Page, Time, Timed, Uuid, entity, expiry, found, listing
+from tntcore.api.views import Entity, Expiry, Name, Page, Time, Timed, Uuid, entity, expiry, found, listing
 from tntcore.messaging import times
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import ApiToken
 from tntcore.tenancy.access import Scope
 
 ScopeName = Literal["read", "send", "admin"]
-Expiry = Annotated[Time | None, "when the key expires; null: never"]
 
 
 class NewToken(TypedDict):

@@ -14,7 +14,7 @@ from tntcore.api.views import JsonObject, Limited, Page, Time, Uuid, entity, lim
 from tntcore.errors import Problem
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Audit
-from tntcore.tenancy.access import Role, Scope
+from tntcore.tenancy.access import OperatorRole, Scope
 from tntcore.tenancy.audit import COUNTED
 from tntcore.tenancy.operators import HOME
 
@@ -186,7 +186,7 @@ ROUTES = [
         "operator/audit",
         operators_own,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="List acts of operators",
         answers={200: Page[AuditView]},
         query=AuditQuery,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypedDict
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.views import Time
 from tntcore.messaging import times
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 
 
 class QueueView(TypedDict):
@@ -46,7 +46,7 @@ ROUTES = [
         "backlog",
         read,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="Show what waits in the queues",
         answers={200: BacklogView},
     ),

@@ -12,12 +12,12 @@ from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.records import ApiToken
-from tntcore.tenancy.access import Actor, Role, Scope
+from tntcore.tenancy.access import Actor, OperatorRole, Scope
 from tntcore.tenancy.operators import FIRST, HOME, is_usable
 from tntcore.tenancy.tenants import Tenant
 from tntcore.tenancy.tokens import Tokens
 
-HOST = Actor("host", "", FIRST, Role.ADMIN)
+HOST = Actor("host", "", FIRST, OperatorRole.ADMIN)
 """The caller of a route that the host opens only for its master key."""
 _UNKNOWN_ADDRESSES = 10  # callers with an unknown address share the budget of this many addresses
 
@@ -84,10 +84,10 @@ class Callers:
             raise Problem(401, "key-unknown", "The subscription key is unknown or was revoked. Use another key.")
         return tenant, token
 
-    async def operator(self, request: Request, needs: Role) -> Actor:
+    async def operator(self, request: Request, needs: OperatorRole) -> Actor:
         """Returns the operator, and checks that it has at least this role. Raises `Problem` 401, 403, 429 or 503."""
         actor = await self._operator(request)
-        if not Role(actor.role).covers(needs):
+        if not OperatorRole(actor.role).covers(needs):
             raise Problem(
                 403,
                 "role-too-low",

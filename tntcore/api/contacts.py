@@ -14,7 +14,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, ConnectionMethod, Qr, invitation_view
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words
-from tntcore.api.latest import Last, State, WithLatest, is_wanted, of_contacts
+from tntcore.api.latest import ConnectionShown, Last, WithLatest, is_wanted, of_contacts
 from tntcore.api.views import (
     Did,
     Entity,
@@ -105,7 +105,7 @@ class ContactView(Entity):
     email: str | None
     displayName: str
     internalRef: str | None
-    connection: NotRequired[State]
+    connection: NotRequired[ConnectionShown]
     lastMessage: NotRequired[Last]
 
 

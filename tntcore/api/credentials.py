@@ -42,17 +42,17 @@ from tntcore.tenancy.access import Scope
 
 _DEFAULT = "ld-proof"
 
-Command = Literal["offer", "propose", "request", "issue"]
-Role = Literal["issuer", "holder"]
+CredentialCommand = Literal["offer", "propose", "request", "issue"]
+CredentialRole = Literal["issuer", "holder"]
 
 
 class NewCredential(Beginning, total=False):
-    command: Annotated[Command, "by default `offer`", Code("command-unsupported")]
+    command: Annotated[CredentialCommand, "by default `offer`", Code("command-unsupported")]
 
 
 class CredentialQuery(Timed, ByContact, ByConnection, ByExchange, total=False):
     status: CredentialStatus
-    role: Role
+    role: CredentialRole
     format: Annotated[str, "such as `ld-proof`"]
 
 
@@ -84,7 +84,7 @@ class CredentialView(Entity):
     passed."""
 
     status: CredentialStatus
-    role: Role
+    role: CredentialRole
     format: str
     exchangeUuid: Uuid
     identityUuid: Uuid

@@ -45,13 +45,12 @@ _COLUMNS = (
 
 
 DeliveryKind = Literal["webhook", "task", "didcomm", "test"]
-Status = DeliveryStatus
 
 
 class DeliveryView(Entity):
     """The delivery of a webhook call or of an outgoing message."""
 
-    status: Status
+    status: DeliveryStatus
     kind: DeliveryKind
     type: Annotated[str, "type of the message or event"]
     messageUuid: Uuid | None
@@ -119,7 +118,7 @@ class ReplayTo(TypedDict, total=False):
 
 
 class DeliveryFilters(ByAction, ByMessage, ByContact, ByConnection, total=False):
-    status: Status
+    status: DeliveryStatus
     kind: DeliveryKind
     webhookId: Annotated[str, "of the entry in the setting"]
     type: Annotated[
@@ -140,7 +139,7 @@ class ReplayView(Entity):
     """The progress of a replay."""
 
     status: ReplayStatus
-    deliveryStatus: list[Status]
+    deliveryStatus: list[DeliveryStatus]
     webhookId: str | None
     replayed: int
     skipped: int

@@ -75,8 +75,8 @@ class Refusal(TypedDict):
     reason: NotRequired[str]
 
 
-Role = Literal[issue_credential.Role, present_proof.Role]
-State = Literal[issue_credential.State, present_proof.State]
+ExchangeRole = Literal[issue_credential.Role, present_proof.Role]
+ExchangeState = Literal[issue_credential.State, present_proof.State]
 
 
 class ProofRequestQuery(Timed, ByContact, ByConnection, total=False):
@@ -87,8 +87,8 @@ class ProofRequestQuery(Timed, ByContact, ByConnection, total=False):
 
 class ExchangeQuery(Timed, ByContact, ByConnection, total=False):
     status: ExchangeStatus
-    state: Annotated[State, "in the RFC's words"]
-    role: Role
+    state: Annotated[ExchangeState, "in the RFC's words"]
+    role: ExchangeRole
     protocol: Annotated[str, "its URI"]
     thread: Annotated[str, "its thread id"]
 
@@ -99,7 +99,7 @@ class ExchangeView(Entity):
     status: ExchangeStatus
     actionUuid: Uuid
     protocol: Annotated[str, Words(examples=["https://didcomm.org/issue-credential/2.0"])]
-    role: Role
+    role: ExchangeRole
     state: Annotated[str, "state as named in the RFC", Words(examples=["offer-sent"])]
     thid: str
     format: str | None

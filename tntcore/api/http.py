@@ -13,7 +13,7 @@ from tntcore.errors import Problem
 from tntcore.messaging.ids import Ids, Stream, UuidFactory
 from tntcore.services import Services
 from tntcore.strict_json import JsonError, no_deeper, read_json, write_json
-from tntcore.tenancy.access import Actor, Role, Scope
+from tntcore.tenancy.access import Actor, OperatorRole, Scope
 from tntcore.tenancy.tenants import Tenant
 
 JSON = "application/json"
@@ -226,7 +226,7 @@ class Route:
     path: str
     handler: Handler
     access: Access = "tenant"
-    role: Role | None = None
+    role: OperatorRole | None = None
     scope: Scope | None = None
     when_suspended: bool = False
     creates: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.identities import find_identity
@@ -27,13 +27,12 @@ from tntcore.connections.connection import DidMethod
 from tntcore.connections.invitations import Invitations, Wanted, read_content, short_url
 from tntcore.errors import Problem
 from tntcore.messaging import times
-from tntcore.messaging.invitations import invitation_url, qr_png, qr_svg
+from tntcore.messaging.invitations import InvitationForm, invitation_url, qr_png, qr_svg
 from tntcore.protocols.did_exchange import SUPPORTED
 from tntcore.storage.records import Identity, Invitation
 from tntcore.storage.states import InvitationStatus
 
-_FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
-
+_FORMS: tuple[InvitationForm, ...] = get_args(InvitationForm)
 
 # Errors of an invitation that is created or accepted.
 INVITATION_ERRORS = (
@@ -63,10 +62,9 @@ WANTED_ERRORS = (
     "400 time-invalid",
     *INVITATION_ERRORS,
 )
-Handshake = Literal[
+HandshakeProtocol = Literal[
     "https://didcomm.org/didexchange/1.1", "https://didcomm.org/didexchange/1.0", "https://didcomm.org/connections/1.0"
 ]
-Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
 
 ConnectionMethod = Annotated[
@@ -77,12 +75,12 @@ ConnectionMethod = Annotated[
 
 
 class InvitationWanted(TypedDict, total=False):
-    form: Annotated[Form, "by default `out-of-band/1`", Code("form-unsupported")]
+    form: Annotated[InvitationForm, "by default `out-of-band/1`", Code("form-unsupported")]
     label: Name
     goal: str
     goalCode: str
     handshakeProtocols: Annotated[
-        list[Handshake],
+        list[HandshakeProtocol],
         "in order of preference; empty: one of `requests` is answered without a handshake",
         Code("handshake-protocols-invalid"),
     ]
@@ -107,7 +105,7 @@ class InvitationView(Entity):
 
     status: InvitationStatus
     invitationId: Uuid
-    form: Form
+    form: InvitationForm
     identityUuid: Uuid
     multiUse: bool
     expiresAt: Time | None

@@ -26,9 +26,9 @@ from typing import (
 )
 
 REFERENCE = "#/components/schemas/"
-Schema = dict[str, Any]
-NULL: Schema = {"type": "null"}
-_SCALARS: Mapping[type, Schema] = {
+JsonSchema = dict[str, Any]
+NULL: JsonSchema = {"type": "null"}
+_SCALARS: Mapping[type, JsonSchema] = {
     str: {"type": "string"},
     # Without a format, generated clients read 32 bits.
     int: {"type": "integer", "format": "int64"},
@@ -69,8 +69,8 @@ ERASED_BY_NULL = object()
 
 
 def schema_of(
-    hint: Any, named: dict[str, Schema], variables: Mapping[Any, Any] | None = None, *, given: bool = False
-) -> Schema:
+    hint: Any, named: dict[str, JsonSchema], variables: Mapping[Any, Any] | None = None, *, given: bool = False
+) -> JsonSchema:
     """Returns the schema of a type.
 
     Args:
@@ -115,13 +115,13 @@ def schema_of(
     raise TypeError(f"{hint!r} cannot be described")
 
 
-def _any_of(schemas: list[Schema]) -> Schema:
+def _any_of(schemas: list[JsonSchema]) -> JsonSchema:
     if len(schemas) == 2 and NULL in schemas:
         return _or_null(next(schema for schema in schemas if schema != NULL))
     return {"anyOf": schemas}
 
 
-def _or_null(schema: Schema) -> Schema:
+def _or_null(schema: JsonSchema) -> JsonSchema:
     """Generators of clients read `type: [string, "null"]` and `oneOf` of a reference and null; of other unions with
     null they make types that cannot hold what comes."""
     if not schema or NULL in schema.get("anyOf", ()) or NULL in schema.get("oneOf", ()):
@@ -138,7 +138,7 @@ def _or_null(schema: Schema) -> Schema:
     return {**about, "oneOf": [{word: value for word, value in schema.items() if word != "description"}, NULL]}
 
 
-def _named(hint: Any, named: dict[str, Schema], *, given: bool) -> Schema:
+def _named(hint: Any, named: dict[str, JsonSchema], *, given: bool) -> JsonSchema:
     origin = get_origin(hint) or hint
     arguments = get_args(hint)
     name = "".join(one.__name__.removesuffix("View").lstrip("_") for one in (*arguments, origin))
@@ -149,7 +149,7 @@ def _named(hint: Any, named: dict[str, Schema], *, given: bool) -> Schema:
         named[name] = marker  # a type may contain itself
         variables = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=True))
         hints = get_type_hints(origin, include_extras=True)
-        schema: Schema = {"type": "object"}
+        schema: JsonSchema = {"type": "object"}
         if about := origin.__dict__.get("__doc__"):
             schema["description"] = inspect.cleandoc(about)
         schema["properties"] = {member: schema_of(of, named, variables, given=given) for member, of in hints.items()}
@@ -174,7 +174,7 @@ def is_required(origin: Any, member: str, hint: Any) -> bool:
     return member in origin.__required_keys__
 
 
-def example_of(schema: Schema, named: Mapping[str, Schema]) -> Any:
+def example_of(schema: JsonSchema, named: Mapping[str, JsonSchema]) -> Any:
     """Returns a value that matches the schema, made of the examples in it."""
     if "examples" in schema:
         return schema["examples"][0]

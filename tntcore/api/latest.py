@@ -41,7 +41,7 @@ class ConnectionState(TypedDict):
 Last = Annotated[
     LastMessage | None, f"with `include=latest`: its latest message; null if it is not among your latest {_SEARCHED}"
 ]
-State = Annotated[ConnectionState | None, "with `include=latest`: its connection, of several a completed one"]
+ConnectionShown = Annotated[ConnectionState | None, "with `include=latest`: its connection, of several a completed one"]
 
 
 def is_wanted(call: Call) -> bool:

@@ -18,7 +18,7 @@ from tntcore.api.http import (
     Route,
     title_of,
 )
-from tntcore.api.json_schema import Schema, example_of, schema_of
+from tntcore.api.json_schema import JsonSchema, example_of, schema_of
 from tntcore.api.operation_ids import operation_id
 from tntcore.errors import PROBLEM_BASE
 from tntcore.version import VERSION
@@ -78,7 +78,7 @@ _ERRORS: Mapping[str, Sequence[str]] = {
 ANY_PATH = ("404 no-such-path", "405 method-not-allowed")
 """Errors of requests that match no route."""
 
-_CONDITIONS: Sequence[Schema] = [
+_CONDITIONS: Sequence[JsonSchema] = [
     {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
     for name, about in (
         ("If-Match", "The `ETag` of the version to change. If it is another by now, nothing is changed (412)."),
@@ -86,7 +86,7 @@ _CONDITIONS: Sequence[Schema] = [
     )
 ]
 
-_PROBLEM: Schema = {
+_PROBLEM: JsonSchema = {
     "type": "object",
     "description": "A problem (RFC 9457).",
     "properties": {
@@ -98,7 +98,7 @@ _PROBLEM: Schema = {
     },
     "required": ["type", "title", "status", "detail", "traceId"],
 }
-_SECURITY: Mapping[str, Schema] = {
+_SECURITY: Mapping[str, JsonSchema] = {
     "tenant": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "A subscription key."},
     "operator": {"type": "apiKey", "in": "header", "name": OPERATOR_HEADER, "description": "An operator's key."},
     "operatorToken": {
@@ -109,7 +109,7 @@ _SECURITY: Mapping[str, Schema] = {
     },
     "host": {"type": "apiKey", "in": "header", "name": "x-functions-key", "description": "The functions host's key."},
 }
-_ARGUMENTS: Mapping[str, tuple[str, Schema]] = {
+_ARGUMENTS: Mapping[str, tuple[str, JsonSchema]] = {
     "id": ("A uuid or a DID.", {"type": "string"}),
     "key": (
         "The key of the setting.",
@@ -167,7 +167,7 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     Raises:
         TypeError: a type in the routes cannot be described.
     """
-    named: dict[str, Schema] = {"Problem": _PROBLEM}
+    named: dict[str, JsonSchema] = {"Problem": _PROBLEM}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route, named)
@@ -192,7 +192,7 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
 _LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 
 
-def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+def _operation(route: Route, named: dict[str, JsonSchema]) -> dict[str, Any]:
     body = {"requestBody": _request_body(route, named)} if route.request is not None else {}
     return {
         "operationId": operation_id(route),
@@ -220,7 +220,7 @@ def _security(route: Route) -> list[dict[str, Any]]:
     return [{route.access: []}, *tokens]
 
 
-def _parameters(route: Route, named: dict[str, Schema]) -> list[dict[str, Any]]:
+def _parameters(route: Route, named: dict[str, JsonSchema]) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in _arguments(route):
         about, schema = _ARGUMENTS.get(name) or _uuid_of(route)
@@ -239,7 +239,7 @@ def _arguments(route: Route) -> list[str]:
     return re.findall(r"\{(\w+)\}", route.path)
 
 
-def _request_body(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+def _request_body(route: Route, named: dict[str, JsonSchema]) -> dict[str, Any]:
     content = _content(route.request, named, given=not isinstance(route.request, Body))
     media = next(iter(content.values()))
     if route.example is not None:
@@ -247,10 +247,10 @@ def _request_body(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     return {"required": not route.bodiless, "content": content}
 
 
-def _responses(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
+def _responses(route: Route, named: dict[str, JsonSchema]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, of in route.answers.items():
-        shown: Schema = {} if of is None else {"content": _content(of, named)}
+        shown: JsonSchema = {} if of is None else {"content": _content(of, named)}
         if route.versioned and of is not None:
             shown["headers"] = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
         responses[str(status)] = {"description": _STATUS[status], **shown}
@@ -290,7 +290,7 @@ def _errors(route: Route) -> list[str]:
     return errors
 
 
-def _uuid_of(route: Route) -> tuple[str, Schema]:
+def _uuid_of(route: Route) -> tuple[str, JsonSchema]:
     noun = re.findall(r"([\w-]+)/\{uuid\}", route.path)[0]
     return f"The uuid of the {noun}.", {"type": "string", "format": "uuid"}
 
@@ -298,14 +298,14 @@ def _uuid_of(route: Route) -> tuple[str, Schema]:
 _STATUS = {200: "Success.", 201: "Created.", 202: "Accepted.", 204: "Success.", 503: "Unhealthy."}
 
 
-def _query(route: Route, named: dict[str, Schema]) -> Iterable[dict[str, Any]]:
+def _query(route: Route, named: dict[str, JsonSchema]) -> Iterable[dict[str, Any]]:
     for name, hint in get_type_hints(route.query, include_extras=True).items() if route.query is not None else ():
         schema = schema_of(hint, named)
         about = schema.pop("description", name)
         yield {"name": name, "in": "query", "description": about, "schema": schema}
 
 
-def _content(of: Any, named: dict[str, Schema], *, given: bool = False) -> dict[str, Any]:
+def _content(of: Any, named: dict[str, JsonSchema], *, given: bool = False) -> dict[str, Any]:
     if isinstance(of, Body):
         if of.type is None:
             return {of.media_type: {"schema": {"type": "string", "format": "binary"}}}
@@ -339,7 +339,7 @@ def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
+def _webhook(hook: webhook_types.Webhook, named: dict[str, JsonSchema]) -> dict[str, Any]:
     schema = schema_of(hook.body, named)
     media = {"schema": schema, "example": hook.example or example_of(schema, named)}
     about = "see Standard Webhooks 1.0.0"
@@ -357,7 +357,7 @@ def _webhook(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str,
     }
 
 
-def _content_of_answer(hook: webhook_types.Webhook, named: dict[str, Schema]) -> dict[str, Any]:
+def _content_of_answer(hook: webhook_types.Webhook, named: dict[str, JsonSchema]) -> dict[str, Any]:
     if hook.answer is None:
         return {
             "description": "Any 2xx status means that the call was received. After any other status the "

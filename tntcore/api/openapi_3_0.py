@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tntcore.api.json_schema import NULL, Schema
+from tntcore.api.json_schema import NULL, JsonSchema
 
 
 def to_3_0(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def _with_schemas(value: Any) -> Any:
     return value
 
 
-def _schema(schema: Schema) -> Schema:
-    written: Schema = {}
+def _schema(schema: JsonSchema) -> JsonSchema:
+    written: JsonSchema = {}
     for word, value in schema.items():
         match word:
             case "type" if isinstance(value, list):

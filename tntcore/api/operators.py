@@ -7,20 +7,19 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note_own, own
 from tntcore.api.http import OPERATOR_HEADER, Call, Response, Route, answer
-from tntcore.api.views import Entity, Name, Time, Uuid, entity, expiry, not_found, text
+from tntcore.api.views import Entity, Expiry, Name, Time, Uuid, entity, expiry, not_found, text
 from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import Operator
 from tntcore.storage.transactions import Value
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 from tntcore.tenancy.operators import MOST, OVERLAP, NewKey, hash_of, is_usable, new_key
 
 _MAX_RACES = 4
 _IN_ONE = 40  # keys revoked in one transaction, each with an audit record
 OperatorHeader = TypedDict("OperatorHeader", {"tnt-operator-key": str})
 RoleName = Literal["read", "operate", "admin"]
-Expiry = Annotated[Time | None, "when the key expires; null: never"]
 
 
 class NewOperator(TypedDict):
@@ -99,7 +98,7 @@ async def first(call: Call) -> Response:
     name = text(body.get("name"), "name", maximum=200, required=True)
     also = Unit()
     uuid = call.uuid7()
-    await note_own(call, also, "operator.made", uuid, name=name, role=Role.ADMIN)
+    await note_own(call, also, "operator.made", uuid, name=name, role=OperatorRole.ADMIN)
     made = await services.operators.first(
         name,
         expiry(body.get("expiresAt"), services.now()),
@@ -115,7 +114,7 @@ async def create(call: Call) -> Response:
     """Creates a key for an operator. It is shown only once. Body: `{name, role, expiresAt?}`."""
     body, services = call.body, call.services
     name = text(body.get("name"), "name", maximum=200, required=True)
-    role, now = Role(body["role"]), services.now()
+    role, now = OperatorRole(body["role"]), services.now()
     uuid, keys = call.uuid7(), await services.operators.all()
     if sum(record.status == "ACTIVE" and record.uuid != uuid for record in keys) >= MOST:
         raise Problem(
@@ -298,7 +297,7 @@ def _raced() -> Problem:
 
 def _check_own_or_admin(call: Call, verb: str) -> None:
     """Raises `Problem` 403 if the key is another operator's and the caller has not the role admin."""
-    if call.arguments["uuid"] != call.actor.id and not Role(call.actor.role).covers(Role.ADMIN):
+    if call.arguments["uuid"] != call.actor.id and not OperatorRole(call.actor.role).covers(OperatorRole.ADMIN):
         raise Problem(
             403, "role-too-low", f"This is another operator's key. Only an operator with the role admin can {verb} it."
         )
@@ -347,7 +346,7 @@ ROUTES = [
         "operator",
         create,
         "operator",
-        Role.ADMIN,
+        OperatorRole.ADMIN,
         creates=True,
         summary="Create a key for an operator",
         request=NewOperator,
@@ -356,15 +355,29 @@ ROUTES = [
         example={"name": "Rex Reader", "role": "read"},
     ),
     Route(
-        "GET", "operator", list_, "operator", Role.READ, summary="List the operators' keys", answers={200: Operators}
+        "GET",
+        "operator",
+        list_,
+        "operator",
+        OperatorRole.READ,
+        summary="List the operators' keys",
+        answers={200: Operators},
     ),
-    Route("GET", "operator/me", me, "operator", Role.READ, summary="Show the operator of your key", answers={200: Me}),
+    Route(
+        "GET",
+        "operator/me",
+        me,
+        "operator",
+        OperatorRole.READ,
+        summary="Show the operator of your key",
+        answers={200: Me},
+    ),
     Route(
         "POST",
         "operator/{uuid}/rotate",
         rotate,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         creates=True,
         summary="Rotate an operator's key",
         answers={200: OperatorRotated},
@@ -375,7 +388,7 @@ ROUTES = [
         "operator/revoke",
         revoke_many,
         "operator",
-        Role.ADMIN,
+        OperatorRole.ADMIN,
         summary="Revoke all keys of an operator, or of all operators",
         request=RevokedOperators,
         answers={200: OperatorsRevoked},
@@ -387,7 +400,7 @@ ROUTES = [
         "operator/{uuid}",
         revoke,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="Revoke an operator's key",
         answers={204: None},
         errors=(_UNKNOWN,),

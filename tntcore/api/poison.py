@@ -15,7 +15,7 @@ from tntcore.errors import Problem
 from tntcore.maintenance.poison import QUEUES, Given, Poison, Replayed
 from tntcore.messaging import times
 from tntcore.storage.items import DeliveryItem, InboundItem, Item
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 
 _ID = re.compile(r"[A-Za-z0-9 ._-]{1,200}")
 _MAX_REPLAY = 1_000
@@ -44,7 +44,7 @@ class PoisonPage(TypedDict):
     next: str | None
 
 
-Queue = Literal["inbound", "exchange", "outbound", "relay"]
+QueueName = Literal["inbound", "exchange", "outbound", "relay"]
 
 
 def _position(token: str) -> str:
@@ -54,12 +54,12 @@ def _position(token: str) -> str:
 
 
 class PoisonQuery(Limited, total=False):
-    queue: Queue
+    queue: QueueName
     next: Annotated[str, "of the page before", Reads(_position)]
 
 
 class PoisonWanted(TypedDict, total=False):
-    queue: Queue
+    queue: QueueName
     id: Annotated[str, "id of one message; by default all messages"]
     principalUuid: Annotated[Uuid, "only messages that contain items of this tenant"]
 
@@ -83,7 +83,7 @@ class PoisonRoutes:
                 "poison",
                 self.list_,
                 "operator",
-                Role.READ,
+                OperatorRole.READ,
                 summary="List messages that the queues gave up",
                 answers={200: PoisonPage},
                 query=PoisonQuery,
@@ -93,7 +93,7 @@ class PoisonRoutes:
                 "poison/{queue}/{message}",
                 self.read,
                 "operator",
-                Role.READ,
+                OperatorRole.READ,
                 summary="Read a message that a queue gave up",
                 answers={200: PoisonView},
                 errors=_UNKNOWN,
@@ -103,7 +103,7 @@ class PoisonRoutes:
                 "poison/{queue}/{message}",
                 self.discard,
                 "operator",
-                Role.ADMIN,
+                OperatorRole.ADMIN,
                 summary="Discard a message that a queue gave up",
                 answers={204: None},
                 errors=_UNKNOWN,
@@ -113,7 +113,7 @@ class PoisonRoutes:
                 "poison/replay",
                 self.replay,
                 "operator",
-                Role.OPERATE,
+                OperatorRole.OPERATE,
                 summary="Process messages again that a queue gave up",
                 request=PoisonWanted,
                 answers={200: PoisonReplayed},

@@ -46,7 +46,7 @@ from tntcore.tenancy.access import Scope
 _DEFAULT = "dif"
 _PROTOCOL = "present-proof"
 
-Role = Literal["verifier", "prover"]
+PresentationRole = Literal["verifier", "prover"]
 
 
 class NewPresentation(BeginningOfProof, total=False):
@@ -56,7 +56,7 @@ class NewPresentation(BeginningOfProof, total=False):
 
 class PresentationQuery(Timed, ByContact, ByConnection, ByExchange, total=False):
     status: PresentationStatus
-    role: Role
+    role: PresentationRole
     format: Annotated[str, "such as `dif`"]
 
 
@@ -65,7 +65,7 @@ class PresentationView(Entity):
     UNDECIDED: a check could not be made."""
 
     status: PresentationStatus
-    role: Role
+    role: PresentationRole
     format: str
     exchangeUuid: Uuid
     identityUuid: Uuid

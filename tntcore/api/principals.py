@@ -23,7 +23,7 @@ from tntcore.storage.repository import COUNT_CAP
 from tntcore.storage.retrying import retrying
 from tntcore.storage.tables import Row
 from tntcore.strict_json import write_json
-from tntcore.tenancy.access import Role, Scope
+from tntcore.tenancy.access import OperatorRole, Scope
 from tntcore.tenancy.operators import HOME
 from tntcore.tenancy.tenants import PRINCIPALS, Tenant, index_columns
 
@@ -459,7 +459,7 @@ ROUTES = [
         "principal",
         list_,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="List tenants",
         answers={200: Page[PrincipalView]},
         query=PrincipalQuery,
@@ -469,7 +469,7 @@ ROUTES = [
         "principal/{uuid}/suspend",
         suspend,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         summary="Suspend a tenant",
         request=Suspension,
         bodiless=True,
@@ -482,7 +482,7 @@ ROUTES = [
         "principal/{uuid}/resume",
         resume,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         summary="End a suspension",
         request=Suspension,
         bodiless=True,
@@ -495,7 +495,7 @@ ROUTES = [
         "principal",
         create,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         creates=True,
         summary="Register a tenant",
         request=NewPrincipal,
@@ -506,7 +506,7 @@ ROUTES = [
         "principal/{uuid}",
         read,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="Read a tenant",
         answers={200: PrincipalView},
         errors=(_UNKNOWN,),
@@ -516,7 +516,7 @@ ROUTES = [
         "principal/{uuid}",
         change,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         summary="Rename a tenant or change its limits",
         request=PrincipalChange,
         answers={200: PrincipalView},
@@ -528,7 +528,7 @@ ROUTES = [
         "principal/{uuid}/audit",
         audit,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="List a tenant's audit records",
         answers={200: Page[AuditView]},
         query=AuditQuery,
@@ -539,7 +539,7 @@ ROUTES = [
         "principal/{uuid}/recount",
         recount,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         summary="Recount a tenant's stored bytes",
         answers={200: PrincipalView},
         errors=(_UNKNOWN,),
@@ -549,7 +549,7 @@ ROUTES = [
         "principal/rewrap",
         rewrap,
         "operator",
-        Role.OPERATE,
+        OperatorRole.OPERATE,
         summary="Wrap tenants' data keys under the current master key",
         request=Rewrap,
         bodiless=True,
@@ -561,7 +561,7 @@ ROUTES = [
         "principal/{uuid}",
         delete,
         "operator",
-        Role.ADMIN,
+        OperatorRole.ADMIN,
         summary="Delete a tenant and all its data",
         answers={204: None},
         errors=(_UNKNOWN, "409 principal-changed"),

@@ -24,11 +24,11 @@ from tntcore.storage.repository import Repository
 from tntcore.strict_json import JsonError, read_json
 from tntcore.telemetry import QUIET, Span
 from tntcore.telemetry.meter import REFUSALS, REQUEST_SECONDS
-from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.access import Actor, OperatorRole
 from tntcore.tenancy.operators import home
 from tntcore.tenancy.tenants import Tenant
 
-Found = tuple[Route, Mapping[str, str]]
+Matched = tuple[Route, Mapping[str, str]]
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Router:
         step.error = error.code
         return problem(error, step.trace or self._new_trace_id())
 
-    def _at(self, path: str, access: Sequence[Access]) -> list[Found]:
+    def _at(self, path: str, access: Sequence[Access]) -> list[Matched]:
         """Returns the reachable routes of a path, each with the variable parts of the path."""
         parts = path.split("/")
         candidates = [one for one in self._routes.get((len(parts), parts[0].lower()), ()) if one[1].access in access]
@@ -230,7 +230,7 @@ class Router:
                 return await self._callers.tenant(request, route)
             case "operator":
                 self._callers.check_network(request)
-                return None, await self._callers.operator(request, route.role or Role.ADMIN)
+                return None, await self._callers.operator(request, route.role or OperatorRole.ADMIN)
             case "host":
                 self._callers.check_network(request)
                 return None, HOST
@@ -311,7 +311,7 @@ def _keyless() -> Problem:
     return Problem(503, "keys-unavailable", detail, retry_after=AGAIN)
 
 
-def _choose(found: Sequence[Found], method: str) -> Found:
+def _choose(found: Sequence[Matched], method: str) -> Matched:
     """Returns the route of a method; HEAD is handled as GET (the server omits the body). Raises `Problem` 404, 405."""
     for route, arguments in found:
         if route.method == ("GET" if method == "HEAD" else method):
@@ -324,7 +324,7 @@ def _choose(found: Sequence[Found], method: str) -> Found:
     )
 
 
-def _methods(found: Iterable[Found]) -> list[str]:
+def _methods(found: Iterable[Matched]) -> list[str]:
     methods = {route.method for route, _ in found}
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 

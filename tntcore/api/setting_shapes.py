@@ -15,7 +15,7 @@ from tntcore.storage.records import Setting
 from tntcore.strict_json import write_json
 from tntcore.tenancy.preferences import AUTOMATIC, EXTERNAL_SIGNING_URL, MAX_DAYS, RETENTION_DAYS
 from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS
-from tntcore.tenancy.webhooks import Health, Secrets
+from tntcore.tenancy.webhooks import EntryHealth, EntrySecrets
 
 _READ_ONLY = "read-only: leave it out, or send it as the entry has it now"
 
@@ -36,7 +36,7 @@ class WebhookGiven(TypedDict):
     disabledBy: NotRequired[Annotated[str, _READ_ONLY]]
 
 
-Preferences = Annotated[
+PreferencesGiven = Annotated[
     JsonObject,
     Words(
         additionalProperties=True,
@@ -51,7 +51,7 @@ Preferences = Annotated[
 
 
 class NewSetting(TypedDict):
-    setting: Annotated[list[WebhookGiven] | Preferences, Code("setting-invalid")]
+    setting: Annotated[list[WebhookGiven] | PreferencesGiven, Code("setting-invalid")]
 
 
 class WebhookView(TypedDict):
@@ -95,7 +95,7 @@ class SettingView(TypedDict):
     createdAt: Time
     updatedAt: Time
     key: str
-    setting: list[WebhookView] | Preferences
+    setting: list[WebhookView] | PreferencesGiven
     secrets: NotRequired[dict[str, str]]
 
 
@@ -106,8 +106,8 @@ def setting_view(record: Setting, stored: dict[str, Any]) -> dict[str, Any]:
         value = [
             {
                 **entry,
-                "publicKey": Secrets.read(stored, entry["id"]).public_key,
-                **_health(Health(**record.health[entry["id"]]) if entry["id"] in record.health else None),
+                "publicKey": EntrySecrets.read(stored, entry["id"]).public_key,
+                **_health(EntryHealth(**record.health[entry["id"]]) if entry["id"] in record.health else None),
             }
             for entry in value
         ]
@@ -176,7 +176,7 @@ def no_entry(key: str, name: str) -> Problem:
     return Problem(404, "entry-unknown", f"{key} has no entry {name[:100]!r}; GET /api/settings/{key} shows them.")
 
 
-def _health(health: Health | None) -> dict[str, Any]:
+def _health(health: EntryHealth | None) -> dict[str, Any]:
     disabled = health is not None and health.disabled_at > 0
     return {
         "status": "DISABLED" if disabled else "ACTIVE",

@@ -47,7 +47,7 @@ from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, PRINCIPAL_SETTINGS, TASK_WE
 from tntcore.tenancy.webhooks import (
     MAX_ENTRIES,
     MAX_TASK_ENTRIES,
-    Secrets,
+    EntrySecrets,
     check_loops,
     check_number,
     is_own_api,
@@ -226,7 +226,7 @@ async def rotate_secret(call: Call) -> Response:
     key, name, now = _key(call), call.arguments["entry"], call.services.now()
     seed = call.random(32)
 
-    def shown(secrets: Secrets) -> Response:
+    def shown(secrets: EntrySecrets) -> Response:
         return answer(
             {
                 "key": key,
@@ -242,7 +242,7 @@ async def rotate_secret(call: Call) -> Response:
         stored = call.tenant.opened(before)
         if name not in stored["secrets"]:
             raise no_entry(key, name)
-        kept = Secrets.read(stored, name)
+        kept = EntrySecrets.read(stored, name)
         secrets = kept.rotated(Stream(seed), now)
         if secrets.current == kept.current:
             # An earlier attempt of this call has rotated them.

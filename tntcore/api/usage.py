@@ -9,7 +9,7 @@ from tntcore.api.json_schema import Words
 from tntcore.api.principals import own_principal, principal_of
 from tntcore.api.views import Uuid
 from tntcore.storage.records import Principal
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 
 _NAMES = (
     "messagesIn",
@@ -84,7 +84,7 @@ ROUTES = [
         "principal/{uuid}/usage",
         of_tenant,
         "operator",
-        Role.READ,
+        OperatorRole.READ,
         summary="Show what a tenant did in each month",
         answers={200: UsageView},
         errors=("404 principal-unknown",),

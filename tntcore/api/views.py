@@ -29,6 +29,7 @@ _UUID = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1b"
 Uuid = Annotated[str, Words(format="uuid", examples=[_UUID]), Reads(read_uuid)]
 UuidOrDid = Annotated[str, Words(maxLength=4000, examples=[_UUID]), Reads(read_name)]
 Time = Annotated[str, Words(format="date-time", examples=["2026-01-31T12:00:00.000Z"])]
+Expiry = Annotated[Time | None, "when the key expires; null: never"]
 GivenDid = Annotated[str, Words(maxLength=4000, examples=["did:web:partner.example"]), Reads(read_did)]
 Did = Annotated[str, Words(examples=["did:web:partner.example"])]
 Name = Annotated[str, Words(maxLength=200, examples=["Acme"]), Reads(read_line)]

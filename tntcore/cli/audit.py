@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Session, paged, pass_session
+from tntcore.cli.base import Group, Session, ToolCommand, paged, pass_session
 from tntcore.cli.errors import Wrong
 from tntcore.cli.operators import operator
 from tntcore.cli.show import Column, field, identifier
@@ -14,7 +14,7 @@ _since = click.option("--since", metavar="TIME", help="Only from this time on.")
 _until = click.option("--until", metavar="TIME", help="Only before this time.")
 
 
-@click.command("account", cls=Command)
+@click.command("account", cls=ToolCommand)
 @pass_session
 def account(session: Session) -> None:
     """Show the subscription key you use and its scope."""
@@ -36,7 +36,7 @@ def account(session: Session) -> None:
     )
 
 
-@click.command("audit", cls=Command)
+@click.command("audit", cls=ToolCommand)
 @_since
 @_until
 @paged

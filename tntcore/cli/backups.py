@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Session, pass_session
+from tntcore.cli.base import Session, ToolCommand, pass_session
 from tntcore.cli.errors import Wrong
 
 
-@click.command("backup", cls=Command)
+@click.command("backup", cls=ToolCommand)
 @click.argument("target")
 @pass_session
 def backup(session: Session, target: str) -> None:
@@ -29,7 +29,7 @@ def backup(session: Session, target: str) -> None:
     session.answer(done, lambda: _lines(done, "backup"))
 
 
-@click.command("restore", cls=Command)
+@click.command("restore", cls=ToolCommand)
 @click.argument("source")
 @click.option("--over", is_flag=True, help="Even into an account that is not empty.")
 @click.option("--check", is_flag=True, help="Only read the whole backup, and compare it with its checksums.")
@@ -45,7 +45,7 @@ def restore(session: Session, source: str, over: bool, check: bool) -> None:
     session.answer(done, lambda: _lines(done, "checked" if check else "restored"))
 
 
-@click.command("repair", cls=Command)
+@click.command("repair", cls=ToolCommand)
 @pass_session
 def repair(session: Session) -> None:
     """Make undelivered messages due, and complete records that are half done. The service may run meanwhile."""

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import click
 
 from tntcore.cli import profiles, show
-from tntcore.cli.errors import NotYet, Refused, Wrong
+from tntcore.cli.errors import ServiceRefused, WaitedInVain, Wrong
 from tntcore.cli.follow import WINDOWS, patiently
-from tntcore.cli.service import Service, is_uuid, new_key, part
+from tntcore.cli.service import ServiceClient, is_uuid, new_key, part
 from tntcore.cli.show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,14 +46,14 @@ class Session:
         return profiles.path_of(self.environ)
 
     @cached_property
-    def service(self) -> Service:
+    def service(self) -> ServiceClient:
         target = profiles.chosen(self.environ, profiles.load(self.file), name=self.profile, url=self.url)
         if target.url.startswith("http://") and not profiles.is_local(target.url):
             self.note(f"{target.url} is not encrypted: others on the network can read keys and messages")
-        return Service(target, self.sleep)
+        return ServiceClient(target, self.sleep)
 
     @property
-    def tenant(self) -> Service:
+    def tenant(self) -> ServiceClient:
         """The service, for a call that needs a subscription key. Raises `Wrong` if there is none."""
         if not self.service.profile.subscription_key:
             raise Wrong(
@@ -119,14 +119,14 @@ class Session:
 
     def wait(self, ask: Callable[[], Any], done: Callable[[Any], bool], seconds: float | None, what: str) -> Any:
         """Asks once a second until `done` holds, and returns the answer. An unreachable service is asked again. Raises
-        `NotYet` after `seconds`.
+        `WaitedInVain` after `seconds`.
         """
         end = math.inf if seconds is None else time.monotonic() + seconds
 
         def pause(length: float) -> None:
             left = end - time.monotonic()
             if left <= 0:
-                raise NotYet(f"the wait for {what} ended after {seconds:g} s")
+                raise WaitedInVain(f"the wait for {what} ended after {seconds:g} s")
             self.sleep(min(length, left))
 
         while not done(answer := patiently(ask, pause, self.note)):
@@ -134,7 +134,7 @@ class Session:
         return answer
 
 
-class Command(click.Command):
+class ToolCommand(click.Command):
     """A command with the options that every command has."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -145,7 +145,7 @@ class Command(click.Command):
 class Group(click.Group):
     """A group of commands under a noun. Without a subcommand it runs `list`, if there is one."""
 
-    command_class = Command
+    command_class = ToolCommand
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Completion of an empty line passes no words: it asks for the first one.
@@ -228,7 +228,7 @@ def paged(command: F) -> F:
     )(command)
 
 
-def whole_uuid(service: Service, noun: str, text: str, *, operator: bool = False) -> str:
+def whole_uuid(service: ServiceClient, noun: str, text: str, *, operator: bool = False) -> str:
     """Returns the uuid that begins or ends with `text`, if that is 6 characters or more of one; else `text` as it is.
 
     Looks at no more than 1,000 entries of the list `noun`; of messages and deliveries, in longer and longer periods.
@@ -252,7 +252,7 @@ def whole_uuid(service: Service, noun: str, text: str, *, operator: bool = False
     raise Wrong(f"None of the {looked} uuids that were looked at begins or ends with {text}. Give the whole uuid.")
 
 
-def find_contact(service: Service, name: str) -> str:
+def find_contact(service: ServiceClient, name: str) -> str:
     """Returns what identifies the contact to the service: a uuid or DID as it was given, else the uuid of the contact
     with this displayName (in any case), or whose uuid begins or ends with it. Raises `Wrong` if no contact, or more
     than one, fits.
@@ -272,7 +272,7 @@ def find_contact(service: Service, name: str) -> str:
     return str(found[0]["uuid"])
 
 
-def contact_uuid(service: Service, name: str) -> str:
+def contact_uuid(service: ServiceClient, name: str) -> str:
     """Returns the contact's uuid; like `find_contact`, for calls that take no DID."""
     found = find_contact(service, name)
     return str(service.get(f"contact/{part(found)}")["uuid"]) if found.startswith("did:") else found
@@ -281,7 +281,7 @@ def contact_uuid(service: Service, name: str) -> str:
 class Names:
     """Names of contacts by uuid, read when they are asked for. The first look reads one page, as most are on it."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServiceClient) -> None:
         self._service = service
         self._known: dict[str, str] | None = None
 
@@ -299,7 +299,7 @@ class Names:
     def _ask(self, uuid: str) -> str:
         try:
             return _name(self._service.get(f"contact/{part(uuid)}"))
-        except Refused:
+        except ServiceRefused:
             return show.safe(uuid)  # it was deleted
 
 

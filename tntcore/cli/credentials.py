@@ -20,7 +20,7 @@ from tntcore.cli.base import (
     pass_session,
     whole_uuid,
 )
-from tntcore.cli.errors import NotYet, Wrong
+from tntcore.cli.errors import WaitedInVain, Wrong
 from tntcore.cli.show import Column, field
 from tntcore.cli.tenants import read_json
 
@@ -77,7 +77,7 @@ def _begin(
     wait: bool,
     timeout: float | None,
 ) -> None:
-    """Begins an exchange, and prints it; with `wait`, when it has ended. Raises `NotYet`."""
+    """Begins an exchange, and prints it; with `wait`, when it has ended. Raises `WaitedInVain`."""
     service = session.tenant
     body = {"to": find_contact(service, contact), **{name: value for name, value in members.items() if value}}
     begun = service.post(path, body, key=key)
@@ -90,7 +90,9 @@ def _begin(
         )
     session.answer(begun, lambda: _exchange(begun))
     if wait and begun["status"] != "DONE":
-        raise NotYet("the exchange waits for you" if begun["status"] == "WAITING" else "the exchange was abandoned")
+        raise WaitedInVain(
+            "the exchange waits for you" if begun["status"] == "WAITING" else "the exchange was abandoned"
+        )
 
 
 def _exchange(found: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Session, bar, contact_uuid, once, paged, pass_session, whole_uuid
+from tntcore.cli.base import Group, Session, ToolCommand, bar, contact_uuid, once, paged, pass_session, whole_uuid
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import patiently
 from tntcore.cli.service import part
@@ -121,7 +121,7 @@ def _json(value: Any) -> str:
     return "" if value is None else show.written(value, None)
 
 
-@click.command("replay", cls=Command)
+@click.command("replay", cls=ToolCommand)
 @click.argument("uuid", required=False)
 @click.option("--since", metavar="TIME", help="All since a time, or of the last 10m, 2h, 3d.")
 @click.option("--until", metavar="TIME")

@@ -12,7 +12,7 @@ class Wrong(click.UsageError):
     """The command cannot be run as it was given; the text says what to change."""
 
 
-class Refused(Exception):
+class ServiceRefused(Exception):
     """The service answered with a problem (RFC 9457). `problem` has at least `title`, `status` and `detail`."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
@@ -32,5 +32,5 @@ class Unreachable(Exception):
         self.again = again
 
 
-class NotYet(Exception):
+class WaitedInVain(Exception):
     """The command waited for something that did not happen in time."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from tntcore.cli.errors import Refused, Unreachable
+from tntcore.cli.errors import ServiceRefused, Unreachable
 
 OVERLAP = 60.0
 """Seconds. A message has its place in the order when it is received and is seen when it has been handled, which may be
@@ -18,7 +18,7 @@ _LONGEST_PAUSE = 30.0  # while the service is away
 WINDOWS = (600.0, 7_200.0, 86_400.0, 604_800.0, 2_592_000.0)
 
 Hit = Mapping[str, Any]
-Fetch = Callable[[float], Iterable[Hit]]
+FetchHits = Callable[[float], Iterable[Hit]]
 """Everything since a time, in seconds since 1970."""
 
 
@@ -30,7 +30,7 @@ def time_of(hit: Hit) -> float:
         return 0.0
 
 
-def latest(fetch: Fetch, now: float, number: int | None) -> list[Hit]:
+def latest(fetch: FetchHits, now: float, number: int | None) -> list[Hit]:
     """Returns the newest entries, oldest first. The service lists oldest first, so this asks for the last ten minutes,
     then for longer and longer periods. `number`: None for all.
     """
@@ -82,8 +82,8 @@ def patiently(
     while True:
         try:
             answer = ask()
-        except (Unreachable, Refused) as error:
-            if isinstance(error, Refused) and error.problem["status"] not in (429, 500, 502, 503, 504):
+        except (Unreachable, ServiceRefused) as error:
+            if isinstance(error, ServiceRefused) and error.problem["status"] not in (429, 500, 502, 503, 504):
                 raise
             if not told:
                 note(f"the service cannot be reached ({error}); retrying until it answers, Ctrl-C stops")
@@ -118,7 +118,7 @@ def follow_pages(
         sleep(_PAUSE)
 
 
-def follow(fetch: Fetch, news: News, sleep: Callable[[float], None], note: Callable[[str], None]) -> Iterator[Hit]:
+def follow(fetch: FetchHits, news: News, sleep: Callable[[float], None], note: Callable[[str], None]) -> Iterator[Hit]:
     """Yields new entries, for ever."""
     while True:
         hits = patiently(lambda: list(fetch(news.since)), sleep, note)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Session, contact_uuid, pass_session
+from tntcore.cli.base import Session, ToolCommand, contact_uuid, pass_session
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import OVERLAP, Hit, News, follow_pages, time_of
 
@@ -33,7 +33,7 @@ _PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
 _SHORTEST, _LONGEST, _SEED = 24, 64, 32  # bytes of a secret, and of a private key
 
 
-@click.command("listen", cls=Command)
+@click.command("listen", cls=ToolCommand)
 @click.option("--forward-to", "target", metavar="URL", required=True, help="The system to call.")
 @click.option("--since", metavar="TIME", help="Also messages since a time, or of the last 10m, 2h, 3d.")
 @click.option("--type", "type_", metavar="PREFIX", help="Only types that begin with this, such as basicmessage.")
@@ -47,7 +47,7 @@ def listen(session: Session, target: str, since: str | None, type_: str | None, 
     times within some seconds, and then given up.
     """
     target = _checked(target)
-    signer = Signer.of(session.environ.get(_VARIABLE, ""), os.urandom)
+    signer = EntrySigner.of(session.environ.get(_VARIABLE, ""), os.urandom)
     service = session.tenant
     query = {
         "direction": "IN",
@@ -109,14 +109,14 @@ def _checked(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class EntrySigner:
     """The keys that sign calls, a `whsec_...` and a `whsk_...`, as the service has for each webhook."""
 
     secret: str = field(repr=False)
     private_key: str = field(repr=False)
 
     @staticmethod
-    def of(given: str, random: Callable[[int], bytes]) -> Signer:
+    def of(given: str, random: Callable[[int], bytes]) -> EntrySigner:
         """Reads a secret and a private key, in any order; makes what is missing. Raises `Wrong`, whose text has none of
         them in it.
         """
@@ -129,7 +129,9 @@ class Signer:
                     f"{_PRIVATE_PREFIX} and {_SEED} bytes after it. Unset it for new ones."
                 )
             known[prefix] = text
-        return Signer(*(text or prefix + base64.b64encode(random(_SEED)).decode() for prefix, text in known.items()))
+        return EntrySigner(
+            *(text or prefix + base64.b64encode(random(_SEED)).decode() for prefix, text in known.items())
+        )
 
     @property
     def public_key(self) -> str:
@@ -182,7 +184,7 @@ def call_body(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _forward(session: Session, target: str, signer: Signer, hit: Hit) -> None:
+def _forward(session: Session, target: str, signer: EntrySigner, hit: Hit) -> None:
     """Calls the target for a message, up to four times, and prints the last outcome."""
     called = call_body(hit)
     body = json.dumps(called, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")

@@ -17,7 +17,7 @@ from tntcore.cli.backups import backup, repair, restore
 from tntcore.cli.base import Group, Session
 from tntcore.cli.credentials import credentials, definitions, exchanges, proofs, schemas
 from tntcore.cli.deliveries import deliveries, replay
-from tntcore.cli.errors import NotYet, Refused, Unreachable, Wrong
+from tntcore.cli.errors import ServiceRefused, Unreachable, WaitedInVain, Wrong
 from tntcore.cli.listen import listen
 from tntcore.cli.messages import messages, reply, send
 from tntcore.cli.operators import operator
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     colour = False if os.environ.get("NO_COLOR") else None
     try:
         code = cli.main(arguments, "python -m tntcore", standalone_mode=False, obj=session, color=colour)
-    except Refused as refused:
+    except ServiceRefused as refused:
         _tell(session, colour, dict(refused.problem), _problem(refused))
         return PROBLEM
     except click.ClickException as error:
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _tell(session, colour, problem, [detail])
         return UNREACHABLE
-    except NotYet as error:
+    except WaitedInVain as error:
         _tell(session, colour, {"title": "not yet", "detail": f"{error}."}, [f"{error}."])
         return NOT_YET
     except OSError as error:
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else OK
 
 
-def _problem(refused: Refused) -> list[str]:
+def _problem(refused: ServiceRefused) -> list[str]:
     problem = refused.problem
     known = [("code", show.safe(refused.code)), ("trace", show.safe(problem.get("traceId")))]
     named = ", ".join(f"{name} {value}" for name, value in known if value)

@@ -8,7 +8,17 @@ from typing import Any, BinaryIO
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Names, Session, contact_uuid, find_contact, once, pass_session, whole_uuid
+from tntcore.cli.base import (
+    Group,
+    Names,
+    Session,
+    ToolCommand,
+    contact_uuid,
+    find_contact,
+    once,
+    pass_session,
+    whole_uuid,
+)
 from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import OVERLAP, Hit, News, follow, latest, patiently
 from tntcore.cli.service import part
@@ -33,7 +43,7 @@ def _message_options(command: Any) -> Any:
     )(command)
 
 
-@click.command("send", cls=Command)
+@click.command("send", cls=ToolCommand)
 @click.argument("contact")
 @click.argument("text", required=False)
 @_message_options
@@ -67,7 +77,7 @@ def send(
     _sent(session, service.post("action", body, key=key), wait)
 
 
-@click.command("reply", cls=Command)
+@click.command("reply", cls=ToolCommand)
 @click.argument("action")
 @click.argument("text", required=False)
 @_message_options

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from tntcore.cli import qr, show
-from tntcore.cli.base import CREATED, Command, Group, Session, contact_uuid, once, paged, pass_session
-from tntcore.cli.errors import NotYet, Wrong
+from tntcore.cli.base import CREATED, Group, Session, ToolCommand, contact_uuid, once, paged, pass_session
+from tntcore.cli.errors import WaitedInVain, Wrong
 from tntcore.cli.service import is_uuid, part
 from tntcore.cli.show import Column, field, identifier
 from tntcore.cli.tenants import read_json
@@ -28,7 +28,7 @@ def _wait_options(command: Any) -> Any:
     return click.option("--wait", is_flag=True, help="Wait until the connection is completed.")(command)
 
 
-@click.command("invite", cls=Command)
+@click.command("invite", cls=ToolCommand)
 @click.option("--label", help="The inviter's name as the partner sees it. Default: the identity's name.")
 @click.option("--identity", metavar="UUID|DID", help="The inviting identity. Default: the default identity.")
 @click.option("--email", help="Also create a contact with this email address, for this invitation.")
@@ -120,7 +120,7 @@ def _drawn(url: str, width: int) -> list[str]:
 
 
 def _completed(session: Session, ask: Any, timeout: float | None) -> None:
-    """Waits until one of the connections that `ask` returns is completed, and prints it. Raises `NotYet`."""
+    """Waits until one of the connections that `ask` returns is completed, and prints it. Raises `WaitedInVain`."""
     told: list[str] = []
 
     def over(connections: list[dict[str, Any]]) -> bool:
@@ -134,7 +134,7 @@ def _completed(session: Session, ask: Any, timeout: float | None) -> None:
     session.line(found)
     session.say(*_connection(found))
     if found["state"] != "completed":
-        raise NotYet("the connection was abandoned")
+        raise WaitedInVain("the connection was abandoned")
 
 
 def _connection(found: dict[str, Any]) -> list[str]:
@@ -151,7 +151,7 @@ def _connection(found: dict[str, Any]) -> list[str]:
     )
 
 
-@click.command("accept", cls=Command)
+@click.command("accept", cls=ToolCommand)
 @click.argument("invitation")
 @click.option("--identity", metavar="UUID|DID", help="The accepting identity. Default: the default identity.")
 @click.option("--name", help="A name for the contact. Default: the name it gives itself.")

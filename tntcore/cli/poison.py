@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from tntcore.cli import show
-from tntcore.cli.base import Command, Group, Session, bar, paged, pass_session
+from tntcore.cli.base import Group, Session, ToolCommand, bar, paged, pass_session
 from tntcore.cli.service import part
 from tntcore.cli.show import Column, field
 
 _QUEUES = ("inbound", "exchange", "outbound", "relay")
 
 
-@click.command("backlog", cls=Command)
+@click.command("backlog", cls=ToolCommand)
 @pass_session
 def backlog(session: Session) -> None:
     """Show how many queue messages wait in each queue, and since when the next one does (operator)."""

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tntcore.cli.errors import Refused, Unreachable, Wrong
+from tntcore.cli.errors import ServiceRefused, Unreachable, Wrong
 from tntcore.cli.profiles import Profile
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PAGE = 200  # hits, as many as the service answers at once
 _AWAY = (502, 503, 504)
 
 
-class Service:
+class ServiceClient:
     """Calls the service at `profile.url`. Repeats a call whose answer was lost, if repeating is harmless.
 
     Args:
@@ -123,8 +123,8 @@ class Service:
     def _once(
         self, method: str, path: str, body: Any, query: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> Any:
-        """Makes one call. Raises `_Later`, `Refused`, `Unreachable`; no error contains any part of the request, as it
-        holds keys.
+        """Makes one call. Raises `_Later`, `ServiceRefused`, `Unreachable`; no error contains any part of the request,
+        as it holds keys.
         """
         import requests  # importing it takes a fifth of a second; completion and help do without
 
@@ -180,7 +180,7 @@ def _read(answer: requests.Response, path: str) -> Any:
     after = answer.headers.get("retry-after", "")
     seconds = float(after) if after.isascii() and after.isdigit() else None
     if media_type == "application/problem+json" and isinstance(content, dict):
-        refused = Refused({"title": "problem", "status": status, "detail": "", **content})
+        refused = ServiceRefused({"title": "problem", "status": status, "detail": "", **content})
         if status in (429, *_AWAY) or refused.code == "idempotency-in-progress":
             raise _Later(refused, seconds)
         raise refused
@@ -189,7 +189,7 @@ def _read(answer: requests.Response, path: str) -> Any:
     if status in (429, *_AWAY):
         raise _Later(Unreachable(f"it is temporarily unavailable ({status})"), seconds)
     if status in (401, 403):
-        raise Refused(
+        raise ServiceRefused(
             {
                 "title": "host key refused",
                 "status": status,

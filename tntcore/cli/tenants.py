@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import click
 
 from tntcore.cli import profiles, show
-from tntcore.cli.base import CREATED, Command, Group, Session, bar, once, paged, pass_session
-from tntcore.cli.errors import Refused, Wrong
+from tntcore.cli.base import CREATED, Group, Session, ToolCommand, bar, once, paged, pass_session
+from tntcore.cli.errors import ServiceRefused, Wrong
 from tntcore.cli.profiles import Profile, Profiles
 from tntcore.cli.service import part
 from tntcore.cli.show import field
@@ -21,7 +21,7 @@ WEBHOOKS = ("DIDCOMM_WEBHOOK", "TASK_WEBHOOK")
 SETTINGS = (*WEBHOOKS, "PRINCIPAL_SETTINGS")
 
 
-@click.command("register", cls=Command)
+@click.command("register", cls=ToolCommand)
 @click.argument("name")
 @click.option("--save", metavar="PROFILE", help="Save the key in this profile instead of showing it.")
 @once
@@ -384,7 +384,7 @@ def rotate_master_key(session: Session) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("health", cls=Command)
+@click.command("health", cls=ToolCommand)
 @pass_session
 def health(session: Session) -> None:
     """Check whether the service and its storage answer. Exit code 1 if not."""
@@ -409,7 +409,7 @@ def health(session: Session) -> None:
 def _read(session: Session, setting: str) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = session.tenant.get(f"settings/{setting}")["setting"]
-    except Refused as refused:
+    except ServiceRefused as refused:
         if refused.code != "setting-unknown":
             raise
         return []  # it was never saved

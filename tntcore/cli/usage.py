@@ -9,7 +9,7 @@ import click
 
 from tntcore.cli import show
 from tntcore.cli.audit import tenants
-from tntcore.cli.base import Command, Session, contact_uuid, pass_session
+from tntcore.cli.base import Session, ToolCommand, contact_uuid, pass_session
 from tntcore.cli.deliveries import deliveries
 from tntcore.cli.messages import messages
 from tntcore.cli.show import Column, field
@@ -20,7 +20,7 @@ _contact = click.option("--contact", metavar="CONTACT", help="Only with this con
 _type = click.option("--type", "type_", metavar="PREFIX", help="Only types that begin with this, such as basicmessage.")
 
 
-@click.command("usage", cls=Command)
+@click.command("usage", cls=ToolCommand)
 @pass_session
 def usage(session: Session) -> None:
     """Show what the tenant did in each month, latest first: messages, bytes, credentials, proofs."""

@@ -14,7 +14,7 @@ from tntcore.credentials.plain import PlainCredential, PlainProof
 from tntcore.credentials.presentation_exchange import PresentationExchange
 from tntcore.credentials.presentations import Presentations
 from tntcore.credentials.proof_suites import Contexts
-from tntcore.credentials.registry import Formats, Registry
+from tntcore.credentials.registry import FormatRegistry, Formats
 from tntcore.credentials.status import StatusLists
 from tntcore.messaging.ids import random_uuid
 from tntcore.services import Services
@@ -46,7 +46,7 @@ def open_formats(services: Services, contexts: Contexts, anoncreds: AnonCredsPar
         new_uuid,
     )
     return Formats(
-        credentials=Registry[CredentialFormat]([jwt_vc, ld_proof, anoncreds.credentials, PlainCredential()]),
-        proofs=Registry[ProofFormat]([dif, anoncreds.proofs, PlainProof()]),
+        credentials=FormatRegistry[CredentialFormat]([jwt_vc, ld_proof, anoncreds.credentials, PlainCredential()]),
+        proofs=FormatRegistry[ProofFormat]([dif, anoncreds.proofs, PlainProof()]),
         presented={dif.name: (ld_proof.name, jwt_vc.name), anoncreds.proofs.name: (anoncreds.credentials.name,)},
     )

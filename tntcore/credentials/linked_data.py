@@ -37,7 +37,7 @@ from tntcore.messaging import times
 from tntcore.strict_json import JsonError, is_deep, write_json
 from tntcore.workers import Workers, WorkTimeout
 
-Purpose = Literal["assertionMethod", "authentication"]
+ProofPurpose = Literal["assertionMethod", "authentication"]
 SECONDS: Final = 5.0  # of processor time, for one proof
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
@@ -113,7 +113,7 @@ class LinkedData:
         signer: Signer,
         *,
         suite: Suite,
-        purpose: Purpose,
+        purpose: ProofPurpose,
         created_ms: int,
         challenge: str | None = None,
         domain: str | None = None,
@@ -163,7 +163,7 @@ class LinkedData:
         self,
         document: Mapping[str, Any],
         *,
-        purpose: Purpose,
+        purpose: ProofPurpose,
         challenge: str | None = None,
         domain: str | None = None,
         subject: str = "",
@@ -206,7 +206,7 @@ class LinkedData:
         except (_Refused, WorkTimeout):
             return frozenset()
 
-    async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: Purpose) -> str:
+    async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: ProofPurpose) -> str:
         """Returns the verification method of a valid proof. Checks the cheapest things first. Raises `_Refused`,
         `DidError`.
         """
@@ -235,7 +235,7 @@ class LinkedData:
         if "expires" in proof and _moment(proof, "expires") <= now:
             raise _Refused("the proof is expired", "expiry")
 
-    async def _key(self, name: Any, purpose: Purpose) -> tuple[str, PublicKey]:
+    async def _key(self, name: Any, purpose: ProofPurpose) -> tuple[str, PublicKey]:
         if not isinstance(name, str) or not name.startswith("did:") or "#" not in name:
             raise _Refused("the proof's verificationMethod is not a DID URL with a fragment")
         did = name.partition("#")[0]
@@ -305,7 +305,7 @@ def _names(suite: Suite) -> dict[str, Any]:
 
 
 def _options(
-    signer: Signer, suite: Suite, purpose: Purpose, created_ms: int, challenge: str | None, domain: str | None
+    signer: Signer, suite: Suite, purpose: ProofPurpose, created_ms: int, challenge: str | None, domain: str | None
 ) -> dict[str, Any]:
     out = {
         **_names(suite),

@@ -41,7 +41,7 @@ class Format(Protocol):
 F = TypeVar("F", bound=Format)
 
 
-class Registry(Generic[F]):
+class FormatRegistry(Generic[F]):
     """Formats in order of preference; the last accepts whatever no other does."""
 
     def __init__(self, formats: Sequence[F]) -> None:
@@ -88,6 +88,6 @@ class Formats:
         presented: names of the credential formats that a proof format presents.
     """
 
-    credentials: Registry[CredentialFormat]
-    proofs: Registry[ProofFormat]
+    credentials: FormatRegistry[CredentialFormat]
+    proofs: FormatRegistry[ProofFormat]
     presented: Mapping[str, Iterable[str]]

@@ -24,7 +24,7 @@ from tntcore.strict_json import write_json
 from tntcore.telemetry import traceparent
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.tenants import TASK_WEBHOOK, Tenant, Webhooks
-from tntcore.tenancy.webhooks import Health, WebhookEntry, after_failure
+from tntcore.tenancy.webhooks import EntryHealth, WebhookEntry, after_failure
 
 PROBE: Final = "urn:tnt:webhook-test"
 _TIMEOUT = 15.0  # seconds for one call; Standard Webhooks recommends 15 to 30
@@ -137,7 +137,7 @@ class Watch:
             record = await tenant.records.get(Setting, key)
             if record is None:
                 return []
-            before = Health(**record.health[entry_id]) if entry_id in record.health else None
+            before = EntryHealth(**record.health[entry_id]) if entry_id in record.health else None
             now = self._services.now()
             after = _after(before, attempted, now)
             if after == before:
@@ -162,7 +162,7 @@ class Watch:
             for delivery in await retrying(attempt):
                 await self._outbox.relay(task_call(tenant.uuid, delivery))
 
-    async def _told(self, tenant: Tenant, key: str, entry_id: str, after: Health, now: int) -> list[Delivery]:
+    async def _told(self, tenant: Tenant, key: str, entry_id: str, after: EntryHealth, now: int) -> list[Delivery]:
         """Returns the calls that tell the tenant about it: to all task webhooks except the disabled one."""
         task: dict[str, Any] = {"type": "webhook", "uuid": entry_id, "status": "DISABLED", "error": after.reason}
         tasks = await task_deliveries(tenant, {**task, "key": key}, source=self._services.uuid7(), now=now)
@@ -171,7 +171,7 @@ class Watch:
         return tasks
 
 
-def _after(before: Health | None, attempted: Delivered | Retry, now: int) -> Health | None:
+def _after(before: EntryHealth | None, attempted: Delivered | Retry, now: int) -> EntryHealth | None:
     """Returns an entry's new health: a success clears it, unless the entry is disabled."""
     if attempted.error:
         return after_failure(before, attempted.status, now) or before

@@ -15,7 +15,7 @@ from typing import Any
 from tntcore.connections.invitations import read_content
 from tntcore.connections.sender import Author, Enclosed, OtherSide, Partner
 from tntcore.credentials.formats import FormatError
-from tntcore.credentials.registry import Formats, Registry
+from tntcore.credentials.registry import FormatRegistry, Formats
 from tntcore.delivery.outgoing import write
 from tntcore.dids.document import Version
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
@@ -261,7 +261,7 @@ class Exchanges:
             return _Begun(exchange, {step.kind: said}, [sent.message, sent.entry])
         return None
 
-    def _registry(self, tenant: Tenant, flow: Flow) -> Registry[Any]:
+    def _registry(self, tenant: Tenant, flow: Flow) -> FormatRegistry[Any]:
         return flow.formats(self.formats_of(tenant.records))
 
     # The tenant's steps.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tntcore.connections.sender import Author
 from tntcore.credentials.formats import Draft, FormatError, Party, Signer, SigningError
-from tntcore.credentials.registry import F, Format, Formats, Registry
+from tntcore.credentials.registry import F, Format, FormatRegistry, Formats
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem
@@ -57,7 +57,7 @@ class Flow:
     name: str
     protocol: CredentialProtocol
     rules: Rules
-    formats: Callable[[Formats], Registry[Any]]
+    formats: Callable[[Formats], FormatRegistry[Any]]
     given_up: str
 
 
@@ -122,7 +122,7 @@ class Run:
                     self.said[step] = self.flow.protocol.read(message, read)
         return self.said.get(step)
 
-    async def value(self, step: str, registry: Registry[F]) -> Any:
+    async def value(self, step: str, registry: FormatRegistry[F]) -> Any:
         """Returns the value of a step's attachment in the exchange's format, or None."""
         content = await self.content(step)
         if content is None:

@@ -84,7 +84,7 @@ class _RemoteSigner:
     key: PublicKey
     _did: str
     _url: str = field(repr=False)
-    _secrets: webhooks.Secrets = field(repr=False)
+    _secrets: webhooks.EntrySecrets = field(repr=False)
     _services: Services = field(repr=False)
 
     async def sign(self, data: bytes) -> bytes:

@@ -49,7 +49,7 @@ class Lines:
     next: Any = None
 
 
-Part = Callable[["_Run", Any], AsyncIterator[Lines]]
+WritePart = Callable[["_Run", Any], AsyncIterator[Lines]]
 
 
 @dataclass(slots=True)
@@ -182,7 +182,7 @@ async def _list(files: Files, generation: int, number: int) -> list[dict[str, An
     return listed
 
 
-async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
+async def _copy(run: _Run, files: Files, part: WritePart, told: Told) -> None:
     """Copies the rest of the part under way."""
     progress = run.progress
     waiting: list[bytes] = []
@@ -222,7 +222,7 @@ async def _copy(run: _Run, files: Files, part: Part, told: Told) -> None:
     note()
 
 
-def _rows(table: Callable[[Storage], Table], *, all_of_it: bool = False) -> Part:
+def _rows(table: Callable[[Storage], Table], *, all_of_it: bool = False) -> WritePart:
     """Yields the rows of a table that were written since the previous generation."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
@@ -247,7 +247,7 @@ async def _walk(
             return
 
 
-def _keys(table: Callable[[Storage], Table]) -> Part:
+def _keys(table: Callable[[Storage], Table]) -> WritePart:
     """Yields the keys of all rows of a table. A restore learns from them what was deleted."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
@@ -261,7 +261,7 @@ def _keys(table: Callable[[Storage], Table]) -> Part:
     return read
 
 
-def _changed(after: str) -> Part:
+def _changed(after: str) -> WritePart:
     """Yields the records that were written since the part `after` began."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
@@ -280,7 +280,7 @@ async def _causes(run: _Run, position: Any) -> AsyncIterator[Lines]:
         number, place = number + 1, None
 
 
-def _blobs(container: Callable[[Storage], Blobs], *, all_of_it: bool = False) -> Part:
+def _blobs(container: Callable[[Storage], Blobs], *, all_of_it: bool = False) -> WritePart:
     """Yields the blobs of a container that were written since the previous generation."""
 
     async def read(run: _Run, position: Any) -> AsyncIterator[Lines]:
@@ -335,7 +335,7 @@ def _lookups(storage: Storage) -> Table:
 
 
 # In this order; docs/decisions/0015 says why.
-_PARTS: Mapping[str, Part] = {
+_PARTS: Mapping[str, WritePart] = {
     "queues": _queued,
     "envelopes": _blobs(lambda storage: storage.envelopes, all_of_it=True),
     "records": _rows(_records),

@@ -27,7 +27,7 @@ from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments, deco
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 from tntcore.strict_json import write_json
 
-Form = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
+InvitationForm = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
 TYPE_1: Final = DIDCOMM_ORG + "out-of-band/1.1/invitation"
 TYPE_2: Final = DIDCOMM_ORG + "out-of-band/2.0/invitation"
@@ -42,7 +42,11 @@ MAX_PROTOCOLS: Final = 16
 _JSON: Final = "application/json"
 _INLINE: Final = "#inline"
 _SERVICE_TYPE: Final = "did-communication"
-_PARAMETERS: Final[dict[Form, str]] = {"out-of-band/2": "_oob", "out-of-band/1": "oob", "connections/1": "c_i"}
+_PARAMETERS: Final[dict[InvitationForm, str]] = {
+    "out-of-band/2": "_oob",
+    "out-of-band/1": "oob",
+    "connections/1": "c_i",
+}
 # Base64 is a third longer, and each of its characters may be percent-encoded, but none must be.
 _MAX_URL_CHARACTERS: Final = 2 * MAX_BYTES
 _MAX_URL_PARAMETERS: Final = 64
@@ -65,7 +69,7 @@ class InvitationMessage:
         raw: the whole invitation.
     """
 
-    form: Form
+    form: InvitationForm
     id: str
     services: tuple[str | DidService, ...]
     label: str | None = None

@@ -34,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RowPage:
     """Rows in the order of their keys; `next` is the key to continue from, None at the end."""
 
     rows: Sequence[Row]
@@ -76,7 +76,7 @@ class Table:
         where: str = "",
         parameters: Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
-    ) -> Page:
+    ) -> RowPage:
         """Returns rows with start <= key < end, at most `limit`.
 
         Args:
@@ -99,11 +99,11 @@ class Table:
                 async for entity in page:
                     rows.append(_row(entity))
                     if len(rows) > limit:
-                        return Page(rows[:limit], rows[limit].key)
+                        return RowPage(rows[:limit], rows[limit].key)
         except HttpResponseError as error:
             if _code(error) != _MISSING_TABLE:
                 raise
-        return Page(rows, None)
+        return RowPage(rows, None)
 
     async def partition_after(self, partition: str) -> str | None:
         """Returns the first partition behind this one ("" for the first of all); None if there is none."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Role(StrEnum):
+class OperatorRole(StrEnum):
     """The rights of an operator. Each role includes the ones before it.
 
     READ reads. OPERATE registers, limits, suspends and resumes tenants, and replays poison messages. ADMIN deletes
@@ -19,7 +19,7 @@ class Role(StrEnum):
     OPERATE = "operate"
     ADMIN = "admin"
 
-    def covers(self, other: Role) -> bool:
+    def covers(self, other: OperatorRole) -> bool:
         return _RANKS[self] >= _RANKS[other]
 
 
@@ -39,7 +39,7 @@ class Scope(StrEnum):
         return scopes.index(self) >= scopes.index(other)
 
 
-_RANKS: Final[Mapping[Role, int]] = {role: rank for rank, role in enumerate(Role)}
+_RANKS: Final[Mapping[OperatorRole, int]] = {role: rank for rank, role in enumerate(OperatorRole)}
 
 
 @dataclass(frozen=True, slots=True)

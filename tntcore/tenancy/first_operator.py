@@ -18,9 +18,9 @@ from tntcore.storage.outage import is_away
 from tntcore.storage.records import Audit, Operator
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter
-from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.access import Actor, OperatorRole
 from tntcore.tenancy.audit import Audits
-from tntcore.tenancy.operators import HOME, STORAGE, Operators
+from tntcore.tenancy.operators import HOME, STORAGE, OperatorKeys
 
 
 class NotMadeError(Exception):
@@ -62,12 +62,12 @@ async def _make(environ: Mapping[str, str], name: str, until: str | None, *, any
     account, cloud = read_storage(environ), Cloud(read_identity(environ))
     storage = Storage(account, Meter(0), lambda queue: None, cloud)
     try:
-        operators = Operators(storage, now, time.monotonic, secrets.token_bytes)
+        operators = OperatorKeys(storage, now, time.monotonic, secrets.token_bytes)
         expires_at = round(datetime.fromisoformat(until).timestamp() * 1000) if until else 0
         new_uuid, audits = UuidFactory(now, secrets.token_bytes), Audits(storage, time.monotonic)
         uuid = new_uuid()
         also = Unit()
-        by, details = Actor("storage", "", STORAGE, Role.ADMIN), {"name": name, "role": Role.ADMIN}
+        by, details = Actor("storage", "", STORAGE, OperatorRole.ADMIN), {"name": name, "role": OperatorRole.ADMIN}
 
         def revoking(old: Operator) -> Awaitable[Audit]:
             return audits.record(HOME, new_uuid(), by, "operator.revoked", on=old.uuid, details={"name": old.name})

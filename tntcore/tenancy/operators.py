@@ -21,7 +21,7 @@ from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import END, Audit, Operator, Principal
 from tntcore.storage.repository import Repository
 from tntcore.storage.storage import Storage
-from tntcore.tenancy.access import Role
+from tntcore.tenancy.access import OperatorRole
 
 HOME: Final = "operators"
 """The partition of the operators' own records. No tenant has it, because tenants' partitions are uuids."""
@@ -78,7 +78,7 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class Operators:
+class OperatorKeys:
     """Finds and changes the operators' keys.
 
     Args:
@@ -183,7 +183,7 @@ class Operators:
                 "Operators have had keys, and with TNT_FIRST_OPERATOR_ONCE the host's key makes no more of them. "
                 "`python -m tntcore operator first --storage --anyway` creates one with the storage account.",
             )
-        admins = [record for record in keys if record.role == Role.ADMIN and is_usable(record, now)]
+        admins = [record for record in keys if record.role == OperatorRole.ADMIN and is_usable(record, now)]
         unused = [record for record in admins if record.made_by in (FIRST, STORAGE) and not record.last_used_at]
         if len(unused) < len(admins) and not anyway:
             raise Problem(
@@ -196,7 +196,7 @@ class Operators:
         record = Operator(
             uuid=operator_uuid,
             name=name,
-            role=Role.ADMIN,
+            role=OperatorRole.ADMIN,
             expires_at=expires_at,
             made_by=by,
             created_at=now,
@@ -221,7 +221,7 @@ class Operators:
 
 @dataclass(frozen=True, slots=True)
 class FirstKey:
-    """The result of `Operators.first`. The keys in `replaced` were never used, and are revoked."""
+    """The result of `OperatorKeys.first`. The keys in `replaced` were never used, and are revoked."""
 
     record: Operator
     key: NewKey

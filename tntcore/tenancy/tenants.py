@@ -20,7 +20,7 @@ from tntcore.storage.transactions import Value
 from tntcore.strict_json import reread_json
 from tntcore.tenancy.preferences import EXTERNAL_SIGNING_URL
 from tntcore.tenancy.recipients import KeyPairs, Recipient, dids_of, document_id, document_of, verkeys
-from tntcore.tenancy.webhooks import Health, Secrets, WebhookEntry, read_entries
+from tntcore.tenancy.webhooks import EntryHealth, EntrySecrets, WebhookEntry, read_entries
 
 _SECONDS = 30.0  # seconds for which another process may use data that this one changed
 _MAX_TENANTS = 5_000
@@ -53,8 +53,8 @@ class Webhooks:
     """
 
     entries: Sequence[WebhookEntry]
-    secrets: Mapping[str, Secrets]
-    health: Mapping[str, Health] = field(default_factory=dict)
+    secrets: Mapping[str, EntrySecrets]
+    health: Mapping[str, EntryHealth] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
 
     def entry(self, entry_id: str) -> WebhookEntry | None:
@@ -71,7 +71,7 @@ class Preferences:
     """The setting `PRINCIPAL_SETTINGS`, and the secrets that sign calls of its `externalSigningUrl`."""
 
     values: Mapping[str, Any]
-    signing_secrets: Secrets = field(default_factory=lambda: Secrets(()))
+    signing_secrets: EntrySecrets = field(default_factory=lambda: EntrySecrets(()))
 
 
 class Tenant:
@@ -130,8 +130,8 @@ class Tenant:
             return Webhooks((), {}), _SECONDS
         stored = self.opened(record)
         entries = tuple(read_entries(stored["setting"]))
-        secrets = {entry.id: Secrets.read(stored, entry.id) for entry in entries}
-        health = {entry_id: Health(**state) for entry_id, state in record.health.items()}
+        secrets = {entry.id: EntrySecrets.read(stored, entry.id) for entry in entries}
+        health = {entry_id: EntryHealth(**state) for entry_id, state in record.health.items()}
         return Webhooks(entries, secrets, health, stored.get("successors", {})), _SECONDS
 
     async def auto_accept(self) -> bool:
@@ -152,7 +152,7 @@ class Tenant:
         stored = await self.setting(PRINCIPAL_SETTINGS)
         if stored is None or not isinstance(stored["setting"], dict):
             return Preferences({}), _SECONDS
-        return Preferences(stored["setting"], Secrets.read(stored, EXTERNAL_SIGNING_URL)), _SECONDS
+        return Preferences(stored["setting"], EntrySecrets.read(stored, EXTERNAL_SIGNING_URL)), _SECONDS
 
     async def setting(self, key: str) -> dict[str, Any] | None:
         """Returns the setting's stored form, see `opened`; None if it is not set."""

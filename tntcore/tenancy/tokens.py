@@ -17,9 +17,9 @@ from tntcore.caching import SharedCache
 from tntcore.config import IdentityProvider
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
-from tntcore.tenancy.access import Actor, Role
+from tntcore.tenancy.access import Actor, OperatorRole
 
-ROLES: Final[Mapping[str, Role]] = {f"tnt.{role}": role for role in Role}
+ROLES: Final[Mapping[str, OperatorRole]] = {f"tnt.{role}": role for role in OperatorRole}
 """Roles by the values of the claim `roles`, as the provider's application defines them."""
 _ALGORITHMS: Final = ["RS256"]
 _LEEWAY: Final = 60  # seconds that clocks may differ
@@ -141,7 +141,7 @@ def _actor(claims: Mapping[str, Any]) -> Actor:
     """Returns the actor in the claims. Raises `Problem` 403 `role-missing`."""
     given = claims.get("roles")
     names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
-    roles = sorted((ROLES[name] for name in names if name in ROLES), key=list(Role).index)
+    roles = sorted((ROLES[name] for name in names if name in ROLES), key=list(OperatorRole).index)
     if not roles:
         wanted = ", ".join(ROLES)
         raise Problem(

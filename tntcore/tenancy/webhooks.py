@@ -283,7 +283,7 @@ _LONGEST_GAP = 36 * _HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class EntryHealth:
     """The health of an entry whose calls fail; nothing is stored while they succeed. Times in milliseconds since 1970.
 
     Attributes:
@@ -298,7 +298,7 @@ class Health:
     reason: str = ""
 
 
-def after_failure(before: Health | None, status: int, now: int) -> Health | None:
+def after_failure(before: EntryHealth | None, status: int, now: int) -> EntryHealth | None:
     """Returns an entry's health after a failed call; None if it need not be stored.
 
     Five days of nothing but failures disable the entry, and the answer 410 at once. Failures more than 36 hours apart,
@@ -307,12 +307,12 @@ def after_failure(before: Health | None, status: int, now: int) -> Health | None
     if before is not None and before.disabled_at:
         return None
     if status == 410:
-        return Health(before.since if before else now, now, now, "http-410")
+        return EntryHealth(before.since if before else now, now, now, "http-410")
     if before is None or now - before.last > _LONGEST_GAP:
-        return Health(now, now)
+        return EntryHealth(now, now)
     if now - before.since >= _DISABLED_AFTER:
-        return Health(before.since, now, now, "failing")
-    return Health(before.since, now) if now - before.last > _HOUR else None
+        return EntryHealth(before.since, now, now, "failing")
+    return EntryHealth(before.since, now) if now - before.last > _HOUR else None
 
 
 # Prefixes of Standard Webhooks 1.0.0, each followed by base64: a secret, and the two halves of a key pair.
@@ -322,7 +322,7 @@ _MAX_FORMER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class EntrySecrets:
     """The secrets that sign an entry's calls.
 
     Attributes:
@@ -334,22 +334,22 @@ class Secrets:
     former: Sequence[tuple[int, Sequence[str]]] = field(default=(), repr=False)
 
     @staticmethod
-    def read(stored: Mapping[str, Any], name: str) -> Secrets:
+    def read(stored: Mapping[str, Any], name: str) -> EntrySecrets:
         """Returns the secrets of the entry `name` from a stored setting."""
         former = stored.get("former", {}).get(name, ())
-        return Secrets(stored["secrets"].get(name, ()), tuple((old["until"], old["secrets"]) for old in former))
+        return EntrySecrets(stored["secrets"].get(name, ()), tuple((old["until"], old["secrets"]) for old in former))
 
     def valid(self, now: int) -> list[str]:
         """Returns all secrets that sign at `now` (milliseconds)."""
         return [*self.current, *(secret for until, secrets in self.former if until > now for secret in secrets)]
 
-    def rotated(self, random: Callable[[int], bytes], now: int) -> Secrets:
+    def rotated(self, random: Callable[[int], bytes], now: int) -> EntrySecrets:
         """Returns new secrets of the same kinds; the current ones stay valid for `OVERLAP`. At most three former sets
         are kept.
         """
         former = [(until, secrets) for until, secrets in self.former if until > now]
         current = [_new(secret.partition("_")[0] + "_", random) for secret in self.current]
-        return Secrets(current, ((now + OVERLAP, self.current), *former)[:_MAX_FORMER])
+        return EntrySecrets(current, ((now + OVERLAP, self.current), *former)[:_MAX_FORMER])
 
     @property
     def shown(self) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 from tntcore.api.http import client_address
-from tntcore.config import ConfigError, Limits
+from tntcore.config import ConfigError, ServiceLimits
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_the_clients_address(header: str, hops: int, address: str) -> None:
 
 
 def test_limits_are_read_from_the_environment() -> None:
-    assert Limits.read({}) == Limits()
-    given = Limits.read({"TNT_KEY_RATE": "7", "TNT_TENANT_BYTES": "0", "TNT_FORWARDED_HOPS": "2"})
+    assert ServiceLimits.read({}) == ServiceLimits()
+    given = ServiceLimits.read({"TNT_KEY_RATE": "7", "TNT_TENANT_BYTES": "0", "TNT_FORWARDED_HOPS": "2"})
     assert (given.key, given.stored, given.forwarded_hops) == (7, 0, 2)
     for value in ("-1", "1.5", "x", "٣", "1" * 16):
         with pytest.raises(ConfigError, match="TNT_SENDER_RATE"):
-            Limits.read({"TNT_SENDER_RATE": value})
+            ServiceLimits.read({"TNT_SENDER_RATE": value})

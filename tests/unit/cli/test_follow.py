@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tntcore.cli.errors import Refused, Unreachable
+from tntcore.cli.errors import ServiceRefused, Unreachable
 from tntcore.cli.follow import OVERLAP, Hit, News, follow, latest, patiently, time_of
 
 T = 1_800_000_000.0
@@ -62,9 +62,9 @@ def test_it_goes_on_when_the_service_was_away_and_ends_when_it_is_refused() -> N
     answers: list[Any] = [
         [hit(T + 1, 1)],
         Unreachable("away"),
-        Refused({"title": "full", "status": 503, "detail": ""}),
+        ServiceRefused({"title": "full", "status": 503, "detail": ""}),
         [hit(T + 1, 1), hit(T + 2, 2)],
-        Refused({"title": "key unknown", "status": 401, "detail": ""}),
+        ServiceRefused({"title": "key unknown", "status": 401, "detail": ""}),
     ]
     slept: list[float] = []
     notes: list[str] = []
@@ -77,7 +77,7 @@ def test_it_goes_on_when_the_service_was_away_and_ends_when_it_is_refused() -> N
 
     following = follow(fetch, News(T), slept.append, notes.append)
     got = [next(following), next(following)]
-    with pytest.raises(Refused, match="key unknown"):
+    with pytest.raises(ServiceRefused, match="key unknown"):
         next(following)
     assert got == [hit(T + 1, 1), hit(T + 2, 2)]
     assert slept == [2, 2, 4, 2], "longer each time that it is away"

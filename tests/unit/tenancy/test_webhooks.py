@@ -20,8 +20,8 @@ from tntcore.messaging.types import DID_SOV, DIDCOMM_ORG
 from tntcore.tenancy import webhooks
 from tntcore.tenancy.webhooks import (
     OVERLAP,
-    Health,
-    Secrets,
+    EntryHealth,
+    EntrySecrets,
     WebhookEntry,
     after_failure,
     delivery_body,
@@ -416,7 +416,7 @@ def test_a_private_key_that_is_none(secret: str) -> None:
 
 
 def test_secrets_are_rotated() -> None:
-    first = Secrets(new_secrets(os.urandom))
+    first = EntrySecrets(new_secrets(os.urandom))
     second = first.rotated(os.urandom, 1_000)
     third = second.rotated(os.urandom, 2_000)
     assert [secret.partition("_")[0] for secret in third.current] == ["whsec", "whsk"]
@@ -436,26 +436,26 @@ HOUR, DAY = 3_600_000, 24 * 3_600_000
 
 def test_five_days_of_failures() -> None:
     health = after_failure(None, 503, 0)
-    assert health == Health(0, 0)
+    assert health == EntryHealth(0, 0)
     assert after_failure(health, 503, HOUR) is None
     for hour in range(2, 120, 2):
         health = after_failure(health, 0, hour * HOUR)
-        assert health == Health(0, hour * HOUR)
+        assert health == EntryHealth(0, hour * HOUR)
     assert after_failure(health, 503, 5 * DAY - 1) is not None
     disabled = after_failure(health, 503, 5 * DAY)
-    assert disabled == Health(0, 5 * DAY, 5 * DAY, "failing")
+    assert disabled == EntryHealth(0, 5 * DAY, 5 * DAY, "failing")
     assert after_failure(disabled, 410, 6 * DAY) is None
 
 
 def test_a_gap_that_says_nothing() -> None:
-    assert after_failure(Health(0, DAY), 503, DAY + 36 * HOUR) == Health(0, DAY + 36 * HOUR)
+    assert after_failure(EntryHealth(0, DAY), 503, DAY + 36 * HOUR) == EntryHealth(0, DAY + 36 * HOUR)
     late = 4 * DAY + 36 * HOUR + 1
-    assert after_failure(Health(0, 4 * DAY), 503, late) == Health(late, late)
+    assert after_failure(EntryHealth(0, 4 * DAY), 503, late) == EntryHealth(late, late)
 
 
 def test_gone() -> None:
-    assert after_failure(None, 410, 5) == Health(5, 5, 5, "http-410")
-    assert after_failure(Health(1, 2), 410, 5) == Health(1, 5, 5, "http-410")
+    assert after_failure(None, 410, 5) == EntryHealth(5, 5, 5, "http-410")
+    assert after_failure(EntryHealth(1, 2), 410, 5) == EntryHealth(1, 5, 5, "http-410")
 
 
 def test_no_wait_on_the_ladder_is_a_gap() -> None:

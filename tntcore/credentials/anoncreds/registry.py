@@ -30,7 +30,7 @@ from tntcore.strict_json import JsonError, read_json
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
-Fetch = Callable[[str, int], Awaitable[bytes]]
+FetchBounded = Callable[[str, int], Awaitable[bytes]]
 
 MAX_ATTRIBUTES = 125
 MAX_DEFINITION = 256 * 1024  # bytes; one of 125 attributes has 100 KiB
@@ -122,7 +122,7 @@ class WebRegistry:
         allow_http: see `document_url`.
     """
 
-    def __init__(self, fetch: Fetch, now: Callable[[], float], *, allow_http: bool = False) -> None:
+    def __init__(self, fetch: FetchBounded, now: Callable[[], float], *, allow_http: bool = False) -> None:
         self._fetch = fetch
         self._allow_http = allow_http
         self._found: SharedCache[Json] = SharedCache(now, 256)
@@ -170,7 +170,7 @@ class WebRegistry:
 class TailsFiles:
     """Tails files, which a holder needs to prove that a credential is not revoked; caches those used last."""
 
-    def __init__(self, fetch: Fetch, now: Callable[[], float]) -> None:
+    def __init__(self, fetch: FetchBounded, now: Callable[[], float]) -> None:
         self._fetch = fetch
         self._found: SharedCache[bytes] = SharedCache(now, 8)
 
@@ -191,7 +191,7 @@ class TailsFiles:
         return await self._found.get(expected, load)
 
 
-def egress_fetch(egress: Egress) -> Fetch:
+def egress_fetch(egress: Egress) -> FetchBounded:
     """Returns a function that fetches definitions and tails files: GET, status 200, public addresses only, within 20
     seconds.
     """
