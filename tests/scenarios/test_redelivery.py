@@ -16,7 +16,7 @@ from tntcore.delivery import outbox
 from tntcore.delivery.pulse import DEAD_AFTER, PROCESS
 from tntcore.maintenance import sweep
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Delivery
+from tntcore.storage.records import Delivery, Message
 
 
 @pytest.fixture
@@ -446,3 +446,6 @@ async def test_messages_of_a_deleted_tenant_are_dropped(stack: Stack, foreign: F
         await handle(message, 1)
     for queue in ("inbound", "relay", "outbound"):
         await stack.app.poison.handle(queue, "of a deleted tenant", message)
+    stored = stack.app.services.storage.records
+    assert await stored.get(foreign.client.uuid, Message.row_key(given["id"])) is None
+    assert await stored.get(foreign.client.uuid, Delivery.row_key("x")) is None
