@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # turned out to be closed.
 _KEEP_ALIVE = 4.0
 _TOO_MANY, _BUSY = 429, 503
+_SENT = "tntcore_sent"  # attribute of a request
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it when it is asked for
@@ -34,6 +35,7 @@ class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it wh
         self._clock = clock
 
     async def send(self, request: Any, **config: Any) -> Any:
+        setattr(request, _SENT, times_sent(request) + 1)
         clock = self._clock if self._clock is not None and self._clock.is_due else None
         sent = clock.machine() if clock is not None else 0
         response: Any = await super().send(request, **config)
@@ -42,6 +44,11 @@ class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it wh
         if response.status_code == _TOO_MANY:
             response.status_code = _BUSY
         return response
+
+
+def times_sent(request: object) -> int:
+    """Returns how often a request was sent by our transports: more than once, if the SDK repeated it."""
+    return int(getattr(request, _SENT, 0))
 
 
 class Cloud:

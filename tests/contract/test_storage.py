@@ -89,6 +89,51 @@ async def test_a_process_whose_clock_is_wrong_goes_by_that_of_storage(azurite: A
         await services.close()
 
 
+async def test_a_transaction_whose_answer_was_lost_is_written_once(
+    azurite: Azurite, partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK sends it again, and it is refused for what the first sending wrote."""
+    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    lost = 0
+    send = AioHttpTransport.send
+
+    async def losing(self: AioHttpTransport, request: Any, **config: Any) -> Any:
+        nonlocal lost
+        response: Any = await send(self, request, **config)
+        if request.url.endswith("$batch") and response.status_code == 202 and lost > 0:
+            lost -= 1
+            response.status_code = 503
+        return response
+
+    monkeypatch.setattr(AioHttpTransport, "send", losing)
+    try:
+        unit = Unit()
+        unit.create_row("a~1", {"text": "x", "number": 1, "data": b"y", "flag": True})
+        lost = 1
+        await opened.committer.commit(partition, unit)
+        row = await opened.records.get(partition, "a~1")
+        assert row is not None
+        changed = Unit()
+        changed.merge("a~1", {"number": 2}, row.etag)
+        lost = 2
+        await opened.committer.commit(partition, changed)
+        assert lost == 0
+        # What another wrote is a conflict all the same.
+        with pytest.raises(Changed):
+            await opened.committer.commit(partition, changed)
+        lost = 1
+        other = Unit()
+        other.merge("a~1", {"number": 3}, row.etag)
+        with pytest.raises(Changed):
+            await opened.committer.commit(partition, other)
+        gone = Unit()
+        gone.delete("a~1")
+        lost = 1
+        await opened.committer.commit(partition, gone)
+    finally:
+        await opened.close()
+
+
 async def test_etags_answered_by_a_transaction_are_the_rows(storage: Storage, partition: str) -> None:
     etags = await storage.records.transact(
         partition, [Operation("create", "a", {"x": "1"}), Operation("upsert", "b", {"x": "1"})]

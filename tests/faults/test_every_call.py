@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.endings import DECIDED, ENDED
 from tests.faults.exchanges import EXCHANGES, LONG
 from tests.faults.flows import FLOWS, Flow
 from tests.faults.world import Fault, World, run
 
 KINDS: tuple[Fault, ...] = ("kill", "fail", "lost", "twice")
-CASES = [*itertools.product((*FLOWS, *EXCHANGES[:1]), KINDS), *itertools.product((*EXCHANGES[1:], *LONG), KINDS[:1])]
+CASES = [
+    *itertools.product((*FLOWS, *ENDED, *EXCHANGES[:1]), KINDS),
+    *itertools.product((*EXCHANGES[1:], *LONG, *DECIDED), KINDS[:1]),
+]
 
 
 @pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))

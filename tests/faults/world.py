@@ -44,6 +44,7 @@ from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Operator
 from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
+from tntcore.storage.transactions import TransactionError
 from tntcore.tenancy.audit import Audits
 from tntcore.tenancy.last_used import LastUsed
 from tntcore.tenancy.operators import HOME, OperatorKeys, new_key
@@ -87,6 +88,16 @@ class Here(Workers):
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         return function(*args)
+
+
+def once_more(effect: Callable[[], T], *, repeated: bool) -> T:
+    """Returns what the effect returns. A transaction that is refused says whether it is `repeated`, as it does where
+    the client library repeated it."""
+    try:
+        return effect()
+    except TransactionError as error:
+        error.repeated = repeated
+        raise
 
 
 class Process:
@@ -152,7 +163,7 @@ class Process:
         if fault == "twice":
             with suppress(Exception):
                 effect()
-        result = effect()
+        result = once_more(effect, repeated=fault == "twice")
         if fault == "lost":
             raise ServiceResponseError("the answer did not come back")
         await asyncio.sleep(0)

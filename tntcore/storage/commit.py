@@ -8,6 +8,7 @@ written without it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from azure.core.exceptions import HttpResponseError
 
 from tntcore.storage.batching import Batcher
 from tntcore.storage.records import Record
-from tntcore.storage.tables import Table
+from tntcore.storage.tables import Row, Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
@@ -167,6 +168,8 @@ class Committer:
             except (TransactionError, HttpResponseError) as error:
                 if not _is_of_a_unit(error):
                     raise
+                if await self._took_effect(principal, plan, error):
+                    break
                 owner = plan.units[0] if len(plan.units) == 1 else _owner(plan, error)
                 if owner is None:
                     outcome |= await self._one_by_one(principal, plan.units)
@@ -189,8 +192,26 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - handed to each caller, none is swallowed
                 if not _is_of_a_unit(error):
                     return outcome | {id(other): error for other in units[number:]}
+                if await self._took_effect(principal, plan, error):
+                    continue
                 outcome[id(unit)] = _told(plan, error)
         return outcome
+
+    async def _took_effect(self, principal: str, plan: _Plan, error: Exception) -> bool:
+        """Whether the transaction was written by an earlier sending of the same request, whose answer was lost: then
+        all of its rows are as it leaves them.
+        """
+        if not isinstance(error, TransactionError) or not error.repeated:
+            return False
+        operations = list(plan.operations.values())
+        rows = await asyncio.gather(*(self._table.get(principal, operation.row) for operation in operations))
+        return all(map(_is_done, operations, rows))
+
+
+def _is_done(operation: Operation, row: Row | None) -> bool:
+    if row is None or operation.kind == "delete":
+        return row is None and operation.kind == "delete"
+    return all(row.values.get(name) == value for name, value in operation.values.items() if value is not None)
 
 
 def _is_of_a_unit(error: Exception) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from tntcore.storage import queries
-from tntcore.storage.commit import Unit
-from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, Message
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, HeldMessage, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.transactions import MAX_OPERATIONS
@@ -39,6 +41,14 @@ async def erase(records: Repository, message: Message, *, under_way: bool = True
     await records.delete_body(message.uuid)
     for delivery in deliveries:
         await erase_attempts(records, delivery)
+        if delivery.status == DeliveryStatus.HELD:
+            held = await records.get(HeldMessage, f"{delivery.connection_uuid}.{message.uuid}")
+            if held is not None:
+                unit = Unit()
+                unit.delete(held.key)
+                # A drain may be faster.
+                with suppress(Changed):
+                    await records.commit(unit)
     return True
 
 

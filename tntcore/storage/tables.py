@@ -15,6 +15,7 @@ from azure.core.rest import HttpRequest
 from azure.data.tables import EntityProperty, TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
+from tntcore.cloud import times_sent
 from tntcore.storage import transactions
 from tntcore.storage.transactions import Operation, TransactionError, Value
 from tntcore.telemetry import Meter
@@ -242,7 +243,11 @@ class Table:
             if _MISSING_TABLE in text:
                 raise TransactionError(404, -1, _MISSING_TABLE)
             response.raise_for_status()
-        return transactions.decode(text, len(operations))
+        try:
+            return transactions.decode(text, len(operations))
+        except TransactionError as error:
+            error.repeated = times_sent(response.request) > 1
+            raise
 
     async def ensure(self) -> None:
         """Creates the table if it is missing."""

@@ -53,9 +53,15 @@ class Operation:
 
 
 class TransactionError(Exception):
-    """A transaction was refused; nothing of it was written. `index` is the refused operation, -1 if the service names
-    none.
+    """A transaction was refused; nothing of it was written.
+
+    Attributes:
+        index: the refused operation, -1 if the service names none.
+        repeated: the client library sent it more than once. An earlier sending may have been written, and be what the
+            last one was refused for.
     """
+
+    repeated = False
 
     def __init__(self, status: int, index: int, code: str) -> None:
         super().__init__(f"operation {index}: {status} {code}")
