@@ -101,7 +101,8 @@ class Outbox:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._repeating: set[asyncio.Task[None]] = set()
-        self._marks: SharedCache[bool] = SharedCache(time.monotonic, 50_000)
+        # When each was written. Of both clocks the one that went further tells its age: the service's may be set back.
+        self._marks: SharedCache[int] = SharedCache(time.monotonic, 50_000)
         self._pulse = Pulse(services.storage.due, UNQUEUED, services.random(8).hex(), services.now)
 
     async def close(self, *, finished: bool) -> None:
@@ -123,12 +124,17 @@ class Outbox:
             await asyncio.gather(self._pulse.beat(), *map(self._mark_once, keys))
 
     async def _mark_once(self, key: str) -> None:
-        if self._marks.peek(key) is None:
+        written = self._marks.peek(key)
+        if written is not None and abs(self._services.now() - written) >= MARK_SECONDS * 1000:
+            self._marks.drop(key)
+            written = None
+        if written is None:
             await self._marks.get(key, lambda: self._mark(key))
 
-    async def _mark(self, key: str) -> tuple[bool, float]:
-        await self._services.storage.due.put(DUE, key, {"markedAt": self._services.now()})
-        return True, MARK_SECONDS
+    async def _mark(self, key: str) -> tuple[int, float]:
+        now = self._services.now()
+        await self._services.storage.due.put(DUE, key, {"markedAt": now})
+        return now, MARK_SECONDS
 
     async def relay(self, item: RelayItem) -> None:
         """Queues a webhook call; returns when it is queued."""
