@@ -17,7 +17,7 @@ from tests.scenarios.common import basic
 from tests.scenarios.test_beginnings import tasks
 from tests.scenarios.test_did_exchange import completed
 from tests.stack import Client, Receiver, Stack
-from tests.unit.test_egress import make_certificate
+from tests.unit.egress.servers import make_certificate
 from tntcore.api.http import Request, Response
 from tntcore.app import App
 from tntcore.config import Config
