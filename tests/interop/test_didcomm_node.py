@@ -17,7 +17,7 @@ import pytest
 from devtools import peers
 from tests.interop.tenant import Entity, accept, until_connected, until_state
 from tests.scenarios.agent import BASIC_2, PING, Agent
-from tests.scenarios.test_v2 import invite, inviter, received
+from tests.scenarios.v2 import invite, inviter, received
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
 from tntcore.dids.document import DidDocument, PublicKey

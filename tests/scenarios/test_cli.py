@@ -46,14 +46,6 @@ async def wire(stack: Stack) -> AsyncIterator[Wire]:
     await made.cut()
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
-    await made.start()
-    yield made
-    await made.stop()
-
-
 async def register(stack: Stack, folder: Path, name: str) -> tuple[Tool, Client]:
     """A tenant with its key in its environment."""
     client = await stack.register(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -13,7 +12,7 @@ from tests.scenarios.agent import PING, Agent
 from tests.scenarios.common import assert_problem
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.scenarios.test_redelivery import once
-from tests.scenarios.test_v2 import FORM, answering, received, refused
+from tests.scenarios.v2 import FORM, answering, received, refused
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids import peer
 from tntcore.storage.queues import ListQueue
@@ -21,14 +20,6 @@ from tntcore.storage.queues import ListQueue
 OFFER = "https://example.org/trade/1.0/offer"
 ANSWER = "https://example.org/trade/1.0/answer"
 OUT_OF_BAND_1 = "https://didcomm.org/out-of-band/1.1"
-
-
-@pytest.fixture
-async def agent(stack: Stack) -> AsyncIterator[Agent]:
-    inbox = Receiver()
-    await inbox.start()
-    yield Agent(stack, inbox)
-    await inbox.stop()
 
 
 async def asks(client: Client, **more: Any) -> Any:

@@ -22,11 +22,6 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FUTURE = "2099-01-31T12:00:00Z"
 
 
-@pytest.fixture
-async def acme(stack: Stack) -> Client:
-    return await stack.register("Acme")
-
-
 async def browse(stack: Stack, url: str, accept: str = BROWSER) -> tuple[int, dict[str, str], str]:
     async with stack.session.get(url, headers={"accept": accept}, allow_redirects=False) as response:
         return response.status, dict(response.headers), await response.text()

@@ -13,7 +13,7 @@ import pytest
 from tests.scenarios.agent import _V2, BASIC_2, PING, Agent
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.test_did_exchange import completed, only_connection
-from tests.scenarios.test_v2 import answering, invite, inviter, received, refused
+from tests.scenarios.v2 import answering, invite, inviter, received, refused
 from tests.stack import Client, Receiver, Stack
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument
@@ -22,19 +22,6 @@ from tntcore.dids.parse import parse_document
 from tntcore.envelope import from_prior, pack_v2
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def acme(stack: Stack) -> Client:
-    return await stack.register("Acme")
-
-
-@pytest.fixture
-async def agent(stack: Stack) -> AsyncIterator[Agent]:
-    inbox = Receiver()
-    await inbox.start()
-    yield Agent(stack, inbox)
-    await inbox.stop()
 
 
 @pytest.fixture
