@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Everything is installed inside this folder: .venv, .venv313, devtools/node_modules,
-# devtools/browser/node_modules, devtools/console/node_modules.
+# devtools/browser/node_modules, devtools/clients/node_modules, devtools/console/node_modules.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -117,7 +117,7 @@ check-requirements: .venv/.installed ## Fail if uv.lock or requirements.txt is s
 	@$(IN_VENV) devtools.requirements --check
 
 clean: ## Remove all that was installed or kept here, the master keys and data of `make run` included
-	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local devtools/console/node_modules devtools/console/.local .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv313 .local dist devtools/node_modules devtools/.local devtools/browser/node_modules devtools/browser/.local devtools/clients/node_modules devtools/clients/.local devtools/console/node_modules devtools/console/.local .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 
 # uv comes out of its own lock entry, by pip, and then looks after the environment it is in.
 .venv/bin/uv:

@@ -74,6 +74,8 @@ def test_nothing_is_said_in_the_words_of_openapi_3_0(stack: Stack) -> None:
 def test_no_two_operations_have_one_id(stack: Stack) -> None:
     ids = [operation["operationId"] for _, operation in operations(stack.described.document)]
     assert len(set(ids)) == len(ids) == len(stack.app.routes)
+    called = [hook["post"]["operationId"] for hook in stack.described.document["webhooks"].values()]
+    assert len({*ids, *called}) == len(ids) + len(called)
 
 
 def operations(document: Any) -> Iterator[tuple[str, Any]]:
@@ -103,6 +105,8 @@ def test_generated_clients_can_use_it(stack: Stack) -> None:
             assert len(value["anyOf"]) > 2, f"{where}: null beside one type is no anyOf"
         if value.get("type") == "integer" or value.get("type") == ["integer", "null"]:
             assert value.get("format") == "int64", where
+        if value.get("type") in ("object", ["object", "null"]) and "properties" not in value:
+            assert value.keys() & {"additionalProperties", "$ref"}, f"{where}: an object that has no member"
         if "enum" in value and isinstance(value.get("type"), list):
             assert ("null" in value["type"]) == (None in value["enum"]), where
         for word, one in value.items():

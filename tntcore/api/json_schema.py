@@ -109,7 +109,8 @@ def schema_of(
         return {"type": "array", "items": schema_of(arguments[0], named, variables, given=given)}
     if origin is dict:
         values = schema_of(arguments[1], named, variables, given=given)
-        return {"type": "object", **({"additionalProperties": values} if values else {})}
+        # Where it is not said that others are allowed, openapi-typescript makes a type that has no member at all.
+        return {"type": "object", "additionalProperties": values or True}
     if is_typeddict(origin or hint):
         return _named(hint, named, given=given)
     raise TypeError(f"{hint!r} cannot be described")

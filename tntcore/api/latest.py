@@ -33,7 +33,7 @@ class LastMessage(TypedDict):
     status: str
 
 
-class ConnectionState(TypedDict):
+class ContactConnection(TypedDict):
     uuid: Uuid
     state: Annotated[str, "as in RFC 0023"]
 
@@ -41,7 +41,9 @@ class ConnectionState(TypedDict):
 Last = Annotated[
     LastMessage | None, f"with `include=latest`: its latest message; null if it is not among your latest {_SEARCHED}"
 ]
-ConnectionShown = Annotated[ConnectionState | None, "with `include=latest`: its connection, of several a completed one"]
+ConnectionShown = Annotated[
+    ContactConnection | None, "with `include=latest`: its connection; a completed one of several"
+]
 
 
 def is_wanted(call: Call) -> bool:
@@ -94,7 +96,7 @@ async def _connections(records: Repository, contacts: Sequence[str]) -> Mapping[
     return {one.contact_uuid: one for one in found}
 
 
-def _state(connection: Connection | None) -> ConnectionState | None:
+def _state(connection: Connection | None) -> ContactConnection | None:
     return None if connection is None else {"uuid": connection.uuid, "state": connection.state}
 
 

@@ -19,7 +19,7 @@ from tntcore.api.http import (
     title_of,
 )
 from tntcore.api.json_schema import JsonSchema, example_of, schema_of
-from tntcore.api.operation_ids import operation_id
+from tntcore.api.operation_ids import operation_id, webhook_id
 from tntcore.errors import PROBLEM_BASE
 from tntcore.version import VERSION
 
@@ -171,7 +171,7 @@ def document(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route, named)
-    called = {name: {"post": _webhook(hook, named)} for name, hook in webhook_types.WEBHOOKS.items()}
+    called = {name: {"post": _webhook(name, hook, named)} for name, hook in webhook_types.WEBHOOKS.items()}
     return {
         "openapi": "3.1.1",
         "info": {"title": "tntcore", "version": VERSION, "description": _ABOUT, "license": _LICENSE},
@@ -339,13 +339,13 @@ def _refusal(status: str, codes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _webhook(hook: webhook_types.Webhook, named: dict[str, JsonSchema]) -> dict[str, Any]:
+def _webhook(name: str, hook: webhook_types.Webhook, named: dict[str, JsonSchema]) -> dict[str, Any]:
     schema = schema_of(hook.body, named)
     media = {"schema": schema, "example": hook.example or example_of(schema, named)}
     about = "see Standard Webhooks 1.0.0"
     signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
     return {
-        "operationId": hook.body.__name__,
+        "operationId": webhook_id(name),
         "summary": hook.summary,
         "description": inspect.cleandoc(hook.about),
         "parameters": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import get_origin, get_type_hints, is_typeddict
 
@@ -70,6 +71,13 @@ def operation_id(route: Route) -> str:
         return _camel("get", *nouns)
     *owners, last = nouns
     return _camel("list", *owners, _plural(last))
+
+
+def webhook_id(name: str) -> str:
+    """Returns the operation id of a call that the service makes: `receiveTaskWebhookContact` for
+    `TASK_WEBHOOK contact`."""
+    words = re.findall("[A-Za-z0-9]+", name.replace("_", " "))
+    return "receive" + "".join(word.capitalize() if word.isupper() else word[0].upper() + word[1:] for word in words)
 
 
 def _is_list(route: Route) -> bool:
