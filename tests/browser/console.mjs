@@ -42,13 +42,22 @@ export async function visiting(url, folder, visit) {
       }
     }
 
+    /** Takes a picture from the top of the screen, without the notice of what was done before. */
+    async function takePicture(name) {
+      const hide = (hidden) => {
+        scrollTo(0, 0);
+        document.querySelector(".notice").hidden = hidden;
+      };
+      await page.evaluate(hide, true);
+      await page.screenshot({ path: join(folder, `console-${name}.png`) });
+      await page.evaluate(hide, false);
+    }
+
     /** Looks at a screen whole, in two widths, with axe. With `picture` it takes one, and looks in the dark as well. */
     async function look(name, picture = false) {
       await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
       await noteButtons();
-      if (picture) await page.evaluate(() => scrollTo(0, 0));
-      if (picture) await page.waitForFunction(() => !document.querySelector(".notice")?.textContent);
-      if (picture) await page.screenshot({ path: join(folder, `console-${name}.png`) });
+      if (picture) await takePicture(name);
       // The page forbids a script to make scripts; what drives the browser is not bound by that.
       if (!(await page.evaluate("Boolean(window.axe)"))) await page.evaluate(axe);
       const check = () => page.evaluate(async () => {

@@ -150,7 +150,7 @@ export function Do({ run, children, ask, done, kind = "" }) {
 }
 
 /** A form. `run(values)` gets its fields by name: check boxes as true or false, and what is empty left out. `done`: as of `Do`. */
-export function Form({ run, submit, children, done, reset = false }) {
+export function Form({ run, submit, children, done, kind = "main", reset = false }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   async function send(event) {
@@ -171,7 +171,7 @@ export function Form({ run, submit, children, done, reset = false }) {
   return html`<form onSubmit=${send} autocomplete="off">
     ${children}
     <${Failure} error=${error} />
-    <div class="actions"><button type="submit" class="main" aria-disabled=${busy} aria-busy=${busy}>${submit}</button></div>
+    <div class="actions"><button type="submit" class=${kind} aria-disabled=${busy} aria-busy=${busy}>${submit}</button></div>
   </form>`;
 }
 
@@ -262,14 +262,17 @@ const UNITS = [
   [3_600, "hour"],
   [60, "minute"],
 ];
+const FAR = 30 * 86_400; // seconds: from then on a date says more
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 export function Time({ at }) {
   if (!at) return html`<span class="quiet">never</span>`;
   const seconds = (new Date(at) - Date.now()) / 1000;
+  const whole = new Date(at).toLocaleString();
+  if (Math.abs(seconds) > FAR) return html`<time datetime=${at} title=${whole}>${new Date(at).toLocaleDateString("en", { dateStyle: "medium" })}</time>`;
   const [size, unit] = UNITS.find(([size]) => Math.abs(seconds) >= size) ?? [1, "second"];
   const text = Math.abs(seconds) < 10 ? "just now" : RELATIVE.format(Math.round(seconds / size), unit);
-  return html`<time datetime=${at} title=${new Date(at).toLocaleString()}>${text}</time>`;
+  return html`<time datetime=${at} title=${whole}>${text}</time>`;
 }
 
 /** A button that copies a text. */

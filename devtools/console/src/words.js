@@ -107,6 +107,10 @@ const DELIVERY_ERRORS = {
   protocol: "The answer was not HTTP.",
   "refused-address": "The address is not public, so the service does not call it.",
   "webhook-removed": "The webhook was removed from your settings.",
+  "webhook-disabled": "The webhook is disabled.",
+  "connection-ended": "The connection was ended.",
+  "connection-gone": "The connection was deleted.",
+  internal: "Something went wrong in the service. It tries again.",
   "message-erased": "The message was erased.",
 };
 

@@ -93,7 +93,7 @@ function Credential({ uuid }) {
     </section>
     ${credential.role === "holder" && html`<section><h2>${credential.verified ? "Verified: every check passed" : "Not verified"}</h2><${Checks} of=${credential.checks} /><${Do} run=${verify} done="Checked again.">Check again, as of now<//></section>`}
     ${credential.role === "issuer" && credential.status === "ISSUED" && html`<section><h2>Revoke</h2>
-      <${Form} submit="Revoke" run=${revoke} done="The credential is revoked."><${Check} text="Tell the holder" name="notify" /><${Field} text="Comment, for the holder" name="comment" /><//></section>`}
+      <${Form} kind="danger" submit="Revoke" run=${revoke} done="The credential is revoked."><${Check} text="Tell the holder" name="notify" /><${Field} text="Comment, for the holder" name="comment" /><//></section>`}
     <section><h2>Delete</h2><${Do} kind="danger" ask="Delete this credential here?" run=${erase} done="The credential is deleted here.">Delete<//></section>
     <${Json} of=${credential} />`}<//><//>`;
 }

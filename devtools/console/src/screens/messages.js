@@ -40,7 +40,7 @@ function List() {
         ["Type", ({ uuid, type }) => html`<a href=${to("messages", uuid)} title=${type}>${typeWords(type)}</a>`],
         ["Text", ({ message }) => (contentOf(message) ?? "").slice(0, 120)],
         ["Status", ({ status }) => html`<${Status} of=${status} />`],
-        ["", ({ actionUuid }) => actionUuid && html`<a href=${to("threads", actionUuid)}>Thread</a>`],
+        ["", ({ actionUuid }) => actionUuid && html`<a class="short" href=${to("threads", actionUuid)}>Thread</a>`],
       ]} />`}<//>
   <//>`;
 }

@@ -60,7 +60,7 @@ function Tenant({ uuid }) {
     </section>
     ${status === "SUSPENDED"
       ? html`<section><h2>Resume</h2><p>What waits goes on within five minutes.</p><${Do} kind="main" run=${then(() => post(`principal/${uuid}/resume`, {}))} done="The tenant is resumed.">Resume<//></section>`
-      : html`<section><h2>Suspend</h2><p>Nothing gets in or out, and nothing is lost.</p><${Form} submit="Suspend" run=${then((values) => post(`principal/${uuid}/suspend`, values))} done="The tenant is suspended."><${Field} text="Reason" name="reason" hint="The tenant can read it in its audit log." /><//></section>`}
+      : html`<section><h2>Suspend</h2><p>Nothing gets in or out, and nothing is lost.</p><${Form} kind="danger" submit="Suspend" run=${then((values) => post(`principal/${uuid}/suspend`, values))} done="The tenant is suspended."><${Field} text="Reason" name="reason" hint="The tenant can read it in its audit log." /><//></section>`}
     <section><h2>Name and limits</h2><${Form} key=${`limits ${turn}`} submit="Save" run=${then(limit)} done="Name and limits are saved.">
       <${Field} text="Name" name="displayName" required value=${displayName} />
       <${Field} text="Bytes it may store" name="storedBytes" type="number" min="0" value=${limits.storedBytes ?? undefined} hint="The service's default if left out; 0 is no limit." />
@@ -69,7 +69,7 @@ function Tenant({ uuid }) {
     <section><h2>Usage</h2><${Months} path=${`principal/${uuid}/usage`} /></section>
     <section><h2>Audit log</h2><${AuditLog} key=${`audit ${turn}`} path=${`principal/${uuid}/audit`} /></section>
     <section><h2>Delete</h2><p>Destroys the key that the tenant's data is encrypted under. Nothing can be read any more, by anybody.</p>
-      <${Form} submit="Delete for ever" run=${(values) => erase(values, displayName)}><${Field} text="Type the tenant's name" name="typed" required hint=${displayName} /><//></section>`}<//><//>`;
+      <${Form} kind="danger" submit="Delete for ever" run=${(values) => erase(values, displayName)}><${Field} text="Type the tenant's name" name="typed" required hint=${displayName} /><//></section>`}<//><//>`;
 }
 
 export function PoisonQueue() {

@@ -72,10 +72,11 @@ function Partner({ uuid }) {
       ]} />
       <details><summary>Change what you call it</summary><${Rename} contact=${contact} done=${partner.reload} /></details>
     </section>
+    ${connections.filter(waits).map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
     <section><h2>Write</h2><${Write} to=${uuid} />
       ${contact.status === "REQUESTED" && html`<p class="quiet">The connection is not completed. What you write is held until it is.</p>`}
     </section>
-    ${connections.map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
+    ${connections.filter((one) => !waits(one)).map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
     <section><h2>Timeline</h2><${Timeline} uuid=${uuid} /></section>
     <section><h2>Everything about it</h2><p>All that is stored of the partner: connections, messages with attachments, deliveries, credentials, proofs.</p>
       <div class="actions"><${Do} run=${() => download(uuid)}>Export as a file<//>
@@ -128,7 +129,8 @@ function Write({ to: partner }) {
   return html`<${Form} submit="Send" run=${send}><${Field} text="Message" name="content" rows="3" required /><//>`;
 }
 
-const WAITING = ["request-received", "invitation-received"];
+/** Whether a connection needs your decision. */
+const waits = ({ state }) => state === "request-received" || state === "invitation-received";
 
 /** A connection with what can be decided and done about it. */
 export function Connection({ of: connection, reload, title = "Connection" }) {
@@ -142,7 +144,7 @@ export function Connection({ of: connection, reload, title = "Connection" }) {
     <h2>${title}</h2>
     <${Facts} of=${[
       ["State", html`${connectionWords(state)} <small>${state}</small>`],
-      ["You are", connection.role === "requester" ? "who asked" : "who was asked"],
+      ["Begun by", connection.role === "requester" ? "you" : "the partner"],
       ["DIDComm", connection.version],
       ["Your DID here", connection.myDid && html`<${Short} of=${connection.myDid} />`],
       ["Their DID here", connection.theirDid && html`<${Short} of=${connection.theirDid} />`],
@@ -152,7 +154,7 @@ export function Connection({ of: connection, reload, title = "Connection" }) {
     ]} />
     ${connection.invitation && html`<${Json} of=${connection.invitation} title="The invitation, as it came" />`}
     <div class="actions">
-      ${WAITING.includes(state) && html`<${Do} kind="main" run=${act("accept")} done="The connection is accepted.">Accept<//><${Do} kind="danger" run=${act("reject")} done="The connection is rejected.">Reject<//>`}
+      ${waits(connection) && html`<${Do} kind="main" run=${act("accept")} done="The connection is accepted.">Accept<//><${Do} kind="danger" run=${act("reject")} done="The connection is rejected.">Reject<//>`}
       ${state === "start" && html`<${Do} run=${act("accept")}>Try again<//>`}
       ${state === "completed" && html`<${Do} run=${act("rotate")} done="The partner is told your new DID.">Take a new DID<//>
         <${Do} kind="danger" ask="End this connection? The partner is told, and neither side can send any more." run=${act("hangup")} done="The connection is ended.">Hang up<//>`}

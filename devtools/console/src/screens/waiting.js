@@ -108,7 +108,7 @@ function Decision({ exchange, reload }) {
     await reload();
   }
   return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()} done="Accepted.">Accept<//>`}
-    <details><summary>Reject</summary><${Form} submit="Reject" run=${reject} done="Rejected."><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
+    <details><summary>Reject</summary><${Form} kind="danger" submit="Reject" run=${reject} done="Rejected."><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
 }
 
 /** Candidates for a proof, as cards: one of each name is shown. */
