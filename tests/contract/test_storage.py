@@ -22,9 +22,10 @@ from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity, Config
 from tntcore.messaging.ids import time_of
 from tntcore.services import open_services
+from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Committer, Exists, TooLarge, Unit
 from tntcore.storage.lookups import Found, Lookups
-from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue, fit
+from tntcore.storage.queues import _LARGE_AT_ONCE, MAX_MESSAGE, ListQueue, Queue, fit
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import Operation, TransactionError, Value
@@ -299,7 +300,8 @@ async def test_list_messages_carry_all_items_within_the_size_of_a_message(azurit
         largest = b'"' + b"z" * (queue.room - 2) + b'"'
         await asyncio.gather(*(queue.add(item) for item in [*items, largest]))
         got = [item for body in bodies for item in orjson.loads(body)["items"]]
-        assert got == [orjson.loads(item) for item in [*items, largest]]
+        given = [orjson.loads(item) for item in [*items, largest]]
+        assert sorted(map(given.index, got)) == list(range(len(given)))
         assert len(bodies) < 20
         with pytest.raises(ValueError, match="bytes"):
             await queue.add(largest + b" ")
@@ -317,6 +319,35 @@ async def test_the_backlog_of_a_queue(azurite: Azurite) -> None:
         waiting, oldest = await queue.backlog()
         assert waiting == 3
         assert abs(oldest / 1000 - time.time()) < 3600
+
+
+async def test_large_items_that_wait_delay_neither_small_ones_nor_anothers() -> None:
+    puts: list[list[str]] = []
+    turn = asyncio.Semaphore(0)
+
+    async def put(body: bytes) -> None:
+        puts.append([item[0] for item in orjson.loads(body)["items"]])
+        await turn.acquire()
+
+    queue = ListQueue(put)
+    with on_behalf_of("flood"):
+        flood = [asyncio.create_task(queue.add(orjson.dumps("f" * 40_000))) for _ in range(50)]
+    await _settled()
+    assert len(puts) == _LARGE_AT_ONCE // 2
+    with on_behalf_of("other"):
+        other = asyncio.create_task(queue.add(orjson.dumps("o" * 40_000)))
+        small = asyncio.create_task(queue.add(orjson.dumps("s")))
+    await _settled()
+    assert sorted(puts[_LARGE_AT_ONCE // 2 :]) == [["o"], ["s"]]
+    for _ in range(60):
+        turn.release()
+    await asyncio.gather(other, small, *flood)
+    assert queue.idle
+
+
+async def _settled() -> None:
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 def test_fit_takes_at_least_one() -> None:

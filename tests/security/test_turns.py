@@ -14,10 +14,14 @@ import pytest
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.security.test_exchanges import ISSUE, item, said
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Client, Stack
+from tntcore.dids.multiformats import encode_verkey
+from tntcore.envelope import pack_v1
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
+from tntcore.pipeline.receive import Receiving
 from tntcore.storage.commit import Unit
+from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Connection
 
 
@@ -149,6 +153,61 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
         exchange._places.give_back("others")
     await exchange.handle(body, 1)
     assert len((await foreign.client.get("exchange"))["hits"]) == 1
+
+
+async def test_a_flood_of_first_contacts_stops_neither_messages_nor_those_of_others(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked, other = await stack.register("Attacked"), await stack.register("Other")
+    partner = await connect_foreign(stack, attacked)
+    under_way: list[str] = []
+    handled: list[str] = []
+    go_on = asyncio.Event()
+    receive = Receiving.receive
+
+    async def slowly(self: Receiving, item: InboundItem, *args: Any, **more: Any) -> None:
+        if item.owner_uuid == attacked.identity["uuid"]:
+            under_way.append(item.uuid)
+            await go_on.wait()
+        await receive(self, item, *args, **more)
+        handled.append(item.owner_uuid)
+
+    monkeypatch.setattr(Receiving, "receive", slowly)
+    key, others = await public_key(attacked), await public_key(other)
+    flood = 40
+    for number in range(flood):
+        assert (await stack.deliver(anonymous(key, f"flood {number}"))).status == 202
+
+    async def busy() -> bool:
+        return len(under_way) >= inbound._FIRST_CONTACTS // 3
+
+    await stack.eventually(busy)
+    await send(partner, basic("plain"))
+    assert (await stack.deliver(anonymous(others, "honest"))).status == 202
+
+    async def done() -> bool:
+        return {partner.connection.uuid, other.identity["uuid"]} <= set(handled)
+
+    await stack.eventually(done, 20)
+    assert len(under_way) <= inbound._FIRST_CONTACTS // 2
+    go_on.set()
+
+    async def all_handled() -> bool:
+        return handled.count(attacked.identity["uuid"]) == flood
+
+    # None is lost.
+    await stack.eventually(all_handled, 120)
+
+
+def anonymous(verkey: str, content: str) -> bytes:
+    return pack_v1(orjson.dumps(basic(content)), recipients=[verkey], sender=None)
+
+
+async def public_key(client: Client) -> str:
+    tenant = await client.tenant()
+    recipient = await client.stack.app.services.tenants.recipient(tenant, "identity", client.identity["uuid"])
+    assert recipient is not None
+    return encode_verkey(recipient.signer.public)
 
 
 def test_as_many_as_take_long_do_not_stop_the_host_from_fetching_others() -> None:

@@ -18,6 +18,7 @@ from tntcore.envelope import EnvelopeError
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
+from tntcore.shares import on_behalf_of
 from tntcore.storage.batching import Full
 from tntcore.storage.items import InboundItem
 from tntcore.storage.lookups import Found
@@ -201,7 +202,8 @@ class Door:
             if len(data) > storage.inbound.room - _SLACK:
                 await storage.envelopes.put(item.uuid, raw, item.metadata())
                 data = replace(item, envelope=None).data()
-            await storage.inbound.add(data)
+            with on_behalf_of(owner.principal, owner.uuid):
+                await storage.inbound.add(data)
         except BaseException:
             # It was not accepted, so it takes no room.
             self._services.usage.arrived(item.uuid)

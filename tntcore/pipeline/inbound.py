@@ -1,7 +1,8 @@
 """Queues `inbound` and `exchange`: receives each item of a queue message, and puts back or puts off those that fail.
 
 Every message comes by `inbound`, where many are handled at once and none may take long. Messages that issue or prove go
-on to `exchange`, where each needs a place in its tenant's and its sender's share, and has a limited time.
+on to `exchange`, where each needs a place in its tenant's and its sender's share, and has a limited time. Messages to
+identities and invitations, which may begin a connection, need a place, too: they cost ten times a message on one.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the 
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 # Messages that may take long, at once. Above newBatchThreshold (host.json) the host fetches no others.
 _PLACES = 16
-_KEPT = 4  # of these, for tenants that needed little computing lately
+_FIRST_CONTACTS = 12  # messages to identities and invitations, at once
+_KEPT = 4  # of those that may take long, for tenants that needed little computing lately
 _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
+_SOON, _LATEST = 1.0, 15.0  # the same for messages to identities and invitations
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
 
 
@@ -66,6 +69,7 @@ class Inbound:
         self._receiving = receiving
         self._name = queue
         self._places = Shares(_PLACES)
+        self._first_contacts = Shares(_FIRST_CONTACTS)
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. Failed items of a list are put back alone; an item that fails alone raises.
@@ -118,7 +122,10 @@ class Inbound:
             with span:
                 if self._name == INBOUND:
                     with on_behalf_of(item.principal, item.owner_uuid):
-                        await self._receiving.receive(item, admission, last=last)
+                        if item.owner == "connection":
+                            await self._receiving.receive(item, admission, last=last)
+                        else:
+                            await self._first_contact(item, admission, last=last)
                 else:
                     with on_behalf_of(item.principal, await self._receiving.sender(item)):
                         await self._in_turn(item, admission, last=last)
@@ -128,6 +135,19 @@ class Inbound:
         except Exception as error:  # noqa: BLE001  what fails must not fail its neighbours
             return ItemFailed(admission.on(item), error)
         return None
+
+    async def _first_contact(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
+        """Handles an item from anybody. Raises `TooSoon` if the tenant, or the identity or invitation that it is for,
+        has its share of all places, and the errors of `Receiving.receive`.
+        """
+        holders = party().holders
+        if not self._first_contacts.may_take(*holders):
+            raise self._no_place(item, _SOON, _LATEST)
+        self._first_contacts.take(*holders)
+        try:
+            await self._receiving.receive(item, admission, last=last)
+        finally:
+            self._first_contacts.give_back(*holders)
 
     async def _in_turn(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
         """Handles an item that may take long. Raises `TooSoon` if the tenant, or the sender, has its share of all
@@ -147,10 +167,10 @@ class Inbound:
         finally:
             self._places.give_back(*holders)
 
-    def _no_place(self, item: InboundItem) -> TooSoon:
+    def _no_place(self, item: InboundItem, wait: float = _WAIT, longest: float = _LONGEST_WAIT) -> TooSoon:
         """Returns a short delay, a little longer each time: busy places are no outage."""
         random = int.from_bytes(self._services.random(4), "big") / 2**32
-        return NoPlace(min(_WAIT * 2 ** min(item.waited, _MOST_DOUBLINGS), _LONGEST_WAIT) * (0.5 + random))
+        return NoPlace(min(wait * 2 ** min(item.waited, _MOST_DOUBLINGS), longest) * (0.5 + random))
 
     async def _put_off(self, early: list[PutOff]) -> None:
         """Queues the items again for the time they are due; items that are due at about the same time share a queue

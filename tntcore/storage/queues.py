@@ -10,10 +10,13 @@ import orjson
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from tntcore.shares import Shares, party
 from tntcore.storage.batching import Batcher
 from tntcore.telemetry import Meter
 
 MAX_MESSAGE = 48 * 1024  # bytes before base64; 64 KiB after
+_SMALL = 16 * 1024  # bytes of an item
+_LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
 _NEVER = -1
 
@@ -85,7 +88,8 @@ def fit(items: Sequence[bytes], room: int) -> int:
 
 class ListQueue:
     """A queue whose messages are lists, `{<head>, "items": [...]}`. Items that arrive while a put is under way share
-    the next.
+    the next. Large items are put alone, some at a time: few of them would share a message, and none delays small ones.
+    The parties that work is done for (`shares.party`) take turns.
 
     Args:
         put: `Queue.put`.
@@ -97,6 +101,7 @@ class ListQueue:
         self._head = orjson.dumps({**(head or {}), "items": 0})[:-2]
         self._room = MAX_MESSAGE - len(self._head) - 3
         self._batcher: Batcher[bytes, None] = Batcher(self._write)
+        self._large = Shares(_LARGE_AT_ONCE)
 
     @property
     def room(self) -> int:
@@ -105,15 +110,23 @@ class ListQueue:
 
     @property
     def idle(self) -> bool:
-        return self._batcher.idle
+        return self._batcher.idle and self._large.free == _LARGE_AT_ONCE
 
     async def add(self, item: bytes) -> None:
         """Returns when the item (JSON) is durably in the queue. Raises `batching.Full`, or the error of the put."""
         if len(item) > self.room:
             raise ValueError(f"a queue item of {len(item)} bytes")
-        await self._batcher.add(item)
+        group = f"{party().tenant}/{party().sender}"
+        if len(item) <= _SMALL:
+            await self._batcher.add(item, group)
+            return
+        async with self._large.place(group):
+            await self._put(self._message([item]))
 
     async def _write(self, items: Sequence[bytes]) -> Sequence[None]:
         count = fit(items, self._room)
-        await self._put(self._head + b"[" + b",".join(items[:count]) + b"]}")
+        await self._put(self._message(items[:count]))
         return [None] * count
+
+    def _message(self, items: Sequence[bytes]) -> bytes:
+        return self._head + b"[" + b",".join(items) + b"]}"

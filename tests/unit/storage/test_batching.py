@@ -96,6 +96,24 @@ async def test_a_caller_that_gives_up_does_not_hold_back_its_neighbours() -> Non
     assert written == [1, 2, 3]
 
 
+async def test_groups_take_turns_and_stay_in_their_own_order() -> None:
+    gate = asyncio.Event()
+    batches: list[list[str]] = []
+
+    async def write(items: Sequence[str]) -> Sequence[str]:
+        batches.append(list(items[:3]))
+        await gate.wait()
+        return items[:3]
+
+    batcher: Batcher[str, str] = Batcher(write)
+    names = ["a0", *(f"a{n}" for n in range(1, 8)), "b1", "c1", "b2", "d1"]
+    tasks = [asyncio.create_task(batcher.add(name, name[0])) for name in names]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*tasks) == names
+    assert batches == [["a0", "b1", "c1"], ["d1", "a1", "b2"], ["a2", "a3", "a4"], ["a5", "a6", "a7"]]
+
+
 async def test_more_than_the_bound_is_refused() -> None:
     gate = asyncio.Event()
 
