@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, NotRequired, TypedDict
 from urllib.parse import urljoin
 
-from tntcore.api.given import read_did, read_email
+from tntcore.api.given import read_did, read_email, read_line
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, ConnectionMethod, Qr, invitation_view
@@ -40,6 +40,7 @@ from tntcore.dids.parse import qualify
 from tntcore.egress import FETCH_TIMEOUT, MAX_DOCUMENT, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError, Problem
 from tntcore.messaging.invitations import InvitationMessage, read_invitation, read_invitation_url
+from tntcore.messaging.texts import as_line
 from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Connection, Contact, Identity
@@ -53,7 +54,7 @@ _MAX_REDIRECTIONS = 4
 _SHORT_URL_SECONDS = 15
 _PORT = re.compile("(did:web:[^:%]+):(?=[0-9]{1,5}(?::|$))")
 
-InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"])]
+InternalRef = Annotated[str, Words(maxLength=200, examples=["4711"]), Reads(read_line)]
 Email = Annotated[str, Words(maxLength=320, examples=["orders@partner.example"]), Reads(read_email)]
 
 
@@ -243,7 +244,7 @@ class ContactRoutes:
             if reused is not None:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
-        contact.display_name = contact.display_name or (content.label or "")[:200]
+        contact.display_name = contact.display_name or as_line(content.label or "", 200)
         if kept:
             connection = self._acceptance.received(call.tenant, identity, contact, content, method)
             await _store(call, contact, connection)

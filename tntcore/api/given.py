@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import types
-import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from typing import (
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words, is_required
 from tntcore.dids.parse import check_did, qualify
 from tntcore.errors import DidError, Problem
+from tntcore.messaging.texts import is_line
 
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
@@ -342,9 +342,18 @@ def read_did(text: str) -> str:
 
 
 def read_line(text: str) -> str:
-    """A text on one line, such as a name: no NUL, line break or other control character. Raises `ValueError`."""
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
-        raise ValueError("a text on one line, without control characters")
+    """A text on one line, such as a name: no control character, and none that reorders text (see `texts.is_line`).
+    Raises `ValueError`.
+    """
+    if not is_line(text):
+        raise ValueError("a text on one line, without control characters or characters that reorder text")
+    return text
+
+
+def read_words(text: str) -> str:
+    """A line as of `read_line` that says something. Raises `ValueError`."""
+    if not read_line(text).strip():
+        raise ValueError("a text that is not empty. To say nothing, leave it out")
     return text
 
 

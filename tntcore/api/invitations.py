@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
+from tntcore.api.given import read_words
 from tntcore.api.http import Body, Call, Response, Route, answer
 from tntcore.api.identities import find_identity
-from tntcore.api.json_schema import Code
+from tntcore.api.json_schema import Code, Reads, Words
 from tntcore.api.views import (
     Entity,
     JsonObject,
-    Name,
     Page,
     Time,
     Timed,
@@ -74,11 +74,15 @@ ConnectionMethod = Annotated[
 ]
 
 
+InviterName = Annotated[str, Words(minLength=1, maxLength=200, examples=["Acme"]), Reads(read_words)]
+InvitationGoal = Annotated[str, Words(minLength=1, maxLength=1000), Reads(read_words)]
+
+
 class InvitationWanted(TypedDict, total=False):
     form: Annotated[InvitationForm, "by default `out-of-band/1`", Code("form-unsupported")]
-    label: Name
-    goal: str
-    goalCode: str
+    label: InviterName
+    goal: InvitationGoal
+    goalCode: InvitationGoal
     handshakeProtocols: Annotated[
         list[HandshakeProtocol],
         "in order of preference; empty: one of `requests` is answered without a handshake",

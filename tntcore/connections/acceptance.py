@@ -24,6 +24,7 @@ from tntcore.dids.endpoint import didcomm_endpoint, versions_of
 from tntcore.errors import UNRESOLVABLE, DidError, NotYet, Problem
 from tntcore.messaging.ids import random_uuid
 from tntcore.messaging.invitations import InvitationMessage
+from tntcore.messaging.texts import as_line
 from tntcore.protocols import did_exchange as rfc23
 from tntcore.protocols import out_of_band as rfc434_messages
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_1, SUPPORTED
@@ -190,7 +191,7 @@ class Acceptance:
             return
         content, contact, did_method = read_reuse(tenant, waiting)
         contact.updated_at = self._services.now()
-        contact.display_name = contact.display_name or (content.label or "")[:200]
+        contact.display_name = contact.display_name or as_line(content.label or "", 200)
         try:
             await self.accept(tenant, identity, contact, content, did_method=did_method, ends=waiting)
         except Problem as problem:

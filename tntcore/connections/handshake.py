@@ -28,6 +28,7 @@ from tntcore.errors import UNRESOLVABLE, DidError, EnvelopeError
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, reason_given
+from tntcore.messaging.texts import as_line
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols import did_exchange as rfc
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, HandshakeStep
@@ -444,7 +445,7 @@ def _require_usable(theirs: DidDocument, *, known: bool, withdrawn: bool) -> Non
 
 def _label(message: Message) -> str:
     label = message.fields.get("label")
-    return label[:200] if isinstance(label, str) else ""
+    return as_line(label, 200) if isinstance(label, str) else ""
 
 
 def _is_connections(protocol: str) -> bool:

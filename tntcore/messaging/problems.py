@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tntcore.messaging.message import Message
+from tntcore.messaging.texts import as_line
 from tntcore.messaging.types import parse
 
 
@@ -73,10 +74,12 @@ def read_problem_report(message: Message) -> ProblemReport | None:
 
 
 def reason_given(message: Message) -> str:
-    """Returns the reason in the problem report `message`: `code: comment`, or one of them, at most 1,000 characters."""
+    """Returns the reason in the problem report `message`: `code: comment`, or one of them, on one line of at most 1,000
+    characters.
+    """
     report = read_problem_report(message)
     said = (report.code, report.comment) if report is not None else ()
-    return ": ".join(dict.fromkeys(filter(None, said)))[:1000] or "problem-report"
+    return as_line(": ".join(dict.fromkeys(filter(None, said))), 1000) or "problem-report"
 
 
 def ack_status(message: Message) -> str:

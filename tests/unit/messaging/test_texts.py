@@ -1,0 +1,52 @@
+"""Texts on one line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tntcore.messaging.texts import as_line, is_line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Acme & Söhne",
+        "株式会社",
+        "שלום",
+        "مرحبا \u200fعالم",
+        "👩\u200d👩\u200d👧",
+        "می\u200cخواهم",
+        "a\u00a0b",
+        "🏴\U000e0067\U000e007f",
+    ],
+)
+def test_names_of_all_scripts_are_lines(text: str) -> None:
+    assert is_line(text)
+    assert as_line(text, 200) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\nb", "a b"),
+        (" a\r\n\t b \u2028c\u2029", "a b c"),
+        ("\x1b[2Jred", "\ufffd[2Jred"),
+        ("\u202egnp.exe\u202c", "\ufffdgnp.exe\ufffd"),
+        ("\u2066x\u2069", "\ufffdx\ufffd"),
+        ("nul\x00 c1\x9b del\x7f half\ud800", "nul\ufffd c1\ufffd del\ufffd half\ufffd"),
+    ],
+)
+def test_what_breaks_or_reorders_a_line_is_replaced(text: str, line: str) -> None:
+    assert not is_line(text)
+    assert as_line(text, 200) == line
+
+
+@given(st.text(st.characters(codec=None)), st.integers(0, 50))
+def test_a_line_is_one(text: str, maximum: int) -> None:
+    line = as_line(text, maximum)
+    assert is_line(line)
+    assert len(line) <= maximum
+    assert as_line(line, maximum) == line
