@@ -15,7 +15,7 @@ from tests.scenarios.test_exchanges import connected, only
 from tests.scenarios.test_redelivery import body, item
 from tests.stack import Client, Receiver, Stack
 from tntcore.maintenance import retention
-from tntcore.maintenance.retention import GONE, KEEPS, Retention
+from tntcore.maintenance.retention import GONE, KEEPS, WALK, Retention
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.records import ANSWERS, Delivery, Entry, Principal
 from tntcore.storage.tables import Table
@@ -37,6 +37,14 @@ async def keep(client: Client, days: int) -> None:
 
 async def watched(stack: Stack, partition: str, client: Client) -> bool:
     return await stack.app.services.storage.due.get(partition, client.uuid) is not None
+
+
+@pytest.fixture
+async def walk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk begins now, and comes to every tenant at once."""
+    monkeypatch.setattr(retention, "_WALK_FIRST", -1)
+    monkeypatch.setattr(retention, "_AT_A_TIME", 10_000)
+    await stack.app.services.storage.due.delete(*WALK)
 
 
 @pytest.fixture
@@ -185,8 +193,9 @@ async def test_what_a_deleted_tenant_leaves_is_deleted(stack: Stack, talking: tu
     assert not await watched(stack, GONE, bolt)
 
 
+@pytest.mark.usefixtures("walk")
 async def test_what_a_tenant_left_that_an_older_version_deleted_is_deleted(
-    stack: Stack, talking: tuple[Client, Client, Receiver], monkeypatch: pytest.MonkeyPatch
+    stack: Stack, talking: tuple[Client, Client, Receiver]
 ) -> None:
     """It did not write down who left."""
     acme, bolt, _ = talking
@@ -194,8 +203,6 @@ async def test_what_a_tenant_left_that_an_older_version_deleted_is_deleted(
     before = await rows(acme)
     assert (await stack.call("DELETE", f"principal/{bolt.uuid}", **stack.operator)).status == 204
     await storage.due.delete(GONE, bolt.uuid)
-    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
-    monkeypatch.setattr(retention, "_WALK", 10_000)
     await sweep(stack)
     assert await rows(bolt) == [Principal.row_key(bolt.uuid)]
     assert await rows(acme) == before
@@ -232,13 +239,12 @@ async def test_one_tenant_that_cannot_be_seen_to_holds_back_no_other(
     await first.call("DELETE", "settings/PRINCIPAL_SETTINGS")
 
 
+@pytest.mark.usefixtures("walk")
 async def test_old_answers_to_idempotency_keys_are_deleted_and_live_ones_kept(
     stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acme, _ = pair
     tenant = await acme.tenant()
-    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
-    monkeypatch.setattr(retention, "_WALK", 10_000)
     contact = await contact_out_of_reach(acme, "did:web:nobody.example")
 
     async def call(key: str, content: str) -> Any:
@@ -269,14 +275,13 @@ async def test_old_answers_to_idempotency_keys_are_deleted_and_live_ones_kept(
     assert await stored(acme) < before - len(LARGE)
 
 
+@pytest.mark.usefixtures("walk")
 async def test_an_answer_is_kept_whose_key_is_used_again_meanwhile(
     stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row is changed, or its blob written anew, between reading and deleting it."""
     acme, _ = pair
     services = stack.app.services
-    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
-    monkeypatch.setattr(retention, "_WALK", 10_000)
     old: dict[str, Value] = {"digest": "", "at": 1, "begun": 1, "finished": True}
     row, large = (f"{ANSWERS}~{name:0>32}" for name in ("1", "2"))
     await services.storage.records.put(acme.uuid, row, {**old, "answer": b"old"})
@@ -299,13 +304,12 @@ async def test_an_answer_is_kept_whose_key_is_used_again_meanwhile(
     assert await answers(acme) == [row, large]
 
 
+@pytest.mark.usefixtures("walk")
 async def test_one_that_has_many_answers_is_gone_through_in_parts(
     stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acme, _ = pair
     services = stack.app.services
-    monkeypatch.setattr(retention, "_WALK_FIRST", 0)
-    monkeypatch.setattr(retention, "_WALK", 10_000)
     monkeypatch.setattr(retention, "MOST", 4)
     monkeypatch.setattr(retention, "_ANSWERS", 2)
     for number in range(10):
@@ -318,6 +322,49 @@ async def test_one_that_has_many_answers_is_gone_through_in_parts(
         left.append(len(await answers(acme)))
     # Other tenants come before and after it.
     assert list(dict.fromkeys(left))[-3:] == [6, 2, 0]
+
+
+async def test_the_walk_goes_on_in_another_process(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = stack.app.services
+    first, second = sorted(pair, key=lambda client: client.uuid)
+    for client in pair:
+        values: dict[str, Value] = {"digest": "", "at": 1, "begun": 1, "finished": True, "answer": b"x"}
+        await services.storage.records.put(client.uuid, f"{ANSWERS}~{1:0>32}", values)
+    monkeypatch.setattr(retention, "_AT_A_TIME", 1)
+    await services.storage.due.put(*WALK, {"after": first.uuid[:-1], "within": "", "at": 0})
+    await Retention(services).sweep()
+    assert (len(await answers(first)), len(await answers(second))) == (0, 1)
+    await Retention(services).sweep()
+    assert await answers(second) == []
+
+
+async def test_one_tenant_that_cannot_be_gone_through_does_not_end_the_walk(
+    stack: Stack, pair: tuple[Client, Client]
+) -> None:
+    services = stack.app.services
+    first, second = sorted(pair, key=lambda client: client.uuid)
+    unreadable: dict[str, Value] = {"at": b"no time"}
+    readable: dict[str, Value] = {"at": 1, "answer": b"x"}
+    for client, values in ((first, unreadable), (second, readable)):
+        await services.storage.records.put(client.uuid, f"{ANSWERS}~{1:0>32}", values)
+    await services.storage.due.put(*WALK, {"after": first.uuid[:-1], "within": "", "at": 0})
+    with pytest.raises(ExceptionGroup):
+        await Retention(services).sweep()
+    await Retention(services).sweep()
+    assert await answers(second) == []
+    await services.storage.records.delete(first.uuid, f"{ANSWERS}~{1:0>32}")
+
+
+async def test_a_walk_that_a_wrong_clock_put_off_goes_on(stack: Stack, pair: tuple[Client, Client]) -> None:
+    services, acme = stack.app.services, pair[0]
+    values: dict[str, Value] = {"digest": "", "at": 1, "begun": 1, "finished": True, "answer": b"x"}
+    await services.storage.records.put(acme.uuid, f"{ANSWERS}~{1:0>32}", values)
+    for at, left in ((services.now() + DAY // 2, 1), (services.now() + 3 * DAY, 0)):
+        await services.storage.due.put(*WALK, {"after": acme.uuid[:-1], "within": "", "at": at})
+        await Retention(services).sweep()
+        assert len(await answers(acme)) == left
 
 
 async def answers(client: Client) -> list[str]:

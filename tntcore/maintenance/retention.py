@@ -1,7 +1,8 @@
 """Deletes what is out of date: messages older than their tenant keeps them, old audit records, the data of deleted
 tenants, and old answers to requests with an Idempotency-Key.
 
-Answers are found by a walk through all tenants: some at each run, and all of them once a day. For the others, the `due`
+Answers are found by a walk through all tenants: some at each run, and from the beginning again a day after its end. Its
+place is stored, so that processes which do not live long come to the last tenants, too. For the others, the `due`
 table lists the tenants to look at. A row is written there before the tenant's own rows change, so that none is
 forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have finished.
 """
@@ -9,6 +10,7 @@ forgotten. A row that turns out to be unnecessary is removed once it is so old t
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from tntcore.exchanges.flows import FLOWS
@@ -30,15 +32,36 @@ from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS, Tenant
 
 KEEPS, GONE = "retention", "gone"
 """Partitions of the `due` table; the row's key is the principal."""
+WALK: Final = "walk", "tenants"
+"""Partition and key of the row of the `due` table with the place of the walk."""
 MOST: Final = 1_000
 """Messages and answers of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
 _SETTLES = 3_600_000  # milliseconds after which the writer of a row must have finished
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
-_WALK = 20  # tenants that the walk comes to in one run
-_WALK_FIRST, _WALK_AGAIN = 3_600_000, _DAY  # milliseconds from the process's start, and from one walk to the next
+_AT_A_TIME = 100  # tenants that the walk comes to in one run
+_WALK_FIRST, _WALK_AGAIN = 3_600_000, _DAY  # milliseconds until the first walk, and from the end of one to the next
 _ANSWERS = 200  # answers read at once
+
+
+@dataclass(slots=True)
+class _Place:
+    """The place where the walk through all tenants continues.
+
+    Attributes:
+        after: the tenant that it came to last.
+        within: the key, among the answers of the next one, where it continues; "" for the first.
+        at: milliseconds since 1970, before which it does not continue.
+    """
+
+    after: str = ""
+    within: str = ""
+    at: int = 0
+
+    @staticmethod
+    def read(row: Row) -> _Place:
+        return _Place(row.values.get("after", ""), row.values.get("within", ""), row.values.get("at", 0))
 
 
 class Retention:
@@ -46,9 +69,7 @@ class Retention:
         self._services = services
         # The place where the next run continues, for a tenant whose oldest messages are still needed.
         self._next: dict[str, str] = {}
-        # The place where the walk through all tenants continues, among the answers of one that has many, and its time.
-        self._walked = self._answered = ""
-        self._walks_at = services.now() + _WALK_FIRST
+        self._place: _Place | None = None  # not read yet
 
     async def sweep(self) -> None:
         """Deletes the next part.
@@ -83,27 +104,46 @@ class Retention:
             errors.append(error)
 
     async def _walk(self, errors: list[Exception]) -> None:
-        """Comes to the next tenants. Once a day it begins again."""
-        records, now = self._services.storage.records, self._services.now()
-        if now < self._walks_at:
-            return
+        """Comes to the next tenants, if it is time."""
+        due, now = self._services.storage.due, self._services.now()
         try:
-            for _ in range(_WALK):
-                principal = await records.partition_after(self._walked)
-                if principal is None:
-                    self._walked, self._walks_at = "", now + _WALK_AGAIN
-                    return
+            place = self._place
+            if place is None:
+                row = await due.get(*WALK)
+                place = self._place = _Place.read(row) if row is not None else _Place(at=now + _WALK_FIRST)
+                if row is None:
+                    await due.put(*WALK, asdict(place))
+            # A later time was set by a clock that was wrong.
+            if now < place.at <= now + _WALK_AGAIN:
+                return
+            try:
+                await self._go_on(place, now)
+            finally:
+                await due.put(*WALK, asdict(place))
+        except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
+            errors.append(error)
+
+    async def _go_on(self, place: _Place, now: int) -> None:
+        records = self._services.storage.records
+        for _ in range(_AT_A_TIME):
+            principal = await records.partition_after(place.after)
+            if principal is None:
+                place.after, place.at = "", now + _WALK_AGAIN
+                return
+            try:
                 row = await records.get(principal, Principal.row_key(principal))
                 status = Principal.read(row).status if row is not None else ""
                 if status == "DELETED":
                     await self._look_for_deleted(principal)
                 else:
-                    self._answered = await self._answers(principal, self._answered)
-                if self._answered:
+                    place.within = await self._answers(principal, place.within)
+                if place.within:
                     return
-                self._walked = principal
-        except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
-            errors.append(error)
+            except Exception:
+                # The next run goes on behind it, so that one tenant does not hold up all others.
+                place.after, place.within = principal, ""
+                raise
+            place.after = principal
 
     async def _look_for_deleted(self, principal: str) -> None:
         """Marks a tenant that was deleted by a version that did not write down who left."""
