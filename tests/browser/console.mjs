@@ -20,7 +20,7 @@ export async function visiting(url, folder, visit) {
   try {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     page.on("request", (request) => seen.requests.push(request.url()));
     page.on("console", (said) => ["error", "warning"].includes(said.type()) && seen.complaints.push(said.text()));
     page.on("pageerror", (error) => seen.complaints.push(String(error)));
@@ -71,6 +71,7 @@ export async function visiting(url, folder, visit) {
         await page.emulateMedia({ colorScheme: "light" });
       }
       await page.setViewportSize({ width: 390, height: 844 });
+      if (picture) found.push(...(await check()));
       const [width, shown] = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
       await page.setViewportSize({ width: 1280, height: 900 });
       seen.screens[name] = { title: await page.locator("h1").first().textContent(), serious: found.filter(({ impact }) => SERIOUS.includes(impact)), tooWide: width > shown };

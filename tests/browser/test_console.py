@@ -27,6 +27,9 @@ COMPANY = Path(__file__).with_name("visit_console.mjs")
 MANY = Path(__file__).with_name("visit_many.mjs")
 ACCOUNT = Path(__file__).with_name("visit_account.mjs")
 EVIL = "</p><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+TURNED = "\u202e"  # turns the words that follow round
+TERMS = "https://acme.example/terms/v1"
+CONTEXT = {"@context": {"@vocab": "https://acme.example/terms#"}}
 FIRST_VIEW = 100_000  # bytes on the wire
 PICTURE = 150_000  # bytes
 DAY = 24 * 3_600_000  # milliseconds
@@ -56,6 +59,9 @@ async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: 
     assert seen["firstView"] < FIRST_VIEW
     assert "key-unknown" in seen["refused"]
     assert seen["hacked"] is False
+    assert TURNED not in seen["partners"]
+    assert EVIL in seen["partners"]
+    assert seen["focusAfterwards"] == "Keys"
     assert seen["exported"].endswith(".json")
     assert seen["signedOut"] == {"local": {}, "session": {}}
     assert seen["copied"] == seen["link"]
@@ -148,7 +154,8 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
     await bolt.act(theirs.contact_uuid, report)
     await gone.until(lambda hook: True)
 
-    carol = await stack.register(EVIL[:200])
+    await bolt.post("context", {"url": TERMS, "document": CONTEXT})
+    carol = await stack.register(f"{TURNED}{EVIL}"[:200])
     invitation = await acme.post("invitation", {"label": "Acme"})
     await carol.post("contact", {"invitationUrl": invitation["invitationUrl"]})
     subject = {"level": "gold", "remark": EVIL, "odd": odd}
@@ -173,6 +180,7 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
         "key": acme.key,
         "partner": mine.contact_uuid,
         "receiver": f"{well.url}/hook",
+        "terms": {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()},
         "bolt": {
             "key": bolt.key,
             "to": theirs.contact_uuid,

@@ -4,7 +4,7 @@
 import { visiting } from "./console.mjs";
 
 const [, , url, folder, given] = process.argv;
-const { key, partner, receiver, bolt, invitation, other } = JSON.parse(given);
+const { key, partner, receiver, bolt, invitation, other, terms } = JSON.parse(given);
 
 await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press, follow, says, fill, shows }) => {
   // Signing in.
@@ -75,6 +75,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   // Partners.
   await open("#/partners");
   await says("<script>");
+  seen.partners = await main.innerText();
   await look("partners");
   await fill("Search by", "bolt");
   await says("1 partner");
@@ -184,7 +185,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await press("Accept");
   await says("Nothing waits for you.");
   await open("#/credentials?role=holder");
-  for (let turn = 0; turn < 50 && !(await main.getByRole("link", { name: "Membership" }).count()); turn++) {
+  for (let turn = 0; turn < 300 && !(await main.getByRole("link", { name: "Membership" }).count()); turn++) {
     await open("#/credentials");
     await open("#/credentials?role=holder");
     await page.waitForTimeout(100);
@@ -201,7 +202,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
     data: { to: bolt.to, format: "dif", data: bolt.question },
   });
   await open("#/waiting");
-  for (let turn = 0; turn < 50 && !(await main.getByRole("button", { name: "Show these" }).count()); turn++) {
+  for (let turn = 0; turn < 300 && !(await main.getByRole("button", { name: "Show these" }).count()); turn++) {
     await press("Refresh");
     await page.waitForTimeout(100);
   }
@@ -213,7 +214,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
 
   // An offer that is not wanted.
   await page.request.post(`${url.replace("/console", "")}/credential`, { headers: { "tnt-subscription-key": bolt.key }, data: bolt.offer });
-  for (let turn = 0; turn < 50 && !(await main.getByText("Reject").count()); turn++) {
+  for (let turn = 0; turn < 300 && !(await main.getByText("Reject").count()); turn++) {
     await press("Refresh");
     await page.waitForTimeout(100);
   }
@@ -237,6 +238,36 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await look("exchange");
   await follow("Credential");
   await says("silver");
+  // With terms of one's own.
+  await open("#/contexts");
+  await fill("URL", terms.url);
+  await fill("Document", terms.document);
+  await press("Add");
+  await says(terms.url);
+  await open(`#/offer?to=${partner}`);
+  await main.getByLabel("Template").selectOption({ label: `Terms of your context ${terms.url} (W3C)` });
+  await fill("Kind of credential", "Membership");
+  await fill("Name 1", "rank");
+  await fill("Value 1", "captain");
+  await press("Offer");
+  await shows("Exchange");
+  await says("the credential was issued");
+  await follow("Credential");
+  await says("captain");
+  await open("#/contexts");
+  await press("Delete");
+  await says("There is none yet.");
+
+  // What had the focus is gone: the title has it, and not the beginning of the page.
+  await open("#/keys");
+  await fill("Name", "for a moment");
+  await press("Make the key");
+  await main.locator("tr", { hasText: "for a moment" }).getByRole("button", { name: "Revoke" }).focus();
+  await page.keyboard.press("Enter");
+  await says("revoked");
+  await page.waitForFunction(() => document.activeElement !== document.body);
+  seen.focusAfterwards = await focused();
+
   await open("#/ask");
   await main.getByLabel("Partner", { exact: true }).selectOption(partner);
   await fill("Kind of credential", "Membership");
@@ -254,7 +285,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await look("exchanges");
   await open("#/credentials?role=issuer");
   await follow("Membership");
-  await says("silver");
+  await says("captain");
   await press("Delete");
   await shows("Credentials");
 

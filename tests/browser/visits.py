@@ -12,7 +12,7 @@ import orjson
 from devtools import npm
 from devtools.browser import install
 
-PATIENCE = 240  # seconds
+PATIENCE = 600  # seconds; a busy machine takes minutes
 
 
 async def visit(script: Path, *arguments: str) -> Any:

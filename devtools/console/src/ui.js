@@ -25,6 +25,7 @@ export function Screen({ title, about, actions, children }) {
 
 const MOST_CALLS = 10;
 const NOTICE = 6_000; // milliseconds
+const TICK = 30_000; // milliseconds
 
 /** The calls that this screen has made, to copy for a shell. */
 function Calls() {
@@ -126,6 +127,13 @@ export function tell(text) {
   fading = setTimeout(() => (notice.value = ""), NOTICE);
 }
 
+/** Moves the focus to the title if what had it is gone, so that whoever uses the keyboard need not begin at the top. */
+function keepFocus() {
+  requestAnimationFrame(() => {
+    if (document.activeElement === document.body) document.querySelector("main h1")?.focus({ preventScroll: true });
+  });
+}
+
 /** A button that does something, and says so with `done`. While it runs it cannot be pressed again; if it fails it says why. */
 export function Do({ run, children, ask, done, kind = "" }) {
   const [busy, setBusy] = useState(false);
@@ -141,6 +149,7 @@ export function Do({ run, children, ask, done, kind = "" }) {
       setError(problem);
     }
     setBusy(false);
+    keepFocus();
   }
   // Not `disabled`, which takes the focus away from whoever uses the keyboard.
   return html`<span class="do">
@@ -167,6 +176,7 @@ export function Form({ run, submit, children, done, kind = "main", reset = false
       setError(problem);
     }
     setBusy(false);
+    keepFocus();
   }
   return html`<form onSubmit=${send} autocomplete="off">
     ${children}
@@ -219,12 +229,13 @@ export function Table({ columns, hits, empty, caption, list }) {
   const rows = list ? list.data.hits : hits.slice(0, shown);
   const left = list ? 0 : hits.length - rows.length;
   if (!rows.length) return html`<p class="empty">${empty}</p>`;
-  return html`<table>
+  // The roles are said, since a narrow screen shows rows as blocks, and browsers then forget that it is a table.
+  return html`<table role="table">
       <caption>${caption}</caption>
-      <thead><tr>${columns.map(([title]) => html`<th scope="col">${title || html`<span class="unseen">What to do</span>`}</th>`)}</tr></thead>
-      <tbody>
+      <thead role="rowgroup"><tr role="row">${columns.map(([title]) => html`<th role="columnheader" scope="col">${title || html`<span class="unseen">What to do</span>`}</th>`)}</tr></thead>
+      <tbody role="rowgroup">
         ${rows.map(
-          (hit) => html`<tr key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td data-title=${title}>${cell(hit)}</td>`)}</tr>`,
+          (hit) => html`<tr role="row" key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td role="cell" data-title=${title}>${cell(hit)}</td>`)}</tr>`,
         )}
       </tbody>
     </table>
@@ -265,7 +276,12 @@ const UNITS = [
 const FAR = 30 * 86_400; // seconds: from then on a date says more
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
+/** Counts on, so that "just now" does not stay. */
+const clock = signal(0);
+setInterval(() => clock.value++, TICK);
+
 export function Time({ at }) {
+  clock.value;
   if (!at) return html`<span class="quiet">never</span>`;
   const seconds = (new Date(at) - Date.now()) / 1000;
   const whole = new Date(at).toLocaleString();

@@ -15,7 +15,7 @@ export const label = (status) => LABELS[status] ?? String(status);
 export function shortType(type) {
   const text = String(type ?? "");
   const parts = text.split("/").filter(Boolean);
-  return parts.length >= 3 ? parts.slice(-3).join("/") : text || "unknown type";
+  return inLine(parts.length >= 3 ? parts.slice(-3).join("/") : text || "unknown type");
 }
 
 const TYPES = [
@@ -163,4 +163,9 @@ function jsonOf(data) {
   }
 }
 
-export const nameOf = (contact) => contact?.displayName || contact?.email || contact?.did || contact?.claimedDid || "a partner without a name";
+export const nameOf = (contact) => inLine(contact?.displayName || contact?.email || contact?.did || contact?.claimedDid || "a partner without a name");
+
+/** A stranger's text for use within a sentence: it changes the direction of none of our words, and hides nothing. */
+function inLine(text) {
+  return text.replace(/[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
+}
