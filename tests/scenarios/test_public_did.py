@@ -182,7 +182,9 @@ async def test_a_did_that_cannot_be_resolved_now_is_asked_as_soon_as_it_can(
     assert (await acme.get(f"contact/{contact['uuid']}"))["status"] == "ACCEPTED"
 
 
-async def test_a_did_that_can_never_be_resolved_ends_the_contact(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_did_that_can_never_be_resolved_ends_the_contact(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("tntcore.connections.acceptance._BEGIN_AGAIN", 1)
     monkeypatch.setattr("tntcore.pipeline.inbound._LATER", (1,))
     acme = await stack.register("Acme")
@@ -200,6 +202,10 @@ async def test_a_did_that_can_never_be_resolved_ends_the_contact(stack: Stack, m
     assert (await acme.get(f"contact/{contact['uuid']}"))["status"] == "REJECTED"
     told = await told_of.until(lambda hook: hook.json()["type"] == "contact")
     assert (told.json()["status"], told.json()["error"]) == ("REJECTED", connection["error"])
+    # Waiting is no fault, so the log has its reason and no traceback.
+    waits = [record for record in caplog.records if "the DID of a contact: unresolvable" in record.getMessage()]
+    assert waits
+    assert not [record for record in waits if record.exc_info]
 
     async def failed() -> Any:
         return (await acme.get("message?status=FAILED"))["hits"]

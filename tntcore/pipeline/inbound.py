@@ -92,7 +92,7 @@ class Inbound:
             ]
             failed = [result for result in results if isinstance(result, ItemFailed)]
             for result in failed:
-                log.warning("an inbound item goes back to the queue alone", exc_info=result.error)
+                _note("an inbound item goes back to the queue alone", result.error)
             await asyncio.gather(
                 self._put_back([result.item for result in failed]),
                 self._put_off([result for result in results if isinstance(result, PutOff)]),
@@ -110,7 +110,7 @@ class Inbound:
         elif isinstance(result, ItemFailed):
             if last or not (isinstance(result.error, NotYet) or dequeue_count >= _ATTEMPTS):
                 raise result.error
-            log.warning("an inbound item is put off", exc_info=result.error)
+            _note("an inbound item is put off", result.error)
             body = queue_message([replace(result.item, put_off=tries + 1)])
             await self._services.storage.queues[self._name].put(body, delay=_LATER[tries])
 
@@ -194,3 +194,11 @@ class Inbound:
 
     async def _put_back(self, items: Sequence[InboundItem]) -> None:
         await asyncio.gather(*(self._services.storage.queues[self._name].put(queue_message([item])) for item in items))
+
+
+def _note(text: str, error: BaseException) -> None:
+    """Logs an item that did not succeed. An item that waits is no fault: its reason is enough."""
+    if isinstance(error, NotYet):
+        log.warning("%s: %s", text, error)
+    else:
+        log.warning(text, exc_info=error)
