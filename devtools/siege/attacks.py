@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -21,11 +21,13 @@ from devtools.agent import BASIC_MESSAGE, Agent, Json, new_id, verkey_of
 from devtools.siege.field import Partner, Side, Tenant
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.dids import key as did_key
-from tntcore.dids.document import DidDocument, PublicKey
+from tntcore.dids import peer, sov
+from tntcore.dids.build import didcomm_services
+from tntcore.dids.document import MAX_MEDIATORS, DidDocument, PublicKey
 from tntcore.dids.multiformats import encode_multikey, encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.envelope import PrivateKey, base64url, pack_v1, pack_v2
-from tntcore.envelope.signatures import sign_bytes
+from tntcore.envelope.signatures import sign_attachment, sign_bytes
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.workers import Workers
 
@@ -36,6 +38,8 @@ Prepare = Callable[[Side, str], Awaitable[Run]]
 _V1 = "https://www.w3.org/2018/credentials/v1"
 _V2_MEDIA_TYPE = "application/didcomm-encrypted+json"
 _PING = "https://didcomm.org/trust-ping/2.0/ping"
+_PING_V1 = "https://didcomm.org/trust_ping/1.0/ping"
+_LONG_URL = "https://a.example/" + "a" * 800
 _PROOF = "https://didcomm.org/present-proof/2.0"
 _LARGEST = 9_900_000  # bytes, a little less than the door takes
 
@@ -156,6 +160,21 @@ async def unanswered_names(side: Side, _: str) -> Run:
     return run
 
 
+async def first_contacts(side: Side, public: str) -> Run:
+    """Strangers ask the honest tenant's public DID for connections, with large documents."""
+    packed = [_request(public) for _ in range(300)]
+    return partial(_deliver, side, packed, burst=30, pause=0.5)
+
+
+async def mediators(side: Side, _: str) -> Run:
+    """A partner behind eight mediators pings its tenant, and each answer is packed nine times."""
+    tenant = await side.register("Mediators")
+    agent = _BehindMediators(await side.serve(_ignore))
+    [verkey] = await side.stack.connect(tenant.uuid, tenant.identity["uuid"], [agent])
+    pings = ({"@type": _PING_V1, "@id": new_id(), "response_requested": True} for _ in range(600))
+    return partial(_deliver, side, [agent.pack(ping, verkey) for ping in pings], burst=8, pause=0.1)
+
+
 ATTACKS: Mapping[str, Prepare] = {
     attack.__name__.replace("_", "-"): attack
     for attack in (
@@ -171,6 +190,8 @@ ATTACKS: Mapping[str, Prepare] = {
         held_messages,
         plain_messages,
         unanswered_names,
+        first_contacts,
+        mediators,
     )
 }
 
@@ -238,6 +259,37 @@ def _envelope(verkeys: Iterable[str], ciphertext: str = "AAAA") -> bytes:
     protected = base64.urlsafe_b64encode(orjson.dumps(header)).decode()
     nonce = base64.urlsafe_b64encode(os.urandom(12)).decode()
     return orjson.dumps({"protected": protected, "iv": nonce, "ciphertext": ciphertext, "tag": "A" * 22})
+
+
+class _BehindMediators(Agent):
+    @property
+    def peer_2(self) -> str:
+        routing = [did_key.create(KeyPairs.generate().ed25519.public) for _ in range(MAX_MEDIATORS)]
+        keys: list[tuple[Literal["E", "V"], PublicKey]] = [
+            ("E", self.keys.x25519.public),
+            ("V", self.keys.ed25519.public),
+        ]
+        return peer.create_2(keys, didcomm_services(self.endpoint, "#key-2", routing_keys=routing))
+
+
+def _request(verkey: str) -> bytes:
+    """A request for a connection, by an agent of its own whose document has 24 kB."""
+    agent = Agent("http://127.0.0.1:9")
+    document = sov.legacy_document(agent.sov, agent.verkey, agent.endpoint)
+    [service] = document["service"]
+    others = [{**service, "id": f"#{number}", "priority": 1, "serviceEndpoint": _LONG_URL} for number in range(12)]
+    document["service"] = [service, *others]
+    attached = sign_attachment(orjson.dumps(document), agent.keys.ed25519, mime_type="application/json", id=new_id())
+    thread = new_id()
+    message = {
+        "@type": "https://didcomm.org/didexchange/1.0/request",
+        "@id": thread,
+        "~thread": {"thid": thread},
+        "label": "Stranger",
+        "did": agent.sov,
+        "did_doc~attach": attached,
+    }
+    return agent.pack(message, verkey)
 
 
 def _from_did_web(did: str, to: DidDocument) -> bytes:

@@ -91,8 +91,8 @@ class Honest:
         return [
             ("messages", self._receive, 0.5),
             ("messages", self._send, 0.5),
-            ("credentials", lambda: self._issue(self.holder), 3.0),
-            ("credentials", self._ask, 3.0),
+            ("credentials", lambda: self._issue(self.holder), 2.0),
+            ("credentials", self._ask, 2.0),
         ]
 
     async def _try(self, group: Group, do: Callable[[], Awaitable[None]], _pace: float) -> Trial:
