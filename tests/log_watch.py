@@ -43,7 +43,7 @@ class LogWatch(logging.Handler):
         self.keys: set[bytes] = set()
         self.texts: set[str] = set()
         self.records = 0
-        self.steps = 0
+        self.spans = 0
         self._formatter = logging.Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -53,15 +53,15 @@ class LogWatch(logging.Handler):
         for name in record.__dict__.keys() - _USUAL:
             self._saw(str(record.__dict__[name]), where)
 
-    def step(self, step: Span) -> None:
+    def span(self, span: Span) -> None:
         """For `Tracing.sinks`."""
-        self.steps += 1
-        self._saw(f"{step.name} {step.error} {step.tenant}", f"a step {step.name}")
-        for name, value in step.attributes.items():
+        self.spans += 1
+        self._saw(f"{span.name} {span.error} {span.tenant}", f"a span {span.name}")
+        for name, value in span.attributes.items():
             # An attribute is a code, a number or an identifier: never a text of somebody's.
-            self._saw(f"{name} {value}", f"a step {step.name}: {name}")
-        for mark, _ in step.marks:
-            self._saw(mark, f"a step {step.name}: a mark")
+            self._saw(f"{name} {value}", f"a span {span.name}: {name}")
+        for event, _ in span.events:
+            self._saw(event, f"a span {span.name}: an event")
 
     def counted(self, meter: Meter) -> None:
         """Looks at all labels and names of a meter."""

@@ -194,7 +194,7 @@ class Stack:
         function_app.service.on_put = self.host.wake
         self.app: App = function_app.service.app()
         # Everything is traced, as it may be where it runs, and looked at when the tests are over.
-        self.app.services.tracing.sinks.append(WATCH.step)
+        self.app.services.tracing.sinks.append(WATCH.span)
         await self.app.services.storage.ensure()
         # The storage may be one that another stack has used.
         await self.make_operator()

@@ -30,8 +30,8 @@ from tntcore.storage.records import Delivery
 from tntcore.telemetry import Meter, logs
 from tntcore.telemetry import export as exporting
 from tntcore.telemetry.export import Exporter
-from tntcore.telemetry.steps import Span as Step
-from tntcore.telemetry.steps import read_traceparent
+from tntcore.telemetry.spans import Span as OwnSpan
+from tntcore.telemetry.spans import read_traceparent
 
 ZERO = "00000000-0000-0000-0000-000000000001"
 SERVER, CONSUMER = 2, 5  # as OTLP has them
@@ -354,7 +354,7 @@ async def test_a_collector_that_does_not_work_costs_no_message_anything(
             assert longest < 5
             if how == "hanging":
                 assert services.meter.counts["telemetry.dropped"] > dropped
-                assert len(exporter._steps) <= 20
+                assert len(exporter._ended) <= 20
         finally:
             services.tracing.sinks.remove(exporter)
             services.meter.recorder = None
@@ -438,7 +438,7 @@ async def test_what_is_not_sampled_is_not_sent_nor_what_follows_it(
     client = await stack.register("Unsampled")
     hook = await client.webhook()
     foreign = await connect_foreign(stack, client)
-    ended: list[Step] = []
+    ended: list[OwnSpan] = []
     monkeypatch.setattr(stack.app.services.tracing, "_sample", lambda trace_id: False)
     stack.app.services.tracing.sinks.append(ended.append)
     try:
@@ -493,4 +493,4 @@ async def test_off_nothing_is_traced_and_opentelemetry_is_not_even_imported(
 
 
 def test_what_the_tests_trace_is_looked_at() -> None:
-    assert WATCH.steps > 0
+    assert WATCH.spans > 0

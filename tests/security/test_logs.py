@@ -46,7 +46,7 @@ def test_the_watch_sees_what_it_is_told_of() -> None:
             again.keys, again.texts = watch.keys, watch.texts
             again.emit(logging.makeLogRecord({"msg": "x", "exc_info": (ValueError, error, error.__traceback__)}))
             assert again.found()
-        for put in (_in_a_field, _in_a_step, _in_a_name, _in_a_label, _in_a_count):
+        for put in (_in_a_field, _in_a_span, _in_a_name, _in_a_label, _in_a_count):
             other = LogWatch()
             other.keys, other.texts = watch.keys, watch.texts
             put(other, leak)
@@ -61,14 +61,14 @@ def _in_a_field(watch: LogWatch, leak: str) -> None:
     watch.emit(logging.makeLogRecord({"msg": "x", "code": leak}))
 
 
-def _in_a_step(watch: LogWatch, leak: str) -> None:
-    step = Span("process inbound", "consumer", None)
-    step.attributes["tnt.protocol"] = leak
-    watch.step(step)
+def _in_a_span(watch: LogWatch, leak: str) -> None:
+    span = Span("process inbound", "consumer", None)
+    span.attributes["tnt.protocol"] = leak
+    watch.span(span)
 
 
 def _in_a_name(watch: LogWatch, leak: str) -> None:
-    watch.step(Span(leak, "consumer", None))
+    watch.span(Span(leak, "consumer", None))
 
 
 def _in_a_label(watch: LogWatch, leak: str) -> None:
@@ -92,7 +92,7 @@ async def test_what_goes_wrong_with_a_message_is_told_without_its_words(
     foreign = await connect_foreign(stack, client)
     hook.answer = lambda got: (500, {})
     hook.text = marker("what the receiver answers")
-    records, steps = WATCH.records, WATCH.steps
+    records, spans = WATCH.records, WATCH.spans
     await stack.app.inbound.handle(body(item(foreign, marker("in"))), 1)
     await client.act(foreign.connection.contact_uuid, basic(marker("out")))
     await hook.until(lambda got: True)
@@ -116,6 +116,6 @@ async def test_what_goes_wrong_with_a_message_is_told_without_its_words(
         assert (await client.call("PUT", "settings/DIDCOMM_WEBHOOK", content)).status == 400
     assert (await client.call("GET", f"message?tnt-subscription-key={marker('query')}")).status == 200
     assert WATCH.records > records
-    assert WATCH.steps > steps
+    assert WATCH.spans > spans
     WATCH.counted(stack.app.services.meter)
     assert WATCH.found() == []

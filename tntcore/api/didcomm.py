@@ -156,8 +156,8 @@ class Door:
             if wait := self._keys.take("/".join(owner), self._limits.key):
                 raise _too_many("for this recipient", wait)
         queue = self._queue if len({owner.principal for owner, _ in owners.values()}) == 1 else self._queue_apart
-        if (step := current()) is not None and queue == self._queue:
-            step.tenant = next(iter(owners))[0]
+        if (span := current()) is not None and queue == self._queue:
+            span.tenant = next(iter(owners))[0]
         try:
             await together([queue(owner, raw) for owner, full in owners.values() if not full])
         except Full:
@@ -182,8 +182,8 @@ class Door:
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""
-        with self._services.tracing.begin("send inbound", "producer", links=(traceparent(),)) as step:
-            step.tenant = owner.principal
+        with self._services.tracing.begin("send inbound", "producer", links=(traceparent(),)) as span:
+            span.tenant = owner.principal
             await self._queue(owner, raw)
 
     async def _queue(self, owner: Found, raw: bytes) -> None:

@@ -75,37 +75,37 @@ class Router:
         """Answers the request. `access` limits the routes that can be reached."""
         # Callers are not trusted to name our trace, so a new trace begins here. A tenant's own trace is linked, see
         # below.
-        with self._services.tracing.begin("HTTP") as step:
-            response = await self._answer(request, access, step)
-            step.attributes["http.response.status_code"] = response.status
-            step.attributes["http.request.method"] = request.method if request.method in _METHODS else "_OTHER"
-        if step is not QUIET:
-            meter, told = self._services.meter, step.attributes
+        with self._services.tracing.begin("HTTP") as span:
+            response = await self._answer(request, access, span)
+            span.attributes["http.response.status_code"] = response.status
+            span.attributes["http.request.method"] = request.method if request.method in _METHODS else "_OTHER"
+        if span is not QUIET:
+            meter, told = self._services.meter, span.attributes
             route = str(told.get("http.route", ""))
-            meter.record(REQUEST_SECONDS, step.seconds, str(told["http.request.method"]), route, str(response.status))
-            if step.error:
-                meter.add(REFUSALS, route, step.error)
+            meter.record(REQUEST_SECONDS, span.seconds, str(told["http.request.method"]), route, str(response.status))
+            if span.error:
+                meter.add(REFUSALS, route, span.error)
         return self._cors.share(request, response)
 
-    async def _answer(self, request: Request, access: Sequence[Access], step: Span) -> Response:
+    async def _answer(self, request: Request, access: Sequence[Access], span: Span) -> Response:
         try:
             request, access = await self._action_instead(request, access)
             found = self._at(request.path, access)
             if found and (preflight := self._cors.preflight(request, _methods(found))):
-                step.name = "OPTIONS"
+                span.name = "OPTIONS"
                 return preflight
             route, arguments = _choose(found, request.method)
-            step.name = f"{route.method} /api/{route.path}"
-            step.attributes["http.route"] = f"/api/{route.path}"
+            span.name = f"{route.method} /api/{route.path}"
+            span.attributes["http.route"] = f"/api/{route.path}"
             if route.access != "public":
                 _end_loops(request)
             caller, actor = await self._let_in(request, route)
             if caller is not None:
-                step.tenant = caller.uuid
-                step.link(request.headers.get("traceparent"))
+                span.tenant = caller.uuid
+                span.link(request.headers.get("traceparent"))
             if route.method != "GET":
                 request.check_transfer()
-            call = self._read(route, Call(self._services, request, arguments, caller, by=actor, trace=step.trace))
+            call = self._read(route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace))
             if route.creates and not route.when_full and caller is not None:
                 self._check_room(caller)
             with on_behalf_of(caller.uuid if caller else ""):
@@ -114,9 +114,9 @@ class Router:
                     return await once(call, records, route.handler, of=actor.id if caller is None else "")
                 return await route.handler(call)
         except Problem as error:
-            return self._problem(error, step)
+            return self._problem(error, span)
         except Busy:
-            return self._problem(_too_much_work(), step)
+            return self._problem(_too_much_work(), span)
         except (Changed, Exists):
             # Two calls changed or deleted the same row at the same time; one of them succeeded.
             return self._problem(
@@ -125,17 +125,17 @@ class Router:
                     "changed-meanwhile",
                     "Another request changed the object at the same time. Read it and try again.",
                 ),
-                step,
+                span,
             )
         except Exception as error:
             if is_away(error):
                 self._services.meter.count("api.storage-unavailable")
                 self._outage.saw(error)
-                return self._problem(_away(), step)
+                return self._problem(_away(), span)
             if isinstance(error, CustodyError) and error.is_passing:
                 self._services.meter.count("api.keys-unavailable")
-                return self._problem(_keyless(), step)
-            trace_id = step.trace or self._new_trace_id()
+                return self._problem(_keyless(), span)
+            trace_id = span.trace or self._new_trace_id()
             log.exception(
                 "a request failed, trace %s: %s %s",
                 trace_id,
@@ -143,7 +143,7 @@ class Router:
                 request.path,
                 extra={"traceId": trace_id, "code": "internal"},
             )
-            step.error = "internal"
+            span.error = "internal"
             return problem(
                 Problem(
                     500,
@@ -178,9 +178,9 @@ class Router:
             body = {} if left_out else body_shape.read(given, "")
         return replace(call, body=body)
 
-    def _problem(self, error: Problem, step: Span) -> Response:
-        step.error = error.code
-        return problem(error, step.trace or self._new_trace_id())
+    def _problem(self, error: Problem, span: Span) -> Response:
+        span.error = error.code
+        return problem(error, span.trace or self._new_trace_id())
 
     def _at(self, path: str, access: Sequence[Access]) -> list[Matched]:
         """Returns the reachable routes of a path, each with the variable parts of the path."""

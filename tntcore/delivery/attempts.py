@@ -200,17 +200,17 @@ class Attempts(Generic[I]):
         """
         # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
         sender = "agents" if self._queue == OUTBOUND else "webhooks"
-        with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as step:
-            return await self._once(tenant, item, deliver, number, before, step)
+        with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as span:
+            return await self._once(tenant, item, deliver, number, before, span)
 
     async def _once(
-        self, tenant: Tenant, item: I, deliver: Deliver[I], number: int, before: int, step: Span
+        self, tenant: Tenant, item: I, deliver: Deliver[I], number: int, before: int, span: Span
     ) -> int | None:
         try:
             attempted = await deliver(tenant, item, self._services.now())
         except NoPlaceError:
             self._services.meter.count(f"{self._queue}.busy")
-            step.attributes["tnt.outcome"] = "put-off"
+            span.attributes["tnt.outcome"] = "put-off"
             raise
         except Exception as error:  # noqa: BLE001  a fault of one message must not hold back the others
             # The text of the exception may quote the message.
@@ -224,10 +224,10 @@ class Attempts(Generic[I]):
             self._receivers.mark_prompt(item)
         delay = self._next(number - before, attempted)
         if attempted.status:
-            step.attributes["http.response.status_code"] = attempted.status
-        step.error = attempted.error
+            span.attributes["http.response.status_code"] = attempted.status
+        span.error = attempted.error
         outcome = _STATES[type(attempted)].lower()
-        step.attributes["tnt.outcome"] = "retry" if delay is not None else outcome
+        span.attributes["tnt.outcome"] = "retry" if delay is not None else outcome
         await self._record(tenant, item, attempted, number, delay)
         self._services.meter.count(f"{self._queue}.{outcome}")
         return delay

@@ -41,7 +41,7 @@ from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, M
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
 from tntcore.strict_json import reread_json, write_json
-from tntcore.telemetry import mark
+from tntcore.telemetry import add_event
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
 
@@ -193,7 +193,7 @@ class Outbound:
         except DidError as error:
             return Retry(error.code)
         calling(uri)
-        mark("packed")
+        add_event("packed")
         unproven = _is_unproven(peer.connection)
         if unproven and not self._unproven.take(_host(uri)):
             raise NoPlaceError

@@ -159,8 +159,8 @@ class Replays:
         """Does a part of a replay, unless it was done. If its queue message is delivered again and the next one is
         lost, the sweeper goes on.
         """
-        with self._services.tracing.begin("process relay", "consumer") as step:
-            step.tenant = part.principal
+        with self._services.tracing.begin("process relay", "consumer") as span:
+            span.tenant = part.principal
             await self._step(part)
 
     async def _step(self, part: ReplayPart) -> None:

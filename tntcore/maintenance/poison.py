@@ -126,8 +126,8 @@ class Poison:
         self._services.meter.add(POISON, queue)
         await self._table.put(queue, message_id, {"body": body[:_MAX_COLUMN], "at": self._services.now()})
         for item in _items(queue, body):
-            with item.follow(self._services.tracing, f"give up {queue}", f"{queue}-poison") as step:
-                step.attributes["tnt.outcome"], step.error = "failed", FAILED
+            with item.follow(self._services.tracing, f"give up {queue}", f"{queue}-poison") as span:
+                span.attributes["tnt.outcome"], span.error = "failed", FAILED
                 await self._show(queue, item)
 
     async def list(self, queue: str, *, limit: int, start: str) -> tuple[Sequence[Given], str | None]:

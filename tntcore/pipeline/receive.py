@@ -38,7 +38,7 @@ from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.storage import EXCHANGE
-from tntcore.telemetry import came_to, mark, tell
+from tntcore.telemetry import add_event, set_attribute, set_outcome
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
 
@@ -119,7 +119,7 @@ class Receiving:
         tenant = await self._services.tenants.get(item.principal)
         if tenant is None:
             self._services.meter.count("inbound.gone")
-            came_to("gone")
+            set_outcome("gone")
             await self._forget(item)
             return
         if tenant.is_suspended:
@@ -138,7 +138,7 @@ class Receiving:
             await retrying(attempt, tries=_TRIES)
         except TakesLong:
             await self._storage.queues[EXCHANGE].put(queue_message([admission.on(item).traced()]))
-            came_to(PASSED_ON)
+            set_outcome(PASSED_ON)
             return
         # Anybody can send what becomes of no message, so only so many rows are written for it. Without one, the item is
         # shown as FAILED in case that another copy of it is given up.
@@ -265,7 +265,7 @@ class Receiving:
         nothing. Anybody can send such envelopes, so a tenant keeps a limited number.
         """
         self._services.meter.count(f"inbound.refused.{code}")
-        came_to("refused", code)
+        set_outcome("refused", code)
         if not self._unreadable.take(tenant.uuid):
             self._services.meter.count("inbound.refused.not-kept")
             return
@@ -304,12 +304,12 @@ class Receiving:
     async def _store(self, incoming: Incoming) -> None:
         """Stores the message and its consequences."""
         tenant, message = incoming.tenant, incoming.message
-        mark("opened")
-        tell("tnt.protocol", protocol_of(message.type))
+        add_event("opened")
+        set_attribute("tnt.protocol", protocol_of(message.type))
         effect = await self._effect(incoming)
         if isinstance(effect, Refusal) and (before := await self._was_received(incoming)):
             self._services.meter.count("inbound.duplicate")
-            came_to("duplicate")
+            set_outcome("duplicate")
             if before.message_uuid == incoming.uuid:
                 await self._publisher.publish_again(tenant, incoming.recipient.connection, before)
             return
@@ -318,14 +318,15 @@ class Receiving:
         if isinstance(effect, Effect):
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
-        came_to("duplicate")
+        # Of every way out below but the last.
+        set_outcome("duplicate")
         if receipt.before and (before := await self._was_stored_before(incoming, receipt.before)):
             if before.message_uuid == incoming.uuid:
                 await self._publisher.publish_again(tenant, incoming.recipient.connection, before)
             return
         if await self._commit(incoming, receipt):
-            mark("committed")
-            came_to(_OUTCOMES[receipt.stored.status], receipt.stored.error)
+            add_event("committed")
+            set_outcome(_OUTCOMES[receipt.stored.status], receipt.stored.error)
             await self._publish(incoming, receipt)
 
     async def _publish(self, incoming: Incoming, receipt: Receipt) -> None:

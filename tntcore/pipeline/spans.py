@@ -21,26 +21,26 @@ PASSED_ON = "passed-on"
 
 def receiving(services: Services, item: InboundItem, queue: str, among: int) -> AbstractContextManager[Span]:
     """Opens the span of an item of queue `inbound` or `exchange`, one of `among` in its queue message."""
-    step = item.follow(services.tracing, f"process {queue}", queue)
-    return step if step is QUIET else _receiving(services, item, queue, among, step)
+    span = item.follow(services.tracing, f"process {queue}", queue)
+    return span if span is QUIET else _receiving(services, item, queue, among, span)
 
 
 @contextmanager
-def _receiving(services: Services, item: InboundItem, queue: str, among: int, step: Span) -> Iterator[Span]:
+def _receiving(services: Services, item: InboundItem, queue: str, among: int, span: Span) -> Iterator[Span]:
     meter, first = services.meter, queue == INBOUND and item.put_off is None and not item.limits_passed
-    step.attributes["messaging.message.id"] = step.attributes["tnt.message"] = item.uuid
-    step.attributes["messaging.batch.message_count"] = among
+    span.attributes["messaging.message.id"] = span.attributes["tnt.message"] = item.uuid
+    span.attributes["messaging.batch.message_count"] = among
     if first:
         meter.record(AGE_SECONDS, seconds_since(item.uuid, services.now()), INBOUND)
     try:
-        with step:
-            yield step
+        with span:
+            yield span
     finally:
-        outcome = step.outcome
+        outcome = span.outcome
         if outcome != PASSED_ON:
-            meter.add(MESSAGES, str(step.attributes.get("tnt.protocol", "")), outcome, step.error)
-            meter.add(TENANT_MESSAGES, step.tenant, outcome)
-        meter.record(PROCESS_SECONDS, step.seconds, queue, outcome)
+            meter.add(MESSAGES, str(span.attributes.get("tnt.protocol", "")), outcome, span.error)
+            meter.add(TENANT_MESSAGES, span.tenant, outcome)
+        meter.record(PROCESS_SECONDS, span.seconds, queue, outcome)
 
 
 @lru_cache(1024)

@@ -4,7 +4,7 @@ Only `export` imports OpenTelemetry, in a thread of its own, and only if an oper
 """
 
 from tntcore.telemetry.meter import Meter, Metric
-from tntcore.telemetry.steps import QUIET, Span, Tracing, came_to, current, mark, tell, traceparent
+from tntcore.telemetry.spans import QUIET, Span, Tracing, add_event, current, set_attribute, set_outcome, traceparent
 
 __all__ = [
     "QUIET",
@@ -12,9 +12,9 @@ __all__ = [
     "Metric",
     "Span",
     "Tracing",
-    "came_to",
+    "add_event",
     "current",
-    "mark",
-    "tell",
+    "set_attribute",
+    "set_outcome",
     "traceparent",
 ]

@@ -20,12 +20,12 @@ from typing import Any
 
 from tntcore.config import Telemetry
 from tntcore.telemetry.meter import DURATIONS, EVENTS, GAUGES, STORAGE_CALLS, SUMS, Labels, Meter, Metric
-from tntcore.telemetry.steps import Span, SpanIds
+from tntcore.telemetry.spans import Span, SpanIds
 
 log = logging.getLogger(__name__)
 
 SCOPE = "tntcore"
-MAX_WAITING = 8_192  # steps that wait for being sent; what comes beyond is dropped, and counted
+MAX_WAITING = 8_192  # spans that wait for being sent; what comes beyond is dropped, and counted
 _BATCH = 512
 CLOSE_SECONDS = 5.0  # for which a process that stops waits for the last spans to be sent
 
@@ -41,7 +41,7 @@ class Exporter:
         self._settings = settings
         self._meter = meter
         self._seconds = 0.2 if "console" in settings.traces else seconds or settings.seconds  # somebody looks on
-        self._steps: deque[Span] = deque()
+        self._ended: deque[Span] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -49,12 +49,12 @@ class Exporter:
         # For a process that ends without closing the service.
         atexit.register(self.stop)
 
-    def __call__(self, step: Span) -> None:
-        if len(self._steps) >= MAX_WAITING:
+    def __call__(self, span: Span) -> None:
+        if len(self._ended) >= MAX_WAITING:
             self._meter.count("telemetry.dropped")
             return
-        self._steps.append(step)
-        if len(self._steps) == _BATCH:
+        self._ended.append(span)
+        if len(self._ended) == _BATCH:
             self._wake.set()
 
     def stop(self, seconds: float | None = None) -> None:
@@ -78,12 +78,12 @@ class Exporter:
         sdk.close()
 
     def _send(self, sdk: _Sdk) -> None:
-        while self._steps:
-            batch = [self._steps.popleft() for _ in range(min(_BATCH, len(self._steps)))]
+        while self._ended:
+            batch = [self._ended.popleft() for _ in range(min(_BATCH, len(self._ended)))]
             try:
                 sdk.send(batch)
             except Exception:
-                log.exception("%s steps could not be exported", len(batch))
+                log.exception("%s spans could not be exported", len(batch))
                 self._meter.count("telemetry.failed", len(batch))
 
 
@@ -101,8 +101,8 @@ class _Sdk:
         self._more = {"_MS.sampleRate": settings.ratio * 100} if "azure" in settings.traces else {}
         self._metrics = self._meters(settings.metrics, meter) if settings.metrics else None
 
-    def send(self, steps: Sequence[Span]) -> None:
-        spans = [self._span(step) for step in steps]
+    def send(self, spans: Sequence[Span]) -> None:
+        spans = [self._span(span) for span in spans]
         for exporter in self._exporters:
             exporter.export(spans)
 
@@ -112,7 +112,7 @@ class _Sdk:
         if self._metrics is not None:
             self._metrics.shutdown(timeout_millis=CLOSE_SECONDS * 1000)
 
-    def _span(self, step: Span) -> Any:
+    def _span(self, span: Span) -> Any:
         from opentelemetry.sdk.trace import Event, ReadableSpan
         from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -120,24 +120,24 @@ class _Sdk:
             trace_id, span_id, sampled = of
             return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(int(sampled)))
 
-        attributes = {**step.attributes, **self._more}
-        if step.tenant:
-            attributes["tnt.tenant"] = step.tenant
-        if step.error:
+        attributes = {**span.attributes, **self._more}
+        if span.tenant:
+            attributes["tnt.tenant"] = span.tenant
+        if span.error:
             # Application Insights leaves out attributes of the semantic conventions for which it has no field.
-            attributes["error.type"] = attributes["tnt.error"] = step.error
+            attributes["error.type"] = attributes["tnt.error"] = span.error
         return ReadableSpan(
-            step.name,
-            context=context((step.trace_id, step.span_id, step.sampled), remote=False),
-            parent=context((step.trace_id, step.parent_id, True), remote=True) if step.parent_id else None,
+            span.name,
+            context=context((span.trace_id, span.span_id, span.sampled), remote=False),
+            parent=context((span.trace_id, span.parent_id, True), remote=True) if span.parent_id else None,
             resource=self._resource,
             attributes=attributes,
-            events=[Event(name, timestamp=when) for name, when in step.marks],
-            links=[Link(context(link, remote=True)) for link in step.links],
-            kind=SpanKind[step.kind.upper()],
-            status=Status(StatusCode.ERROR if step.failed else StatusCode.UNSET),
-            start_time=step.began,
-            end_time=step.ended,
+            events=[Event(name, timestamp=when) for name, when in span.events],
+            links=[Link(context(link, remote=True)) for link in span.links],
+            kind=SpanKind[span.kind.upper()],
+            status=Status(StatusCode.ERROR if span.failed else StatusCode.UNSET),
+            start_time=span.began,
+            end_time=span.ended,
             instrumentation_scope=self._scope,
         )
 

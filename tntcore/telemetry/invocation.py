@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from tntcore.telemetry.steps import current
+from tntcore.telemetry.spans import current
 
 MAX_KEPT: Final = 200  # lines that wait in each process; further ones are counted only
 # The host keeps the worker's own lines with or without an invocation.
@@ -82,7 +82,7 @@ def _detached(record: logging.LogRecord) -> logging.LogRecord:
         kept.exc_text = logging.Formatter().formatException(record.exc_info)
         kept.exc_info = None
         kept.code = getattr(record, "code", record.exc_info[0].__name__)
-    kept.step = current()
+    kept.span = current()
     return kept
 
 

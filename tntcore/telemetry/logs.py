@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from tntcore.telemetry.steps import current
+from tntcore.telemetry.spans import current
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,12 +26,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        # A line that was kept back is of the step in which it was logged.
-        step = record.__dict__["step"] if "step" in record.__dict__ else current()
-        if step is not None and step.trace_id:
-            line |= {"traceId": step.trace, "spanId": f"{step.span_id:016x}"}
-        if step is not None and step.tenant:
-            line["tenant"] = step.tenant
+        # A line that was kept back is of the span in which it was logged.
+        span = record.__dict__["span"] if "span" in record.__dict__ else current()
+        if span is not None and span.trace_id:
+            line |= {"traceId": span.trace, "spanId": f"{span.span_id:016x}"}
+        if span is not None and span.tenant:
+            line["tenant"] = span.tenant
         for name in ("traceId", "code"):
             if isinstance(value := getattr(record, name, None), str):
                 line[name] = value

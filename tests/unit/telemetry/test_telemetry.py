@@ -13,7 +13,7 @@ from tntcore.config import ConfigError, Telemetry
 from tntcore.delivery.spans import calling
 from tntcore.pipeline.spans import protocol_of
 from tntcore.storage.items import InboundItem
-from tntcore.telemetry import QUIET, Meter, Span, Tracing, came_to, current, tell, traceparent
+from tntcore.telemetry import QUIET, Meter, Span, Tracing, current, set_attribute, set_outcome, traceparent
 from tntcore.telemetry.logs import JsonFormatter
 from tntcore.telemetry.meter import (
     MESSAGES,
@@ -24,7 +24,7 @@ from tntcore.telemetry.meter import (
     TENANT_ATTEMPTS,
     TENANT_MESSAGES,
 )
-from tntcore.telemetry.steps import read_traceparent
+from tntcore.telemetry.spans import read_traceparent
 
 OURS = f"00-{'1f' * 16}-{'2e' * 8}-01"
 
@@ -38,7 +38,7 @@ def tracing(ended: list[Span], ratio: float = 1.0) -> Tracing:
     return made
 
 
-def test_steps_follow_each_other_over_an_item() -> None:
+def test_spans_follow_each_other_over_an_item() -> None:
     ended: list[Span] = []
     traces = tracing(ended)
     with traces.begin("first") as first:
@@ -144,21 +144,21 @@ class Waits(Exception):
 def test_what_becomes_of_a_step_is_told_without_the_words_of_an_exception() -> None:
     traces = tracing([])
     with pytest.raises(ValueError), traces.begin("breaks", "consumer") as broken:  # noqa: PT012
-        came_to("stored")
+        set_outcome("stored")
         raise ValueError("with a secret")
     assert (broken.outcome, broken.error, broken.failed) == ("failed", "ValueError", True)
     with pytest.raises(Waits), traces.begin("waits", "consumer") as waiting:
         raise Waits
     assert (waiting.outcome, waiting.error, waiting.failed) == ("put-off", "", False)
     with traces.begin("refuses", "consumer") as refused:
-        came_to("refused", "tampered")
+        set_outcome("refused", "tampered")
     assert (refused.outcome, refused.error, refused.failed) == ("refused", "tampered", False)
     for status, failed in ((404, False), (500, True)):
         with traces.begin("answers") as answered:
-            tell("http.response.status_code", status)
+            set_attribute("http.response.status_code", status)
         assert answered.failed is failed
-    came_to("nowhere")
-    tell("nowhere", 1)
+    set_outcome("nowhere")
+    set_attribute("nowhere", 1)
 
 
 def test_tenants_beyond_the_bound_are_counted_together() -> None:

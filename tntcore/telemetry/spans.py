@@ -18,7 +18,7 @@ AttributeValue = str | int | bool
 SpanIds = tuple[int, int, bool]  # trace id, span id, whether it is sampled
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_current: ContextVar[Span | None] = ContextVar("step", default=None)
+_current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
 class Span:
@@ -29,12 +29,12 @@ class Span:
         tenant: uuid, "" if there is none or it is not known.
         attributes: of OpenTelemetry's semantic conventions, or under `tnt.`.
         error: a stable code, or the name of an exception's type; "" if it went well.
-        marks: events and their times.
+        events: their names and times.
         began, ended: nanoseconds since 1970.
     """
 
     __slots__ = (
-        "_sink", "_token", "attributes", "began", "ended", "error", "kind", "links", "marks",
+        "_sink", "_token", "attributes", "began", "ended", "error", "events", "kind", "links",
         "name", "parent_id", "sampled",
         "span_id", "tenant", "trace_id",
     )  # fmt: skip
@@ -49,7 +49,7 @@ class Span:
         self.trace_id = self.span_id = self.parent_id = 0
         self.sampled = False
         self.tenant = self.error = ""
-        self.marks: list[tuple[str, int]] = []
+        self.events: list[tuple[str, int]] = []
         self.began = self.ended = 0
 
     @property
@@ -173,11 +173,11 @@ class Tracing:
         else:
             trace_id, parent_id, sampled = before
             span_id = int.from_bytes(self._random(8), "big") or 1
-        step = Span(name, kind, self._ended if sampled else None)
-        step.trace_id, step.span_id, step.parent_id, step.sampled = trace_id, span_id, parent_id, sampled
+        span = Span(name, kind, self._ended if sampled else None)
+        span.trace_id, span.span_id, span.parent_id, span.sampled = trace_id, span_id, parent_id, sampled
         for link in links:
-            step.link(link)
-        return step
+            span.link(link)
+        return span
 
     def follow(self, name: str, queue: str, *, tenant: str, parent: str, link: str) -> Span:
         """Makes the span of a queue item.
@@ -185,20 +185,20 @@ class Tracing:
         Args:
             parent, link: `traceparent` of its parent, and of a related span; "" for none.
         """
-        step = self.begin(name, "consumer", parent=parent, links=(link,) if link else ())
-        if step is QUIET:
-            return step
-        step.tenant = tenant
-        step.attributes = {
+        span = self.begin(name, "consumer", parent=parent, links=(link,) if link else ())
+        if span is QUIET:
+            return span
+        span.tenant = tenant
+        span.attributes = {
             "messaging.system": "azure_queue_storage",
             "messaging.operation.type": "process",
             "messaging.destination.name": queue,
         }
-        return step
+        return span
 
-    def _ended(self, step: Span) -> None:
+    def _ended(self, span: Span) -> None:
         for sink in self.sinks:
-            sink(step)
+            sink(span)
 
 
 QUIET: Final[Span] = _Quiet()
@@ -218,28 +218,28 @@ def current() -> Span | None:
     return _current.get()
 
 
-def tell(name: str, value: AttributeValue) -> None:
+def set_attribute(name: str, value: AttributeValue) -> None:
     """Sets an attribute of the current span, if there is one."""
-    step = _current.get()
-    if step is not None:
-        step.attributes[name] = value
+    span = _current.get()
+    if span is not None:
+        span.attributes[name] = value
 
 
-def came_to(outcome: str, error: str = "") -> None:
+def set_outcome(outcome: str, error: str = "") -> None:
     """Sets the outcome of the current span; `error` is a stable code."""
-    step = _current.get()
-    if step is not None:
-        step.attributes["tnt.outcome"], step.error = outcome, error
+    span = _current.get()
+    if span is not None:
+        span.attributes["tnt.outcome"], span.error = outcome, error
 
 
-def mark(name: str) -> None:
+def add_event(name: str) -> None:
     """Adds an event to the current span."""
-    step = _current.get()
-    if step is not None and step.sampled:
-        step.marks.append((name, time.time_ns()))
+    span = _current.get()
+    if span is not None and span.sampled:
+        span.events.append((name, time.time_ns()))
 
 
 def traceparent() -> str:
     """Returns the `traceparent` of the current span; "" if there is none, or nothing is traced."""
-    step = _current.get()
-    return step.traceparent if step is not None else ""
+    span = _current.get()
+    return span.traceparent if span is not None else ""
