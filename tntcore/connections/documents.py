@@ -22,9 +22,9 @@ def resolvable(did: str) -> bool:
 
 
 def legacy(value: Any) -> DidDocument:
-    """Parses `{DID, DIDDoc}` (RFC 0160)."""
+    """Parses `{DID, DIDDoc}`, or `{did, did_doc}`, which RFC 0160 wrote at another time."""
     connection = object_in(value)
-    did, raw = connection.get("DID"), connection.get("DIDDoc")
+    did, raw = connection.get("DID", connection.get("did")), connection.get("DIDDoc", connection.get("did_doc"))
     if not isinstance(did, str) or not isinstance(raw, dict):
         raise Refused("request-not-accepted", "connection must be {DID, DIDDoc}")
     return _named(raw, did)
