@@ -16,7 +16,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite, connection_string
 from devtools.ports import free_ports
-from tests.scenarios.cli import Tool
+from tests.scenarios.cli.tool import Tool
 from tests.scenarios.common import basic, contact_out_of_reach, handle_queues
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Hook, Receiver, Stack

@@ -7,10 +7,7 @@ import json
 import re
 from typing import Any
 
-from tests.scenarios.cli import Tool
-from tests.scenarios.test_cli import pair, until
-
-__all__ = ["pair"]  # a fixture
+from tests.scenarios.cli.tool import Tool, until
 
 
 async def waiting(tool: Tool) -> Any:

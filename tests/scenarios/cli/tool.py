@@ -7,14 +7,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Client, Stack
 
 PATIENCE = 30.0
 
@@ -181,3 +181,17 @@ class Wire:
         self._open -= {writer, upstream}
         upstream.transport.abort()
         writer.transport.abort()
+
+
+async def register(stack: Stack, folder: Path, name: str) -> tuple[Tool, Client]:
+    """A tenant with its key in its environment."""
+    client = await stack.register(name)
+    (folder / name).mkdir()
+    return Tool(stack.url, folder / name, {"TNT_SUBSCRIPTION_KEY": client.key}), client
+
+
+async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]) -> Any:
+    async with asyncio.timeout(30):
+        while not enough(found := await ask()):  # noqa: ASYNC110  it is told by nobody
+            await asyncio.sleep(0.2)
+    return found

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import segno
 
-from tests.scenarios.cli import Tool
+from tests.scenarios.cli.tool import Tool
 from tests.stack import ROOT, Client, Receiver, Stack
 
 SHELLS = [shell for shell in ("bash", "zsh", "fish") if shutil.which(shell)]
