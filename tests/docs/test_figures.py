@@ -9,7 +9,7 @@ from devtools.peers import PEERS
 from tests.docs.pages import ROOT
 from tntcore import egress
 from tntcore.api import didcomm, http, idempotency, settings, views
-from tntcore.config import ServiceLimits
+from tntcore.config import Config
 from tntcore.delivery import outbound, webhook_calls
 from tntcore.delivery.retry import SEND_LADDER, WEBHOOK_LADDER
 from tntcore.envelope.limits import MAX_PLAINTEXT, MAX_RECIPIENTS, MAX_WIRE
@@ -83,19 +83,25 @@ def test_when_a_webhook_is_tried_again() -> None:
 
 
 def test_defaults_of_settings() -> None:
-    rows = dict(
-        re.findall(r"^\| `(TNT_[A-Z_]+)` \| (\d+) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    """A default that is set changes nothing, and the values that a setting names are taken."""
+    rows = re.findall(
+        r"^\| `(TNT_[A-Z_]+)` \| `?([\w]+)`? \| (?:`(\w+)`)?",
+        (ROOT / "docs" / "operating.md").read_text(),
+        re.MULTILINE,
     )
-    limits = ServiceLimits()
-    shown = {
-        "TNT_KEY_RATE": limits.key,
-        "TNT_ADDRESS_RATE": limits.address,
-        "TNT_SENDER_RATE": limits.sender,
-        "TNT_TENANT_RATE": limits.tenant,
-        "TNT_TENANT_BYTES": limits.stored,
-        "TNT_FORWARDED_HOPS": limits.forwarded_hops,
+    base = {
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "TNT_PUBLIC_URL": "http://localhost:7071",
+        "TNT_MASTER_KEY_FILE": "keys.json",
     }
-    assert rows.items() >= {name: str(value) for name, value in shown.items()}.items()
+    defaults = [(name, default) for name, default, _ in rows if default not in ("none", "anywhere", "required")]
+    assert len(defaults) >= 12
+    for name, default in defaults:
+        assert Config.read({**base, name: default}) == Config.read(base), name
+    named = [(name, value) for name, _, value in rows if value]
+    assert len(named) >= 4
+    for name, value in named:
+        assert Config.read({**base, name: value}), name
 
 
 def test_the_agents_that_are_tried() -> None:
