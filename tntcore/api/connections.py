@@ -22,7 +22,7 @@ from tntcore.api.views import (
     found,
     listing,
 )
-from tntcore.connections.acceptance import received_invitation
+from tntcore.connections.acceptance import kept_invitation
 from tntcore.connections.changes import Changes
 from tntcore.connections.decisions import Decisions
 from tntcore.connections.rotation import Rotation
@@ -173,5 +173,5 @@ def connection_view(call: Call, connection: Connection) -> dict[str, Any]:
         state=connection.state,
         error=connection.error or None,
         version=connection.version,
-        invitation=received_invitation(call.tenant, connection) if connection.received else None,
+        invitation=kept_invitation(call.tenant, connection) if connection.received else None,
     )

@@ -246,7 +246,7 @@ class ContactRoutes:
                 return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
         contact.display_name = contact.display_name or as_line(content.label or "", 200)
         if kept:
-            connection = self._acceptance.received(call.tenant, identity, contact, content, method)
+            connection = self._acceptance.keep(call.tenant, identity, contact, content, method)
             await _store(call, contact, connection)
         else:
             connection = await self._acceptance.accept(call.tenant, identity, contact, content, did_method=method)

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _BEGIN_AGAIN = 5  # seconds
 _MAX_REASON = 1_000  # characters
-_MAX_RECEIVED = 60_000  # sealed bytes of an invitation that is kept; a column holds 64 KiB
+_MAX_KEPT = 60_000  # sealed bytes of an invitation that is kept; a column holds 64 KiB
 REUSE_SECONDS = 20  # until a partner that does not agree to use a connection is asked for another
 _MAX_REUSE = 50_000  # bytes of an invitation that are kept until then
 
@@ -105,7 +105,7 @@ class Acceptance:
         connection.invited_did = reached if reached in content.services else ""
         return await self._begin(tenant, identity, contact, connection, content, ends)
 
-    def received(
+    def keep(
         self,
         tenant: Tenant,
         identity: Identity,
@@ -124,11 +124,9 @@ class Acceptance:
         connection = start(identity, contact, now, did_method)
         connection.role, connection.state = "requester", rfc23.move("requester", "start", "invitation")
         connection.pthid = content.id
-        connection.received = tenant.records.seal(write_json(content.raw), _received_in(connection))
-        if len(connection.received) > _MAX_RECEIVED:
-            detail = (
-                f"The invitation is too large to be kept: it may have {_MAX_RECEIVED // 1000} kB. Accept it at once."
-            )
+        connection.received = tenant.records.seal(write_json(content.raw), _kept_in(connection))
+        if len(connection.received) > _MAX_KEPT:
+            detail = f"The invitation is too large to be kept: it may have {_MAX_KEPT // 1000} kB. Accept it at once."
             raise Problem(413, "invitation-too-large", detail)
         return connection
 
@@ -366,13 +364,13 @@ class Acceptance:
         )
 
 
-def received_invitation(tenant: Tenant, connection: Connection) -> dict[str, Any]:
+def kept_invitation(tenant: Tenant, connection: Connection) -> dict[str, Any]:
     """Returns the invitation that a connection keeps until the tenant answers it."""
-    content: dict[str, Any] = reread_json(tenant.records.open(connection.received, _received_in(connection)))
+    content: dict[str, Any] = reread_json(tenant.records.open(connection.received, _kept_in(connection)))
     return content
 
 
-def _received_in(connection: Connection) -> str:
+def _kept_in(connection: Connection) -> str:
     return f"{connection.key}/invitation"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tntcore.connections.acceptance import Acceptance, received_invitation
+from tntcore.connections.acceptance import Acceptance, kept_invitation
 from tntcore.connections.changes import Changes
 from tntcore.connections.effect import Effect
 from tntcore.connections.first_contact import FirstContact
@@ -42,7 +42,7 @@ class Decisions:
             Problem: 409 if there is nothing to decide, or the connection was changed meanwhile.
         """
         if accept and connection.received and connection.state == "invitation-received":
-            return await self._accept_received(tenant, connection)
+            return await self._accept_kept(tenant, connection)
         changed = replace(connection, updated_at=self._services.now())
         effect = Effect(changed)
         try:
@@ -75,11 +75,11 @@ class Decisions:
         await self._changes.apply(tenant, effect)
         return changed
 
-    async def _accept_received(self, tenant: Tenant, waiting: Connection) -> Connection:
+    async def _accept_kept(self, tenant: Tenant, waiting: Connection) -> Connection:
         """Answers the invitation that a connection keeps. Raises `Problem` 400 or 409."""
         identity = await tenant.records.get(Identity, waiting.identity_uuid)
         contact = await tenant.records.get(Contact, waiting.contact_uuid)
-        content = read_invitation(received_invitation(tenant, waiting))
+        content = read_invitation(kept_invitation(tenant, waiting))
         if identity is None or contact is None:
             raise Problem(
                 409,

@@ -318,7 +318,7 @@ class Receiving:
         if isinstance(effect, Effect):
             owner = Found(tenant.uuid, "connection", effect.connection.uuid)
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
-        # Of every way out below but the last.
+        # Unless it is committed below.
         set_outcome("duplicate")
         if receipt.before and (before := await self._was_stored_before(incoming, receipt.before)):
             if before.message_uuid == incoming.uuid:
