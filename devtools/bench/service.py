@@ -1,7 +1,8 @@
 """The service in a process of its own, as the benchmark measures it: `python -m devtools.bench.service`.
 
-Configured by the environment as ever, with BENCH_PORT, BENCH_MASTER_KEY and BENCH_WAKE (`true`, `false`) beside it. It
-reads one JSON object a line from its standard input, answers each with one line, and ends with its input:
+Configured by the environment as ever, with BENCH_PORT, BENCH_MASTER_KEY, BENCH_WAKE (`true`, `false`) and BENCH_CLOCK
+(milliseconds by which the machine's clock is ahead) beside it. It reads one JSON object a line from its standard input,
+answers each with one line, and ends with its input:
 
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
@@ -52,6 +53,12 @@ def leave_names_unanswered() -> None:
         return lookup(host, *args, **more)
 
     socket.getaddrinfo = look_up
+
+
+def set_clock(milliseconds: int) -> None:
+    """Lets the process take another time for its machine's."""
+    machine = time.time_ns
+    time.time_ns = lambda: machine() + milliseconds * 1_000_000
 
 
 class Control:
@@ -121,6 +128,7 @@ async def main() -> None:
         lease=float(os.environ.get("BENCH_LEASE", "600")),
     )
     leave_names_unanswered()
+    set_clock(int(os.environ.get("BENCH_CLOCK", "0")))
     await host.start()
     if os.environ.get("BENCH_WAKE", "true") == "true":
         function_app.service.on_put = host.wake

@@ -1,9 +1,9 @@
 """`python -m devtools.soak`: sends messages to two processes of the service on one storage, and counts what arrives.
 
 All along: the receiver answers 500 or not at all, the sender sends some messages twice and repeats what was not
-answered, one process of the service is killed, or told to stop, and started again, and the storage emulator stands
-still for seconds. It ends by itself, with code 1 if a message was lost or doubled, or did not arrive in time, or if
-anything is left in the queues, or waits in storage for ever.
+answered, one process of the service is killed, or told to stop, and started again with a clock that is wrong, and the
+storage emulator stands still for seconds. At half time a backup is taken. It ends by itself, with code 1 if a message
+was lost or doubled, or did not arrive in time, or if anything is left in the queues, or waits in storage for ever.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from tntcore.telemetry import Meter
 
 _LEASE = 10.0  # seconds
 _ANSWER = 20.0  # seconds that a sender waits
+_WRONG = 600.0  # seconds; from 900 on, storage refuses what is signed
 _STOPPED, _KILLED = "times that a process was told to stop", "times that a process was killed"
 _HANG = 20.0  # seconds, longer than the service waits for a webhook
 
@@ -50,7 +51,8 @@ class Options:
     """Shares are of messages; `*_every` are seconds. `restart_after`: seconds, until storage is ended and started again
     with what it kept; 0 for never, and then it keeps things in memory. `seconds`: no message is sent after them; 0 for
     no end. `ends`: no message is sent after so many ends of a process; 0 for no end. `stops`: share of these ends that
-    are asked for by SIGTERM."""
+    are asked for by SIGTERM. `clock`: seconds by which the clock of a process that is started again may be wrong.
+    `backup`: whether a backup is taken at half time."""
 
     messages: int
     under_way: int
@@ -65,6 +67,8 @@ class Options:
     seconds: float = 0
     ends: int = 0
     stops: float = 0.5
+    clock: float = 0
+    backup: bool = False
 
 
 @dataclass
@@ -186,6 +190,7 @@ class Soak:
                 self._kill(ports[1], url),
                 self._pause(),
                 self._restart(),
+                self._back_up(began),
                 self._watch(began),
                 self._count_waiting(began),
             )
@@ -259,7 +264,9 @@ class Soak:
                     self._count.done[_KILLED] += 1
                     await self._other.kill()
                 await asyncio.sleep(1)
-                self._other = await start(self._azurite, self._folder, port, url, lease=_LEASE)
+                wrong = random.uniform(-1, 1) * self._options.clock
+                settings = {"BENCH_CLOCK": f"{wrong * 1000:.0f}"}
+                self._other = await start(self._azurite, self._folder, port, url, lease=_LEASE, settings=settings)
 
     async def _pause(self) -> None:
         while not self._over:
@@ -283,6 +290,30 @@ class Soak:
             await asyncio.to_thread(self._azurite.stop)
             await asyncio.sleep(self._options.pause)
             await asyncio.to_thread(self._azurite.start)
+
+    async def _back_up(self, began: float) -> None:
+        """Takes a backup while messages flow, and reads it."""
+        if not self._options.backup:
+            return
+        while not self._is_half(began):  # noqa: ASYNC110  it is told by time and by many
+            await asyncio.sleep(1)
+        self._count.done["backups that were taken meanwhile, and read"] += 1
+        target = self._folder / "backup"
+        for command in (("backup", str(target)), ("restore", "--check", str(target))):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "tntcore", *command),
+                env={**os.environ, "AzureWebJobsStorage": self._azurite.connection_string},
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            if await process.wait():
+                self._count.left[f"{command[0]} that failed"] += 1
+
+    def _is_half(self, began: float) -> bool:
+        options = self._options
+        if options.seconds:
+            return time.monotonic() - began > options.seconds / 2
+        return len(self._count.accepted) > options.messages / 2
 
     async def _watch(self, began: float) -> None:
         """Writes down the memory and handles of the process that is not killed, and says how far things are."""
@@ -417,7 +448,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
     )
     chosen = parser.parse_args(arguments)
     messages = chosen.messages or (sys.maxsize if chosen.minutes else 20_000)
-    return Options(messages, chosen.under_way, chosen.latest, seconds=chosen.minutes * 60)
+    seconds = chosen.minutes * 60
+    return Options(messages, chosen.under_way, chosen.latest, seconds=seconds, clock=_WRONG, backup=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -97,6 +97,18 @@ class IssuedJwt(Issued):
     verified = True
 
 
+class GivenUpExchange(IssuedJwt):
+    """No process survives what takes long, until the operator has it handled again."""
+
+    async def act(self) -> None:
+        self.world.given_up.add("exchange")
+        await super().act()
+        assert (await self.bolt.get("message?status=FAILED"))["hits"]
+        self.world.given_up.clear()
+        await self.world.replay()
+        await self.accept_all()
+
+
 class IssuedLinkedData(IssuedJwt):
     offered: ClassVar = offer("ld-proof/Ed25519Signature2020", "")
 
@@ -221,6 +233,7 @@ EXCHANGES: tuple[type[Flow], ...] = (
     IssuedOld,
     IssuedV2,
     IssuedJwt,
+    GivenUpExchange,
     Declined,
     DeclinedOld,
     Proven,

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, Literal, TypeVar
 
 import orjson
-from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from devtools.connect import complete, connect_tenants
 from tests.contract.described import note_webhook
@@ -90,6 +90,12 @@ class Here(Workers):
         return function(*args)
 
 
+def server_error(status: int) -> HttpResponseError:
+    error = HttpResponseError("the server failed")
+    error.status_code = status
+    return error
+
+
 def once_more(effect: Callable[[], T], *, repeated: bool) -> T:
     """Returns what the effect returns. A transaction that is refused says whether it is `repeated`, as it does where
     the client library repeated it."""
@@ -158,14 +164,16 @@ class Process:
 
     async def point(self, name: str, effect: Callable[[], T], *, writes: bool) -> T:
         fault = await self.enter(name, writes=writes)
+        # A server's error says the same as a broken connection, by another exception.
+        is_told = len(self.world.trace) % 2 == 0
         if fault == "fail":
-            raise ServiceRequestError("the call did not get there")
+            raise server_error(503) if is_told else ServiceRequestError("the call did not get there")
         if fault == "twice":
             with suppress(Exception):
                 effect()
         result = once_more(effect, repeated=fault == "twice")
         if fault == "lost":
-            raise ServiceResponseError("the answer did not come back")
+            raise server_error(500) if is_told else ServiceResponseError("the answer did not come back")
         await asyncio.sleep(0)
         self._check()
         return result
@@ -498,7 +506,7 @@ class World:
             return
         try:
             await process.point("host.delete", lambda: durable.queue.pop(message.id, None), writes=True)
-        except (Killed, ServiceRequestError, ServiceResponseError):
+        except (Killed, HttpResponseError, ServiceRequestError, ServiceResponseError):
             if process.dead:
                 self._buried(process)
 

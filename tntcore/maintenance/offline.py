@@ -6,7 +6,6 @@ Settings are the service's own. `other` is the connection string of the account 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -55,7 +54,7 @@ def run_restore(
         return _told_of(lambda: asyncio.run(_with_files(environ, source, other, look)))
 
     async def work(storage: Storage, files: Files) -> dict[str, Any]:
-        done = await restoring.restore(storage, files, _now, over=over, told=told)
+        done = await restoring.restore(storage, files, storage.clock, over=over, told=told)
         return {**_shown(done.generation), "repaired": asdict(done.repaired)}
 
     return _run(environ, work, source, other)
@@ -66,7 +65,7 @@ def run_repair(environ: Mapping[str, str], told: Told) -> dict[str, Any]:
 
     async def work(storage: Storage) -> dict[str, Any]:
         await layout.check(storage)
-        return asdict(await repair(storage, _now, told))
+        return asdict(await repair(storage, storage.clock, told))
 
     return _told_of(lambda: asyncio.run(_with_storage(environ, work)))
 
@@ -140,7 +139,3 @@ def _shown(generation: Generation) -> dict[str, Any]:
         "masterKeys": list(generation.master_keys),
         "waiting": dict(generation.waiting),
     }
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

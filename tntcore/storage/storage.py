@@ -13,6 +13,7 @@ from azure.storage.queue._shared.policies_async import LinearRetry  # the public
 from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.caching import SharedCache
+from tntcore.clock import Clock
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity, StorageAccount
 from tntcore.storage.blobs import Blobs
@@ -105,6 +106,11 @@ class Storage:
     def host(self) -> str:
         """Names the account, without anything secret."""
         return self._tables.url.partition("?")[0].partition("//")[2].rstrip("/")
+
+    @property
+    def clock(self) -> Clock:
+        """The time, in step with the account's."""
+        return self._cloud.clock
 
     def container(self, name: str) -> Blobs:
         """Any container of the account."""
