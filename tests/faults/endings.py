@@ -36,6 +36,12 @@ class Decided(Connected):
         assert answer.status in (200, 409), answer.body
 
 
+class DecidedV2(Decided):
+    invitation: ClassVar = {"form": "out-of-band/2"}
+    handshake = 2
+    told: ClassVar = (["request-received"], ["completed"])
+
+
 class Rejected(Decided):
     accepts = False
 
@@ -220,5 +226,5 @@ class KeyRevoked(Flow):
         assert own.count("api-token.revoked") == 1
 
 
-DECIDED: tuple[type[Flow], ...] = (Decided, Rejected, RotatedV2, HungUpV2)
+DECIDED: tuple[type[Flow], ...] = (Decided, DecidedV2, Rejected, RotatedV2, HungUpV2)
 ENDED: tuple[type[Flow], ...] = (Deleted, Erased, TenantDeleted, Suspended, KeyRevoked)
