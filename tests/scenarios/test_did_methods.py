@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -173,3 +174,13 @@ async def test_a_contact_whose_did_nobody_resolves_here_is_refused_with_the_reas
     problem = assert_problem(answer, 400, "did-unusable")
     assert "DIDs of method indy are not resolved here" in problem["detail"]
     assert "send the contact an invitation" in problem["detail"]
+
+
+@pytest.mark.parametrize("text", ["did:xyz", "did:", "did:web:", "did:web:a b", "did:key:z6Mk#z6Mk", "xyz"])
+async def test_what_is_no_did_is_no_name_of_anybody(pair: tuple[Client, Client], text: str) -> None:
+    acme, _ = pair
+    problem = assert_problem(await acme.call("GET", f"contact/{quote(text, safe=':')}"), 400, "id-invalid")
+    assert "must be a uuid or a DID" in problem["detail"]
+    action = {"type": "DIDCOMM", "to": text, "data": {"message": {"@type": "t"}}}
+    assert_problem(await acme.call("POST", "action", action), 400, "to-invalid")
+    assert_problem(await acme.call("POST", "invitation", {"identityId": text}), 400, "identity-id-invalid")

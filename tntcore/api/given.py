@@ -325,7 +325,10 @@ def read_uuid(text: str) -> str:
 def read_name(text: str) -> str:
     """A uuid or a DID, which names an identity or a contact; "" names none, as older clients write it. Raises
     `ValueError`."""
-    if not text or qualify(text).startswith("did:"):
+    if not text:
+        return text
+    with suppress(DidError):
+        check_did(qualify(text))
         return text
     try:
         return str(uuid.UUID(text))

@@ -142,7 +142,7 @@ def _read(data: bytes) -> InvitationMessage:
     if not (message.is_json and message.fields):
         raise _problem(
             "malformed",
-            "The invitation is not a JSON object, or is nested too deeply. Ask the partner for another invitation.",
+            "The invitation is empty, not a JSON object, or nested too deeply. Ask the partner for another one.",
         )
     type_ = parse(canonical(message.type))
     if type_ is not None and type_.prefix == DIDCOMM_ORG and type_.name == "invitation":
