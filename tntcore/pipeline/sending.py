@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from tntcore.delivery.outbox import Outbox
-from tntcore.delivery.outgoing import write
+from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.redeliver import queue_pending, redeliver
 from tntcore.envelope import MAX_PLAINTEXT
 from tntcore.errors import Problem
@@ -144,49 +144,36 @@ class Actions:
             outgoing = await write(
                 records, connection, action, plaintext, message_uuid=message_uuid, now=now, held=held
             )
-            unit = Unit()
-            outgoing.add_to(unit)
-            if outcome is not None:
-                outcome.add_to(unit)
-            if action.etag:
-                unit.upsert_row(action.key, {"typeStatus": action.type_status, "updatedAt": now})
-            else:
-                unit.create(action)
             await self._outbox.mark(tenant.uuid, [outgoing.delivery.uuid])
             try:
-                await records.commit(unit)
+                await records.commit(_unit(action, outgoing, outcome))
             except (Changed, Exists) as conflict:
                 if outcome is not None and conflict.row in outcome.rows:
                     raise Problem(
                         409, "exchange-changed", "Another request changed the exchange at the same time. Try again."
                     ) from None
-                if isinstance(conflict, Changed):
-                    # The connection was completed, or another message held, at this very moment.
-                    current = await records.get(Connection, connection.uuid)
-                    if current is None:
-                        text = "The connection was deleted in the meantime."
-                        raise Problem(404, "connection-unknown", text) from None
-                    thread = replace(thread, connection=current)
-                    raise
-                if conflict.row == action.key:
-                    # The thread exists already, so the answer shows that one, with its own beginning.
-                    thread = replace(thread, action=await records.get(Action, action.uuid) or thread.action)
-                    raise
-                before = await records.get(Entry, outgoing.entry.uuid)
-                if before is None or before.digest != outgoing.digest:
-                    raise Problem(
-                        409,
-                        "message-id-used",
-                        "A message with this @id was already sent on this thread. Use another @id.",
-                    ) from None
-                await self.see_to(tenant, before.message_uuid)
-                return SentMessage(action, before.message_uuid, plaintext)
+                if isinstance(conflict, Exists) and conflict.row != action.key:
+                    return SentMessage(action, await self._sent_before(tenant, outgoing), plaintext)
+                thread = await _as_it_is_now(tenant, thread, conflict)
+                raise
             if not held:
                 await self._queued(tenant, message_uuid, self._outbox.outbound(outgoing.item(tenant.uuid)))
             return SentMessage(action, message_uuid, plaintext)
 
         busy = "Too many requests change the connection at the same time. Try again."
         return await retrying(attempt, tries=_TRIES, contended=Problem(503, "busy", busy, retry_after=1))
+
+    async def _sent_before(self, tenant: Tenant, outgoing: Outgoing) -> str:
+        """Returns the uuid of the same message, sent before on the thread, and makes sure that it is queued. Raises
+        `Problem` 409 if it was another one.
+        """
+        before = await tenant.records.get(Entry, outgoing.entry.uuid)
+        if before is None or before.digest != outgoing.digest:
+            raise Problem(
+                409, "message-id-used", "A message with this @id was already sent on this thread. Use another @id."
+            ) from None
+        await self.see_to(tenant, before.message_uuid)
+        return before.message_uuid
 
     async def see_to(self, tenant: Tenant, message_uuid: str) -> None:
         """Queues a sent message again in case its queue message was lost."""
@@ -241,3 +228,28 @@ class Actions:
             created_time=self._services.now() // 1000,
         )
         return len(write_json(converted)) > MAX_PLAINTEXT
+
+
+def _unit(action: Action, outgoing: Outgoing, outcome: Outcome | None) -> Unit:
+    """Returns the unit that writes a message, its action and the outcome for its exchange."""
+    unit = Unit()
+    outgoing.add_to(unit)
+    if outcome is not None:
+        outcome.add_to(unit)
+    if action.etag:
+        unit.upsert_row(action.key, {"typeStatus": action.type_status, "updatedAt": action.updated_at})
+    else:
+        unit.create(action)
+    return unit
+
+
+async def _as_it_is_now(tenant: Tenant, thread: Thread, conflict: Changed | Exists) -> Thread:
+    """Returns the thread after a lost race. Raises `Problem` 404 if its connection is gone."""
+    if isinstance(conflict, Exists):
+        # The thread exists already, so the answer shows that one, with its own beginning.
+        return replace(thread, action=await tenant.records.get(Action, thread.action.uuid) or thread.action)
+    # The connection was completed, or another message held, at this very moment.
+    current = await tenant.records.get(Connection, thread.connection.uuid)
+    if current is None:
+        raise Problem(404, "connection-unknown", "The connection was deleted in the meantime.") from None
+    return replace(thread, connection=current)
