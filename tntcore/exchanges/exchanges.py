@@ -79,6 +79,20 @@ class _Begun:
     stored: Sequence[Record] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """The message cannot be used: its exchange ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Undecided:
+    """The message cannot be worked with now: its exchange waits for the tenant."""
+
+    reason: str
+
+
 class Exchanges:
     """Finds and moves exchanges.
 
@@ -162,12 +176,7 @@ class Exchanges:
                 run.exchange.messages = {**run.exchange.messages, incoming.kind: incoming.uuid}
             return run
 
-        content, reason = None, ""
-        if incoming.flow is not None:
-            try:
-                content = incoming.flow.protocol.read(incoming.message, incoming.step)
-            except FormatError as error:
-                reason = f"{error.code}: {error.detail}"
+        content, wrong = _content_of(incoming)
         try:
             run = await moved()
         except OutOfTurn:
@@ -178,40 +187,42 @@ class Exchanges:
             await run.flow.rules.abandoned(run)
             return run.outcome
         if content is not None and incoming.kind != "ack" and 0 < content.expires_at < run.now:
-            reason = "expired: the message had expired when it came"
-        if not reason:
-            try:
-                await run.flow.rules.received(run, incoming.kind, incoming.author)
-            except FormatError as error:
-                reason = f"{error.code}: {error.detail}"
-            except DidError as error:
-                if error.code == UNRESOLVABLE and not last:
-                    raise
-                reason = f"{error.code}: {error.detail}"
-                if error.code == UNRESOLVABLE:
-                    run = await moved()
-                    run.wait(reason)
-                    return run.outcome
-            except Problem as error:
+            wrong = _Unusable("expired: the message had expired when it came")
+        match wrong or await self._followed(run, incoming, last=last):
+            case _Undecided(reason):
                 run = await moved()
-                run.wait(error.detail)
-                return run.outcome
-            except _SURPRISES as error:
-                # A stranger's value met a fault in its reader, which must not hold up the message. The error's text is
-                # not logged, because it may quote the value.
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                where = f"{type(error).__name__} at {place.filename}:{place.lineno}"
-                log.error("a %s message could not be worked with: %s", incoming.kind, where)  # noqa: TRY400
-                self._services.meter.count("exchanges.surprised")
+                run.wait(reason)
+            case _Unusable(reason):
                 run = await moved()
-                run.wait("the message could not be worked with here")
-                return run.outcome
-        if reason:
-            run = await moved()
-            self._refuse(run, incoming, reason)
+                self._refuse(run, incoming, reason)
         if not isinstance(incoming.author, Partner):
             run.outcome.replies.clear()
         return run.outcome
+
+    async def _followed(self, run: Run, incoming: _Incoming, *, last: bool) -> _Unusable | _Undecided | None:
+        """Lets follow what the protocol's rules say; returns why it cannot."""
+        try:
+            await run.flow.rules.received(run, incoming.kind, incoming.author)
+        except FormatError as error:
+            return _Unusable(f"{error.code}: {error.detail}")
+        except DidError as error:
+            reason = f"{error.code}: {error.detail}"
+            if error.code != UNRESOLVABLE:
+                return _Unusable(reason)
+            if not last:
+                raise
+            return _Undecided(reason)
+        except Problem as error:
+            return _Undecided(error.detail)
+        except _SURPRISES as error:
+            # A stranger's value met a fault in its reader, which must not hold up the message. The error's text is not
+            # logged, because it may quote the value.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+            log.error("a %s message could not be worked with: %s", incoming.kind, where)  # noqa: TRY400
+            self._services.meter.count("exchanges.surprised")
+            return _Undecided("the message could not be worked with here")
+        return None
 
     def _refuse(self, run: Run, incoming: _Incoming, reason: str) -> None:
         """Ends the exchange because of an unusable message, and tells the other side."""
@@ -359,6 +370,16 @@ class Exchanges:
             now=now,
             outcome=outcome,
         )
+
+
+def _content_of(incoming: _Incoming) -> tuple[Any, _Unusable | None]:
+    """Returns the content of a message of the protocol, or why it cannot be read."""
+    if incoming.flow is None:
+        return None, None
+    try:
+        return incoming.flow.protocol.read(incoming.message, incoming.step), None
+    except FormatError as error:
+        return None, _Unusable(f"{error.code}: {error.detail}")
 
 
 def _new(connection: Connection, prefix: str, role: str, thid: str, now: int) -> Exchange:
