@@ -20,18 +20,24 @@ ALLOWED = ("Of these", "Who is who")
 """Plain openings: "Of these calls, 5 % ...", and the name of a section in docs/concepts.md."""
 
 
-def sentences(text: str) -> Iterator[str]:
-    """The sentences of paragraphs and list items, without their quotations, marks and links."""
+def paragraphs(text: str) -> Iterator[str]:
+    """The paragraphs and list items, without their quotations, marks and links."""
     paragraph: list[str] = []
     for line in [*prose(text).splitlines(), ""]:
         skipped = not line.strip() or line.lstrip().startswith(("#", "|", "<!--"))
         item = re.match(r" *(?:[-*]|\d+\.) +", line)
         if skipped or item:
             whole = re.sub(r"\]\([^)]*\)|[\[*_`]", "", " ".join(paragraph))
-            yield from re.split(r"(?<=[.!?:;])\s+", re.sub(r'"[^"]*"', "...", whole))
+            yield re.sub(r'"[^"]*"', "...", whole)
             paragraph = []
         if not skipped:
             paragraph.append(line[item.end() :] if item else line.strip())
+
+
+def sentences(text: str, ends: str = ".!?:;") -> Iterator[str]:
+    """The sentences, and parts of sentences, that end in one of these marks."""
+    for paragraph in paragraphs(text):
+        yield from re.split(rf"(?<=[{ends}])\s+", paragraph)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -47,6 +53,12 @@ def test_sentences_begin_with_their_subject(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_phrases_that_nobody_uses(page: Path) -> None:
     assert not [sentence for sentence in sentences(page.read_text()) if PHRASES.search(sentence)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)
+def test_no_sentence_is_a_chain(page: Path) -> None:
+    """Two semicolons in a sentence make a list of it, or several sentences."""
+    assert not [sentence for sentence in sentences(page.read_text(), ".!?") if sentence.count(";") > 1]
 
 
 def test_a_turned_sentence_is_found() -> None:
