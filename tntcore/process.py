@@ -159,7 +159,7 @@ class Service:
 
 def _check_storage(config: Config) -> None:
     """Raises `ConfigError` if the storage account must not be used: before the worker knows of any function, so that
-    queue messages wait. Where storage does not answer, the service starts: its calls will find out."""
+    queue messages wait. If storage does not answer, the service starts: its calls will find out."""
 
     async def check() -> None:
         cloud = Cloud(config.identity)

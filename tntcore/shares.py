@@ -106,7 +106,7 @@ class Shares:
     def __init__(self, places: int) -> None:
         self.free = places
         self._held: Counter[str] = Counter()
-        # Those who wait, by their holders; the group that was served last stands last.
+        # The waiting ones, by their holders; the group that was served last stands last.
         self._waiting: OrderedDict[tuple[str, ...], deque[asyncio.Future[None]]] = OrderedDict()
 
     def held(self, holder: str) -> int:

@@ -4,7 +4,7 @@ The cost of parsing depends on the number of values, not on bytes: four megabyte
 and to walk, four megabytes of text some milliseconds. So containers and strings are counted first.
 
 Numbers stay as they were written: `12.50`, `1E+2` and integers beyond 64 bits are read as `Number`, which `write_json`
-writes back. What holds values of others is therefore read and written here, not by orjson.
+writes back. JSON with values of others is therefore read and written here, not by orjson.
 """
 
 from __future__ import annotations

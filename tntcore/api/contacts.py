@@ -473,7 +473,7 @@ async def delete(call: Call) -> Response:
 
 
 async def forget(call: Call, contact: Contact, unit: Unit) -> tuple[int, bool]:
-    """Deletes connections of a contact, and with the last of them the contact. What breaks off can be repeated.
+    """Deletes connections of a contact, and with the last of them the contact. A call that broke off can be repeated.
 
     Args:
         unit: is committed with the deletion of the contact.

@@ -173,7 +173,9 @@ def _id_in(value: str) -> str:
 
 
 def _prefers_html(accept: str) -> bool:
-    """Whether a header Accept (RFC 9110, section 12.5.1) names HTML before JSON. What names neither is an agent's."""
+    """Whether a header Accept (RFC 9110, section 12.5.1) names HTML before JSON. Agents name
+    neither.
+    """
     weights: dict[str, float] = {}
     for entry in accept.lower().split(","):
         media_type, *parameters = (part.strip() for part in entry.split(";"))

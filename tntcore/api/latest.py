@@ -80,7 +80,7 @@ async def _last_messages(call: Call) -> Sequence[Message]:
 
 
 async def _connections(records: Repository, contacts: Sequence[str]) -> Mapping[str, Connection]:
-    """Returns the contacts' connections. Of several, one that is completed, or else the latest."""
+    """Returns the contacts' connections. If a contact has several, a completed one counts, or else the latest."""
     identities = (await records.list(Identity, limit=_FEW + 1, columns=("status",))).records
     found: list[Connection] = []
     if len(identities) <= _FEW:

@@ -141,7 +141,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "webhookId": "entryId",
     "referenceID": "referenceId",
 }
-"""Of filters that are called otherwise than the column that they are held against."""
+"""The columns of filters that have another name than their column."""
 _NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread", "include")
 
 

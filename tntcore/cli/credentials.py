@@ -271,7 +271,7 @@ def proofs() -> None:
 @paged
 @pass_session
 def list_proofs(session: Session, role: str | None, contact: str | None, limit: int | None) -> None:
-    """List presentations. What was asked and not answered yet is in `exchanges`."""
+    """List presentations. `exchanges` lists requests without an answer yet."""
     uuid = contact_uuid(session.tenant, contact) if contact else None
     _outcomes(session, "presentation", {"role": role, "contact": uuid}, "proofs", limit)
 

@@ -12,7 +12,7 @@ from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.tenancy.recipients import KeyPairs
 
 DidMethod = Literal["did:peer:2", "did:peer:4", "did:sov"]
-"""Of our DIDs for single connections. did:sov stands for a DID without a method, sent with its document."""
+"""The method of our DID for one connection. did:sov stands for a DID without a method, sent with its document."""
 
 
 def pairwise(services: Services, keys: KeyPairs, method: str | None = None) -> DidDocument:

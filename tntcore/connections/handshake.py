@@ -6,7 +6,7 @@ invitation over the new DID or document, and by nothing else; later messages by 
 Problem reports about refused messages (RFC 0023, "Errors") go to two kinds of sender. The sender of a request gets one
 if its document has the key that it used: at the endpoint of that document, from the key of the invitation. The sender
 of a response gets one if it used a key of the invitation, or of the document signed by that key: at the endpoint of the
-invitation. Nobody else learns anything. If a request's document is unavailable, there is no endpoint for a report.
+invitation. Other senders learn nothing. If a request's document is unavailable, there is no endpoint for a report.
 """
 
 from __future__ import annotations
@@ -456,7 +456,7 @@ def _declined(recipient: Recipient, message: Message, uuid: str) -> Notice | Non
     """Returns a notice of a problem report on an invitation, of any protocol, for the tenant; None for any other
     message.
 
-    Of RFC 0023's two outcomes (start, or abandoned) it is the first: anyone who knows the invitation can send the
+    RFC 0023 has two outcomes, start and abandoned. Here it is start: anyone who knows the invitation can send the
     report, so the invitation stays valid, and the tenant may revoke it.
     """
     invitation = recipient.invitation

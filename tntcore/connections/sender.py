@@ -74,7 +74,7 @@ Sender = Anonymous | Stranger | OtherSide
 """The sender, as far as an envelope proves it."""
 
 Author = OtherSide | Enclosed
-"""Whose connection the message belongs to."""
+"""The sender of a message that belongs to a connection: its other side, or the maker of its invitation."""
 
 
 def other_side(connection: Connection, kid: str) -> OtherSide:

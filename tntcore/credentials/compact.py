@@ -26,7 +26,7 @@ ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
     "P-384": ("ES384",),
     "secp256k1": ("ES256K",),
 }
-"""Which `alg` a key of a curve may be used with: a token's header does not choose."""
+"""The values of `alg` for keys of each curve: a token's header does not choose."""
 
 
 @dataclass(frozen=True, slots=True)

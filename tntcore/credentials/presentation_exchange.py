@@ -440,8 +440,8 @@ def _subject(held: HeldCredential) -> str:
 async def _owners(
     party: Party, held: Sequence[HeldCredential], fitting: Mapping[str, Collection[str]]
 ) -> dict[str, tuple[str, Party]]:
-    """Returns for each fitting credential about one of the tenant's identities: that DID and the identity. Those of
-    `party` come first.
+    """Returns for each fitting credential about one of the tenant's identities: that DID and the identity. The
+    credentials about `party` come first.
     """
     wanted = {uuid for uuids in fitting.values() for uuid in uuids}
     about = {one.uuid: _subject(one) for one in held if one.uuid in wanted}

@@ -61,7 +61,7 @@ SUITES: Final[tuple[Suite, ...]] = (
     "eddsa-jcs-2022",
 )
 BASE_CONTEXTS: Final[frozenset[str]] = VC_BASE_CONTEXTS
-"""Of the data models 1.1 and 2.0: a document's first context must be one of them."""
+"""The contexts of the data models 1.1 and 2.0. A document's first context must be one of them."""
 Contexts = Mapping[str, Any]
 """Context documents, `{"@context": ...}`, by URL."""
 
@@ -78,7 +78,7 @@ _SECURITY_V2 = "https://w3id.org/security/v2"
 _NATIVE = frozenset(XSD + name for name in ("boolean", "integer", "double"))
 """IRIs of the types for which JSON has values of its own."""
 _KEYWORDS = frozenset({"@value", "@type", "@language", "@list", "@set", "@id"})
-"""Those that a document may use. Compaction writes `id` and `type` for two of them where these are known."""
+"""The keywords that a document may use. Compaction writes `id` and `type` for two of them where these are known."""
 _JWS_HEADER = {"alg": "EdDSA", "b64": False, "crit": ["b64"]}
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _MAX_DETAIL = 300

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Version = Literal["v1", "v2"]
-"""Of DIDComm."""
+"""A version of DIDComm."""
 
 Curve = Literal["Ed25519", "X25519", "P-256", "P-384", "P-521", "secp256k1"]
 
 AGREEMENT_CURVES: Final[tuple[Curve, ...]] = ("X25519", "P-256", "P-384", "P-521")
-"""Of keys that DIDComm v2 encrypts for (2.1, "ECDH-1PU key wrapping and common protected headers")."""
+"""The curves of keys that DIDComm v2 encrypts for (2.1, "ECDH-1PU key wrapping and common protected headers")."""
 
 MAX_DOCUMENT_BYTES: Final = 128 * 1024
 MAX_METHODS: Final = 64

@@ -21,10 +21,10 @@ RESOLUTION_TYPES: Final = (
     'application/ld+json;profile="https://w3id.org/did-resolution", '
     "application/did+json, application/did+ld+json"
 )
-"""What a universal resolver is asked for, as the header `Accept`."""
+"""The header `Accept` for a universal resolver."""
 
 MAX_RESOLUTION_BYTES: Final = 2 * MAX_DOCUMENT_BYTES
-"""Of a universal resolver's answer: a document, and as much again around it."""
+"""The most bytes of a universal resolver's answer: a document, and as much again around it."""
 
 
 class Method(Protocol):

@@ -1,6 +1,6 @@
 """Packing and unpacking of DIDComm messages, v1 (RFC 0019) and v2 (DIDComm Messaging 2.1). Pure: no I/O, no clock.
 
-What can go wrong is an `EnvelopeError` with one of these codes. None of them is for the sender's eyes.
+Every failure is an `EnvelopeError` with one of these codes. The sender must not learn them.
 
 - size and shape: `too-large`, `not-json`, `too-deep`, `too-many-values`, `not-an-envelope`, `malformed`,
   `too-many-recipients`, `unsupported`, `zip-refused`, `nesting`

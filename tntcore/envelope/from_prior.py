@@ -18,7 +18,7 @@ from tntcore.errors import EnvelopeError
 from tntcore.strict_json import write_json
 
 MAX_CHARACTERS: Final = 64 * 1024
-"""Of the JWT, which has three DIDs in it, one of them twice encoded."""
+"""Length of the JWT, which contains three DIDs, one of them encoded twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from tntcore.strict_json import write_json
 
 FIELD_TYPE: Final = "https://didcomm.org/signature/1.0/ed25519Sha512_single"
 MAX_SIGNATURES: Final = 16
-"""Of one attachment. An honest one has one, or one for each key of an invitation."""
+"""The most signatures of one attachment. An honest one has one, or one for each key of an invitation."""
 
 _SIGNATURE_BYTES: Final = 64
 _TIMESTAMP_BYTES: Final = 8
@@ -103,11 +103,11 @@ def sign_attachment(payload: bytes, key: PrivateKey, *, mime_type: str, id: str)
 
 
 def verify_attachment(attachment: Mapping[str, Any]) -> VerifiedAttachment:
-    """The content of a signed attachment, if every signature on it is good.
+    """Returns the content of a signed attachment, if every signature on it is good.
 
-    Read are one signature and a list of them (`jws.signatures`); `base64` in either alphabet, padded or not; the key
-    from the protected `jwk` or from a did:key `kid` in either header, with or without fragment. Where there are several
-    they have to name one key. A `kid` that is no did:key names nothing here.
+    It reads one signature or a list of them (`jws.signatures`), `base64` in either alphabet, padded or not, and the key
+    from the protected `jwk` or from a did:key `kid` in either header, with or without fragment. If a signature names
+    its key several times, all must name the same one. A `kid` that is no did:key names nothing here.
 
     Raises:
         EnvelopeError: `malformed`, `bad-signature`.

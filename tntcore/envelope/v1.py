@@ -1,6 +1,6 @@
 """DIDComm v1 envelopes: RFC 0019 (Encryption Envelope, revision of 2019-2021), RFC 0094 (forward).
 
-What other software really sends differs from the RFC, and is read here:
+Other software differs from the RFC. This module reads what it really sends:
 
 - every implementation labels `enc` `xchacha20poly1305_ietf` and uses ChaCha20-Poly1305-IETF, whose nonce has 12 bytes:
   so the nonce's length decides, not the label. The RFC's label is written.

@@ -82,7 +82,7 @@ async def bind_did(services: Services, tenant: Tenant, identity: Identity, did: 
 
     Nothing here proves that the tenant controls the DID: each signature is checked against its document.
 
-    What else changes, and what does not:
+    Further effects:
 
     - the DID that was made here still names the identity, its document stays published and its keys stay here: what it
       signed can be checked, and messages to it are read. It is not shown to new partners, and no credential is signed

@@ -5,8 +5,8 @@ that destroying the data key destroys them all. A data key is stored only wrappe
 holds: a local file in development, a key vault in production (`tntcore.keys.vault`).
 
 Sealing is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03). Its nonce of 24 bytes may be chosen at random for every
-value under one key for ever; 12 bytes may not. What a value belongs to is associated data, so that a value moved to
-another record or another tenant does not open.
+value under one key for ever; 12 bytes may not. The record and tenant of a value are associated data, so that a value
+moved to another record or tenant does not open.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ _LISTED = 500  # blobs in one call
 _AT_ONCE = 8  # blobs that are read
 _MOST_FILES = 500  # that `progress.json` names: it is rewritten for each of them
 CAUSES = (AttachedMessage, Delivery, HeldMessage, PendingReuse, Replay)
-"""What has something happen. These rows are copied last: a commit of which a backup has only a part has then yet to be
-handled, instead of being taken for handled."""
+"""The rows that cause something to happen. They are copied last: if a backup has only a part of a commit, the commit
+then counts as not handled yet, instead of as handled."""
 
 Told = Callable[[str, int], None]
 """Is told which part is under way, and how many rows, blobs or queue messages of it were copied since the last call."""

@@ -1,8 +1,9 @@
 """Finds large envelopes left behind: a process may die after writing the blob and before queueing it, or after handling
 it and before deleting it.
 
-Nobody can tell whether the queue message still exists. So an old envelope is queued once more rather than deleted, and
-its handler deletes it; only envelopes that their tenant erased are deleted here. Handling one twice has no effect.
+The service cannot tell whether the queue message still exists. So an old envelope is queued once more rather than
+deleted, and its handler deletes it; only envelopes that their tenant erased are deleted here. Handling one twice has no
+effect.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Sweep:
 
     async def _left_behind(self, dead: Sequence[Row], errors: list[Exception]) -> None:
         """Queues the deliveries that were due around the time at which processes died: all of them, since only the dead
-        knew which they had queued. Those that are queued already are attempted once more under their id, at worst.
+        knew which they had queued. Deliveries that are queued already are attempted once more under their id, at worst.
 
         Args:
             dead: the processes' rows.

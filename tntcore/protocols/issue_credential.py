@@ -1,7 +1,7 @@
 """Issue Credential (Aries RFC 0036, 1.0 and 1.1; RFC 0453, 2.0, read as of 2024-03; 3.0 of WACI DIDComm, read as of
 2023-06). One machine; the versions are dialects of its messages (`credential_messages`).
 
-The RFCs have no table of states, but a choreography and names. Where those leave a choice:
+The RFCs have no table of states, but a choreography and names. Decisions where those leave a choice:
 
 - a problem report ends the exchange on both sides. The RFCs call the state that follows `null`; here it is `abandoned`,
   as RFC 0454 names it;

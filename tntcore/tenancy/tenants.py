@@ -307,7 +307,9 @@ class Tenants:
     async def _published(
         self, did: str, kept: DidDocument | None, previous: DidDocument | None
     ) -> tuple[DidDocument | None, DidDocument | None]:
-        """Returns the document as its owner publishes it now, and the one before. Nobody tells us when it changes."""
+        """Returns the document as its owner publishes it now, and the one before. It may change at any
+        time.
+        """
         try:
             published = await self._resolve(did)
         except DidError:

@@ -4,9 +4,9 @@ The figure is an estimate, so that no message costs a storage call for it: bytes
 and added to the principal's row from time to time. Changes that are not counted are small: columns added to a row
 later. `recount` finds the true figure.
 
-What a principal did in each month is counted in the same way, and written with the same figure: a process that dies
-loses what it counted since, of a minute or a megabyte. A principal that falls silent is written down with its next
-message, or when the process ends.
+The acts of a principal in each month are counted in the same way, and written with the same figure: a process that dies
+loses its counts since the last write, of a minute or a megabyte. If a principal falls silent, its counts are written
+with its next message, or when the process ends.
 
 Figures are added once, even if the answer to a write is lost and the write is repeated: each has an id, and the row has
 the ids of the latest ones.

@@ -221,8 +221,8 @@ def request_of_preview(preview: Any) -> dict[str, Any]:
 
     Args:
         preview: `{attributes: [{name, cred_def_id?, value?, referent?}], predicates: [{name, cred_def_id?, predicate,
-            threshold}]}`. Attributes of one `referent` come from one credential. Those without a `cred_def_id` are the
-            prover's own word.
+            threshold}]}`. Attributes of one `referent` come from one credential. Attributes without a `cred_def_id`
+            are self-attested.
 
     Raises:
         FormatError: `proposal-invalid`
