@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import orjson
 
 from tests.faults.flows import PING, Between, Connected, Flow, HungUp, Received, Rotated, basic
-from tests.faults.world import Client
+from tests.faults.sites import Client
 from tntcore.api.http import KEY_HEADER, Request
 from tntcore.connections.removal import key_names
 from tntcore.storage.records import Connection

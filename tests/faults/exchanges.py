@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tests.faults.flows import Between, Flow
-from tests.faults.world import Client
+from tests.faults.sites import Client
 from tests.scenarios.test_anoncreds import VALUES
 from tests.scenarios.test_credentials import asking, offer
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import orjson
 
-from tests.faults.world import Client, Partner, World
+from tests.faults.sites import Client, Partner
+from tests.faults.world import World
 from tntcore.api.http import Request
 from tntcore.dids.document import Version
 

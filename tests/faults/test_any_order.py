@@ -16,7 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.faults.flows import PING, PING_2, basic
 from tests.faults.memory import Waiting
-from tests.faults.world import Client, Fault, Partner, World
+from tests.faults.process import Fault
+from tests.faults.sites import Client, Partner
+from tests.faults.world import World
 
 SIDES = st.sampled_from([0, 1])
 _MOST = 2  # invitations, and offers

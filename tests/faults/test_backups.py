@@ -16,7 +16,8 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
 from tests.faults.flows import LARGE, basic
 from tests.faults.memory import Durable, MemoryStorage
-from tests.faults.world import Fault, Killed, World, once_more, run
+from tests.faults.process import Fault, Killed, once_more
+from tests.faults.world import World, run
 from tntcore.maintenance import backup as backups
 from tntcore.maintenance.archive import BackupError
 from tntcore.maintenance.backup import backup

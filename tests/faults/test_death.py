@@ -8,7 +8,9 @@ import orjson
 import pytest
 
 from tests.faults.flows import basic
-from tests.faults.world import Client, Fault, Partner, World, run
+from tests.faults.process import Fault
+from tests.faults.sites import Client, Partner
+from tests.faults.world import World, run
 from tntcore.api.http import KEY_HEADER
 from tntcore.delivery.outbox import UNQUEUED
 from tntcore.delivery.pulse import PROCESS

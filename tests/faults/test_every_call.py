@@ -14,7 +14,8 @@ import pytest
 from tests.faults.endings import DECIDED, ENDED
 from tests.faults.exchanges import EXCHANGES, LONG
 from tests.faults.flows import FLOWS, Flow
-from tests.faults.world import Fault, World, run
+from tests.faults.process import Fault
+from tests.faults.world import World, run
 
 KINDS: tuple[Fault, ...] = ("kill", "fail", "lost", "twice")
 CASES = [

@@ -18,7 +18,8 @@ import pytest
 
 from tests.faults.exchanges import PASSED_ON
 from tests.faults.flows import Between, basic
-from tests.faults.world import Fault, Here, World, run
+from tests.faults.process import Fault, Here
+from tests.faults.world import World, run
 from tntcore.api.http import Response
 from tntcore.app import App
 

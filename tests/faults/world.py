@@ -12,46 +12,32 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from devtools.connect import complete, connect_tenants
-from tests.contract.described import note_webhook
-from tests.faults.memory import Durable, MemoryStorage, Waiting, given_out
+from tests.faults.memory import Durable, Waiting, given_out
+from tests.faults.process import Fault, Killed, Process
+from tests.faults.sites import Client, Hooks, Partner, Site
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
-from tntcore.app import App
-from tntcore.cloud import Cloud
 from tntcore.config import Config, ServiceLimits
 from tntcore.connections.connection import pairwise, start
 from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
-from tntcore.dids.document import DidDocument, Version
-from tntcore.dids.methods import Web
-from tntcore.dids.resolver import Resolver
-from tntcore.egress import Answer, Egress, EgressError
-from tntcore.envelope import Authcrypt, pack_v1, pack_v2, unpack
-from tntcore.keys.custody import Custody, LocalMasterKeys
-from tntcore.messaging.ids import UuidFactory
-from tntcore.services import Services
+from tntcore.dids.document import Version
+from tntcore.egress import EgressError
+from tntcore.keys.custody import LocalMasterKeys
 from tntcore.storage.commit import Unit
-from tntcore.storage.lookups import Lookups
 from tntcore.storage.records import Connection, Contact, Identity, Operator
 from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
-from tntcore.storage.transactions import TransactionError
-from tntcore.tenancy.audit import Audits
-from tntcore.tenancy.last_used import LastUsed
-from tntcore.tenancy.operators import HOME, OperatorKeys, new_key
+from tntcore.tenancy.operators import HOME, new_key
 from tntcore.tenancy.recipients import KeyPairs
-from tntcore.tenancy.tenants import Tenant, Tenants, stored_data_key
-from tntcore.tenancy.usage import Usage
-from tntcore.workers import Workers
+from tntcore.tenancy.tenants import Tenant
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,294 +49,6 @@ MAX_DEQUEUE = 5
 DAY = 86_400_000
 SWEEP = 300_000  # milliseconds between runs of the timer
 NOW = 1_700_000_000_000
-
-Fault = Literal["kill", "fail", "lost", "twice"]
-"""What happens to a call: the process dies before it; it fails and had no effect; it has its effect, but that is not
-learnt; it has its effect twice, as where a client library repeats it unasked."""
-
-
-class Killed(BaseException):
-    """The process is dead: none of its calls has an effect any more, whoever catches this."""
-
-
-class NoCloud(Cloud):
-    """Nothing is reached by it."""
-
-    def __init__(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
-
-
-class Here(Workers):
-    """What others have processes for is done at once."""
-
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        return function(*args)
-
-
-def server_error(status: int) -> HttpResponseError:
-    error = HttpResponseError("the server failed")
-    error.status_code = status
-    return error
-
-
-def once_more(effect: Callable[[], T], *, repeated: bool) -> T:
-    """Returns what the effect returns. A transaction that is refused says whether it is `repeated`, as it does where
-    the client library repeated it."""
-    try:
-        return effect()
-    except TransactionError as error:
-        error.repeated = repeated
-        raise
-
-
-class Process:
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.dead = False
-        durable = world.durable
-
-        def now() -> int:
-            return durable.now
-
-        def monotonic() -> float:
-            return durable.now / 1000
-
-        storage = MemoryStorage(durable, self.point)
-        egress = MemoryEgress(self)
-        resolver = Resolver([Web(egress.fetch)], monotonic)
-        custody = Custody(world.master_keys, stored_data_key(storage), monotonic)
-        usage = Usage(storage, world.config.limits.stored, monotonic)
-        random = world.random.randbytes
-        self.app = App(
-            Services(
-                config=world.config,
-                meter=storage.meter,
-                storage=storage,
-                lookups=Lookups(storage.lookups, monotonic),
-                custody=custody,
-                tenants=Tenants(storage, custody, resolver.resolve, monotonic, usage.add),
-                resolver=resolver,
-                egress=egress,
-                cloud=NoCloud(),
-                workers=Here(),
-                slow_workers=Here(),
-                usage=usage,
-                operators=OperatorKeys(storage, now, monotonic, random),
-                last_used=LastUsed(storage.committer, storage.meter),
-                audits=Audits(storage, monotonic),
-                now=now,
-                random=random,
-                uuid7=UuidFactory(now, random),
-            )
-        )
-
-    async def enter(self, name: str, *, writes: bool) -> Fault | None:
-        """Every call begins here: the fault that befalls it."""
-        await asyncio.sleep(0)  # what else is ready goes on meanwhile
-        self._check()
-        self.world.durable.now += 1
-        fault = self.world.inject(name, writes)
-        if fault == "kill":
-            self.dead = True
-        self._check()
-        return fault
-
-    def _check(self) -> None:
-        if self.dead:
-            raise Killed
-
-    async def point(self, name: str, effect: Callable[[], T], *, writes: bool) -> T:
-        fault = await self.enter(name, writes=writes)
-        # A server's error says the same as a broken connection, by another exception.
-        is_told = len(self.world.trace) % 2 == 0
-        if fault == "fail":
-            raise server_error(503) if is_told else ServiceRequestError("the call did not get there")
-        if fault == "twice":
-            with suppress(Exception):
-                effect()
-        result = once_more(effect, repeated=fault == "twice")
-        if fault == "lost":
-            raise server_error(500) if is_told else ServiceResponseError("the answer did not come back")
-        await asyncio.sleep(0)
-        self._check()
-        return result
-
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        host, _, path = url.partition("://")[2].partition("/")
-        fault = await self.enter(f"{method} {host}", writes=True)
-        if fault == "fail":
-            raise EgressError("connect", "nobody answers there")
-        status, more, content = await self.world.ask(host, method, path, headers, body)
-        self._check()
-        if fault == "lost":
-            raise EgressError("disconnected", "the connection was closed before the whole answer had come")
-        return Answer(status, more, content, truncated=False, duration=0.01)
-
-
-class MemoryEgress(Egress):
-    """Requests to the sites of the world."""
-
-    def __init__(self, process: Process) -> None:
-        super().__init__()
-        self._process = process
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        max_answer: int = 4_096,
-        timeout: float = 15.0,  # noqa: ASYNC109
-        whole: bool = True,
-        is_sent: Callable[[], None] = lambda: None,
-    ) -> Answer:
-        lower = {name.lower(): value for name, value in (headers or {}).items()}
-        return await self._process.request(method, url, lower, body or b"")
-
-    async def fetch(self, url: str, accept: str = "") -> bytes:
-        answer = await self.request("GET", url)
-        if answer.status != 200:
-            raise EgressError("status", f"answered {answer.status}")
-        return answer.body
-
-
-@dataclass
-class Site:
-    """Somebody else's server. `answers`: statuses of its first answers; 200 after those."""
-
-    got: list[bytes] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    _statuses: Any = None
-
-    def clear(self) -> None:
-        self.got.clear()
-        self._statuses = iter(self.answers)
-
-    def take(self, headers: Mapping[str, str], body: bytes) -> int:
-        self.got.append(body)
-        return next(self._statuses or iter(()), 200)
-
-
-@dataclass
-class Hooks(Site):
-    """A tenant's webhook: `events` are the calls that it took, by `webhook-id`, as who dedupes sees them."""
-
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-
-    def clear(self) -> None:
-        super().clear()
-        self.events.clear()
-        self.changed.clear()
-
-    def take(self, headers: Mapping[str, str], body: bytes) -> int:
-        status = super().take(headers, body)
-        if status < 300:
-            note_webhook(headers, body)
-            name, event = headers["webhook-id"], orjson.loads(body)
-            if self.events.setdefault(name, event) != event:
-                self.changed.append(name)
-        return status
-
-
-@dataclass
-class Client:
-    """A tenant."""
-
-    world: World
-    name: str
-    uuid: str
-    key: str
-    identity: dict[str, str]
-    hooks: Hooks
-    tasks: Hooks
-
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
-        return await self.world.call(method, path, body, {KEY_HEADER: self.key, **headers})
-
-    async def get(self, path: str) -> Any:
-        answer = await self.call("GET", path)
-        assert answer.status == 200, answer.body
-        return orjson.loads(answer.body)
-
-    async def post(self, path: str, body: Any, **headers: str) -> Any:
-        """With an idempotency key, as often as it takes."""
-        answer = await self.call("POST", path, body, **{"idempotency-key": self.world.name("key"), **headers})
-        assert answer.status in (200, 201), answer.body
-        return orjson.loads(answer.body)
-
-    async def act(self, contact: str, message: dict[str, Any], **more: Any) -> Any:
-        return await self.post("action", {"type": "DIDCOMM", "to": contact, "data": {"message": message}, **more})
-
-    async def tenant(self) -> Tenant:
-        tenant = await self.world.process.app.services.tenants.get(self.uuid)
-        assert tenant is not None
-        return tenant
-
-    def told(self, *names: str) -> list[Any]:
-        """Of each event of the webhook, deduped, these members, sorted."""
-        found = [tuple(event.get(name) for name in names) for event in self.hooks.events.values()]
-        return sorted(found, key=str)
-
-    def contents(self) -> list[Any]:
-        """What the messages say of which the webhook was told, deduped."""
-        messages = [event["message"] for event in self.hooks.events.values()]
-        found = [(message.get("body") or message).get("content") for message in messages]
-        return sorted(content for content in found if content is not None)
-
-
-@dataclass
-class Partner(Site):
-    """An agent that is not of this service, connected with a tenant. `messages` by id, as who dedupes sees them."""
-
-    world: World = None  # type: ignore[assignment]
-    version: Version = "v1"
-    keys: KeyPairs = field(default_factory=KeyPairs.generate)
-    document: DidDocument = None  # type: ignore[assignment]
-    ours: DidDocument = None  # type: ignore[assignment]
-    verkey: str = ""
-    connection: Connection = None  # type: ignore[assignment]
-    messages: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def clear(self) -> None:
-        super().clear()
-        self.messages.clear()
-
-    def take(self, headers: Mapping[str, str], body: bytes) -> int:
-        status = super().take(headers, body)
-        if status < 300:
-            unpacked = unpack(body, self.keys.by_kid(self.document), {self.ours.id: self.ours})
-            assert isinstance(unpacked, Authcrypt)
-            message = orjson.loads(unpacked.plaintext)
-            self.messages[message.get("@id") or message["id"]] = message
-        return status
-
-    def pack(self, message: dict[str, Any]) -> bytes:
-        if self.version == "v1":
-            return pack_v1(orjson.dumps(message), recipients=[self.verkey], sender=self.keys.ed25519)
-        addressed = {"from": self.document.id, "to": [self.ours.id], **message}
-        return pack_v2(addressed, to=self.ours, from_=(self.document, self.keys.by_kid(self.document)))
-
-    def basic(self, content: Any) -> dict[str, Any]:
-        name = self.world.name("basic")
-        if self.version == "v1":
-            return {"@id": name, "@type": "https://didcomm.org/basicmessage/1.0/message", "content": content}
-        kind = "https://didcomm.org/basicmessage/2.0/message"
-        return {"id": name, "type": kind, "body": {"content": content}}
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Until it is taken."""
-        await self.deliver(self.pack(message))
-
-    async def deliver(self, packed: bytes) -> None:
-        kind = "application/didcomm-envelope-enc" if self.version == "v1" else "application/didcomm-encrypted+json"
-        answer = await self.world.call("POST", "didcomm", packed, {"content-type": kind})
-        assert answer.status == 202, answer.body
 
 
 class World:
