@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 VERSION: Final = "0.1.0"
-"""As pyproject.toml and CHANGELOG.md have it."""
+"""The version in pyproject.toml and CHANGELOG.md."""
 
 
 @cache

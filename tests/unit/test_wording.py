@@ -14,6 +14,8 @@ ROOT = Path(tntcore.__file__).parent
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _WORDS = "As Has How If Of That What Whatever When Where Which Who Whoever Whom Whose Why"
 _FORBIDDEN = frozenset(_WORDS.split())
+_RIDDLES = frozenset(["Has", "Of", "That", "What", "Whatever", "Which", "Who", "Whoever", "Whom", "Whose"])
+"""Words that begin no later paragraph either."""
 
 # Names that several classes or types share, and why. A name of the HTTP contract, and of the interface for registries
 # of AnonCreds definitions, is not ours to change.
@@ -34,12 +36,14 @@ def _modules() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    """Also those of constants and types, and each paragraph of a docstring."""
     wrong = [
-        f"{file}:{node.body[0].lineno}: {docstring[:40]}"
+        f"{file}:{node.lineno}: {paragraph[:40]}"
         for file, module in _modules()
         for node in ast.walk(module)
-        if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node))
-        if (first := re.match(r"\w+", docstring)) and first.group() in _FORBIDDEN
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for number, paragraph in enumerate(re.split(r"\n\s*\n", node.value.value.strip()))
+        if (first := re.match(r"\w+", paragraph.strip())) and first.group() in (_RIDDLES if number else _FORBIDDEN)
     ]
     assert not wrong, wrong
 

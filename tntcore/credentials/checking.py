@@ -33,7 +33,7 @@ Listed = Callable[[Any], Awaitable[tuple[Verification, Mapping[str, Any]]]]
 of its own status; and the credential. Raises `FormatError`, `DidError`."""
 
 LEEWAY_MS: Final = 60_000
-"""How far clocks may be apart."""
+"""The most by which clocks may differ."""
 _V2: Final = "https://www.w3.org/ns/credentials/v2"
 BEGINS: Final = ("validFrom", "issuanceDate")
 ENDS: Final = ("validUntil", "expirationDate")

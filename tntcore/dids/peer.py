@@ -24,8 +24,8 @@ from tntcore.errors import DidError
 
 Purpose = Literal["A", "E", "V", "I", "D"]
 KeyNames = Literal["multikey", "value", "start"]
-"""How older implementations name the keys of a did:peer:2: by the Multikey value, with or without its `z`, or by what
-follows the `z` up to eight characters."""
+"""The names of a did:peer:2's keys by older implementations: the Multikey value, with or without its `z`, or the first
+eight characters after the `z`."""
 
 _SPELL: Final[Mapping[KeyNames, Callable[[str], str]]] = {
     "multikey": lambda multikey: multikey,
