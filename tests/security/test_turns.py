@@ -15,6 +15,9 @@ from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.security.test_exchanges import ISSUE, item, said
 from tests.stack import ROOT, Client, Stack
+from tntcore.api import router
+from tntcore.api.http import Request
+from tntcore.app import App
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import pack_v1
 from tntcore.exchanges.exchanges import Exchanges
@@ -23,6 +26,7 @@ from tntcore.pipeline.receive import Receiving
 from tntcore.storage.commit import Unit
 from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Connection
+from tntcore.storage.repository import Repository
 
 
 class Hanging(list[str]):
@@ -197,6 +201,42 @@ async def test_a_flood_of_first_contacts_stops_neither_messages_nor_those_of_oth
 
     # None is lost.
     await stack.eventually(all_handled, 120)
+
+
+async def test_slow_calls_of_one_tenant_leave_places_to_others(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy, other = await stack.register("Greedy"), await stack.register("Other")
+    app, waits = App(stack.app.services), asyncio.Event()
+    under_way = 0
+    listed = Repository.list
+
+    async def slow(self: Repository, *args: Any, **more: Any) -> Any:
+        nonlocal under_way
+        if self.principal == greedy.uuid:
+            under_way += 1
+            await waits.wait()
+        return await listed(self, *args, **more)
+
+    monkeypatch.setattr(Repository, "list", slow)
+
+    async def call(client: Client) -> int:
+        return (await app.http(Request("GET", "message", {}, {"tnt-subscription-key": client.key}, b""))).status
+
+    most = router._PLACES // 2
+    calls = [asyncio.create_task(call(greedy)) for _ in range(most + 4)]
+
+    async def all_begun() -> bool:
+        return under_way >= most
+
+    await stack.eventually(all_begun)
+    assert await call(other) == 200
+    # One that is not greedy waits for a place.
+    assert under_way == most
+    assert not any(task.done() for task in calls)
+    monkeypatch.setattr(router, "_MUCH", -1.0)
+    assert await call(greedy) == 429
+    assert await call(other) == 200
+    waits.set()
+    assert set(await asyncio.gather(*calls)) == {200}
 
 
 def anonymous(verkey: str, content: str) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +19,7 @@ from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
 from tntcore.keys.custody import CustodyError
 from tntcore.services import Services
-from tntcore.shares import Busy, on_behalf_of
+from tntcore.shares import Busy, Shares, Used, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.storage.repository import Repository
@@ -38,6 +40,11 @@ class _Nothing(TypedDict):
 
 
 _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
+# Calls of tenants at once: of them, one tenant may have half (see `Shares`), which is less than the host lets in
+# (maxConcurrentRequests in host.json).
+_PLACES = 32
+_PATIENCE = 10.0  # seconds
+_MUCH = 60.0  # seconds of calls, of the last half minute or so, beyond which a tenant does not wait for a place
 _HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
@@ -60,6 +67,8 @@ class Router:
         self._outage = Outage()
         self._cors = Cors(services.config.cors_origins)
         self._callers = Callers(services)
+        self._places = Shares(_PLACES)
+        self._used = Used()
         # By the number of segments, and the first of them: no route begins with a variable one.
         self._routes: dict[tuple[int, str], list[tuple[list[str], Route]]] = {}
         self._shapes: dict[tuple[str, str], tuple[Shape | None, Shape]] = {}
@@ -103,16 +112,10 @@ class Router:
             if caller is not None:
                 span.tenant = caller.uuid
                 span.link(request.headers.get("traceparent"))
-            if route.method != "GET":
-                request.check_transfer()
-            call = self._read(route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace))
-            if route.creates and not route.when_full and caller is not None:
-                self._check_room(caller)
-            with on_behalf_of(caller.uuid if caller else ""):
-                if route.creates and actor is not None and "idempotency-key" in request.headers:
-                    records = caller.records if caller is not None else await self._home()
-                    return await once(call, records, route.handler, of=actor.id if caller is None else "")
-                return await route.handler(call)
+            async with self._turn(caller):
+                return await self._handled(
+                    route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace)
+                )
         except Problem as error:
             return self._problem(error, span)
         except Busy:
@@ -153,6 +156,36 @@ class Router:
                 ),
                 trace_id,
             )
+
+    @asynccontextmanager
+    async def _turn(self, caller: Tenant | None) -> AsyncIterator[None]:
+        """Holds a place in a tenant's share of the calls. Raises `Busy` if there is none for some seconds, and at once
+        if the tenant's calls took long lately: the host has a limited number of calls under way, and lets no others in.
+        """
+        if caller is None:
+            yield
+            return
+        greedy = self._used.lately(caller.uuid) > _MUCH
+        async with self._places.place(caller.uuid, patience=0 if greedy else _PATIENCE):
+            begun = time.monotonic()
+            try:
+                yield
+            finally:
+                self._used.add(caller.uuid, time.monotonic() - begun)
+
+    async def _handled(self, route: Route, call: Call) -> Response:
+        """Runs the route's handler. Raises what it raises, and `Problem` for what is asked wrongly."""
+        request, caller, actor = call.request, call.caller, call.by
+        if route.method != "GET":
+            request.check_transfer()
+        call = self._read(route, call)
+        if route.creates and not route.when_full and caller is not None:
+            self._check_room(caller)
+        with on_behalf_of(caller.uuid if caller else ""):
+            if route.creates and actor is not None and "idempotency-key" in request.headers:
+                records = caller.records if caller is not None else await self._home()
+                return await once(call, records, route.handler, of=actor.id if caller is None else "")
+            return await route.handler(call)
 
     def _read(self, route: Route, call: Call) -> Call:
         """Returns the call with its query and body, read by the route's types. Raises `Problem` 400, 413 or 415.
