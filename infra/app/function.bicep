@@ -184,6 +184,7 @@ resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
     TNT_WRONG_KEY_RATE: ''
     TNT_AUDIT_DAYS: ''
     TNT_OPERATOR_NETWORKS: join(operatorAddresses, ',')
+    TNT_FIRST_OPERATOR_ONCE: 'false'
     TNT_OPERATOR_ISSUER: ''
     TNT_OPERATOR_AUDIENCE: ''
     TNT_METRIC_TENANTS: ''
