@@ -20,6 +20,7 @@ from tntcore.api import didcomm
 from tntcore.api.http import Request, client_address
 from tntcore.app import App
 from tntcore.config import ServiceLimits
+from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import MAX_WIRE, pack_v1
 from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
@@ -435,6 +436,42 @@ async def test_a_tenant_over_its_quota(stack: Stack, foreign: Foreign) -> None:
     await set_limits(client, storedBytes=10**9)
     assert (await stack.deliver(packed(foreign))).status == 202
     await client.act(contact, basic())
+
+
+async def test_strangers_leave_a_fifth_of_the_quota_to_others(stack: Stack, foreign: Foreign) -> None:
+    """Strangers become contacts by a public DID, each with a document of up to 30 kB, and write as such."""
+    client, bolt = foreign.client, await stack.register("Bolt")
+    await bolt.post("contact", {"contact": {"did": client.identity["did"]}})
+    closed = await client.post("invitation", {})
+    await bolt.post("contact", {"invitationId": closed["uuid"]})
+
+    async def completed() -> Any:
+        hits = (await client.get("connection?state=completed"))["hits"]
+        return hits if len(hits) == 3 else None
+
+    hits = await stack.eventually(completed, 30)
+    tenant = await client.tenant()
+    keys = {}
+    for hit in hits:
+        recipient = await stack.app.services.tenants.recipient(tenant, "connection", hit["uuid"])
+        assert recipient is not None
+        keys[hit["invitationUuid"] or hit["uuid"]] = encode_verkey(recipient.signer.public)
+    [public] = keys.keys() - {closed["uuid"], foreign.connection.uuid}
+    identity = await stack.app.services.tenants.recipient(tenant, "identity", client.identity["uuid"])
+    assert identity is not None
+    keys["identity"] = encode_verkey(identity.signer.public)
+
+    async def statuses() -> dict[str, int]:
+        packed = {name: pack_v1(orjson.dumps(basic()), recipients=[key], sender=None) for name, key in keys.items()}
+        return {name: (await stack.deliver(one)).status for name, one in packed.items()}
+
+    assert set((await statuses()).values()) == {202}
+    await set_limits(client, storedBytes=10_000_000)
+    stack.app.services.usage.add(client.uuid, 8_500_000)
+    await stack.app.services.usage.flush()
+    known = {closed["uuid"]: 202, foreign.connection.uuid: 202}
+    assert await statuses() == {**known, public: 503, "identity": 503}
+    assert (await client.call("POST", "invitation", {})).status == 201
 
 
 async def test_one_of_two_recipients_is_full(stack: Stack, pair: tuple[Client, Client]) -> None:

@@ -178,7 +178,9 @@ class Door:
         tenant = await self._services.tenants.get(owner.principal) if owner else None
         if owner is None or tenant is None:
             return None
-        return owner, tenant.is_suspended or not self._services.usage.may_accept(tenant.principal, size)
+        by_anybody = owner.owner != "connection" or owner.is_open
+        has_room = self._services.usage.may_accept(tenant.principal, size, by_anybody=by_anybody)
+        return owner, tenant.is_suspended or not has_room
 
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""

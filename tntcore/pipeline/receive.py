@@ -316,7 +316,7 @@ class Receiving:
         receipt = await self._consequences.of(incoming, effect)
         await self._publisher.announce(tenant, receipt.dedup.deliveries)
         if isinstance(effect, Effect):
-            owner = Found(tenant.uuid, "connection", effect.connection.uuid)
+            owner = Found(tenant.uuid, "connection", effect.connection.uuid, _is_open(incoming.recipient))
             await asyncio.gather(*(self._services.lookups.add("key", kid, owner) for kid in effect.keys))
         # Unless it is committed below.
         set_outcome("duplicate")
@@ -426,3 +426,8 @@ class Receiving:
                 self._threads.put(thread, True, math.inf)
             self._services.meter.count("inbound.stored")
             return True
+
+
+def _is_open(recipient: Recipient) -> bool:
+    """Whether anybody may write to this key for the first time."""
+    return recipient.connection is None and (recipient.invitation is None or recipient.invitation.multi_use)

@@ -12,6 +12,7 @@ from typing import Literal
 from tntcore.caching import SPREAD, SharedCache
 from tntcore.storage.records import short_hash
 from tntcore.storage.tables import Table
+from tntcore.storage.transactions import Value
 
 LookupKind = Literal["key", "token", "identity", "invitation", "invitation-id"]
 Owner = Literal["connection", "identity", "invitation", "token"]
@@ -20,11 +21,17 @@ _ROW = "lookup"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The owner of a name: a record of kind `owner`, in the partition `principal`."""
+    """The owner of a name: a record of kind `owner`, in the partition `principal`.
+
+    Attributes:
+        is_open: a connection that anybody could make without being asked for: by an identity or an invitation for
+            several.
+    """
 
     principal: str
     owner: Owner
     uuid: str
+    is_open: bool = False
 
 
 class Lookups:
@@ -55,15 +62,21 @@ class Lookups:
         row = await self._table.get(_partition(kind, name), _ROW)
         if row is None or row.values.get("name") != name:
             return None, 0
-        return Found(row.values["principal"], row.values["owner"], row.values["uuid"]), self._seconds
+        values = row.values
+        found = Found(values["principal"], values["owner"], values["uuid"], values.get("open", False))
+        return found, self._seconds
 
     async def add(self, kind: LookupKind, name: str, found: Found) -> bool:
         """Adds a name. Returns False if it has an owner already."""
-        return await self._table.create(
-            _partition(kind, name),
-            _ROW,
-            {"name": name, "principal": found.principal, "owner": found.owner, "uuid": found.uuid},
-        )
+        values: dict[str, Value] = {
+            "name": name,
+            "principal": found.principal,
+            "owner": found.owner,
+            "uuid": found.uuid,
+        }
+        if found.is_open:
+            values["open"] = True
+        return await self._table.create(_partition(kind, name), _ROW, values)
 
     async def remove(self, kind: LookupKind, name: str, owner_uuid: str) -> None:
         """Removes the name if it belongs to this owner: one record may take over another's keys, but not their names.

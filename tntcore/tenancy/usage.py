@@ -172,11 +172,16 @@ class Usage:
         quota = self.quota(principal)
         return quota > 0 and self._taken(principal, 1) >= quota
 
-    def may_accept(self, principal: Principal, amount: int) -> bool:
+    def may_accept(self, principal: Principal, amount: int, *, by_anybody: bool = False) -> bool:
         """Whether a message of so many bytes may be accepted: there is room, and it exceeds the quota by a tenth at
         most. Other processes may have accepted as much as this one.
+
+        Args:
+            by_anybody: it is of a kind that anybody can send, and a fifth of the quota is kept for other messages.
         """
         quota, taken = self.quota(principal), self._taken(principal, _PROCESSES)
+        if by_anybody and taken + amount > quota - quota // 5:
+            return not quota
         return not quota or (taken < quota and taken + amount <= quota + quota // 10)
 
     def _taken(self, principal: Principal, processes: int) -> int:
