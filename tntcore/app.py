@@ -91,6 +91,8 @@ class App:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.outbox = outbox = Outbox(services)
+        replays = Replays(services, outbox)
+        self.relay = Relay(services, outbox, replays)
         self.outbound = Outbound(services, outbox)
         handshake, rotation = Handshake(services), Rotation(services)
         anoncreds = open_anoncreds(services)
@@ -105,12 +107,10 @@ class App:
             acceptance,
             Received(services, handshake, rotation),
             Consequences(services, exchanges),
-            Publisher(services, outbox, self.outbound),
+            Publisher(services, outbox, self.relay, self.outbound),
         )
         self.inbound = Inbound(services, receiving)
         self.exchange = Inbound(services, receiving, EXCHANGE)
-        replays = Replays(services, outbox)
-        self.relay = Relay(services, outbox, replays)
         self.poison = Poison(services, outbox)
         self.sweep = Sweep(services, outbox, self.outbound, replays)
         actions = Actions(services, outbox, exchanges)

@@ -10,9 +10,14 @@ T = TypeVar("T")
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Awaits all calls as `asyncio.gather` does, and returns their results. A single one runs in the caller's task: a
-    task of its own costs more than many a call.
+    """Awaits all calls, and returns their results; raises the first error only when all are over. A single one runs in
+    the caller's task: a task of its own costs more than many a call.
     """
     if len(calls) == 1:
         return [await calls[0]]
-    return await asyncio.gather(*calls)
+    results: list[T] = []
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

@@ -79,6 +79,15 @@ class Received(Flow):
         await self.stored(self.acme, *[("IN", "message", "RECEIVED")] * len(self.contents))
 
 
+class ReceivedByQueue(Received):
+    """The webhook is called by queue `relay`, as one that may be slow."""
+
+    async def prepare(self) -> None:
+        self.world.by_queue = True
+        self.world.restart()
+        await super().prepare()
+
+
 class ReceivedV2(Received):
     version = "v2"
 
@@ -127,6 +136,10 @@ class Answered(Received):
         assert [kind.rpartition("/")[2] for kind in kinds] == [response]
         assert len(self.acme.hooks.events) == 1
         await self.stored(self.acme, ("IN", "ping", "RECEIVED"), ("OUT", response, "SENT"))
+
+
+class AnsweredByQueue(ReceivedByQueue, Answered):
+    """By queue `outbound`."""
 
 
 class AnsweredV2(Answered):
@@ -272,10 +285,16 @@ class GivenUpAfterwards(GivenUpOnce):
     first = False
 
 
-class GivenUpRelay(GivenUp):
+class GivenUpRelay(ReceivedByQueue, GivenUp):
     queue = "relay"
     contents: ClassVar = ["one", LARGE]
     large = True
+
+    async def act(self) -> None:
+        await GivenUp.act(self)
+
+    async def begin(self) -> None:
+        await Received.act(self)
 
     async def statuses(self) -> set[str]:
         return {hit["status"] for hit in (await self.acme.get("delivery"))["hits"]}
@@ -502,11 +521,13 @@ FLOWS: tuple[type[Flow], ...] = (
     Registered,
     OperatorMade,
     Received,
+    ReceivedByQueue,
     ReceivedV2,
     ReceivedLarge,
     LeftWaiting,
     ReceivedTogether,
     Answered,
+    AnsweredByQueue,
     AnsweredV2,
     Retried,
     Ended,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
@@ -12,6 +12,7 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError, Servic
 from tests.faults.memory import MemoryStorage
 from tntcore.app import App
 from tntcore.cloud import Cloud
+from tntcore.delivery.slow_receivers import Called, PendingCall
 from tntcore.dids.methods import Web
 from tntcore.dids.resolver import Resolver
 from tntcore.egress import Answer, Egress, EgressError
@@ -39,6 +40,12 @@ learnt; it has its effect twice, as where a client library repeats it unasked.""
 
 class Killed(BaseException):
     """The process is dead: none of its calls has an effect any more, whoever catches this."""
+
+
+@contextmanager
+def never(item: Called) -> Iterator[PendingCall | None]:
+    """Takes the place of `SlowReceivers.at_once`: each call is for its queue."""
+    yield None
 
 
 class NoCloud(Cloud):
@@ -114,6 +121,9 @@ class Process:
                 uuid7=UuidFactory(now, random),
             )
         )
+        if world.by_queue:
+            for deliveries in (self.app.relay, self.app.outbound):
+                deliveries._receivers.at_once = never  # type: ignore[method-assign]
 
     async def enter(self, name: str, *, writes: bool) -> Fault | None:
         """Every call begins here: the fault that befalls it."""

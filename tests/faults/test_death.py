@@ -95,7 +95,7 @@ def test_what_a_dead_process_received_is_relayed_before_its_queue_message_comes_
         scene = Scene(tmp_path)
         await scene.begin()
         await scene.partner.send(scene.partner.basic("in"))
-        scene.die_before("relay.put")
+        scene.die_before("POST acme.example")
         await scene.world.step()
         assert scene.world.deaths == 1
         await scene.wait(2)

@@ -56,6 +56,7 @@ class World:
     Attributes:
         trace: names of the calls since `rewind`, in the order of their effects.
         choose: which of the visible queue messages is given out next.
+        by_queue: whether every first attempt is made by a queue, as for receivers that may be slow.
         given_up: queues whose messages come to their poison queues, as the host puts those which no process survives.
     """
 
@@ -73,6 +74,7 @@ class World:
         self.trace: list[str] = []
         self.plan: Callable[[str, bool], Fault | None] = lambda name, writes: None
         self.choose: Callable[[list[Waiting]], Waiting] = lambda visible: visible[0]
+        self.by_queue = False
         self.given_up: set[str] = set()
         self.deaths = 0
         self._names = itertools.count()

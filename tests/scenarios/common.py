@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from azure.storage.queue.aio import QueueServiceClient
 from tests.log_watch import marker
 from tests.stack import Answer, Client
 from tntcore.app import App
+from tntcore.delivery.slow_receivers import SlowReceivers
 from tntcore.errors import DidError
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Invitation
@@ -88,3 +90,8 @@ async def handle_queues(app: App, queues: QueueServiceClient) -> None:
                 idle = False
                 await getattr(app, name).handle(base64.b64decode(message.content), 1)
                 await client.delete_message(message)
+
+
+def by_queue(patch: pytest.MonkeyPatch) -> None:
+    """No delivery is attempted by the function that commits it: each has a queue message."""
+    patch.setattr(SlowReceivers, "at_once", lambda self, item: nullcontext())

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.scenarios.agent import PING, Agent
-from tests.scenarios.common import assert_problem
+from tests.scenarios.common import assert_problem, by_queue
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.scenarios.test_redelivery import once
 from tests.scenarios.v2 import FORM, answering, received, refused
@@ -171,6 +171,7 @@ async def test_an_answer_of_which_nothing_was_told_yet_when_the_process_died(
     await bolt.post("contact", {"invitation": (await asks(acme))["invitation"]})
     offer = (await hook_b.until(lambda hook: True)).json()
     outbox = stack.app.outbox
+    by_queue(monkeypatch)
     monkeypatch.setattr(outbox, "relay", once(outbox.relay))
     await answer(bolt, offer["actionUuid"], "hello")
     assert (await got(hook_a, "hello"))["authenticated"] is True

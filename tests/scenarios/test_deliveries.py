@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from devtools.connect import complete
-from tests.scenarios.common import assert_problem, basic, contact_out_of_reach
+from tests.scenarios.common import assert_problem, basic, by_queue, contact_out_of_reach
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_redelivery import overdue
 from tests.stack import Client, Receiver, Stack
@@ -56,7 +56,7 @@ def received(foreign: Foreign, content: str) -> bytes:
 
 @contextmanager
 def kept_back(stack: Stack, queue: str) -> Any:
-    """The items that would have been put in the queue, as they come."""
+    """The items that would have been put in the queue, as they come. No delivery is attempted at once."""
     got: list[dict[str, Any]] = []
 
     async def keep(data: bytes) -> None:
@@ -64,6 +64,7 @@ def kept_back(stack: Stack, queue: str) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(getattr(stack.app.services.storage, queue), "add", keep)
+        by_queue(patch)
         yield got
 
 

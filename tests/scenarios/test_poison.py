@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.scenarios.common import assert_problem, basic, messages_of
+from tests.scenarios.common import assert_problem, basic, by_queue, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.scenarios.test_deliveries import kept_back
 from tests.scenarios.test_redelivery import Partly, body, item
@@ -237,6 +237,7 @@ async def test_deliveries_are_replayed(stack: Stack, monkeypatch: pytest.MonkeyP
     assert message["status"] == "FAILED"
     hook = await other.webhook()
     with monkeypatch.context() as patch:
+        by_queue(patch)
         patch.setattr(stack.app.outbox, "relay", lose("relay"))
         assert (await operate(stack, "POST", "poison/replay", {"queue": "outbound"})).json()["replayed"] >= 1
 

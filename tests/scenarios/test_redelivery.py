@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.scenarios.common import basic, contact_out_of_reach, messages_of
+from tests.scenarios.common import basic, by_queue, contact_out_of_reach, messages_of
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.delivery import outbox
@@ -129,6 +129,7 @@ async def test_a_crash_between_commit_and_publishing(
 ) -> None:
     message = body(item(foreign, "x"))
     outbox = stack.app.outbox
+    by_queue(monkeypatch)
     for _ in range(times):
         monkeypatch.setattr(outbox, "relay", once(outbox.relay))
         with pytest.raises(ConnectionError):
@@ -150,6 +151,7 @@ async def test_a_webhook_whose_queue_message_was_lost(
         return None
 
     with monkeypatch.context() as patch:
+        by_queue(patch)
         patch.setattr(stack.app.outbox, "relay", lose)
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)
     await stack.app.sweep.run()
@@ -321,6 +323,7 @@ async def test_one_tenant_that_cannot_be_swept(stack: Stack, foreign: Foreign, m
         return None
 
     with monkeypatch.context() as patch:
+        by_queue(patch)
         patch.setattr(stack.app.outbox, "relay", lose)
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)
         bad = await connect_foreign(stack, await stack.register("Bad"))
@@ -412,6 +415,7 @@ async def test_poison_of_outbound_and_relay(stack: Stack, foreign: Foreign, monk
     given: list[dict[str, Any]] = []
     with monkeypatch.context() as patch:
         patch.setattr(stack.app.outbox, "outbound", lose)
+        by_queue(patch)
         patch.setattr(stack.app.outbox, "relay", lose)
         action = await client.act(foreign.connection.contact_uuid, basic("never leaves"))
         await stack.app.inbound.handle(body(item(foreign, "x")), 1)

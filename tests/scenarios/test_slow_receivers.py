@@ -77,19 +77,19 @@ async def test_nobody_waits_for_a_receiver_that_never_answers(
         await deliver(hung, str(count))
     begun = time.monotonic()
     await deliver(well, "x")
-    await fast.until(lambda hook: hook.path == "/other-tenant", 10)
+    await fast.until(lambda hook: hook.path == "/other-tenant")
     other_tenant = time.monotonic() - begun
-    await fast.count(number + 1, 10)
+    await fast.count(number + 1)
     same_tenant = time.monotonic() - begun
     # And while it hangs: what comes now finds it known as slow.
     begun = time.monotonic()
     await deliver(hung, "later")
     await deliver(well, "later")
-    await fast.count(number + 3, 5)
+    await fast.count(number + 3)
     later = time.monotonic() - begun
     print(f"other tenant {other_tenant:.2f} s, same tenant {same_tenant:.2f} s, later {later:.2f} s")
-    assert max(other_tenant, same_tenant) < 2 * slow_receivers.PATIENCE + 1
-    assert later < slow_receivers.PATIENCE
+    # Before any of the calls that hang has ended.
+    assert max(other_tenant, same_tenant, later) < webhook_calls._TIMEOUT
     assert len(silent.got) <= slow_receivers._MAX_OF_ONE + number
     silent.go_on.set()
 
@@ -137,7 +137,7 @@ async def test_webhooks_that_hang_stop_no_message_to_the_same_tenants_agents(
     mine, _ = await stack.connect(acme.client, bolt)
     for count in range(8):
         await deliver(acme, f"hangs {count}")
-    await stack.eventually(partial(_took, silent.got, 10), 20)
+    await stack.eventually(partial(_took, silent.got, 10))
     hook = await bolt.webhook()
     await acme.client.act(mine.contact_uuid, basic("to an agent"))
     # Sooner than what finds no place is tried again.

@@ -17,7 +17,7 @@ import pytest
 
 from tests.collector import Collector, Span
 from tests.log_watch import WATCH, marker
-from tests.scenarios.common import assert_problem, basic
+from tests.scenarios.common import assert_problem, basic, by_queue
 from tests.scenarios.foreign import connect_foreign
 from tests.scenarios.test_deliveries import finish, held, kept_back, received
 from tests.scenarios.test_replay import fail, until
@@ -413,6 +413,7 @@ async def test_application_insights_gets_it_by_its_connection_string(
         async def keep(data: bytes) -> None:
             items.append(orjson.loads(data))
 
+        by_queue(monkeypatch)
         monkeypatch.setattr(app.services.storage.relay, "add", keep)
         await app.inbound.handle(orjson.dumps({"items": [{**item, "tp": HOSTILE}]}), 1)
         await app.relay.handle(orjson.dumps({"items": items}), 1)

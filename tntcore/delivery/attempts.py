@@ -121,6 +121,41 @@ class Attempts(Generic[I]):
             if isinstance(result, BaseException):
                 raise result
 
+    async def first(self, item: I, deliver: Deliver[I]) -> I | None:
+        """Makes the first attempt at a delivery that was just committed, if the receiver is likely to answer at once.
+        Returns the item that is to be queued otherwise. Raises if the outcome could not be written.
+        """
+        with self._receivers.at_once(item) as pending:
+            if pending is None:
+                return item
+            item = item.traced()
+
+            async def called(tenant: Tenant, item: I, now: int) -> Attempted:
+                try:
+                    return await deliver(tenant, item, now)
+                finally:
+                    # What follows writes, and is not cancelled.
+                    pending.over = True
+
+            task = asyncio.create_task(self._attempt(item, called, pending, repeated=False))
+            pending.ends_with(task)
+            try:
+                await pending.settled
+                if task.done() or pending.over:
+                    await task
+                elif pending.is_unsent:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                    return replace(item, again=True)
+                else:
+                    await self._outbox.put_back(self._queue, [[item]], delay=INSURANCE)
+                    self._receivers.let_go(task, item, pending)
+            except BaseException:
+                task.cancel()
+                raise
+        self._services.meter.count(f"{self._queue}.at-once")
+        return None
+
     async def _let_go(self, tasks: dict[asyncio.Task[None], tuple[I, PendingCall]]) -> None:
         """Removes attempts whose receivers did not answer in time, which go on by themselves (egress bounds their
         number), and attempts that still have no place, which are cancelled and made later.
@@ -128,7 +163,7 @@ class Attempts(Generic[I]):
         late = {task: made for task, made in tasks.items() if not (task.done() or made[1].over)}
         for task in late:
             del tasks[task]
-        unsent = [task for task, (_, pending) in late.items() if pending.has_no_place]
+        unsent = [task for task, (_, pending) in late.items() if pending.is_unsent]
         for task in unsent:
             task.cancel()
         await asyncio.gather(*unsent, return_exceptions=True)
@@ -220,8 +255,8 @@ class Attempts(Generic[I]):
             attempted = Retry("internal")
         if attempted.slow:
             self._receivers.mark_slow(item)
-        elif attempted.status:
-            self._receivers.mark_prompt(item)
+        elif isinstance(attempted, Delivered | Retry | Failed) and attempted.status:
+            self._receivers.mark_prompt(item, attempted.duration / 1000)
         delay = self._next(number - before, attempted)
         if attempted.status:
             span.attributes["http.response.status_code"] = attempted.status

@@ -68,6 +68,7 @@ _LONGEST_SKEW = 150_000  # milliseconds that clocks may differ without a message
 class Outbound:
     def __init__(self, services: Services, outbox: Outbox) -> None:
         self._services = services
+        self._outbox = outbox
         self._receivers = SlowReceivers()
         self._unproven = Allowance(time.monotonic, burst=_UNPROVEN_BURST, seconds=_UNPROVEN_SECONDS)
         self._attempts: Attempts[SendItem] = Attempts(
@@ -80,6 +81,13 @@ class Outbound:
             await self._drain_patiently(drained)
         else:
             await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=dequeue_count > 1)
+
+    async def first(self, item: SendItem) -> None:
+        """Sends a message that was just committed; queues it if the receiver may be slow. Raises if the delivery has to
+        be published again.
+        """
+        if (queued := await self._attempts.first(item, self._send)) is not None:
+            await self._outbox.outbound(queued)
 
     async def close(self) -> None:
         await self._receivers.close()

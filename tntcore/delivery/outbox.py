@@ -19,6 +19,7 @@ from tntcore.services import Services
 from tntcore.storage.items import DeliveryItem, InboundItem, MessageCall, RelayItem, SendItem, queue_message
 from tntcore.storage.queues import MAX_MESSAGE, ListQueue
 from tntcore.storage.records import AttachedMessage, Delivery, Message
+from tntcore.together import together
 
 BUCKET = 600_000  # deliveries received within this many milliseconds share a row of the due table
 GRACE = 600_000  # milliseconds after which the queue message of a late delivery counts as lost
@@ -121,15 +122,18 @@ class Outbox:
         """Makes the sweeper look at these deliveries (uuids). Called before their commit."""
         keys = {due_key(time_of(delivery) // BUCKET, principal) for delivery in deliveries}
         if keys:
-            await asyncio.gather(self._pulse.beat(), *map(self._mark_once, keys))
+            unmarked = [key for key in keys if not self._is_marked(key)]
+            await together([self._pulse.beat(), *(self._mark_once(key) for key in unmarked)])
 
-    async def _mark_once(self, key: str) -> None:
+    def _is_marked(self, key: str) -> bool:
         written = self._marks.peek(key)
         if written is not None and abs(self._services.now() - written) >= MARK_SECONDS * 1000:
             self._marks.drop(key)
-            written = None
-        if written is None:
-            await self._marks.get(key, lambda: self._mark(key))
+            return False
+        return written is not None
+
+    async def _mark_once(self, key: str) -> None:
+        await self._marks.get(key, lambda: self._mark(key))
 
     async def _mark(self, key: str) -> tuple[int, float]:
         now = self._services.now()

@@ -1,4 +1,6 @@
-"""Publishes what a commit wrote: queues its deliveries, and releases what waited for a connection."""
+"""Publishes what a commit wrote: makes the first attempts at its deliveries, or queues them, and releases what waited
+for a connection.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterable
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox, attached_item
 from tntcore.delivery.redeliver import redeliver
+from tntcore.delivery.relay import Relay
 from tntcore.messaging.ids import delivery_uuid
 from tntcore.services import Services
 from tntcore.storage.items import RelayItem, SendItem
@@ -17,18 +20,30 @@ from tntcore.together import together
 
 
 class Publisher:
-    def __init__(self, services: Services, outbox: Outbox, outbound: Outbound) -> None:
+    def __init__(self, services: Services, outbox: Outbox, relay: Relay, outbound: Outbound) -> None:
         self._services = services
         self._outbox = outbox
+        self._relay = relay
         self._outbound = outbound
 
     async def announce(self, tenant: Tenant, deliveries: Iterable[str]) -> None:
         """Makes sure, before the commit, that the sweeper finds these deliveries (uuids)."""
         await self._outbox.mark(tenant.uuid, deliveries)
 
-    async def publish(self, items: Iterable[SendItem | RelayItem]) -> None:
-        """Queues the deliveries. If a crash interrupts it, the item that caused them comes again."""
-        await together([self._outbox.put(item) for item in items])
+    async def publish(self, items: Iterable[SendItem | RelayItem], *, at_once: bool) -> None:
+        """Makes the first attempt at each delivery, or queues it. If a crash interrupts it, the item that caused them
+        comes again.
+
+        Args:
+            at_once: make first attempts at receivers that are likely to answer at once. Otherwise queue all.
+        """
+        await together([self._first(item) if at_once else self._outbox.put(item) for item in items])
+
+    async def _first(self, item: SendItem | RelayItem) -> None:
+        if isinstance(item, SendItem):
+            await self._outbound.first(item)
+        else:
+            await self._relay.first(item)
 
     async def publish_again(self, tenant: Tenant, connection: Connection | None, before: Entry) -> None:
         """Publishes the pending deliveries that `before` names."""

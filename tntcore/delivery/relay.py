@@ -27,6 +27,7 @@ _GONE = 410
 class Relay:
     def __init__(self, services: Services, outbox: Outbox, replays: Replays) -> None:
         self._services = services
+        self._outbox = outbox
         self._replays = replays
         self._receivers = SlowReceivers()
         self._attempts: Attempts[RelayItem] = Attempts(services, outbox, RELAY, retry_delay, self._receivers)
@@ -38,6 +39,13 @@ class Relay:
             await self._replays.step(part)
         else:
             await self._attempts.run(items_of(body, relay_item), self._call, repeated=dequeue_count > 1)
+
+    async def first(self, item: RelayItem) -> None:
+        """Calls a webhook for a delivery that was just committed; queues the call if the receiver may be slow. Raises
+        if the delivery has to be published again.
+        """
+        if (queued := await self._attempts.first(item, self._call)) is not None:
+            await self._outbox.relay(queued)
 
     async def close(self) -> None:
         await self._receivers.close()

@@ -334,7 +334,9 @@ class Receiving:
         if isinstance(effect, Effect):
             self._services.tenants.forget_recipient(tenant, effect.connection.uuid)
             self._services.tenants.forget_recipient(tenant, incoming.recipient.scope)
-        await self._publisher.publish(receipt.items(tenant.uuid))
+        # The places of queue `exchange` are for computing, and those of first contacts are few.
+        at_once = not incoming.long and incoming.recipient.connection is not None
+        await self._publisher.publish(receipt.items(tenant.uuid), at_once=at_once)
         if isinstance(effect, Effect):
             await self._publisher.release(tenant, effect.connection, incoming.uuid)
 

@@ -67,7 +67,7 @@ REQUEST_SECONDS = Metric(
 PROCESS_SECONDS = Metric(
     "messaging.process.duration",
     "s",
-    "Handling of a message, from the queue to its effects being queued",
+    "Handling of a message, from the queue until its effects are attempted or queued",
     ("messaging.destination.name", "tnt.outcome"),
 )
 ATTEMPT_SECONDS = Metric(

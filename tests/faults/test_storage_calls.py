@@ -1,0 +1,108 @@
+"""The calls that each kind of message costs in a process whose caches are warm. Each call of storage is a round trip
+that the message waits for, and is paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.flows import PING, PING_2
+from tests.faults.sites import Client, Partner
+from tests.faults.world import World, run
+from tntcore.dids.document import Version
+
+Send = Callable[[Client, Partner], Awaitable[object]]
+
+IN = ["inbound.put", "records.transact"]  # and the get of the host, between them
+OUTCOME = "records.transact"
+
+
+async def a_message(acme: Client, partner: Partner) -> None:
+    await partner.send(partner.basic("x"))
+
+
+async def one_that_is_answered(acme: Client, partner: Partner) -> None:
+    name = partner.world.name("ping")
+    asked = {"response_requested": True}
+    is_v1 = partner.version == "v1"
+    await partner.send({"@id": name, "@type": PING, **asked} if is_v1 else {"id": name, "type": PING_2, "body": asked})
+
+
+async def one_that_came_before(acme: Client, partner: Partner) -> None:
+    await partner.send({**partner.basic("x"), "@id" if partner.version == "v1" else "id": "the same"})
+
+
+async def an_action(acme: Client, partner: Partner) -> None:
+    message = {"type": "DIDCOMM", "to": partner.connection.contact_uuid, "data": {"message": partner.basic("x")}}
+    answer = await acme.call("POST", "action", message)
+    assert answer.status == 201
+
+
+async def spent(world: World, send: Callable[[], Awaitable[object]]) -> list[str]:
+    """The calls of sending it, and of handling the queue messages that follow."""
+    world.trace.clear()
+    await send()
+    while await world.step():
+        pass
+    return [name.split(".")[0] if name.startswith("POST ") else name for name in world.trace]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize(
+    ("send", "calls"),
+    [
+        (a_message, [*IN, "POST acme", OUTCOME, "host.delete"]),
+        # The webhook and the other agent are called at the same time, and both outcomes share a transaction.
+        (one_that_is_answered, [*IN, "POST acme", "POST partner-2", OUTCOME, "host.delete"]),
+        # It is compared with the one before, and may have been given up before.
+        (one_that_came_before, [*IN, "records.get", "records.get", "host.delete"]),
+        # The contact's connections, and the identity.
+        (
+            an_action,
+            [
+                "records.scan",
+                "records.get",
+                "records.transact",
+                "outbound.put",
+                "POST partner-2",
+                OUTCOME,
+                "host.delete",
+            ],
+        ),
+    ],
+)
+def test_calls(tmp_path: Path, version: Version, send: Send, calls: list[str]) -> None:
+    async def work() -> None:
+        world = World(tmp_path)
+        acme = await world.register("Acme")
+        partner = await world.partner(acme, version)
+        await world.settle()
+        # The first ones fill the caches, and write the marks by which the sweeper finds deliveries.
+        for _ in range(2):
+            await spent(world, lambda: send(acme, partner))
+        assert await spent(world, lambda: send(acme, partner)) == calls
+
+    run(work)
+
+
+def test_messages_that_come_together_share_their_calls(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path)
+        acme = await world.register("Acme")
+        partner = await world.partner(acme)
+        await world.settle()
+        for _ in range(2):
+            await spent(world, lambda: a_message(acme, partner))
+
+        async def many() -> None:
+            await asyncio.gather(*(a_message(acme, partner) for _ in range(10)))
+
+        calls = Counter(await spent(world, many))
+        assert calls == {"inbound.put": 1, "records.transact": 2, "POST acme": 10, "host.delete": 1}
+
+    run(work)
