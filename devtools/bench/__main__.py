@@ -59,13 +59,15 @@ class Options:
     under_way: int
     wake: bool
     profile: Path | None
+    storage_latency: float
 
 
 async def measure(scenario: Scenario, options: Options) -> Result:
     hooks = Hooks()
     await hooks.start()
     try:
-        async with running(wake=options.wake) as stack:
+        settings = {"BENCH_STORAGE_LATENCY": str(options.storage_latency)}
+        async with running(wake=options.wake, settings=settings) as stack:
             return await _measure(scenario, options, stack, hooks)
     finally:
         await hooks.stop()
@@ -173,6 +175,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "0: it never does (default: %(default)s)",
     )
     parser.add_argument("--no-wake", action="store_true", help="the host polls its queues and is told of no put")
+    parser.add_argument(
+        "--storage-latency",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="each call of storage takes so much longer, as in Azure, where one takes 5 to 15 ms (default: 0)",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     options = parser.parse_args(arguments)
@@ -186,7 +195,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
-    options = Options(chosen.seconds, chosen.warm_up, chosen.under_way, not chosen.no_wake, chosen.profile)
+    options = Options(
+        chosen.seconds, chosen.warm_up, chosen.under_way, not chosen.no_wake, chosen.profile, chosen.storage_latency
+    )
     results = []
     try:
         for name in chosen.only:
@@ -201,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} processors, 1 KB a message, {options.seconds:g} s each"
         f", up to {options.under_way or 'any number of'} under way for each connection"
-        f"{'' if options.wake else ', queues polled only'}\n"
+        f"{'' if options.wake else ', queues polled only'}"
+        f"{f', {options.storage_latency:g} ms more for each call of storage' if options.storage_latency else ''}\n"
     )
     print("\n\n".join([*([show(results)] if results else []), show_costs(steps), show_envelopes(packing)]))
     if chosen.json:
@@ -221,6 +233,7 @@ def report(
         "seconds": options.seconds,
         "under_way": options.under_way,
         "wake": options.wake,
+        "storage_latency": options.storage_latency,
         "scenarios": [result.json() for result in results],
         "costs": [
             {"feature": cost.feature, "each": cost.each, "times": cost.times, "per_message": cost.per_message}

@@ -1,8 +1,8 @@
 """The service in a process of its own, as the benchmark measures it: `python -m devtools.bench.service`.
 
-Configured by the environment as ever, with BENCH_PORT, BENCH_MASTER_KEY, BENCH_WAKE (`true`, `false`) and BENCH_CLOCK
-(milliseconds by which the machine's clock is ahead) beside it. It reads one JSON object a line from its standard input,
-answers each with one line, and ends with its input:
+Configured by the environment as ever, with BENCH_PORT, BENCH_MASTER_KEY, BENCH_WAKE (`true`, `false`), BENCH_CLOCK
+(milliseconds by which the machine's clock is ahead) and BENCH_STORAGE_LATENCY (milliseconds) beside it. It reads one
+JSON object a line from its standard input, answers each with one line, and ends with its input:
 
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from azure.core.pipeline.transport import AioHttpTransport
 
 import function_app
 from devtools.bench import ROOT
@@ -59,6 +60,17 @@ def set_clock(milliseconds: int) -> None:
     """Lets the process take another time for its machine's."""
     machine = time.time_ns
     time.time_ns = lambda: machine() + milliseconds * 1_000_000
+
+
+def delay_storage(seconds: float) -> None:
+    """Makes every call of storage take so much longer, the host's included: in Azure one takes 5 to 15 ms."""
+    send = AioHttpTransport.send
+
+    async def send_later(transport: Any, request: Any, **options: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await send(transport, request, **options)
+
+    AioHttpTransport.send = send_later
 
 
 class Control:
@@ -129,6 +141,8 @@ async def main() -> None:
     )
     leave_names_unanswered()
     set_clock(int(os.environ.get("BENCH_CLOCK", "0")))
+    if latency := float(os.environ.get("BENCH_STORAGE_LATENCY", "0")):
+        delay_storage(latency / 1000)
     await host.start()
     if os.environ.get("BENCH_WAKE", "true") == "true":
         function_app.service.on_put = host.wake
