@@ -18,6 +18,8 @@ from tntcore.tenancy.tenants import PRINCIPAL_SETTINGS
 from tntcore.tenancy.webhooks import EntryHealth, EntrySecrets
 
 _READ_ONLY = "read-only: leave it out, or send it as the entry has it now"
+_NEW: Final[Mapping[str, Any]] = dict.fromkeys(("publicKey", "status", "failingSince", "disabledAt", "disabledBy"))
+"""The read-only members of an entry that is not saved yet."""
 
 
 class WebhookGiven(TypedDict):
@@ -136,9 +138,6 @@ def check_read_only(given: Sequence[Mapping[str, Any]], record: Setting | None, 
             raise Problem(
                 400, "setting-invalid", f"{place}: {name} is read-only, and this entry {now}. Leave {name} out."
             )
-
-
-_NEW: Final[Mapping[str, Any]] = dict.fromkeys(("publicKey", "status", "failingSince", "disabledAt", "disabledBy"))
 
 
 def _same(value: object, shown: object) -> bool:
