@@ -206,6 +206,14 @@ class MemoryQueue(Queue):
 
         return await self._point(f"{self.name}.peek", effect, writes=False)
 
+    async def backlog(self) -> tuple[int, int]:
+        def effect() -> tuple[int, int]:
+            mine = [one for one in self._durable.queue.values() if one.queue == self.name]
+            waiting = any(one.visible <= self._durable.now for one in mine)
+            return len(mine), self._durable.now if waiting else 0
+
+        return await self._point(f"{self.name}.backlog", effect, writes=False)
+
     async def ensure(self) -> None:
         return None
 
