@@ -234,8 +234,11 @@ class DeliveryRoutes:
         else:
             await note(call, also, "delivery.replayed", uuid)
             skipped = await self._replays.one(call.tenant, delivery, also)
-        details = await shown_delivery(call, await found(records, Delivery, uuid))
-        return answer({**details, "skipped": skipped})
+        after = await found(records, Delivery, uuid)
+        if call.is_repeated and (after.replayed_at or 0) >= call.ids.since:
+            # An earlier attempt of this call has sent it again.
+            skipped = None
+        return answer({**await shown_delivery(call, after), "skipped": skipped})
 
     async def replay_all(self, call: Call) -> Response:
         """Starts a replay: sends all matching deliveries again, by default those that failed or were withheld.
