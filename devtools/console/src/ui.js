@@ -1,7 +1,7 @@
 // The few parts that every screen is made of.
 import { signal } from "@preact/signals";
 import { useCallback, useEffect, useId, useRef, useState } from "preact/hooks";
-import { curl, get, log } from "./api.js";
+import { Problem, curl, get, log } from "./api.js";
 import { contacts } from "./contacts.js";
 import { html } from "./html.js";
 import { label } from "./words.js";
@@ -108,8 +108,11 @@ export function Loaded({ of, children }) {
 /** A problem: what happened and what to do, its stable code, and the id for the operator. */
 export function Failure({ error, retry }) {
   if (!error) return null;
+  // Other errors than these two are mistakes of this page, and their texts are for programmers.
+  const isSaid = error instanceof Problem || error.constructor === Error;
+  const text = isSaid ? error.message : `Something on this page is not as expected (${error.message}). Reload it, then try again.`;
   return html`<div class="failure" role="alert">
-    <p>${error.message}</p>
+    <p>${text}</p>
     <p class="quiet">
       ${error.code && html`Code <code>${error.code}</code>`}${error.traceId && html` · Trace <code>${error.traceId}</code>`}
     </p>
