@@ -59,8 +59,8 @@ async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: 
     assert seen["firstView"] < FIRST_VIEW
     assert "key-unknown" in seen["refused"]
     assert seen["hacked"] is False
-    assert TURNED not in seen["partners"]
-    assert EVIL in seen["partners"]
+    assert TURNED not in seen["home"]
+    assert "onerror=window.hacked=1>" in seen["home"]
     assert seen["focusAfterwards"] == "Keys"
     assert seen["exported"].endswith(".json")
     assert seen["signedOut"] == {"local": {}, "session": {}}
@@ -138,7 +138,7 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
     gone.answer = lambda hook: (410 if len(gone.got) == 1 else 200, {})
     await acme.post("settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "erp", "url": f"{gone.url}/hook"}]}, 200)
     message = {
-        "@type": f"javascript:window.hacked=1//{EVIL}/1.0/{EVIL}",
+        "@type": f"javascript:window.hacked=1//{EVIL}/1.0/{TURNED}{EVIL}",
         "content": EVIL,
         "x~attach": {"@id": EVIL, "filename": EVIL, "mime-type": "text/html", "data": {"json": {EVIL: EVIL}}},
     }
@@ -155,7 +155,7 @@ async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Rec
     await gone.until(lambda hook: True)
 
     await bolt.post("context", {"url": TERMS, "document": CONTEXT})
-    carol = await stack.register(f"{TURNED}{EVIL}"[:200])
+    carol = await stack.register(EVIL[:200])
     invitation = await acme.post("invitation", {"label": "Acme"})
     await carol.post("contact", {"invitationUrl": invitation["invitationUrl"]})
     subject = {"level": "gold", "remark": EVIL, "odd": odd}

@@ -22,6 +22,8 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await signIn("Company", key);
   await says("in the last 24 hours");
   await says("disabled");
+  await says("onerror");
+  seen.home = await main.innerText();
   await look("home", true);
 
   // Addresses that name nothing. A path goes into calls, so none gets there but what the console itself makes.
@@ -69,13 +71,16 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await press("Try again");
   await says("answered with status 502 and no explanation");
   await page.unroute(calls);
+  await page.route(calls, (route) => route.fulfill({ status: 200, json: {} }));
+  await press("Try again");
+  await says("Something on this page is not as expected");
+  await page.unroute(calls);
   await press("Try again");
   await says("offers you a credential");
 
   // Partners.
   await open("#/partners");
   await says("<script>");
-  seen.partners = await main.innerText();
   await look("partners");
   await fill("Search by", "bolt");
   await says("1 partner");
