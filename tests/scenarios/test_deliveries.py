@@ -305,42 +305,34 @@ async def abandon(client: Client, connection: Connection) -> None:
     await (await client.tenant()).records.commit(unit)
 
 
-@pytest.fixture
-async def agent() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
-
-
-async def test_drains_at_the_same_time_send_each_message_once(stack: Stack, other: App, agent: Receiver) -> None:
+async def test_drains_at_the_same_time_send_each_message_once(stack: Stack, other: App, receiver: Receiver) -> None:
     client = await stack.register("Drained")
     connection = await held(stack, client, 4)
-    await finish(stack, client, connection, agent.url)
+    await finish(stack, client, connection, receiver.url)
     message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
     await asyncio.gather(*(app.outbound.handle(message, 1) for app in (stack.app, other, stack.app, other)))
     assert await deliveries(client) == [("DELIVERED", "", 1)] * 4
-    assert len(agent.got) == 4
+    assert len(receiver.got) == 4
 
 
-async def test_a_drain_waits_for_the_next_attempt_of_what_failed(stack: Stack, agent: Receiver) -> None:
+async def test_a_drain_waits_for_the_next_attempt_of_what_failed(stack: Stack, receiver: Receiver) -> None:
     client = await stack.register("Blocked")
     connection = await held(stack, client, 2)
-    await finish(stack, client, connection, agent.url)
-    agent.answer = lambda got: (503, {"retry-after": "3000"})
+    await finish(stack, client, connection, receiver.url)
+    receiver.answer = lambda got: (503, {"retry-after": "3000"})
     message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
     for _ in range(3):
         await stack.app.outbound.handle(message, 1)
-    assert len(agent.got) == 1
+    assert len(receiver.got) == 1
     assert await deliveries(client) == [("PENDING", "http-503", 1), ("HELD", "", 0)]
 
 
 async def test_the_sweeper_drains_a_connection_once(
-    stack: Stack, agent: Receiver, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await stack.register("Swept")
     connection = await held(stack, client, 4)
-    await finish(stack, client, connection, agent.url)
+    await finish(stack, client, connection, receiver.url)
     await overdue(stack, client)
     drains: list[str] = []
 
@@ -371,16 +363,16 @@ async def test_what_was_held_for_a_connection_that_has_ended_fails(stack: Stack,
     assert (await (await client.tenant()).records.list(HeldMessage, limit=5)).records == []
 
 
-async def test_what_failed_before_the_connection_ended_is_not_tried_again(stack: Stack, agent: Receiver) -> None:
+async def test_what_failed_before_the_connection_ended_is_not_tried_again(stack: Stack, receiver: Receiver) -> None:
     client = await stack.register("Ended later")
     connection = await held(stack, client, 2)
-    await finish(stack, client, connection, agent.url)
-    agent.answer = lambda got: (503, {"retry-after": "3000"})
+    await finish(stack, client, connection, receiver.url)
+    receiver.answer = lambda got: (503, {"retry-after": "3000"})
     message = orjson.dumps({"drain": {"p": client.uuid, "n": connection.uuid}})
     await stack.app.outbound.handle(message, 1)
     await abandon(client, connection)
     await stack.app.outbound.handle(message, 1)
-    assert len(agent.got) == 1
+    assert len(receiver.got) == 1
     assert await deliveries(client) == [("FAILED", "connection-ended", 2), ("FAILED", "connection-ended", 1)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -186,32 +185,24 @@ async def test_what_cannot_arrive_is_refused(foreign: Foreign) -> None:
     assert_problem(await client.call("GET", f"delivery/replay/{nobody}"), 404, "replay-unknown")
 
 
-@pytest.fixture
-async def agent() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
-
-
-async def test_a_message_that_failed_is_packed_anew(foreign: Foreign, agent: Receiver, stack: Stack) -> None:
+async def test_a_message_that_failed_is_packed_anew(foreign: Foreign, receiver: Receiver, stack: Stack) -> None:
     client = foreign.client
     theirs = KeyPairs.generate()
-    services = didcomm_services(agent.url, "#key-2")
+    services = didcomm_services(receiver.url, "#key-2")
     document = peer.resolve(peer.create_2([("E", theirs.x25519.public), ("V", theirs.ed25519.public)], services))
     unit = Unit()
     unit.merge(foreign.connection.key, {"theirDid": document.id, "theirDocument": orjson.dumps(document.raw).decode()})
     await (await client.tenant()).records.commit(unit)
     stack.app.services.tenants.forget_recipient(await client.tenant(), foreign.connection.uuid)
     action = await client.act(foreign.connection.contact_uuid, basic("x", **{"@id": "1"}))
-    first = await agent.until(lambda hook: True)
+    first = await receiver.until(lambda hook: True)
     [hit] = (await client.get("delivery?kind=didcomm"))["hits"]
     await until(client, hit["uuid"], "DELIVERED")
     await change(client, [hit["uuid"]], {"status": "FAILED", "error": "http-503"})
     await client.post(f"delivery/{hit['uuid']}/replay", None, 200)
-    await agent.count(2)
+    await receiver.count(2)
     await until(client, hit["uuid"], "DELIVERED")
-    second = agent.got[1]
+    second = receiver.got[1]
     assert first.body != second.body
     keys = {theirs.verkey: theirs.ed25519}
     plaintexts = [opened(hook, keys) for hook in (first, second)]
