@@ -98,24 +98,7 @@ class Router:
 
     async def _answer(self, request: Request, access: Sequence[Access], span: Span) -> Response:
         try:
-            request, access = await self._action_instead(request, access)
-            found = self._at(request.path, access)
-            if found and (preflight := self._cors.preflight(request, _methods(found))):
-                span.name = "OPTIONS"
-                return preflight
-            route, arguments = _choose(found, request.method)
-            span.name = f"{route.method} /api/{route.path}"
-            span.attributes["http.route"] = f"/api/{route.path}"
-            if route.access != "public":
-                _end_loops(request)
-            caller, actor = await self._let_in(request, route)
-            if caller is not None:
-                span.tenant = caller.uuid
-                span.link(request.headers.get("traceparent"))
-            async with self._turn(caller):
-                return await self._handled(
-                    route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace)
-                )
+            return await self._called(request, access, span)
         except Problem as error:
             return self._problem(error, span)
         except Busy:
@@ -130,32 +113,58 @@ class Router:
                 ),
                 span,
             )
-        except Exception as error:
-            if is_away(error):
-                self._services.meter.count("api.storage-unavailable")
-                self._outage.saw(error)
-                return self._problem(_away(), span)
-            if isinstance(error, CustodyError) and error.is_passing:
-                self._services.meter.count("api.keys-unavailable")
-                return self._problem(_keyless(), span)
-            trace_id = span.trace or self._new_trace_id()
-            log.exception(
-                "a request failed, trace %s: %s %s",
-                trace_id,
-                request.method,
-                request.path,
-                extra={"traceId": trace_id, "code": "internal"},
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            return self._failed(error, request, span)
+
+    async def _called(self, request: Request, access: Sequence[Access], span: Span) -> Response:
+        """Calls the route of a request, or answers a preflight."""
+        request, access = await self._action_instead(request, access)
+        found = self._at(request.path, access)
+        if found and (preflight := self._cors.preflight(request, _methods(found))):
+            span.name = "OPTIONS"
+            return preflight
+        route, arguments = _choose(found, request.method)
+        span.name = f"{route.method} /api/{route.path}"
+        span.attributes["http.route"] = f"/api/{route.path}"
+        if route.access != "public":
+            _end_loops(request)
+        caller, actor = await self._let_in(request, route)
+        if caller is not None:
+            span.tenant = caller.uuid
+            span.link(request.headers.get("traceparent"))
+        async with self._turn(caller):
+            return await self._handled(
+                route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace)
             )
-            span.error = "internal"
-            return problem(
-                Problem(
-                    500,
-                    "internal",
-                    "The service failed unexpectedly. Try again later; if it fails "
-                    "again, give the traceId to the operator.",
-                ),
-                trace_id,
-            )
+
+    def _failed(self, error: Exception, request: Request, span: Span) -> Response:
+        """Answers a request that met an error of ours, and logs the error unless it is an outage."""
+        if is_away(error):
+            self._services.meter.count("api.storage-unavailable")
+            self._outage.saw(error)
+            return self._problem(_away(), span)
+        if isinstance(error, CustodyError) and error.is_passing:
+            self._services.meter.count("api.keys-unavailable")
+            return self._problem(_keyless(), span)
+        trace_id = span.trace or self._new_trace_id()
+        log.error(
+            "a request failed, trace %s: %s %s",
+            trace_id,
+            request.method,
+            request.path,
+            extra={"traceId": trace_id, "code": "internal"},
+            exc_info=error,
+        )
+        span.error = "internal"
+        return problem(
+            Problem(
+                500,
+                "internal",
+                "The service failed unexpectedly. Try again later; if it fails "
+                "again, give the traceId to the operator.",
+            ),
+            trace_id,
+        )
 
     @asynccontextmanager
     async def _turn(self, caller: Tenant | None) -> AsyncIterator[None]:

@@ -88,21 +88,7 @@ class Replays:
         if before is not None:
             return uuid, await self.one(tenant, before, also)
         _read_anew(tenant)
-        other = Delivery(
-            uuid=uuid,
-            kind=delivery.kind,
-            message_uuid=delivery.message_uuid,
-            action_uuid=delivery.action_uuid,
-            connection_uuid=delivery.connection_uuid,
-            contact_uuid=delivery.contact_uuid,
-            entry_id=entry_id,
-            type=delivery.type,
-            trace=traceparent(),
-            next_attempt_at=now,
-            replayed_at=now,
-            created_at=now,
-            updated_at=now,
-        )
+        other = _to_entry(delivery, entry_id, uuid, now)
         await self._check(tenant, other)
         message = await records.get(Message, delivery.message_uuid)
         if message is None:
@@ -293,6 +279,25 @@ class Replays:
             peer = await self._services.tenants.recipient(tenant, "connection", delivery.connection_uuid)
             if peer is None or peer.connection is None or peer.connection.state == "abandoned":
                 raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
+
+
+def _to_entry(delivery: Delivery, entry_id: str, uuid: str, now: int) -> Delivery:
+    """Returns a new delivery, with this uuid, of the same message to another entry."""
+    return Delivery(
+        uuid=uuid,
+        kind=delivery.kind,
+        message_uuid=delivery.message_uuid,
+        action_uuid=delivery.action_uuid,
+        connection_uuid=delivery.connection_uuid,
+        contact_uuid=delivery.contact_uuid,
+        entry_id=entry_id,
+        type=delivery.type,
+        trace=traceparent(),
+        next_attempt_at=now,
+        replayed_at=now,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def _erased() -> Problem:
