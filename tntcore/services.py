@@ -95,7 +95,8 @@ def open_services(
     now = cloud.clock
     storage = Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
-    resolver = Resolver(did_methods(config, egress), time.monotonic)
+    workers = Workers(patience=20)
+    resolver = Resolver(did_methods(config, egress, workers), time.monotonic)
     custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
     usage = Usage(storage, config.limits.stored, time.monotonic, lambda: now() / 1000)
     tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add, usage.count)
@@ -109,7 +110,7 @@ def open_services(
         tenants=tenants,
         resolver=resolver,
         egress=egress,
-        workers=Workers(patience=20),
+        workers=workers,
         slow_workers=Workers(1, seconds=120),
         usage=usage,
         operators=OperatorKeys(storage, now, time.monotonic, secrets.token_bytes),
@@ -123,7 +124,7 @@ def open_services(
     )
 
 
-def did_methods(config: Config, egress: Egress) -> list[Method]:
+def did_methods(config: Config, egress: Egress, workers: Workers) -> list[Method]:
     """Returns the DID methods whose documents are fetched. Raises any error of the import of a configured one."""
 
     async def get(url: str) -> Resolution:
@@ -139,7 +140,7 @@ def did_methods(config: Config, egress: Egress) -> list[Method]:
 
     methods: list[Method] = [
         Web(egress.fetch, allow_http=config.allow_http),
-        WebVh(egress.fetch, allow_http=config.allow_http),
+        WebVh(egress.fetch, workers.run, allow_http=config.allow_http),
     ]
     methods += [find_factory(name)(egress.fetch) for name in config.did_methods]
     if config.universal_resolver:

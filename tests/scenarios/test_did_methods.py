@@ -154,7 +154,7 @@ async def test_a_partner_with_a_did_webvh(pair: tuple[Client, Client], agent: Ag
 
     resolver = acme.stack.app.services.resolver
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resolver, "_methods", (WebVh(fetch), *resolver._methods))
+        patch.setattr(resolver, "_methods", (WebVh(fetch, acme.stack.app.services.workers.run), *resolver._methods))
         contact = await acme.post("contact", {"contact": {"did": history.did}})
         ping = await agent.got(lambda message: message["type"] == PING)
         await agent.send({"id": "back", "type": BASIC_2, "body": {"content": "back"}}, ping["from"])

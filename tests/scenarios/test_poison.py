@@ -150,14 +150,29 @@ async def test_a_large_message(stack: Stack, foreign: Foreign) -> None:
     assert statuses == {given[0]["id"]: "RECEIVED", given[1]["id"]: "FAILED"}
 
 
-async def test_a_large_message_that_was_erased_does_not_come_back(stack: Stack, foreign: Foreign) -> None:
+async def test_a_large_message_that_was_erased_does_not_come_back(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services, given = stack.app.services, item(foreign, "x" * 100_000)
     envelope = given.pop("e").encode()
     await services.storage.envelopes.put(given["id"], envelope, {name: given[name] for name in ("p", "o", "u")})
     await stack.app.poison.handle("inbound", f"large-{given['id']}", body(given))
     assert (await foreign.client.call("DELETE", f"message/{given['id']}")).status == 204
     late = replace(services, now=lambda: services.now() + LONG + 60_000)
-    await Orphans(late).sweep()
+    # It is reached even if an older one cannot be seen to.
+    older, get = services.uuid7(), services.tenants.get
+    before = f"{0:08x}{older[8:]}"
+    await services.storage.envelopes.put(before, b"x", {"p": "broken", "o": "connection", "u": older})
+
+    async def broken(uuid: str) -> Any:
+        if uuid == "broken":
+            raise OSError("storage")
+        return await get(uuid)
+
+    monkeypatch.setattr(services.tenants, "get", broken)
+    with pytest.raises(ExceptionGroup):
+        await Orphans(late).sweep()
+    await services.storage.envelopes.delete(before)
     assert await services.storage.envelopes.get(given["id"]) is None
     await asyncio.sleep(0.3)
     assert (await foreign.client.get("message"))["hits"] == []

@@ -352,6 +352,24 @@ async def test_a_replay_whose_queue_message_was_lost(
     due = stack.app.services.storage.due
     left = await due.scan("replay", client.uuid, f"{client.uuid}~~", limit=10)
     assert left.rows == []
+    # One whose record was never written is forgotten, even if another cannot be read.
+    await due.put("replay", f" ~{stack.app.services.uuid7()}", {"markedAt": "broken"})
+    with monkeypatch.context() as patch:
+        tenants = stack.app.services.tenants
+        get = tenants.get
+
+        async def broken(uuid: str) -> Any:
+            if uuid == " ":
+                raise OSError("storage")
+            return await get(uuid)
+
+        patch.setattr(tenants, "get", broken)
+        await due.put("replay", f"{client.uuid}~{stack.app.services.uuid7()}", {"markedAt": 1})
+        with pytest.raises(ExceptionGroup):
+            await stack.app.relay._replays.sweep()
+    assert (await due.scan("replay", client.uuid, f"{client.uuid}~~", limit=10)).rows == []
+    [broken_row] = (await due.scan("replay", " ", " ~~", limit=10)).rows
+    await due.delete("replay", broken_row.key)
     # One whose record was never written is forgotten.
     await due.put("replay", f"{client.uuid}~{stack.app.services.uuid7()}", {"markedAt": 1})
     await stack.app.relay._replays.sweep()

@@ -138,3 +138,32 @@ async def test_a_mediator_whose_document_comes_slowly_holds_no_queue_message(
 
     await stack.eventually(retried)
     assert set(asked) == {"did:web:slow.example"}
+
+
+async def test_a_mediator_whose_document_never_comes_is_let_go_like_a_slow_receiver(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme, _ = pair
+    let_go: list[bool] = []
+    receivers, let = stack.app.outbound._receivers, stack.app.outbound._receivers.let_go
+
+    def watched(task: asyncio.Task[None], item: slow_receivers.Called, call: slow_receivers.PendingCall) -> None:
+        let_go.append(task.done())
+        let(task, item, call)
+
+    async def never(asked_for: str) -> DidDocument:
+        await asyncio.Event().wait()
+        raise AssertionError("it never answers")
+
+    monkeypatch.setattr(receivers, "let_go", watched)
+    monkeypatch.setattr(stack.app.services.resolver, "resolve", never)
+    monkeypatch.setattr(outbound, "_PACKING", 60.0)
+    monkeypatch.setattr(slow_receivers, "_CAUTION", 0.1)
+    monkeypatch.setattr(outbound, "PATIENCE", 0.1)
+    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+
+    async def went_on() -> bool:
+        return let_go[:1] == [False]
+
+    await stack.eventually(went_on)
+    await receivers.close()

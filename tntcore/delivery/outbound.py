@@ -191,9 +191,11 @@ class Outbound:
             if item.previous:
                 # Until it uses the DID that it announced, its present DID is the previous one.
                 theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
-            # A chain of mediators whose documents come slowly must not hold the queue message.
-            async with asyncio.timeout(_PACKING):
-                uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
+            # Mediators whose documents come slowly are as good as a receiver that answers slowly.
+            with waiting_for_answer() as is_sent:
+                is_sent()
+                async with asyncio.timeout(_PACKING):
+                    uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
             return Failed(error.code)
         except TimeoutError:

@@ -8,6 +8,7 @@ deliveries that were sent again already are skipped.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Literal
@@ -24,9 +25,12 @@ from tntcore.storage.items import ReplayPart
 from tntcore.storage.records import Delivery, Message, Replay
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import RELAY
+from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
 from tntcore.telemetry import traceparent
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, TASK_WEBHOOK, Tenant, rest
+
+log = logging.getLogger(__name__)
 
 STATUSES: Final = ("FAILED", "WITHHELD", "DELIVERED")
 BY_DEFAULT: Final = ("FAILED", "WITHHELD")
@@ -183,22 +187,37 @@ class Replays:
             await self._services.storage.due.delete(REPLAYS, f"{principal}~{uuid}")
 
     async def sweep(self) -> None:
-        """Continues replays whose queue message was lost."""
-        due, now = self._services.storage.due, self._services.now()
+        """Continues replays whose queue message was lost.
+
+        Raises:
+            ExceptionGroup: errors of some replays, after all others were handled.
+        """
+        due = self._services.storage.due
+        errors: list[Exception] = []
         start: str | None = ""
         while start is not None:
             page = await due.scan(REPLAYS, start, "~", limit=_PART)
             start = page.next
             for row in page.rows:
-                principal, _, uuid = row.key.partition("~")
-                tenant = await self._services.tenants.get(principal)
-                replay = await tenant.records.get(Replay, uuid) if tenant else None
-                if replay is not None and replay.status == ReplayStatus.ACTIVE:
-                    if replay.updated_at + GRACE < now and tenant is not None and not tenant.is_suspended:
-                        self._services.meter.count("sweep.replay")
-                        await self._next(principal, uuid, replay.position, 0)
-                elif row.values["markedAt"] + GRACE < now:
-                    await due.delete(REPLAYS, row.key)
+                try:
+                    await self._resume(row)
+                except Exception as error:
+                    log.exception("the sweeper could not continue replay %s", row.key)
+                    errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} replays could not be continued", errors)
+
+    async def _resume(self, row: Row) -> None:
+        principal, _, uuid = row.key.partition("~")
+        now = self._services.now()
+        tenant = await self._services.tenants.get(principal)
+        replay = await tenant.records.get(Replay, uuid) if tenant else None
+        if replay is not None and replay.status == ReplayStatus.ACTIVE:
+            if replay.updated_at + GRACE < now and tenant is not None and not tenant.is_suspended:
+                self._services.meter.count("sweep.replay")
+                await self._next(principal, uuid, replay.position, 0)
+        elif row.values["markedAt"] + GRACE < now:
+            await self._services.storage.due.delete(REPLAYS, row.key)
 
     async def _next(self, principal: str, uuid: str, position: str, delay: int) -> None:
         body = ReplayPart(principal, uuid, position).data()

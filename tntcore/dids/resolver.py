@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Sequence
 
@@ -12,10 +11,8 @@ from tntcore.dids.document import DidDocument
 from tntcore.dids.methods import Method
 from tntcore.dids.parse import check_did
 from tntcore.errors import UNRESOLVABLE, DidError
-from tntcore.shares import Shares, party
-
-_PATIENT = 12  # who may wait as long as it takes, at a time
-_BRIEFLY = 0.5  # seconds that everyone else waits
+from tntcore.fetches import Fetches
+from tntcore.shares import Busy, party
 
 
 class Resolver:
@@ -45,7 +42,7 @@ class Resolver:
         self._failed: SharedCache[DidError] = SharedCache(now, capacity)
         # Keeps nothing: only to share fetches under way, among those of one party.
         self._fetching: SharedCache[DidDocument] = SharedCache(now, 0)
-        self._patient = Shares(_PATIENT)
+        self._fetches = Fetches()
 
     def fetches(self, did: str) -> bool:
         """Whether a registered method resolves such DIDs."""
@@ -99,23 +96,14 @@ class Resolver:
         failed = self._failed.peek(f"{party().tenant}/{did}")
         if failed is not None:
             raise DidError(failed.code, failed.detail)
-        # Strangers choose the DIDs that are resolved: hosts that never answer must not delay everything else.
-        holders = party().holders
-        patient = self._patient.may_take(*holders)
-        if patient:
-            self._patient.take(*holders)
+        name = f"{party().tenant}/{party().sender}/{did}"
         try:
-            async with asyncio.timeout(None if patient else _BRIEFLY):
-                name = f"{party().tenant}/{party().sender}/{did}"
-                return await self._fetching.get(name, lambda: self._load(did, method))
-        except TimeoutError:
-            raise DidError(UNRESOLVABLE, "too many documents are being waited for") from None
+            return await self._fetches.wait(self._fetching.get(name, lambda: self._load(did, method)))
+        except (Busy, TimeoutError):
+            raise DidError(UNRESOLVABLE, "its document came too slowly, or too many are being waited for") from None
         except DidError as error:
             # Each waiter gets one of its own.
             raise DidError(error.code, error.detail) from None
-        finally:
-            if patient:
-                self._patient.give_back(*holders)
 
     def _peer(self, did: str) -> DidDocument:
         if not did.startswith("did:peer:4"):
@@ -128,11 +116,12 @@ class Resolver:
         return next((method for method in self._methods if method.reads(did)), None)
 
     async def _load(self, did: str, method: Method) -> tuple[DidDocument, float]:
-        try:
-            document = await self._of_method(did, method)
-        except DidError as error:
-            self._failed.put(f"{party().tenant}/{did}", error, self._error_ttl)
-            raise
+        async with self._fetches.fetching():
+            try:
+                document = await self._of_method(did, method)
+            except DidError as error:
+                self._failed.put(f"{party().tenant}/{did}", error, self._error_ttl)
+                raise
         self._found.put(did, document, self._document_ttl)
         return document, 0
 

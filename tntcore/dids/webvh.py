@@ -1,7 +1,7 @@
 """did:webvh 1.0 (DIF, "The did:webvh DID Method"): a document beside its signed history, at a did:web's place. Pure.
 
-The `did_webvh` library verifies a history, in a thread. It bounds nothing, so the history is measured before it sees
-it: a stranger who names a DID chooses what is read here.
+The `did_webvh` library verifies a history, in a worker process. It bounds nothing, so the history is measured before it
+sees it: a stranger who names a DID chooses what is read here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tntcore.dids import web
 from tntcore.dids.document import DidDocument
@@ -25,16 +25,27 @@ MAX_WORK: Final = 1024 * 1024
 """Bytes that are read for all proofs: each proof is over its whole entry."""
 
 
+Verified = tuple[dict[str, Any] | None, tuple[str, str]]
+"""The document, or None with the code and detail of the error: an exception would not leave its process whole."""
+
+
+class Run(Protocol):
+    async def __call__(self, function: Callable[..., Verified], /, *args: object) -> Verified:
+        """Runs a function elsewhere, in a bounded place and time. See `workers.Workers.run`."""
+
+
 class WebVh:
     """did:webvh.
 
     Args:
         fetch: the body at a URL; it bounds size and time.
+        run: verifies a history, which may take seconds.
         allow_http: see `web.document_url`.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[bytes]], *, allow_http: bool = False) -> None:
+    def __init__(self, fetch: Callable[[str], Awaitable[bytes]], run: Run, *, allow_http: bool = False) -> None:
         self._fetch = fetch
+        self._run = run
         self._allow_http = allow_http
 
     def reads(self, did: str) -> bool:
@@ -47,7 +58,10 @@ class WebVh:
         witnesses = await self._read(f"{url}did-witness.json") if _check(log) else "[]"
         if len(witnesses) > MAX_WORK // 8:
             raise DidError("document-too-large", "the proofs of the DID's witnesses are too large")
-        return parse_document(await asyncio.to_thread(_verify, did, log, witnesses), did)
+        document, error = await self._run(_verify, did, log, witnesses)
+        if document is None:
+            raise DidError(*error)
+        return parse_document(document, did)
 
     async def _read(self, url: str) -> str:
         try:
@@ -91,8 +105,8 @@ def _check(log: str) -> bool:
     return witnessed
 
 
-def _verify(did: str, log: str, witnesses: str) -> dict[str, Any]:
-    """Returns the document at the end of a history. Raises `DidError`."""
+def _verify(did: str, log: str, witnesses: str) -> Verified:
+    """Returns the document at the end of a history."""
     # Slow to load.
     from did_webvh.core.resolver import DidResolver
     from did_webvh.verify import WebvhVerifier
@@ -101,14 +115,13 @@ def _verify(did: str, log: str, witnesses: str) -> dict[str, Any]:
     try:
         result = asyncio.run(DidResolver(WebvhVerifier()).resolve(did, source)).serialize()
     except Exception as error:  # noqa: BLE001 - hostile input surfaces as nearly anything in the library
-        raise DidError("malformed-document", f"the history of the DID is wrong: {type(error).__name__}") from None
+        return None, ("malformed-document", f"the history of the DID is wrong: {type(error).__name__}")
     document, metadata = result["didDocument"], result["didDocumentMetadata"]
     if document is None:
-        raise DidError("malformed-document", f"the history of the DID is wrong: {_reason(result)}")
+        return None, ("malformed-document", f"the history of the DID is wrong: {_reason(result)}")
     if metadata["deactivated"]:
-        raise DidError("deactivated", "the DID was deactivated by its owner")
-    found: dict[str, Any] = document
-    return found
+        return None, ("deactivated", "the DID was deactivated by its owner")
+    return document, ("", "")
 
 
 def _reason(result: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from tntcore.dids.resolver import Resolver
 from tntcore.egress import Egress
 from tntcore.errors import DidError
 from tntcore.services import did_methods
+from tntcore.workers import Workers
 
 DID = "did:webplus:QmScid:partner.example%3A8443:a"
 RESOLUTION = "application/did-resolution"
@@ -56,7 +57,7 @@ async def universe() -> AsyncIterator[Universe]:
     await server.start_server()
     url = str(server.make_url("/1.0/identifiers"))
     config = Config("", "https://a.example", "", universal_resolver=url)
-    universe.resolver = Resolver(did_methods(config, egress), lambda: 0.0)
+    universe.resolver = Resolver(did_methods(config, egress, Workers()), lambda: 0.0)
     yield universe
     await egress.close()
     await server.close()
@@ -133,14 +134,14 @@ async def test_a_universal_resolver_that_is_away() -> None:
     config = Config("", "https://a.example", "", universal_resolver="http://127.0.0.1:1/")
     try:
         with pytest.raises(DidError, match="unresolvable"):
-            await Resolver(did_methods(config, egress), lambda: 0.0).resolve(DID)
+            await Resolver(did_methods(config, egress, Workers()), lambda: 0.0).resolve(DID)
     finally:
         await egress.close()
 
 
 async def test_without_one_other_methods_are_unsupported() -> None:
     egress = Egress()
-    resolver = Resolver(did_methods(Config("", "https://a.example", ""), egress), lambda: 0.0)
+    resolver = Resolver(did_methods(Config("", "https://a.example", ""), egress, Workers()), lambda: 0.0)
     assert not resolver.fetches(DID)
     with pytest.raises(DidError, match="unsupported-method"):
         await resolver.resolve(DID)
@@ -207,7 +208,7 @@ async def test_a_method_is_plugged_in_by_a_setting(monkeypatch: pytest.MonkeyPat
     egress = Egress()
     monkeypatch.setattr(egress, "fetch", fetch)
     config = Config("", "https://a.example", "", did_methods=("tests.unit.dids.test_methods:Small",))
-    resolver = Resolver(did_methods(config, egress), lambda: 0.0)
+    resolver = Resolver(did_methods(config, egress, Workers()), lambda: 0.0)
     try:
         assert (await resolver.resolve("did:small:one")).id == "did:small:one"
         with pytest.raises(DidError, match="document-mismatch"):

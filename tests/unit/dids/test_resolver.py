@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tntcore import fetches
 from tntcore.dids import key, peer, web
-from tntcore.dids import resolver as resolver_module
 from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.dids.methods import Web
 from tntcore.dids.multiformats import decode_multikey, encode_multikey
@@ -210,12 +210,53 @@ async def test_few_wait_long_for_hosts_that_never_answer(world: World) -> None:
     for tenant, sender in (("attacked", "partner"), ("other", "")):
         with on_behalf_of(tenant, sender):
             patient.append(asyncio.create_task(resolver.resolve(WEB)))
-    await asyncio.sleep(resolver_module._BRIEFLY + 0.1)
+    await asyncio.sleep(fetches.BRIEFLY + 0.1)
     assert not any(task.done() for task in patient)
     world.open.set()
     found = await asyncio.gather(*patient, return_exceptions=True)
     assert [isinstance(document, DidDocument) for document in found] == [False, True] * 2 + [True] * 2
     # Who gave up took nothing away from those who did not, and whoever comes next need not wait.
+    assert (await resolver.resolve(WEB)).id == WEB
+
+
+async def test_fetches_that_nobody_waits_for_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go on, and hold connections."""
+    resolver = world.resolver()
+    world.open.clear()
+    monkeypatch.setattr(fetches, "BRIEFLY", 0.01)
+
+    async def named_by(tenant: str, sender: str) -> int:
+        """Returns how many fetches began."""
+        before = len(world.fetched)
+        with on_behalf_of(tenant, sender):
+            waiting = [asyncio.create_task(resolver.resolve(f"{WEB}{before + count}")) for count in range(100)]
+        brief = asyncio.as_completed(waiting)
+        for _ in range(len(waiting) - fetches.PATIENT // 2):
+            with pytest.raises(DidError, match="unresolvable"):
+                await next(brief)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return len(world.fetched) - before
+
+    assert await named_by("attacked", "stranger") <= fetches.UNDER_WAY // 2
+    assert await named_by("attacked", "stranger") == 0
+    assert await named_by("attacked", "partner") >= 1
+    assert await named_by("other", "partner") >= 1
+    assert len(world.fetched) <= fetches.UNDER_WAY
+    world.open.set()
+    with on_behalf_of("attacked", "stranger"):
+        # A refusal for lack of a place is not kept.
+        assert (await resolver.resolve(WEB)).id == WEB
+
+
+async def test_a_fetch_ends_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "LONGEST", 0.01)
+    resolver = world.resolver()
+    world.open.clear()
+    with pytest.raises(DidError, match="unresolvable"):
+        await asyncio.wait_for(resolver.resolve(WEB), 20)
+    world.open.set()
     assert (await resolver.resolve(WEB)).id == WEB
 
 

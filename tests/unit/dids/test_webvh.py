@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def resolver(files: dict[str, bytes]) -> Resolver:
     async def fetch(url: str) -> bytes:
         return files[url]
 
-    return Resolver([WebVh(fetch)], time.monotonic)
+    return Resolver([WebVh(fetch, asyncio.to_thread)], time.monotonic)
 
 
 async def resolve(history: History, did: str = "", **files: bytes) -> Json:
@@ -115,7 +116,7 @@ async def test_the_place_of_a_history() -> None:
 
     for place in ("partner.example", "partner.example%3A8443", "partner.example:a:b"):
         with pytest.raises(DidError) as caught:
-            await WebVh(fetch).resolve(f"did:webvh:QmScid:{place}")
+            await WebVh(fetch, asyncio.to_thread).resolve(f"did:webvh:QmScid:{place}")
         assert caught.value.code == "unresolvable"
     assert asked == [
         "https://partner.example/.well-known/did.jsonl",
@@ -124,7 +125,7 @@ async def test_the_place_of_a_history() -> None:
     ]
     for place in ("127.0.0.1", "", "partner.example:..:x", "partner.example:a/b"):
         with pytest.raises(DidError) as caught:
-            await WebVh(fetch).resolve(f"did:webvh:QmScid:{place}")
+            await WebVh(fetch, asyncio.to_thread).resolve(f"did:webvh:QmScid:{place}")
         assert caught.value.code == "malformed-did"
     assert len(asked) == 3
 

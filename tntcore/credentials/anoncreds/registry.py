@@ -12,7 +12,6 @@ the newest list that is not younger. Other methods are plugged in beside it.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +24,9 @@ from tntcore.credentials.formats import FormatError
 from tntcore.dids.web import document_url
 from tntcore.egress import Egress, EgressError
 from tntcore.errors import UNRESOLVABLE, DidError
+from tntcore.fetches import Fetches
 from tntcore.plugins import find_factory
+from tntcore.shares import Busy
 from tntcore.strict_json import JsonError, read_json
 
 T = TypeVar("T")
@@ -35,7 +36,6 @@ FetchBounded = Callable[[str, int], Awaitable[bytes]]
 MAX_ATTRIBUTES = 125
 MAX_DEFINITION = 256 * 1024  # bytes; one of 125 attributes has 100 KiB
 MAX_CREDENTIALS = 32_768  # of a registry that is read
-_PATIENT, _BRIEFLY = 8, 0.5  # as `Resolver` has them
 _RESOURCE = re.compile(r"(did:web:[^/?#\s]{1,1000})/resources/([0-9a-f]{64})")
 # Codes of `EgressError` for which a retry is pointless.
 _FOR_GOOD = frozenset({"invalid-url", "refused-address", "too-large", "tls"})
@@ -126,7 +126,7 @@ class WebRegistry:
         self._fetch = fetch
         self._allow_http = allow_http
         self._found: SharedCache[Json] = SharedCache(now, 256)
-        self._waiting = 0
+        self._fetches = Fetches()
 
     def reads(self, identifier: str) -> bool:
         return is_resource(identifier)
@@ -143,28 +143,28 @@ class WebRegistry:
     async def revocation_status_list(self, identifier: str, timestamp: int) -> Json:
         did, _ = split_resource(identifier)
         url = f"{resource_url(identifier, allow_http=self._allow_http)}/status/{timestamp}"
-        return _issued_by(did, _object(await self._bounded(self._fetch(url, MAX_DEFINITION))))
+        return _issued_by(did, _object(await self._bounded(self._content(url))))
 
     async def _resource(self, identifier: str) -> Json:
         return await self._bounded(self._found.get(identifier, lambda: self._load(identifier)))
 
     async def _load(self, identifier: str) -> tuple[Json, float]:
         did, digest = split_resource(identifier)
-        content = await self._fetch(resource_url(identifier, allow_http=self._allow_http), MAX_DEFINITION)
+        content = await self._content(resource_url(identifier, allow_http=self._allow_http))
         if hashlib.sha256(content).hexdigest() != digest:
             raise FormatError("definition-mismatch", "the published content does not match the identifier")
         return _issued_by(did, _object(content)), float("inf")
 
     async def _bounded(self, loading: Awaitable[T]) -> T:
-        # Hosts that never answer must not delay everything else; see `Resolver`.
-        self._waiting += 1
         try:
-            async with asyncio.timeout(None if self._waiting <= _PATIENT else _BRIEFLY):
-                return await loading
-        except TimeoutError:
-            raise DidError(UNRESOLVABLE, "too many documents are being waited for") from None
-        finally:
-            self._waiting -= 1
+            return await self._fetches.wait(loading)
+        except (Busy, TimeoutError):
+            detail = "a definition came too slowly, or too many documents are being waited for"
+            raise DidError(UNRESOLVABLE, detail) from None
+
+    async def _content(self, url: str) -> bytes:
+        async with self._fetches.fetching():
+            return await self._fetch(url, MAX_DEFINITION)
 
 
 class TailsFiles:
