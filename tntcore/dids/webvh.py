@@ -25,12 +25,12 @@ MAX_WORK: Final = 1024 * 1024
 """Bytes that are read for all proofs: each proof is over its whole entry."""
 
 
-Verified = tuple[dict[str, Any] | None, tuple[str, str]]
+HistoryEnd = tuple[dict[str, Any] | None, tuple[str, str]]
 """The document, or None with the code and detail of the error: an exception would not leave its process whole."""
 
 
-class Run(Protocol):
-    async def __call__(self, function: Callable[..., Verified], /, *args: object) -> Verified:
+class RunAside(Protocol):
+    async def __call__(self, function: Callable[..., HistoryEnd], /, *args: object) -> HistoryEnd:
         """Runs a function elsewhere, in a bounded place and time. See `workers.Workers.run`."""
 
 
@@ -43,7 +43,7 @@ class WebVh:
         allow_http: see `web.document_url`.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[bytes]], run: Run, *, allow_http: bool = False) -> None:
+    def __init__(self, fetch: Callable[[str], Awaitable[bytes]], run: RunAside, *, allow_http: bool = False) -> None:
         self._fetch = fetch
         self._run = run
         self._allow_http = allow_http
@@ -105,7 +105,7 @@ def _check(log: str) -> bool:
     return witnessed
 
 
-def _verify(did: str, log: str, witnesses: str) -> Verified:
+def _verify(did: str, log: str, witnesses: str) -> HistoryEnd:
     """Returns the document at the end of a history."""
     # Slow to load.
     from did_webvh.core.resolver import DidResolver
