@@ -389,6 +389,9 @@ def _jcs_to_sign(document: dict[str, Any], proof: dict[str, Any]) -> bytes:
 
 def _jcs_why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes) -> str:
     check_doubles(document)
+    named = _listed(proof.get("@context", []))
+    if _listed(document.get("@context"))[: len(named)] != named:
+        return "the proof's @context is not the document's"
     # When and what for is for the caller to check, for all suites alike.
     EddsaJcsProofSuite().verify(
         {**document, "proof": proof},
@@ -398,6 +401,10 @@ def _jcs_why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes) ->
         check_temporal=False,
     )
     return ""
+
+
+def _listed(contexts: Any) -> list[Any]:
+    return contexts if isinstance(contexts, list) else [contexts]
 
 
 def _jws_header() -> bytes:

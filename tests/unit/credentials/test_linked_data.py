@@ -197,6 +197,15 @@ async def test_an_altered_claim(data: LinkedData, suite: Suite) -> None:
     assert "signature is not one" in detail(await checked(data, signed)) or suite == "eddsa-jcs-2022"
 
 
+async def test_a_proof_with_another_context_than_its_document(data: LinkedData) -> None:
+    """eddsa-jcs-2022, section 3.3.2: the document's contexts begin with the proof's."""
+    signed = await issued(data, "eddsa-jcs-2022")
+    signed["proof"]["@context"] = signed["@context"]
+    assert (await checked(data, signed)).kids
+    signed["proof"]["@context"] = {"@vocab": "https://a.example/#"}
+    assert "@context" in detail(await checked(data, signed))
+
+
 @pytest.mark.parametrize("suite", SUITES)
 async def test_a_claim_that_no_context_defines(data: LinkedData, suite: Suite) -> None:
     """It would not be signed: but with eddsa-jcs-2022, which signs all of the JSON."""
