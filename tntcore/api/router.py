@@ -43,8 +43,8 @@ _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
 # Calls of tenants at once: of them, one tenant may have half (see `Shares`), which is less than the host lets in
 # (maxConcurrentRequests in host.json).
 _PLACES = 32
-_PATIENCE = 10.0  # seconds
-_MUCH = 60.0  # seconds of calls, of the last half minute or so, beyond which a tenant does not wait for a place
+_PATIENCE = 5.0  # seconds
+_MUCH = 30.0  # seconds of calls, of the last half minute or so, beyond which a tenant does not wait for a place
 _HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
