@@ -12,6 +12,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 import tntcore
 from tests.faults.exchanges import PASSED_ON, Issued
 from tests.faults.flows import Between, basic
@@ -58,6 +60,12 @@ class Walk:
         floors = [self._floor(module) or 0 for module in self.entered]
         pairs = zip(self.entered, floors, self.entered[1:], floors[1:], strict=False)
         return [f"{before} -> {after}" for before, above, after, below in pairs if below < above]
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the webhook's calls are not held against the API's description, which would count as a climb."""
+    monkeypatch.setattr("tests.faults.sites.note_webhook", lambda headers, body: None)
 
 
 def test_a_received_message(tmp_path: Path) -> None:
