@@ -101,7 +101,9 @@ def _check(log: str) -> bool:
         work += len(line) * (1 + (len(proof) if isinstance(proof, list) else 0))
         if work > MAX_WORK or keys > MAX_KEYS or max(lists, default=0) > _MAX_LIST:
             raise DidError("document-too-large", "the history of the DID has too many keys or proofs")
-        witnessed = witnessed or bool(parameters.get("witness"))
+        witness = parameters.get("witness")
+        # A threshold of 0 asks for none.
+        witnessed = witnessed or (isinstance(witness, dict) and bool(witness.get("threshold")))
     return witnessed
 
 

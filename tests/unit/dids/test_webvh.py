@@ -213,6 +213,12 @@ async def test_witnesses_have_to_confirm() -> None:
     assert (await fails(history)).code == "unresolvable"
 
 
+@pytest.mark.parametrize("witness", [{}, {"threshold": 0, "witnesses": []}])
+async def test_no_proofs_are_fetched_where_no_witness_has_to_confirm(witness: Json) -> None:
+    history = History(witness=witness)
+    assert (await resolve(history))["id"] == history.did
+
+
 @pytest.mark.parametrize(
     ("changes", "times"),
     [
