@@ -10,7 +10,7 @@ import pytest
 from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
-from tntcore.api import latest
+from tntcore.api import contacts, latest
 
 
 async def by_uuid(client: Client, path: str) -> Mapping[str, Any]:
@@ -68,6 +68,12 @@ async def test_the_cost_is_bounded(talking: tuple[Foreign, Foreign, str], monkey
     before = calls["table.get"]
     few = await by_uuid(client, "contact?include=latest")
     assert calls["table.get"] - before <= len(few) + 5
+    with monkeypatch.context() as patch:
+        patch.setattr(contacts, "MOST_SHOWN", 1)
+        page = await client.get("contact?include=latest&limit=200")
+        rest = await client.get(f"contact?include=latest&limit=200&next={page['next']}")
+        assert len(page["hits"]) == len(rest["hits"]) == 1
+        assert len((await client.get("contact?limit=200"))["hits"]) == len(few)
     monkeypatch.setattr(latest, "_FEW", 0)
     assert await by_uuid(client, "contact?include=latest") == few
     monkeypatch.setattr(latest, "_IN_A_FILTER", 1)

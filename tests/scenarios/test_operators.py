@@ -199,19 +199,20 @@ async def test_a_key_that_another_process_revoked_makes_no_more_keys(
 
     find, get = services.operators.find, services.operators.get
     monkeypatch.setattr(services.operators, "find", stale)
-    calls: list[tuple[str, Any]] = [
-        ("operator", {"name": "Kept", "role": "admin"}),
-        (f"operator/{victim['uuid']}/rotate", None),
-        ("operator/revoke", {"name": "Victim"}),
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", "operator", {"name": "Kept", "role": "admin"}),
+        ("POST", f"operator/{victim['uuid']}/rotate", None),
+        ("POST", "operator/revoke", {"name": "Victim"}),
+        ("DELETE", f"operator/{victim['uuid']}", None),
     ]
     for revoke in (False, True):
-        for path, body in calls:
+        for method, path, body in calls:
             await _set(stack, known, {"status": "REVOKED" if not revoke else "ACTIVE"})
             # Revoked before, or at the very moment between the check and the commit.
             with monkeypatch.context() as patch:
                 if revoke:
                     patch.setattr(services.operators, "get", revoked_after)
-                answer = await stack.call("POST", path, body, **key)
+                answer = await stack.call(method, path, body, **key)
             assert_problem(answer, 401, "operator-key-unknown")
     keys = await listed(stack)
     assert "Kept" not in {hit["name"] for hit in keys.values()}

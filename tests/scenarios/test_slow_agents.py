@@ -21,6 +21,8 @@ from tntcore.dids import peer
 from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import DidDocument, Version
 from tntcore.envelope import Authcrypt, base64url, unpack
+from tntcore.errors import DidError
+from tntcore.shares import party
 from tntcore.storage.records import Connection
 from tntcore.tenancy.recipients import KeyPairs
 
@@ -138,6 +140,31 @@ async def test_a_mediator_whose_document_comes_slowly_holds_no_queue_message(
 
     await stack.eventually(retried)
     assert set(asked) == {"did:web:slow.example"}
+
+
+async def test_mediators_of_strangers_have_a_share_of_their_own(
+    stack: Stack, pair: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are tried no longer than their endpoints."""
+    acme, _ = pair
+    asked: list[str] = []
+
+    async def unresolvable(asked_for: str) -> DidDocument:
+        asked.append(party().sender)
+        raise DidError("unresolvable", "it is slow")
+
+    monkeypatch.setattr(stack.app.services.resolver, "resolve", unresolvable)
+    monkeypatch.setattr(outbound, "_UNPROVEN_ATTEMPTS", 1)
+    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+
+    async def tried(status: str) -> bool:
+        return any(hit["status"] == status and hit["attempts"] for hit in (await acme.get("delivery"))["hits"])
+
+    await stack.eventually(lambda: tried("PENDING"))
+    monkeypatch.setattr(outbound, "_is_unproven", lambda connection: True)
+    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+    await stack.eventually(lambda: tried("FAILED"))
+    assert set(asked) == {"agents", "strangers"}
 
 
 async def test_a_mediator_whose_document_never_comes_is_let_go_like_a_slow_receiver(

@@ -14,8 +14,9 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import INVITATION_ERRORS, ConnectionMethod, Qr, invitation_view
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words
-from tntcore.api.latest import ConnectionShown, Last, WithLatest, is_wanted, of_contacts
+from tntcore.api.latest import MOST_SHOWN, ConnectionShown, Last, WithLatest, is_wanted, of_contacts
 from tntcore.api.views import (
+    MAX_LIMIT,
     Did,
     Entity,
     GivenDid,
@@ -412,8 +413,9 @@ def _invalid(detail: str) -> Problem:
 async def list_(call: Call) -> Response:
     """Lists contacts. `search` reads up to 1,000 contacts a storage call, and at most 50,000 for a page.
 
-    `include=latest` adds each contact's connection and latest message. It costs two to 42 storage calls more, and one
-    for each hit and identity; with more than four identities, one for ten hits, which reads all connections.
+    `include=latest` adds each contact's connection and latest message. A page then has at most 50 contacts, whatever
+    its `limit`. It costs two to 42 storage calls more, and one for each hit and identity; with more than four
+    identities, one for ten hits, which reads all connections.
     """
     text_ = call.query.get("search", "").casefold()
     needs = ("displayName", "internalRef", "email", "did", "claimedDid", "named")
@@ -430,6 +432,7 @@ async def list_(call: Call) -> Response:
         keep=keep if text_ else None,
         needs=needs if text_ else (),
         beside=partial(of_contacts, call) if is_wanted(call) else None,
+        most=MOST_SHOWN if is_wanted(call) else MAX_LIMIT,
     )
 
 

@@ -17,11 +17,16 @@ _COLUMNS: Final = ("status", "createdAt", "direction", "type", "actionUuid", "co
 _SEARCHED: Final = 999
 """Messages among which the latest of each hit is looked for: one storage call reads as many."""
 _FEW: Final = 4
+MOST_SHOWN: Final = 50
+"""Hits of a page: each may cost as many storage calls as there are identities, up to `_FEW`."""
 _IN_A_FILTER: Final = 10
 
 
 class WithLatest(TypedDict, total=False):
-    include: Annotated[Literal["latest"], "`latest` adds to each hit what is marked so"]
+    include: Annotated[
+        Literal["latest"],
+        f"`latest` adds to each hit what is marked so; of contacts, a page then has at most {MOST_SHOWN}",
+    ]
 
 
 class LastMessage(TypedDict):
@@ -54,11 +59,11 @@ async def of_contacts(call: Call, contacts: Sequence[Contact]) -> Mapping[str, M
     """Returns `connection` and `lastMessage` of each contact, by its uuid."""
     records = call.tenant.records
     connections = await _connections(records, [contact.uuid for contact in contacts])
-    last = await _last_messages(call)
+    last = {message.contact_uuid: message for message in reversed(await _last_messages(call))}
     return {
         one.uuid: {
             "connection": _state(connections.get(one.uuid)),
-            "lastMessage": _view(next((message for message in last if message.contact_uuid == one.uuid), None)),
+            "lastMessage": _view(last.get(one.uuid)),
         }
         for one in contacts
     }
@@ -66,11 +71,8 @@ async def of_contacts(call: Call, contacts: Sequence[Contact]) -> Mapping[str, M
 
 async def of_actions(call: Call, actions: Sequence[Action]) -> Mapping[str, Mapping[str, Any]]:
     """Returns `lastMessage` of each action, by its uuid."""
-    last = await _last_messages(call)
-    return {
-        one.uuid: {"lastMessage": _view(next((message for message in last if message.action_uuid == one.uuid), None))}
-        for one in actions
-    }
+    last = {message.action_uuid: message for message in reversed(await _last_messages(call))}
+    return {one.uuid: {"lastMessage": _view(last.get(one.uuid))} for one in actions}
 
 
 async def _last_messages(call: Call) -> Sequence[Message]:

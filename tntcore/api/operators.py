@@ -216,14 +216,17 @@ async def rotate(call: Call) -> Response:
 
 
 async def revoke(call: Call) -> Response:
-    """Revokes the key. Other processes of the service may accept it for up to half a minute more.
+    """Revokes the key. It can create, rotate and revoke no other key from then on. For other calls, other processes of
+    the service may accept it for up to half a minute more.
 
     Operators may revoke their own key. To revoke another operator's key takes the role admin.
     """
     services = call.services
     _check_own_or_admin(call, "revoke")
     record = await _operator(call)
-    if record.status != "REVOKED":
+    if record.status != "REVOKED" and record.uuid != call.actor.id:
+        await _revoke(call, [record])
+    elif record.status != "REVOKED":
         unit = Unit()
         unit.merge(record.key, {"status": "REVOKED", "updatedAt": services.now()})
         await note_own(call, unit, "operator.revoked", record.uuid, name=record.name)

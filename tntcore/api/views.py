@@ -159,6 +159,7 @@ async def listing(
     keep: Callable[[R], bool] | None = None,
     needs: Sequence[str] = (),
     beside: Callable[[Sequence[R]], Awaitable[Mapping[str, Mapping[str, Any]]]] | None = None,
+    most: int = MAX_LIMIT,
 ) -> Response:
     """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
     4 MB.
@@ -169,9 +170,10 @@ async def listing(
         columns: the columns to read; None for all.
         keep: a further condition, on the columns `needs`.
         beside: returns further members of the page's hits, by the uuids of their records.
+        most: hits of a page, whatever its `limit`.
     """
     records, query = call.tenant.records, call.query
-    limit, token, order = limit_of(call), query.get("next", ""), query.get("order")
+    limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
     start, end = since(query.get("since")), until(query.get("until"))
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns)
     if order == "newest" or keep is not None or (kind.TIME and (order or start or end)):

@@ -35,6 +35,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
+from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.items import Drain, SendItem, items_of, queue_message
 from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
@@ -186,16 +187,32 @@ class Outbound:
         plaintext = await self._plaintext(tenant, item)
         if not plaintext:
             return Failed("message-erased")
+        theirs = peer.announced or peer.theirs
+        if item.previous:
+            # Until it uses the DID that it announced, its present DID is the previous one.
+            theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
+        if _is_unproven(peer.connection):
+            # Their mediators and endpoints must not take the share of the tenant's partners.
+            with on_behalf_of(tenant.uuid, "strangers"):
+                attempted = await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
+            return _within(_UNPROVEN_ATTEMPTS, item, attempted)
+        return await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
+
+    async def _send_to(
+        self,
+        tenant: Tenant,
+        item: SendItem,
+        peer: Recipient,
+        connection: Connection,
+        theirs: DidDocument,
+        plaintext: bytes,
+    ) -> Attempted:
         try:
-            theirs = peer.announced or peer.theirs
-            if item.previous:
-                # Until it uses the DID that it announced, its present DID is the previous one.
-                theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
             # Mediators whose documents come slowly are as good as a receiver that answers slowly.
             with waiting_for_answer() as is_sent:
                 is_sent()
                 async with asyncio.timeout(_PACKING):
-                    uri, packed = await self._pack(peer, peer.connection, theirs, plaintext, time_of(item.message))
+                    uri, packed = await self._pack(peer, connection, theirs, plaintext, time_of(item.message))
         except EnvelopeError as error:
             return Failed(error.code)
         except TimeoutError:
@@ -204,8 +221,7 @@ class Outbound:
             return Retry(error.code)
         calling(uri)
         add_event("packed")
-        unproven = _is_unproven(peer.connection)
-        if unproven and not self._unproven.take(_host(uri)):
+        if _is_unproven(connection) and not self._unproven.take(_host(uri)):
             raise NoPlaceError
         try:
             # No `traceparent`: our traces are not for partners.
@@ -213,7 +229,7 @@ class Outbound:
                 answer = await self._services.egress.request(
                     "POST",
                     uri,
-                    headers={"content-type": CONTENT_TYPES[peer.connection.version]},
+                    headers={"content-type": CONTENT_TYPES[connection.version]},
                     body=packed,
                     max_answer=_MAX_ANSWER,
                     timeout=_TIMEOUT,
@@ -221,12 +237,12 @@ class Outbound:
                     is_sent=is_sent,
                 )
         except EgressError as error:
-            return _within(_UNPROVEN_ATTEMPTS, item, unanswered(error)) if unproven else unanswered(error)
+            return unanswered(error)
         if answer.status in _GONE and item.connection:
             await self._unreached(tenant, item.connection, plaintext)
         if answer.status in _REFUSED:
             return _within(_REFUSED_ATTEMPTS, item, answered(answer))
-        return _within(_UNPROVEN_ATTEMPTS, item, answered(answer)) if unproven else answered(answer)
+        return answered(answer)
 
     async def _unreached(self, tenant: Tenant, connection: str, plaintext: bytes) -> None:
         """Handles a send to a key that nobody has: an invitation that was to reuse this connection gets a new one at
