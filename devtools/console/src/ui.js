@@ -238,7 +238,7 @@ export function Table({ columns, hits, empty, caption, list }) {
       <thead role="rowgroup"><tr role="row">${columns.map(([title]) => html`<th role="columnheader" scope="col">${title || html`<span class="unseen">What to do</span>`}</th>`)}</tr></thead>
       <tbody role="rowgroup">
         ${rows.map(
-          (hit) => html`<tr role="row" key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td role="cell" data-title=${title}>${cell(hit)}</td>`)}</tr>`,
+          (hit) => html`<tr role="row" key=${hit.uuid ?? hit.id}>${columns.map(([title, cell]) => html`<td role="cell" data-title=${title}><div>${cell(hit)}</div></td>`)}</tr>`,
         )}
       </tbody>
     </table>

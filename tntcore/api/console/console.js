@@ -26,7 +26,7 @@
       <caption>${o}</caption>
       <thead role="rowgroup"><tr role="row">${e.map(([l])=>r`<th role="columnheader" scope="col">${l||r`<span class="unseen">What to do</span>`}</th>`)}</tr></thead>
       <tbody role="rowgroup">
-        ${c.map(l=>r`<tr role="row" key=${l.uuid??l.id}>${e.map(([d,$])=>r`<td role="cell" data-title=${d}>${$(l)}</td>`)}</tr>`)}
+        ${c.map(l=>r`<tr role="row" key=${l.uuid??l.id}>${e.map(([d,$])=>r`<td role="cell" data-title=${d}><div>${$(l)}</div></td>`)}</tr>`)}
       </tbody>
     </table>
     ${i?.data.next&&r`<p><${w} run=${i.more}>Show more<//></p>`}
