@@ -23,6 +23,7 @@ from tntcore.envelope import pack_v1
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
 from tntcore.pipeline.receive import Receiving
+from tntcore.shares import party
 from tntcore.storage.commit import Unit
 from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Connection
@@ -126,6 +127,30 @@ async def test_several_connections_of_one_stranger_have_one_turn(stack: Stack, h
     # None of the strangers' has ended.
     await stack.eventually(begun, 8)
     assert sum("honest" not in thread for thread in hanging) <= inbound._PLACES * 3 // 8
+
+
+async def test_what_plain_messages_cause_is_shared_by_entrance(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as fetching the documents of DIDs that they name."""
+    attacked = await stack.register("Attacked")
+    stranger, partner = await connect_foreign(stack, attacked), await connect_foreign(stack, attacked)
+    invitation = "019a8c3e-5b7d-7e2f-9a41-5d6e7f809a1c"
+    await came_by(stranger, invitation)
+    store, senders = Receiving._store, list[str]()
+
+    async def stored(self: Receiving, incoming: Any) -> None:
+        if incoming.tenant.uuid == attacked.uuid:
+            senders.append(party().sender)
+        await store(self, incoming)
+
+    monkeypatch.setattr(Receiving, "_store", stored)
+    for count, foreign in enumerate((stranger, partner), 1):
+        await send(foreign, basic("x", **{"@id": f"plain {count}"}))
+
+        async def handled(expected: int = count) -> bool:
+            return len(senders) >= expected
+
+        await stack.eventually(handled)
+    assert set(senders) == {invitation, partner.connection.uuid}
 
 
 async def test_one_for_which_there_is_no_place_comes_again_in_seconds(

@@ -209,7 +209,7 @@ class Outbound:
     ) -> Attempted:
         try:
             # Mediators whose documents come slowly are as good as a receiver that answers slowly.
-            with waiting_for_answer() as is_sent:
+            with waiting_for_answer() as is_sent, on_behalf_of(tenant.uuid, connection.entrance or "strangers"):
                 is_sent()
                 async with asyncio.timeout(_PACKING):
                     uri, packed = await self._pack(peer, connection, theirs, plaintext, time_of(item.message))

@@ -30,6 +30,7 @@ from tntcore.pipeline.receipt import Receipt
 from tntcore.pipeline.spans import PASSED_ON, protocol_of
 from tntcore.rate_limits import Allowance, Pace
 from tntcore.services import Services
+from tntcore.shares import on_behalf_of
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.lookups import Found
@@ -185,21 +186,38 @@ class Receiving:
                 raise NotYet("the owner of the recipient key is not there yet")
             await self._refuse(tenant, None, item.uuid, raw, "recipient-gone")
         else:
-            try:
-                owner, opened = await self._opener.open(tenant, raw, recipient, last=last)
-            except EnvelopeError as error:
-                if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
-                    raise Changed(item.owner_uuid) from None
-                self._admit(tenant, admission, f"{recipient.scope}/strangers", recipient)
-                await self._refuse(tenant, recipient, item.uuid, raw, error.code)
-            else:
-                sender = opened.sender
-                if isinstance(sender, Stranger) and await self._is_stale(tenant, item, recipient):
-                    raise Changed(item.owner_uuid)
-                known = isinstance(sender, OtherSide)
-                self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers", owner)
-                message = Message.read(opened.plaintext, opened.version)
-                await self._store(Incoming(tenant, owner, message, sender, item.uuid, opened.envelope_id, last, long))
+            connection = recipient.connection
+            # Whoever has a multi-use invitation can make any number of connections, but one entrance.
+            with on_behalf_of(tenant.uuid, connection.entrance if connection is not None else item.owner_uuid):
+                await self._open(tenant, item, recipient, raw, admission, last=last, long=long)
+
+    async def _open(
+        self,
+        tenant: Tenant,
+        item: InboundItem,
+        recipient: Recipient,
+        raw: bytes,
+        admission: Admission,
+        *,
+        last: bool,
+        long: bool,
+    ) -> None:
+        """Opens an envelope and handles what is in it. Raises what `_handle` does."""
+        try:
+            owner, opened = await self._opener.open(tenant, raw, recipient, last=last)
+        except EnvelopeError as error:
+            if error.code == "wrong-key" and await self._is_stale(tenant, item, recipient):
+                raise Changed(item.owner_uuid) from None
+            self._admit(tenant, admission, f"{recipient.scope}/strangers", recipient)
+            await self._refuse(tenant, recipient, item.uuid, raw, error.code)
+        else:
+            sender = opened.sender
+            if isinstance(sender, Stranger) and await self._is_stale(tenant, item, recipient):
+                raise Changed(item.owner_uuid)
+            known = isinstance(sender, OtherSide)
+            self._admit(tenant, admission, owner.scope if known else f"{owner.scope}/strangers", owner)
+            message = Message.read(opened.plaintext, opened.version)
+            await self._store(Incoming(tenant, owner, message, sender, item.uuid, opened.envelope_id, last, long))
 
     async def _attached(self, tenant: Tenant, recipient: Recipient, item: InboundItem, *, long: bool) -> None:
         """Receives a message attached to an invitation. The inviter proved to have its key, not to have written
