@@ -198,6 +198,41 @@ async def _has_message(client: Client, uuid: str) -> bool:
     return bool((await client.get(f"message?contact={uuid}"))["hits"])
 
 
+async def test_what_another_process_received_just_after_is_erased_by_one_more_call(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may know the connection for half a minute more."""
+    client = await stack.register("Late")
+    foreign = await connect_foreign(stack, client)
+    tenants, contact = stack.app.services.tenants, foreign.connection.contact_uuid
+    known = await tenants.recipient(await client.tenant(), "connection", foreign.connection.uuid)
+    find, look_up = tenants.recipient, stack.app.services.lookups.find
+    found = await look_up("key", foreign.our_keys.verkey)
+
+    async def still(tenant: Tenant, owner: str, uuid: str) -> Any:
+        return known if uuid == foreign.connection.uuid else await find(tenant, owner, uuid)
+
+    async def still_found(kind: Any, name: str) -> Any:
+        return found if name == foreign.our_keys.verkey else await look_up(kind, name)
+
+    first = await client.post(f"contact/{contact}/erase", {}, 200)
+    assert first["done"]
+    with monkeypatch.context() as patch:
+        patch.setattr(tenants, "recipient", still)
+        patch.setattr(stack.app.services.lookups, "find", still_found)
+        assert (await stack.deliver(foreign.v1(orjson.dumps(basic("late", **{"@id": "late"}))))).status == 202
+
+        async def stored() -> Any:
+            return (await client.get(f"message?contact={contact}"))["hits"]
+
+        assert await stack.eventually(stored)
+    second = await client.post(f"contact/{contact}/erase", {}, 200)
+    assert second["done"]
+    assert second["erased"]["message"] == 1
+    assert (await client.get("message"))["hits"] == []
+    assert_problem(await client.call("POST", f"contact/{contact}/erase", {}), 404, "contact-unknown")
+
+
 async def test_all_attempts_of_a_delivery_are_erased(stack: Stack) -> None:
     records = (await (await stack.register("Often")).tenant()).records
     message = Message(uuid="01900000-0000-7000-8000-000000000001", direction="IN", status=MessageStatus.RECEIVED)

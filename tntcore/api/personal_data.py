@@ -196,8 +196,9 @@ async def erase_(call: Call) -> Response:
     threads, exchanges, credentials and presentations.
 
     The first call deletes the contact and up to 90 connections, so that nothing more arrives from it. Each call erases
-    up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown. A
-    delivery under way is not recalled.
+    up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown.
+    Other processes of the service may receive messages for up to half a minute more: a call after that erases them,
+    or answers 404 if there are none. A delivery under way is not recalled.
     """
     records, uuid = call.tenant.records, call.arguments["id"]
     erased: dict[str, int] = {}

@@ -19,6 +19,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import END, Audit
 from tntcore.storage.storage import Storage
+from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
 from tntcore.tenancy.access import Actor
 from tntcore.tenancy.operators import HOME
@@ -118,25 +119,37 @@ class Audits:
         return len((await self._storage.records.scan(partition, first, last, limit=COUNTED, columns=())).rows)
 
     async def sweep(self, before: int) -> int:
-        """Deletes the next batch of older records. Returns the number deleted."""
+        """Deletes the next batch of older records. Returns the number deleted.
+
+        Raises:
+            ExceptionGroup: errors of some partitions, after all others were handled.
+        """
         count, start = 0, ""
+        errors: list[Exception] = []
         last = f"{before // DAY:08d}~"  # some records of that day are younger
         page = await self._storage.due.scan(AUDITED, start, last, limit=MOST)
         for row in page.rows:
-            partition = row.key.partition("~")[2]
-            old = await self._storage.records.scan(partition, *_range(0, before), limit=MOST, columns=())
-            keys = [one.key for one in old.rows]
-            for begin in range(0, len(keys), MAX_OPERATIONS):
-                part = keys[begin : begin + MAX_OPERATIONS]
-                unit = Unit([Operation("delete", key, {}) for key in part])
-                try:
-                    await self._storage.committer.commit(partition, unit)
-                except Changed:
-                    return count  # another process is deleting them
-            count += len(keys)
-            if old.next is None:
-                await self._storage.due.delete(AUDITED, row.key, row.etag)
+            try:
+                count += await self._delete(row, before)
+            except Changed:
+                break  # another process is deleting them
+            except Exception as error:  # noqa: BLE001 - raised below, with the others
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"audit records of {len(errors)} partitions could not be deleted", errors)
         return count
+
+    async def _delete(self, row: Row, before: int) -> int:
+        """Deletes the older records of a partition, of which the row tells. Returns the number deleted."""
+        partition = row.key.partition("~")[2]
+        old = await self._storage.records.scan(partition, *_range(0, before), limit=MOST, columns=())
+        keys = [one.key for one in old.rows]
+        for begin in range(0, len(keys), MAX_OPERATIONS):
+            part = keys[begin : begin + MAX_OPERATIONS]
+            await self._storage.committer.commit(partition, Unit([Operation("delete", key, {}) for key in part]))
+        if old.next is None:
+            await self._storage.due.delete(AUDITED, row.key, row.etag)
+        return len(keys)
 
 
 def day_key(at: int, partition: str) -> str:
