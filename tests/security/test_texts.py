@@ -43,7 +43,7 @@ async def test_a_tenants_text_of_more_than_a_line_is_refused(tenant: Client, pat
 
 
 @pytest.mark.parametrize("name", ["label", "goal", "goalCode"])
-@pytest.mark.parametrize("text", ["", " ", "\u3000"])
+@pytest.mark.parametrize("text", ["", " ", "\u3000", "\u200b"])
 async def test_an_empty_text_of_an_invitation_is_refused(tenant: Client, name: str, text: str) -> None:
     problem = assert_problem(
         await tenant.call("POST", "invitation", {name: text}),
@@ -64,7 +64,7 @@ async def test_a_strangers_label_names_the_contact_harmlessly_and_is_kept(tenant
     assert (await tenant.get(f"message/{record.uuid}"))["message"]["label"] == HOSTILE
 
 
-@pytest.mark.parametrize("label", ["", " ", "\n", 7, None])
+@pytest.mark.parametrize("label", ["", " ", "\n", "\u200b\u2060", 7, None])
 async def test_a_request_with_a_label_that_says_nothing(tenant: Client, agent: Agent, label: Any) -> None:
     _, pthid, key = await invited(tenant)
     await agent.send({**agent.request(DID_EXCHANGE_1_1, pthid), "label": label}, key)

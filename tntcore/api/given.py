@@ -32,7 +32,7 @@ from typing import (
 from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words, is_required
 from tntcore.dids.parse import check_did, qualify
 from tntcore.errors import DidError, Problem
-from tntcore.messaging.texts import is_line
+from tntcore.messaging.texts import is_line, is_visible
 
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
@@ -355,7 +355,7 @@ def read_line(text: str) -> str:
 
 def read_words(text: str) -> str:
     """A line as of `read_line` that says something. Raises `ValueError`."""
-    if not read_line(text).strip():
+    if not is_visible(read_line(text)):
         raise ValueError("a text that is not empty. To say nothing, leave it out")
     return text
 

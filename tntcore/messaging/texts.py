@@ -8,6 +8,11 @@ from typing import Final
 _BREAKS: Final = re.compile("[\t-\r\x1c-\x1e\x85\u2028\u2029 ]+")
 # Control characters, and those that show text in another order than it is written in.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# White space, characters that are shown as nothing (Unicode's Default_Ignorable_Code_Point), and the blank of Braille.
+_INVISIBLE: Final = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]*"
+)
 _SPARE: Final = 4  # characters that are looked at for each that is kept
 
 
@@ -18,12 +23,18 @@ def is_line(text: str) -> bool:
     return _UNSAFE.search(text) is None
 
 
+def is_visible(text: str) -> bool:
+    """Whether a line shows anything."""
+    return _INVISIBLE.fullmatch(text) is None
+
+
 def as_line(text: str, maximum: int) -> str:
     """Returns a stranger's text on one line: white space and line breaks as one space, and each other character that
-    `is_line` refuses as U+FFFD.
+    `is_line` refuses as U+FFFD. Returns "" for a text that shows nothing.
 
     Args:
         maximum: characters that are kept.
     """
     line = _BREAKS.sub(" ", text[: _SPARE * maximum])
-    return _UNSAFE.sub("\ufffd", line).strip()[:maximum].rstrip()
+    line = _UNSAFE.sub("\ufffd", line).strip()[:maximum].rstrip()
+    return line if is_visible(line) else ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tntcore.messaging.texts import as_line, is_line
+from tntcore.messaging.texts import as_line, is_line, is_visible
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,13 @@ def test_names_of_all_scripts_are_lines(text: str) -> None:
 def test_what_breaks_or_reorders_a_line_is_replaced(text: str, line: str) -> None:
     assert not is_line(text)
     assert as_line(text, 200) == line
+
+
+@pytest.mark.parametrize("text", [" ", "\u200b", "\u2060\ufeff\u00ad", "\u3164\u115f", "\u2800", "\u200d \U000e0041"])
+def test_what_shows_nothing_is_no_name(text: str) -> None:
+    """A name on which nobody can click."""
+    assert not is_visible(text)
+    assert as_line(text, 200) == ""
 
 
 @given(st.text(st.characters(codec=None)), st.integers(0, 50))
