@@ -115,7 +115,7 @@ def _verify(did: str, log: str, witnesses: str) -> HistoryEnd:
 
     source: Any = _Source(log, witnesses)
     try:
-        result = asyncio.run(DidResolver(WebvhVerifier()).resolve(did, source)).serialize()
+        result = asyncio.run(DidResolver(WebvhVerifier(enforce_future_skew=True)).resolve(did, source)).serialize()
     except Exception as error:  # noqa: BLE001 - hostile input surfaces as nearly anything in the library
         return None, ("malformed-document", f"the history of the DID is wrong: {type(error).__name__}")
     document, metadata = result["didDocument"], result["didDocumentMetadata"]

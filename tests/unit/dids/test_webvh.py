@@ -144,6 +144,11 @@ def _takes_over_with_a_key_of_its_own(history: History) -> None:
     history.change(by=other, updateKeys=[other.multikey])
 
 
+def _from_the_future(history: History) -> None:
+    history.state = history.state.create_next(None, {}, timestamp="2999-01-01T00:00:00Z")
+    history._append(history.key)
+
+
 def _no_proof(history: History) -> None:
     history.entries[-1]["proof"] = []
 
@@ -163,6 +168,7 @@ def _not_a_history(history: History) -> None:
         _other_document,
         _by_another_key,
         _takes_over_with_a_key_of_its_own,
+        _from_the_future,
         _no_proof,
         _first_entry_is_missing,
         _not_a_history,
@@ -174,6 +180,25 @@ async def test_a_history_that_was_changed_is_refused(harm: Callable[[History], N
     did = history.did
     harm(history)
     assert (await fails(history, did)).code == "malformed-document"
+
+
+async def test_a_history_becomes_no_other_did() -> None:
+    """Not another's, and not one at another place, unless its first entry says that it may move."""
+    history, victim = History(), History().did
+    history.change(document(victim))
+    assert (await fails(history, victim)).code == "malformed-document"
+    for portable in (False, True):
+        history = History(portable=portable)
+        before, moved = history.did, f"{history.did.removesuffix(':a')}:b"
+        history.change(document(moved))
+        files = {f"https://partner.example/{place}/did.jsonl": history.log for place in "ab"}
+        if portable:
+            assert (await resolver(files).resolve(moved)).id == moved
+        else:
+            with pytest.raises(DidError, match="malformed-document"):
+                await resolver(files).resolve(moved)
+        with pytest.raises(DidError, match="malformed-document"):
+            await resolver(files).resolve(before)
 
 
 async def test_keys_that_were_announced_by_their_hash_are_the_only_ones_that_follow() -> None:
