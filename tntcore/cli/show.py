@@ -257,6 +257,8 @@ def terminal_width() -> int | None:
 
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+_SEQUENCE = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
+_LONGEST = 100 * 365 * 86_400  # seconds; a duration that is longer may end after the last year of a date
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -266,9 +268,20 @@ def since(text: str, now: float) -> str:
 
     Args:
         now: seconds since 1970.
+
+    Raises:
+        Wrong: The text is none of these.
     """
-    ago = _AGO.fullmatch(text.strip())
-    return iso(now - int(ago[1]) * _SECONDS[ago[2]]) if ago else text.strip()
+    text = text.strip()
+    if ago := _AGO.fullmatch(text):
+        return iso(now - int(ago[1]) * _SECONDS[ago[2]])
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        if not _SEQUENCE.fullmatch(text):
+            told = "Give one like 2026-01-31T12:00:00Z, a sequence, or an age like 10m, 2h or 3d."
+            raise Wrong(f"{safe(text)!r} is not a time. {told}") from None
+    return text
 
 
 def iso(seconds: float) -> str:
@@ -277,11 +290,14 @@ def iso(seconds: float) -> str:
 
 
 def seconds(text: str) -> float:
-    """Converts a duration such as `30m` or `7d` to seconds. Raises `Wrong`."""
+    """Converts a duration such as `30m` or `7d` to seconds. Raises `Wrong`, also for 0 and for more than 100 years."""
     found = _AGO.fullmatch(text.strip())
     if found is None:
         raise Wrong(f"{safe(text)!r} is not a duration. Give one like 30m, 12h or 7d.")
-    return int(found[1]) * _SECONDS[found[2]]
+    length = int(found[1]) * _SECONDS[found[2]]
+    if not 0 < length <= _LONGEST:
+        raise Wrong(f"{safe(text)!r} must be more than 0 and at most 36500d.")
+    return length
 
 
 def members(value: Mapping[str, Any]) -> list[str]:

@@ -93,8 +93,21 @@ def test_times() -> None:
     assert since("2d", 10) == "1970-01-01T00:00:00.000Z"
     assert since("2026-01-31T12:00:00Z", 0) == "2026-01-31T12:00:00Z"
     assert seconds("2h") == 7200
-    with pytest.raises(Wrong):
-        seconds("soon")
+    sequence = "01a2275c-fb9a-7037-b49a-b35c9419fb0a"
+    assert since(sequence, 0) == sequence
+    assert seconds("36500d") == 36500 * 86_400
+
+
+@pytest.mark.parametrize("text", ["soon", "90", "7days", "0d", "36501d", "999999w"])
+def test_a_wrong_duration_is_refused(text: str) -> None:
+    with pytest.raises(Wrong, match=text):
+        seconds(text)
+
+
+@pytest.mark.parametrize("text", ["10min", "yesterday", "2026-13-01", "0123", "m"])
+def test_a_wrong_time_is_refused_with_the_forms_it_may_have(text: str) -> None:
+    with pytest.raises(Wrong, match=f"'{text}' is not a time.*sequence.*10m"):
+        since(text, 0)
 
 
 def test_a_qr_code_with_an_odd_number_of_rows_has_a_border_all_around() -> None:
