@@ -94,6 +94,15 @@ async def test_whose_key_it_is(stack: Stack, client: Client) -> None:
     assert await records.get(ApiToken, made["uuid"]) == before, "it is not written at each call"
 
 
+async def test_a_key_in_the_other_keys_header(stack: Stack, client: Client) -> None:
+    [operators] = stack.operator.values()
+    answer = await stack.call("GET", "account", tnt_subscription_key=operators)
+    assert "Send it in tnt-operator-key" in assert_problem(answer, 401, "key-unknown")["detail"]
+    answer = await stack.call("GET", "operator/me", tnt_operator_key=client.key)
+    detail = assert_problem(answer, 401, "operator-key-unknown")["detail"]
+    assert "A tenant's key goes in tnt-subscription-key" in detail
+
+
 async def test_a_suspended_tenant_may_ask_who_it_is(stack: Stack) -> None:
     client = await stack.register("Paused")
     assert (await stack.call("POST", f"principal/{client.uuid}/suspend", **stack.operator)).status == 200

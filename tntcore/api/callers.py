@@ -13,7 +13,7 @@ from tntcore.rate_limits import Pace
 from tntcore.services import Services
 from tntcore.storage.records import ApiToken
 from tntcore.tenancy.access import Actor, OperatorRole, Scope
-from tntcore.tenancy.operators import FIRST, HOME, is_usable
+from tntcore.tenancy.operators import FIRST, HOME, PREFIX, is_usable
 from tntcore.tenancy.tenants import Tenant
 from tntcore.tenancy.tokens import Tokens
 
@@ -81,7 +81,10 @@ class Callers:
         token = await tenant.token(found.uuid) if tenant is not None and found is not None else None
         if tenant is None or token is None or not hmac.compare_digest(token.hash, digest) or token.status != "ACTIVE":
             self._guessed(request)
-            raise Problem(401, "key-unknown", "The subscription key is unknown or was revoked. Use another key.")
+            detail = "The subscription key is unknown or was revoked. Use another key."
+            if key.startswith(PREFIX):
+                detail = f"This is an operator's key, and {KEY_HEADER} takes a tenant's. Send it in {OPERATOR_HEADER}."
+            raise Problem(401, "key-unknown", detail)
         return tenant, token
 
     async def operator(self, request: Request, needs: OperatorRole) -> Actor:
@@ -128,7 +131,10 @@ class Callers:
         record = await services.operators.find(key)
         if record is None or record.status != "ACTIVE":
             self._guessed(request)
-            raise Problem(401, "operator-key-unknown", "The operator key is unknown or was revoked. Use another key.")
+            detail = "The operator key is unknown or was revoked. Use another key."
+            if not key.startswith(PREFIX):
+                detail = f"This is no operator's key: those begin with {PREFIX}. A tenant's key goes in {KEY_HEADER}."
+            raise Problem(401, "operator-key-unknown", detail)
         now = services.now()
         if not is_usable(record, now):
             raise Problem(

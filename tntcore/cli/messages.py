@@ -32,6 +32,12 @@ _STATUSES = ("RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "S
 
 
 def _message_options(command: Any) -> Any:
+    command = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="With --wait: stop waiting after this time, with exit code 4. The service goes on trying.",
+    )(command)
     command = click.option("--wait", is_flag=True, help="Wait until the message is sent. Exit code 1 if it fails.")(
         command
     )
@@ -57,6 +63,7 @@ def send(
     text: str | None,
     file: BinaryIO | None,
     wait: bool,
+    timeout: float | None,
     identity: str | None,
     reference: str | None,
     key: str,
@@ -74,7 +81,7 @@ def send(
         body["from"] = identity
     if reference:
         body["referenceID"] = reference
-    _sent(session, service.post("action", body, key=key), wait)
+    _sent(session, service.post("action", body, key=key), wait, timeout)
 
 
 @click.command("reply", cls=ToolCommand)
@@ -83,12 +90,20 @@ def send(
 @_message_options
 @once
 @pass_session
-def reply(session: Session, action: str, text: str | None, file: BinaryIO | None, wait: bool, key: str) -> None:
+def reply(
+    session: Session,
+    action: str,
+    text: str | None,
+    file: BinaryIO | None,
+    wait: bool,
+    timeout: float | None,
+    key: str,
+) -> None:
     """Send a message on a thread.
 
     ACTION is the thread's uuid: the column ACTION of `messages`."""
     body = {"command": "message", "data": {"message": _message(text, file)}}
-    _sent(session, session.tenant.post(session.path("action", action), body, key=key), wait)
+    _sent(session, session.tenant.post(session.path("action", action), body, key=key), wait, timeout)
 
 
 def _message(text: str | None, file: BinaryIO | None) -> dict[str, Any]:
@@ -102,14 +117,15 @@ def _message(text: str | None, file: BinaryIO | None) -> dict[str, Any]:
     return message
 
 
-def _sent(session: Session, action: dict[str, Any], wait: bool) -> None:
+def _sent(session: Session, action: dict[str, Any], wait: bool, timeout: float | None) -> None:
     if wait:
+        session.note(f"waiting until the message of action {show.safe(action['uuid'])} is sent; Ctrl-C stops waiting")
 
         def look() -> dict[str, Any]:
             found: dict[str, Any] = session.tenant.get(f"action/{part(action['uuid'])}")
             return found
 
-        latest_state = session.wait(look, lambda found: found["typeStatus"] not in _ON_ITS_WAY, None, "sending")
+        latest_state = session.wait(look, lambda found: found["typeStatus"] not in _ON_ITS_WAY, timeout, "sending")
         action = {**action, "typeStatus": latest_state["typeStatus"]}
     message = action["data"]["message"] if action.get("data") else {}
     session.answer(

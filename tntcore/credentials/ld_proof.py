@@ -252,7 +252,9 @@ class LdProof:
         if name in ("eddsa-rdfc-2022", "eddsa-jcs-2022"):
             options |= {"proofType": "DataIntegrityProof", "cryptosuite": name}
         if unknown := set(options) - _OPTIONS:
-            raise Problem(400, "credential-invalid", f"There is no option {sorted(unknown)[0][:60]!r}. Leave it out.")
+            known = ", ".join(sorted(_OPTIONS))
+            detail = f"There is no option {sorted(unknown)[0][:60]!r}. The options are {known}."
+            raise Problem(400, "credential-invalid", detail)
         try:
             return _read({**content, "options": options})
         except ValueError as error:

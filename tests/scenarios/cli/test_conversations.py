@@ -82,6 +82,15 @@ async def test_from_registration_to_a_conversation(operator: Tool) -> None:
     assert await person.json("contacts", "--profile", "acme") == []
 
 
+async def test_a_wait_for_sending_ends(acme: Tool) -> None:
+    """The contact has not accepted yet, so the message is held."""
+    await acme.json("invite", "--email", "orders@bolt.example", "--name", "Bolt")
+    waited = await acme.run("send", "Bolt", "soon", "--wait", "--timeout", "0.1", code=4)
+    [message] = await acme.json("messages")
+    assert f"the message of action {message['actionUuid']} is sent" in waited.errors
+    assert "ended after 0.1 s" in waited.errors
+
+
 async def test_invitations_of_all_kinds(stack: Stack, acme: Tool, tmp_path: Path) -> None:
     bolt, _ = await register(stack, tmp_path, "Bolt")
     made = await acme.json(
