@@ -89,6 +89,12 @@ async def test_an_unknown_member_of_a_body_is_named(stack: Stack, tenant: Client
     assert checked > 40
 
 
+async def test_a_missing_member_is_described(stack: Stack) -> None:
+    answer = await stack.call("POST", "operator", {"name": "Rex"}, **stack.operator)
+    detail = assert_problem(answer, 400, "role-invalid")["detail"]
+    assert detail.startswith("role is missing. It must be a text: `read` may read;")
+
+
 async def test_a_body_where_none_is_taken(stack: Stack, tenant: Client) -> None:
     checked = 0
     for route in typed(stack):

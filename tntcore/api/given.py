@@ -255,6 +255,7 @@ def _object(hint: Any, context: _Context) -> Shape:
     members: dict[str, Shape] = {}
     kept: set[str] = set()
     missing: dict[str, str] = {}
+    words: dict[str, str] = {}
     for name, of in get_type_hints(hint, include_extras=True).items():
         code = context.code if context.cascades else code_of(name)
         inner = context.of(code=code, plain=code, whole=name, words={}, reads=None)
@@ -262,6 +263,7 @@ def _object(hint: Any, context: _Context) -> Shape:
         notes = list(_notes(of))
         if ERASED_BY_NULL in notes:
             kept.add(name)
+        words[name] = next((f": {note}" for note in notes if isinstance(note, str)), "")
         if is_required(hint, name, of):
             codes = [note for note in notes if isinstance(note, Code)]
             missing[name] = (codes[-1].missing or codes[-1].code) if codes else code
@@ -274,7 +276,7 @@ def _object(hint: Any, context: _Context) -> Shape:
         for name, code in missing.items():
             if value.get(name) is None:
                 said = f"{where}.{name}" if where else name
-                raise Problem(400, code, f"{said} is missing. {_wanted(members[name])}")
+                raise Problem(400, code, f"{said} is missing. {_wanted(members[name], words[name])}")
         return {
             name: None if one is None else members[name].read(one, f"{where}.{name}" if where else name)
             for name, one in value.items()
@@ -285,8 +287,8 @@ def _object(hint: Any, context: _Context) -> Shape:
     return Shape(read, own.union(*(shape.codes for shape in members.values())), (dict,), members)
 
 
-def _wanted(shape: Shape) -> str:
-    return f"It must be {', or '.join(dict.fromkeys(_KINDS[kind] for kind in shape.kinds))}."
+def _wanted(shape: Shape, words: str = "") -> str:
+    return f"It must be {', or '.join(dict.fromkeys(_KINDS[kind] for kind in shape.kinds))}{words.rstrip('.')}."
 
 
 def _notes(hint: Any) -> Iterable[Any]:
