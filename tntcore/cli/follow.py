@@ -83,7 +83,7 @@ def patiently(
         try:
             answer = ask()
         except (Unreachable, ServiceRefused) as error:
-            if isinstance(error, ServiceRefused) and error.problem["status"] not in (429, 500, 502, 503, 504):
+            if isinstance(error, ServiceRefused) and not _passes(error):
                 raise
             if not told:
                 note(f"the service cannot be reached ({error}); retrying until it answers, Ctrl-C stops")
@@ -94,6 +94,11 @@ def patiently(
             if told:
                 note("the service answers again")
             return answer
+
+
+def _passes(error: ServiceRefused) -> bool:
+    """Whether a later call may succeed: the service is busy or away, or the tenant is suspended, which may end."""
+    return error.problem["status"] in (429, 500, 502, 503, 504) or error.code == "tenant-suspended"
 
 
 def follow_pages(

@@ -84,6 +84,20 @@ def test_it_goes_on_when_the_service_was_away_and_ends_when_it_is_refused() -> N
     assert [note.partition(" (")[0] for note in notes] == ["the service cannot be reached", "the service answers again"]
 
 
+def test_a_suspension_is_waited_out() -> None:
+    suspended = {"type": "urn:tnt:problem:tenant-suspended", "title": "suspended", "status": 403, "detail": ""}
+    answers: list[Any] = ["there", ServiceRefused(suspended)]
+    notes: list[str] = []
+
+    def ask() -> str:
+        if isinstance(answer := answers.pop(), Exception):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask, lambda seconds: None, notes.append) == "there"
+    assert len(notes) == 2
+
+
 def test_patience_has_a_longest_pause() -> None:
     left, slept = [Unreachable("x")] * 10, list[float]()
 
