@@ -40,7 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # pytest in several processes, unless a file or a single test is named, or ARGS says how many (-n) or to do without.
 ALONE := $(findstring .py,$(ARGS))$(findstring no:xdist,$(ARGS))$(filter -n% --numprocesses% --pdb,$(ARGS))
 # A busy machine may fail a test that waits for something. CI runs it again, and pytest's result names it.
-AGAIN := $(if $(CI),--reruns 2 --reruns-delay 1)
+AGAIN := $(if $(CI),--reruns 2 --reruns-delay 1 -r aR)
 PYTEST := $(IN_VENV) pytest $(if $(ALONE),,--numprocesses auto --dist worksteal) $(AGAIN)
 
 .PHONY: help run check test interop fuzz lint format console bench siege soak install package smoke lock requirements check-requirements clean

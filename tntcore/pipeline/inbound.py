@@ -34,6 +34,8 @@ _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
 _SOON, _LATEST = 1.0, 15.0  # the same for messages to identities and invitations
+# Those that came in one list may wait for one another instead: so many seconds, in so many lists at once.
+_PATIENCE, _LISTS = 2.0, 6
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
 
 
@@ -70,6 +72,7 @@ class Inbound:
         self._name = queue
         self._places = Shares(_PLACES)
         self._first_contacts = Shares(_FIRST_CONTACTS)
+        self._patient_lists = 0
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. Failed items of a list are put back alone; an item that fails alone raises.
@@ -83,9 +86,7 @@ class Inbound:
         elif dequeue_count > 1:
             await self._put_back(items)
         else:
-            handled = (self._item(item, last=False, among=len(items)) for item in items)
-            # Something that an item waits for may be cancelled while this queue message is not.
-            ends = await asyncio.gather(*handled, return_exceptions=True)
+            ends = await self._together(items)
             results = [
                 ItemFailed(item, end) if isinstance(end, BaseException) else end
                 for item, end in zip(items, ends, strict=True)
@@ -97,6 +98,18 @@ class Inbound:
                 self._put_back([result.item for result in failed]),
                 self._put_off([result for result in results if isinstance(result, PutOff)]),
             )
+
+    async def _together(self, items: Sequence[InboundItem]) -> list[PutOff | ItemFailed | BaseException | None]:
+        """Handles the items of a list side by side."""
+        patient = self._patient_lists < _LISTS and any(item.owner != "connection" for item in items)
+        self._patient_lists += patient
+        try:
+            patience = _PATIENCE if patient else 0.0
+            handled = (self._item(item, last=False, among=len(items), patience=patience) for item in items)
+            # Something that an item waits for may be cancelled while this queue message is not.
+            return await asyncio.gather(*handled, return_exceptions=True)
+        finally:
+            self._patient_lists -= patient
 
     async def _alone(self, item: InboundItem, dequeue_count: int) -> None:
         """Handles an item. If it is not due yet, or keeps failing, it is put off, for longer each time, before it is
@@ -114,8 +127,10 @@ class Inbound:
             body = queue_message([replace(result.item, put_off=tries + 1)])
             await self._services.storage.queues[self._name].put(body, delay=_LATER[tries])
 
-    async def _item(self, item: InboundItem, *, last: bool, among: int = 1) -> PutOff | ItemFailed | None:
-        """Handles an item; None if it is done."""
+    async def _item(
+        self, item: InboundItem, *, last: bool, among: int = 1, patience: float = 0.0
+    ) -> PutOff | ItemFailed | None:
+        """Handles an item; None if it is done. `patience`: seconds that a first contact may wait for a place."""
         span = receiving(self._services, item, self._name, among)
         admission = Admission.of(item)
         try:
@@ -125,7 +140,7 @@ class Inbound:
                         if item.owner == "connection":
                             await self._receiving.receive(item, admission, last=last)
                         else:
-                            await self._first_contact(item, admission, last=last)
+                            await self._first_contact(item, admission, last=last, patience=patience)
                 else:
                     with on_behalf_of(item.principal, await self._receiving.sender(item)):
                         await self._in_turn(item, admission, last=last)
@@ -136,14 +151,15 @@ class Inbound:
             return ItemFailed(admission.on(item), error)
         return None
 
-    async def _first_contact(self, item: InboundItem, admission: Admission, *, last: bool) -> None:
-        """Handles an item from anybody. Raises `TooSoon` if the tenant, or the identity or invitation that it is for,
-        has its share of all places, and the errors of `Receiving.receive`.
+    async def _first_contact(self, item: InboundItem, admission: Admission, *, last: bool, patience: float) -> None:
+        """Handles an item from anybody. Raises `TooSoon` if for so long the tenant, or the identity or invitation that
+        it is for, has its share of all places, and the errors of `Receiving.receive`.
         """
         holders = party().holders
-        if not self._first_contacts.may_take(*holders):
-            raise self._no_place(item, _SOON, _LATEST)
-        self._first_contacts.take(*holders)
+        try:
+            await self._first_contacts.acquire(*holders, patience=patience)
+        except Busy:
+            raise self._no_place(item, _SOON, _LATEST) from None
         try:
             await self._receiving.receive(item, admission, last=last)
         finally:
