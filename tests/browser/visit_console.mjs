@@ -41,6 +41,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await page.getByRole("link", { name: "Messages", exact: true }).focus();
   await page.keyboard.press("Enter");
   await shows("Messages");
+  await page.waitForFunction(() => document.activeElement.tagName === "H1");
   seen.focusedTitle = await focused();
   await main.getByRole("button", { name: "Refresh" }).focus();
   await page.keyboard.press("Space");

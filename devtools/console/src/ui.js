@@ -1,6 +1,6 @@
 // The few parts that every screen is made of.
 import { signal } from "@preact/signals";
-import { useCallback, useEffect, useId, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem, curl, get, log } from "./api.js";
 import { contacts } from "./contacts.js";
 import { html } from "./html.js";
@@ -12,7 +12,8 @@ export function Screen({ title, about, actions, children }) {
   useEffect(() => {
     document.title = `${title} · tntcore console`;
   }, [title]);
-  useEffect(() => {
+  // At once: whoever is quick has the focus somewhere else by the time that effects run.
+  useLayoutEffect(() => {
     scrollTo(0, 0);
     heading.current?.focus({ preventScroll: true });
   }, []);
