@@ -58,7 +58,7 @@ async def test_documents_that_are_too_much(tenant: Client, agent: Agent, web: Re
         await refused(tenant, await agent.send(message, key), "malformed-did")
     for document in (public(agent, did, service=services(1000)), public(agent, did, **padding)):
         web.text = orjson.dumps(document).decode()
-        tenant.stack.app.services.resolver._found.drop(did)
+        tenant.stack.app.services.resolver._failed.drop(f"{tenant.uuid}/{did}")
         message = agent.request(DID_EXCHANGE_1_1, pthid, did=did)
         await agent.send(message, key)
         if "note" not in document:
