@@ -171,7 +171,7 @@ async def test_a_redirect_is_not_followed(host: Host, registry: Registries) -> N
 
 
 async def test_a_host_that_does_not_answer_holds_up_few(host: Host, registry: Registries) -> None:
-    host.wait = 30
+    host.wait = 8
 
     async def one(number: int) -> float:
         before = time.monotonic()
