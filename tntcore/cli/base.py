@@ -204,6 +204,21 @@ def _common() -> list[click.Parameter]:
 pass_session = click.make_pass_decorator(Session)
 
 
+def wait_options(help_text: str) -> Callable[[F], F]:
+    """Adds `--wait` and `--timeout` to a command. `help_text`: what `--wait` waits for."""
+
+    def add(command: F) -> F:
+        timeout = click.option(
+            "--timeout",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="With --wait: stop waiting after this time, with exit code 4.",
+        )
+        return click.option("--wait", is_flag=True, help=help_text)(timeout(command))
+
+    return add
+
+
 def once(command: F) -> F:
     """Adds the option `--key` to a command that creates something, as the argument `key`."""
     return click.option(

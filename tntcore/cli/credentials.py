@@ -18,6 +18,7 @@ from tntcore.cli.base import (
     once,
     paged,
     pass_session,
+    wait_options,
     whole_uuid,
 )
 from tntcore.cli.errors import WaitedInVain, Wrong
@@ -48,12 +49,7 @@ def _data(file: BinaryIO | None) -> Any:
 def _beginning(command: Any) -> Any:
     """Adds the options of commands that begin an exchange."""
     for option in (
-        click.option(
-            "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: at most so long."
-        ),
-        click.option(
-            "--wait", is_flag=True, help="Wait until the exchange has ended. Exit code 4 if it was abandoned."
-        ),
+        wait_options("Wait until the exchange has ended. Exit code 4 if it was abandoned."),
         click.option("--comment", metavar="TEXT", help="A text for the partner."),
         click.option("--protocol", metavar="NAME/VERSION", help="Default: the newest that the connection supports."),
         click.option(

@@ -17,6 +17,7 @@ from tntcore.cli.base import (
     find_contact,
     once,
     pass_session,
+    wait_options,
     whole_uuid,
 )
 from tntcore.cli.errors import Wrong
@@ -32,15 +33,7 @@ _STATUSES = ("RECEIVED", "REJECTED", "CONFLICT", "FAILED", "HELD", "SENDING", "S
 
 
 def _message_options(command: Any) -> Any:
-    command = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0),
-        metavar="SECONDS",
-        help="With --wait: stop waiting after this time, with exit code 4. The service goes on trying.",
-    )(command)
-    command = click.option("--wait", is_flag=True, help="Wait until the message is sent. Exit code 1 if it fails.")(
-        command
-    )
+    command = wait_options("Wait until the message is sent. Exit code 1 if it fails.")(command)
     return click.option(
         "-f",
         "--file",

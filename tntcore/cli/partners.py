@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tntcore.cli import qr, show
-from tntcore.cli.base import CREATED, Group, Session, ToolCommand, contact_uuid, once, paged, pass_session
+from tntcore.cli.base import CREATED, Group, Session, ToolCommand, contact_uuid, once, paged, pass_session, wait_options
 from tntcore.cli.errors import WaitedInVain, Wrong
 from tntcore.cli.service import is_uuid, part
 from tntcore.cli.show import Column, field, identifier
@@ -16,16 +16,6 @@ from tntcore.cli.tenants import read_json
 
 _OVER = ("completed", "abandoned")
 _FORMS = ("out-of-band/1", "out-of-band/2", "connections/1")
-
-
-def _wait_options(command: Any) -> Any:
-    command = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0),
-        metavar="SECONDS",
-        help="With --wait: stop waiting after this time, with exit code 4.",
-    )(command)
-    return click.option("--wait", is_flag=True, help="Wait until the connection is completed.")(command)
 
 
 @click.command("invite", cls=ToolCommand)
@@ -41,7 +31,7 @@ def _wait_options(command: Any) -> Any:
 @click.option(
     "--qr", "picture", type=click.Path(path_type=Path), help="Also save the QR code as this .svg or .png file."
 )
-@_wait_options
+@wait_options("Wait until the connection is completed.")
 @once
 @pass_session
 def invite(
@@ -155,7 +145,7 @@ def _connection(found: dict[str, Any]) -> list[str]:
 @click.argument("invitation")
 @click.option("--identity", metavar="UUID|DID", help="The accepting identity. Default: the default identity.")
 @click.option("--name", help="A name for the contact. Default: the name it gives itself.")
-@_wait_options
+@wait_options("Wait until the connection is completed.")
 @once
 @pass_session
 def accept(
