@@ -6,13 +6,11 @@ import asyncio
 import os
 import re
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from devtools import clients, npm
+from tests.commands import run_json
 from tests.stack import Stack
 
 HERE = Path(__file__).parent
@@ -30,16 +28,7 @@ async def _description(stack: Stack, folder: Path, name: str = "openapi.json") -
 
 
 async def _run(*command: str, **environ: str) -> Any:
-    running = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env={**os.environ, **environ})
-    try:
-        async with asyncio.timeout(PATIENCE):
-            said, complained = await running.communicate()
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
-    assert running.returncode == 0, complained.decode()[-5000:]
-    return orjson.loads(said)
+    return await run_json(*command, seconds=PATIENCE, env={**os.environ, **environ})
 
 
 async def test_a_python_client(stack: Stack, tmp_path: Path) -> None:

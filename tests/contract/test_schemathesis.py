@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import run
 from tests.stack import ROOT, Stack
 
 CHECKS = (
@@ -30,32 +31,27 @@ async def test_whatever_it_is_called_with(stack: Stack, tmp_path: Path, part: in
         {tag for item in stack.described.document["paths"].values() for one in item.values() for tag in one["tags"]}
     )
     assert len(tags) > PARTS
-    running = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("schemathesis")),
-        "run",
-        f"{stack.url}/api/openapi.json",
-        *(option for tag in tags[part::PARTS] for option in ("--include-tag", tag)),
-        *("--header", f"tnt-subscription-key: {client.key}"),
-        *("--header", f"tnt-operator-key: {stack.operator['tnt_operator_key']}"),
-        *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "30"),
-        *("--request-timeout", "30", "--seed", "7391", "--no-shrink"),
-        *("--generation-database", "none", "--warnings", "off", "--no-color"),
-        # Keys of nobody, or a paused clock of the machine's, are no failure of the service.
-        *("--suppress-health-check", "all"),
-        cwd=tmp_path,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.contract.own_errors", "PYTHONPATH": str(ROOT)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
     try:
-        async with asyncio.timeout(PATIENCE):
-            said, _ = await running.communicate()
+        code, said, _ = await run(
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{stack.url}/api/openapi.json",
+            *(option for tag in tags[part::PARTS] for option in ("--include-tag", tag)),
+            *("--header", f"tnt-subscription-key: {client.key}"),
+            *("--header", f"tnt-operator-key: {stack.operator['tnt_operator_key']}"),
+            *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "30"),
+            *("--request-timeout", "30", "--seed", "7391", "--no-shrink"),
+            *("--generation-database", "none", "--warnings", "off", "--no-color"),
+            # Keys of nobody, or a paused clock of the machine's, are no failure of the service.
+            *("--suppress-health-check", "all"),
+            cwd=tmp_path,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.contract.own_errors", "PYTHONPATH": str(ROOT)},
+            stderr=asyncio.subprocess.STDOUT,
+            seconds=PATIENCE,
+        )
     finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
         # It tries what it was answered, and so may revoke the key that it calls with.
         await stack.make_operator()
     text = said.decode()
-    assert running.returncode == 0, text[-20_000:]
+    assert code == 0, text[-20_000:]
     assert "No issues found" in text, text[-20_000:]

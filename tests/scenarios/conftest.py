@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.scenarios.agent import Agent
+from tests.scenarios.silent import SilentReceiver
 from tests.stack import Client, Receiver, Stack
 
 
@@ -26,3 +27,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 def agent(stack: Stack, receiver: Receiver) -> Agent:
     return Agent(stack, receiver)
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[SilentReceiver]:
+    receiver = SilentReceiver()
+    await receiver.start()
+    yield receiver
+    await receiver.stop()

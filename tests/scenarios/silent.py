@@ -35,3 +35,14 @@ class Silent:
     async def stop(self) -> None:
         self.go_on.set()
         await self._runner.cleanup()
+
+
+class SilentReceiver(Silent):
+    """A webhook's receiver. Keeps the ids of the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.got: list[str] = []
+
+    async def take(self, request: web.BaseRequest) -> None:
+        self.got.append(request.headers["webhook-id"])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.scenarios.foreign import Foreign, connect_foreign
+from tests.scenarios.silent import SilentReceiver
 from tests.scenarios.test_deliveries import received
 from tests.scenarios.test_redelivery import once
-from tests.scenarios.test_slow_receivers import SilentReceiver, foreigner
+from tests.scenarios.test_slow_receivers import foreigner
 from tests.stack import Stack
 from tntcore.delivery import slow_receivers
 from tntcore.storage.repository import Repository
@@ -24,14 +24,6 @@ async def foreign(stack: Stack) -> Foreign:
     client = await stack.register("At once")
     await client.webhook()
     return await connect_foreign(stack, client)
-
-
-@pytest.fixture
-async def silent() -> AsyncIterator[SilentReceiver]:
-    receiver = SilentReceiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
 
 
 async def statuses(foreign: Foreign) -> list[tuple[str, int]]:

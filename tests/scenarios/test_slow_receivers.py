@@ -10,11 +10,10 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
-from tests.scenarios.silent import Silent
+from tests.scenarios.silent import SilentReceiver
 from tests.scenarios.test_deliveries import body, kept_back, received
 from tests.scenarios.test_slow_agents import Agent, connection_with
 from tests.stack import Receiver, Stack
@@ -27,23 +26,6 @@ from tntcore.storage.items import relay_item
 from tntcore.storage.repository import Repository
 
 SETTING = "settings/DIDCOMM_WEBHOOK"
-
-
-class SilentReceiver(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.got: list[str] = []
-
-    async def take(self, request: web.BaseRequest) -> None:
-        self.got.append(request.headers["webhook-id"])
-
-
-@pytest.fixture
-async def silent() -> AsyncIterator[SilentReceiver]:
-    receiver = SilentReceiver()
-    await receiver.start()
-    yield receiver
-    await receiver.stop()
 
 
 async def foreigner(stack: Stack, name: str, *urls: str) -> Foreign:

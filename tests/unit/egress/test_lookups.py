@@ -5,7 +5,7 @@ import ipaddress
 import itertools
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -72,17 +72,25 @@ async def test_the_systems_resolver() -> None:
             assert await code_of(egress.request("GET", f"https://{host}/")) == "dns"
 
 
-async def test_names_that_are_never_answered_leave_threads_for_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+def let_hang(
+    monkeypatch: pytest.MonkeyPatch, hangs: Callable[[bytes], bool]
+) -> tuple[threading.Semaphore, threading.Event]:
+    """Makes looking up some names hang. Returns what is released at each of them, and what ends their wait."""
     asked, hurry = threading.Semaphore(0), threading.Event()
 
     def look_up(host: bytes, *args: object, **more: object) -> list[tuple[object, ...]]:
-        if host.startswith(b"never"):
+        if hangs(host):
             asked.release()
             hurry.wait(30)
             raise OSError
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked, hurry
+
+
+async def test_names_that_are_never_answered_leave_threads_for_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, hurry = let_hang(monkeypatch, lambda host: host.startswith(b"never"))
     monkeypatch.setattr("tntcore.egress._NAME_PATIENCE", 0.2)
     monkeypatch.setattr("tntcore.egress._NAME_ANSWER", 0.2)
     async with serving(echo) as server, opened(Egress(LOOPBACK)) as egress:
@@ -101,16 +109,7 @@ async def test_names_that_are_never_answered_leave_threads_for_other_tenants(mon
 
 
 async def test_names_of_one_domain_leave_threads_for_others_of_the_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry, asked = threading.Event(), threading.Semaphore(0)
-
-    def look_up(host: bytes, *args: object, **more: object) -> list[tuple[object, ...]]:
-        if host.endswith(b".slow.example"):
-            asked.release()
-            hurry.wait(30)
-            raise OSError
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asked, hurry = let_hang(monkeypatch, lambda host: host.endswith(b".slow.example"))
     monkeypatch.setattr("tntcore.egress._NAME_PATIENCE", 0.3)
     async with serving(echo) as server, opened(Egress(LOOPBACK)) as egress:
         with on_behalf_of("attacked"):
