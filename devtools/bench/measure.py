@@ -11,6 +11,7 @@ PROCESSES = ("service", "azurite", "load")
 _CALLS = ("table.", "queue.", "blob.")
 _ROWS = "table.rows"
 _EMPTY = "queue.get_empty"
+RECORDS = "log records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """At one moment: the processes' usage by name, storage calls so far by kind, and what CPU the whole machine has
-    spent so far, in seconds (NaN where that is not known)."""
+    """At one moment: the processes' usage by name, storage calls so far by kind, what CPU the whole machine has spent
+    so far, in seconds (NaN where that is not known), and what the real host would have done so far (`hosted`)."""
 
     time: float
     usage: Mapping[str, Usage]
     calls: Mapping[str, int]
     machine: float = math.nan
+    hosted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Result:
         others: CPU seconds per second that the machine spent on anything else: noise.
         peak: bytes, by process.
         operations: storage calls and rows per relayed message, by kind.
+        hosted: the same of what the real host does, by kind: see `hosted`.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Result:
     others: float
     peak: Mapping[str, int]
     operations: Mapping[str, float] = field(default_factory=dict)
+    hosted: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def calls(self) -> float:
@@ -76,6 +80,10 @@ class Result:
     def polls(self) -> float:
         """Of the calls, those that looked into an empty queue: they cost no message anything."""
         return self.operations.get(_EMPTY, 0.0)
+
+    def all_hosted(self, begins: str) -> float:
+        """The sum of `hosted` over the kinds that begin like this."""
+        return sum(value for kind, value in self.hosted.items() if kind.startswith(begins))
 
     def json(self) -> dict[str, Any]:
         """As JSON has it, where NaN is null."""
@@ -113,6 +121,20 @@ def storage_calls(service: Mapping[str, int], host: Mapping[str, int]) -> dict[s
     return calls
 
 
+def hosted(invocations: Mapping[str, int], stages: Mapping[str, int], records: int) -> dict[str, int]:
+    """What costs most where the host and its worker are processes of their own.
+
+    Args:
+        invocations: by function. stages: items by the queue that they were put on: a queue message is a list of them.
+        records: log records of the worker.
+    """
+    return {
+        **{f"invocations of {name}": count for name, count in invocations.items()},
+        **{f"stages on queue {name}": count for name, count in stages.items()},
+        RECORDS: records,
+    }
+
+
 def summarise(
     name: str,
     before: Snapshot,
@@ -139,8 +161,7 @@ def summarise(
     )
     each = relayed or math.nan
     spent = {process: after.usage[process].cpu - before.usage[process].cpu for process in after.usage}
-    kinds = sorted(after.calls)
-    operations = {kind: (after.calls[kind] - before.calls.get(kind, 0)) / each for kind in kinds}
+    operations = _more(before.calls, after.calls, each)
     return Result(
         name=name,
         seconds=seconds,
@@ -160,7 +181,12 @@ def summarise(
         others=max((after.machine - before.machine - sum(spent.values())) / seconds, 0.0),
         peak={process: usage.peak for process, usage in after.usage.items()},
         operations={kind: value for kind, value in operations.items() if value},
+        hosted={kind: value for kind, value in _more(before.hosted, after.hosted, each).items() if value},
     )
+
+
+def _more(before: Mapping[str, int], after: Mapping[str, int], each: float) -> dict[str, float]:
+    return {kind: (after[kind] - before.get(kind, 0)) / each for kind in sorted(after)}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -181,7 +207,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def show(results: Sequence[Result]) -> str:
-    """The scenarios in three tables: speed, processes, storage."""
+    """The scenarios in four tables: speed, processes, storage, the host."""
     speed = table(
         ["scenario", "accepted/s", "relayed/s", "p50 ms", "p95 ms", "p99 ms", "first ms", "waiting", "lost", "twice"],
         [
@@ -218,8 +244,19 @@ def show(results: Sequence[Result]) -> str:
             ["calls but for empty polls", *(_amount(result.calls - result.polls) for result in results)],
         ],
     )
+    kinds = sorted({kind for result in results for kind in result.hosted} | {RECORDS})
+    host = table(
+        ["host per message", *(result.name for result in results)],
+        [
+            *([kind, *(_amount(result.hosted.get(kind, 0.0)) for result in results)] for kind in kinds),
+            *(
+                [f"all {begins}", *(_amount(result.all_hosted(begins)) for result in results)]
+                for begins in ("invocations", "stages")
+            ),
+        ],
+    )
     problems = [f"{result.name}: refused, by status: {dict(result.refused)}" for result in results if result.refused]
-    return "\n\n".join([speed, processes, storage, *problems])
+    return "\n\n".join([speed, processes, storage, host, *problems])
 
 
 def _amount(value: float) -> str:

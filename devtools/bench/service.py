@@ -6,7 +6,8 @@ JSON object a line from its standard input, answers each with one line, and ends
 
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
-- `{"do": "counts"}`: answers `{"service": counts, "host": counts}`, of storage calls and other events.
+- `{"do": "counts"}`: answers `{"service": counts, "host": counts}`, of storage calls and other events, and
+  `invocations` by function, `stages` (items by the queue that they were put on) and `records` (log records).
 - `{"do": "sweep"}`: runs the sweeper, which otherwise its timer does; answers `{"seconds": ...}`.
 - `{"do": "profile"}` begins to profile; `{"do": "profile", "file": path}` ends it and writes the file.
 """
@@ -20,7 +21,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -31,10 +33,12 @@ from devtools.bench import ROOT
 from devtools.connect import complete
 from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
+from devtools.host.worker import WorkerLog
 from tntcore.app import App
 from tntcore.connections.connection import pairwise, start
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Identity
+from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
 from tntcore.tenancy.recipients import KeyPairs
 from tntcore.tenancy.tenants import Tenant
 
@@ -73,10 +77,27 @@ def delay_storage(seconds: float) -> None:
     AioHttpTransport.send = send_later
 
 
+def count_stages(storage: Storage) -> Counter[str]:
+    """Counts the items that are put on each queue from now on."""
+    stages: Counter[str] = Counter()
+
+    def counted(name: str, add: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None]]:
+        async def count(item: bytes) -> None:
+            stages[name] += 1
+            await add(item)
+
+        return count
+
+    for name, queue in ((INBOUND, storage.inbound), (OUTBOUND, storage.outbound), (RELAY, storage.relay)):
+        queue.add = counted(name, queue.add)  # type: ignore[assignment, method-assign]
+    return stages
+
+
 class Control:
     def __init__(self, app: App, host: Host) -> None:
         self._app = app
         self._host = host
+        self._stages = count_stages(app.services.storage)
         self._profile: cProfile.Profile | None = None
 
     async def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +105,14 @@ class Control:
             case {"do": "connect", "principal": str(principal), "identity": str(identity), "partners": [*partners]}:
                 return {"verkeys": await self._connect(principal, identity, partners)}
             case {"do": "counts"}:
-                return {"service": dict(self._app.services.meter.counts), "host": dict(self._host.operations)}
+                log = self._host.log
+                return {
+                    "service": dict(self._app.services.meter.counts),
+                    "host": dict(self._host.operations),
+                    "invocations": dict(self._host.invocations),
+                    "stages": dict(self._stages),
+                    "records": log.taken.total() + log.dropped.total(),
+                }
             case {"do": "sweep"}:
                 began = time.perf_counter()
                 await self._app.sweep.run()
@@ -131,6 +159,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader(limit=_MAX_LINE)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    log = WorkerLog()
+    logging.getLogger().addHandler(log)
     host = Host(
         function_app.app,
         read_json(ROOT / "host.json"),
@@ -138,6 +168,7 @@ async def main() -> None:
         port=int(os.environ["BENCH_PORT"]),
         master_key=os.environ["BENCH_MASTER_KEY"],
         lease=float(os.environ.get("BENCH_LEASE", "600")),
+        log_of_worker=log,
     )
     leave_names_unanswered()
     set_clock(int(os.environ.get("BENCH_CLOCK", "0")))

@@ -21,7 +21,7 @@ import requests
 from devtools.agent import Agent
 from devtools.azurite import Azurite
 from devtools.bench import ROOT
-from devtools.bench.measure import Snapshot, Usage, storage_calls
+from devtools.bench.measure import Snapshot, Usage, hosted, storage_calls
 from devtools.ports import free_ports
 from tntcore.envelope import PrivateKey
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK
@@ -94,7 +94,13 @@ class Stack:
         pids = {"service": self.service.pid, "azurite": self.azurite.pid, "load": os.getpid()}
         read = {name: read_usage(pid) for name, pid in pids.items()}
         usage = {name: used for name, used in read.items() if used is not None}
-        return Snapshot(time.perf_counter(), usage, storage_calls(said["service"], said["host"]), read_machine())
+        return Snapshot(
+            time.perf_counter(),
+            usage,
+            storage_calls(said["service"], said["host"]),
+            read_machine(),
+            hosted(said["invocations"], said["stages"], said["records"]),
+        )
 
     async def idle(self, seconds: float = 60) -> None:
         """Waits until every queue message that was put has been handled, or so long."""

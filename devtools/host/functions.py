@@ -5,6 +5,7 @@ import inspect
 import threading
 import uuid
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -118,7 +119,11 @@ class InvocationContext(func.Context):
 
 
 class Invoke(Protocol):
-    """Calls a function with what its trigger gives; what it raises, or stands for that, comes through."""
+    """Calls a function with what its trigger gives; what it raises, or stands for that, comes through. `calls` counts
+    them by the function's name.
+    """
+
+    calls: Counter[str]
 
     async def __call__(
         self, function: LoadedFunction, argument: object, trace_parent: str = "", trace_state: str = ""
@@ -131,11 +136,13 @@ class Invoker:
     def __init__(self, threads: Executor, log: WorkerLog) -> None:
         self._threads = threads
         self._log = log
+        self.calls: Counter[str] = Counter()
 
     async def __call__(
         self, function: LoadedFunction, argument: object, trace_parent: str = "", trace_state: str = ""
     ) -> Any:
         """What the function returns; what it raises comes through."""
+        self.calls[function.name] += 1
         arguments: dict[str, object] = {function.parameter: argument}
         if function.wants_context:
             arguments["context"] = InvocationContext(function.name, trace_parent, trace_state)

@@ -107,6 +107,11 @@ class Host:
         prefix = self.options.route_prefix
         return f"http://{self._address}:{self.port}" + (f"/{prefix}" if prefix else "")
 
+    @property
+    def invocations(self) -> Counter[str]:
+        """How often each function was called, since the start."""
+        return self._invoke.calls if self._invoke is not None else Counter()
+
     def _routes(self) -> list[Route[HttpFunction]]:
         routes = []
         for function in self.functions:

@@ -45,7 +45,7 @@ class FunctionFailed(Exception):
 
 
 class LibraryInvoker:
-    """Calls functions through the library. `calls` counts them by name.
+    """Calls functions through the library.
 
     Args:
         ids: the library's id of each function, by name.

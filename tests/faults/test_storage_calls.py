@@ -5,6 +5,7 @@ that the message waits for, and is paid.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -88,6 +89,43 @@ def test_calls(tmp_path: Path, version: Version, send: Send, calls: list[str]) -
         assert await spent(world, lambda: send(acme, partner)) == calls
 
     run(work)
+
+
+def test_what_a_message_alone_costs_where_the_host_is_a_process_of_its_own(tmp_path: Path) -> None:
+    """Each invocation, stage and log record goes through the host, the worker and the pipe between them."""
+
+    async def work() -> tuple[list[str], list[str]]:
+        world = World(tmp_path)
+        acme = await world.register("Acme")
+        partner = await world.partner(acme)
+        await world.settle()
+        for _ in range(2):
+            await spent(world, lambda: a_message(acme, partner))
+        records = Records()
+        logging.getLogger().addHandler(records)
+        try:
+            return await spent(world, lambda: a_message(acme, partner)), records.texts
+        finally:
+            logging.getLogger().removeHandler(records)
+
+    calls, records = run(work)
+    stages = [call for call in calls if call.endswith(".put")]
+    assert stages == ["inbound.put"]
+    assert calls.count("host.delete") + 1 == 2, "invocations: the call, and one for the stage"
+    gets = len(stages)
+    assert sum(not call.startswith("POST ") for call in calls) + gets == 5, "storage calls"
+    assert records == []
+
+
+class Records(logging.Handler):
+    """Keeps log records of every level that the service lets through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def test_messages_that_come_together_share_their_calls(tmp_path: Path) -> None:

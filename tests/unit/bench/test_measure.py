@@ -9,17 +9,19 @@ import pytest
 
 from devtools.bench.__main__ import SCENARIOS, parse
 from devtools.bench.costs import costs
-from devtools.bench.measure import Result, Snapshot, Usage, percentile, show, storage_calls, summarise, table
+from devtools.bench.measure import Result, Snapshot, Usage, hosted, percentile, show, storage_calls, summarise, table
 from devtools.bench.stack import busy_ticks, cpu_ticks, peak_memory
 
 
 def result() -> Result:
-    before = Snapshot(10.0, {"service": Usage(1.0, 50), "load": Usage(0.5, 5)}, {"table.rows": 100, "queue.put": 7}, 90)
+    before = Snapshot(10.0, {"service": Usage(1.0, 50), "load": Usage(0.5, 5)}, {"table.rows": 100, "queue.put": 7}, 90,
+                      hosted({"didcomm": 3, "web_api": 8}, {}, 2))  # fmt: skip
     after = Snapshot(
         12.0,
         {"service": Usage(1.008, 60), "load": Usage(0.502, 6)},
         {"table.rows": 120, "queue.put": 9, "queue.get_empty": 4, "table.get": 0},
         91.01,
+        hosted({"didcomm": 7, "inbound": 2, "web_api": 8}, {"inbound": 4}, 2),
     )
     return summarise(
         "some",
@@ -60,6 +62,19 @@ def test_rows_are_no_calls_and_empty_polls_are_told_apart() -> None:
     assert found.operations == {"table.rows": 5.0, "queue.put": 0.5, "queue.get_empty": 1.0}
     assert found.calls == 1.5
     assert found.polls == 1.0
+
+
+def test_invocations_and_stages_are_per_message() -> None:
+    found = result()
+    assert found.hosted == {
+        "invocations of didcomm": 1.0,
+        "invocations of inbound": 0.5,
+        "stages on queue inbound": 1.0,
+    }
+    assert (found.all_hosted("invocations"), found.all_hosted("stages")) == (1.5, 1.0)
+    assert [line for line in show([found]).splitlines() if line.startswith("| log records")] == [
+        "| log records             |     - |"
+    ]
 
 
 def test_nothing_relayed_is_shown_and_not_divided_by() -> None:
