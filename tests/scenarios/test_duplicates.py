@@ -172,6 +172,7 @@ async def test_without_an_id_what_an_older_version_stored_is_known(stack: Stack,
 
 async def test_large_duplicates_leave_nothing_behind(stack: Stack) -> None:
     foreign = await foreign_of(stack, "v1")
+    await stack.app.services.storage.envelopes.ensure()
     envelopes = stack.app.services.storage.envelopes._client
     before = {blob.name async for blob in envelopes.list_blobs()}
     plaintext = orjson.dumps(basic("x" * 100_000, **{"@id": "one"}))

@@ -6,8 +6,10 @@ import hmac
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Route, client_address, client_ip, hash_key
+from tntcore.config import IdentityProvider
 from tntcore.errors import Problem
 from tntcore.rate_limits import Pace
 from tntcore.services import Services
@@ -15,7 +17,9 @@ from tntcore.storage.records import ApiToken
 from tntcore.tenancy.access import Actor, OperatorRole, Scope
 from tntcore.tenancy.operators import FIRST, HOME, PREFIX, is_usable
 from tntcore.tenancy.tenants import Tenant
-from tntcore.tenancy.tokens import Tokens
+
+if TYPE_CHECKING:
+    from tntcore.tenancy.tokens import Tokens
 
 HOST = Actor("host", "", FIRST, OperatorRole.ADMIN)
 """The caller of a route that the host opens only for its master key."""
@@ -33,7 +37,7 @@ class Callers:
         self._limits = services.config.limits
         self._wrong = Pace(now)
         issuer = services.config.issuer
-        self._tokens = Tokens(issuer, services.egress.fetch, now) if issuer is not None else None
+        self._tokens = _open_tokens(issuer, services, now) if issuer is not None else None
 
     async def tenant(self, request: Request, route: Route) -> tuple[Tenant, Actor]:
         """Returns the tenant of the subscription key, and checks the scope the route needs.
@@ -164,3 +168,10 @@ class Callers:
 def _expired() -> Problem:
     detail = "The subscription key has expired. Create a new one, or ask an admin of your account for one."
     return Problem(401, "key-expired", detail)
+
+
+def _open_tokens(issuer: IdentityProvider, services: Services, now: Callable[[], float]) -> Tokens:
+    # Slow to load for services without an identity provider.
+    from tntcore.tenancy.tokens import Tokens
+
+    return Tokens(issuer, services.egress.fetch, now)

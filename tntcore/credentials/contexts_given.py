@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from tntcore.config import ConfigError
 from tntcore.credentials.names import UnsafeContext, check_published
-from tntcore.credentials.proof_suites import is_bundled
 from tntcore.errors import Problem
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import Context
@@ -37,7 +36,7 @@ def read_folder(folder: Path | None) -> dict[str, Any]:
             document = read_json((folder / name).read_bytes())
             if not isinstance(document, dict) or "@context" not in document:
                 raise ConfigError(f"TNT_CONTEXTS: {name} in {folder} must be an object with @context")
-            if is_bundled(url):
+            if _is_bundled(url):
                 raise ConfigError(f"TNT_CONTEXTS: {url} comes with the service and cannot be another")
             found[url] = document
     except OSError as error:
@@ -69,7 +68,7 @@ async def give_context(records: Repository, url: str, document: Any, now: int, o
     Raises:
         Problem: 400 `context-invalid`, 409 `context-exists` or `context-limit`.
     """
-    if is_bundled(url) or url in others:
+    if _is_bundled(url) or url in others:
         raise Problem(
             409, "context-exists", "The service already includes this context. You can use it without adding it."
         )
@@ -107,3 +106,10 @@ async def _own(records: Repository, stored: Context, data: bytes, now: int) -> C
         return stored
     text = "A context for this URL exists, and a change would alter the meaning of credentials. Delete it first."
     raise Problem(409, "context-exists", text)
+
+
+def _is_bundled(url: str) -> bool:
+    # Slow to load.
+    from tntcore.credentials.proof_suites import is_bundled
+
+    return is_bundled(url)

@@ -17,7 +17,6 @@ from tntcore.credentials.formats import (
     SigningError,
     Verification,
 )
-from tntcore.credentials.ld_proof import LdProof, revocable
 from tntcore.credentials.wallet import Details, seal_details, seal_held
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
@@ -87,12 +86,8 @@ async def offer(run: Run, content: Mapping[str, Any] | None, **members: Any) -> 
         proposed = await run.content("propose")
         members["preview"] = proposed.preview if proposed is not None else ()
     issuing = await _issuing(run, members["preview"])
-    if (
-        content is not None
-        and run.exchange.format == LdProof.name
-        and await run.tenant.automatic("offerRevocable", False)
-    ):
-        content = revocable(content)
+    if content is not None and await run.tenant.automatic("offerRevocable", False):
+        content = _revocable(run, content)
     draft = await _format(run).offer(await run.party(), issuing, content)
     if content is None:
         draft = await run.answering("offer", draft, "propose", _format(run))
@@ -201,6 +196,13 @@ async def _keep(run: Run, held: HeldCredential, details: Details, *, status: Cre
     await seal_held(run.tenant.records, credential, held)
     exchange.credentials = run.keep(exchange.credentials, credential.uuid)
     run.outcome.credentials.append(credential)
+
+
+def _revocable(run: Run, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Slow to load for whoever issues nothing.
+    from tntcore.credentials.ld_proof import LdProof, revocable
+
+    return revocable(content) if run.exchange.format == LdProof.name else content
 
 
 def _format(run: Run) -> CredentialFormat:

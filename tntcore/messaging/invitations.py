@@ -11,10 +11,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qs
-
-import segno
 
 from tntcore.dids.document import MAX_KEYS, DidService
 from tntcore.dids.endpoint import V1_PROFILES, V2_PROFILES
@@ -26,6 +24,9 @@ from tntcore.messaging import times
 from tntcore.messaging.message import MAX_IDENTIFIER, Message, attachments, decode_base64
 from tntcore.messaging.types import DIDCOMM_ORG, canonical, parse
 from tntcore.strict_json import write_json
+
+if TYPE_CHECKING:
+    from segno import QRCode
 
 InvitationForm = Literal["out-of-band/1", "out-of-band/2", "connections/1"]
 
@@ -438,19 +439,23 @@ def qr_png(text: str) -> bytes:
 
 def qr_markup(text: str) -> str:
     """A QR code as an `svg` element for a page. Otherwise as `qr_svg`."""
-    try:
-        return str(segno.make_qr(text).svg_inline(omitsize=True, light="#fff"))
-    except segno.DataOverflowError:
-        raise _too_long() from None
+    return str(_make_qr(text).svg_inline(omitsize=True, light="#fff"))
 
 
 def _qr(text: str, **options: str) -> bytes:
     out = BytesIO()
+    _make_qr(text).save(out, scale=8, **options)
+    return out.getvalue()
+
+
+def _make_qr(text: str) -> QRCode:
+    # Not needed for messages.
+    import segno
+
     try:
-        segno.make_qr(text).save(out, scale=8, **options)
+        return segno.make_qr(text)
     except segno.DataOverflowError:
         raise _too_long() from None
-    return out.getvalue()
 
 
 def _readable(invitation: dict[str, Any]) -> dict[str, Any]:

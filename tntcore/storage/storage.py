@@ -117,30 +117,21 @@ class Storage:
         return Blobs(self._blobs, name, self.meter)
 
     def _blobs(self) -> BlobServiceClient:
-        """Returns the client of the blobs. Its library is slow to load and not needed for a message of usual size."""
         if self._blob_service is None:
-            from azure.storage.blob.aio import BlobServiceClient
-            from azure.storage.blob.aio import LinearRetry as BlobRetry
+            # Slow to load, and not needed for a message of usual size.
+            from tntcore.storage.blob_service import open_blob_service
 
-            options: dict[str, Any] = {
-                "transport": self._cloud.transport(of_storage=True),
-                "retry_policy": BlobRetry(**_QUEUES_AND_BLOBS),
-            }
-            if isinstance(self._account, str):
-                self._blob_service = BlobServiceClient.from_connection_string(self._account, **options)
-            else:
-                credential = self._cloud.credential()
-                self._blob_service = BlobServiceClient(self._account.blobs, credential, **options)
+            self._blob_service = open_blob_service(self._account, self._cloud, _QUEUES_AND_BLOBS)
         return self._blob_service
 
     async def ensure(self) -> None:
-        """Creates missing tables, queues and containers, so that the first message does not wait for it."""
+        """Creates missing tables and queues, so that the first message does not wait for it. Containers are created
+        when they are first written.
+        """
         await asyncio.gather(
             *(table.ensure() for table in (self.records, self.lookups, self.due, self.poisoned)),
             *(queue.ensure() for queue in self.queues.values()),
             *(queue.ensure() for queue in self._poison),
-            self.bodies.ensure(),
-            self.envelopes.ensure(),
         )
 
     async def ensure_in_time(self, pause: float = 1.0) -> None:
