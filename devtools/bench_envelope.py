@@ -11,12 +11,14 @@ import json
 import os
 import time
 from collections.abc import Callable
+from hmac import compare_digest
 
 from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+from cryptography.hazmat.primitives.padding import PKCS7
 from nacl import bindings
 
 from tntcore.dids.document import DidDocument, VerificationMethod
@@ -37,7 +39,7 @@ def v1_calls() -> dict[str, tuple[Call, Call | None]]:
     verkey = encode_verkey(alice.public).encode()
     public, private = bob.to_x25519().public.raw, bob.to_x25519().raw
     shared = bindings.crypto_box_beforenm(public, alice.to_x25519().raw)
-    content_key, aad = os.urandom(32), packed[:600]
+    content_key, aad = os.urandom(32), json.loads(packed)["protected"].encode()
     nonce, box_nonce = os.urandom(12), os.urandom(24)
     sealed_sender = bindings.crypto_box_seal(verkey, public)
     sealed_key = bindings.crypto_box_afternm(content_key, box_nonce, shared)
@@ -71,32 +73,43 @@ def v2_calls() -> dict[str, tuple[Call, Call | None]]:
     message = json.loads(plaintext)
     packed = pack_v2(message, to=b, from_=(a, keys))
 
-    ours, their_public = X25519PrivateKey.generate(), X25519PrivateKey.generate().public_key()
-    content_key, aad, tag, info = os.urandom(64), packed[:700], os.urandom(32), os.urandom(120)
-    iv = os.urandom(16)
+    aad = json.loads(packed)["protected"].encode()
+    sender, recipient, ephemeral = (X25519PrivateKey.generate() for _ in range(3))
+    senders, recipients = sender.public_key(), recipient.public_key()
+    epk = ephemeral.public_key().public_bytes_raw()
+    content_key, iv, info = os.urandom(64), os.urandom(16), os.urandom(114)
 
-    def wrapping_key(ephemeral: X25519PrivateKey) -> bytes:
-        secret = ephemeral.exchange(their_public) + ours.exchange(their_public)
-        return ConcatKDFHash(hashes.SHA256(), 32, info).derive(secret)
+    def wrapping_key(ephemeral_secret: bytes, static_secret: bytes) -> bytes:
+        return ConcatKDFHash(hashes.SHA256(), 32, info).derive(ephemeral_secret + static_secret)
 
-    def mac(text: bytes) -> None:
-        code = hmac.HMAC(content_key[:32], hashes.SHA512())
+    def encrypt(key: bytes, iv: bytes) -> tuple[bytes, bytes]:
+        padder = PKCS7(128).padder()
+        encryptor = Cipher(algorithms.AES256(key[32:]), modes.CBC(iv)).encryptor()
+        text = encryptor.update(padder.update(plaintext) + padder.finalize()) + encryptor.finalize()
+        return text, mac(key, text)
+
+    def mac(key: bytes, text: bytes) -> bytes:
+        code = hmac.HMAC(key[:32], hashes.SHA512())
         code.update(aad + iv + text)
-        code.finalize()
+        return code.finalize()[:32]
 
     def pack_floor() -> None:
-        encryptor = Cipher(algorithms.AES256(content_key[32:]), modes.CBC(iv)).encryptor()
-        mac(encryptor.update(plaintext + bytes(-len(plaintext) % 16)) + encryptor.finalize())
-        aes_key_wrap(wrapping_key(X25519PrivateKey.generate()), content_key + tag)
+        key = os.urandom(64)
+        encrypt(key, os.urandom(16))
+        ephemeral = X25519PrivateKey.generate()
+        ephemeral.public_key().public_bytes_raw()
+        aes_key_wrap(wrapping_key(ephemeral.exchange(recipients), sender.exchange(recipients)), key)
 
-    wrapped = aes_key_wrap(wrapping_key(ours), content_key)
+    text, tag = encrypt(content_key, iv)
+    wrapped = aes_key_wrap(wrapping_key(ephemeral.exchange(recipients), sender.exchange(recipients)), content_key)
 
     def unpack_floor() -> None:
-        aes_key_unwrap(wrapping_key(ours), wrapped)
-        decryptor = Cipher(algorithms.AES256(content_key[32:]), modes.CBC(iv)).decryptor()
-        mac(plaintext)
-        decryptor.update(plaintext + bytes(-len(plaintext) % 16))
-        decryptor.finalize()
+        ephemerals = X25519PublicKey.from_public_bytes(epk)
+        key = aes_key_unwrap(wrapping_key(recipient.exchange(ephemerals), recipient.exchange(senders)), wrapped)
+        compare_digest(mac(key, text), tag)
+        decryptor = Cipher(algorithms.AES256(key[32:]), modes.CBC(iv)).decryptor()
+        unpadder = PKCS7(128).unpadder()
+        unpadder.update(decryptor.update(text) + decryptor.finalize()) + unpadder.finalize()
 
     return {
         "v2 authcrypt pack": (lambda: pack_v2(message, to=b, from_=(a, keys)), pack_floor),

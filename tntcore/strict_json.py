@@ -92,7 +92,9 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
         JsonTooManyError: more than `MAX_CONTAINERS`, `MAX_STRINGS` or `MAX_VALUES`.
         JsonError: not JSON, or not UTF-8.
     """
-    deep = _depth(data, max_depth) > max_depth
+    # A text that is short cannot have too many parts, and the parser knows its own depth.
+    bounded = len(data) <= MAX_CONTAINERS and max_depth >= PARSER_DEPTH
+    deep = not bounded and _depth(data, max_depth) > max_depth
     try:
         # Text that is not JSON gets that error, however deep it is. Its parts were counted above, so this is cheap.
         value = orjson.loads(data)
@@ -187,7 +189,7 @@ def _depth(data: bytes, enough: int) -> int:
     """
     # The number of opening brackets bounds the depth. These counts decide about nearly every message.
     opening = data.count(b"[") + data.count(b"{")
-    if opening <= enough and data.count(b'"') <= 2 * MAX_STRINGS:
+    if opening <= enough and (len(data) <= 2 * MAX_STRINGS or data.count(b'"') <= 2 * MAX_STRINGS):
         return opening
     if _unescaped(data).count(b'"') > 2 * MAX_STRINGS:
         raise JsonTooManyError(f"more than {MAX_STRINGS} strings")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import didcomm.core.authcrypt
 import orjson
 import pytest
 
@@ -12,6 +11,7 @@ from tests.scenarios.common import BASIC, assert_problem
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.dids.document import Version
+from tntcore.envelope import v2
 from tntcore.strict_json import SHOWN_DEPTH, is_deep, write_json
 
 NUMBERS = b"[12.50,1E+2,12345678901234567890123,12345678901234567.89,-0,0.00001,1.5,7]"
@@ -95,8 +95,8 @@ async def test_so_has_one_of_didcomm_v2(stack: Stack, monkeypatch: pytest.Monkey
     foreign = await connect_foreign(stack, client, "v2")
     with monkeypatch.context() as patched:
         patched.setattr(
-            didcomm.core.authcrypt,
-            "dict_to_json_bytes",
+            v2,
+            "write_json",
             lambda message: write_json(message).replace(b"HALF", b"\\ud83d"),
         )
         packed = foreign.v2({"type": "half", "body": {"content": "HALF"}})

@@ -15,6 +15,7 @@ from nacl.exceptions import CryptoError
 
 from tntcore.dids.document import Curve, PublicKey
 from tntcore.dids.multiformats import EC_CURVES, decode_multikey, decode_verkey, encode_multikey, encode_verkey
+from tntcore.envelope import base64url
 from tntcore.errors import DidError
 
 _CACHE: Final = 4096
@@ -63,6 +64,15 @@ Secrets = Mapping[str, PrivateKey]
 def scalar_size(curve: Curve) -> int:
     """Bytes of a private key, and of each coordinate of an EC point."""
     return (EC_CURVES[curve].key_size + 7) // 8 if curve in EC_CURVES else 32
+
+
+def jwk(key: PublicKey) -> dict[str, str]:
+    """A public key as a JWK (RFC 7518, section 6.2; RFC 8037)."""
+    size = scalar_size(key.curve)
+    if key.curve in EC_CURVES:
+        x, y = (base64url.encode(raw).decode() for raw in (key.raw[1 : 1 + size], key.raw[1 + size :]))
+        return {"kty": "EC", "crv": key.curve, "x": x, "y": y}
+    return {"kty": "OKP", "crv": key.curve, "x": base64url.encode(key.raw).decode()}
 
 
 def to_x25519(key: PublicKey) -> PublicKey:

@@ -1,62 +1,35 @@
 """DIDComm v2 envelopes: DIDComm Messaging 2.1, "DIDComm Messages" and "Routing Protocol 2.0".
 
-Packing is the `didcomm` library's. Unpacking uses the algorithms that library registers, but neither its `unpack` nor
-authlib's parsing of JWE and JWS, and that is the one place where we go round them, because
-
-- `authlib.jose.util.extract_segment` refuses any part over 256,000 characters and `JsonWebEncryption` more than 16
-  recipients, where we accept 4 MiB and 32: parsing ourselves lifts both without changing a module that is not ours;
-- authlib inflates `zip` without a limit: here there is no code that could;
-- `didcomm.unpack` leaves async generators unfinished, each of which costs a task in a running event loop, and answers a
-  rebuilt message instead of the one that was sent.
-
-No library makes the addressing checks of the specification: see `_check_addressing`.
+The algorithms are those that the `didcomm` library registers with authlib. Neither library's envelopes are used, in
+either direction: docs/decisions/0019. No library makes the addressing checks of the specification: see
+`_check_addressing`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import orjson
+from typing import Any, Final, cast
 
 from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey
 from tntcore.envelope import base64url
 from tntcore.envelope.errors import NeedsDocument
-from tntcore.envelope.keys import PrivateKey, Secrets, scalar_size
+from tntcore.envelope.keys import PrivateKey, Secrets, jwk
 from tntcore.envelope.limits import MAX_RECIPIENTS, check_depth, check_plaintext_size, check_wire_size, load_object
 from tntcore.envelope.results import Anoncrypt, Authcrypt, Plaintext, Signed, Unpacked
 from tntcore.envelope.wire import Wire, is_did_url, is_v2_message, read, read_message_leniently
 from tntcore.errors import DidError, EnvelopeError
 from tntcore.strict_json import write_json
 
-if TYPE_CHECKING:
-    from tntcore.envelope.jose import Key
-
 FORWARD: Final = "https://didcomm.org/routing/2.0/forward"
 
 Documents = Mapping[str, DidDocument]
 """Resolved documents by DID, as the key ids in the message spell it."""
 
+_Recipients = tuple[tuple[str, PublicKey], ...]
+
 _SIGN_ALGS: Final[dict[Curve, str]] = {"Ed25519": "EdDSA", "P-256": "ES256", "secp256k1": "ES256K"}
 _SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-
-# Every u-coordinate that gives the all-zero shared secret, whatever our key (RFC 7748, section 6.1): 0, 1, -1 and the
-# two points of order 8, with those that are not reduced. The highest bit is ignored.
-_P: Final = 2**255 - 19
-_LOW_ORDER: Final = frozenset(
-    u.to_bytes(32, "little")
-    for u in (
-        0,
-        1,
-        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
-        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
-        _P - 1,
-        _P,
-        _P + 1,
-    )
-)
 
 # The only nestings the specification has (2.1, "IANA Media Types"): each layer at most once, in this order.
 _LAYERS: Final = ("anoncrypt", "authcrypt", "signed", "plaintext")
@@ -127,27 +100,28 @@ def pack(
             `no-common-curve`, `nothing-to-do` for a message neither signed nor encrypted, and `addressing-...` as for
             unpacking.
     """
+    from tntcore.envelope import jwe
+
     content = _plain(message)
     sign_kid = sign_with[0] if sign_with else None
     if to is None:
         if from_ is not None or protect_sender or sign_with is None:
             raise EnvelopeError("nothing-to-do", "a message without recipient can only be signed")
-        _check_addressing(content, None, None, sign_kid)
-        return _finish(_sign(content, sign_with))
-    sender: Key | None = None
+        _check_addressing(message, None, None, sign_kid)
+        return _within_limit(_sign(content, sign_with))
+    sender: tuple[str, PrivateKey] | None = None
     if from_ is not None:
         sender, recipients = _common_keys(*from_, to)
     else:
         recipients = _keys_of_first_curve(to)
-    recipient_kid = str(recipients[0].kid)
-    _check_addressing(content, recipient_kid, None if sender is None else str(sender.kid), sign_kid)
+    _check_addressing(message, recipients[0][0], None if sender is None else sender[0], sign_kid)
     if sign_with is not None:
         content = _sign(content, sign_with)
     if sender is not None:
-        content = _authcrypt(content, recipients, sender)
+        content = jwe.encrypt(content, recipients, sender)
     if sender is None or protect_sender:
-        content = _anoncrypt(content, recipients)
-    return _finish(content)
+        content = jwe.encrypt(content, recipients, None)
+    return _within_limit(content)
 
 
 def forward(
@@ -167,6 +141,8 @@ def forward(
         NeedsDocument: a routing key's document is not in `documents`.
         EnvelopeError: `too-large`, `bad-key`, `not-json`.
     """
+    from tntcore.envelope import jwe
+
     for routing_key in reversed(routing_keys):
         did = did_of(routing_key)
         message = {
@@ -180,12 +156,12 @@ def forward(
         }
         document = _document(documents, did)
         if routing_key in document.key_agreement:
-            recipients: tuple[Key, ...] = (_public_jose(document, routing_key),)
+            recipients: _Recipients = ((routing_key, _key(document, routing_key)),)
         elif "#" not in routing_key or did.startswith("did:key:"):
             recipients = _keys_of_first_curve(document)
         else:
             raise EnvelopeError("bad-key", "the routing key is not for key agreement")
-        packed = _finish(_anoncrypt(message, recipients))
+        packed = _within_limit(jwe.encrypt(write_json(message), recipients, None))
         to = routing_key
     return packed
 
@@ -245,64 +221,25 @@ def _layer(wire: Wire) -> str:
 
 
 def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes, bytes]:
-    """Returns our key id, the content of a JWE (RFC 7516, section 5.2; ECDH-1PU draft 4), and its envelope id."""
-    from tntcore.envelope import jose
+    """Returns our key id, the content of a JWE, and its envelope id."""
+    from tntcore.envelope import jwe
 
-    header, body = wire.header, wire.body
-    if _text(wire.protected, "apv").rstrip("=") != _apv(header.recipient_kids):
+    header = wire.header
+    if _text(wire.protected, "apv").rstrip("=") != jwe.apv(header.recipient_kids):
         raise EnvelopeError("malformed", "apv does not stand for the recipients")
     index, kid = next(((i, kid) for i, kid in enumerate(header.recipient_kids) if kid in secrets), (-1, ""))
     if index < 0:
         raise EnvelopeError("wrong-key", "none of the recipients' keys is ours")
-    secret, entry = secrets[kid], body["recipients"][index]
-    theirs = _sender_key(header.sender_kid, documents) if header.sender_kid is not None else None
-    encrypted_key, iv, tag, ciphertext = (
-        base64url.decode(part)
-        for part in (entry.get("encrypted_key"), body.get("iv"), body.get("tag"), body["ciphertext"])
-    )
-    # The library gets checked members only.
-    params = {
-        "alg": header.alg,
-        "enc": wire.protected["enc"],
-        "apu": wire.protected.get("apu"),
-        "apv": wire.protected["apv"],
-        "epk": _ephemeral_key(wire.protected.get("epk"), secret),
-    }
-    registries = jose.JsonWebEncryption
-    alg, enc = registries.ALG_REGISTRY[header.alg], registries.ENC_REGISTRY[params["enc"]]
-    ours = _private_jose(secret)
-    try:
-        if theirs is None:
-            content_key = alg.unwrap(enc, encrypted_key, params, ours)
-        else:
-            content_key = alg.unwrap(enc, encrypted_key, params, ours, theirs, tag)
-        return kid, enc.decrypt(ciphertext, body["protected"].encode(), iv, tag, content_key), iv + tag
-    except Exception:  # noqa: BLE001  hostile input surfaces as nearly anything in the library
-        raise EnvelopeError("cannot-decrypt", "our key does not open the message") from None
+    sender = None if header.sender_kid is None else _sender_key(header.sender_kid, documents)
+    return kid, *jwe.decrypt(wire, index, secrets[kid], sender)
 
 
-def _ephemeral_key(epk: Any, secret: PrivateKey) -> dict[str, str]:
-    if type(epk) is not dict or epk.get("crv") != secret.curve:
-        raise EnvelopeError("malformed", "epk is no key of the recipient's curve")
-    x = base64url.decode(epk.get("x"))
-    if secret.curve != "X25519":
-        # authlib, and so didcomm-python, leaves leading zeros out: shorter coordinates must be read.
-        if max(len(x), len(base64url.decode(epk.get("y")))) > scalar_size(secret.curve):
-            raise EnvelopeError("malformed", "epk has the wrong size")
-        return {"kty": "EC", "crv": secret.curve, "x": epk["x"], "y": epk["y"]}
-    if len(x) != 32:
-        raise EnvelopeError("malformed", "epk has the wrong size")
-    if _is_low_order(x):
-        raise EnvelopeError("low-order-epk", "epk is a point of small order")
-    return {"kty": "OKP", "crv": "X25519", "x": epk["x"]}
-
-
-def _sender_key(kid: str, documents: Documents) -> Any:
+def _sender_key(kid: str, documents: Documents) -> PublicKey:
     document = _document(documents, did_of(kid))
     method = document.method(kid)
     if method is None or method.id not in document.key_agreement:
         raise EnvelopeError("unknown-sender-key", "the sender's document has no such key-agreement key")
-    return _import_public(method.key)
+    return method.key
 
 
 def _verify(wire: Wire, documents: Documents) -> bytes:
@@ -352,38 +289,36 @@ def _document(documents: Documents, did: str) -> DidDocument:
     return document
 
 
-def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
-    content = dict(message)
+def _plain(message: Mapping[str, Any]) -> bytes:
     try:
-        plaintext = write_json(content)
+        plaintext = write_json(dict(message))
     except TypeError:
         raise EnvelopeError("not-json", "the message is not JSON") from None
     check_plaintext_size(plaintext)
     check_depth(plaintext)
-    return content
+    return plaintext
 
 
-def _finish(content: dict[str, Any]) -> bytes:
-    packed = write_json(content)
+def _within_limit(packed: bytes) -> bytes:
     check_wire_size(packed)
     return packed
 
 
-def _sign(content: dict[str, Any], sign_with: tuple[str, PrivateKey]) -> dict[str, Any]:
+def _sign(content: bytes, sign_with: tuple[str, PrivateKey]) -> bytes:
     kid, secret = sign_with
     name = algorithm(secret.curve)
     if name is None or not is_did_url(kid):
         raise EnvelopeError("bad-key", f"no signatures with {secret.curve}, or no DID URL as its kid")
     header = {"typ": "application/didcomm-signed+json", "alg": name}
     protected = base64url.encode(write_json(header))
-    payload = base64url.encode(write_json(content))
+    payload = base64url.encode(content)
     signature = sign_bytes(protected + b"." + payload, secret)
     entry = {
         "protected": protected.decode(),
         "signature": base64url.encode(signature).decode(),
         "header": {"kid": kid},
     }
-    return {"payload": payload.decode(), "signatures": [entry]}
+    return write_json({"payload": payload.decode(), "signatures": [entry]})
 
 
 def _low_s(signature: bytes) -> bytes:
@@ -392,45 +327,18 @@ def _low_s(signature: bytes) -> bytes:
     return signature[:32] + min(s, _SECP256K1_ORDER - s).to_bytes(32, "big")
 
 
-def _authcrypt(content: dict[str, Any], recipients: Sequence[Key], sender: Key) -> dict[str, Any]:
-    from tntcore.envelope import jose
-
-    alg = jose.AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW
-    return _with_full_epk(lambda: jose.authcrypt(content, list(recipients), sender, alg).msg)
-
-
-def _anoncrypt(content: dict[str, Any], recipients: Sequence[Key]) -> dict[str, Any]:
-    from tntcore.envelope import jose
-
-    alg = jose.AnonCryptAlg.XC20P_ECDH_ES_A256KW
-    return _with_full_epk(lambda: jose.anoncrypt(content, list(recipients), alg).msg)
-
-
-def _with_full_epk(encrypt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Encrypts until the ephemeral key has no leading zeros: authlib drops them, which RFC 7518, section 6.2.1.2,
-    forbids and strict readers refuse. It repeats once in 128 times with P-256 and P-384, and takes four attempts on
-    average with P-521.
-    """
-    while True:
-        packed = encrypt()
-        epk = orjson.loads(base64url.decode(packed["protected"]))["epk"]
-        size = scalar_size(epk["crv"])
-        if all(len(base64url.decode(epk[axis])) == size for axis in ("x", "y") if axis in epk):
-            return packed
-
-
-def _common_keys(from_: DidDocument, secrets: Secrets, to: DidDocument) -> tuple[Key, tuple[Key, ...]]:
+def _common_keys(from_: DidDocument, secrets: Secrets, to: DidDocument) -> tuple[tuple[str, PrivateKey], _Recipients]:
     for kid in from_.key_agreement:
         secret = secrets.get(kid)
         if secret is None:
             continue
         recipients = _keys_of_curve(to, secret.curve)
         if recipients:
-            return _key(kid, _private_jose(secret)), recipients
+            return (kid, secret), recipients
     raise EnvelopeError("no-common-curve", "no key of ours is of a curve for which the recipient has one")
 
 
-def _keys_of_first_curve(document: DidDocument) -> tuple[Key, ...]:
+def _keys_of_first_curve(document: DidDocument) -> _Recipients:
     for kid in document.key_agreement:
         method = document.methods.get(kid)
         if method is not None and method.key.curve in AGREEMENT_CURVES:
@@ -438,9 +346,9 @@ def _keys_of_first_curve(document: DidDocument) -> tuple[Key, ...]:
     raise EnvelopeError("no-common-curve", "the recipient has no key that can encrypt")
 
 
-def _keys_of_curve(document: DidDocument, curve: Curve) -> tuple[Key, ...]:
+def _keys_of_curve(document: DidDocument, curve: Curve) -> _Recipients:
     keys = tuple(
-        _public_jose(document, kid)
+        (kid, document.methods[kid].key)
         for kid in document.key_agreement
         if curve in AGREEMENT_CURVES and kid in document.methods and document.methods[kid].key.curve == curve
     )
@@ -449,30 +357,11 @@ def _keys_of_curve(document: DidDocument, curve: Curve) -> tuple[Key, ...]:
     return keys
 
 
-def _public_jose(document: DidDocument, kid: str) -> Key:
+def _key(document: DidDocument, kid: str) -> PublicKey:
     method = document.methods.get(kid)
     if method is None:
         raise EnvelopeError("bad-key", "the document does not have the key it names")
-    if method.key.curve == "X25519" and _is_low_order(method.key.raw):
-        raise EnvelopeError("bad-key", "the key is a point of small order: everybody knows its shared secret")
-    return _key(kid, _import_public(method.key))
-
-
-def _is_low_order(x: bytes) -> bool:
-    return x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER
-
-
-def _key(kid: str, key: Any) -> Key:
-    from tntcore.envelope import jose
-
-    return jose.Key(cast("Any", kid), key)
-
-
-def _apv(kids: Sequence[str]) -> str:
-    """Returns the hash of the key ids that binds an envelope to its recipients (2.1, "ECDH-1PU key wrapping and common
-    protected headers").
-    """
-    return base64url.encode(hashlib.sha256(".".join(sorted(kids)).encode()).digest()).decode()
+    return method.key
 
 
 def _text(container: Mapping[str, Any], name: str) -> str:
@@ -482,37 +371,24 @@ def _text(container: Mapping[str, Any], name: str) -> str:
 
 @lru_cache(4096)
 def _import_public(key: PublicKey) -> Any:
-    return _import(_jwk(key))
+    return _import(jwk(key))
 
 
 @lru_cache(4096)
 def _private_jose(secret: PrivateKey) -> Any:
     try:
-        jwk = _jwk(secret.public)
+        public = jwk(secret.public)
     except DidError as error:
         raise EnvelopeError("bad-key", error.detail) from None
-    return _import({**jwk, "d": base64url.encode(secret.raw).decode()})
+    return _import({**public, "d": base64url.encode(secret.raw).decode()})
 
 
-def _import(jwk: dict[str, str]) -> Any:
+def _import(members: dict[str, str]) -> Any:
     from tntcore.envelope import jose
 
     try:
-        key: Any = cast("Any", jose.OKPKey if jwk["kty"] == "OKP" else jose.ECKey).import_key(jwk)
-        key.get_op_key("wrapKey")
+        key: Any = cast("Any", jose.OKPKey if members["kty"] == "OKP" else jose.ECKey).import_key(members)
+        key.get_op_key("verify")
     except ValueError:
-        raise EnvelopeError("bad-key", f"not a key of {jwk['crv']}") from None
+        raise EnvelopeError("bad-key", f"not a key of {members['crv']}") from None
     return key
-
-
-def _jwk(key: PublicKey) -> dict[str, str]:
-    if key.curve in ("Ed25519", "X25519"):
-        return {"kty": "OKP", "crv": key.curve, "x": base64url.encode(key.raw).decode()}
-    size = scalar_size(key.curve)
-    x, y = key.raw[1 : 1 + size], key.raw[1 + size :]
-    return {
-        "kty": "EC",
-        "crv": key.curve,
-        "x": base64url.encode(x).decode(),
-        "y": base64url.encode(y).decode(),
-    }

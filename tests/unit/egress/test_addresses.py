@@ -228,7 +228,7 @@ def leads_out(url: str) -> bool:
         return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(max_size=30)
     | st.from_regex(r"https?://[^/]{0,20}/.{0,5}", fullmatch=True)

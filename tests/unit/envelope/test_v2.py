@@ -35,6 +35,7 @@ from tntcore.envelope import (
     PrivateKey,
     Signed,
     forward_v2,
+    jwe,
     pack_v2,
     peek,
     same_did,
@@ -42,6 +43,7 @@ from tntcore.envelope import (
     unpack,
 )
 from tntcore.envelope import v2 as module
+from tntcore.envelope.keys import jwk
 from tntcore.envelope.wire import V2_ENCRYPTIONS
 
 CURVES: tuple[Curve, ...] = ("X25519", "P-256", "P-384", "P-521")
@@ -81,7 +83,7 @@ def without(*names: str) -> dict[str, Any]:
     return {name: value for name, value in MESSAGE.items() if name not in names}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     curve=st.sampled_from(CURVES),
     signing=st.sampled_from([None, *SIGNING]),
@@ -116,8 +118,8 @@ def test_what_is_packed_opens(
 
 
 def _library_secret(kid: str, key: PrivateKey) -> Secret:
-    jwk = {**module._jwk(key.public), "d": urlsafe_b64encode(key.raw).decode().rstrip("=")}
-    material = VerificationMaterial(VerificationMaterialFormat.JWK, json.dumps(jwk))
+    private = {**jwk(key.public), "d": urlsafe_b64encode(key.raw).decode().rstrip("=")}
+    material = VerificationMaterial(VerificationMaterialFormat.JWK, json.dumps(private))
     kind: Any = VerificationMethodType.JSON_WEB_KEY_2020
     did_url: Any = kid
     return Secret(did_url, kind, material)
@@ -153,7 +155,7 @@ def _library_document(keys: Mapping[str, PrivateKey]) -> Any:
                     "id": kid,
                     "type": "JsonWebKey2020",
                     "controller": "did:example:a",
-                    "publicKeyJwk": module._jwk(key.public),
+                    "publicKeyJwk": jwk(key.public),
                 }
                 for kid, key in keys.items()
             ],
@@ -235,7 +237,7 @@ def test_three_mebibytes(protection: str) -> None:
 
 
 def test_why_authlibs_parsing_is_not_used() -> None:
-    """When one of these no longer holds, or a name is gone, look again at the reasons at the top of v2.py."""
+    """When one of these no longer holds, or a name is gone, look again at docs/decisions/0019."""
     with pytest.raises(ValueError, match="too long"):
         extract_segment(b"A" * 256_001, DecodeError)  # type: ignore[no-untyped-call]
     assert JsonWebEncryption.MAX_RECIPIENTS == 16
@@ -302,8 +304,8 @@ def test_to_may_be_missing_but_not_from_what_is_signed() -> None:
     with pytest.raises(EnvelopeError, match="addressing-to-missing"):
         pack_v2(without("to"), to=B, from_=(A, A_KEYS), sign_with=(kid, SIGN_KEYS[kid]))
     # Signed for whoever reads it, then passed on to us inside an envelope of someone else's.
-    passed_on = json.loads(pack_v2(without("to"), to=None, sign_with=(kid, SIGN_KEYS[kid])))
-    assert code_of(json.dumps(module._anoncrypt(passed_on, module._keys_of_first_curve(B)))) == "addressing-to-missing"
+    passed_on = pack_v2(without("to"), to=None, sign_with=(kid, SIGN_KEYS[kid]))
+    assert code_of(jwe.encrypt(passed_on, module._keys_of_first_curve(B), None)) == "addressing-to-missing"
 
 
 def test_a_signer_that_is_not_from() -> None:
@@ -318,17 +320,18 @@ def test_only_the_specifications_nestings() -> None:
     kid = "did:example:a#sign-Ed25519"
     keys = module._keys_of_first_curve(B)
     sender = module._common_keys(A, A_KEYS, B)[0]
-    anon = module._anoncrypt(dict(MESSAGE), keys)
-    signed = module._sign(dict(MESSAGE), (kid, SIGN_KEYS[kid]))
-    for content in (
-        module._anoncrypt(anon, keys),
-        module._authcrypt(anon, keys, sender),
-        module._authcrypt(module._authcrypt(dict(MESSAGE), keys, sender), keys, sender),
+    plain = json.dumps(MESSAGE).encode()
+    anon = jwe.encrypt(plain, keys, None)
+    signed = module._sign(plain, (kid, SIGN_KEYS[kid]))
+    for packed in (
+        jwe.encrypt(anon, keys, None),
+        jwe.encrypt(anon, keys, sender),
+        jwe.encrypt(jwe.encrypt(plain, keys, sender), keys, sender),
         module._sign(anon, (kid, SIGN_KEYS[kid])),
         module._sign(signed, (kid, SIGN_KEYS[kid])),
-        module._anoncrypt({"@type": "t", "@id": "1"}, keys),
+        jwe.encrypt(b'{"@type":"t","@id":"1"}', keys, None),
     ):
-        assert code_of(json.dumps(content)) == "nesting"
+        assert code_of(packed) == "nesting"
 
 
 def test_refusals_each_with_its_code() -> None:
@@ -381,14 +384,14 @@ def test_an_ephemeral_key_off_its_curve_is_refused(curve: Curve) -> None:
 
 def test_every_point_of_small_order_is_known() -> None:
     ours = X25519PrivateKey.generate()
-    assert len(module._LOW_ORDER) == 7
-    for point in module._LOW_ORDER:
+    assert len(jwe._LOW_ORDER) == 7
+    for point in jwe._LOW_ORDER:
         for raw in (point, point[:31] + bytes([point[31] | 0x80])):
             with pytest.raises(ValueError, match=r"[Ee]rror"):
                 ours.exchange(X25519PublicKey.from_public_bytes(raw))
             epk = {"kty": "OKP", "crv": "X25519", "x": urlsafe_b64encode(raw).decode()}
             with pytest.raises(EnvelopeError, match="low-order-epk"):
-                module._ephemeral_key(epk, PrivateKey("X25519", bytes(32)))
+                jwe._ephemeral_key(epk, "X25519")
 
 
 def test_signatures_refused() -> None:
@@ -484,7 +487,7 @@ def test_a_key_whose_shared_secret_is_known(u: int) -> None:
     to = did_key.resolve(did)
     for sender in (None, (A, A_KEYS)):
         with pytest.raises(EnvelopeError, match="bad-key"):
-            pack_v2(MESSAGE, to=to, from_=sender)
+            pack_v2({**MESSAGE, "to": [did]}, to=to, from_=sender)
     with pytest.raises(EnvelopeError, match="bad-key"):
         forward_v2(b"{}", to="did:example:b", routing_keys=[did], documents={did: to}, new_id=lambda: "1")
 
@@ -492,6 +495,31 @@ def test_a_key_whose_shared_secret_is_known(u: int) -> None:
 def test_a_routing_key_that_is_not_for_key_agreement() -> None:
     with pytest.raises(EnvelopeError, match="bad-key"):
         forward_v2(b"{}", to="did:example:b", routing_keys=["did:example:a#none"], documents=BY_DID, new_id=lambda: "1")
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "secp256k1"])
+def test_a_routing_key_of_a_curve_that_is_not_for_key_agreement(curve: Curve) -> None:
+    kid, did = "did:example:m#1", "did:example:m"
+    documents = {did: document(did, {kid: PrivateKey.generate(curve).public})}
+    with pytest.raises(EnvelopeError, match="bad-key"):
+        forward_v2(b"{}", to="did:example:b", routing_keys=[kid], documents=documents, new_id=lambda: "1")
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "P-256"])
+def test_a_senders_key_of_another_curve_opens_nothing(curve: Curve) -> None:
+    packed = pack_v2(MESSAGE, to=side("did:example:b", B_KEYS, "X25519"), from_=(A, A_KEYS))
+    another = document(A.id, {"did:example:a#X25519": PrivateKey.generate(curve).public})
+    with pytest.raises(EnvelopeError, match="cannot-decrypt"):
+        unpack(packed, B_KEYS, {A.id: another})
+
+
+def test_a_content_key_of_another_cipher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last 24 bytes would be a key of AES-192."""
+    cipher = JsonWebEncryption.ENC_REGISTRY["A256CBC-HS512"]
+    with monkeypatch.context() as shortened:
+        shortened.setattr(cipher, "generate_cek", lambda: bytes(56))
+        packed = pack_v2(MESSAGE, to=B, from_=(A, A_KEYS))
+    assert code_of(packed) == "cannot-decrypt"
 
 
 def test_long_and_short_form_of_did_peer_4() -> None:

@@ -35,7 +35,7 @@ async def test_what_gathers_while_a_write_is_under_way_is_written_together() -> 
     assert batcher.idle
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(1, 7))
 def test_every_item_is_written_once_in_order_and_answered_with_its_own_result(items: list[int], most: int) -> None:
     written: list[int] = []
