@@ -12,13 +12,11 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from typing import (
     Annotated,
     Any,
-    Final,
     Literal,
     NotRequired,
     Required,
@@ -33,11 +31,10 @@ from tntcore.api.json_schema import ERASED_BY_NULL, Code, Reads, Words, is_requi
 from tntcore.dids.parse import check_did, qualify
 from tntcore.errors import DidError, Problem
 from tntcore.messaging.texts import is_line, is_visible
+from tntcore.nearest import MAX_SHOWN, unknown
 
 _CAPITALS = re.compile("(?<=[a-z])(?=[A-Z])")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
-_MAX_SHOWN: Final = 100  # characters of a name, in an error
-_MAX_NAMES: Final = 5  # unknown names, in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +241,7 @@ def _free(values: Shape, context: _Context) -> Shape:
             raise Problem(400, context.code, f"{where} must be an object.")
         if object in values.kinds:
             return value
-        return {
-            name: values.read(one, f"{where}.{name[:_MAX_SHOWN]}") for name, one in value.items() if one is not None
-        }
+        return {name: values.read(one, f"{where}.{name[:MAX_SHOWN]}") for name, one in value.items() if one is not None}
 
     return Shape(read, values.codes | {context.code}, (dict,))
 
@@ -299,21 +294,12 @@ def _notes(hint: Any) -> Iterable[Any]:
 
 
 def _unknown(given: Iterable[str], members: Mapping[str, Shape], context: _Context, where: str) -> Problem:
-    names = [name[:_MAX_SHOWN] for name in sorted(given)[:_MAX_NAMES]]
-    said = f", no {context.noun} ".join(f"{name!r}{_nearest(name, members)}" for name in names)
-    whole = where or context.whole
-    takes = f"It takes {', '.join(members)}." if members else f"It takes no {context.noun}s."
-    return Problem(400, f"{context.noun}-unknown", f"{whole} has no {context.noun} {said}. {takes}")
-
-
-def _nearest(name: str, members: Mapping[str, Shape]) -> str:
-    """The member that was meant, here or one step below."""
+    """Names the members that were meant, here or one step below."""
     places = {member.casefold(): member for member in members}
     for member, shape in members.items():
         for below in shape.members or ():
             places.setdefault(below.casefold(), f"{member}.{below}")
-    near = get_close_matches(name.casefold(), places, n=1)
-    return f" (did you mean {places[near[0]]!r}?)" if near else ""
+    return unknown(given, members, where or context.whole, context.noun, places)
 
 
 def read_uuid(text: str) -> str:

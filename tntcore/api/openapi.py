@@ -60,7 +60,9 @@ _ERRORS: Mapping[str, Sequence[str]] = {
     "own": (
         "400 query-invalid",
         "400 parameter-unknown",
+        "400 header-unknown",
     ),
+    "conditional": ("400 header-unsupported",),
     "named": ("400 uuid-invalid",),
     "id": ("400 id-invalid",),
     "empty": ("400 member-unknown",),
@@ -284,6 +286,7 @@ def _errors(route: Route) -> list[str]:
         "creates": route.creates,
         "grows": route.creates and not route.when_full and route.access == "tenant",
         "versioned": route.versioned and route.method != "GET",
+        "conditional": typed and route.method != "GET",
         "changes": route.access != "public" and route.method != "GET",
     }.items():
         errors += _ERRORS[kind] if applies else ()

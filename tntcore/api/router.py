@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
 from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uuid
+from tntcore.api.header_names import check_header_names
 from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Body, Call, Request, Response, Route, problem
 from tntcore.api.idempotency import once
 from tntcore.egress import LOOP_HEADER
@@ -128,6 +129,7 @@ class Router:
         span.attributes["http.route"] = f"/api/{route.path}"
         if route.access != "public":
             _end_loops(request)
+            check_header_names(request, route)
         caller, actor = await self._let_in(request, route)
         if caller is not None:
             span.tenant = caller.uuid

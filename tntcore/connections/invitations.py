@@ -18,6 +18,7 @@ from tntcore.messaging.compose import is_v2_shaped, prefill_v1, to_v2
 from tntcore.messaging.ids import Ids, random_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.protocols.did_exchange import SUPPORTED
+from tntcore.protocols.sendable import check_type
 from tntcore.services import Services
 from tntcore.storage.commit import Unit
 from tntcore.storage.lookups import Found, LookupKind
@@ -244,6 +245,8 @@ def _requests(wanted: Wanted, invitation: Invitation, random: Callable[[int], by
     responses"). Raises `Problem` 400 `message-invalid`.
     """
     parent = invitation.invitation_id
+    for request in wanted.requests:
+        check_type(request)
     if wanted.form == FORM_2:
         from_did, now = _did_of(wanted, invitation), invitation.created_at
         return [_under_2(request, parent, from_did, random, now) for request in wanted.requests]

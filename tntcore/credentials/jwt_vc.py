@@ -53,6 +53,7 @@ from tntcore.credentials.formats import (
 )
 from tntcore.errors import Problem, sentence
 from tntcore.messaging import times
+from tntcore.nearest import check_members, names
 from tntcore.strict_json import write_json
 from tntcore.workers import Workers
 
@@ -326,6 +327,7 @@ def _difference(asked: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 def _wanted(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the credential in a tenant's content."""
+    check_members(content, {"credential": None, "options": names("proofFormat")}, "data of a JWT credential")
     try:
         return _read(content)
     except ValueError as error:

@@ -45,6 +45,7 @@ from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import BASE_CONTEXTS, Suite, suite_of, with_context
 from tntcore.errors import Problem, sentence
 from tntcore.messaging import times
+from tntcore.nearest import check_members, hint, names
 
 DETAIL: Final = "aries/ld-proof-vc-detail@v1.0"
 ISSUED: Final = "aries/ld-proof-vc@v1.0"
@@ -243,6 +244,7 @@ class LdProof:
 
     def _wanted(self, content: Mapping[str, Any]) -> Detail:
         """Returns the detail that a tenant gave, with `options` completed."""
+        check_members(content, names("credential", "options"), "data")
         given = content.get("options", {})
         if not isinstance(given, dict):
             raise Problem(400, "credential-invalid", "`options` must be an object.")
@@ -252,8 +254,9 @@ class LdProof:
         if name in ("eddsa-rdfc-2022", "eddsa-jcs-2022"):
             options |= {"proofType": "DataIntegrityProof", "cryptosuite": name}
         if unknown := set(options) - _OPTIONS:
-            known = ", ".join(sorted(_OPTIONS))
-            detail = f"There is no option {sorted(unknown)[0][:60]!r}. The options are {known}."
+            known, name = ", ".join(sorted(_OPTIONS)), sorted(unknown)[0][:60]
+            near = hint(name, {option.casefold(): option for option in _OPTIONS})
+            detail = f"There is no option {name!r}{near}. The options are {known}."
             raise Problem(400, "credential-invalid", detail)
         try:
             return _read({**content, "options": options})

@@ -22,6 +22,7 @@ from tntcore.credentials.formats import (
     Verified,
 )
 from tntcore.errors import Problem
+from tntcore.nearest import check_members, names
 
 _UNCHECKED = Verification((), frozenset())
 
@@ -89,6 +90,7 @@ class PlainProof:
 def _draft(content: Mapping[str, Any] | None) -> Draft:
     if content is None or "attachment" not in content:
         raise Problem(400, "attachment-missing", "data must be {attachment: ..., format?, mimeType?}.")
+    check_members(content, names("attachment", "format", "mimeType"), "data")
     texts = {name: content.get(name, "") for name in ("format", "mimeType")}
     if not all(isinstance(text, str) and len(text) <= 200 for text in texts.values()):
         raise Problem(400, "attachment-invalid", "format and mimeType must be texts of at most 200 characters.")

@@ -40,6 +40,7 @@ from tntcore.credentials.checking import (
     summary,
 )
 from tntcore.credentials.compact import read_token
+from tntcore.credentials.definition_members import DEFINITION_MEMBERS
 from tntcore.credentials.definitions import (
     Definition,
     DefinitionError,
@@ -70,6 +71,7 @@ from tntcore.credentials.proof_suites import SUITES, Suite, suite_of
 from tntcore.dids import key
 from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem, sentence
+from tntcore.nearest import check_members, names
 from tntcore.strict_json import write_json
 from tntcore.workers import Workers, WorkTimeout
 
@@ -77,6 +79,10 @@ DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
 SUBMISSION: Final = "dif/presentation-exchange/submission@v1.0"
 MAX_MAP: Final = 500  # ACA-Py repeats its entries
 
+_REQUEST_MEMBERS: Final = {
+    "presentation_definition": DEFINITION_MEMBERS,
+    "options": names("challenge", "domain"),
+}
 _DEFINED: Final = ("name", "purpose", "format", "submission_requirements")
 # Read, not evaluated: a path of the prover's has nothing else to point at.
 _PLACE: Final = re.compile(r"\$(\.vp)?\.(verifiableCredential|verifiable_credential)(\.?\[(\d{1,3})\])?")
@@ -143,6 +149,10 @@ class PresentationExchange:
 
     async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
         definition = content.get("presentation_definition", content)
+        if "presentation_definition" in content:
+            check_members(content, {"presentation_definition": DEFINITION_MEMBERS}, "data")
+        else:
+            check_members(content, DEFINITION_MEMBERS, "data")
         await self._own(definition)
         proposed = {name: definition[name] for name in ("input_descriptors", *_DEFINED) if name in definition}
         return Draft({"id": definition.get("id") or self._new_uuid(), **proposed}, DEFINITION)
@@ -151,6 +161,7 @@ class PresentationExchange:
         options: Any = {}
         definition: Any
         if content is not None:
+            check_members(content, _REQUEST_MEMBERS, "data")
             definition, options = content.get("presentation_definition"), content.get("options", {})
             await self._own(definition)
         else:

@@ -23,6 +23,7 @@ from tntcore.messaging.compose import prefill_v1, to_v2
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.messaging.threads import action_uuid, new_action_uuid
+from tntcore.protocols.sendable import check_type
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Action, Connection, Delivery, Entry
@@ -196,6 +197,7 @@ class Actions:
     def _complete(self, thread: Thread, message: Mapping[str, Any], random: Random) -> bytes:
         new_id = random_uuid(random)
         action = thread.action
+        check_type(message)
         filled = prefill_v1(message, thid=action.reference_id, new_id=new_id, pthid=action.parent_id)
         try:
             plaintext = write_json(filled)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, Final
 
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
+from tntcore.nearest import hint
 
 AUTOMATIC: Final = (
     "autoAcceptConnections",
@@ -45,7 +45,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
             - `externalSigningUrl`: what signs for identities whose keys are not here, see `signing`.
 
             `null` is as left out. `externalSignerUrl` is an older spelling of `externalSigningUrl`. All others are the
-            tenant's own; but a name that is nearly a known one is refused, since it is most likely meant to be that.
+            tenant's own; but a name that is nearly a known one, or has `retention` in it, is refused, since it is most
+            likely meant to be a known one.
         check_url: raises `EgressError` for a URL that egress never calls.
 
     Raises:
@@ -57,12 +58,9 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
     if (older := saved.pop(_OLDER, None)) is not None:
         saved.setdefault(EXTERNAL_SIGNING_URL, older)
     for name in saved.keys() - set(KNOWN):
-        near = get_close_matches(name[:100].casefold(), _BY_NAME, n=1, cutoff=0.9)
-        if near:
-            raise _invalid(
-                f"{name[:100]!r} is no known member, and nearly {_BY_NAME[near[0]]!r}. Write that, or give your own "
-                "member another name."
-            )
+        cutoff = 0.0 if "retention" in name.casefold() else 0.8
+        if near := hint(name, _BY_NAME, cutoff):
+            raise _invalid(f"There is no member {name[:100]!r}{near}. Give a member of your own another name.")
     for name in AUTOMATIC:
         if name in saved and not isinstance(saved[name], bool):
             raise _invalid(f"{name} must be true or false; leave it out for the default.")

@@ -32,6 +32,7 @@ from tntcore.credentials.formats import (
     Verification,
 )
 from tntcore.errors import DidError, Problem
+from tntcore.nearest import check_members, names
 from tntcore.strict_json import reread_json, write_json
 
 _FILTER: Final = {
@@ -77,6 +78,7 @@ class AnonCreds:
         return object_with(value, *_SHAPES[step])
 
     async def propose(self, party: Party, content: Mapping[str, Any]) -> Draft:
+        check_members(content, names(*_FILTER, "attributes"), "data")
         value = {}
         for name, member in _FILTER.items():
             given = content.get(name)
@@ -92,6 +94,7 @@ class AnonCreds:
         return draft
 
     async def offer(self, party: Party, issuing: Issuing, content: Mapping[str, Any] | None) -> Draft:
+        check_members(content, names("credentialDefinitionId", "attributes"), "data")
         wanted = content.get("credentialDefinitionId") if content else _member(issuing.proposal, "cred_def_id")
         if not isinstance(wanted, str) or not wanted:
             raise Problem(

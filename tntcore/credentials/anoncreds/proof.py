@@ -12,6 +12,7 @@ from tntcore.credentials.anoncreds import work
 from tntcore.credentials.anoncreds.common import Kept, Tools, encode, object_with, tags_of
 from tntcore.credentials.anoncreds.registry import Json, is_revoked, is_unqualified, same_name
 from tntcore.credentials.anoncreds.request import (
+    REQUEST_MEMBERS,
     Interval,
     ProofRequest,
     RequestedItem,
@@ -40,6 +41,7 @@ from tntcore.credentials.formats import (
     Verified,
 )
 from tntcore.errors import DidError, Problem
+from tntcore.nearest import check_members
 from tntcore.strict_json import reread_json
 
 _AHEAD = 60  # seconds that another's clock may be ahead of ours
@@ -95,6 +97,7 @@ class AnonCredsProof:
         return self._asked("request", read_request({**proposal, "nonce": self._nonce()}).raw)
 
     def _given(self, content: Mapping[str, Any], *, keep_nonce: bool) -> Mapping[str, Any]:
+        check_members(content, REQUEST_MEMBERS, "data")
         known = ("name", "version", "nonce", "requested_attributes", "requested_predicates", "non_revoked")
         value = {"name": "proof-request", "version": "1.0", "requested_attributes": {}, "requested_predicates": {}}
         value |= {name: content[name] for name in known if name in content}

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from tntcore.credentials.anoncreds.registry import is_number, same_name
 from tntcore.credentials.formats import FormatError
+from tntcore.nearest import names
 
 MAX_REFERENTS = 100
 PREDICATES: Final = {">=": "GE", ">": "GT", "<=": "LE", "<": "LT"}
@@ -24,6 +25,15 @@ _TAGS: Final = {
     "cred_def_id": "cred_def_id",
     "rev_reg_id": "rev_reg_id",
 }
+_INTERVAL: Final = names("from", "to")
+_ITEM: Final = {**names("name", "restrictions"), "non_revoked": _INTERVAL}
+REQUEST_MEMBERS: Final = {
+    **names("name", "version", "nonce", "ver"),
+    "requested_attributes": {"*": {**_ITEM, "names": None}},
+    "requested_predicates": {"*": {**_ITEM, **names("p_type", "p_value")}},
+    "non_revoked": _INTERVAL,
+}
+"""The members of a request, for `check_members`. A request from others may have more."""
 _MAX_INTERVAL = 2**40
 
 
