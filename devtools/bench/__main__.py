@@ -25,6 +25,7 @@ from devtools.bench.measure import Result, show, summarise, table
 from devtools.bench.stack import Stack, running
 
 _LATEST = 60.0  # seconds after which an accepted message that has not arrived is lost
+_IDLE = 2.0  # seconds without a message, in which the cost of empty polls is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ class Options:
     storage_latency: float
 
 
-async def measure(scenario: Scenario, options: Options) -> Result:
+async def measure(scenario: Scenario, options: Options, processes: int = 1) -> Result:
     hooks = Hooks()
     await hooks.start()
     try:
         settings = {"BENCH_STORAGE_LATENCY": str(options.storage_latency)}
-        async with running(wake=options.wake, settings=settings) as stack:
+        async with running(wake=options.wake, settings=settings, processes=processes) as stack:
             return await _measure(scenario, options, stack, hooks)
     finally:
         await hooks.stop()
@@ -79,9 +80,11 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
     random.Random(0).shuffle(targets)
     endpoint = f"{stack.service.url}/api/didcomm"
     requests = prepare(endpoint, targets, int(scenario.most * (options.seconds + options.warm_up)) + len(targets))
+    poll = await stack.cost_of_a_poll(_IDLE)
     under_way = options.under_way if scenario.under_way is None else scenario.under_way
     load = hooks.load = Load(requests, under_way=under_way * scenario.connections)
-    senders = await connect(load, endpoint, scenario.connections)
+    urls = [service.url for service in (stack.service, *stack.others)]
+    senders = await connect(load, urls, max(scenario.connections, len(urls)))
     # What is packed lives to the end: no use in walking it over and over while times are taken.
     gc.collect()
     gc.freeze()
@@ -105,7 +108,7 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
         for sender in senders:
             sender.close()
     return summarise(
-        scenario.name,
+        f"{scenario.name}, {len(urls)} processes" if stack.others else scenario.name,
         before,
         after,
         posted=load.posted[: load.sent],
@@ -114,6 +117,7 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
         lost=load.missing(),
         twice=load.twice,
         refused=load.refused,
+        poll=poll,
     )
 
 
@@ -182,12 +186,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="MS",
         help="each call of storage takes so much longer, as in Azure, where one takes 5 to 15 ms (default: 0)",
     )
+    parser.add_argument(
+        "--processes",
+        action="append",
+        type=int,
+        metavar="N",
+        help="so many processes of the service on the same storage, each with its share of the connections; repeat to "
+        "compare (default: 1)",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     options = parser.parse_args(arguments)
     options.only = [name for name in options.only or SCENARIOS if name != "none"]
-    if options.profile and len(options.only) != 1:
-        parser.error("--profile needs exactly one scenario: use --only")
+    options.processes = options.processes or [1]
+    if min(options.processes) < 1:
+        parser.error("--processes must be at least 1")
+    if options.profile and (len(options.only) != 1 or options.processes != [1]):
+        parser.error("--profile needs exactly one scenario, of one process: use --only")
     if options.quick:
         options.seconds, options.warm_up = 2, 1
     return options
@@ -201,8 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     try:
         for name in chosen.only:
-            say(f"{SCENARIOS[name].name} ...")
-            results.append(asyncio.run(measure(SCENARIOS[name], options)))
+            for processes in chosen.processes:
+                say(f"{SCENARIOS[name].name}{f', {processes} processes' if processes > 1 else ''} ...")
+                results.append(asyncio.run(measure(SCENARIOS[name], options, processes)))
     except AzuriteError as problem:
         say(f"bench: {problem}")
         return 1

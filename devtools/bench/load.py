@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from urllib.parse import urlsplit
 
 import orjson
@@ -162,10 +163,11 @@ class Hooks:
             self._server.close()
 
 
-async def connect(load: Load, url: str, count: int) -> list[Sender]:
-    """Opens the connections that `load` is sent over."""
-    parts = urlsplit(url)
-    host, port = str(parts.hostname), parts.port or 80
+async def connect(load: Load, urls: Sequence[str], count: int) -> list[Sender]:
+    """Opens the connections that `load` is sent over, to each of the URLs in turn."""
     loop = asyncio.get_running_loop()
-    opened = [await loop.create_connection(lambda: Sender(load.on_answer), host, port) for _ in range(count)]
-    return [sender for _, sender in opened]
+    senders = []
+    for url in islice(cycle(map(urlsplit, urls)), count):
+        _, sender = await loop.create_connection(lambda: Sender(load.on_answer), str(url.hostname), url.port or 80)
+        senders.append(sender)
+    return senders

@@ -45,6 +45,7 @@ class Result:
         waiting: accepted and not yet relayed at the end.
         lost: accepted and never relayed. twice: webhook calls too many. refused: answers other than 202, by status.
         cpu: milliseconds per relayed message, by process. busy: CPU seconds per second, by process.
+        polling: the milliseconds of `cpu` that the service spent on looking into empty queues.
         others: CPU seconds per second that the machine spent on anything else: noise.
         peak: bytes, by process.
         operations: storage calls and rows per relayed message, by kind.
@@ -65,6 +66,7 @@ class Result:
     twice: int
     refused: Mapping[str, int]
     cpu: Mapping[str, float]
+    polling: float
     busy: Mapping[str, float]
     others: float
     peak: Mapping[str, int]
@@ -146,8 +148,11 @@ def summarise(
     lost: int,
     twice: int,
     refused: Mapping[int, int],
+    poll: float = 0,
 ) -> Result:
-    """The result of the time between two snapshots. `posted`, `answered`, `arrived`: times by message, 0 for never."""
+    """The result of the time between two snapshots. `posted`, `answered`, `arrived`: times by message, 0 for never;
+    `poll`: CPU seconds of a look into an empty queue.
+    """
     seconds = after.time - before.time
     accepted = sum(before.time <= moment < after.time for moment in answered)
     relayed = sum(before.time <= moment < after.time for moment in arrived)
@@ -177,6 +182,7 @@ def summarise(
         twice=twice,
         refused={str(status): count for status, count in refused.items()},
         cpu={process: value * 1000 / each for process, value in spent.items()},
+        polling=operations.get(_EMPTY, 0.0) * poll * 1000,
         busy={process: value / seconds for process, value in spent.items()},
         others=max((after.machine - before.machine - sum(spent.values())) / seconds, 0.0),
         peak={process: usage.peak for process, usage in after.usage.items()},
@@ -221,13 +227,15 @@ def show(results: Sequence[Result]) -> str:
         ],
     )
     processes = table(
-        ["CPU ms per message", *PROCESSES, "all", *(f"{name} busy" for name in PROCESSES), "others busy",
+        ["CPU ms per message", *PROCESSES, "all", "service but for polls", *(f"{name} busy" for name in PROCESSES),
+         "others busy",
          *(f"{name} MB" for name in PROCESSES)],
         [
             [
                 result.name,
                 *(f"{result.cpu.get(name, math.nan):.2f}" for name in PROCESSES),
                 f"{sum(result.cpu.values()):.2f}",
+                f"{result.cpu.get(PROCESSES[0], math.nan) - result.polling:.2f}",
                 *(f"{result.busy.get(name, math.nan):.0%}" for name in PROCESSES),
                 f"{result.others:.0%}",
                 *(f"{result.peak.get(name, 0) / 1e6:.0f}" for name in PROCESSES),

@@ -7,7 +7,8 @@ JSON object a line from its standard input, answers each with one line, and ends
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
 - `{"do": "counts"}`: answers `{"service": counts, "host": counts}`, of storage calls and other events, and
-  `invocations` by function, `stages` (items by the queue that they were put on) and `records` (log records).
+  `invocations` by function, `stages` (items by the queue that they were put on), `records` (log records) and
+  `cpu` (seconds).
 - `{"do": "sweep"}`: runs the sweeper, which otherwise its timer does; answers `{"seconds": ...}`.
 - `{"do": "profile"}` begins to profile; `{"do": "profile", "file": path}` ends it and writes the file.
 """
@@ -112,6 +113,7 @@ class Control:
                     "invocations": dict(self._host.invocations),
                     "stages": dict(self._stages),
                     "records": log.taken.total() + log.dropped.total(),
+                    "cpu": time.process_time(),
                 }
             case {"do": "sweep"}:
                 began = time.perf_counter()

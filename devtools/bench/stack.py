@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -86,21 +87,41 @@ class Service:
 
 @dataclass
 class Stack:
+    """`service` is the process that is told what to do; `others` share its storage and take messages, too."""
+
     azurite: Azurite
     service: Service
+    others: Sequence[Service] = ()
 
     async def snapshot(self) -> Snapshot:
-        said = await self.service.ask("counts")
-        pids = {"service": self.service.pid, "azurite": self.azurite.pid, "load": os.getpid()}
-        read = {name: read_usage(pid) for name, pid in pids.items()}
-        usage = {name: used for name, used in read.items() if used is not None}
-        return Snapshot(
-            time.perf_counter(),
-            usage,
-            storage_calls(said["service"], said["host"]),
-            read_machine(),
-            hosted(said["invocations"], said["stages"], said["records"]),
-        )
+        """The counts and CPU of `service` are those of all its processes, the memory that of the largest."""
+        services = (self.service, *self.others)
+        calls: Counter[str] = Counter()
+        by_host: Counter[str] = Counter()
+        for said in await asyncio.gather(*(service.ask("counts") for service in services)):
+            calls.update(storage_calls(said["service"], said["host"]))
+            by_host.update(hosted(said["invocations"], said["stages"], said["records"]))
+        pids = {"service": [service.pid for service in services], "azurite": [self.azurite.pid], "load": [os.getpid()]}
+        usage = {}
+        for name, of_name in pids.items():
+            read = [used for pid in of_name if (used := read_usage(pid)) is not None]
+            if read:
+                usage[name] = Usage(sum(used.cpu for used in read), max(used.peak for used in read))
+        return Snapshot(time.perf_counter(), usage, calls, read_machine(), by_host)
+
+    async def cost_of_a_poll(self, seconds: float) -> float:
+        """Returns the CPU seconds that a look into an empty queue costs the service, of those in so many seconds in
+        which nothing else happens.
+        """
+
+        async def spent() -> tuple[float, int]:
+            said = await asyncio.gather(*(service.ask("counts") for service in (self.service, *self.others)))
+            return sum(one["cpu"] for one in said), sum(one["host"].get("queue.get_empty", 0) for one in said)
+
+        cpu, polls = await spent()
+        await asyncio.sleep(seconds)
+        cpu_after, polls_after = await spent()
+        return (cpu_after - cpu) / max(polls_after - polls, 1)
 
     async def idle(self, seconds: float = 60) -> None:
         """Waits until every queue message that was put has been handled, or so long."""
@@ -158,16 +179,19 @@ def _call(url: str, body: Any, headers: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def running(*, wake: bool, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+async def running(*, wake: bool, settings: Mapping[str, str] | None = None, processes: int = 1) -> AsyncIterator[Stack]:
     """Starts it all, in memory and on free ports. `settings` of the service are added to the environment."""
     with TemporaryDirectory() as folder, Azurite() as azurite:
-        port = free_ports(1)[0]
-        url = f"http://127.0.0.1:{port}"
-        service = await start(azurite, Path(folder), port, url, wake=wake, settings=settings)
+        ports = free_ports(processes)
+        url = f"http://127.0.0.1:{ports[0]}"
+        services: list[Service] = []
         try:
-            yield Stack(azurite, service)
+            # One after the other: the first one makes the master keys.
+            for port in ports:
+                services.append(await start(azurite, Path(folder), port, url, wake=wake, settings=settings))
+            yield Stack(azurite, services[0], services[1:])
         finally:
-            await service.stop()
+            await asyncio.gather(*(service.stop() for service in services))
 
 
 async def start(

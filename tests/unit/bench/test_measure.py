@@ -33,6 +33,7 @@ def result() -> Result:
         lost=1,
         twice=2,
         refused={503: 1},
+        poll=0.0003,
     )
 
 
@@ -55,6 +56,7 @@ def test_cpu_is_per_message_and_per_second_and_the_rest_of_the_machine_is_noise(
     assert found.busy == {"service": pytest.approx(0.004), "load": pytest.approx(0.001)}
     assert found.others == pytest.approx(0.5)
     assert found.peak == {"service": 60, "load": 6}
+    assert found.polling == pytest.approx(0.3)
 
 
 def test_rows_are_no_calls_and_empty_polls_are_told_apart() -> None:
@@ -141,8 +143,11 @@ def test_the_command_line() -> None:
     assert parse([]).only == list(SCENARIOS)
     assert parse(["--only", "none"]).only == []
     assert parse(["--quick"]).seconds == 2
+    assert (parse([]).processes, parse(["--processes", "2", "--processes", "4"]).processes) == ([1], [2, 4])
     with pytest.raises(SystemExit):
         parse(["--profile", "x"])
+    with pytest.raises(SystemExit):
+        parse(["--processes", "0"])
 
 
 async def test_every_step_of_a_message_can_be_measured() -> None:
