@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from tests.faults.memory import MemoryStorage
+from devtools.memory import MemoryStorage
 from tntcore.app import App
 from tntcore.cloud import Cloud
 from tntcore.delivery.slow_receivers import Called, PendingCall

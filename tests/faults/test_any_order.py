@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from devtools.memory import Waiting
 from tests.faults.flows import PING, PING_2, basic
-from tests.faults.memory import Waiting
 from tests.faults.process import Fault
 from tests.faults.sites import Client, Partner
 from tests.faults.world import World

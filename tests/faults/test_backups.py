@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pytest
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
+from devtools.memory import Durable, MemoryStorage
 from tests.faults.flows import LARGE, basic
-from tests.faults.memory import Durable, MemoryStorage
 from tests.faults.process import Fault, Killed, once_more
 from tests.faults.world import World, run
 from tntcore.maintenance import backup as backups

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from devtools.azurite import Azurite
-from tests.faults.memory import Durable, MemoryBlobs, MemoryQueue, MemoryStorage, MemoryTable
+from devtools.memory import Durable, MemoryBlobs, MemoryQueue, MemoryStorage, MemoryTable
 from tntcore.storage.blobs import Blobs
 from tntcore.storage.queues import Queue
 from tntcore.storage.storage import Storage

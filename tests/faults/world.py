@@ -20,7 +20,7 @@ import orjson
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from devtools.connect import complete, connect_tenants
-from tests.faults.memory import Durable, Waiting, given_out
+from devtools.memory import Durable, Waiting, given_out
 from tests.faults.process import Fault, Killed, Process
 from tests.faults.sites import Client, Hooks, Partner, Site
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response

@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.core.exceptions import ServiceRequestError
 
-from tests.faults.memory import Durable, MemoryTable
+from devtools.memory import Durable, MemoryTable
 from tntcore.delivery.pulse import DEAD_AFTER, Pulse
 
 

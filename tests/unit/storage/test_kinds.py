@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.memory import Durable, MemoryStorage
+from devtools.memory import Durable, MemoryStorage
 from tntcore.api import personal_data
 from tntcore.maintenance.backup import CAUSES
 from tntcore.maintenance.repair import NOTHING_FOLLOWS, _Repair

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-from tests.faults.memory import Durable, MemoryStorage
+from devtools.memory import Durable, MemoryStorage
 from tntcore.storage.records import Principal
 from tntcore.storage.tables import Row
 from tntcore.tenancy.usage import Usage

@@ -1,13 +1,15 @@
-"""Table, Queue and Blob Storage in memory, as the service uses them, so that a process can die at each call.
+"""Table, Queue and Blob Storage in memory, as the service uses them: for faults at each call, and to count what calls
+cost.
 
 `Durable` is what outlives processes. Each process has a `MemoryStorage` of its own over it, and every call of it is a
-point where a fault can be injected (`Point`). `test_memory.py` holds it against the storage emulator.
+point where a fault can be injected (`Point`). `tests/faults/test_memory.py` holds it against the storage emulator.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +23,8 @@ from tntcore.telemetry import Meter
 
 T = TypeVar("T")
 _MAX_TEXT, _MAX_BINARY = 32_768, 65_536  # what one property of a row holds
+_LAST = "\U0010ffff"  # sorts after every key
+_WALKED = 1000
 
 
 class Point(Protocol):
@@ -40,9 +44,68 @@ class Waiting:
     count: int = 0
 
 
+class Rows(dict[tuple[str, str], Row]):
+    """The rows of a table, by partition and key, in order of their keys where they are read."""
+
+    def __init__(self, rows: Mapping[tuple[str, str], Row] | None = None) -> None:
+        super().__init__(rows or {})
+        self._keys: dict[str, list[str]] = {}  # sorted, by partition
+        self._partitions: list[str] = []
+        self._is_sorted = False
+
+    def __setitem__(self, name: tuple[str, str], row: Row) -> None:
+        if self._is_sorted and name not in self:
+            partition, key = name
+            if partition not in self._keys:
+                insort(self._partitions, partition)
+            insort(self._keys.setdefault(partition, []), key)
+        super().__setitem__(name, row)
+
+    def __delitem__(self, name: tuple[str, str]) -> None:
+        super().__delitem__(name)
+        if self._is_sorted:
+            partition, key = name
+            keys = self._keys[partition]
+            del keys[bisect_left(keys, key)]
+            if not keys:
+                del self._keys[partition]
+                del self._partitions[bisect_left(self._partitions, partition)]
+
+    def fill(self, rows: Iterable[Row]) -> None:
+        """Adds many rows, which are put in order when they are first read."""
+        self._is_sorted = False
+        super().update(((row.partition, row.key), row) for row in rows)
+
+    def _sort(self) -> None:
+        if self._is_sorted:
+            return
+        self._keys = {}
+        for partition, key in sorted(self):
+            self._keys.setdefault(partition, []).append(key)
+        self._partitions = list(self._keys)
+        self._is_sorted = True
+
+    def of(self, partition: str, start: str, end: str) -> Iterator[Row]:
+        """The rows with start <= key < end, in order."""
+        self._sort()
+        keys = self._keys.get(partition, [])
+        for number in range(bisect_left(keys, start), bisect_left(keys, end)):
+            yield self[partition, keys[number]]
+
+    def after(self, partition: str) -> list[str]:
+        """The partitions behind this one, in order."""
+        self._sort()
+        return self._partitions[bisect_right(self._partitions, partition) :]
+
+
 @dataclass
 class Durable:
-    """What is stored. `now` in milliseconds."""
+    """What is stored.
+
+    Attributes:
+        now: milliseconds.
+        rows_read: rows that storage had to look at for the calls so far, given out or not.
+    """
 
     now: int
     tables: dict[str, dict[tuple[str, str], Row]] = field(default_factory=dict)
@@ -50,10 +113,17 @@ class Durable:
     queue: dict[int, Waiting] = field(default_factory=dict)
     number: int = 0
     listed: dict[str, dict[str, Blob]] = field(default_factory=dict)
+    rows_read: int = 0
+
+    def rows(self, table: str) -> Rows:
+        rows = self.tables.get(table)
+        if not isinstance(rows, Rows):
+            rows = self.tables[table] = Rows(rows)
+        return rows
 
     def copy(self) -> Durable:
         """Rows, blobs and queue messages never change in place."""
-        tables = {name: dict(rows) for name, rows in self.tables.items()}
+        tables: dict[str, dict[tuple[str, str], Row]] = {name: Rows(rows) for name, rows in self.tables.items()}
         blobs = {name: dict(found) for name, found in self.blobs.items()}
         listed = {name: dict(found) for name, found in self.listed.items()}
         return Durable(self.now, tables, blobs, dict(self.queue), self.number, listed)
@@ -71,11 +141,15 @@ class MemoryTable(Table):
     def __init__(self, durable: Durable, name: str, point: Point) -> None:
         self.name = name
         self._durable = durable
-        self._rows = durable.tables.setdefault(name, {})
+        self._rows = durable.rows(name)
         self._point = point
 
     async def get(self, partition: str, key: str) -> Row | None:
-        return await self._point(f"{self.name}.get", lambda: self._rows.get((partition, key)), writes=False)
+        def effect() -> Row | None:
+            self._durable.rows_read += 1
+            return self._rows.get((partition, key))
+
+        return await self._point(f"{self.name}.get", effect, writes=False)
 
     async def scan(
         self,
@@ -91,15 +165,21 @@ class MemoryTable(Table):
         fits = condition(where, parameters or {})
 
         def effect() -> RowPage:
-            keys = sorted(key for owner, key in self._rows if owner == partition and start <= key < end)
-            rows = [row for row in (self._rows[partition, key] for key in keys) if fits(row.values)]
-            return RowPage(rows[:limit], rows[limit].key if len(rows) > limit else None)
+            rows: list[Row] = []
+            for row in self._rows.of(partition, start, end):
+                self._durable.rows_read += 1
+                if fits(row.values):
+                    rows.append(row)
+                if len(rows) > limit:
+                    return RowPage(rows[:limit], row.key)
+            return RowPage(rows, None)
 
         return await self._point(f"{self.name}.scan", effect, writes=False)
 
     async def partition_after(self, partition: str) -> str | None:
         def effect() -> str | None:
-            return min((owner for owner, _ in self._rows if owner > partition), default=None)
+            self._durable.rows_read += 1
+            return next(iter(self._rows.after(partition)), None)
 
         return await self._point(f"{self.name}.partition", effect, writes=False)
 
@@ -112,14 +192,22 @@ class MemoryTable(Table):
         columns: Sequence[str] | None = None,
     ) -> Walked:
         # Rows have no time here: all are given, and a caller must be content with more than it asked for.
-        first, last = keys or ("", "\U0010ffff")
+        first, last = keys or ("", _LAST)
 
         def effect() -> Walked:
             after = tuple(position.values()) if position else ("", "")
-            names = sorted(name for name in self._rows if name > after and first <= name[1] < last)
-            rows = [self._rows[name] for name in names[:1000]]
-            more = len(names) > len(rows)
-            return Walked(rows, {"partition": rows[-1].partition, "key": rows[-1].key} if more else None)
+            rows: list[Row] = []
+            for partition in [after[0], *self._rows.after(after[0])]:
+                for row in self._rows.of(partition, "", _LAST):
+                    if (partition, row.key) <= after:
+                        continue
+                    self._durable.rows_read += 1
+                    if not first <= row.key < last:
+                        continue
+                    if len(rows) == _WALKED:
+                        return Walked(rows, {"partition": rows[-1].partition, "key": rows[-1].key})
+                    rows.append(row)
+            return Walked(rows, None)
 
         return await self._point(f"{self.name}.walk", effect, writes=False)
 
@@ -143,7 +231,8 @@ class MemoryTable(Table):
             row = self._rows.get((partition, key))
             if row is not None and etag not in (None, row.etag):
                 return False
-            self._rows.pop((partition, key), None)
+            if row is not None:
+                del self._rows[partition, key]
             return True
 
         return await self._point(f"{self.name}.delete", effect, writes=True)
