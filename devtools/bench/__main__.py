@@ -14,18 +14,20 @@ import random
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from devtools.azurite import AzuriteError
+from devtools.bench import cold
 from devtools.bench.costs import Cost, costs, envelopes
-from devtools.bench.load import Hooks, Load, connect, prepare
+from devtools.bench.load import Hooks, Load, connect, prepare, until_arrived
 from devtools.bench.measure import Result, show, summarise, table
 from devtools.bench.stack import Stack, running
 
-_LATEST = 60.0  # seconds after which an accepted message that has not arrived is lost
 _IDLE = 2.0  # seconds without a message, in which the cost of empty polls is measured
+_COLD = "cold"
+_COLD_STARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ async def _measure(scenario: Scenario, options: Options, stack: Stack, hooks: Ho
         if options.profile is not None:
             await stack.service.ask("profile", file=str(options.profile.resolve()))
         load.stop()
-        await _until_arrived(load)
+        await until_arrived(load)
     finally:
         gc.unfreeze()
         for sender in senders:
@@ -127,13 +129,6 @@ async def _wait(load: Load, seconds: float) -> None:
     except TimeoutError:
         return
     say("The prepared messages were used up: the time measured is shorter.")
-
-
-async def _until_arrived(load: Load) -> None:
-    for _ in range(int(_LATEST / 0.05)):
-        if not load.waiting() and not load.missing():
-            return
-        await asyncio.sleep(0.05)
 
 
 def say(text: str) -> None:
@@ -168,7 +163,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="seconds before that, or longer, until every connection's message has come once (default: %(default)s)",
     )
     parser.add_argument(
-        "--only", action="append", choices=[*SCENARIOS, "none"], help="these scenarios; repeat for several"
+        "--only", action="append", choices=[*SCENARIOS, _COLD, "none"], help="these scenarios; repeat for several"
     )
     parser.add_argument(
         "--under-way",
@@ -197,7 +192,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     options = parser.parse_args(arguments)
-    options.only = [name for name in options.only or SCENARIOS if name != "none"]
+    chosen = options.only or [*SCENARIOS, _COLD]
+    options.only = [name for name in chosen if name in SCENARIOS]
+    options.cold_starts = (2 if options.quick else _COLD_STARTS) if _COLD in chosen else 0
     options.processes = options.processes or [1]
     if min(options.processes) < 1:
         parser.error("--processes must be at least 1")
@@ -213,12 +210,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(
         chosen.seconds, chosen.warm_up, chosen.under_way, not chosen.no_wake, chosen.profile, chosen.storage_latency
     )
-    results = []
+    results, starts = [], []
     try:
         for name in chosen.only:
             for processes in chosen.processes:
                 say(f"{SCENARIOS[name].name}{f', {processes} processes' if processes > 1 else ''} ...")
                 results.append(asyncio.run(measure(SCENARIOS[name], options, processes)))
+        if chosen.cold_starts and not cold.is_possible():
+            say("The package is for Linux on x86-64, so no cold start is measured here.")
+        elif chosen.cold_starts:
+            say("cold starts ...")
+            starts = asyncio.run(cold.cold_starts(chosen.cold_starts))
     except AzuriteError as problem:
         say(f"bench: {problem}")
         return 1
@@ -231,9 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{'' if options.wake else ', queues polled only'}"
         f"{f', {options.storage_latency:g} ms more for each call of storage' if options.storage_latency else ''}\n"
     )
-    print("\n\n".join([*([show(results)] if results else []), show_costs(steps), show_envelopes(packing)]))
+    measured = [*([show(results)] if results else []), *([cold.show(starts)] if starts else [])]
+    print("\n\n".join([*measured, show_costs(steps), show_envelopes(packing)]))
     if chosen.json:
-        chosen.json.write_text(json.dumps(report(options, results, steps, packing), indent=2) + "\n")
+        chosen.json.write_text(json.dumps(report(options, results, starts, steps, packing), indent=2) + "\n")
     if chosen.profile:
         for order in ("tottime", "cumulative"):
             pstats.Stats(str(chosen.profile)).sort_stats(order).print_stats(25)
@@ -241,7 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(
-    options: Options, results: Sequence[Result], steps: Sequence[Cost], packing: Sequence[tuple[str, float, float]]
+    options: Options,
+    results: Sequence[Result],
+    starts: Sequence[cold.ColdStart],
+    steps: Sequence[Cost],
+    packing: Sequence[tuple[str, float, float]],
 ) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
@@ -251,6 +258,7 @@ def report(
         "wake": options.wake,
         "storage_latency": options.storage_latency,
         "scenarios": [result.json() for result in results],
+        "cold_starts": [asdict(one) for one in starts],
         "costs": [
             {"feature": cost.feature, "each": cost.each, "times": cost.times, "per_message": cost.per_message}
             for cost in steps

@@ -24,6 +24,7 @@ SIZE = 1024  # bytes of a plaintext
 ACCEPTED, CLOSED = 202, 0
 _ID = b'"@id":"'
 _ID_LENGTH = 36
+_LATEST = 60.0  # seconds
 
 
 def plaintext(number: int) -> bytes:
@@ -171,3 +172,11 @@ async def connect(load: Load, urls: Sequence[str], count: int) -> list[Sender]:
         _, sender = await loop.create_connection(lambda: Sender(load.on_answer), str(url.hostname), url.port or 80)
         senders.append(sender)
     return senders
+
+
+async def until_arrived(load: Load) -> None:
+    """Waits until all that was accepted has arrived. What has not after a minute is lost."""
+    for _ in range(int(_LATEST / 0.05)):
+        if not load.waiting() and not load.missing():
+            return
+        await asyncio.sleep(0.05)

@@ -217,11 +217,7 @@ async def start(
         cwd=ROOT,
         env={
             **os.environ,
-            "AzureWebJobsStorage": azurite.connection_string,
-            "TNT_PUBLIC_URL": public_url,
-            "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
-            "TNT_EGRESS_ALLOW": "127.0.0.0/8",
-            "TNT_ALLOW_HTTP": "true",
+            **settings_of(azurite, folder, public_url),
             "BENCH_MASTER_KEY": _MASTER_KEY,
             "BENCH_PORT": str(port),
             "BENCH_WAKE": "true" if wake else "false",
@@ -241,6 +237,17 @@ async def start(
         await service.kill()
         raise
     return service
+
+
+def settings_of(azurite: Azurite, folder: Path, public_url: str) -> dict[str, str]:
+    """The service's own settings, in any process. Arguments as in `start`."""
+    return {
+        "AzureWebJobsStorage": azurite.connection_string,
+        "TNT_PUBLIC_URL": public_url,
+        "TNT_MASTER_KEY_FILE": str(folder / "master-keys.json"),
+        "TNT_EGRESS_ALLOW": "127.0.0.0/8",
+        "TNT_ALLOW_HTTP": "true",
+    }
 
 
 def read_usage(pid: int) -> Usage | None:

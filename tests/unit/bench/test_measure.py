@@ -8,6 +8,8 @@ import math
 import pytest
 
 from devtools.bench.__main__ import SCENARIOS, parse
+from devtools.bench.cold import ColdStart
+from devtools.bench.cold import show as show_cold_starts
 from devtools.bench.costs import costs
 from devtools.bench.measure import Result, Snapshot, Usage, hosted, percentile, show, storage_calls, summarise, table
 from devtools.bench.stack import busy_ticks, cpu_ticks, peak_memory
@@ -48,6 +50,15 @@ def test_only_what_happened_between_the_snapshots_counts() -> None:
     assert found.first == 1000
     assert found.waiting == 0
     assert (found.lost, found.twice, found.refused) == (1, 2, {"503": 1})
+
+
+def test_cold_starts_are_shown_by_their_medians() -> None:
+    starts = [ColdStart(400, at, 700, at + 100, 90e6, 120e6) for at in (900, 1000, 2000)]
+    shown = show_cold_starts(starts)
+    [relayed] = [line.split("|")[2:5] for line in shown.splitlines() if "relayed" in line]
+    assert [int(value) for value in relayed] == [1100, 1000, 2100]
+    [memory] = [line.split("|")[2:5] for line in shown.splitlines() if "memory then" in line]
+    assert [int(value) for value in memory] == [90, 90, 90]
 
 
 def test_cpu_is_per_message_and_per_second_and_the_rest_of_the_machine_is_noise() -> None:
@@ -143,6 +154,10 @@ def test_the_command_line() -> None:
     assert parse([]).only == list(SCENARIOS)
     assert parse(["--only", "none"]).only == []
     assert parse(["--quick"]).seconds == 2
+    # A cold start is measured with all the others, or if it is asked for.
+    assert [parse(["--only", name]).cold_starts > 0 for name in ("16", "none", "cold")] == [False, False, True]
+    assert parse([]).cold_starts > parse(["--quick"]).cold_starts > 0
+    assert parse(["--only", "cold"]).only == []
     assert (parse([]).processes, parse(["--processes", "2", "--processes", "4"]).processes) == ([1], [2, 4])
     with pytest.raises(SystemExit):
         parse(["--profile", "x"])
