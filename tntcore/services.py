@@ -80,7 +80,11 @@ class Services:
 
 
 def open_services(
-    config: Config, on_put: Callable[[str], None], egress: Egress | None = None, cloud: Cloud | None = None
+    config: Config,
+    on_put: Callable[[str], None],
+    egress: Egress | None = None,
+    cloud: Cloud | None = None,
+    storage: Storage | None = None,
 ) -> Services:
     """Opens everything, inside a running event loop. `on_put` is called with the name of a queue after each put."""
     meter = Meter(config.telemetry.tenants)
@@ -93,7 +97,7 @@ def open_services(
             tracing.sinks.append(exporter)
     cloud = cloud or Cloud(config.identity)
     now = cloud.clock
-    storage = Storage(config.storage, meter, on_put, cloud)
+    storage = storage or Storage(config.storage, meter, on_put, cloud)
     egress = egress or Egress(config.egress_allow, allow_http=config.allow_http)
     workers = Workers(patience=20)
     resolver = Resolver(did_methods(config, egress, workers), time.monotonic)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import math
 import os
 import platform
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from devtools.azurite import AzuriteError
-from devtools.bench import cold
+from devtools.bench import cold, growth
 from devtools.bench.costs import Cost, costs, envelopes
 from devtools.bench.load import Hooks, Load, connect, prepare, until_arrived
 from devtools.bench.measure import Result, show, summarise, table
@@ -189,6 +190,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="so many processes of the service on the same storage, each with its share of the connections; repeat to "
         "compare (default: 1)",
     )
+    parser.add_argument(
+        "--growth",
+        action="append",
+        type=int,
+        metavar="N",
+        help="nothing but this: what things cost with N messages stored, in memory of the same process (3 kB each); "
+        "repeat to compare",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="cProfile of the service, of one scenario")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     options = parser.parse_args(arguments)
@@ -207,6 +216,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
+    if chosen.growth:
+        logging.disable(logging.WARNING)  # it is about the file of the master keys
+        grown = asyncio.run(growth.grow(chosen.growth, say))
+        print(growth.show(grown))
+        if chosen.json:
+            chosen.json.write_text(json.dumps({"growth": [asdict(one) for one in grown]}, indent=2) + "\n")
+        return 0
     options = Options(
         chosen.seconds, chosen.warm_up, chosen.under_way, not chosen.no_wake, chosen.profile, chosen.storage_latency
     )
