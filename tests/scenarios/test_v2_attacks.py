@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import orjson
 import pytest
 
-from tests.scenarios.agent import PING, Agent
+from tests.scenarios.agent import BASIC_2, PING, Agent
 from tests.scenarios.common import assert_problem, expire
 from tests.scenarios.test_did_exchange import completed, only_connection
 from tests.scenarios.v2 import answering, invite, inviter, kept, other_agent, received, refused
 from tests.stack import Client
 from tntcore.dids import peer
-from tntcore.envelope import from_prior
+from tntcore.envelope import base64url, from_prior, pack_v2
 from tntcore.envelope.keys import PrivateKey
+from tntcore.envelope.v2 import sign_bytes
 from tntcore.storage.records import Invitation
 
 
@@ -181,3 +184,55 @@ async def test_another_tenants_connection_is_not_found_by_a_did(pair: tuple[Clie
     assert (one["authenticated"], other["authenticated"]) == (True, True)
     assert one["connectionUuid"] != other["connectionUuid"]
     await completed(bolt, other["connectionUuid"])
+
+
+def compact(header: dict[str, Any], claims: dict[str, Any], key: PrivateKey | None) -> str:
+    """A JWT with any header and claims."""
+    signed = b".".join(base64url.encode(orjson.dumps(part)) for part in (header, claims))
+    return (signed + b"." + (base64url.encode(sign_bytes(signed, key)) if key is not None else b"")).decode()
+
+
+async def test_a_proof_that_is_not_good_any_more_or_made_otherwise(acme: Client, agent: Agent) -> None:
+    """All are by the partner itself, or say that they are, and lead to Mallory's DID."""
+    invited = await invite(acme)
+    await agent.send(answering(invited, type=PING), inviter(invited))
+    to = (await agent.got(lambda message: True))["from"]
+    before = await kept(acme)
+    mallory = await other_agent(agent)
+    kid, key = agent.document.authentication[0], agent.keys.ed25519
+    header = {"typ": "JWT", "alg": "EdDSA", "kid": kid}
+    claims = {"iss": agent.did, "sub": mallory.did, "iat": 1_700_000_000}
+    good = compact(header, claims, key)
+    body, _, signature = good.rpartition(".")
+    later = acme.stack.app.services.now() // 1000 + 10_000
+    for name, (proof, code) in {
+        "expired": (compact(header, {**claims, "exp": 1_700_000_001}, key), "from-prior-expired"),
+        "not yet": (compact(header, {**claims, "nbf": later}, key), "from-prior-expired"),
+        "no time": (compact(header, {**claims, "exp": True}, key), "from-prior-malformed"),
+        "unsigned": (compact({**header, "alg": "none"}, claims, None), "from-prior-signature"),
+        "no signature": (body + ".", "from-prior-signature"),
+        "other algorithm": (compact({**header, "alg": "HS256"}, claims, key), "from-prior-signature"),
+        "critical": (compact({**header, "crit": ["exp"]}, claims, key), "from-prior-malformed"),
+        "padded": (f"{body}.{signature}==", "from-prior-malformed"),
+        "padded header": (good.replace(".", "=.", 1), "from-prior-malformed"),
+        "other use of the key": (
+            compact({**header, "kid": agent.document.key_agreement[0]}, claims, key),
+            "from-prior-signature",
+        ),
+        "a key and no DID": (compact(header, {**claims, "sub": f"{mallory.did}#key-1"}, key), "from-prior-subject"),
+        "about nobody": (compact(header, {**claims, "sub": 7}, key), "from-prior-malformed"),
+        "two issuers": (compact(header, {**claims, "iss": [agent.did, mallory.did]}, key), "from-prior-malformed"),
+    }.items():
+        await mallory.send({"id": name, "body": {"content": name}, "from_prior": proof}, to)
+        assert (name, await refused(acme, name)) == (name, code)
+    # From nobody it is a message of nobody, whoever it is about.
+    document = peer.resolve(to)
+    anonymous = {"id": "anonymous", "type": BASIC_2, "to": [to], "body": {"content": "anonymous"}, "from_prior": good}
+    assert (await agent.deliver(pack_v2(anonymous, to=document))).status == 202
+    got = await received(acme, "anonymous")
+    assert (got["authenticated"], got["from"]) == (False, None)
+    # Nor does a proof inside the body, or inside an attachment, count.
+    within = {"from_prior": good, "content": "within"}
+    await mallory.send({"id": "within", "body": within, "attachments": [{"data": {"json": within}}]}, to)
+    assert await refused(acme, "within") == "sender-not-connection"
+    assert await kept(acme) == before

@@ -19,6 +19,7 @@ from tntcore.strict_json import write_json
 
 MAX_CHARACTERS: Final = 64 * 1024
 """Length of the JWT, which contains three DIDs, one of them encoded twice."""
+_LEEWAY: Final = 60  # seconds that the other side's clock may be ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class FromPrior:
             Relationship").
         kid: DID URL of the key of `iss` that signed.
         alg: of the signature over `signed`.
-        expires_at: seconds since 1970, or None.
+        begins_at, expires_at: seconds since 1970, or None.
     """
 
     iss: str
@@ -40,6 +41,7 @@ class FromPrior:
     signed: bytes
     signature: bytes
     expires_at: float | None = None
+    begins_at: float | None = None
 
 
 def sign(*, iss: str, sub: str, kid: str, key: PrivateKey, issued_at: int) -> str:
@@ -83,9 +85,9 @@ def _read(value: Any) -> FromPrior:
     # Extensions that must be understood (RFC 7515, section 4.1.11) are not supported.
     if "crit" in header:
         raise EnvelopeError("malformed", "from_prior has a header crit")
-    expires_at = claims.get("exp")
-    if expires_at is not None and type(expires_at) not in (int, float):
-        raise EnvelopeError("malformed", "exp is no time")
+    expires_at, begins_at = claims.get("exp"), claims.get("nbf")
+    if not all(time is None or type(time) in (int, float) for time in (expires_at, begins_at)):
+        raise EnvelopeError("malformed", "exp or nbf is no time")
     prior = FromPrior(
         _text(claims, "iss"),
         _text(claims, "sub") if claims.get("sub") not in (None, "") else "",
@@ -94,6 +96,7 @@ def _read(value: Any) -> FromPrior:
         f"{protected}.{payload}".encode(),
         base64url.decode_strict(signature),
         expires_at,
+        begins_at,
     )
     if not is_did_url(prior.kid) or not same_did(prior.iss, did_of(prior.kid)):
         raise EnvelopeError("malformed", "kid is no key of iss")
@@ -108,7 +111,7 @@ def verify(prior: FromPrior, document: DidDocument, now: float) -> None:
         now: seconds since 1970.
 
     Raises:
-        EnvelopeError: `from-prior-signature`, `from-prior-expired`.
+        EnvelopeError: `from-prior-signature`; `from-prior-expired`, also if it is not valid yet.
     """
     try:
         check_signature(prior.signed, prior.signature, alg=prior.alg, kid=prior.kid, document=document)
@@ -116,6 +119,8 @@ def verify(prior: FromPrior, document: DidDocument, now: float) -> None:
         raise EnvelopeError("from-prior-signature", error.detail) from None
     if prior.expires_at is not None and prior.expires_at < now:
         raise EnvelopeError("from-prior-expired", "from_prior has expired")
+    if prior.begins_at is not None and prior.begins_at > now + _LEEWAY:
+        raise EnvelopeError("from-prior-expired", "from_prior is not valid yet")
 
 
 def _text(container: Mapping[str, Any], name: str) -> str:
