@@ -1,4 +1,6 @@
-"""Tells the status of an answer that aiohttp cannot read: one whose headers or body are not as HTTP has them."""
+"""Tells the status of an answer that aiohttp cannot read: one whose headers or body are not as HTTP has them. Ends
+answers that have no end, of what is neither headers nor body.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 _MAX_HEAD = 16_384
+_MAX_INTERIM = 10  # answers (1xx) before the one that counts
+_MAX_RECEIVED = 16 * 1024 * 1024  # bytes of one answer with all that frames it: twice the largest tails file
+_PIECE = 16_384  # bytes that are read at once
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([2-9]\d\d)(?: [^\n]*)?\r?\n")
 
@@ -50,15 +55,29 @@ class StatusResponse(aiohttp.ClientResponse):
 
 class _Handler(ResponseHandler):
     head = b""
+    received = 0
+    answers = 0
 
     def set_response_params(self, **params: Any) -> None:
-        self.head = b""
+        self.head, self.received, self.answers = b"", 0, 0
         super().set_response_params(**params)
 
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        self.answers += 1
+        super().feed_data(data, size)
+
     def data_received(self, data: bytes) -> None:
-        if len(self.head) < _MAX_HEAD:
-            self.head += data[: _MAX_HEAD - len(self.head)]
-        super().data_received(data)
+        # aiohttp also passes no data at all, to go on with what it has.
+        for start in range(0, max(len(data), 1), _PIECE):
+            if self.answers > _MAX_INTERIM or self.received > _MAX_RECEIVED:
+                if self.transport is not None:
+                    self.transport.abort()
+                return
+            piece = data[start : start + _PIECE]
+            self.received += len(piece)
+            if len(self.head) < _MAX_HEAD:
+                self.head += piece[: _MAX_HEAD - len(self.head)]
+            super().data_received(piece)
 
 
 def read_status(head: bytes) -> int | None:

@@ -115,6 +115,35 @@ async def test_an_answer_without_end_counts_by_its_status_line() -> None:
         assert (answered.status, answered.body, answered.truncated) == (200, b"ok", True)
 
 
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0),
+        (b"", b"\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"extension", 200),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0", 200),
+    ],
+)
+async def test_what_is_no_part_of_a_body_has_a_bound(begin: bytes, more: bytes, status: int) -> None:
+    """Otherwise the event loop would read it for as long as a request may take."""
+    sent = 0
+
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(begin)
+        while True:
+            writer.write(more * 10_000)
+            await writer.drain()
+            sent += len(more) * 10_000
+
+    async with raw_server(endless) as port, opened(Egress(LOOPBACK)) as egress:
+        url = f"http://127.0.0.1:{port}/"
+        assert await code_of(egress.request("POST", url, body=b"{}", timeout=100)) in ("disconnected", "protocol")
+        if status:
+            assert (await egress.request("POST", url, body=b"{}", timeout=100, whole=False)).status == status
+    assert sent < 100_000_000
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 20", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
 async def test_without_a_status_line_nothing_is_answered(answer: bytes) -> None:
     async def send(writer: asyncio.StreamWriter) -> None:
