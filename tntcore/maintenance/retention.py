@@ -1,15 +1,20 @@
 """Deletes what is out of date: messages older than their tenant keeps them, old audit records, the data of deleted
 tenants, and old answers to requests with an Idempotency-Key.
 
-Answers are found by a walk through all tenants: some at each run, and from the beginning again a day after its end. Its
-place is stored, so that processes which do not live long come to the last tenants, too. For the others, the `due`
-table lists the tenants to look at. A row is written there before the tenant's own rows change, so that none is
-forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have finished.
+Answers are found by a walk through all tenants: some at each run, and from the beginning again a day after its end. For
+the others, the `due` table lists the tenants to look at. A row is written there before the tenant's own rows change, so
+that none is forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have
+finished. A run comes to a bounded number of the tenants that keep messages for some days, and the next run goes on
+behind them.
+
+The places of the walk and of these rounds are stored, so that processes which do not live long come to the last
+tenants, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -34,6 +39,8 @@ KEEPS, GONE = "retention", "gone"
 """Partitions of the `due` table; the row's key is the principal."""
 WALK: Final = "walk", "tenants"
 """Partition and key of the row of the `due` table with the place of the walk."""
+ROUND: Final = "walk", KEEPS
+"""Partition and key of the row of the `due` table with the place of the round through `KEEPS`."""
 MOST: Final = 1_000
 """Messages and answers of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
 _SETTLES = 3_600_000  # milliseconds after which the writer of a row must have finished
@@ -41,6 +48,7 @@ _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
 _AT_A_TIME = 100  # tenants that the walk comes to in one run
+_TENANTS = 100  # that keep messages for some days: so many in turn, and of those that have more to delete, in one run
 _WALK_FIRST, _WALK_AGAIN = 3_600_000, _DAY  # milliseconds until the first walk, and from the end of one to the next
 _ANSWERS = 200  # answers read at once
 
@@ -67,9 +75,10 @@ class _Place:
 class Retention:
     def __init__(self, services: Services) -> None:
         self._services = services
-        # The place where the next run continues, for a tenant whose oldest messages are still needed.
+        # The message at which a later run continues, for a tenant with more old messages than one run looks at.
         self._next: dict[str, str] = {}
         self._place: _Place | None = None  # not read yet
+        self._round: str | None = None  # the tenant that is next; not read yet
 
     async def sweep(self) -> None:
         """Deletes the next part.
@@ -80,16 +89,15 @@ class Retention:
         errors: list[Exception] = []
         await self._audits(errors)
         await self._walk(errors)
-        for partition, see_to in ((KEEPS, self._old), (GONE, self._left)):
-            start: str | None = ""
-            while start is not None:
-                page = await self._services.storage.due.scan(partition, start, "~", limit=_PAGE)
-                start = page.next
-                for row in page.rows:
-                    try:
-                        await see_to(row)
-                    except Exception as error:  # noqa: BLE001 - raised below, with the others
-                        errors.append(error)
+        try:
+            await self._keepers(errors)
+        except Exception as error:  # noqa: BLE001 - raised below, with the others
+            errors.append(error)
+        start: str | None = ""
+        while start is not None:
+            page = await self._services.storage.due.scan(GONE, start, "~", limit=_PAGE)
+            start = page.next
+            await self._see_to(page.rows, self._left, errors)
         if errors:
             raise ExceptionGroup(f"what {len(errors)} principals leave could not be deleted", errors)
 
@@ -102,6 +110,36 @@ class Retention:
             self._services.meter.count("sweep.audits", deleted)
         except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
             errors.append(error)
+
+    async def _see_to(
+        self, rows: Sequence[Row], see_to: Callable[[Row], Awaitable[None]], errors: list[Exception]
+    ) -> None:
+        for row in rows:
+            try:
+                await see_to(row)
+            except Exception as error:  # noqa: BLE001 - raised by the caller, with the others
+                errors.append(error)
+
+    async def _keepers(self, errors: list[Exception]) -> None:
+        """Comes to some of the tenants that have more to delete, and to the next ones of all that keep messages for
+        some days.
+        """
+        due = self._services.storage.due
+        more = [*self._next][:_TENANTS]
+        for principal in more:
+            row = await due.get(KEEPS, principal)
+            if row is None:
+                del self._next[principal]
+            else:
+                await self._see_to([row], self._old, errors)
+        if self._round is None:
+            place = await due.get(*ROUND)
+            self._round = place.values.get("next", "") if place is not None else ""
+        page = await due.scan(KEEPS, self._round, "~", limit=_TENANTS)
+        await self._see_to([row for row in page.rows if row.key not in more], self._old, errors)
+        if (following := page.next or "") != self._round:
+            self._round = following
+            await due.put(*ROUND, {"next": following})
 
     async def _walk(self, errors: list[Exception]) -> None:
         """Comes to the next tenants, if it is time."""

@@ -4,6 +4,9 @@ Table Storage reads rows forwards by key, and no other way. A page is therefore 
 the records in a window of time, which grows while it has too few and shrinks while it has too many; then the records
 of the page. See decision 0016.
 
+Where keys do not sort by time, each window makes storage look at all records of the kind. There, the first records read
+are a sample of all times, and tell how small the next window must be.
+
 A record's position is a UUIDv7: its own uuid or, where that is derived from something else, one made of its time.
 """
 
@@ -60,7 +63,7 @@ class Timeline(Generic[R]):
         """Returns a page of at most `limit` records.
 
         It takes one storage call for each window, mostly one to three, and one for the records; where positions are
-        made of a time, one for each record.
+        made of a time, one for each record, and storage looks at all records of the kind for each window.
 
         Args:
             now: milliseconds since 1970. position: `next` of the page before.
@@ -78,16 +81,19 @@ class Timeline(Generic[R]):
             # The outermost windows have no other bounds than those that were given.
             lower = max(start, first_uuid(first)) if first > low else start
             upper = min(end or END, first_uuid(last)) if last < high else end
-            rows, size = await self._window(lower, upper, first, last)
+            rows, read = await self._window(lower, upper, first, last)
             if rows is None:
                 width = max((last - first) // _CHANGE, 1)
+                if self.kind.TIME:
+                    time = _likely_edge(read, newest=newest)
+                    width = min(max(last - time if newest else time + 1 - first, 1), (last - first) // 2)
                 continue
             found += sorted(rows, reverse=newest)
             edge = first if newest else last
             if len(found) > limit or edge == (low if newest else high):
                 break
-            if size < _READ // _CHANGE:
-                width *= _CHANGE if size else _CHANGE**2
+            if len(read) < _READ // _CHANGE:
+                width *= _CHANGE if read else _CHANGE**2
         else:
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
         return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
@@ -123,7 +129,9 @@ class Timeline(Generic[R]):
         first = _time(self.start) if self.start else _EARLIEST
         return self.where & between(self.kind.TIME, first, _time(self.end) if self.end else _LATEST)
 
-    async def _window(self, lower: str, upper: str, first: int, last: int) -> tuple[list[tuple[str, str]] | None, int]:
+    async def _window(
+        self, lower: str, upper: str, first: int, last: int
+    ) -> tuple[list[tuple[str, str]] | None, list[tuple[str, str]]]:
         """Returns position and uuid of the records in a window, and how many were read; None for the records if they
         are too many, unless the window cannot be smaller.
 
@@ -134,7 +142,7 @@ class Timeline(Generic[R]):
         where = self.where & between(column, first, last) if column else self.where
         start: str | None = "" if column else lower
         kept: list[tuple[str, str]] = []
-        size = 0
+        read: list[tuple[str, str]] = []
         while start is not None:
             hits = await self.records.list(
                 self.kind,
@@ -144,14 +152,15 @@ class Timeline(Generic[R]):
                 where=where,
                 columns=(*self.needs, *([column] if column else [])),
             )
+            found = [(self.position(record), record) for record in hits.records]
+            read += [(position, record.uuid) for position, record in found]
             if hits.next is not None and last - first > 1:
-                return None, _READ
-            start, size = hits.next, size + len(hits.records)
-            for record in hits.records:
-                position = self.position(record)
+                return None, read
+            start = hits.next
+            for position, record in found:
                 if lower <= position < (upper or END) and (self.keep is None or self.keep(record)):
                     kept.append((position, record.uuid))
-        return kept, size
+        return kept, read
 
     def position(self, record: R) -> str:
         """Returns the record's place in time."""
@@ -170,6 +179,18 @@ class Timeline(Generic[R]):
         )
         by_uuid = {record.uuid: record for record in hits.records}
         return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
+
+
+def _likely_edge(read: Sequence[tuple[str, str]], *, newest: bool) -> int:
+    """Returns a time, in milliseconds since 1970. After it, or before it unless `newest`, there are about half as many
+    records as one storage call reads.
+
+    Args:
+        read: position and uuid of the first records in the order of their uuids, which is that of a hash.
+    """
+    share = int(read[-1][1][:8], 16) / 2**32  # of all records, those that were read
+    times = sorted((_time(position) for position, _ in read), reverse=newest)
+    return times[round(share * _READ / 2)]
 
 
 def _time(position: str) -> int:

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from devtools.bench.growth import EACH, Grown, Growth, Step, show
+from tntcore.maintenance import retention
 
 
 async def grown(folder: Path) -> list[Grown]:
     growth = Growth(folder)
     await growth.open()
     found = []
-    for size in (0, 4 * EACH, 240 * EACH):
+    for size in (0, 4 * EACH, 120 * EACH):
         await growth.fill(size)
         found.append(await growth.measure(each=2))
     await growth.close()
     return found
 
 
-async def test_costs_do_not_grow_with_what_is_stored(tmp_path: Path) -> None:
+async def test_costs_do_not_grow_with_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_TENANTS", 4)
     found = await grown(tmp_path)
-    assert [(one.messages, one.tenants) for one in found] == [(0, 0), (100, 2), (6000, 120)]
+    assert [(one.messages, one.tenants) for one in found] == [(0, 0), (100, 2), (3000, 60)]
     empty, few, many = ({step.name: step for step in one.steps} for one in found)
-    for name in ("message to the large tenant", "message to others", "sweep between"):
+    for name in ("message to the large tenant", "message to others", "sweep between", "GET usage", "GET audit"):
         assert cost(many[name]) == cost(few[name]) == cost(empty[name])
     assert cost(many["message to others"]) == (5, 0)
+    # As many tenants are looked at, and no more messages than a run may look at.
+    assert many["sweep"].calls <= few["sweep"].calls
+    for name in ("GET message", "GET action", "GET principal"):
+        assert many[name].calls <= 52, name
+        assert many[name].rows <= 1_200, name
+    for name in ("GET message?order=newest", "GET delivery?order=newest", "GET contact?order=newest"):
+        assert many[name].calls <= 10, name
+        assert many[name].rows <= 10_000, name
+    # Storage looks at each once, beside a sample, the page and a thousand that are counted.
+    assert many["GET action?order=newest"].rows <= 1_600 + 1_000 + 50 + 1_001
     assert "| GET message " in show(found)
 
 
