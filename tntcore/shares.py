@@ -22,10 +22,12 @@ class ShareParty:
     Attributes:
         tenant: uuid; "" for the service itself.
         sender: a name of the message's sender that a stranger cannot invent at will; "" for the tenant's own work.
+        patience: seconds that it waits for a worker process; None: as long as usual.
     """
 
     tenant: str = ""
     sender: str = ""
+    patience: float | None = None
 
     @property
     def holders(self) -> tuple[str, ...]:
@@ -45,9 +47,9 @@ def party() -> ShareParty:
 
 
 @contextmanager
-def on_behalf_of(tenant: str, sender: str = "") -> Iterator[None]:
+def on_behalf_of(tenant: str, sender: str = "", patience: float | None = None) -> Iterator[None]:
     """Makes the block, and tasks that it starts, work for this party."""
-    token = _PARTY.set(ShareParty(tenant, sender))
+    token = _PARTY.set(ShareParty(tenant, sender, patience))
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import orjson
 
 from devtools.agent import BASIC_MESSAGE, Agent, Json, new_id, verkey_of
-from devtools.siege.field import Partner, Side, Tenant
+from devtools.siege.field import Partner, Side, Tenant, insist
 from tntcore.credentials.linked_data import LinkedData
 from tntcore.dids import key as did_key
 from tntcore.dids import peer, sov
@@ -122,7 +122,7 @@ async def held_messages(side: Side, _: str) -> Run:
     tenant = await side.register("Holding")
     contacts = [(await tenant.post("contact", {"contact": {"email": f"{n}@a.example"}}))["uuid"] for n in range(20)]
     for contact in contacts:
-        await asyncio.gather(*(tenant.act(contact, _basic()) for _ in range(20)))
+        await asyncio.gather(*(insist(partial(tenant.act, contact, _basic())) for _ in range(20)))
 
     async def run() -> None:
         for _ in range(100):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
@@ -19,8 +19,11 @@ from devtools.bench.stack import Stack
 from tntcore.dids.document import DidDocument
 from tntcore.dids.parse import parse_document
 
+T = TypeVar("T")
 Handler = Callable[[bytes], Awaitable[None]]
 UNANSWERED = 0  # in place of a status
+_COME_AGAIN = (UNANSWERED, 429, 503)
+_MOST_PATIENCE = 5.0  # seconds before it calls again, whatever `Retry-After` says
 _ANSWER = 60.0  # seconds
 
 
@@ -177,3 +180,14 @@ class Tenant:
         if not 200 <= answer.status < 300:
             raise Refused(answer, call)
         return answer.json()
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Calls until it is taken, as `Retry-After` says. Raises `Refused` where coming again is of no use."""
+    while True:
+        try:
+            return await call()
+        except Refused as refused:
+            if refused.answer.status not in _COME_AGAIN:
+                raise
+            await asyncio.sleep(min(refused.answer.retry_after or 1.0, _MOST_PATIENCE))

@@ -6,21 +6,18 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import orjson
 
 from devtools.agent import BASIC_MESSAGE, new_id
-from devtools.siege.field import UNANSWERED, Answer, Partner, Refused, Side, Tenant
+from devtools.siege.field import Partner, Refused, Side, Tenant, insist
 from tntcore.dids.endpoint import didcomm_endpoint
 
-T = TypeVar("T")
 Group = Literal["messages", "credentials"]
 
 _V1 = "https://www.w3.org/2018/credentials/v1"
 _CITIZENSHIP = "https://w3id.org/citizenship/v1"
-_COME_AGAIN = (UNANSWERED, 429, 503)
-_MOST_PATIENCE = 5.0  # seconds before it calls again, whatever `Retry-After` says
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class Honest:
         try:
             await asyncio.wait_for(do(), self.latest)
         except (Refused, TimeoutError) as error:
-            return Trial(group, None, str(error) or f"{do} had not ended after {self.latest:.0f} s")
+            return Trial(group, None, str(error) or f"one of the {group} had not ended after {self.latest:.0f} s")
         return Trial(group, time.monotonic() - began)
 
     async def _receive(self) -> None:
@@ -113,14 +110,14 @@ class Honest:
             if answer.status != 202:
                 raise Refused(answer, "POST didcomm")
 
-        await _insist(deliver)
+        await insist(deliver)
         await self._arrival(message["content"])
 
     async def _send(self) -> None:
         """From our action to the friend's endpoint."""
         message = {"@type": BASIC_MESSAGE, "content": new_id()}
         again = {"Idempotency-Key": new_id()}
-        await _insist(lambda: self.tenant.act(self.friend.contact, message, **again))
+        await insist(lambda: self.tenant.act(self.friend.contact, message, **again))
         await self._arrival(message["content"])
 
     async def _issue(self, to: str) -> None:
@@ -145,7 +142,7 @@ class Honest:
 
     async def _exchange(self, path: str, body: dict[str, Any]) -> None:
         again = {"Idempotency-Key": new_id()}
-        made = await _insist(lambda: self.tenant.post(path, body, **again))
+        made = await insist(lambda: self.tenant.post(path, body, **again))
         await self._arrival(f"{made['uuid']} done")
 
     async def _told(self, body: bytes) -> None:
@@ -169,18 +166,3 @@ class Honest:
         arrival = self._arrival(name)
         if not arrival.done():
             arrival.set_result(None)
-
-
-async def _insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Calls until it is taken, as `Retry-After` says. Raises `Refused` where coming again is of no use."""
-    while True:
-        try:
-            return await call()
-        except Refused as refused:
-            if refused.answer.status not in _COME_AGAIN:
-                raise
-            await asyncio.sleep(_patience(refused.answer))
-
-
-def _patience(answer: Answer) -> float:
-    return min(answer.retry_after or 1.0, _MOST_PATIENCE)

@@ -15,7 +15,7 @@ from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.security.test_exchanges import ISSUE, item, said
 from tests.stack import ROOT, Client, Stack
-from tntcore.api import router
+from tntcore.api import turns
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.dids.multiformats import encode_verkey
@@ -252,18 +252,18 @@ async def test_slow_calls_of_one_tenant_leave_places_to_others(stack: Stack, mon
     async def call(client: Client) -> int:
         return (await app.http(Request("GET", "message", {}, {"tnt-subscription-key": client.key}, b""))).status
 
-    most = router._PLACES // 2
-    calls = [asyncio.create_task(call(greedy)) for _ in range(most + 4)]
+    most = turns._PLACES // 2
+    calls = [asyncio.create_task(call(greedy)) for _ in range(most + turns._FEW)]
 
     async def all_begun() -> bool:
         return under_way >= most
 
     await stack.eventually(all_begun)
     assert await call(other) == 200
-    # One that is not greedy waits for a place.
+    # A few wait for a place.
     assert under_way == most
     assert not any(task.done() for task in calls)
-    monkeypatch.setattr(router, "_MUCH", -1.0)
+    monkeypatch.setattr(turns, "_SOON", 0.0)
     assert await call(greedy) == 429
     assert await call(other) == 200
     waits.set()

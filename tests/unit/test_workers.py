@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tntcore import workers as workers_module
 from tntcore.shares import Busy, on_behalf_of, within_budget
-from tntcore.workers import Workers, WorkTimeout
+from tntcore.workers import Workers, WorkTimeout, without_interruption
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +102,40 @@ def _spin(seconds: float) -> None:
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
+
+
+async def test_newcomers_do_not_keep_others_from_quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of a tenant's first computation. It begins anew among the slow ones when it takes long."""
+    monkeypatch.setattr(workers_module, "_QUICK", 0.2)
+    workers = Workers(2)
+    try:
+        long = []
+        for number in range(4):
+            with on_behalf_of(f"new {number}"):
+                long.append(asyncio.create_task(workers.run(_spin, 1.5)))
+        await asyncio.sleep(0.1)
+        with on_behalf_of("honest"):
+            await workers.run(_spin, 0.0)
+        assert not any(task.done() for task in long)
+        assert await asyncio.gather(*long) == [None] * 4
+    finally:
+        await workers.close()
+
+
+def _whole(seconds: float) -> None:
+    without_interruption()
+    _spin(seconds)
+
+
+async def test_what_cannot_be_interrupted_is_not_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "_QUICK", 0.1)
+    workers = Workers(1)
+    try:
+        with on_behalf_of("tenant"):
+            await workers.run(_whole, 0.3)
+        assert workers._used.lately("tenant") < 0.6
+    finally:
+        await workers.close()
 
 
 async def test_who_needs_little_waits_behind_nobody_who_needs_much() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,8 @@ _REFUSED = (
 MAX_IN_HAND = 64 * 1024 * 1024
 """The most bytes of messages that may wait to be queued at one time in one process."""
 _REQUEST = 10_000  # upper bound of a request's memory besides its body
-_MISS = 20  # a message to an unknown recipient counts as at least this many messages
+_MISS = 20  # an unknown key counts as this many messages
+_LOOKUPS = 4  # keys of one message that are looked up at once
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 
 
@@ -134,15 +135,14 @@ class Door:
                 "message-not-encrypted",
                 "The message is not encrypted. Encrypt it for one of the recipient's keys.",
             )
-        found = await together([self._owner(kid, len(raw)) for kid in header.recipient_kids])
+        found = await self._owners(header.recipient_kids, len(raw))
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
             if principal in (None, owner.principal)
         }
         # Each unknown key costs a storage call, each copy a place in the queue.
-        misses = sum(one is None for one in found)
-        charge = (misses if owners else max(misses, _MISS)) + max(len(owners) - 1, 0)
+        charge = max(len(owners) - 1, 0) + _MISS * sum(one is None for one in found)
         if address and charge:
             self._addresses.reserve(address, self._limits.address, charge)
         if not owners:
@@ -168,6 +168,13 @@ class Door:
             self._services.meter.count("door.no-room")
             raise _busy()
         return _ACCEPTED
+
+    async def _owners(self, kids: Sequence[str], size: int) -> list[tuple[Found, bool] | None]:
+        """Returns what `_owner` returns of each key. A stranger may name many keys that nobody has."""
+        found: list[tuple[Found, bool] | None] = []
+        for start in range(0, len(kids), _LOOKUPS):
+            found += await together([self._owner(kid, size) for kid in kids[start : start + _LOOKUPS]])
+        return found
 
     async def _owner(self, kid: str, size: int) -> tuple[Found, bool] | None:
         """Returns the owner of the key, and whether a message of so many bytes is refused now (tenant suspended, or

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypedDict
 from urllib.parse import parse_qsl, urlsplit
@@ -16,11 +15,12 @@ from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uu
 from tntcore.api.header_names import check_header_names
 from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Body, Call, Request, Response, Route, problem
 from tntcore.api.idempotency import once
+from tntcore.api.turns import Turns
 from tntcore.egress import LOOP_HEADER
 from tntcore.errors import Problem
 from tntcore.keys.custody import CustodyError
 from tntcore.services import Services
-from tntcore.shares import Busy, Shares, Used, on_behalf_of
+from tntcore.shares import Busy, on_behalf_of
 from tntcore.storage.commit import Changed, Exists
 from tntcore.storage.outage import AGAIN, Outage, is_away
 from tntcore.storage.repository import Repository
@@ -41,11 +41,8 @@ class _Nothing(TypedDict):
 
 
 _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
-# Calls of tenants at once: of them, one tenant may have half (see `Shares`), which is less than the host lets in
-# (maxConcurrentRequests in host.json).
-_PLACES = 32
-_PATIENCE = 5.0  # seconds
-_MUCH = 30.0  # seconds of calls, of the last half minute or so, beyond which a tenant does not wait for a place
+_PATIENCE = 3.0  # seconds that a call waits for a worker process: meanwhile it keeps others out of the host
+_AGAIN = 2  # seconds
 _HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
@@ -68,8 +65,7 @@ class Router:
         self._outage = Outage()
         self._cors = Cors(services.config.cors_origins)
         self._callers = Callers(services)
-        self._places = Shares(_PLACES)
-        self._used = Used()
+        self._turns = Turns()
         # By the number of segments, and the first of them: no route begins with a variable one.
         self._routes: dict[tuple[int, str], list[tuple[list[str], Route]]] = {}
         self._shapes: dict[tuple[str, str], tuple[Shape | None, Shape]] = {}
@@ -134,7 +130,7 @@ class Router:
         if caller is not None:
             span.tenant = caller.uuid
             span.link(request.headers.get("traceparent"))
-        async with self._turn(caller):
+        async with self._turns.turn(caller.uuid) if caller is not None else nullcontext():
             return await self._handled(
                 route, Call(self._services, request, arguments, caller, by=actor, trace=span.trace)
             )
@@ -168,22 +164,6 @@ class Router:
             trace_id,
         )
 
-    @asynccontextmanager
-    async def _turn(self, caller: Tenant | None) -> AsyncIterator[None]:
-        """Holds a place in a tenant's share of the calls. Raises `Busy` if there is none for some seconds, and at once
-        if the tenant's calls took long lately: the host has a limited number of calls under way, and lets no others in.
-        """
-        if caller is None:
-            yield
-            return
-        greedy = self._used.lately(caller.uuid) > _MUCH
-        async with self._places.place(caller.uuid, patience=0 if greedy else _PATIENCE):
-            begun = time.monotonic()
-            try:
-                yield
-            finally:
-                self._used.add(caller.uuid, time.monotonic() - begun)
-
     async def _handled(self, route: Route, call: Call) -> Response:
         """Runs the route's handler. Raises what it raises, and `Problem` for what is asked wrongly."""
         request, caller, actor = call.request, call.caller, call.by
@@ -192,7 +172,7 @@ class Router:
         call = self._read(route, call)
         if route.creates and not route.when_full and caller is not None:
             self._check_room(caller)
-        with on_behalf_of(caller.uuid if caller else ""):
+        with on_behalf_of(caller.uuid if caller else "", patience=_PATIENCE):
             if route.creates and actor is not None and "idempotency-key" in request.headers:
                 records = caller.records if caller is not None else await self._home()
                 return await once(call, records, route.handler, of=actor.id if caller is None else "")
@@ -335,8 +315,8 @@ def _end_loops(request: Request) -> None:
 
 
 def _too_much_work() -> Problem:
-    detail = "Too many of your calls and messages are being processed. Retry in 10 s, and send fewer at once."
-    return Problem(429, "too-much-work", detail, retry_after=10)
+    detail = f"Too many of your calls and messages are being processed. Retry in {_AGAIN} s, and send fewer at once."
+    return Problem(429, "too-much-work", detail, retry_after=_AGAIN)
 
 
 def _away() -> Problem:

@@ -1,0 +1,52 @@
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tntcore.api import turns
+from tntcore.api.turns import Turns
+from tntcore.shares import Busy
+
+HALF = turns._PLACES // 2
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def waits(made: Turns, tenant: str) -> bool:
+    """Whether a call of the tenant's waits for a place; False if it is refused."""
+    call = asyncio.create_task(made.turn(tenant).__aenter__())
+    await asyncio.sleep(0.01)
+    if call.done():
+        with pytest.raises(Busy):
+            call.result()
+    return not call.done()
+
+
+async def test_where_calls_take_long_few_wait_and_others_come_in() -> None:
+    clock = Clock()
+    made = Turns(clock)
+    async with AsyncExitStack() as running:
+        for _ in range(HALF):
+            await running.enter_async_context(made.turn("greedy"))
+        clock.seconds = 3.0
+        assert [await waits(made, "greedy") for _ in range(turns._FEW + 2)] == [True] * turns._FEW + [False] * 2
+        async with made.turn("other"):
+            pass
+
+
+async def test_where_calls_are_quick_many_wait() -> None:
+    clock = Clock()
+    made = Turns(clock)
+    for _ in range(20):
+        async with made.turn("quick"):
+            clock.seconds += 0.02
+    async with AsyncExitStack() as running:
+        for _ in range(HALF):
+            await running.enter_async_context(made.turn("quick"))
+        assert all([await waits(made, "quick") for _ in range(30)])

@@ -1,0 +1,64 @@
+"""Turns of tenants' calls, which share the places that the functions host has for calls."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from tntcore.shares import Shares, Used
+
+# Half of what the host lets in at once (maxConcurrentRequests in host.json).
+_PLACES = 12
+_PATIENCE = 5.0  # seconds
+_FEW = 2  # calls of a tenant that may wait in any case
+_SOON = 0.25  # seconds
+
+
+class Turns:
+    """Places for calls, shared by the tenants. A call that waits for one keeps others out of the host. So more than a
+    few of a tenant's wait only if their turn comes soon, by what its calls took lately.
+
+    Args:
+        now: monotonic seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._places = Shares(_PLACES)
+        self._seconds, self._calls = Used(now), Used(now)
+        self._begun: defaultdict[str, list[float]] = defaultdict(list)
+        self._waiting: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, tenant: str) -> AsyncIterator[None]:
+        """Holds a place while the block runs. Raises `Busy` if none is free, or will be soon."""
+        self._waiting[tenant] += 1
+        try:
+            await self._places.acquire(tenant, patience=_PATIENCE if self._may_wait(tenant) else 0)
+        finally:
+            self._waiting[tenant] -= 1
+            if not self._waiting[tenant]:
+                del self._waiting[tenant]
+        begun = self._now()
+        self._begun[tenant].append(begun)
+        try:
+            yield
+        finally:
+            self._begun[tenant].remove(begun)
+            if not self._begun[tenant]:
+                del self._begun[tenant]
+            self._seconds.add(tenant, self._now() - begun)
+            self._calls.add(tenant, 1)
+            self._places.give_back(tenant)
+
+    def _may_wait(self, tenant: str) -> bool:
+        waiting, running = self._waiting[tenant], len(self._begun.get(tenant, ()))
+        return waiting <= _FEW or waiting * self._mean(tenant) <= _SOON * running
+
+    def _mean(self, tenant: str) -> float:
+        """Returns the seconds that one of the tenant's calls takes, lately and until now."""
+        now, begun = self._now(), self._begun.get(tenant, ())
+        calls = self._calls.lately(tenant) + len(begun)
+        return (self._seconds.lately(tenant) + sum(now - one for one in begun)) / calls if calls else 0.0
