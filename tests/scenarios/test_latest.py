@@ -11,6 +11,7 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api import contacts, latest
+from tntcore.connections import connection
 
 
 async def by_uuid(client: Client, path: str) -> Mapping[str, Any]:
@@ -74,9 +75,9 @@ async def test_the_cost_is_bounded(talking: tuple[Foreign, Foreign, str], monkey
         rest = await client.get(f"contact?include=latest&limit=200&next={page['next']}")
         assert len(page["hits"]) == len(rest["hits"]) == 1
         assert len((await client.get("contact?limit=200"))["hits"]) == len(few)
-    monkeypatch.setattr(latest, "_FEW", 0)
+    monkeypatch.setattr(connection, "FEW_IDENTITIES", 0)
     assert await by_uuid(client, "contact?include=latest") == few
-    monkeypatch.setattr(latest, "_IN_A_FILTER", 1)
+    monkeypatch.setattr(connection, "_IN_A_FILTER", 1)
     assert await by_uuid(client, "contact?include=latest") == few
     monkeypatch.setattr(latest, "_SEARCHED", 1)
     shown = await by_uuid(client, "contact?include=latest")

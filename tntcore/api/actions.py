@@ -29,6 +29,7 @@ from tntcore.api.views import (
     listing,
     text,
 )
+from tntcore.connections.connection import connections_of
 from tntcore.dids.parse import qualify
 from tntcore.errors import Problem
 from tntcore.messaging.message import MAX_IDENTIFIER
@@ -302,8 +303,7 @@ async def _of_any_identity(records: Repository, contacts: Sequence[Contact]) -> 
     """Returns the contacts' connections, whichever identity they are with; none if they are with several."""
     found: list[tuple[Contact, Connection]] = []
     for contact in contacts:
-        listed = await records.list(Connection, limit=10, where=queries.connections_of_contact(contact.uuid))
-        found += [(contact, connection) for connection in listed.records]
+        found += [(contact, connection) for connection in await connections_of(records, [contact.uuid])]
     live = [one for one in found if one[1].state != "abandoned"] or found
     return live if len({connection.identity_uuid for _, connection in live}) == 1 else []
 

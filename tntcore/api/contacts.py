@@ -34,7 +34,7 @@ from tntcore.api.views import (
     text,
 )
 from tntcore.connections.acceptance import Acceptance
-from tntcore.connections.connection import start
+from tntcore.connections.connection import connections_of, start
 from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.connections.removal import MOST, remove
 from tntcore.dids.parse import qualify
@@ -537,8 +537,7 @@ async def _named(records: Repository, did: str) -> list[Contact]:
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
     """Tells whether a connection shows that the contact has proven its DID. Contacts stored by older versions do not
     record that themselves."""
-    connections = await records.list(Connection, limit=10, where=queries.connections_of_contact(contact.uuid))
-    return any(connection.contact_did == did for connection in connections.records)
+    return any(connection.contact_did == did for connection in await connections_of(records, [contact.uuid]))
 
 
 def ambiguous(contacts: Sequence[Contact]) -> Problem:

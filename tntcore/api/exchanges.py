@@ -22,6 +22,7 @@ from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import invitation_view, wanted_of
 from tntcore.api.views import Page, filters, found, listing, text
+from tntcore.connections.connection import connections_of
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance, proving
 from tntcore.exchanges.flows import ISSUING
@@ -31,6 +32,7 @@ from tntcore.pipeline.steps import NewExchange, Steps, TenantStep
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Exchange
+from tntcore.storage.states import COMPLETED
 
 
 class ExchangeRoutes:
@@ -214,8 +216,7 @@ async def _any_connection(call: Call, body: dict[str, Any], problem: Problem) ->
     records = call.tenant.records
     found: list[Connection] = []
     for contact in await find_contacts(records, text(body.get("to"), "to", maximum=4000)):
-        where = queries.completed_connections_of_contact(contact.uuid)
-        found += (await records.list(Connection, limit=2, where=where)).records
+        found += [one for one in await connections_of(records, [contact.uuid]) if one.state == COMPLETED]
     if len(found) != 1:
         raise problem
     return found[0]

@@ -7,19 +7,17 @@ from typing import Annotated, Any, Final, Literal, TypedDict
 
 from tntcore.api.http import Call
 from tntcore.api.views import Time, Uuid
+from tntcore.connections.connection import connections_of
 from tntcore.messaging import times
-from tntcore.storage import queries
-from tntcore.storage.records import Action, Connection, Contact, Identity, Message
+from tntcore.storage.records import Action, Connection, Contact, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.timeline import Timeline
 
 _COLUMNS: Final = ("status", "createdAt", "direction", "type", "actionUuid", "contactUuid")
 _SEARCHED: Final = 999
 """Messages among which the latest of each hit is looked for: one storage call reads as many."""
-_FEW: Final = 4
 MOST_SHOWN: Final = 50
-"""Hits of a page: each may cost as many storage calls as there are identities, up to `_FEW`."""
-_IN_A_FILTER: Final = 10
+"""Hits of a page: each may cost as many storage calls as there are identities, up to `FEW_IDENTITIES`."""
 
 
 class WithLatest(TypedDict, total=False):
@@ -83,17 +81,7 @@ async def _last_messages(call: Call) -> Sequence[Message]:
 
 async def _connections(records: Repository, contacts: Sequence[str]) -> Mapping[str, Connection]:
     """Returns the contacts' connections. If a contact has several, a completed one counts, or else the latest."""
-    identities = (await records.list(Identity, limit=_FEW + 1, columns=("status",))).records
-    found: list[Connection] = []
-    if len(identities) <= _FEW:
-        # A connection's uuid follows from both sides: that reads none but these.
-        pairs = [Connection.uuid_of(identity.uuid, contact) for identity in identities for contact in contacts]
-        found += await records.many(Connection, pairs)
-    else:
-        for place in range(0, len(contacts), _IN_A_FILTER):
-            where = queries.connections_of_contacts(contacts[place : place + _IN_A_FILTER])
-            columns = ("contactUuid", "state", "createdAt")
-            found += (await records.list(Connection, limit=_SEARCHED, where=where, columns=columns)).records
+    found = await connections_of(records, contacts, columns=("contactUuid", "state", "createdAt"))
     found.sort(key=lambda one: (one.state == "completed", one.created_at))
     return {one.contact_uuid: one for one in found}
 

@@ -66,10 +66,6 @@ def connections_of_contacts(contact_uuids: Sequence[str]) -> Where:
     return Where(text, {f"contact{number}": uuid for number, uuid in enumerate(contact_uuids)})
 
 
-def completed_connections_of_contact(contact_uuid: str) -> Where:
-    return Where("contactUuid eq @contact and state eq 'completed'", {"contact": contact_uuid})
-
-
 def reusable_connections(invited_did: str, identity_uuid: str) -> Where:
     """Completed DIDComm v1 connections that an invitation by this DID can reuse."""
     return Where(
