@@ -23,7 +23,9 @@ OperationKind = Literal["create", "merge", "upsert", "replace", "delete"]
 MAX_OPERATIONS = 100
 MAX_BYTES = 3_500_000  # the service takes 4 MiB; this leaves room for what is around the rows
 _SIZED = (str, bytes)
+_AS_THEY_ARE = (str, bool, float)
 _ROW_OVERHEAD = 600  # bytes that surround a row's own values in the batch
+_FIRST_OF_LINE_ENDS = b"\xe2"  # first byte of U+2028 and U+2029
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +76,14 @@ def encode_values(values: Mapping[str, Value]) -> dict[str, object]:
     """Returns the JSON form of an entity's columns, with the type annotations that JSON cannot express."""
     out: dict[str, object] = {}
     for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, bytes):
-            out[name] = base64.b64encode(value).decode()
-            out[name + "@odata.type"] = "Edm.Binary"
-        elif isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, _AS_THEY_ARE):  # a bool is an int, too
+            out[name] = value
+        elif isinstance(value, int):
             out[name] = str(value)
             out[name + "@odata.type"] = "Edm.Int64"
-        else:
-            out[name] = value
+        elif value is not None:
+            out[name] = base64.b64encode(value).decode()
+            out[name + "@odata.type"] = "Edm.Binary"
     return out
 
 
@@ -91,7 +91,10 @@ def _json(value: object) -> bytes:
     """Encodes as JSON. U+2028 and U+2029, which end a line in JavaScript but not in JSON, are escaped: Azurite parses a
     batch with regular expressions and would lose a row that contains one.
     """
-    return orjson.dumps(value).replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    text = orjson.dumps(value)
+    if _FIRST_OF_LINE_ENDS in text:
+        text = text.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return text
 
 
 def encode(url: str, table: str, partition: str, operations: Sequence[Operation], boundary: str) -> bytes:
@@ -122,8 +125,9 @@ def encode(url: str, table: str, partition: str, operations: Sequence[Operation]
     return b"".join(parts)
 
 
-_STATUS = re.compile(r"^HTTP/1\.1 (\d{3})", re.MULTILINE)
-_ETAG = re.compile(r"^ETag:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
+# A pattern that begins with a line feed is found several times as fast as one that is anchored to a line.
+_STATUS = re.compile(r"\nHTTP/1\.1 (\d{3})")
+_ETAG = re.compile(r"\n[Ee][Tt]ag:[ \t]*(\S+)")
 _CODE = re.compile(r'"code"\s*:\s*"([^"]*)"')
 _INDEX = re.compile(r'"value"\s*:\s*"(\d+):')
 
