@@ -43,7 +43,7 @@ _OPEN_AFTER: Final = 0.1  # seconds from the import to the opening of the app, i
 _CHECK_SECONDS: Final = 3.0  # for the storage account to answer at the start
 _LOAD_AFTER: Final = 2.0  # seconds from the opening of the app, when the first messages are through
 _GC_THRESHOLDS: Final = (5_000, 20, 50)
-_LOADED_LATER: Final = ("tntcore.envelope.jwe", "tntcore.credentials.catalogue", "tntcore.storage.blob_service")
+_LOADED_LATER: Final = ("tntcore.envelope.jose", "tntcore.credentials.catalogue", "tntcore.storage.blob_service")
 """Modules that are slow to load and that messages may need: loaded by a thread, so that no message waits for them. The
 first v2 envelope, credential or large message before that loads its own.
 """

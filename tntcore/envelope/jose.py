@@ -1,5 +1,5 @@
-"""The libraries for DIDComm v2 envelopes. They take longer to load than all the rest of `envelope`, so `v2` imports
-this module only when it needs it.
+"""The libraries for DIDComm v2 envelopes. They take longer to load than all the rest of `envelope`, so others import
+this module in the functions that need it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,5 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
     from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
 from didcomm import core as _registers_the_drafts_algorithms_with_authlib  # noqa: F401
-from didcomm.common.algorithms import AnonCryptAlg, AuthCryptAlg
 
-__all__ = ["AnonCryptAlg", "AuthCryptAlg", "ECKey", "JsonWebEncryption", "JsonWebSignature", "OKPKey"]
+__all__ = ["ECKey", "JsonWebEncryption", "JsonWebSignature", "OKPKey"]

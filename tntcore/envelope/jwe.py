@@ -1,25 +1,26 @@
 """JSON Web Encryption in the form of DIDComm v2: the general JSON serialization (RFC 7516, section 7.2.1) with key
 agreement by ECDH-ES (RFC 7518, section 4.6) or ECDH-1PU (draft 4), each with A256KW.
 
-The algorithms are the `didcomm` library's, their composition is ours: docs/decisions/0019.
+The ciphers are those that the `didcomm` library registers, their composition is ours: docs/decisions/0019.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, cast
+from functools import cache, lru_cache
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tntcore.dids.document import AGREEMENT_CURVES, Curve, PublicKey
 from tntcore.dids.multiformats import EC_CURVES
 from tntcore.envelope import base64url
-from tntcore.envelope.jose import AnonCryptAlg, AuthCryptAlg, JsonWebEncryption
 from tntcore.envelope.keys import PrivateKey, jwk, scalar_size
 from tntcore.envelope.wire import Wire
 from tntcore.errors import DidError, EnvelopeError
@@ -28,15 +29,16 @@ from tntcore.strict_json import write_json
 _Private = X25519PrivateKey | ec.EllipticCurvePrivateKey
 _Public = X25519PublicKey | ec.EllipticCurvePublicKey
 
-_AUTHCRYPT: Final = AuthCryptAlg.A256CBC_HS512_ECDH_1PU_A256KW.value
-_ANONCRYPT: Final = AnonCryptAlg.XC20P_ECDH_ES_A256KW.value
-_WRAPPING_BITS: Final = 256
+_AUTHCRYPT: Final = ("ECDH-1PU+A256KW", "A256CBC-HS512")
+_ANONCRYPT: Final = ("ECDH-ES+A256KW", "XC20P")
+_WRAPPING_BITS: Final = (256).to_bytes(4, "big")
 
 # Every u-coordinate that gives the all-zero shared secret, whatever our key (RFC 7748, section 6.1): 0, 1, -1 and the
-# two points of order 8, with those that are not reduced. The highest bit is ignored.
+# two points of order 8, with those that are not reduced. The highest bit is ignored: with it, and without.
 _P: Final = 2**255 - 19
 _LOW_ORDER: Final = frozenset(
-    u.to_bytes(32, "little")
+    (u | highest).to_bytes(32, "little")
+    for highest in (0, 2**255)
     for u in (
         0,
         1,
@@ -61,7 +63,7 @@ def encrypt(
         EnvelopeError: `bad-key`.
     """
     alg, enc_name = _ANONCRYPT if sender is None else _AUTHCRYPT
-    enc = JsonWebEncryption.ENC_REGISTRY[enc_name]
+    enc = _ciphers()[enc_name]
     keys = [_recipient_key(key) for _, key in recipients]
     static = None if sender is None else _import_private(sender[1])
     curve = recipients[0][1].curve
@@ -80,8 +82,8 @@ def encrypt(
     ciphertext, tag = enc.encrypt(content, protected, iv, content_key)
     entries = []
     for (kid, _), key in zip(recipients, keys, strict=True):
-        static_secret = None if static is None else _exchange(static, key)
-        wrapping_key = _wrapping_key(header, _exchange(ephemeral, key), static_secret, tag)
+        static_secret = None if static is None else _exchange(curve, static, key)
+        wrapping_key = _wrapping_key(header, _exchange(curve, ephemeral, key), static_secret, tag)
         entries.append({"header": {"kid": kid}, "encrypted_key": _text(aes_key_wrap(wrapping_key, content_key))})
     return write_json(
         {
@@ -108,15 +110,19 @@ def decrypt(wire: Wire, index: int, secret: PrivateKey, sender: PublicKey | None
     """
     protected, body = wire.protected, wire.body
     encrypted_key = base64url.decode(body["recipients"][index].get("encrypted_key"))
-    iv, tag, ciphertext = (base64url.decode(body.get(name)) for name in ("iv", "tag", "ciphertext"))
-    epk = _ephemeral_key(protected.get("epk"), secret.curve)
-    if sender is not None and sender.curve != secret.curve:
-        raise EnvelopeError("cannot-decrypt", f"the sender's key is of {sender.curve}, and ours of {secret.curve}")
+    iv, tag = base64url.decode(body.get("iv")), base64url.decode(body.get("tag"))
+    ciphertext = base64url.decode(body["ciphertext"])
+    curve = secret.curve
+    if curve not in AGREEMENT_CURVES:
+        raise EnvelopeError("cannot-decrypt", f"our key is of {curve}, which is not for key agreement")
+    epk = _ephemeral_key(protected.get("epk"), curve)
+    if sender is not None and sender.curve != curve:
+        raise EnvelopeError("cannot-decrypt", f"the sender's key is of {sender.curve}, and ours of {curve}")
     ours, theirs = _import_private(secret), None if sender is None else _import_public(sender)
-    enc = JsonWebEncryption.ENC_REGISTRY[protected["enc"]]
+    enc = _ciphers()[protected["enc"]]
     try:
-        static_secret = None if theirs is None else _exchange(ours, theirs)
-        wrapping_key = _wrapping_key(protected, _exchange(ours, _load_public(epk)), static_secret, tag)
+        static_secret = None if theirs is None else _exchange(curve, ours, theirs)
+        wrapping_key = _wrapping_key(protected, _exchange(curve, ours, epk), static_secret, tag)
         content_key = aes_key_unwrap(wrapping_key, encrypted_key)
         # The cipher would take some shorter keys.
         if len(content_key) * 8 == enc.CEK_SIZE:
@@ -134,27 +140,38 @@ def apv(kids: Sequence[str]) -> str:
 
 
 def _wrapping_key(header: Mapping[str, Any], ephemeral: bytes, static: bytes | None, tag: bytes) -> bytes:
-    """Derives the key that wraps the content key from the shared secrets of the ephemeral key and, in an authcrypt, of
-    the sender's key.
+    """Derives the key that wraps the content key (RFC 7518, section 4.6.2; ECDH-1PU draft 4, section 2.3).
+
+    Args:
+        ephemeral, static: the secrets shared by the ephemeral key and, in an authcrypt, by the sender's key.
     """
-    alg = JsonWebEncryption.ALG_REGISTRY[header["alg"]]
+    parties = (base64url.decode(header.get("apu") or ""), base64url.decode(header["apv"]))
+    info = _sized(header["alg"].encode()) + _sized(parties[0]) + _sized(parties[1]) + _WRAPPING_BITS
     if static is None:
-        shared, info = ephemeral, alg.compute_fixed_info(header, _WRAPPING_BITS)
-    else:
-        shared = alg.compute_shared_key(ephemeral, static)
-        info = alg.compute_fixed_info(header, _WRAPPING_BITS, tag)
-    key: bytes = alg.compute_derived_key(shared, info, _WRAPPING_BITS)
-    return key
+        return ConcatKDFHash(SHA256(), 32, info).derive(ephemeral)
+    return ConcatKDFHash(SHA256(), 32, info + _sized(tag)).derive(ephemeral + static)
 
 
-def _exchange(private: _Private, public: _Public) -> bytes:
-    """Returns the shared secret. Raises `TypeError` or `ValueError` for keys of two curves."""
-    if isinstance(private, X25519PrivateKey):
-        return private.exchange(cast("X25519PublicKey", public))
-    return private.exchange(ec.ECDH(), cast("ec.EllipticCurvePublicKey", public))
+def _sized(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
 
 
-def _ephemeral_key(epk: Any, curve: Curve) -> PublicKey:
+def _exchange(curve: Curve, private: Any, public: Any) -> bytes:
+    """Returns the secret that two keys of the curve share."""
+    shared: bytes = private.exchange(public) if curve == "X25519" else private.exchange(ec.ECDH(), public)
+    return shared
+
+
+@cache
+def _ciphers() -> Mapping[str, Any]:
+    """Returns the library's content encryption algorithms by name. It is slow to load, so it is loaded here."""
+    from tntcore.envelope.jose import JsonWebEncryption
+
+    ciphers: Mapping[str, Any] = JsonWebEncryption.ENC_REGISTRY
+    return ciphers
+
+
+def _ephemeral_key(epk: Any, curve: Curve) -> _Public:
     if type(epk) is not dict or epk.get("crv") != curve:
         raise EnvelopeError("malformed", "epk is no key of the recipient's curve")
     x = base64url.decode(epk.get("x"))
@@ -162,14 +179,17 @@ def _ephemeral_key(epk: Any, curve: Curve) -> PublicKey:
     if curve == "X25519":
         if len(x) != size:
             raise EnvelopeError("malformed", "epk has the wrong size")
-        if _is_low_order(x):
+        if x in _LOW_ORDER:
             raise EnvelopeError("low-order-epk", "epk is a point of small order")
-        return PublicKey(curve, x)
+        return X25519PublicKey.from_public_bytes(x)
     y = base64url.decode(epk.get("y"))
     # didcomm-python leaves leading zeros out, so shorter coordinates must be read.
     if max(len(x), len(y)) > size:
         raise EnvelopeError("malformed", "epk has the wrong size")
-    return PublicKey(curve, b"\x04" + x.rjust(size, b"\0") + y.rjust(size, b"\0"))
+    try:
+        return _point(curve, b"\x04" + x.rjust(size, b"\0") + y.rjust(size, b"\0"))
+    except ValueError:
+        raise EnvelopeError("cannot-decrypt", "epk is not on its curve") from None
 
 
 def _generate(curve: Curve) -> _Private:
@@ -184,13 +204,9 @@ def _public_of(private: _Private, curve: Curve) -> PublicKey:
 
 
 def _recipient_key(key: PublicKey) -> _Public:
-    if key.curve == "X25519" and _is_low_order(key.raw):
+    if key.curve == "X25519" and key.raw in _LOW_ORDER:
         raise EnvelopeError("bad-key", "the key is a point of small order: everybody knows its shared secret")
     return _import_public(key)
-
-
-def _is_low_order(x: bytes) -> bool:
-    return x[:31] + bytes([x[31] & 0x7F]) in _LOW_ORDER
 
 
 @lru_cache(4096)
@@ -207,18 +223,18 @@ def _import_private(secret: PrivateKey) -> _Private:
 @lru_cache(4096)
 def _import_public(key: PublicKey) -> _Public:
     if key.curve not in AGREEMENT_CURVES:
-        raise EnvelopeError("bad-key", f"keys of {key.curve} do not agree on secrets")
+        raise EnvelopeError("bad-key", f"{key.curve} is not for key agreement")
     try:
-        return _load_public(key)
+        if key.curve == "X25519":
+            return X25519PublicKey.from_public_bytes(key.raw)
+        return _point(key.curve, key.raw)
     except ValueError:
         raise EnvelopeError("bad-key", f"not a key of {key.curve}") from None
 
 
-def _load_public(key: PublicKey) -> _Public:
-    """Raises `ValueError` for a point that is not on its curve."""
-    if key.curve == "X25519":
-        return X25519PublicKey.from_public_bytes(key.raw)
-    return ec.EllipticCurvePublicKey.from_encoded_point(EC_CURVES[key.curve], key.raw)
+def _point(curve: Curve, raw: bytes) -> ec.EllipticCurvePublicKey:
+    """Raises `ValueError` for a point that is not on the curve."""
+    return ec.EllipticCurvePublicKey.from_encoded_point(EC_CURVES[curve], raw)
 
 
 def _text(data: bytes) -> str:

@@ -1,8 +1,7 @@
 """DIDComm v2 envelopes: DIDComm Messaging 2.1, "DIDComm Messages" and "Routing Protocol 2.0".
 
-The algorithms are those that the `didcomm` library registers with authlib. Neither library's envelopes are used, in
-either direction: docs/decisions/0019. No library makes the addressing checks of the specification: see
-`_check_addressing`.
+Encryption is composed in `jwe`, and signatures are authlib's. Neither its envelopes nor those of the `didcomm` library
+are used: docs/decisions/0019. No library makes the addressing checks of the specification: see `_check_addressing`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey
-from tntcore.envelope import base64url
+from tntcore.envelope import base64url, jwe
 from tntcore.envelope.errors import NeedsDocument
 from tntcore.envelope.keys import PrivateKey, Secrets, jwk
 from tntcore.envelope.limits import MAX_RECIPIENTS, check_depth, check_plaintext_size, check_wire_size, load_object
@@ -100,8 +99,6 @@ def pack(
             `no-common-curve`, `nothing-to-do` for a message neither signed nor encrypted, and `addressing-...` as for
             unpacking.
     """
-    from tntcore.envelope import jwe
-
     content = _plain(message)
     sign_kid = sign_with[0] if sign_with else None
     if to is None:
@@ -141,8 +138,6 @@ def forward(
         NeedsDocument: a routing key's document is not in `documents`.
         EnvelopeError: `too-large`, `bad-key`, `not-json`.
     """
-    from tntcore.envelope import jwe
-
     for routing_key in reversed(routing_keys):
         did = did_of(routing_key)
         message = {
@@ -222,8 +217,6 @@ def _layer(wire: Wire) -> str:
 
 def _decrypt(wire: Wire, secrets: Secrets, documents: Documents) -> tuple[str, bytes, bytes]:
     """Returns our key id, the content of a JWE, and its envelope id."""
-    from tntcore.envelope import jwe
-
     header = wire.header
     if _text(wire.protected, "apv").rstrip("=") != jwe.apv(header.recipient_kids):
         raise EnvelopeError("malformed", "apv does not stand for the recipients")

@@ -384,14 +384,13 @@ def test_an_ephemeral_key_off_its_curve_is_refused(curve: Curve) -> None:
 
 def test_every_point_of_small_order_is_known() -> None:
     ours = X25519PrivateKey.generate()
-    assert len(jwe._LOW_ORDER) == 7
-    for point in jwe._LOW_ORDER:
-        for raw in (point, point[:31] + bytes([point[31] | 0x80])):
-            with pytest.raises(ValueError, match=r"[Ee]rror"):
-                ours.exchange(X25519PublicKey.from_public_bytes(raw))
-            epk = {"kty": "OKP", "crv": "X25519", "x": urlsafe_b64encode(raw).decode()}
-            with pytest.raises(EnvelopeError, match="low-order-epk"):
-                jwe._ephemeral_key(epk, "X25519")
+    assert len(jwe._LOW_ORDER) == 14
+    for raw in jwe._LOW_ORDER:
+        with pytest.raises(ValueError, match=r"[Ee]rror"):
+            ours.exchange(X25519PublicKey.from_public_bytes(raw))
+        epk = {"kty": "OKP", "crv": "X25519", "x": urlsafe_b64encode(raw).decode()}
+        with pytest.raises(EnvelopeError, match="low-order-epk"):
+            jwe._ephemeral_key(epk, "X25519")
 
 
 def test_signatures_refused() -> None:
@@ -511,6 +510,16 @@ def test_a_senders_key_of_another_curve_opens_nothing(curve: Curve) -> None:
     another = document(A.id, {"did:example:a#X25519": PrivateKey.generate(curve).public})
     with pytest.raises(EnvelopeError, match="cannot-decrypt"):
         unpack(packed, B_KEYS, {A.id: another})
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "secp256k1"])
+def test_a_key_of_ours_that_is_not_for_key_agreement_opens_nothing(curve: Curve) -> None:
+    packed = json.loads(pack_v2(MESSAGE, to=side("did:example:b", B_KEYS, "P-256")))
+    secret = PrivateKey.generate(curve)
+    header = json.loads(b64(packed["protected"]))
+    header["epk"] = {"y": "AA", **jwk(PrivateKey.generate(curve).public)}
+    packed["protected"] = urlsafe_b64encode(json.dumps(header).encode()).decode()
+    assert code_of(json.dumps(packed), {"did:example:b#P-256": secret}) == "cannot-decrypt"
 
 
 def test_a_content_key_of_another_cipher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
