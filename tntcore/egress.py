@@ -479,10 +479,12 @@ def _holders(host: str) -> tuple[str, ...]:
 
 def _party() -> tuple[str, ...]:
     """Returns the party as holders. A sender, or a kind of receiver, counts twice: strangers choose where their
-    messages make requests go, and receivers may hang, so enough of the tenant's share is left to its others.
+    messages make requests go, and receivers may hang, so enough of the tenant's share is left to its others. An
+    entrance, by which strangers make any number of connections, counts four times, so half of its kind's is left.
     """
-    tenant, sender = party().tenant, party().sender
-    return f"tenant {tenant}", *((f"sender {tenant}/{sender}",) * 2 if sender else ())
+    tenant, sender, entrance = party().tenant, party().sender, party().entrance
+    holders = f"tenant {tenant}", *((f"sender {tenant}/{sender}",) * 2 if sender else ())
+    return *holders, *((f"entrance {tenant}/{sender}/{entrance}",) * 4 if entrance else ())
 
 
 def _headers(method: str, headers: Mapping[str, str]) -> CIMultiDict[str]:

@@ -35,7 +35,7 @@ from tntcore.messaging.ids import time_of
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
-from tntcore.shares import on_behalf_of
+from tntcore.shares import on_behalf_of, party
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.items import Drain, SendItem, items_of, queue_message
 from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
@@ -191,12 +191,12 @@ class Outbound:
         if item.previous:
             # Until it uses the DID that it announced, its present DID is the previous one.
             theirs = peer.theirs if peer.announced else peer.previous or peer.theirs
-        if _is_unproven(peer.connection):
-            # Their mediators and endpoints must not take the share of the tenant's partners.
-            with on_behalf_of(tenant.uuid, "strangers"):
-                attempted = await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
-            return _within(_UNPROVEN_ATTEMPTS, item, attempted)
-        return await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
+        if not _may_be_strangers(peer.connection):
+            return await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
+        # Their mediators and endpoints must not take the share of the tenant's partners.
+        with on_behalf_of(tenant.uuid, "strangers"):
+            attempted = await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
+        return _within(_UNPROVEN_ATTEMPTS, item, attempted) if _is_unproven(peer.connection) else attempted
 
     async def _send_to(
         self,
@@ -221,11 +221,13 @@ class Outbound:
             return Retry(error.code)
         calling(uri)
         add_event("packed")
-        if _is_unproven(connection) and not self._unproven.take(_host(uri)):
+        if _may_be_strangers(connection) and not self._unproven.take(_host(uri)):
             raise NoPlaceError
         try:
             # No `traceparent`: our traces are not for partners.
-            with waiting_for_answer() as is_sent:
+            # Whoever finds an entrance can make any number of connections there, with endpoints that hang.
+            by_entrance = on_behalf_of(tenant.uuid, party().sender, entrance=connection.entrance)
+            with waiting_for_answer() as is_sent, by_entrance:
                 answer = await self._services.egress.request(
                     "POST",
                     uri,
@@ -371,6 +373,14 @@ async def _forget(tenant: Tenant, held: HeldMessage) -> None:
 def _is_unproven(connection: Connection) -> bool:
     """Whether only a stranger's request named the endpoint."""
     return not connection.uuid or connection.state in ("request-received", "response-sent")
+
+
+def _may_be_strangers(connection: Connection) -> bool:
+    """Whether the endpoint is unproven, or is in DIDComm v2 of somebody who has never written to our DID for them: they
+    may not have heard of it."""
+    has_answered = not connection.introduction or bool(connection.former_did)
+    is_v2 = connection.version == "v2" and connection.role == "responder"
+    return _is_unproven(connection) or (is_v2 and not has_answered)
 
 
 def _host(uri: str) -> str:

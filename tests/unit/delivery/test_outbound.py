@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tntcore.delivery.attempted import Attempted, Delivered, Failed, Retry
-from tntcore.delivery.outbound import _is_unproven, _within
+from tntcore.delivery.outbound import _is_unproven, _may_be_strangers, _within
 from tntcore.storage.items import SendItem
 from tntcore.storage.records import Connection
 
@@ -22,7 +24,20 @@ from tntcore.storage.records import Connection
 def test_an_endpoint_is_unproven_while_a_strangers_request_is_all_that_is_known(
     uuid: str, role: str, state: str, unproven: bool
 ) -> None:
-    assert _is_unproven(Connection(uuid=uuid, role=role, state=state)) is unproven
+    connection = Connection(uuid=uuid, role=role, state=state)
+    assert _is_unproven(connection) is _may_be_strangers(connection) is unproven
+
+
+def test_in_v2_an_endpoint_may_be_anybodys_until_our_did_was_written_to() -> None:
+    connection = Connection(
+        uuid="1", role="responder", state="completed", version="v2", introduction={"from_prior": "x"}
+    )
+    assert not _is_unproven(connection)
+    assert _may_be_strangers(connection)
+    assert not _may_be_strangers(replace(connection, introduction={}))
+    # A later DID of ours is introduced to somebody who has written to an earlier one.
+    assert not _may_be_strangers(replace(connection, former_did="did:peer:4zQm"))
+    assert not _may_be_strangers(replace(connection, role="requester"))
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,20 @@ async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> 
         never.set()
 
 
-@pytest.mark.parametrize(("greedy", "other"), [("agents", "webhooks"), ("webhooks", "agents"), ("agents", "")])
-async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(greedy: str, other: str) -> None:
+@pytest.mark.parametrize(
+    ("greedy", "other"),
+    [
+        (("agents", ""), ("webhooks", "")),
+        (("webhooks", ""), ("agents", "")),
+        (("agents", ""), ("", "")),
+        (("agents", "public DID"), ("agents", "invitation")),
+        (("agents", "public DID"), ("webhooks", "")),
+        (("strangers", "public DID"), ("strangers", "invitation")),
+    ],
+)
+async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(
+    greedy: tuple[str, str], other: tuple[str, str]
+) -> None:
     never = asyncio.Event()
 
     async def hang(request: web.Request) -> web.Response:
@@ -44,13 +56,13 @@ async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(g
         return web.Response()
 
     async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=12)) as egress:
-        with on_behalf_of("attacked", greedy):
+        with on_behalf_of("attacked", greedy[0], entrance=greedy[1]):
             hanging = [
                 asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
                 for n in range(20)
             ]
         await asyncio.sleep(0.1)
-        with on_behalf_of("attacked", other):
+        with on_behalf_of("attacked", other[0], entrance=other[1]):
             for _ in range(3):
                 answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
                 assert answer.status == 202
