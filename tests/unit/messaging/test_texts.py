@@ -21,6 +21,9 @@ from tntcore.messaging.texts import as_line, is_line, is_visible
         "می\u200cخواهم",
         "a\u00a0b",
         "🏴\U000e0067\U000e007f",
+        "ที่ปรึกษา",
+        "תּוֹרָה",
+        "བསྒྲུབས",
     ],
 )
 def test_names_of_all_scripts_are_lines(text: str) -> None:
@@ -49,6 +52,21 @@ def test_what_shows_nothing_is_no_name(text: str) -> None:
     """A name on which nobody can click."""
     assert not is_visible(text)
     assert as_line(text, 200) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Ac\u200bme", "Acme"),
+        ("\ufeffAc\u00adme\u2060", "Acme"),
+        ("Acme\U000e0041\U000e0042", "Acme"),
+        ("A\u3164 \u200b B", "A B"),
+        ("e" + "\u0301" * 300 + "x", "e" + "\u0301" * 4 + "x"),
+        ("e" + "\u0489\u0301" * 100, "e" + "\u0489\u0301" * 2),
+    ],
+)
+def test_a_name_is_not_told_from_another_by_what_is_not_seen(text: str, line: str) -> None:
+    assert as_line(text, 200) == line
 
 
 @given(st.text(st.characters(codec=None)), st.integers(0, 50))
