@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> Non
     seen = await visit(ACCOUNT, f"{stack.url}/api/console", _pictures(tmp_path), given)
     _check_manners(seen, stack.url, *keys.values(), elsewhere={"Menu", "Copy", "Copy as curl", "Try again"})
     assert seen["kept"] == {}
+    assert datetime.fromisoformat(seen["expires"]) > datetime.now() + timedelta(days=360)
 
 
 async def test_many_messages_and_partners(stack: Stack, tmp_path: Path) -> None:

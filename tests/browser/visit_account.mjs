@@ -56,6 +56,7 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await open("#/keys");
   await fill("Name", "warehouse");
   await main.getByLabel("Scope").selectOption("send");
+  seen.expires = await main.getByLabel("Expires").inputValue();
   await press("Make the key");
   await says("It is shown only now.");
   await look("keys");

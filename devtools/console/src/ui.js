@@ -214,6 +214,14 @@ export function Field({ text, hint, options, rows, ...rest }) {
   return html`<div class="field"><label for=${id}>${text}</label>${field}${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}</div>`;
 }
 
+/** The local time in a year, as a field for times takes it. */
+export function inAYear() {
+  const at = new Date();
+  at.setFullYear(at.getFullYear() + 1);
+  at.setMinutes(at.getMinutes() - at.getTimezoneOffset());
+  return at.toISOString().slice(0, 16);
+}
+
 export function Check({ text, hint, ...rest }) {
   const id = useId();
   return html`<div class="check">

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { post, put, remove, settingOf, sorted } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
-import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, inAYear, useList, useLoad } from "../ui.js";
 
 export function Identities() {
   const found = useLoad(() => sorted("identity"));
@@ -119,7 +119,7 @@ export function Keys() {
     <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${make}>
       <${Field} text="Name" name="name" required hint="Who or what will use it." />
       <${Field} text="Scope" name="scope" options=${Object.entries(SCOPES)} />
-      <${Field} text="Expires" name="expiresAt" type="datetime-local" hint="Never, if left out." />
+      <${Field} text="Expires" name="expiresAt" type="datetime-local" defaultValue=${inAYear()} hint="Empty: never." />
     <//></section>
   <//>`;
 }

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { all, get, post, put, remove } from "../api.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, size, useList, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, inAYear, size, useList, useLoad } from "../ui.js";
 import { AuditLog } from "./account.js";
 import { Months } from "./usage.js";
 
@@ -120,7 +120,7 @@ export function Operators() {
         <${Do} kind="danger" ask=${`Revoke the key of ${name}?`} run=${then(() => remove(`operator/${uuid}`))} done=${`The key of ${name} is revoked.`}>Revoke<//>`],
     ]} />`}<//>
     <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${then((values) => post("operator", values))}>
-      <${Field} text="Name" name="name" required /><${Field} text="Role" name="role" options=${Object.entries(ROLES)} /><${Field} text="Expires" name="expiresAt" type="datetime-local" hint="Never, if left out." />
+      <${Field} text="Name" name="name" required /><${Field} text="Role" name="role" options=${Object.entries(ROLES)} /><${Field} text="Expires" name="expiresAt" type="datetime-local" defaultValue=${inAYear()} hint="Empty: never." />
     <//></section>
   <//>`;
 }
