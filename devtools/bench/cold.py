@@ -106,11 +106,11 @@ async def _start_once(
     imported = await _import(python, folder, settings)
     endpoint = f"http://127.0.0.1:{port}/api/didcomm"
     load = hooks.load = Load(prepare(endpoint, [target], 1))
-    async with _process(python, folder, settings, port) as process, asyncio.timeout(_LATEST):
+    async with _process(python, folder, settings, port) as (process, log), asyncio.timeout(_LATEST):
         began = time.perf_counter()
         while not await _answers(port):
             if process.returncode is not None:
-                raise RuntimeError("the process ended; what it said is above")
+                raise RuntimeError(log.read_text())
             await asyncio.sleep(0.005)
         answered, at_first = time.perf_counter() - began, _usage(process.pid)
         [sender] = await connect(load, [endpoint], 1)
@@ -142,13 +142,16 @@ async def _import(python: Path, folder: Path, settings: Mapping[str, str]) -> fl
 @asynccontextmanager
 async def _process(
     python: Path, folder: Path, settings: Mapping[str, str], port: int
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    arguments = ("-m", "devtools.host", "--port", str(port), "--hooks", "devtools.bench.waking")
-    process = await asyncio.create_subprocess_exec(
-        python, *arguments, cwd=folder, env=settings, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """Yields the process, and what it writes."""
+    arguments = (python, "-m", "devtools.host", "--port", str(port), "--hooks", "devtools.bench.waking")
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *arguments, cwd=folder, env=settings, stdout=output, stderr=output, start_new_session=True
+        )
     try:
-        yield process
+        yield process, log
     finally:
         if process.returncode is None:
             process.terminate()
