@@ -15,7 +15,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
@@ -59,6 +61,7 @@ EACH: Final = 25
 _OF_A_CONTACT = 250  # messages of the large tenant with one contact
 _SAMPLES = 8  # tenants whose messages are measured, beside the large one
 _DAYS = 400  # over which the stored messages came
+_ROUNDS = 12
 _KEPT = 397  # days that tenants keep messages
 _URL = "https://service.example"
 _HOOK = "https://hooks.example/"
@@ -251,9 +254,11 @@ class Growth:
 
     # What things cost.
 
-    async def measure(self, *, each: int = 200) -> Grown:
+    async def measure(self, beside: Growth | None = None, *, each: int = 25) -> Grown:
         """Args:
-        each: messages, one after the other, of which the cost is the average.
+        beside: a service that stores next to nothing, whose messages are measured in turn with those of this one: what
+            else the machine does then slows both.
+        each: messages of a round, one after the other.
         """
         before = _resident()
         key = self._large.key
@@ -263,10 +268,15 @@ class Growth:
             "POST action, by the contact's uuid": partial(self._send, self._large.contact),
             "POST action, by the contact's DID": partial(self._send, self._large.did),
         }
-        steps = []
-        for name, tenants in (("message to the large tenant", [self._large]), ("message to others", self._samples)):
-            await self._receive(tenants, each)
-            steps.append(await self._step(name, partial(self._receive, tenants, each), times=each))
+        steps: list[Step] = []
+        for to in ("the large tenant", "others"):
+            both = {f"message to {to}": self, **({"the same, nothing stored": beside} if beside is not None else {})}
+            rounds: dict[str, list[Step]] = {name: [] for name in both}
+            for _ in range(1 + _ROUNDS):
+                for name, growth in both.items():
+                    rounds[name].append(await growth._receive(name, to, each))
+            # The first round fills caches.
+            steps += [_mean(of_one[1:]) for of_one in rounds.values()]
         steps += [await self._step(name, act) for name, act in one_by_one.items()]
         # The first run of a process may have more to do.
         await self._app.sweep.run()
@@ -286,12 +296,19 @@ class Growth:
             cpu * 1000 / times,
         )
 
-    async def _receive(self, tenants: Sequence[_Tenant], count: int) -> None:
-        for number in range(count):
-            sender, verkey = tenants[number % len(tenants)].targets[0]
-            packed = pack_v1(plaintext(next(self._numbers)), recipients=[verkey], sender=sender)
-            await self._call("POST", "didcomm", packed, content_type=MEDIA_TYPE)
-            await self._handle()
+    async def _receive(self, name: str, to: str, count: int) -> Step:
+        tenants = [self._large] if to == "the large tenant" else self._samples
+        packed = []
+        for tenant in islice(cycle(tenants), count):
+            sender, verkey = tenant.targets[0]
+            packed.append(pack_v1(plaintext(next(self._numbers)), recipients=[verkey], sender=sender))
+
+        async def receive() -> None:
+            for envelope in packed:
+                await self._call("POST", "didcomm", envelope, content_type=MEDIA_TYPE)
+                await self._handle()
+
+        return await self._step(name, receive, times=count)
 
     async def _send(self, contact: str) -> None:
         message = {"@type": BASIC_MESSAGE, "content": "x"}
@@ -324,6 +341,15 @@ _LISTS = (
     "usage",
     "audit",
 )
+
+
+def _mean(steps: Sequence[Step]) -> Step:
+    return Step(
+        steps[0].name,
+        fmean(step.calls for step in steps),
+        fmean(step.rows for step in steps),
+        fmean(step.cpu for step in steps),
+    )
 
 
 def _contact(uuid: str, did: str, now: int) -> Contact:
@@ -376,13 +402,15 @@ async def grow(sizes: Sequence[int], say: Callable[[str], None]) -> list[Grown]:
     """Measures at each number of stored messages, from the smallest to the largest."""
     found = []
     with TemporaryDirectory() as folder:
-        growth = Growth(Path(folder))
+        empty, growth = Growth(Path(folder)), Growth(Path(folder))
         try:
+            await empty.open()
             await growth.open()
             for size in sorted(sizes):
                 say(f"{size:,} messages stored ...")
                 await growth.fill(size)
-                found.append(await growth.measure())
+                found.append(await growth.measure(empty))
         finally:
+            await empty.close()
             await growth.close()
     return found

@@ -16,7 +16,7 @@ async def grown(folder: Path) -> list[Grown]:
     found = []
     for size in (0, 4 * EACH, 120 * EACH):
         await growth.fill(size)
-        found.append(await growth.measure(each=2))
+        found.append(await growth.measure(each=1))
     await growth.close()
     return found
 
