@@ -83,10 +83,7 @@ class Timeline(Generic[R]):
             upper = min(end or END, first_uuid(last)) if last < high else end
             rows, read = await self._window(lower, upper, first, last)
             if rows is None:
-                width = max((last - first) // _CHANGE, 1)
-                if self.kind.TIME:
-                    time = _likely_edge(read, newest=newest)
-                    width = min(max(last - time if newest else time + 1 - first, 1), (last - first) // 2)
+                width = self._narrower(read, first, last, newest=newest)
                 continue
             found += sorted(rows, reverse=newest)
             edge = first if newest else last
@@ -161,6 +158,19 @@ class Timeline(Generic[R]):
                 if lower <= position < (upper or END) and (self.keep is None or self.keep(record)):
                     kept.append((position, record.uuid))
         return kept, read
+
+    def _narrower(self, read: Sequence[tuple[str, str]], first: int, last: int, *, newest: bool) -> int:
+        """Returns the width for the next window, after one from `first` to `last` had too many records.
+
+        Args:
+            read: position and uuid of its first records, in the order of their uuids.
+        """
+        if self.kind.TIME:
+            edge = _likely_edge(read, newest=newest)
+            return min(max(last - edge if newest else edge + 1 - first, 1), (last - first) // 2)
+        # If they come to the end as densely as the last of these, four times the time of an eighth has half as many.
+        eighth = _time(read[-1][0]) - _time(read[-_READ // 8][0])
+        return max(min(4 * eighth, (last - first) // _CHANGE), 1)
 
     def position(self, record: R) -> str:
         """Returns the record's place in time."""
