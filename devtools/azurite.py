@@ -102,7 +102,7 @@ class Azurite:
             raise AzuriteError("Azurite is not running")
         return self._process.pid
 
-    def start(self, timeout: float = 30.0) -> Self:
+    def start(self, timeout: float = 120.0) -> Self:
         """Install if necessary, start, and return when all three services answer.
 
         Raises `PortTaken`, or `AzuriteError` when it does not answer within `timeout` seconds.

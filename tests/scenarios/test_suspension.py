@@ -182,7 +182,10 @@ async def test_a_tenant_is_registered_once(stack: Stack) -> None:
     headers = {"tnt_subscription_key": again.json()["headers"]["tnt-subscription-key"]}
     assert len((await stack.call("GET", "identity", **headers)).json()["hits"]) == 1
     assert len((await stack.call("GET", "api-token", **headers)).json()["hits"]) == 1
-    found = await stack.call("GET", "principal?name=once ltd".replace(" ", "%20"), **stack.operator)
-    assert found.json()["total"]["value"] == 1
+    for name in ("search", "name"):
+        found = await stack.call("GET", f"principal?{name}=once%20ltd", **stack.operator)
+        assert found.json()["total"]["value"] == 1
+    both = await stack.call("GET", "principal?name=once&search=once", **stack.operator)
+    assert_problem(both, 400, "query-invalid")
     other = await stack.call("POST", "principal", {"displayName": "Twice"}, **given)
     assert_problem(other, 422, "idempotency-key-reused")

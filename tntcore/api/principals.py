@@ -54,7 +54,8 @@ class NewLimits(TypedDict, total=False):
 
 
 class PrincipalQuery(Paging, total=False):
-    name: Annotated[str, "with this text in their name"]
+    search: Annotated[str, "a part of the name, in any case", Words(maxLength=200)]
+    name: Annotated[str, "the same as `search`, for older clients"]
     status: Literal["ACTIVE", "SUSPENDED"]
 
 
@@ -165,12 +166,14 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
 async def list_(call: Call) -> Response:
     """Lists tenants in order of registration, without deleted ones.
 
-    Filters: `name` (text anywhere in the name, in upper or lower case) and `status` (ACTIVE or SUSPENDED). A page costs
-    one storage call for each hit, and one for each 1,000 tenants examined, at most six. A page with a `next` may have
-    fewer hits than `limit`, even none.
+    Filters: `search` (text anywhere in the name, in any case) and `status` (ACTIVE or SUSPENDED). A page costs one
+    storage call for each hit, and one for each 1,000 tenants examined, at most six. A page with a `next` may have fewer
+    hits than `limit`, even none.
     """
     query = call.query
-    name, status = query.get("name", "").casefold(), query.get("status", "")
+    if "search" in query and "name" in query:
+        raise Problem(400, "query-invalid", "name is the older name of search. Give search alone.")
+    name, status = query.get("search", query.get("name", "")).casefold(), query.get("status", "")
     limit, services = limit_of(call), call.services
     hits: list[Principal] = []
     following: str | None = query.get("next", "")

@@ -62,11 +62,11 @@ def tenants() -> None:
 
 
 @tenants.command("list")
-@click.option("--name", metavar="TEXT", help="Only tenants whose name contains this.")
+@click.option("--search", "--name", metavar="TEXT", help="Only tenants whose name contains this.")
 @click.option("--status", type=click.Choice(("ACTIVE", "SUSPENDED"), case_sensitive=False))
 @paged
 @pass_session
-def list_tenants(session: Session, name: str | None, status: str | None, limit: int | None) -> None:
+def list_tenants(session: Session, search: str | None, status: str | None, limit: int | None) -> None:
     """List tenants, oldest first."""
     columns = [
         field("NAME", "displayName", cut=True),
@@ -75,7 +75,7 @@ def list_tenants(session: Session, name: str | None, status: str | None, limit: 
         field("CREATED", "createdAt", show.moment),
         identifier(),
     ]
-    query = {"name": name, "status": status}
+    query = {"search": search, "status": status}
     session.hits(session.service.pages("principal", query, operator=True), columns, "tenants", limit)
 
 

@@ -27,6 +27,21 @@ LIMIT = 100
 CREATED = (show.field("CREATED", "createdAt", show.moment, spare=True), show.identifier())
 _PART = re.compile("[0-9a-fA-F-]{6,35}")
 _TIMED = ("message", "delivery")
+_LISTED = {
+    "action": "messages",
+    "api-token": "keys",
+    "connection": "connections",
+    "credential": "credentials",
+    "credential-definition": "definitions",
+    "delivery": "deliveries",
+    "exchange": "exchanges",
+    "identity": "identities",
+    "invitation": "invitations",
+    "message": "messages",
+    "presentation": "proofs",
+    "principal": "tenants",
+    "schema": "schemas",
+}  # the command that lists what a path names
 _MOST = 1_000  # entries among which a part of a uuid is looked for
 
 
@@ -244,15 +259,22 @@ def paged(command: F) -> F:
 
 
 def whole_uuid(service: ServiceClient, noun: str, text: str, *, operator: bool = False) -> str:
-    """Returns the uuid that begins or ends with `text`, if that is 6 characters or more of one; else `text` as it is.
+    """Returns the uuid that begins or ends with `text`, which is 6 characters or more of one. A whole uuid, and a DID,
+    are returned as they are.
 
     Looks at no more than 1,000 entries of the list `noun`; of messages and deliveries, in longer and longer periods.
 
     Raises:
-        Wrong: none of them, or more than one, has it.
+        Wrong: `text` is nothing like that, or is in none or in more than one of them.
     """
-    if is_uuid(text) or not _PART.fullmatch(text):
+    if is_uuid(text) or text.startswith("did:"):
         return text
+    if not _PART.fullmatch(text):
+        listed = _LISTED.get(noun, "")
+        raise Wrong(
+            f"{show.safe(text)!r} is no uuid, nor a part of one. Give the uuid, or 6 or more of its characters at "
+            f"the beginning or the end{listed and f'. `{listed}` lists them'}."
+        )
     wanted, looked = text.lower(), 0
     windows = [show.iso(service.now - age) for age in WINDOWS] if noun in _TIMED else [""]
     for since in windows:

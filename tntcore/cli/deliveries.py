@@ -12,6 +12,7 @@ from tntcore.cli.errors import Wrong
 from tntcore.cli.follow import patiently
 from tntcore.cli.service import part
 from tntcore.cli.show import field, identifier
+from tntcore.cli.tenants import check_webhook
 
 _STATUSES = ("HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD")
 _AGAIN = ("FAILED", "WITHHELD", "DELIVERED")
@@ -54,6 +55,8 @@ def list_deliveries(
 ) -> None:
     """List the newest webhook calls and outgoing messages with their status, newest last."""
     service = session.tenant
+    if webhook is not None:
+        check_webhook(session, webhook)
     query = {
         "status": status,
         "kind": kind,
@@ -160,6 +163,8 @@ def replay(
         return
     begin = show.since(str(since), service.now)
     end = show.since(until, service.now) if until else None
+    if webhook is not None:
+        check_webhook(session, webhook)
     chosen = statuses or _AGAIN[:2]
     expected = _count(session, {"since": begin, "until": end, "webhookId": webhook}, chosen)
     body = {"since": begin, "until": end, "status": list(chosen), "webhookId": webhook}

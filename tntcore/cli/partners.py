@@ -8,7 +8,18 @@ from typing import Any
 import click
 
 from tntcore.cli import qr, show
-from tntcore.cli.base import CREATED, Group, Session, ToolCommand, contact_uuid, once, paged, pass_session, wait_options
+from tntcore.cli.base import (
+    CREATED,
+    Group,
+    Session,
+    ToolCommand,
+    contact_uuid,
+    find_contact,
+    once,
+    paged,
+    pass_session,
+    wait_options,
+)
 from tntcore.cli.errors import WaitedInVain, Wrong
 from tntcore.cli.service import is_uuid, part
 from tntcore.cli.show import Column, field, identifier
@@ -171,6 +182,11 @@ def accept(
         body["invitationId"] = invitation
     elif "://" in invitation:
         body["invitationUrl"] = invitation
+    elif invitation != "-" and not Path(invitation).exists():
+        raise Wrong(
+            f"{show.safe(invitation)!r} is no URL, no uuid and no DID, and no file has this name. "
+            "Give one of them, or `-` for JSON on standard input."
+        )
     else:
         with click.open_file(invitation, "rb") as file:
             body["invitation"] = read_json(file)  # type: ignore[arg-type]
@@ -206,11 +222,14 @@ def contacts() -> None:
 @click.option("--status", type=click.Choice(["REQUESTED", "ACCEPTED", "REJECTED"], case_sensitive=False))
 @click.option("--did")
 @click.option("--email")
+@click.option("--search", metavar="TEXT", help="Only with this in the name, email, reference or DID.")
 @paged
 @pass_session
-def list_contacts(session: Session, status: str | None, did: str | None, email: str | None, limit: int | None) -> None:
+def list_contacts(
+    session: Session, status: str | None, did: str | None, email: str | None, search: str | None, limit: int | None
+) -> None:
     """List contacts."""
-    query = {"status": status, "did": did, "email": email}
+    query = {"status": status, "did": did, "email": email, "search": search}
     columns = [
         field("NAME", "displayName", cut=True),
         field("STATUS", "status", show.status),
@@ -223,19 +242,19 @@ def list_contacts(session: Session, status: str | None, did: str | None, email: 
 
 
 @contacts.command("show")
-@click.argument("contact", metavar="UUID|DID")
+@click.argument("contact", metavar="CONTACT")
 @pass_session
 def show_contact(session: Session, contact: str) -> None:
-    """Show one contact with all its details."""
-    _show(session, session.path("contact", contact))
+    """Show one contact with all its details. CONTACT is its uuid, DID or name."""
+    _show(session, f"contact/{part(find_contact(session.tenant, contact))}")
 
 
 @contacts.command("remove")
-@click.argument("contact", metavar="UUID|DID")
+@click.argument("contact", metavar="CONTACT")
 @pass_session
 def remove_contact(session: Session, contact: str) -> None:
-    """Delete a contact and its connections. Its messages are kept."""
-    session.tenant.delete(session.path("contact", contact))
+    """Delete a contact and its connections. Its messages are kept. CONTACT is its uuid, DID or name."""
+    session.tenant.delete(f"contact/{part(find_contact(session.tenant, contact))}")
     session.answer({"contact": contact}, lambda: ["deleted"])
 
 

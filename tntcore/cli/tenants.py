@@ -430,6 +430,22 @@ def _setting_of(session: Session, entry: str) -> str:
     raise Wrong(f"There is no webhook {show.safe(entry)!r}. See `webhooks`.")
 
 
+def check_webhook(session: Session, entry: str) -> None:
+    """Raises `Wrong` if there is neither a webhook with this id nor a delivery of one that was removed."""
+    service = session.tenant
+    if service.get("delivery", {"webhookId": entry, "limit": 1})["hits"]:
+        return
+    try:
+        known = [str(each["id"]) for each in _entries(session)]
+    except ServiceRefused as refused:
+        if refused.code != "scope-too-low":
+            raise
+        return  # only admins may read settings
+    if entry not in known:
+        named = f"Yours are: {', '.join(map(show.safe, known))}" if known else "You have none"
+        raise Wrong(f"There is no webhook {show.safe(entry)!r}. {named}.")
+
+
 def _secrets(saved: dict[str, Any]) -> list[str]:
     """Returns lines with the secrets of new entries."""
     return [

@@ -13,6 +13,7 @@ from tntcore.cli.base import Session, ToolCommand, contact_uuid, pass_session
 from tntcore.cli.deliveries import deliveries
 from tntcore.cli.messages import messages
 from tntcore.cli.show import Column, field
+from tntcore.cli.tenants import check_webhook
 
 _since = click.option("--since", metavar="TIME", help="From this time on. Default: 7 days before --until.")
 _until = click.option("--until", metavar="TIME", help="Before this time. Default: now.")
@@ -82,6 +83,8 @@ def count_deliveries(
     session: Session, since: str | None, until: str | None, contact: str | None, type_: str | None, webhook: str | None
 ) -> None:
     """Count deliveries by day and status, latest day first."""
+    if webhook is not None:
+        check_webhook(session, webhook)
     _counted(session, "delivery", {**_query(session, since, until, contact, type_), "webhookId": webhook})
 
 

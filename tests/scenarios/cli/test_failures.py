@@ -13,9 +13,32 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact
 from tntcore.storage.states import ContactStatus
 
+WRONG = {
+    "accept foo": "'foo' is no URL, no uuid and no DID, and no file has this name.",
+    "replay zzz": "'zzz' is no uuid, nor a part of one. Give the uuid, or 6 or more of its characters at the beginning "
+    "or the end. `deliveries` lists them.",
+    "contacts show zzz": "There is no contact 'zzz'. See `contacts`.",
+    "deliveries --webhook zzz": "There is no webhook 'zzz'. Yours are: erp.",
+    "replay --since 1d --webhook zzz": "There is no webhook 'zzz'. Yours are: erp.",
+}
+
+
+async def test_names_and_ids_of_nothing(stack: Stack, tmp_path: Path) -> None:
+    acme, client = await register(stack, tmp_path, "Acme")
+    await client.post("settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "erp", "url": "http://127.0.0.1:9/"}]}, 200)
+    told = await asyncio.gather(*(acme.run(*command.split(), code=2) for command in WRONG))
+    for (command, words), ran in zip(WRONG.items(), told, strict=True):
+        assert words in " ".join(ran.errors.split()), command
+    assert await acme.json("deliveries", "--webhook", "erp") == []
+
+
+async def test_a_contact_by_its_name_and_by_a_part_of_it(pair: tuple[Tool, Tool]) -> None:
+    acme, _ = pair
+    [contact] = await acme.json("contacts", "--search", "oLt")
+    assert (await acme.json("contacts", "show", "bolt"))["uuid"] == contact["uuid"]
+
 
 async def test_files_that_are_not_there(acme: Tool) -> None:
-    assert "no-such.json: No such file" in (await acme.run("accept", "no-such.json", code=2)).errors
     made = await acme.run("invite", "--qr", "no-such/code.svg", code=2)
     assert "no-such/code.svg: No such file" in made.errors
     assert "/api/i/" in made.output, "the invitation was made"

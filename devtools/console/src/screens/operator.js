@@ -12,8 +12,8 @@ export function Tenants({ path: [uuid] }) {
 }
 
 function List() {
-  const { name = "", status = "" } = Object.fromEntries(route.value.query);
-  const list = useList("principal", { name, status }, { partner: null, order: "" });
+  const { search = "", status = "" } = Object.fromEntries(route.value.query);
+  const list = useList("principal", { search, status }, { partner: null, order: "" });
   const [made, setMade] = useState(null);
   async function register(values) {
     setMade(await post("principal", values));
@@ -22,8 +22,8 @@ function List() {
   return html`<${Screen} title="Tenants">
     ${made && html`<${Secret} title=${`The first key of ${made.displayName}.`} of=${made.headers["tnt-subscription-key"]} />`}
     <div class="filters">
-      <${Field} text="Name contains" type="search" value=${name} onChange=${(event) => setQuery({ name: event.target.value, status })} />
-      <${Field} text="Status" value=${status} onChange=${(event) => setQuery({ name, status: event.target.value })} options=${[["", "All"], ["ACTIVE", "active"], ["SUSPENDED", "suspended"]]} />
+      <${Field} text="Name contains" type="search" maxlength="200" value=${search} onChange=${(event) => setQuery({ search: event.target.value, status })} />
+      <${Field} text="Status" value=${status} onChange=${(event) => setQuery({ search, status: event.target.value })} options=${[["", "All"], ["ACTIVE", "active"], ["SUSPENDED", "suspended"]]} />
     </div>
     <${Loaded} of=${list}>${(tenants) => html`<${HowMany} of=${tenants} what="tenant" />
       <${Table} caption="Tenants" list=${list} empty="No tenant fits. Register one below, or choose other filters." columns=${[
