@@ -10,6 +10,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValida
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from tests.stack import Stack
+from tntcore.api.json_schema import REFERENCE
 from tntcore.api.openapi_3_0 import to_3_0
 
 
@@ -29,6 +30,13 @@ def test_the_document_in_3_0_is_openapi(stack: Stack) -> None:
     page = document["components"]["schemas"]["ActionPage"]["properties"]
     assert page["next"] == {"type": "string", "nullable": True}
     assert page["total"] == {"$ref": "#/components/schemas/Total"}
+    # What NSwag made classes of that refuse what comes.
+    schemas = document["components"]["schemas"]
+    assert schemas["Attempt"]["properties"]["answer"]["nullable"] is True
+    assert schemas["Setting"]["properties"]["setting"] == {"nullable": True}
+    assert schemas["ExchangeOrInvitation"] == {
+        "anyOf": [{"$ref": REFERENCE + one} for one in ("Exchange", "Invitation")]
+    }
 
 
 def test_what_is_not_is_noticed(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from tntcore.api.http import (
     Route,
     title_of,
 )
-from tntcore.api.json_schema import JsonSchema, example_of, schema_of
+from tntcore.api.json_schema import REFERENCE, JsonSchema, example_of, schema_of
 from tntcore.api.operation_ids import operation_id, webhook_id
 from tntcore.errors import PROBLEM_BASE
 from tntcore.version import VERSION
@@ -312,10 +312,20 @@ def _content(of: Any, named: dict[str, JsonSchema], *, given: bool = False) -> d
     if isinstance(of, Body):
         if of.type is None:
             return {of.media_type: {"schema": {"type": "string", "format": "binary"}}}
-        schema = schema_of(of.type, named)
+        schema = _referred(schema_of(of.type, named), named)
         return {of.media_type: {"schema": schema, "example": example_of(schema, named)}}
-    schema = schema_of(of, named, given=given)
+    schema = _referred(schema_of(of, named, given=given), named)
     return {JSON: {"schema": schema, "example": example_of(schema, named)}}
+
+
+def _referred(schema: JsonSchema, named: dict[str, JsonSchema]) -> JsonSchema:
+    """Gives a union of named types a name. Of a union without one, NSwag makes a type for each status of an operation,
+    and then throws for all but the first."""
+    if "anyOf" not in schema:
+        return schema
+    name = "Or".join(one["$ref"].removeprefix(REFERENCE) for one in schema["anyOf"])
+    named[name] = schema
+    return {"$ref": REFERENCE + name}
 
 
 def _by_status(errors: Iterable[str]) -> dict[str, list[str]]:

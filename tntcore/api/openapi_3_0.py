@@ -38,6 +38,9 @@ def _with_schemas(value: Any) -> Any:
 
 
 def _schema(schema: JsonSchema) -> JsonSchema:
+    if _is_any(schema):
+        # To NSwag, a value of any type is null only where that is said.
+        return {**_told(schema), "nullable": True}
     written: JsonSchema = {}
     for word, value in schema.items():
         match word:
@@ -58,3 +61,17 @@ def _schema(schema: JsonSchema) -> JsonSchema:
             case _:
                 written[word] = value
     return written
+
+
+_TYPED = ("type", "$ref", "allOf", "anyOf", "oneOf", "enum", "const")
+
+
+def _is_any(schema: JsonSchema) -> bool:
+    """Tells whether a schema says no type, or is a union of lists and objects, which no class of .NET can hold."""
+    return not schema.keys() & set(_TYPED) or {"array", "object"} <= {
+        one.get("type") for one in schema.get("anyOf", ())
+    }
+
+
+def _told(schema: JsonSchema) -> JsonSchema:
+    return {word: value for word, value in schema.items() if word == "description"}
