@@ -7,6 +7,9 @@ import { launch } from "../../devtools/browser/chromium.mjs";
 
 const AXE = join(dirname(fileURLToPath(import.meta.url)), "../../devtools/console/node_modules/axe-core/axe.min.js");
 const SERIOUS = ["serious", "critical"];
+const PHONE = 390;
+// A phone, a tablet, and the narrowest screen with the menu beside its tables.
+const WIDTHS = [PHONE, 820, 1121];
 
 /** What a button is called, without the numbers in it. */
 const buttonName = (text) => text.replace(/\d[\d,]*/g, "N").trim();
@@ -70,11 +73,14 @@ export async function visiting(url, folder, visit) {
         found.push(...(await check()));
         await page.emulateMedia({ colorScheme: "light" });
       }
-      await page.setViewportSize({ width: 390, height: 844 });
-      if (picture) found.push(...(await check()));
-      const [width, shown] = await page.evaluate(() => [document.scrollingElement.scrollWidth, innerWidth]);
+      const tooWide = [];
+      for (const width of WIDTHS) {
+        await page.setViewportSize({ width, height: 844 });
+        if (await page.evaluate(() => document.scrollingElement.scrollWidth > innerWidth)) tooWide.push(width);
+        if (width === PHONE) found.push(...(await check()));
+      }
       await page.setViewportSize({ width: 1280, height: 900 });
-      seen.screens[name] = { title: await page.locator("h1").first().textContent(), serious: found.filter(({ impact }) => SERIOUS.includes(impact)), tooWide: width > shown };
+      seen.screens[name] = { title: await page.locator("h1").first().textContent(), serious: found.filter(({ impact }) => SERIOUS.includes(impact)), tooWide };
     }
 
     const main = page.locator("main");

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,9 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Message, Record
 from tntcore.storage.states import ContactStatus
 
-COMPANY = Path(__file__).with_name("visit_console.mjs")
-MANY = Path(__file__).with_name("visit_many.mjs")
-ACCOUNT = Path(__file__).with_name("visit_account.mjs")
+FOLDER = Path(__file__).parent
 EVIL = "</p><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+ODD = {"toString": 1, "valueOf": 1}
 TURNED = "\u202e"  # turns the words that follow round
 TERMS = "https://acme.example/terms/v1"
 CONTEXT = {"@context": {"@vocab": "https://acme.example/terms#"}}
@@ -41,58 +43,114 @@ async def test_the_bundle_is_what_its_source_makes() -> None:
     assert await asyncio.to_thread(console.bundle) == (console.SERVED / "console.js").read_bytes()
 
 
-async def test_the_console(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
-    await asyncio.to_thread(console.install)
+async def test_the_session(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
     acme, bolt = pair
-    receivers = [Receiver(), Receiver()]
-    for receiver in receivers:
-        await receiver.start()
-    try:
-        given = await _prepare(stack, acme, bolt, receivers)
-        seen = await visit(COMPANY, f"{stack.url}/api/console", _pictures(tmp_path), orjson.dumps(given).decode())
-    finally:
-        for receiver in receivers:
-            await receiver.stop()
-    _check_manners(seen, stack.url, acme.key)
+    async with _receiver() as gone:
+        mine, theirs = await _connect(stack, acme, bolt)
+        await _disable_a_webhook(acme, gone)
+        await _send_hostile_messages(bolt, theirs)
+        await gone.until(lambda hook: True)
+        await _let_a_stranger_ask(stack, acme)
+        await _offer(stack, acme, bolt, theirs)
+        given = {"key": acme.key, "partner": mine.contact_uuid, "bolt": {"key": bolt.key}}
+        seen = await _visit("session", stack, tmp_path, given)
+    _check_manners(seen, stack.url, acme.key, bolt.key)
     policy = seen["headers"]["content-security-policy"]
     assert "unsafe" not in policy
     assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
     assert seen["firstView"] < FIRST_VIEW
+    assert seen["firstFiles"] == 3, "the page, its style and its script, and no call before somebody signs in"
     assert "key-unknown" in seen["refused"]
-    assert seen["hacked"] is False
     assert TURNED not in seen["home"]
     assert "onerror=window.hacked=1>" in seen["home"]
+    assert seen["waiting"] == "2"
     assert seen["focusAfterwards"] == "Keys"
-    assert seen["exported"].endswith(".json")
     assert seen["signedOut"] == {"local": {}, "session": {}}
-    assert seen["copied"] == seen["link"]
-    assert "/api/i/" in seen["copied"]
     assert seen["curl"].startswith("curl -sS -X ")
     assert "$TNT_KEY" in seen["curl"]
-    assert seen["saved"].endswith(".bin")
     assert (seen["focusedTitle"], seen["focusedButton"], seen["skippedTo"]) == ("Messages", "Refresh", "main")
+    assert not [call for call in seen["next"] if "WAITING" not in call and "connection?state" not in call]
 
 
-async def test_the_account_and_the_operator(stack: Stack, tmp_path: Path) -> None:
-    await asyncio.to_thread(console.install)
+async def test_partners_and_messages(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
+    acme, bolt = pair
+    mine, theirs = await _connect(stack, acme, bolt)
+    await _send_hostile_messages(bolt, theirs)
+    await _let_a_stranger_ask(stack, acme)
+    given = {
+        "key": acme.key,
+        "partner": mine.contact_uuid,
+        "invitation": (await bolt.post("invitation", {"label": "Bolt again"}))["invitationUrl"],
+        "other": (await bolt.post("invitation", {"label": "Bolt", "goal": "Only look"}))["invitationUrl"],
+    }
+    seen = await _visit("partners", stack, tmp_path, given)
+    _check_manners(seen, stack.url, acme.key)
+    assert seen["exported"].endswith(".json")
+    assert seen["copied"] == seen["link"]
+    assert "/api/i/" in seen["copied"]
+    assert seen["saved"].endswith(".bin")
+    assert seen["typed"] == "half a name"
+
+
+async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
+    acme, bolt = pair
+    mine, theirs = await _connect(stack, acme, bolt)
+    await bolt.post("context", {"url": TERMS, "document": CONTEXT})
+    await _let_a_stranger_ask(stack, acme)
+    offer = await _offer(stack, acme, bolt, theirs)
+    of = {"path": ["$.type", "$.vc.type"], "filter": {"type": "array", "contains": {"const": "Membership"}}}
+    level = {"path": ["$.credentialSubject.level", "$.vc.credentialSubject.level"]}
+    question = {"input_descriptors": [{"id": "membership", "constraints": {"fields": [of, level]}}]}
+    given = {
+        "key": acme.key,
+        "partner": mine.contact_uuid,
+        "terms": {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()},
+        "bolt": {
+            "key": bolt.key,
+            "to": theirs.contact_uuid,
+            "question": {"presentation_definition": question},
+            "offer": offer,
+        },
+    }
+    seen = await _visit("credentials", stack, tmp_path, given)
+    _check_manners(seen, stack.url, acme.key)
+
+
+async def test_webhooks_and_deliveries(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
+    acme, bolt = pair
+    async with _receiver() as gone, _receiver() as well:
+        _, theirs = await _connect(stack, acme, bolt)
+        await _disable_a_webhook(acme, gone)
+        await _send_hostile_messages(bolt, theirs)
+        await gone.until(lambda hook: True)
+        await _let_a_stranger_ask(stack, acme)
+        given = {"key": acme.key, "receiver": f"{well.url}/hook"}
+        seen = await _visit("webhooks", stack, tmp_path, given)
+    _check_manners(seen, stack.url, acme.key)
+
+
+async def test_the_account(stack: Stack, tmp_path: Path) -> None:
     acme = await stack.register(EVIL)
-    operator = stack.operator["tnt_operator_key"]
-    await stack.app.poison.handle("relay", f"senseless-{acme.uuid}", b"senseless")
     reading = await acme.post("api-token", {"name": "reading", "scope": "read"})
-    keys = {"key": acme.key, "operator": operator, "reading": reading["headers"]["tnt-subscription-key"]}
-    given = orjson.dumps(keys).decode()
-    seen = await visit(ACCOUNT, f"{stack.url}/api/console", _pictures(tmp_path), given)
-    _check_manners(seen, stack.url, *keys.values(), elsewhere={"Menu", "Copy", "Copy as curl", "Try again"})
-    assert seen["kept"] == {}
+    given = {"key": acme.key, "reading": reading["headers"]["tnt-subscription-key"]}
+    seen = await _visit("account", stack, tmp_path, given)
+    _check_manners(seen, stack.url, *given.values())
     assert datetime.fromisoformat(seen["expires"]) > datetime.now() + timedelta(days=360)
 
 
+async def test_the_operator(stack: Stack, tmp_path: Path) -> None:
+    operator = stack.operator["tnt_operator_key"]
+    acme = await stack.register(EVIL)
+    await stack.app.poison.handle("relay", f"senseless-{acme.uuid}", b"senseless")
+    seen = await _visit("operator", stack, tmp_path, {"operator": operator})
+    _check_manners(seen, stack.url, operator)
+    assert seen["kept"] == {}
+
+
 async def test_many_messages_and_partners(stack: Stack, tmp_path: Path) -> None:
-    await asyncio.to_thread(console.install)
     acme = await stack.register("Acme with many")
     oldest = await _fill(acme)
-    given = orjson.dumps({"key": acme.key, "oldest": oldest}).decode()
-    seen = await visit(MANY, f"{stack.url}/api/console", _pictures(tmp_path), given)
+    seen = await _visit("many", stack, tmp_path, {"key": acme.key, "oldest": oldest})
     assert seen["calls"] < 60
     assert seen["elements"] < 2_000
     assert (seen["rows"], seen["afterwards"], seen["inOrder"]) == (300, 300, True)
@@ -127,80 +185,105 @@ def test_the_pictures_are_small() -> None:
     assert max(picture.stat().st_size for picture in pictures) < PICTURE
 
 
+async def _visit(name: str, stack: Stack, folder: Path, given: dict[str, Any]) -> Any:
+    """Runs `visit_{name}.mjs`, which gets `given`, and returns what it saw."""
+    await asyncio.to_thread(console.install)
+    arguments = (f"{stack.url}/api/console", _pictures(folder), orjson.dumps(given).decode())
+    return await visit(FOLDER / f"visit_{name}.mjs", *arguments)
+
+
 def _pictures(folder: Path) -> str:
     return str(Path(os.environ.get("CONSOLE_PICTURES", folder)).resolve())
 
 
-async def _prepare(stack: Stack, acme: Client, bolt: Client, receivers: list[Receiver]) -> dict[str, Any]:
-    """Gives Acme something of everything: a hostile partner, a disabled webhook, an offer and a question that wait."""
-    mine, theirs = await stack.connect(acme, bolt)
+@asynccontextmanager
+async def _receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    await receiver.start()
+    try:
+        yield receiver
+    finally:
+        await receiver.stop()
+
+
+async def _connect(stack: Stack, acme: Client, bolt: Client) -> tuple[Any, Any]:
+    """Connects the two; Bolt then accepts what Acme offers and asks for, and Acme decides who connects."""
+    connected = await stack.connect(acme, bolt)
     await bolt.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoRequest": True, "autoPresent": True}}, 200)
     await acme.post("settings/PRINCIPAL_SETTINGS", {"setting": {"autoAcceptConnections": False}}, 200)
-    gone, well = receivers
+    return connected
+
+
+async def _disable_a_webhook(acme: Client, gone: Receiver) -> None:
+    """Gives Acme a webhook which the first call finds gone."""
     gone.answer = lambda hook: (410 if len(gone.got) == 1 else 200, {})
     await acme.post("settings/DIDCOMM_WEBHOOK", {"setting": [{"id": "erp", "url": f"{gone.url}/hook"}]}, 200)
+
+
+async def _send_hostile_messages(bolt: Client, theirs: Any) -> None:
     message = {
-        "@type": f"javascript:window.hacked=1//{EVIL}/1.0/{TURNED}{EVIL}",
+        # A type with a space is not sent.
+        "@type": f"javascript:window.hacked=1//{EVIL}/1.0/{TURNED}{EVIL}".replace(" ", "/"),
         "content": EVIL,
         "x~attach": {"@id": EVIL, "filename": EVIL, "mime-type": "text/html", "data": {"json": {EVIL: EVIL}}},
     }
     await bolt.act(theirs.contact_uuid, message)
-    odd = {"toString": 1, "valueOf": 1}
     report = {
         "@type": "https://didcomm.org/report-problem/1.0/problem-report",
-        "description": {"en": odd, "code": 5},
-        "comment": odd,
-        "x~attach": [None, 5, {"@id": odd, "data": {"base64": 7}}, {"filename": odd, "data": "no object"}],
-        "y~attach": odd,
+        "description": {"en": ODD, "code": 5},
+        "comment": ODD,
+        "x~attach": [None, 5, {"@id": ODD, "data": {"base64": 7}}, {"filename": ODD, "data": "no object"}],
+        "y~attach": ODD,
     }
     await bolt.act(theirs.contact_uuid, report)
-    await gone.until(lambda hook: True)
 
-    await bolt.post("context", {"url": TERMS, "document": CONTEXT})
+
+async def _let_a_stranger_ask(stack: Stack, acme: Client) -> None:
+    """Has a company with a hostile name ask Acme to connect, which waits for Acme's word."""
     carol = await stack.register(EVIL[:200])
     invitation = await acme.post("invitation", {"label": "Acme"})
     await carol.post("contact", {"invitationUrl": invitation["invitationUrl"]})
-    subject = {"level": "gold", "remark": EVIL, "odd": odd}
+
+    async def waits() -> bool:
+        return bool((await acme.get("connection?state=request-received"))["hits"])
+
+    await stack.eventually(waits, 20)
+
+
+async def _offer(stack: Stack, acme: Client, bolt: Client, theirs: Any) -> dict[str, Any]:
+    """Has Bolt offer Acme a credential, which waits for Acme's word. Returns the body of the call."""
     credential = {
         "@context": ["https://www.w3.org/2018/credentials/v1"],
         "type": ["VerifiableCredential", "Membership"],
-        "credentialSubject": subject,
+        "credentialSubject": {"level": "gold", "remark": EVIL, "odd": ODD},
     }
     offer = {"command": "offer", "to": theirs.contact_uuid, "format": "jwt-vc", "comment": EVIL}
-    await bolt.post("credential", {**offer, "data": {"credential": credential}})
+    body = {**offer, "data": {"credential": credential}}
+    await bolt.post("credential", body)
 
     async def waits() -> bool:
-        exchanges = await acme.get("exchange?status=WAITING")
-        connections = await acme.get("connection?state=request-received")
-        return bool(exchanges["hits"] and connections["hits"])
+        return bool((await acme.get("exchange?status=WAITING"))["hits"])
 
     await stack.eventually(waits, 20)
-    of = {"path": ["$.type", "$.vc.type"], "filter": {"type": "array", "contains": {"const": "Membership"}}}
-    level = {"path": ["$.credentialSubject.level", "$.vc.credentialSubject.level"]}
-    question = {"input_descriptors": [{"id": "membership", "constraints": {"fields": [of, level]}}]}
-    return {
-        "key": acme.key,
-        "partner": mine.contact_uuid,
-        "receiver": f"{well.url}/hook",
-        "terms": {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()},
-        "bolt": {
-            "key": bolt.key,
-            "to": theirs.contact_uuid,
-            "question": {"presentation_definition": question},
-            "offer": {**offer, "data": {"credential": credential}},
-        },
-        "invitation": (await bolt.post("invitation", {"label": "Bolt again"}))["invitationUrl"],
-        "other": (await bolt.post("invitation", {"label": "Bolt", "goal": "Only look"}))["invitationUrl"],
-    }
+    return body
 
 
-def _check_manners(seen: dict[str, Any], url: str, *keys: str, elsewhere: Collection[str] = ()) -> None:
-    """What holds on every screen. Args: elsewhere: the buttons that the other visit presses."""
-    untried = [(name, where) for name, where in seen["untried"] if name not in elsewhere]
+@cache
+def _tried() -> list[str]:
+    """The buttons that the visits press, by the beginnings of their names."""
+    scripts = "".join(script.read_text() for script in FOLDER.glob("visit_*.mjs"))
+    names = re.findall(r'(?:press\(|name: )(?:"|/\^?)([^"$/]+)["$/]', scripts)
+    return [name.replace(r"\d+", "N") for name in names]
+
+
+def _check_manners(seen: dict[str, Any], url: str, *keys: str) -> None:
+    """What holds on every screen. Every button is pressed in this visit or in another one."""
+    untried = [(name, where) for name, where in seen["untried"] if not name.startswith(tuple(_tried()))]
     assert not untried, f"buttons that nobody has pressed, and where: {untried}"
     assert [asked for asked in seen["requests"] if not asked.startswith((f"{url}/", "data:", f"blob:{url}/"))] == []
     assert not [key for key in keys if key in orjson.dumps(seen["requests"]).decode()]
     assert [said for said in seen["complaints"] if "policy" in said.lower() or "Error" in said] == []
+    assert seen.get("hacked") is not True
     for name, screen in seen["screens"].items():
         assert screen["serious"] == [], name
-        assert not screen["tooWide"], f"{name} scrolls sideways at 390 px"
+        assert screen["tooWide"] == [], f"{name} scrolls sideways at these widths"

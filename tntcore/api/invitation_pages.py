@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from html import escape
 from string import Template
 from typing import Annotated, Any, TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
@@ -151,11 +151,17 @@ class InvitationPages:
             f"{goal}\n<p>Scan the code with your agent, or copy the link into it.</p>\n"
             f'<figure role="img" aria-label="QR code of the link">{_drawn(url)}</figure>\n'
             f'<p class="link"><code id="link">{escape(url)}</code> '
-            '<button id="copy" type="button" hidden>Copy link</button></p>\n' + (valid if until else "")
+            '<button id="copy" type="button" hidden>Copy link</button></p>\n'
+            f'<p>With an account here, <a href="{escape(self._console(url))}">accept it in the console</a>.'
+            "</p>\n" + (valid if until else "")
         )
         label = (read.label or "").strip()
         heading = f"{label} invites you to connect" if label else "You are invited to connect"
         return self._page(label or "Invitation", heading, content, 200, {})
+
+    def _console(self, url: str) -> str:
+        """Returns the link to the console's screen that accepts the invitation with this URL."""
+        return f"{self._base.removesuffix('i')}console#/accept?{urlencode({'invitation': url})}"
 
     def _page(self, title: str, heading: str, content: str, status: int, headers: dict[str, Any]) -> Response:
         """`title` and `heading` are text, `content` is HTML."""

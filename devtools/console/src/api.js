@@ -9,7 +9,7 @@ const MOST_LOGGED = 200;
 const PAGE = 200;
 const MOST_PAGES = 5;
 
-/** The calls of this session, the newest first: {number, at, method, path, body, status, took, kind}. */
+/** The calls of this session, the newest first: {number, at, method, path, body, status, took, kind, aside}. */
 export const log = signal([]);
 // Whoever signs in next must not see what was sent before.
 session.subscribe(() => (log.value = []));
@@ -23,7 +23,10 @@ export class Problem extends Error {
   }
 }
 
-/** Calls the service. `options`: {query, body, headers, as: {kind, key}}. Returns the parsed answer; null for an empty one. */
+/**
+ * Calls the service. `options`: {query, body, headers, as: {kind, key}, aside}; `aside` is true if the screen that is
+ * shown has no part in it. Returns the parsed answer; null for an empty one.
+ */
 export async function call(method, path, options = {}) {
   const response = await send(method, path, options);
   const text = await response.text();
@@ -45,13 +48,13 @@ export async function picture(path) {
   return URL.createObjectURL(await (await send("GET", path, {})).blob());
 }
 
-async function send(method, path, { query = {}, body, headers: more = {}, as = session.value }) {
+async function send(method, path, { query = {}, body, headers: more = {}, as = session.value, aside = false }) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
   }
   const began = performance.now();
-  const entry = { number: ++number, at: new Date().toISOString(), method, path: url.pathname + url.search, body };
+  const entry = { number: ++number, at: new Date().toISOString(), method, path: url.pathname + url.search, body, aside };
   const headers = { ...(as && { [HEADERS[as.kind]]: as.key }), ...more };
   if (body !== undefined) headers["content-type"] = "application/json";
   const request = { method, headers, credentials: "omit", cache: "no-store", redirect: "error" };

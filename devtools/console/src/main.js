@@ -8,6 +8,7 @@ import { session, signOut, watchIdle } from "./session.js";
 import { SignIn, resume } from "./screens/sign_in.js";
 import { OPERATOR, TENANT } from "./screens.js";
 import { Screen, notice } from "./ui.js";
+import { waitingCount, watchWaiting } from "./waiting_count.js";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -55,18 +56,24 @@ function Guarded({ screen, path }) {
 function Navigation({ groups, now }) {
   const [open, setOpen] = useState(false);
   return html`<nav aria-label="Screens">
-    <button type="button" class="menu" aria-expanded=${open} onClick=${() => setOpen(!open)}>Menu</button>
+    <button type="button" class="menu" aria-expanded=${open} onClick=${() => setOpen(!open)}>Menu <${HowManyWait} /></button>
     <div class=${open ? "open" : ""}>
       ${groups.map(
         ([title, screens]) => html`<h2>${title}</h2>
           <ul>
             ${screens.map(
-              (screen) => html`<li><a href=${to(screen.path)} aria-current=${screen === now ? "page" : undefined} onClick=${() => setOpen(false)}>${screen.title}</a></li>`,
+              (screen) => html`<li><a href=${to(screen.path)} aria-current=${screen === now ? "page" : undefined} onClick=${() => setOpen(false)}>${screen.title}${screen.path === "waiting" && html` <${HowManyWait} />`}</a></li>`,
             )}
           </ul>`,
       )}
     </div>
   </nav>`;
+}
+
+function HowManyWait() {
+  const { exchanges = 0, connections = 0 } = waitingCount.value ?? {};
+  const many = exchanges + connections;
+  return many > 0 && html`<span class="many">${many.toLocaleString("en")}</span>`;
 }
 
 function skip(event) {
@@ -75,4 +82,5 @@ function skip(event) {
 }
 
 watchIdle();
+watchWaiting();
 render(html`<${App} />`, document.getElementById("app"));

@@ -32,7 +32,7 @@ const TICK = 30_000; // milliseconds
 function Calls() {
   const [before] = useState(log.peek()[0]?.number ?? 0);
   const calls = new Map();
-  for (const entry of log.value) if (entry.number > before) calls.set(curl(entry), entry);
+  for (const entry of log.value) if (entry.number > before && !entry.aside) calls.set(curl(entry), entry);
   return html`<details class="calls"><summary>API calls of this screen</summary>
     <ul>${[...calls].slice(0, MOST_CALLS).map(([line, { method, path }]) => html`<li><code>${method} ${path}</code> <${Copy} text=${line}>Copy as curl<//></li>`)}</ul>
   </details>`;
@@ -40,8 +40,9 @@ function Calls() {
 
 /**
  * Loads something, again when `deps` change or `reload` is called, and every `every` milliseconds while the page is
- * seen. What was there before is shown until then. Returns {data, error, stale, reload, set}: data and error are null
- * while it loads for the first time. `merge(before, loaded)` makes one of what is there and what a `reload` brings.
+ * seen; `every` may be a function of what was loaded. What was there before is shown until then. Returns {data, error,
+ * stale, reload, set}: data and error are null while it loads for the first time. `merge(before, loaded)` makes one of
+ * what is there and what a `reload` brings.
  */
 export function useLoad(load, deps = [], every = 0, merge = (before, loaded) => loaded) {
   const [state, setState] = useState({ data: null, error: null, stale: false });
@@ -58,12 +59,13 @@ export function useLoad(load, deps = [], every = 0, merge = (before, loaded) => 
   useEffect(() => {
     setState((before) => ({ ...before, stale: true }));
     run(true);
-    const timer = every && setInterval(() => document.hidden || run(false), every);
-    return () => {
-      current.current++;
-      clearInterval(timer);
-    };
-  }, [run, every]);
+    return () => current.current++;
+  }, [run]);
+  const pause = typeof every === "function" ? every(state.data) : every;
+  useEffect(() => {
+    const timer = pause && setInterval(() => document.hidden || run(false), pause);
+    return () => clearInterval(timer);
+  }, [run, pause]);
   const set = (change) => setState((before) => ({ ...before, data: change(before.data) }));
   return { ...state, reload: () => run(false), set };
 }
@@ -119,6 +121,11 @@ export function Failure({ error, retry }) {
     </p>
     ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
   </div>`;
+}
+
+/** A button that goes to a form further down: the first field within what has this `id`. */
+export function ToForm({ id, children }) {
+  return html`<button type="button" class="main" onClick=${() => document.querySelector(`#${id} input`).focus()}>${children}</button>`;
 }
 
 /** What was done last, as a sentence. The page shows it for a moment, and screen readers say it. */
@@ -202,24 +209,38 @@ function valuesOf(form) {
   return values;
 }
 
-/** A field with its label, and a hint below. `options` makes it a choice: [[value, text]]; `rows` an area of text. */
-export function Field({ text, hint, options, rows, ...rest }) {
+/**
+ * A field with its label, and a hint below. `options` makes it a choice: [[value, text]]; `rows` an area of text.
+ * `value` is what it begins with: it is set again when it changes, and not when the screen is only drawn again, since
+ * screens load themselves anew while somebody types.
+ */
+export function Field({ text, hint, options, rows, value, ...rest }) {
   const id = useId();
-  const given = { id, ...rest, "aria-describedby": hint ? `${id}-hint` : undefined };
-  const field = options
-    ? html`<select ...${given}>${options.map(([value, words]) => html`<option value=${value} selected=${value === rest.value}>${words}</option>`)}</select>`
+  const field = useRef(null);
+  useLayoutEffect(() => {
+    const wanted = value ?? "";
+    if (!options) field.current.value = field.current.defaultValue = wanted;
+    else if (options.some(([one]) => one === wanted)) field.current.value = wanted;
+  }, [value, options?.map(([one]) => one).join()]);
+  const given = { id, ref: field, ...rest, "aria-describedby": hint ? `${id}-hint` : undefined };
+  const shown = options
+    ? html`<select ...${given}>${options.map(([one, words]) => html`<option key=${one} value=${one}>${words}</option>`)}</select>`
     : rows
       ? html`<textarea rows=${rows} ...${given}></textarea>`
       : html`<input type="text" spellcheck=${false} ...${given} />`;
-  return html`<div class="field"><label for=${id}>${text}</label>${field}${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}</div>`;
+  return html`<div class="field"><label for=${id}>${text}</label>${shown}${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}</div>`;
+}
+
+/** A local time, as a field for times takes it. */
+export function localMinute(at) {
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, "2026-01-31T12:00".length);
 }
 
 /** The local time in a year, as a field for times takes it. */
 export function inAYear() {
   const at = new Date();
   at.setFullYear(at.getFullYear() + 1);
-  at.setMinutes(at.getMinutes() - at.getTimezoneOffset());
-  return at.toISOString().slice(0, 16);
+  return localMinute(at);
 }
 
 export function Check({ text, hint, ...rest }) {
@@ -299,7 +320,7 @@ export function Time({ at }) {
   const whole = new Date(at).toLocaleString();
   if (Math.abs(seconds) > FAR) return html`<time datetime=${at} title=${whole}>${new Date(at).toLocaleDateString("en", { dateStyle: "medium" })}</time>`;
   const [size, unit] = UNITS.find(([size]) => Math.abs(seconds) >= size) ?? [1, "second"];
-  const text = Math.abs(seconds) < 10 ? "just now" : RELATIVE.format(Math.round(seconds / size), unit);
+  const text = Math.abs(seconds) < 10 ? (seconds > 0 ? "in a moment" : "just now") : RELATIVE.format(Math.round(seconds / size), unit);
   return html`<time datetime=${at} title=${whole}>${text}</time>`;
 }
 
@@ -326,10 +347,12 @@ export function Text({ of, title }) {
   </figure>`;
 }
 
-/** A secret that is shown this once. */
-export function Secret({ title, of }) {
-  return html`<div class="secret" role="status">
-    <p><strong>${title}</strong> It is shown only now. Store it before you leave this page.</p>
+/** A secret that is shown this once, brought into view. `use`: what to do with it. */
+export function Secret({ title, of, use }) {
+  const place = useRef(null);
+  useLayoutEffect(() => place.current.scrollIntoView({ block: "nearest" }), [of]);
+  return html`<div class="secret" role="status" ref=${place}>
+    <p><strong>${title}</strong> It is shown only now. Store it before you leave this page.${use && html` ${use}`}</p>
     <code>${of}</code> <${Copy} text=${of} />
   </div>`;
 }

@@ -42,7 +42,7 @@ const TYPES = [
 export const typeWords = (type) => TYPES.find(([pattern]) => pattern.test(type))?.[1] ?? shortType(type);
 
 const STATES = {
-  "holder offer-received": "{} offers you a credential. Accept to ask for it.",
+  "holder offer-received": "{} offers you a credential. Accept to receive it.",
   "holder credential-received": "{} sent you a credential, and a check could not be made. Accept to keep it.",
   "holder proposal-sent": "You proposed a credential. {} has not answered yet.",
   "holder request-sent": "You asked for a credential. {} has not issued it yet.",
@@ -50,7 +50,7 @@ const STATES = {
   "issuer offer-sent": "You offered a credential. {} has not answered yet.",
   "issuer request-received": "{} asks you for a credential. Accept to issue it.",
   "issuer credential-issued": "You issued a credential. {} has not confirmed it yet.",
-  "prover request-received": "{} asks you for proof. Choose what you show, and accept.",
+  "prover request-received": "{} asks you for proof. Choose what you show.",
   "prover proposal-sent": "You proposed what to show. {} has not answered yet.",
   "prover presentation-sent": "You showed proof. {} has not confirmed it yet.",
   "verifier proposal-received": "{} proposes what to show you. Accept to ask for it.",

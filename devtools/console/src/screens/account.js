@@ -3,7 +3,8 @@ import { useState } from "preact/hooks";
 import { post, put, remove, settingOf, sorted } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
-import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, inAYear, useList, useLoad } from "../ui.js";
+import { Check, Do, Field, Form, HowMany, Json, Loaded, Screen, Secret, Short, Status, Table, Time, ToForm, inAYear, useList, useLoad } from "../ui.js";
+import { text } from "../words.js";
 
 export function Identities() {
   const found = useLoad(() => sorted("identity"));
@@ -97,6 +98,7 @@ const SCOPES = { read: "read: look at everything but settings and keys", send: "
 export function Keys() {
   const found = useLoad(() => sorted("api-token"));
   const [made, setMade] = useState(null);
+  const [year] = useState(inAYear);
   const own = session.value?.about.key.uuid;
   async function make(values) {
     setMade(await post("api-token", values));
@@ -106,8 +108,8 @@ export function Keys() {
     await remove(`api-token/${uuid}`);
     await found.reload();
   }
-  return html`<${Screen} title="Keys" about="Subscription keys: each of your systems and colleagues should have one of its own.">
-    ${made && html`<${Secret} title=${`The key ${made.name}.`} of=${made.headers["tnt-subscription-key"]} />`}
+  return html`<${Screen} title="Keys" about="Subscription keys: each of your systems and colleagues should have one of its own." actions=${html`<${ToForm} id="make">New key<//>`}>
+    ${made && html`<${Secret} title=${`The key ${made.name}.`} of=${made.headers["tnt-subscription-key"]} use="A system sends it in the header tnt-subscription-key; a person signs in with it here." />`}
     <${Loaded} of=${found}>${({ hits }) => html`<${Table} caption="Keys" hits=${hits} empty="There is no key." columns=${[
       ["Name", ({ uuid, name }) => html`${name || "without a name"} ${uuid === own && html`<small>this one</small>`}`],
       ["Scope", ({ scope }) => scope],
@@ -116,10 +118,10 @@ export function Keys() {
       ["Last used", ({ lastUsedAt }) => html`<${Time} at=${lastUsedAt} />`],
       ["", ({ uuid, name, status }) => status === "ACTIVE" && html`<${Do} kind="danger" ask=${uuid === own ? "This is the key that you are signed in with. Revoke it?" : `Revoke the key ${name}?`} run=${() => revoke(uuid)} done="The key is revoked.">Revoke<//>`],
     ]} />`}<//>
-    <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${make}>
+    <section id="make"><h2>Make a key</h2><${Form} submit="Make the key" reset run=${make}>
       <${Field} text="Name" name="name" required hint="Who or what will use it." />
       <${Field} text="Scope" name="scope" options=${Object.entries(SCOPES)} />
-      <${Field} text="Expires" name="expiresAt" type="datetime-local" defaultValue=${inAYear()} hint="Empty: never." />
+      <${Field} text="Expires" name="expiresAt" type="datetime-local" value=${year} hint="Empty: never." />
     <//></section>
   <//>`;
 }
@@ -175,7 +177,7 @@ export function AuditLog({ path }) {
       ["What", ({ act }) => html`<code>${act}</code>`],
       ["Who", ({ by }) => `${by.name || by.kind} (${by.kind}, ${by.role})`],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
-      ["Details", ({ details }) => Object.entries(details).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ")],
+      ["Details", ({ details }) => Object.entries(details).filter(([, value]) => !Array.isArray(value) || value.length).map(([name, value]) => `${name}: ${Array.isArray(value) ? value.map(text).join(" ") : text(value)}`).join(", ")],
       ["Trace", ({ traceId }) => traceId && html`<code>${traceId}</code>`],
     ]} />`}<//>`;
 }

@@ -10,11 +10,14 @@ import { checkWords, text } from "../words.js";
 /** A credential's kind. */
 export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(text).join(", ");
 
-/** What a credential says, by name. */
+/** What a credential says, by name; what is within a thing is indented below it. */
 export function Claims({ of: summary }) {
   const claims = [summary?.claims ?? {}].flat()[0] ?? {};
-  return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, text(value)])} />`;
+  const shown = (value) => (isThing(value) ? html`<${Facts} of=${Object.entries(value).map(([name, one]) => [name, text(one)])} />` : text(value));
+  return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, shown(value)])} />`;
 }
+
+const isThing = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
 /** What a credential is about: as JSON it says so itself; a JWT has it in its payload. */
 function subjectOf(credential) {
@@ -28,14 +31,19 @@ function subjectOf(credential) {
   }
 }
 
-/** Each check that was made, in words. */
+/** Each check that was made, in words: those of the whole first, then those of each credential in it. */
 export function Checks({ of: checks }) {
   if (!checks.length) return html`<p class="empty">No check was made.</p>`;
   const result = { true: "passed", false: "failed", null: "not made" };
-  return html`<ul class="lines">${checks.map(({ name, passed, detail, subject }) => html`<li>
-    <${Status} of=${result[passed]} /> ${checkWords(name)}${subject && html` <code>${subject}</code>`} <small>${detail}</small>
-  </li>`)}</ul>`;
+  const subjects = [...new Set(checks.map(({ subject }) => subject ?? ""))].sort();
+  return subjects.map((subject) => html`${subject && html`<h3>${subjectWords(subject)}</h3>`}
+    <ul class="lines">${checks.filter((check) => (check.subject ?? "") === subject).map(({ name, passed, detail }) => html`<li>
+      <${Status} of=${result[passed]} /> ${checkWords(name)} <small>${detail}</small>
+    </li>`)}</ul>`);
 }
+
+/** The service counts the credentials of a proof from 0. */
+const subjectWords = (subject) => subject.replace(/^credential (\d+)$/, (_, number) => `Credential ${Number(number) + 1}`);
 
 export function Credentials({ path: [uuid] }) {
   return uuid ? html`<${Credential} uuid=${uuid} />` : html`<${List} />`;
@@ -46,7 +54,7 @@ function List() {
   const list = useList("credential", { role });
   const actions = html`<a class="button main" href=${to("offer")}>Offer a credential</a>`;
   return html`<${Screen} title="Credentials" actions=${actions}>
-    <${Field} text="Show" value=${role} onChange=${(event) => setQuery({ role: event.target.value })} options=${[["", "All"], ["holder", "Those that you hold"], ["issuer", "Those that you issued"]]} />
+    <div class="filters"><${Field} text="Show" value=${role} onChange=${(event) => setQuery({ role: event.target.value })} options=${[["", "All"], ["holder", "Those that you hold"], ["issuer", "Those that you issued"]]} /></div>
     <${Loaded} of=${list}>${(credentials) => html`
       <${HowMany} of=${credentials} what="credential" />
       <${Table} caption="Credentials" list=${list} empty=${html`There are none yet. <a href=${to("offer")}>Offer one to a partner</a>; what partners offer you is under <a href=${to("waiting")}>Waiting</a>.`} columns=${[
@@ -82,7 +90,7 @@ function Credential({ uuid }) {
       <h2>${typeOf(credential.summary)}</h2>
       <${Facts} of=${[
         ["Status", html`<${Status} of=${credential.status} />`],
-        [credential.role === "issuer" ? "Issued to" : "From", partners.name(credential.contactUuid)],
+        [credential.role === "issuer" ? "Issued to" : "From", credential.contactUuid ? html`<a href=${to("partners", credential.contactUuid)}>${partners.name(credential.contactUuid)}</a>` : partners.name(null)],
         ["Issuer", credential.summary.issuer && html`<code>${text(credential.summary.issuer)}</code>`],
         ["Format", credential.format],
         ["Expires", credential.expiresAt && html`<${Time} at=${credential.expiresAt} />`],
@@ -98,6 +106,7 @@ function Credential({ uuid }) {
     <${Json} of=${credential} />`}<//><//>`;
 }
 
+const ONE_WORD = "One word: letters and digits, with a letter first.";
 const CITIZENSHIP = ["givenName", "familyName", "gender", "birthDate", "birthCountry", "residentSince"];
 const V1 = "https://www.w3.org/2018/credentials/v1";
 
@@ -139,7 +148,7 @@ export function Offer() {
     };
     return html`<section><${Form} key=${chosen} submit="Offer" run=${run}>
       <${Start} ...${{ known, partner, setPartner, chosen, setChosen }} />
-      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="One word, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="One word, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" title=${ONE_WORD} />`}
       <${Attributes} template=${template} values />
       <${Field} text="Comment, for the partner" name="comment" />
     <//></section>`;
@@ -153,8 +162,9 @@ function Attributes({ template, values }) {
     return html`<fieldset><legend>Attributes</legend>${template.names.map((name) => (values ? html`<${Field} key=${name} text=${name} name=${`value ${name}`} required=${Boolean(template.definition)} />` : html`<${Check} key=${name} text=${name} name=${`asked ${name}`} />`))}</fieldset>`;
   }
   return html`<fieldset><legend>Attributes</legend>
+    <p class="quiet">Each name is one word, such as validUntil.</p>
     ${Array.from({ length: rows }, (_, row) => html`<div key=${row} class="row">
-      <${Field} text=${`Name ${row + 1}`} name=${`name ${row}`} pattern="[A-Za-z][A-Za-z0-9_]*" />
+      <${Field} text=${`Name ${row + 1}`} name=${`name ${row}`} pattern="[A-Za-z][A-Za-z0-9_]*" title=${ONE_WORD} />
       ${values && html`<${Field} text=${`Value ${row + 1}`} name=${`value ${row}`} />`}
     </div>`)}
     <button type="button" onClick=${() => setRows(rows + 1)}>One more</button>
@@ -166,7 +176,12 @@ function attributesOf(template, values) {
   if (template.names) {
     return Object.fromEntries(template.names.filter((name) => values[`value ${name}`] || values[`asked ${name}`]).map((name) => [name, values[`value ${name}`] ?? true]));
   }
-  const rows = Object.keys(values).filter((field) => field.startsWith("name ")).map((field) => field.slice("name ".length));
+  const rowsOf = (kind) => Object.keys(values).filter((field) => field.startsWith(kind)).map((field) => field.slice(kind.length));
+  const rows = rowsOf("name ");
+  const nameless = rowsOf("value ").find((row) => !rows.includes(row));
+  if (nameless) throw new Error(`Value ${Number(nameless) + 1} has no name. Write one, or take the value away.`);
+  const twice = rows.map((row) => values[`name ${row}`]).find((name, place, names) => names.indexOf(name) !== place);
+  if (twice) throw new Error(`Two attributes are called ${twice}. Give each a name of its own.`);
   return Object.fromEntries(rows.map((row) => [values[`name ${row}`], values[`value ${row}`] ?? ""]));
 }
 
@@ -192,7 +207,7 @@ export function Ask() {
     };
     return html`<section><${Form} key=${chosen} submit="Ask" run=${run}>
       <${Start} ...${{ known, partner, setPartner, chosen, setChosen }} />
-      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="As its issuer named it, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" />`}
+      ${!template.names && html`<${Field} text="Kind of credential" name="type" required hint="As its issuer named it, such as Membership." pattern="[A-Za-z][A-Za-z0-9]*" title=${ONE_WORD} />`}
       <${Attributes} template=${template} />
       <${Field} text="Comment, for the partner" name="comment" />
     <//></section>`;
@@ -241,7 +256,7 @@ function Proof({ uuid }) {
       <h2>${proof.role === "verifier" ? (proof.verified ? "Verified: every check passed" : "Not verified") : "Shown by you"}</h2>
       <${Facts} of=${[
         ["Status", html`<${Status} of=${proof.status} />`],
-        [proof.role === "verifier" ? "Shown by" : "Shown to", partners.name(proof.contactUuid)],
+        [proof.role === "verifier" ? "Shown by" : "Shown to", proof.contactUuid ? html`<a href=${to("partners", proof.contactUuid)}>${partners.name(proof.contactUuid)}</a>` : partners.name(null)],
         ["Format", proof.format],
         ["Exchange", html`<a href=${to("exchanges", proof.exchangeUuid)}>How it came to be</a>`],
       ]} />

@@ -4,10 +4,13 @@ import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, tell, useList, useLoad } from "../ui.js";
+import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, localMinute, tell, useList, useLoad } from "../ui.js";
+import { WebhookField } from "../webhook_field.js";
 import { deliveryWords, label, skippedWords, typeWords } from "../words.js";
 
 const LIVE = 3_000; // milliseconds
+const CALM = 15_000; // milliseconds
+const DAY = 86_400_000; // milliseconds
 const KINDS = { webhook: "Webhook call", task: "Task webhook call", didcomm: "Message to a partner", test: "Test" };
 const STATUSES = ["HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD"];
 const STATUS_WORDS = {
@@ -38,17 +41,20 @@ function List() {
       <${Field} text="Status" value=${query.status} onChange=${set("status")} options=${[["", "All"], ...STATUSES.map((status) => [status, label(status)])]} />
       <${Field} text="Kind" value=${query.kind} onChange=${set("kind")} options=${[["", "All"], ...Object.entries(KINDS)]} />
       <${PartnerField} none="All" value=${query.contactUuid} onChange=${set("contactUuid")} />
-      <${Field} text="Webhook" value=${query.webhookId} onChange=${set("webhookId")} placeholder="the id of its entry" />
+      <${WebhookField} value=${query.webhookId} onChange=${set("webhookId")} />
     </div>
     <${Check} text="Live: look again every few seconds" checked=${live} onChange=${(event) => setLive(event.target.checked)} />
-    <${DeliveryTable} query=${query} every=${live ? LIVE : 0} />
+    <${DeliveryTable} query=${query} every=${live ? LIVE : CALM} />
     <section><h2>Send again what failed</h2><${Recover} /></section>
   <//>`;
 }
 
+/** The link to a webhook's entry. */
+export const webhookLink = (id) => `${to("webhooks")}?${new URLSearchParams({ id })}`;
+
 /** Deliveries of the last 7 days by status, as links to the list. `query`: filters. */
 export function Counts({ query = {} }) {
-  const counts = useLoad(() => get("delivery/count", query), [JSON.stringify(query)], 15_000);
+  const counts = useLoad(() => get("delivery/count", query), [JSON.stringify(query)], CALM);
   const link = (status) => `${to("deliveries")}?${new URLSearchParams({ ...query, status })}`;
   return html`<${Loaded} of=${counts}>${({ byStatus, total, relation }) =>
     total
@@ -69,7 +75,7 @@ export function DeliveryTable({ query, every = 0 }) {
       ["To", ({ webhookId, contactUuid }) => webhookId ?? deliveries.partners.name(contactUuid)],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
       ["Attempts", ({ attempts }) => attempts],
-      ["Why", ({ error }) => deliveryWords(error)],
+      ["Why", ({ error, status, nextAttemptAt }) => error && html`${deliveryWords(error)}${status === "PENDING" && nextAttemptAt && html` <small>The next attempt is <${Time} at=${nextAttemptAt} />.</small>`}`],
     ]} />`}<//>`;
 }
 
@@ -93,17 +99,25 @@ function Delivery({ uuid }) {
         ["Status", html`<${Status} of=${delivery.status} /> <small>${STATUS_WORDS[delivery.status]}</small>`],
         ["Why", deliveryWords(delivery.error)],
         ["Type", html`<code>${delivery.type}</code>`],
-        ["Webhook", delivery.webhookId && html`<a href=${to("webhooks")}>${delivery.webhookId}</a>`],
+        ["Webhook", delivery.webhookId && html`<a href=${webhookLink(delivery.webhookId)}>${delivery.webhookId}</a>`],
         ["Partner", delivery.contactUuid && html`<a href=${to("partners", delivery.contactUuid)}>${partners.name(delivery.contactUuid)}</a>`],
         ["Message", delivery.messageUuid && html`<a href=${to("messages", delivery.messageUuid)}>Open the message</a>`],
         ["Sent again", delivery.replayedAt && html`<${Time} at=${delivery.replayedAt} />`],
       ]} />
-      ${delivery.kind !== "test" && html`<${Do} run=${again}>Send again<//>`}
-      ${delivery.kind === "webhook" && html`<details><summary>Send it to another webhook</summary><${Form} submit="Send there" run=${elsewhere}><${Field} text="The id of its entry" name="webhookId" required /><//></details>`}
+      ${["PENDING", "FAILED"].includes(delivery.status) && delivery.error && html`<p>${repairWords(delivery)}</p>`}
+      ${delivery.kind !== "test" && html`<${Do} kind=${delivery.status === "DELIVERED" ? "" : "main"} run=${again}>Send again<//>`}
+      ${delivery.kind === "webhook" && html`<details><summary>Send it to another webhook</summary><${Form} submit="Send there" run=${elsewhere}><${WebhookField} name="webhookId" none="Choose one" required /><//></details>`}
     </section>
     <section><h2>What happened</h2><${Way} of=${delivery} /></section>
     <section><h2>The request</h2><${Request} of=${delivery.request} kind=${delivery.kind} /></section>
     <${Json} of=${delivery} />`}<//><//>`;
+}
+
+/** What mends a delivery that does not arrive. */
+function repairWords({ kind, webhookId, contactUuid }) {
+  if (kind === "didcomm") return html`The partner's agent does not take it. Tell the <a href=${to("partners", contactUuid)}>partner</a>, then send it again.`;
+  if (kind === "test") return html`Mend the receiver or the <a href=${webhookLink(webhookId)}>webhook</a>, then test it again there.`;
+  return html`Mend the receiver or the <a href=${webhookLink(webhookId)}>webhook</a>, then send it again.`;
 }
 
 /** The way of a delivery: where it began, each attempt with its answer, and what comes next. */
@@ -119,7 +133,7 @@ export function Way({ of: { createdAt, kind, log, status, nextAttemptAt } }) {
     ))}
     ${status === "PENDING" && nextAttemptAt && step("wait", log.length ? "The next attempt" : "The first attempt", nextAttemptAt)}
     ${["HELD", "WITHHELD"].includes(status) && html`<li class="wait"><strong>${STATUS_WORDS[status]}</strong></li>`}
-    ${status === "FAILED" && html`<li class="bad"><strong>Given up. Mend the cause, then send it again.</strong></li>`}
+    ${status === "FAILED" && html`<li class="bad"><strong>${kind === "test" ? "A test is tried once. Mend the cause, then test again." : "Given up. Mend the cause, then send it again."}</strong></li>`}
   </ol>`;
 }
 
@@ -135,13 +149,14 @@ function Request({ of: request, kind }) {
 
 function Recover() {
   const [uuid, setUuid] = useState("");
+  const [yesterday] = useState(() => localMinute(new Date(Date.now() - DAY)));
   async function start({ since, ...rest }) {
     setUuid((await post("delivery/replay", { since, ...rest })).uuid);
   }
   return html`<${Form} submit="Send again" run=${start}>
-      <${Field} text="Everything that failed or was withheld since" name="since" type="datetime-local" required />
+      <${Field} text="Everything that failed or was withheld since" name="since" type="datetime-local" required value=${yesterday} />
       <${Field} text="Until" name="until" type="datetime-local" hint="Now, if left out." />
-      <${Field} text="Only of this webhook" name="webhookId" hint="The id of its entry; all, if left out." />
+      <${WebhookField} text="Only of this webhook" name="webhookId" />
     <//>
     ${uuid && html`<${Progress} uuid=${uuid} />`}`;
 }

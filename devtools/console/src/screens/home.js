@@ -1,15 +1,18 @@
-import { entriesOf, get, newest } from "../api.js";
+import { get, newest } from "../api.js";
 import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
 import { Facts, Loaded, Screen, Status, Time, size, useLoad } from "../ui.js";
-import { typeWords } from "../words.js";
-import { Counts } from "./deliveries.js";
+import { countWaiting } from "../waiting_count.js";
+import { allEntries } from "../webhook_field.js";
+import { contentOf, typeWords } from "../words.js";
+import { Counts, webhookLink } from "./deliveries.js";
 import { Health } from "./service.js";
 
 const DAY = 86_400_000;
 const MANY = 7;
+const CALM = 15_000; // milliseconds
 
 export function Home() {
   const { about } = session.value;
@@ -36,13 +39,7 @@ function Account({ about }) {
 }
 
 function Waiting() {
-  const waiting = useLoad(async () => {
-    const [exchanges, ...connections] = await Promise.all([
-      get("exchange", { status: "WAITING", limit: 1 }),
-      ...["request-received", "invitation-received"].map((state) => get("connection", { state, limit: 1 })),
-    ]);
-    return { exchanges: exchanges.total.value, connections: connections.reduce((sum, { total }) => sum + total.value, 0) };
-  }, [], 15_000);
+  const waiting = useLoad(countWaiting, [], CALM);
   return html`<${Loaded} of=${waiting}>${({ exchanges, connections }) =>
     exchanges + connections === 0
       ? html`<p class="empty">Nothing waits for you.</p>`
@@ -51,19 +48,15 @@ function Waiting() {
 }
 
 function Webhooks({ about }) {
-  const found = useLoad(async () => {
-    if (about.key.scope !== "admin") return null;
-    const settings = await Promise.all(["DIDCOMM_WEBHOOK", "TASK_WEBHOOK"].map(entriesOf));
-    return { entries: settings.flat() };
-  });
-  if (about.key.scope !== "admin") return html`<p class="empty">Sign in with an admin key to see your webhooks.</p>`;
+  const found = useLoad(async () => ({ entries: about.key.scope === "admin" ? await allEntries() : null }), [], CALM);
   return html`<${Loaded} of=${found}>${({ entries }) => {
+    if (!entries) return html`<p class="empty">Sign in with an admin key to see your webhooks.</p>`;
     const disabled = entries.filter(({ status }) => status === "DISABLED");
     const failing = entries.filter(({ status, failingSince }) => status !== "DISABLED" && failingSince);
     if (!entries.length) return html`<p class="empty">You have no webhook, so nobody is told of received messages. <a href=${to("webhooks")}>Add one</a>.</p>`;
-    if (!disabled.length && !failing.length) return html`<p>All ${entries.length} work.</p>`;
+    if (!disabled.length && !failing.length) return html`<p>${entries.length === 1 ? "Your webhook works." : `All ${entries.length} work.`}</p>`;
     return html`<ul>${[...disabled, ...failing].map(({ id, status, failingSince }) => html`<li>
-      <a href=${to("webhooks")}>${id}</a> <${Status} of=${status === "DISABLED" ? status : "failing"} />${failingSince && html` since <${Time} at=${failingSince} />`}
+      <a href=${webhookLink(id)}>${id}</a> <${Status} of=${status === "DISABLED" ? status : "failing"} />${failingSince && html` since <${Time} at=${failingSince} />`}
     </li>`)}</ul>`;
   }}<//>`;
 }
@@ -79,7 +72,7 @@ function Week() {
   });
   return html`<${Loaded} of=${counts}>${({ days, totals, day, exact }) => html`
     <p>${day.total}${day.relation === "gte" ? " or more" : ""} in the last 24 hours</p>
-    <${Bars} days=${days} totals=${totals} />
+    ${totals.some(Boolean) ? html`<${Bars} days=${days} totals=${totals} />` : html`<p class="empty">None on the days before, either.</p>`}
     ${!exact && html`<p class="quiet">There are more: only the latest were counted.</p>`}`}<//>`;
 }
 
@@ -104,13 +97,14 @@ function Last() {
     const { hits } = await newest("message", { limit: 10 });
     const { name } = await partnersOf(hits);
     return hits.map((message) => ({ ...message, partner: name(message.contactUuid) }));
-  }, [], 15_000);
+  }, [], CALM);
   return html`<${Loaded} of=${last}>${(messages) =>
     messages.length
       ? html`<ul class="lines">${messages.map(
-          ({ uuid, actionUuid, direction, type, partner, status, createdAt }) => html`<li key=${uuid}>
+          ({ uuid, actionUuid, direction, type, partner, status, createdAt, message }) => html`<li key=${uuid}>
             <a href=${actionUuid ? to("threads", actionUuid) : to("messages", uuid)}>${typeWords(type)}</a>
             ${direction === "IN" ? " from " : " to "}${partner} <${Status} of=${status} /> <${Time} at=${createdAt} />
+            <small class="cut">${(contentOf(message) ?? "").slice(0, 120)}</small>
           </li>`,
         )}</ul>`
       : html`<p class="empty">No messages yet. <a href=${to("invite")}>Invite a partner</a>, or <a href=${to("accept")}>accept an invitation</a>.</p>`}<//>`;

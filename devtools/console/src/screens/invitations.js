@@ -1,9 +1,13 @@
 import { useEffect, useState } from "preact/hooks";
-import { all, get, picture, post, remove } from "../api.js";
-import { forgetContacts } from "../contacts.js";
+import { all, get, newest, picture, post, remove } from "../api.js";
+import { forgetContacts, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
-import { go, to } from "../route.js";
+import { go, route, to } from "../route.js";
 import { Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
+import { connectionWords } from "../words.js";
+
+const LIVE = 3_000; // milliseconds
+const MOST_SHOWN = 20;
 
 /** All invitations, or one of them. */
 export function Invitations({ path: [uuid] }) {
@@ -26,17 +30,23 @@ function List() {
 }
 
 function One({ uuid }) {
-  const found = useLoad(() => get(`invitation/${uuid}`), [uuid]);
+  const found = useLoad(async () => {
+    const [invitation, connections] = await Promise.all([get(`invitation/${uuid}`), newest("connection", { invitationUuid: uuid, limit: MOST_SHOWN })]);
+    return { invitation, connections, partners: await partnersOf(connections.hits) };
+  }, [uuid], LIVE);
   async function withdraw() {
     await remove(`invitation/${uuid}`);
     await found.reload();
   }
-  return html`<${Screen} title="Invitation"><${Loaded} of=${found}>${(invitation) => html`
+  return html`<${Screen} title="Invitation"><${Loaded} of=${found}>${({ invitation, connections, partners }) => html`
     <section>
       <${Facts} of=${[["Status", html`<${Status} of=${invitation.status} />`], ["Use", invitation.multiUse ? "many times" : "once"], ["Expires", invitation.expiresAt && html`<${Time} at=${invitation.expiresAt} />`]]} />
-      ${invitation.status === "ACTIVE" && html`<${Do} kind="danger" ask="Withdraw this invitation?" run=${withdraw} done="The invitation is withdrawn.">Withdraw<//>`}
+      ${connections.hits.length === 0 && html`<p class="quiet">Nobody has used it yet. Whoever does appears here.</p>`}
+      <ul>${connections.hits.map(({ uuid, contactUuid, state }) => html`<li key=${uuid}>${contactUuid ? html`<a href=${to("partners", contactUuid)}>${partners.name(contactUuid)}</a>` : "A partner"}: ${connectionWords(state)}</li>`)}</ul>
+      ${!connections.isWhole && html`<p class="quiet">The latest are shown; all are among your <a href=${to("partners")}>partners</a>.</p>`}
     </section>
-    <${Share} invitation=${invitation} />`}<//><//>`;
+    ${invitation.status === "ACTIVE" && html`<${Share} invitation=${invitation} />
+      <section><h2>Withdraw</h2><p>Nobody can use it any more. Who is connected stays so.</p><${Do} kind="danger" ask="Withdraw this invitation?" run=${withdraw} done="The invitation is withdrawn.">Withdraw<//></section>`}`}<//><//>`;
 }
 
 /** What to give to the partner: a QR code, a link, a text for a mail. */
@@ -58,6 +68,7 @@ function Share({ invitation }) {
     ${source && html`<p><img class="qr" src=${source} alt="QR code of the invitation's link" /></p>`}
     <${Text} title="Link" of=${invitation.shortUrl} />
     <${Text} title="Text for a mail" of=${mail} />
+    <p><a class="button" href=${`mailto:?${new URLSearchParams({ subject: "Invitation to connect", body: mail }).toString().replaceAll("+", "%20")}`}>Write the mail</a></p>
     <details><summary>Long link, for agents that are offline when they read it</summary><${Text} title="Long link" of=${invitation.invitationUrl} /></details>
     <${Json} of=${content} title="The invitation as JSON" />
   </section>`;
@@ -71,7 +82,7 @@ export function Invite() {
   }
   return html`<${Screen} title="Invite a partner" about="An invitation is a link or a QR code. Whoever opens it with an agent is connected with you.">
     <${Loaded} of=${identities}>${({ hits }) => html`<section><${Form} submit="Make the invitation" run=${make}>
-      <${Field} text="Label" name="label" maxlength="200" hint="Your name, as the partner sees it. Your identity's name if left out." />
+      <${Field} text="Label" name="label" maxlength="200" placeholder=${hits.find(({ isDefault }) => isDefault)?.displayName} hint="Your name, as the partner sees it. The identity's name, if left out." />
       <${Field} text="Goal" name="goal" hint="What the connection is for, such as: Orders and invoices." />
       <${Field} text="Expires" name="expiresAt" type="datetime-local" hint="Never, if left out." />
       <${Field} text="Identity" name="identityId" value=${hits.find(({ isDefault }) => isDefault)?.uuid} options=${hits.map(({ uuid, displayName, did }) => [uuid, displayName || did])} />
@@ -105,7 +116,7 @@ export function Accept() {
   }
   return html`<${Screen} title="Accept an invitation" about="Paste what you were given: a link, the invitation as JSON, or a partner's public DID.">
     <section><${Form} submit="Connect" run=${accept}>
-      <${Field} text="Link, JSON or DID" name="pasted" rows="5" required />
+      <${Field} text="Link, JSON or DID" name="pasted" rows="5" required value=${route.value.query.get("invitation")} />
       <${Field} text="What you call the partner" name="displayName" hint="What it calls itself, if left out." />
       <${Field} text="Your reference" name="internalRef" />
       <${Check} text="Look at it first" name="look" hint="The partner hears nothing until you accept on the next screen." />

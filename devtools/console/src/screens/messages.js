@@ -9,6 +9,7 @@ import { attachmentsOf, contentOf, label, typeWords } from "../words.js";
 import { DeliveryTable } from "./deliveries.js";
 
 const LIVE = 3_000; // milliseconds
+const CALM = 15_000; // milliseconds
 const STATUSES = ["RECEIVED", "CONFLICT", "REJECTED", "HELD", "SENDING", "SENT", "FAILED"];
 
 export function Messages({ path: [uuid] }) {
@@ -17,7 +18,7 @@ export function Messages({ path: [uuid] }) {
 
 function List() {
   const query = Object.fromEntries(route.value.query);
-  const list = useList("message", { ...query, until: query.until && `${query.until}T00:00:00Z` });
+  const list = useList("message", { ...query, until: query.until && `${query.until}T00:00:00Z` }, { every: CALM });
   const set = (name) => (event) => setQuery({ ...query, [name]: event.target.value });
   const filtered = Object.keys(query).length > 0;
   return html`<${Screen} title="Messages" actions=${html`<${Do} run=${list.reload}>Refresh<//>`}>
@@ -140,7 +141,7 @@ function Thread({ uuid }) {
         <strong>${message.direction === "OUT" ? "You" : message.authenticated ? name : "Sender not proven"}</strong>
         ${" "}<small title=${message.type}>${typeWords(message.type)}</small> <${Status} of=${message.status} /> <${Time} at=${message.createdAt} />
         <${Content} message=${message} />
-        <a href=${to("messages", message.uuid)}>Details and deliveries</a>
+        <div><a href=${to("messages", message.uuid)}>Details and deliveries</a></div>
         <${Json} of=${message.message ?? message.envelope} />
       </li>`)}</ol>`}<//>
     <section><h2>Reply</h2><${Reply} uuid=${uuid} done=${list.reload} /></section>
@@ -154,6 +155,7 @@ const TYPES = [
 
 function Reply({ uuid, done }) {
   async function send({ type, content, files = [], json }) {
+    if (!json && !content && !files.length && !type.endsWith("/ack")) throw new Error("The message is empty. Write a text, or attach a file.");
     const message = json ? readJson(json) : { "@type": type };
     if (!json && type.endsWith("/ack")) message.status = "OK";
     if (content) message[type.endsWith("/ack") ? "comment" : "content"] = content;

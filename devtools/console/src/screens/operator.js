@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { all, get, post, put, remove } from "../api.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, inAYear, size, useList, useLoad } from "../ui.js";
+import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Secret, Status, Table, Time, ToForm, inAYear, size, useList, useLoad } from "../ui.js";
 import { AuditLog } from "./account.js";
 import { Months } from "./usage.js";
 
@@ -19,8 +19,8 @@ function List() {
     setMade(await post("principal", values));
     await list.reload();
   }
-  return html`<${Screen} title="Tenants">
-    ${made && html`<${Secret} title=${`The first key of ${made.displayName}.`} of=${made.headers["tnt-subscription-key"]} />`}
+  return html`<${Screen} title="Tenants" actions=${html`<${ToForm} id="register">New tenant<//>`}>
+    ${made && html`<${Secret} title=${`The first key of ${made.displayName}.`} of=${made.headers["tnt-subscription-key"]} use="Give it to the company. It signs in with it here, and its systems send it in the header tnt-subscription-key." />`}
     <div class="filters">
       <${Field} text="Name contains" type="search" maxlength="200" value=${search} onChange=${(event) => setQuery({ search: event.target.value, status })} />
       <${Field} text="Status" value=${status} onChange=${(event) => setQuery({ search, status: event.target.value })} options=${[["", "All"], ["ACTIVE", "active"], ["SUSPENDED", "suspended"]]} />
@@ -32,7 +32,7 @@ function List() {
         ["Stores", ({ storedBytes }) => size(storedBytes)],
         ["Since", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
       ]} />`}<//>
-    <section><h2>Register a tenant</h2><${Form} submit="Register" reset run=${register}><${Field} text="Name of the company" name="displayName" required maxlength="200" /><//></section>
+    <section id="register"><h2>Register a tenant</h2><${Form} submit="Register" reset run=${register}><${Field} text="Name of the company" name="displayName" required maxlength="200" /><//></section>
   <//>`;
 }
 
@@ -104,12 +104,13 @@ const ROLES = { read: "read: look at everything", operate: "operate: also tenant
 export function Operators() {
   const found = useLoad(() => get("operator"));
   const [made, setMade] = useState(null);
+  const [year] = useState(inAYear);
   const then = (act) => async (values) => {
     setMade(await act(values));
     await found.reload();
   };
-  return html`<${Screen} title="Operators" about="Each operator should have a key of their own.">
-    ${made?.headers && html`<${Secret} title=${`The key of ${made.name}.`} of=${made.headers["tnt-operator-key"]} />`}
+  return html`<${Screen} title="Operators" about="Each operator should have a key of their own." actions=${html`<${ToForm} id="make">New operator<//>`}>
+    ${made?.headers && html`<${Secret} title=${`The key of ${made.name}.`} of=${made.headers["tnt-operator-key"]} use="Its operator signs in with it here, and sends it in the header tnt-operator-key." />`}
     <${Loaded} of=${found}>${({ hits }) => html`<${Table} caption="Operators' keys" hits=${hits} empty="There is no key." columns=${[
       ["Name", ({ name }) => name],
       ["Role", ({ role }) => role],
@@ -119,8 +120,8 @@ export function Operators() {
       ["", ({ uuid, name, status }) => status === "ACTIVE" && html`<${Do} ask=${`Give ${name} a new key? The former one is good for an hour.`} run=${then(() => post(`operator/${uuid}/rotate`))}>New key<//>
         <${Do} kind="danger" ask=${`Revoke the key of ${name}?`} run=${then(() => remove(`operator/${uuid}`))} done=${`The key of ${name} is revoked.`}>Revoke<//>`],
     ]} />`}<//>
-    <section><h2>Make a key</h2><${Form} submit="Make the key" reset run=${then((values) => post("operator", values))}>
-      <${Field} text="Name" name="name" required /><${Field} text="Role" name="role" options=${Object.entries(ROLES)} /><${Field} text="Expires" name="expiresAt" type="datetime-local" defaultValue=${inAYear()} hint="Empty: never." />
+    <section id="make"><h2>Make a key</h2><${Form} submit="Make the key" reset run=${then((values) => post("operator", values))}>
+      <${Field} text="Name" name="name" required /><${Field} text="Role" name="role" options=${Object.entries(ROLES)} /><${Field} text="Expires" name="expiresAt" type="datetime-local" value=${year} hint="Empty: never." />
     <//></section>
   <//>`;
 }

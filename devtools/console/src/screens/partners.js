@@ -4,10 +4,13 @@ import { save } from "../files.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { UNDECIDED, countWaiting } from "../waiting_count.js";
 import { connectionWords, exchangeWords, nameOf, text, typeWords } from "../words.js";
 import { LastMessage } from "./messages.js";
 
-const PAUSE = 300; // milliseconds
+const PAUSE = 300; // milliseconds, until what was typed is searched for
+const LIVE = 3_000; // milliseconds
+const CALM = 15_000; // milliseconds
 
 export function Partners({ path: [uuid] }) {
   return uuid ? html`<${Partner} uuid=${uuid} />` : html`<${List} />`;
@@ -52,7 +55,7 @@ function Partner({ uuid }) {
   const partner = useLoad(async () => {
     const [contact, connections] = await Promise.all([get(`contact/${uuid}`), all("connection", { contactUuid: uuid })]);
     return { contact, connections: connections.hits };
-  }, [uuid], 10_000);
+  }, [uuid], (found) => (found?.contact.status === "REQUESTED" ? LIVE : CALM));
   async function forget() {
     await remove(`contact/${uuid}`);
     forgetContacts();
@@ -74,7 +77,7 @@ function Partner({ uuid }) {
     </section>
     ${connections.filter(waits).map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
     <section><h2>Write</h2><${Write} to=${uuid} />
-      ${contact.status === "REQUESTED" && html`<p class="quiet">The connection is not completed. What you write is held until it is.</p>`}
+      ${contact.status === "REQUESTED" && html`<p class="quiet">You are not connected yet. What you write is sent when you are.</p>`}
     </section>
     ${connections.filter((one) => !waits(one)).map((connection) => html`<${Connection} key=${connection.uuid} of=${connection} reload=${partner.reload} />`)}
     <section><h2>Timeline</h2><${Timeline} uuid=${uuid} /></section>
@@ -130,7 +133,7 @@ function Write({ to: partner }) {
 }
 
 /** Whether a connection needs your decision. */
-const waits = ({ state }) => state === "request-received" || state === "invitation-received";
+const waits = ({ state }) => UNDECIDED.includes(state);
 
 /** A connection with what can be decided and done about it. */
 export function Connection({ of: connection, reload, title = "Connection" }) {
@@ -138,7 +141,7 @@ export function Connection({ of: connection, reload, title = "Connection" }) {
   const act = (what) => async () => {
     await post(`connection/${uuid}/${what}`);
     forgetContacts();
-    await reload();
+    await Promise.all([reload(), countWaiting()]);
   };
   return html`<section>
     <h2>${title}</h2>
@@ -173,7 +176,7 @@ function Timeline({ uuid }) {
       ...proofs.hits.map((one) => ({ ...one, link: to("proofs", one.uuid), text: one.role === "verifier" ? "Proof that you were shown" : "Proof that you gave" })),
       ...exchanges.hits.map((one) => ({ ...one, link: to("exchanges", one.uuid), text: exchangeWords(one, name(uuid)) })),
     ].sort((one, other) => (one.createdAt < other.createdAt ? 1 : -1));
-  }, [uuid], 15_000);
+  }, [uuid], CALM);
   const columns = [
     ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
     ["What", ({ text, link }) => html`<a href=${link}>${text}</a>`],

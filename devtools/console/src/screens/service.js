@@ -9,7 +9,7 @@ import { Do, Facts, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.j
 export function Health() {
   const health = useLoad(() => get("health"), [], 15_000);
   return html`<${Loaded} of=${health}>${({ status, storage }) =>
-    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${Object.entries(storage).map(([part, well]) => html` ${part}: ${well ? "ok" : "away"}`)}</p>`}<//>`;
+    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${Object.entries(storage).map(([part, well]) => `${part}: ${well ? "ok" : "away"}`).join(", ")}</p>`}<//>`;
 }
 
 export function Service() {
@@ -45,9 +45,9 @@ function Backlog() {
       ["Queue", ({ queue }) => html`<code>${queue}</code>`],
       ["Contents", ({ queue }) => QUEUES[queue] ?? ""],
       ["Waiting", ({ waiting }) => waiting.toLocaleString("en")],
-      ["The next one waits since", ({ oldestAt, waiting }) => (oldestAt ? html`<${Time} at=${oldestAt} />` : waiting ? "in work, or put off" : "")],
+      ["The oldest since", ({ oldestAt, waiting }) => (oldestAt ? html`<${Time} at=${oldestAt} />` : waiting ? "in work, or put off" : "")],
     ]} />
-    <p class="quiet">Those are included that wait for their next attempt. ${isPoisoned ? html`The queues gave some up: see the <a href=${to("poison")}>poison queue</a>.` : "The queues gave none up."}</p>`}<//>`;
+    <p class="quiet">Messages that wait for their next attempt are counted too. ${isPoisoned ? html`Some were given up: see the <a href=${to("poison")}>poison queue</a>.` : "None was given up: the poison queue is empty."}</p>`}<//>`;
 }
 
 /** Wraps all tenants' data keys under the present master key, call by call. */

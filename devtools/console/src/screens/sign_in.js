@@ -23,6 +23,9 @@ async function open(kind, key, keep) {
   signIn(kind, key, await call("GET", KINDS[kind].path, { as: { kind, key } }), keep);
 }
 
+/** The kind of a key, as it begins; `chosen` if it begins otherwise. */
+const kindOf = (key, chosen) => (key.startsWith("tnto_") ? "operator" : key.startsWith("tnt_") ? "tenant" : chosen);
+
 /** Signs in again after the page was reloaded, if this tab keeps a key. */
 export async function resume() {
   const found = kept();
@@ -45,7 +48,7 @@ export function SignIn() {
         ([name, { title }]) => html`<button type="button" aria-pressed=${kind === name} onClick=${() => setKind(name)}>${title}</button>`,
       )}
     </div>
-    <${Form} key=${kind} submit="Sign in" run=${({ key = "", keep }) => open(kind, key.trim(), keep)}>
+    <${Form} key=${kind} submit="Sign in" run=${({ key, keep }) => open(kindOf(key.trim(), kind), key.trim(), keep)}>
       <${Field} text=${field} name="key" type="password" autocomplete="off" required hint=${hint} />
       <${Check} text="Keep the key in this tab" name="keep" hint=${`So that a reload does not sign you out. ${IDLE_MINUTES} minutes without activity do, in any case.`} />
     <//>

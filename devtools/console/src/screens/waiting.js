@@ -3,19 +3,22 @@ import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { UNDECIDED, countWaiting } from "../waiting_count.js";
 import { attachmentsOf, exchangeWords, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
 
-const WAITING = ["request-received", "invitation-received"]; // states of connections
+const LIVE = 3_000; // milliseconds
+const CALM = 15_000; // milliseconds
 
 export function Waiting() {
   const waiting = useLoad(async () => {
-    const [exchanges, asked, invited] = await Promise.all([newest("exchange", { status: "WAITING" }), ...WAITING.map((state) => newest("connection", { state }))]);
+    const [exchanges, asked, invited] = await Promise.all([newest("exchange", { status: "WAITING" }), ...UNDECIDED.map((state) => newest("connection", { state }))]);
     const connections = [...asked.hits, ...invited.hits];
     return { exchanges: exchanges.hits, connections, isWhole: exchanges.isWhole, partners: await partnersOf([...connections, ...exchanges.hits]) };
-  });
-  return html`<${Screen} title="Waiting for you" about="Here your word is needed. Which steps the service takes without asking is in your settings." actions=${html`<${Do} run=${waiting.reload}>Refresh<//>`}>
+  }, [], CALM);
+  const about = html`Here your word is needed. Which steps the service takes without asking is in your <a href=${to("settings")}>settings</a>.`;
+  return html`<${Screen} title="Waiting for you" about=${about} actions=${html`<${Do} run=${waiting.reload}>Refresh<//>`}>
     <${Loaded} of=${waiting}>${({ exchanges, connections, partners, isWhole }) => html`
       ${!isWhole && html`<p class="quiet">The latest ${exchanges.length} are shown. More appear when these are decided.</p>`}
       ${!exchanges.length && !connections.length && html`<p class="empty">Nothing waits for you. Offers, requests for proof and connection requests appear here.</p>`}
@@ -43,7 +46,7 @@ function One({ uuid }) {
   const found = useLoad(async () => {
     const exchange = await get(`exchange/${uuid}`);
     return { exchange, partners: await partnersOf([exchange]) };
-  }, [uuid], 3_000);
+  }, [uuid], LIVE);
   return html`<${Screen} title="Exchange"><${Loaded} of=${found}>${({ exchange, partners }) => html`<${Exchange} of=${exchange} partners=${partners} reload=${found.reload} /><${Json} of=${exchange} />`}<//><//>`;
 }
 
@@ -78,14 +81,17 @@ function About({ exchange }) {
     const preview = body.credential_preview ?? body.credential_proposal;
     const attributes = Array.isArray(preview?.attributes) ? preview.attributes : [];
     const attached = attachmentsOf(message).map(({ json }) => json);
-    const offered = attached.map((json) => json?.credential?.credentialSubject).find(Boolean);
+    const offered = attached.map((json) => json?.credential).find((one) => one?.credentialSubject);
     const asked = attached.flatMap(askedFor);
     return html`${typeof body.comment === "string" && body.comment && html`<blockquote>${body.comment}</blockquote>`}
       <${Facts} of=${attributes.map((one) => [text(one?.name), text(one?.value)])} />
-      ${offered && html`<${Claims} of=${{ claims: offered }} />`}
+      ${offered && html`<${Facts} of=${[["Kind", typeOf({ type: kindsOf(offered.type) })]]} /><${Claims} of=${{ claims: offered.credentialSubject }} />`}
       ${asked.length > 0 && html`<p>Asked for: ${asked.join(", ")}</p>`}`;
   }}<//>`;
 }
+
+/** The kinds of an offered credential, without the one that all have. */
+const kindsOf = (type) => [type].flat().filter((kind) => kind !== "VerifiableCredential");
 
 /** What a request for proof asks for, in the form of either format. */
 function askedFor(json) {
@@ -99,14 +105,12 @@ function askedFor(json) {
 function Decision({ exchange, reload }) {
   const { uuid, role, state } = exchange;
   const shows = role === "prover" && state === "request-received";
-  async function reject({ reason }) {
-    await post(`exchange/${uuid}/reject`, reason ? { reason } : {});
-    await reload();
+  async function decide(how, body) {
+    await post(`exchange/${uuid}/${how}`, body);
+    await Promise.all([reload(), countWaiting()]);
   }
-  async function accept(body = {}) {
-    await post(`exchange/${uuid}/accept`, body);
-    await reload();
-  }
+  const accept = (body = {}) => decide("accept", body);
+  const reject = (body) => decide("reject", body);
   return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()} done="Accepted.">Accept<//>`}
     <details><summary>Reject</summary><${Form} kind="danger" submit="Reject" run=${reject} done="Rejected."><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
 }
@@ -125,8 +129,8 @@ function Choice({ uuid, accept }) {
     return html`<${Form} submit="Show these" run=${(chosen) => accept({ credentials: chosen })}>
       ${candidates.map(({ name, required, credentials }) => html`<fieldset>
         <legend>${name}${required ? "" : " (not required)"}</legend>
-        ${!required && html`<div><label><input type="radio" name=${name} value="" checked disabled=${!credentials.length} /> Show none</label></div>`}
-        ${credentials.map((one, place) => html`<div class="card"><label><input type="radio" name=${name} value=${one} checked=${required && place === 0} /> ${typeOf(of[one]?.summary)}</label><${Claims} of=${of[one]?.summary} /></div>`)}
+        ${!required && html`<div><label><input type="radio" name=${name} value="" defaultChecked disabled=${!credentials.length} /> Show none</label></div>`}
+        ${credentials.map((one, place) => html`<div class="card"><label><input type="radio" name=${name} value=${one} defaultChecked=${required && place === 0} /> ${typeOf(of[one]?.summary)}</label><${Claims} of=${of[one]?.summary} /></div>`)}
       </fieldset>`)}
     <//>`;
   }}<//>`;

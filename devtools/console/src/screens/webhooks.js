@@ -1,13 +1,13 @@
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { call, entriesOf, post, put, remove } from "../api.js";
 import { html } from "../html.js";
-import { to } from "../route.js";
+import { route, to } from "../route.js";
 import { Do, Facts, Field, Form, Json, Loaded, Screen, Secret, Status, Text, Time, useLoad } from "../ui.js";
 import { Counts, Way } from "./deliveries.js";
 
 const SETTINGS = {
-  DIDCOMM_WEBHOOK: { title: "Messages", about: "Called with each received message whose type or attachment fits." },
-  TASK_WEBHOOK: { title: "Events", about: "Called when something finishes or waits: connections, exchanges, credentials, failed deliveries." },
+  DIDCOMM_WEBHOOK: { title: "Messages", about: "Called with each received message whose type or attachment fits.", match: "basicmessage|ack~attach" },
+  TASK_WEBHOOK: { title: "Events", about: "Called when something finishes or waits: connections, exchanges, credentials, failed deliveries.", match: "connection|delivery" },
 };
 
 export function Webhooks() {
@@ -19,6 +19,7 @@ export function Webhooks() {
 function Setting({ setting, title, about }) {
   const found = useLoad(() => entriesOf(setting), [setting]);
   const [secrets, setSecrets] = useState({});
+  const folded = useRef(null);
   async function add({ id, ...entry }) {
     try {
       const headers = { "if-none-match": "*" };
@@ -28,14 +29,15 @@ function Setting({ setting, title, about }) {
       throw problem.code === "precondition-failed" ? new Error(`There is a webhook ${id} already. Choose another name.`) : problem;
     }
     await found.reload();
+    folded.current.open = false;
   }
   return html`<div>
     <h2>${title}</h2><p class="about">${about}</p>
     <${Loaded} of=${found}>${(entries) => html`
       ${!entries.length && html`<p class="empty">There is no webhook yet. Add one below.</p>`}
       ${entries.map((entry) => html`<${Entry} key=${entry.id} of=${entry} secret=${secrets[entry.id]} reload=${found.reload} />`)}`}<//>
-    <section><details><summary>Add a webhook for ${title.toLowerCase()}</summary>
-      <${Edit} submit="Add" save=${add} />
+    <section><details ref=${folded}><summary>Add a webhook for ${title.toLowerCase()}</summary>
+      <${Edit} setting=${setting} submit="Add" save=${add} done="The webhook is added. Test it." />
     </details></section>
   </div>`;
 }
@@ -45,46 +47,56 @@ function Entry({ of: entry, secret, reload }) {
   const [tested, setTested] = useState(null);
   const { key, id } = entry;
   const path = `settings/${key}/${encodeURIComponent(id)}`;
+  const [tests, setTests] = useState(0);
+  const place = useRef(null);
   const shown = rotated?.secret ?? secret;
+  useLayoutEffect(() => {
+    if (route.value.query.get("id") === id) place.current.scrollIntoView();
+  }, []);
+  async function test() {
+    setTested(await post(`${path}/test`));
+    setTests((before) => before + 1);
+    await reload();
+  }
   const then = (act) => async (...values) => {
     await act(...values);
     await reload();
   };
-  return html`<section>
+  return html`<section ref=${place}>
     <h3>${id}</h3>
     <${Facts} of=${[
       ["URL", html`<code>${entry.method} ${entry.url}</code>`],
-      ["Fits", html`<code>${entry.match}</code>`],
+      ["Matches", html`<code>${entry.match}</code>`],
       ["Headers", Object.keys(entry.headers).join(", ")],
-      ["Status", html`<${Status} of=${entry.status} />`],
+      ["Status", html`<${Status} of=${entry.status === "ACTIVE" && entry.failingSince ? "failing" : entry.status} />`],
       ["Failing since", entry.failingSince && html`<${Time} at=${entry.failingSince} />`],
       ["Public key", entry.publicKey && html`<code>${entry.publicKey}</code>`],
     ]} />
-    <h4>Its deliveries, last 7 days</h4><${Counts} query=${{ webhookId: id }} />
-    ${shown && html`<${Secret} title="The secret." of=${shown} />`}
-    ${rotated && html`<p>Calls are signed with the old secret too until <${Time} at=${rotated.formerValidUntil} />.</p>`}
+    <h4>Its deliveries, last 7 days</h4><${Counts} key=${tests} query=${{ webhookId: id }} />
+    ${shown && html`<${Secret} title="The secret." of=${shown} use="Your receiver checks the calls' signatures with it." />`}
+    ${rotated && html`<p>Calls carry a signature of the old secret as well. It ends <${Time} at=${rotated.formerValidUntil} />.</p>`}
     <div class="actions">
       ${entry.status === "DISABLED" && html`<${Do} kind="main" run=${then(() => post(`${path}/enable`))} done=${`The webhook ${id} is called again.`}>Enable<//>`}
-      <${Do} run=${async () => setTested(await post(`${path}/test`))}>Test<//>
+      <${Do} run=${test}>Test<//>
       <${Do} run=${async () => setRotated(await post(`${path}/rotate-secret`))} ask="Make a new secret? The old one is good for one more day.">New secret<//>
       <a class="button" href=${`${to("deliveries")}?webhookId=${encodeURIComponent(id)}`}>Its deliveries</a>
       <${Do} kind="danger" ask=${`Remove the webhook ${id}?`} run=${then(() => remove(path))} done=${`The webhook ${id} is removed.`}>Remove<//>
     </div>
     ${tested && html`<p role="status">The test was <${Status} of=${tested.status} /></p><${Way} of=${tested} />`}
-    <details><summary>Change</summary><${Edit} of=${entry} submit="Save" save=${then((changed) => put(path, changed))} done=${`The webhook ${id} is saved.`} /></details>
+    <details><summary>Change</summary><${Edit} of=${entry} setting=${key} submit="Save" save=${then((changed) => put(path, changed))} done=${`The webhook ${id} is saved.`} /></details>
     <details><summary>A receiver to try it with</summary><${Receiver} url=${entry.url} /></details>
     <${Json} of=${entry} />
   </section>`;
 }
 
-function Edit({ of: entry, submit, save, done }) {
+function Edit({ of: entry, setting, submit, save, done }) {
   const headers = Object.entries(entry?.headers ?? {}).map((pair) => pair.join(": ")).join("\n");
   const run = ({ id, url, method, match, headers = "" }) => save({ ...(id && { id }), url, method, ...(match && { match }), headers: readHeaders(headers) });
   return html`<${Form} submit=${submit} run=${run} done=${done} reset=${!entry}>
     ${!entry && html`<${Field} text="Name" name="id" required maxlength="64" placeholder="erp" hint="How it is called here and in deliveries." />`}
     <${Field} text="URL" name="url" type="url" required value=${entry?.url} placeholder="https://erp.example.com/didcomm" />
     <${Field} text="Method" name="method" value=${entry?.method} options=${["POST", "PUT", "PATCH"].map((one) => [one, one])} />
-    <${Field} text="Only what fits" name="match" value=${entry?.match} hint="A regular expression for the type, such as basicmessage|ack~attach. Everything, if left out." />
+    <${Field} text="Only types that match" name="match" value=${entry?.match} hint=${`A regular expression, such as ${SETTINGS[setting].match}. All, if left out.`} />
     <${Field} text="Headers to send" name="headers" rows="2" value=${headers} hint="One a line, such as Authorization: Bearer abc" />
   <//>`;
 }
