@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -48,8 +49,11 @@ async def test_a_browser_shows_a_page_for_people(stack: Stack, acme: Client, lin
     assert " style=" not in page
     assert not re.search(r"<script(?![^>]* src=)|<style| on[a-z]+=", page)
     files = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert len(files) == 2
+    assert len(files) == 3
     for file in files:
+        if "#" in file:
+            file, _, screen = file.partition("#")
+            assert screen == f"/accept?{urlencode({'invitation': made['shortUrl']})}"
         assert (await browse(stack, here(stack, file)))[0] == 200
 
 

@@ -132,7 +132,6 @@ _TAGS: Mapping[str, str] = {
     "asset": "Messages, under the path that older clients use",
     "asset-data": "Attachments of messages",
     "contact": "Partners",
-    "i": "Invitations as their links show them, to anybody",
     "invitation": "Out-of-band invitations, to connect with partners",
     "connection": "Connections between your identities and contacts",
     "identity": "Your DIDs",
@@ -198,7 +197,7 @@ def _operation(route: Route, named: dict[str, JsonSchema]) -> dict[str, Any]:
     body = {"requestBody": _request_body(route, named)} if route.request is not None else {}
     return {
         "operationId": operation_id(route),
-        "tags": [route.path.partition("/")[0] or "docs"],
+        "tags": [_tag(route)],
         "summary": route.summary,
         "description": _description(route),
         "parameters": _parameters(route, named),
@@ -206,6 +205,12 @@ def _operation(route: Route, named: dict[str, JsonSchema]) -> dict[str, Any]:
         "responses": _responses(route, named),
         **({"security": _security(route)} if route.access != "public" else {}),
     }
+
+
+def _tag(route: Route) -> str:
+    """Returns the first part of the path. A generated class for the tag `i` would be called as C# calls interfaces."""
+    first = route.path.partition("/")[0] or "docs"
+    return "invitation" if first == "i" else first
 
 
 def _description(route: Route) -> str:

@@ -54,9 +54,9 @@ class NewLimits(TypedDict, total=False):
 
 
 class PrincipalQuery(Paging, total=False):
-    search: Annotated[str, "a part of the name, in any case", Words(maxLength=200)]
     name: Annotated[str, "the same as `search`, for older clients"]
     status: Literal["ACTIVE", "SUSPENDED"]
+    search: Annotated[str, "a part of the name, in any case", Words(maxLength=200)]
 
 
 class PrincipalChange(TypedDict):
