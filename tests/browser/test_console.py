@@ -61,6 +61,7 @@ async def test_the_session(stack: Stack, pair: tuple[Client, Client], tmp_path: 
     assert seen["firstView"] < FIRST_VIEW
     assert seen["firstFiles"] == 3, "the page, its style and its script, and no call before somebody signs in"
     assert "key-unknown" in seen["refused"]
+    assert seen["strayed"] == []
     assert TURNED not in seen["home"]
     assert "onerror=window.hacked=1>" in seen["home"]
     assert seen["waiting"] == "2"

@@ -34,6 +34,9 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
     await shows("There is no such screen");
   }
   await look("nowhere");
+  for (const query of ["offer?to=..%2Fapi-token", "messages?contactUuid=..%2Fapi-token"]) await open(`#/${query}`);
+  seen.strayed = seen.requests.filter((asked) => asked.includes("/api/api-token"));
+  await open("#/nowhere");
   await follow("first one");
   await shows("Home");
 

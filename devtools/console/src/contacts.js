@@ -1,6 +1,7 @@
 // Partners by their uuid, for screens that name them. A company may have thousands: the newest are read at once, and
 // others when a screen names them.
 import { get, newest } from "./api.js";
+import { isUuid } from "./route.js";
 import { session } from "./session.js";
 import { nameOf } from "./words.js";
 
@@ -26,7 +27,7 @@ export async function contacts(uuids = []) {
     throw error;
   }
   for (const contact of page.hits) names.set(contact.uuid, contact);
-  await Promise.all([...new Set(uuids)].filter((uuid) => uuid && !names.has(uuid)).map((uuid) => find(uuid, names)));
+  await Promise.all([...new Set(uuids)].filter((uuid) => isUuid(uuid) && !names.has(uuid)).map((uuid) => find(uuid, names)));
   return {
     ...page,
     name: (uuid) => (names.get(uuid) ? nameOf(names.get(uuid)) : uuid ? "a deleted partner" : "an unknown sender"),

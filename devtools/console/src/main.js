@@ -3,14 +3,12 @@ import { render } from "preact";
 import { useEffect, useErrorBoundary, useState } from "preact/hooks";
 import "@preact/signals";
 import { html } from "./html.js";
-import { route, to } from "./route.js";
+import { isUuid, route, to } from "./route.js";
 import { session, signOut, watchIdle } from "./session.js";
 import { SignIn, resume } from "./screens/sign_in.js";
 import { OPERATOR, TENANT } from "./screens.js";
 import { Screen, notice } from "./ui.js";
 import { waitingCount, watchWaiting } from "./waiting_count.js";
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 function App() {
   const [ready, setReady] = useState(false);
@@ -27,8 +25,7 @@ function Shell() {
   const [first = "", ...rest] = route.value.path;
   const screens = groups.flatMap(([, screens]) => screens);
   const found = screens.find(({ path }) => path === first);
-  // A path goes into calls to the service: it has nothing in it but what this console puts there.
-  const known = found && rest.length <= 1 && rest.every((part) => UUID.test(part));
+  const known = found && rest.length <= 1 && rest.every(isUuid);
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <div class="bar">
       <a class="brand" href=${to()}>tntcore</a>

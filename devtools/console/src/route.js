@@ -18,6 +18,11 @@ function decoded(part) {
 export const route = signal(read());
 addEventListener("hashchange", () => (route.value = read()));
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Whether a part of the address may go into the path of a call: nothing else may, since anybody can write an address. */
+export const isUuid = (text) => UUID.test(text);
+
 /** Returns the link to a screen. */
 export function to(...path) {
   return `#/${path.map(encodeURIComponent).join("/")}`;

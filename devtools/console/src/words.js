@@ -65,7 +65,7 @@ export function exchangeWords({ role, state, protocol, error }, partner) {
   if (sentence) return sentence;
   const what = protocol.includes("present-proof") ? "proof" : "credential";
   if (state === "done") return `The exchange with ${who} is done: ${what === "proof" ? "the proof was shown" : "the credential was issued"}.`;
-  if (state === "abandoned") return `The exchange with ${who} ended${error ? `: ${error}` : ""}.`;
+  if (state === "abandoned") return `The exchange with ${who} ended${error ? `: ${inLine(error)}` : ""}.`;
   return `A ${what} exchange with ${who} is in state ${state}.`;
 }
 
@@ -166,6 +166,6 @@ function jsonOf(data) {
 export const nameOf = (contact) => inLine(contact?.displayName || contact?.email || contact?.did || contact?.claimedDid || "a partner without a name");
 
 /** A stranger's text for use within a sentence: it changes the direction of none of our words, and hides nothing. */
-function inLine(text) {
+export function inLine(text) {
   return text.replace(/[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
 }

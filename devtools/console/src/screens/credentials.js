@@ -5,7 +5,7 @@ import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
 import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
-import { checkWords, text } from "../words.js";
+import { checkWords, inLine, text } from "../words.js";
 
 /** A credential's kind. */
 export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(text).join(", ");
@@ -94,7 +94,7 @@ function Credential({ uuid }) {
         ["Issuer", credential.summary.issuer && html`<code>${text(credential.summary.issuer)}</code>`],
         ["Format", credential.format],
         ["Expires", credential.expiresAt && html`<${Time} at=${credential.expiresAt} />`],
-        ["The issuer says it revoked it", credential.revocationNotice && html`<${Time} at=${credential.revocationNotice.at} /> ${credential.revocationNotice.comment}`],
+        ["The issuer says it revoked it", credential.revocationNotice && html`<${Time} at=${credential.revocationNotice.at} /> ${inLine(credential.revocationNotice.comment ?? "")}`],
         ["Exchange", html`<a href=${to("exchanges", credential.exchangeUuid)}>How it came to be</a>`],
       ]} />
       <h3>What it says</h3><${Claims} of=${{ claims: credential.summary.claims ?? subjectOf(credential.credential) }} />

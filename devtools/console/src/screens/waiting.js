@@ -4,7 +4,7 @@ import { html } from "../html.js";
 import { to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { UNDECIDED, countWaiting } from "../waiting_count.js";
-import { attachmentsOf, exchangeWords, text } from "../words.js";
+import { attachmentsOf, exchangeWords, inLine, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
 
@@ -125,10 +125,10 @@ function Choice({ uuid, accept }) {
   }, [uuid]);
   return html`<${Loaded} of=${found}>${({ candidates, of }) => {
     const missing = candidates.filter(({ required, credentials }) => required && !credentials.length);
-    if (missing.length) return html`<p>You hold no credential that fits ${missing.map(({ name }) => name).join(", ")}. Reject, or ask its issuer for one.</p>`;
+    if (missing.length) return html`<p>You hold no credential that fits ${missing.map(({ name }) => inLine(name)).join(", ")}. Reject, or ask its issuer for one.</p>`;
     return html`<${Form} submit="Show these" run=${(chosen) => accept({ credentials: chosen })}>
       ${candidates.map(({ name, required, credentials }) => html`<fieldset>
-        <legend>${name}${required ? "" : " (not required)"}</legend>
+        <legend>${inLine(name)}${required ? "" : " (not required)"}</legend>
         ${!required && html`<div><label><input type="radio" name=${name} value="" defaultChecked disabled=${!credentials.length} /> Show none</label></div>`}
         ${credentials.map((one, place) => html`<div class="card"><label><input type="radio" name=${name} value=${one} defaultChecked=${required && place === 0} /> ${typeOf(of[one]?.summary)}</label><${Claims} of=${of[one]?.summary} /></div>`)}
       </fieldset>`)}
