@@ -82,13 +82,22 @@ async def test_a_preference_that_is_nearly_a_known_one(client: Client, name: str
     assert "did you mean" in assert_problem(answer, 400, "setting-invalid")["detail"]
 
 
-CREDENTIAL = {
+CREDENTIAL: dict[str, Any] = {
     "@context": ["https://www.w3.org/2018/credentials/v1"],
     "type": ["VerifiableCredential"],
     "credentialSubject": {},
 }
 DESCRIPTOR: dict[str, Any] = {"id": "a", "constraints": {"fields": [{"path": ["$.type"]}]}}
 ASKED: dict[str, Any] = {"name": {"name": "name"}}
+
+
+async def test_a_context_that_is_nearly_a_known_one(client: Client) -> None:
+    credential = {**CREDENTIAL, "@context": [*CREDENTIAL["@context"], "https://w3id.org/citizenship/1"]}
+    data = {"credential": credential, "options": {"proofType": "Ed25519Signature2020"}}
+    answer = await client.call("POST", "credential", {"invitation": {}, "data": data})
+    detail = assert_problem(answer, 400, "credential-invalid")["detail"]
+    assert "(did you mean 'https://w3id.org/citizenship/v1'?)" in detail
+    assert "POST /api/context" in detail
 
 
 @pytest.mark.parametrize(

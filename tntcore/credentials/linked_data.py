@@ -20,9 +20,11 @@ from tntcore.credentials.checking import TooLongError, within
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
 from tntcore.credentials.names import UnsafeContext, read_contexts
 from tntcore.credentials.proof_suites import (
+    BASE_CONTEXTS,
     Contexts,
     NotSignable,
     Suite,
+    bundled_contexts,
     expanded_types,
     is_bundled,
     suite_of,
@@ -34,6 +36,7 @@ from tntcore.credentials.proof_suites import (
 from tntcore.dids.document import PublicKey
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging import times
+from tntcore.nearest import hint
 from tntcore.strict_json import JsonError, is_deep, write_json
 from tntcore.workers import Workers, WorkTimeout
 
@@ -43,6 +46,7 @@ MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
 MAX_PROOFS: Final = 4
 MAX_CONTEXTS: Final = 32  # mentioned in a document
+_NEAR: Final = 0.9  # URLs of contexts that differ in a few characters
 CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 FindContext = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 """The context document of a URL; None where it is not known."""
@@ -269,7 +273,9 @@ class LinkedData:
             if isinstance(name, str) and name not in found and not is_bundled(name):
                 context = await self._find(name) if self._find is not None else None
                 if context is None:
-                    raise _Refused(f"the context {name[:200]} is not known here")
+                    near = hint(name, {url.casefold(): url for url in (*BASE_CONTEXTS, *bundled_contexts())}, _NEAR)
+                    given = "POST /api/context gives the service one of your own"
+                    raise _Refused(f"the context {name[:200]} is not known here{near}; {given}")
                 found[name] = context
         return found
 
