@@ -139,7 +139,7 @@ async def test_a_mediator_whose_document_comes_slowly_holds_no_queue_message(
         return (delivery["status"], delivery["error"]) == ("PENDING", "unresolvable")
 
     await stack.eventually(retried)
-    assert set(asked) == {"did:web:slow.example"}
+    assert "did:web:slow.example" in asked
 
 
 async def test_mediators_share_with_the_entrance_of_their_agent(
@@ -147,25 +147,28 @@ async def test_mediators_share_with_the_entrance_of_their_agent(
 ) -> None:
     """And those of strangers are tried no longer than their endpoints."""
     acme, _ = pair
+    mediator = "did:web:mediators-share.example"
     asked: list[str] = []
 
     async def unresolvable(asked_for: str) -> DidDocument:
-        asked.append(party().sender)
+        if asked_for == mediator:
+            asked.append(party().sender)
         raise DidError("unresolvable", "it is slow")
 
     monkeypatch.setattr(stack.app.services.resolver, "resolve", unresolvable)
     monkeypatch.setattr(outbound, "_UNPROVEN_ATTEMPTS", 1)
-    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+    await connection_with(stack, acme, mediator, ["x"], "v2")
 
     async def tried(status: str) -> bool:
         return any(hit["status"] == status and hit["attempts"] for hit in (await acme.get("delivery"))["hits"])
 
     await stack.eventually(lambda: tried("PENDING"))
     monkeypatch.setattr(outbound, "_is_unproven", lambda connection: True)
-    await connection_with(stack, acme, "did:web:slow.example", ["x"], "v2")
+    await connection_with(stack, acme, mediator, ["x"], "v2")
     await stack.eventually(lambda: tried("FAILED"))
     tenant = await acme.tenant()
     stored = await tenant.records.list(Connection, limit=10)
+    assert asked
     assert set(asked) <= {connection.entrance for connection in stored.records}
 
 
