@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
@@ -276,7 +276,7 @@ class Growth:
                 for name, growth in both.items():
                     rounds[name].append(await growth._receive(name, to, each))
             # The first round fills caches.
-            steps += [_mean(of_one[1:]) for of_one in rounds.values()]
+            steps += [_usual(of_one[1:]) for of_one in rounds.values()]
         steps += [await self._step(name, act) for name, act in one_by_one.items()]
         # The first run of a process may have more to do.
         await self._app.sweep.run()
@@ -343,12 +343,13 @@ _LISTS = (
 )
 
 
-def _mean(steps: Sequence[Step]) -> Step:
+def _usual(steps: Sequence[Step]) -> Step:
+    """The medians: in some rounds a cache expires."""
     return Step(
         steps[0].name,
-        fmean(step.calls for step in steps),
-        fmean(step.rows for step in steps),
-        fmean(step.cpu for step in steps),
+        median(step.calls for step in steps),
+        median(step.rows for step in steps),
+        median(step.cpu for step in steps),
     )
 
 

@@ -121,12 +121,12 @@ def test_what_a_message_alone_costs_where_the_host_is_a_process_of_its_own(tmp_p
         await world.settle()
         for _ in range(2):
             await spent(world, lambda: a_message(acme, partner))
-        records = Records()
-        logging.getLogger().addHandler(records)
+        records, service = Records(), logging.getLogger("tntcore")
+        service.addHandler(records)
         try:
             return await spent(world, lambda: a_message(acme, partner)), records.texts
         finally:
-            logging.getLogger().removeHandler(records)
+            service.removeHandler(records)
 
     calls, records = run(work)
     stages = [call for call in calls if call.endswith(".put")]
