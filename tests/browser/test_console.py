@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.scenarios.common import BASIC
 from tests.stack import ROOT, Client, Receiver, Stack
 from tntcore.messaging import times
 from tntcore.messaging.ids import uuid_at
+from tntcore.storage import states
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Contact, Message, Record
 from tntcore.storage.states import ContactStatus
@@ -41,6 +43,17 @@ DAY = 24 * 3_600_000  # milliseconds
 async def test_the_bundle_is_what_its_source_makes() -> None:
     """If it fails: `make console`, and commit the file."""
     assert await asyncio.to_thread(console.bundle) == (console.SERVED / "console.js").read_bytes()
+
+
+def test_every_check_and_status_has_words() -> None:
+    words = (console.FOLDER / "src" / "words.js").read_text()
+    credentials = "".join(module.read_text() for module in (ROOT / "tntcore" / "credentials").rglob("*.py"))
+    checks = set(re.findall(r'\b(?:Check|NotYetValid)\(\s*"([a-z-]+)"', credentials))
+    assert len(checks) > 8
+    stored = [kind for kind in vars(states).values() if isinstance(kind, type) and issubclass(kind, StrEnum)]
+    statuses = {one.value for kind in stored for one in kind if one.value.isupper()}
+    assert len(statuses) > 20
+    assert [name for name in sorted(checks | statuses) if not re.search(rf'\b{name}"?: "', words)] == []
 
 
 async def test_the_session(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 // Partners by their uuid, for screens that name them. A company may have thousands: the newest are read at once, and
 // others when a screen names them.
 import { get, newest } from "./api.js";
-import { isUuid } from "./route.js";
+import { html } from "./html.js";
+import { isUuid, to } from "./route.js";
 import { session } from "./session.js";
 import { nameOf } from "./words.js";
 
@@ -45,6 +46,9 @@ async function find(uuid, names) {
 
 /** The names of those that hits of a list are with. */
 export const partnersOf = (hits) => contacts(hits.map(({ contactUuid }) => contactUuid));
+
+/** A partner's name, as a link to its screen if it is known. `among`: what `contacts` returned. */
+export const PartnerLink = ({ uuid, among }) => (uuid ? html`<a href=${to("partners", uuid)}>${among.name(uuid)}</a>` : among.name(uuid));
 
 /** Partners as choices of a field. */
 export const choices = (hits) => hits.map((contact) => [contact.uuid, `${nameOf(contact)}${contact.status === "ACCEPTED" ? "" : " (not connected yet)"}`]);

@@ -6,7 +6,7 @@ const LABELS = {
   DELIVERED: "delivered", WITHHELD: "withheld", WAITING: "waits for you", DONE: "done", ABANDONED: "ended",
   DISABLED: "disabled", USED: "used", EXPIRED: "expired", REVOKED: "revoked", ISSUED: "issued", VERIFIED: "verified",
   SUSPENDED: "suspended", DELETED: "deleted", ERROR: "problem reported", DRAFT: "draft", STARTED: "interrupted",
-  NO_EFFECT: "no effect",
+  NO_EFFECT: "no effect", UNDECIDED: "not decided yet",
 };
 
 export const label = (status) => LABELS[status] ?? String(status);
@@ -94,6 +94,7 @@ const CHECKS = {
   expiry: "It is valid at this time",
   status: "It is not revoked",
   request: "It is what was asked for",
+  encoding: "Its numbers are those of its texts",
 };
 
 export const checkWords = (name) => CHECKS[name] ?? name;

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { all, get, post, remove } from "../api.js";
-import { contacts, partnersOf } from "../contacts.js";
+import { contacts, PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
@@ -13,8 +13,13 @@ export const typeOf = (summary) => [summary?.type ?? "Credential"].flat().map(te
 /** What a credential says, by name; what is within a thing is indented below it. */
 export function Claims({ of: summary }) {
   const claims = [summary?.claims ?? {}].flat()[0] ?? {};
-  const shown = (value) => (isThing(value) ? html`<${Facts} of=${Object.entries(value).map(([name, one]) => [name, text(one)])} />` : text(value));
-  return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, shown(value)])} />`;
+  const shown = (name, value) => {
+    if (!isThing(value)) return text(value);
+    const inner = Object.entries(value);
+    if (inner.length === 1 && inner[0][0] === name) return text(inner[0][1]); // AnonCreds: an attribute that was asked for by its name
+    return html`<${Facts} of=${inner.map(([within, one]) => [within, text(one)])} />`;
+  };
+  return html`<${Facts} of=${Object.entries(claims).map(([name, value]) => [name, shown(name, value)])} />`;
 }
 
 const isThing = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
@@ -40,6 +45,11 @@ export function Checks({ of: checks }) {
     <ul class="lines">${checks.filter((check) => (check.subject ?? "") === subject).map(({ name, passed, detail }) => html`<li>
       <${Status} of=${result[passed]} /> ${checkWords(name)} <small>${detail}</small>
     </li>`)}</ul>`);
+}
+
+/** Said where no check was about revocation. */
+function Revocation({ of: checks }) {
+  return !checks.some(({ name }) => name === "status") && html`<p class="quiet">Revocation was not checked: it was not asked for, or what was shown cannot be revoked.</p>`;
 }
 
 /** The service counts the credentials of a proof from 0. */
@@ -90,7 +100,7 @@ function Credential({ uuid }) {
       <h2>${typeOf(credential.summary)}</h2>
       <${Facts} of=${[
         ["Status", html`<${Status} of=${credential.status} />`],
-        [credential.role === "issuer" ? "Issued to" : "From", credential.contactUuid ? html`<a href=${to("partners", credential.contactUuid)}>${partners.name(credential.contactUuid)}</a>` : partners.name(null)],
+        [credential.role === "issuer" ? "Issued to" : "From", html`<${PartnerLink} uuid=${credential.contactUuid} among=${partners} />`],
         ["Issuer", credential.summary.issuer && html`<code>${text(credential.summary.issuer)}</code>`],
         ["Format", credential.format],
         ["Expires", credential.expiresAt && html`<${Time} at=${credential.expiresAt} />`],
@@ -217,7 +227,10 @@ export function Ask() {
 function requestOf({ type: known, definition }, typed, names) {
   if (definition) {
     const restrictions = [{ cred_def_id: definition.credentialDefinitionId }];
-    return { requested_attributes: Object.fromEntries(names.map((name) => [name, { name, restrictions }])), requested_predicates: {} };
+    const now = Math.floor(Date.now() / 1_000);
+    // Where it is not asked, a revoked credential passes every check.
+    const revocation = definition.supportRevocation ? { non_revoked: { from: now, to: now } } : {};
+    return { requested_attributes: Object.fromEntries(names.map((name) => [name, { name, restrictions }])), requested_predicates: {}, ...revocation };
   }
   const type = known ?? typed;
   const ofType = { path: ["$.type", "$.vc.type"], filter: { type: "array", contains: { const: type } } };
@@ -256,12 +269,12 @@ function Proof({ uuid }) {
       <h2>${proof.role === "verifier" ? (proof.verified ? "Verified: every check passed" : "Not verified") : "Shown by you"}</h2>
       <${Facts} of=${[
         ["Status", html`<${Status} of=${proof.status} />`],
-        [proof.role === "verifier" ? "Shown by" : "Shown to", proof.contactUuid ? html`<a href=${to("partners", proof.contactUuid)}>${partners.name(proof.contactUuid)}</a>` : partners.name(null)],
+        [proof.role === "verifier" ? "Shown by" : "Shown to", html`<${PartnerLink} uuid=${proof.contactUuid} among=${partners} />`],
         ["Format", proof.format],
         ["Exchange", html`<a href=${to("exchanges", proof.exchangeUuid)}>How it came to be</a>`],
       ]} />
       <h3>What was shown</h3><${Claims} of=${proof.summary} />
     </section>
-    ${proof.role === "verifier" && html`<section><h2>Checks</h2><${Checks} of=${proof.checks} /><${Do} run=${verify} done="Checked again.">Check again, as of now<//></section>`}
+    ${proof.role === "verifier" && html`<section><h2>Checks</h2><${Checks} of=${proof.checks} /><${Revocation} of=${proof.checks} /><${Do} run=${verify} done="Checked again.">Check again, as of now<//></section>`}
     <${Json} of=${proof} />`}<//><//>`;
 }

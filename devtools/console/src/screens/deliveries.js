@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { get, post } from "../api.js";
-import { partnersOf } from "../contacts.js";
+import { PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
@@ -100,7 +100,7 @@ function Delivery({ uuid }) {
         ["Why", deliveryWords(delivery.error)],
         ["Type", html`<code>${delivery.type}</code>`],
         ["Webhook", delivery.webhookId && html`<a href=${webhookLink(delivery.webhookId)}>${delivery.webhookId}</a>`],
-        ["Partner", delivery.contactUuid && html`<a href=${to("partners", delivery.contactUuid)}>${partners.name(delivery.contactUuid)}</a>`],
+        ["Partner", delivery.contactUuid && html`<${PartnerLink} uuid=${delivery.contactUuid} among=${partners} />`],
         ["Message", delivery.messageUuid && html`<a href=${to("messages", delivery.messageUuid)}>Open the message</a>`],
         ["Sent again", delivery.replayedAt && html`<${Time} at=${delivery.replayedAt} />`],
       ]} />

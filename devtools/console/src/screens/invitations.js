@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { all, get, newest, picture, post, remove } from "../api.js";
-import { forgetContacts, partnersOf } from "../contacts.js";
+import { forgetContacts, PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { go, route, to } from "../route.js";
 import { Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
@@ -42,7 +42,7 @@ function One({ uuid }) {
     <section>
       <${Facts} of=${[["Status", html`<${Status} of=${invitation.status} />`], ["Use", invitation.multiUse ? "many times" : "once"], ["Expires", invitation.expiresAt && html`<${Time} at=${invitation.expiresAt} />`]]} />
       ${connections.hits.length === 0 && html`<p class="quiet">Nobody has used it yet. Whoever does appears here.</p>`}
-      <ul>${connections.hits.map(({ uuid, contactUuid, state }) => html`<li key=${uuid}>${contactUuid ? html`<a href=${to("partners", contactUuid)}>${partners.name(contactUuid)}</a>` : "A partner"}: ${connectionWords(state)}</li>`)}</ul>
+      <ul>${connections.hits.map(({ uuid, contactUuid, state }) => html`<li key=${uuid}><${PartnerLink} uuid=${contactUuid} among=${partners} />: ${connectionWords(state)}</li>`)}</ul>
       ${!connections.isWhole && html`<p class="quiet">The latest are shown; all are among your <a href=${to("partners")}>partners</a>.</p>`}
     </section>
     ${invitation.status === "ACTIVE" && html`<${Share} invitation=${invitation} />

@@ -1,5 +1,5 @@
 import { get, post, remove } from "../api.js";
-import { contacts, partnersOf } from "../contacts.js";
+import { contacts, PartnerLink, partnersOf } from "../contacts.js";
 import { save } from "../files.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
@@ -37,7 +37,7 @@ function List() {
           : html`No messages yet. <a href=${to("invite")}>Invite a partner</a>, or <a href=${to("accept")}>accept an invitation</a>.`
       } columns=${[
         ["When", ({ createdAt }) => html`<${Time} at=${createdAt} />`],
-        ["Partner", ({ contactUuid, direction }) => html`<small>${direction === "IN" ? "from" : "to"}</small> ${contactUuid ? html`<a href=${to("partners", contactUuid)}>${messages.partners.name(contactUuid)}</a>` : "an unknown sender"}`],
+        ["Partner", ({ contactUuid, direction }) => html`<small>${direction === "IN" ? "from" : "to"}</small> <${PartnerLink} uuid=${contactUuid} among=${messages.partners} />`],
         ["Type", ({ uuid, type }) => html`<a href=${to("messages", uuid)} title=${type}>${typeWords(type)}</a>`],
         ["Text", ({ message }) => (contentOf(message) ?? "").slice(0, 120)],
         ["Status", ({ status }) => html`<${Status} of=${status} />`],
@@ -60,7 +60,7 @@ function Message({ uuid }) {
       <h2>${typeWords(message.type)}</h2>
       <${Facts} of=${[
         ["Type", html`<code>${message.type}</code>`],
-        [message.direction === "IN" ? "From" : "To", message.contactUuid ? html`<a href=${to("partners", message.contactUuid)}>${partners.name(message.contactUuid)}</a>` : "an unknown sender"],
+        [message.direction === "IN" ? "From" : "To", html`<${PartnerLink} uuid=${message.contactUuid} among=${partners} />`],
         ["Status", html`<${Status} of=${message.status} />`],
         ["Sender", message.authenticated ? "proven" : "not proven: anybody may have sent it"],
         ["When", html`<${Time} at=${message.createdAt} />`],

@@ -1,9 +1,9 @@
 import { get, newest, post } from "../api.js";
-import { partnersOf } from "../contacts.js";
+import { PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
-import { UNDECIDED, countWaiting } from "../waiting_count.js";
+import { UNDECIDED, countWaiting, waitingCount } from "../waiting_count.js";
 import { attachmentsOf, exchangeWords, inLine, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
@@ -15,6 +15,7 @@ export function Waiting() {
   const waiting = useLoad(async () => {
     const [exchanges, asked, invited] = await Promise.all([newest("exchange", { status: "WAITING" }), ...UNDECIDED.map((state) => newest("connection", { state }))]);
     const connections = [...asked.hits, ...invited.hits];
+    waitingCount.value = { exchanges: exchanges.total.value, connections: asked.total.value + invited.total.value };
     return { exchanges: exchanges.hits, connections, isWhole: exchanges.isWhole, partners: await partnersOf([...connections, ...exchanges.hits]) };
   }, [], CALM);
   const about = html`Here your word is needed. Which steps the service takes without asking is in your <a href=${to("settings")}>settings</a>.`;
@@ -57,7 +58,7 @@ function Exchange({ of: exchange, partners, reload }) {
     <h2>${exchangeWords(exchange, partners.name(exchange.contactUuid))}</h2>
     <${Facts} of=${[
       ["Status", html`<${Status} of=${exchange.status} />`],
-      ["Partner", exchange.contactUuid && html`<a href=${to("partners", exchange.contactUuid)}>${partners.name(exchange.contactUuid)}</a>`],
+      ["Partner", exchange.contactUuid && html`<${PartnerLink} uuid=${exchange.contactUuid} among=${partners} />`],
       ["Format", exchange.format],
       ["Why", exchange.error],
       ["Since", html`<${Time} at=${exchange.updatedAt} />`],
@@ -111,12 +112,12 @@ function Decision({ exchange, reload }) {
   }
   const accept = (body = {}) => decide("accept", body);
   const reject = (body) => decide("reject", body);
-  return html`${shows ? html`<${Choice} uuid=${uuid} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()} done="Accepted.">Accept<//>`}
+  return html`${shows ? html`<${Choice} uuid=${uuid} format=${exchange.format} accept=${accept} />` : html`<${Do} kind="main" run=${() => accept()} done="Accepted.">Accept<//>`}
     <details><summary>Reject</summary><${Form} kind="danger" submit="Reject" run=${reject} done="Rejected."><${Field} text="Reason, for the partner" name="reason" /><//></details>`;
 }
 
 /** Candidates for a proof, as cards: one of each name is shown. */
-function Choice({ uuid, accept }) {
+function Choice({ uuid, format, accept }) {
   const found = useLoad(async () => {
     const { candidates } = await get(`exchange/${uuid}/candidates`);
     const needed = [...new Set(candidates.flatMap(({ credentials }) => credentials))].slice(0, 50);
@@ -126,7 +127,8 @@ function Choice({ uuid, accept }) {
   return html`<${Loaded} of=${found}>${({ candidates, of }) => {
     const missing = candidates.filter(({ required, credentials }) => required && !credentials.length);
     if (missing.length) return html`<p>You hold no credential that fits ${missing.map(({ name }) => inLine(name)).join(", ")}. Reject, or ask its issuer for one.</p>`;
-    return html`<${Form} submit="Show these" run=${(chosen) => accept({ credentials: chosen })}>
+    return html`<p>${format === "anoncreds" ? "Only what is asked for is shown of each." : "Each is shown whole."}</p>
+      <${Form} submit="Show these" run=${(chosen) => accept({ credentials: chosen })}>
       ${candidates.map(({ name, required, credentials }) => html`<fieldset>
         <legend>${inLine(name)}${required ? "" : " (not required)"}</legend>
         ${!required && html`<div><label><input type="radio" name=${name} value="" defaultChecked disabled=${!credentials.length} /> Show none</label></div>`}
