@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -34,7 +33,7 @@ from tntcore.config import Config, ServiceLimits
 from tntcore.connections.connection import pairwise, start
 from tntcore.egress import Answer, Egress
 from tntcore.envelope import PrivateKey, pack_v1
-from tntcore.messaging.ids import UuidFactory, delivery_uuid
+from tntcore.messaging.ids import delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.services import open_services
 from tntcore.storage.commit import Unit
@@ -65,7 +64,6 @@ _ROUNDS = 12
 _KEPT = 397  # days that tenants keep messages
 _URL = "https://service.example"
 _HOOK = "https://hooks.example/"
-_SECOND = 1_000
 _DAY = 86_400_000
 
 
@@ -119,12 +117,15 @@ class _Quick(Egress):
 
 @dataclass
 class _Tenant:
+    """A tenant with one connection: `contact` and `did` are the partner's, `verkey` is where the partner sends to."""
+
     uuid: str
     key: str
     identity: str
     contact: str = ""
     did: str = ""
-    targets: list[tuple[PrivateKey, str]] = field(default_factory=list)
+    partner: PrivateKey | None = None
+    verkey: str = ""
 
 
 class Growth:
@@ -146,7 +147,6 @@ class Growth:
                 storage=MemoryStorage(self._durable, self._meter.point),
             )
         )
-        self._random = random.Random(0)
         self._numbers = iter(range(1 << 40))
         self._operator = ""
         self._large = _Tenant("", "", "")
@@ -205,7 +205,7 @@ class Growth:
             version="v1",
         )
         tenant.contact, tenant.did = contact.uuid, contact.did
-        tenant.targets.append((agent.keys.ed25519, keys.verkey))
+        tenant.partner, tenant.verkey = agent.keys.ed25519, keys.verkey
 
     # What is stored.
 
@@ -227,20 +227,21 @@ class Growth:
     def _of_one(self, records: Repository, identity: Identity, count: int) -> Iterator[Row]:
         """The rows of so many messages, with as many contacts as go with them."""
         now, since = self._app.services.now(), _DAYS * _DAY
-        moment = iter(range(now - since, now, max(since // max(count, 1), 1)))
-        made = UuidFactory(lambda: self._moment, os.urandom)
-        contact = connection = None
+        connection = None
         for number in range(count):
-            self._moment = next(moment, now)
+            at = now - since + number * since // count
             if number % _OF_A_CONTACT == 0:
-                contact = _contact(made(), f"did:example:{made()}", self._moment)
-                connection = start(identity, contact, self._moment)
+                contact = _contact(self._uuid(at), f"did:example:{next(self._numbers)}", at)
+                connection = start(identity, contact, at)
                 connection.state, connection.their_did = COMPLETED, contact.did
                 yield _row(records.principal, contact)
                 yield _row(records.principal, connection)
             assert connection is not None
-            for record in _message(records, connection, made(), self._moment):
+            for record in _message(records, connection, self._uuid(at), at):
                 yield _row(records.principal, record)
+
+    def _uuid(self, at: int) -> str:
+        return uuid_at(at, f"{next(self._numbers)}")
 
     async def _others(self, count: int) -> None:
         """Stores so many tenants more, each with `EACH` messages."""
@@ -298,10 +299,10 @@ class Growth:
 
     async def _receive(self, name: str, to: str, count: int) -> Step:
         tenants = [self._large] if to == "the large tenant" else self._samples
-        packed = []
-        for tenant in islice(cycle(tenants), count):
-            sender, verkey = tenant.targets[0]
-            packed.append(pack_v1(plaintext(next(self._numbers)), recipients=[verkey], sender=sender))
+        packed = [
+            pack_v1(plaintext(next(self._numbers)), recipients=[tenant.verkey], sender=tenant.partner)
+            for tenant in islice(cycle(tenants), count)
+        ]
 
         async def receive() -> None:
             for envelope in packed:
