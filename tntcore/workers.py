@@ -154,11 +154,11 @@ class Workers:
                 if running.done() and not isinstance(running.exception(), BrokenProcessPool):
                     self._idle.append(process)
                 else:
+                    # Nobody waits for the error of a process that is killed.
+                    running.add_done_callback(lambda late: late.cancelled() or late.exception())
                     self._end(process)
                     self._used.add(party().tenant, self._seconds)
         if not running.done():
-            # Its process is killed, which is no error that anybody waits for.
-            running.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise WorkTimeout("a computation took longer than it may")
         result, error, seconds = running.result()
         self._used.add(party().tenant, seconds)

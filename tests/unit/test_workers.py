@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -120,6 +121,25 @@ async def test_newcomers_do_not_keep_others_from_quick_answers(monkeypatch: pyte
         assert await asyncio.gather(*long) == [None] * 4
     finally:
         await workers.close()
+
+
+async def test_one_that_is_cancelled_ends_without_a_word() -> None:
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
+    workers = Workers(1)
+    try:
+        await workers.run(os.getpid)
+        task = asyncio.create_task(workers.run(time.sleep, 60))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Its process ends a moment later.
+        await workers.run(os.getpid)
+    finally:
+        await workers.close()
+    gc.collect()
+    assert said == []
 
 
 def _whole(seconds: float) -> None:
