@@ -8,8 +8,9 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -24,6 +25,32 @@ class ConfigError(Exception):
         self.problems = problems
         numbered = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
         super().__init__(problems[0] if len(problems) == 1 else f"{len(problems)} settings cannot be used: {numbered}")
+
+
+_NAMES: Final = frozenset({
+    "TNT_ADDRESS_RATE", "TNT_ALLOW_HTTP", "TNT_ANONCREDS_REGISTRIES", "TNT_AUDIT_DAYS",
+    "TNT_CONTEXTS", "TNT_CORS_ORIGINS", "TNT_DID_METHODS", "TNT_EGRESS_ALLOW", "TNT_FIRST_OPERATOR_ONCE",
+    "TNT_FORWARDED_HOPS", "TNT_KEY_IN_QUERY", "TNT_KEY_RATE", "TNT_KEY_VAULT_KEY", "TNT_LOG_FORMAT",
+    "TNT_MASTER_KEY_FILE", "TNT_METRIC_TENANTS", "TNT_OPERATOR_AUDIENCE", "TNT_OPERATOR_ISSUER",
+    "TNT_OPERATOR_NETWORKS", "TNT_PUBLIC_URL", "TNT_SENDER_RATE", "TNT_TENANT_BYTES", "TNT_TENANT_RATE",
+    "TNT_UNIVERSAL_RESOLVER", "TNT_WRONG_KEY_RATE",
+})  # fmt: skip
+# The command line may have the same environment.
+_COMMAND_LINE: Final = frozenset(
+    f"TNT_{name}"
+    for name in (
+        "ADMIN_KEY",
+        "BACKUP_STORAGE",
+        "HOST_KEY",
+        "OPERATOR_KEY",
+        "PROFILE",
+        "PROFILES",
+        "SUBSCRIPTION_KEY",
+        "URL",
+        "WEBHOOK_SECRET",
+    )
+)
+_NEAR: Final = 0.88
 
 
 def _read_all(**readers: Callable[[], Any]) -> dict[str, Any]:
@@ -226,28 +253,40 @@ class Config:
     @staticmethod
     def read(environment: Mapping[str, str]) -> Config:
         """Reads the settings. Raises one `ConfigError` with all that is wrong."""
-        return Config(
-            **_read_all(
-                storage=lambda: read_storage(environment),
-                public_url=lambda: _public_url(environment),
-                master_keys=lambda: _master_keys(environment),
-                egress_allow=lambda: _networks(environment, "TNT_EGRESS_ALLOW"),
-                allow_http=lambda: _flag(environment, "TNT_ALLOW_HTTP"),
-                key_in_query=lambda: _flag(environment, "TNT_KEY_IN_QUERY"),
-                anoncreds_registries=lambda: _factories(environment, "TNT_ANONCREDS_REGISTRIES"),
-                did_methods=lambda: _factories(environment, "TNT_DID_METHODS"),
-                contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
-                limits=lambda: ServiceLimits.read(environment),
-                identity=lambda: read_identity(environment),
-                telemetry=lambda: Telemetry.read(environment),
-                cors_origins=lambda: _origins(environment),
-                issuer=lambda: IdentityProvider.read(environment),
-                audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
-                operator_networks=lambda: _operator_networks(environment),
-                first_operator_once=lambda: _flag(environment, "TNT_FIRST_OPERATOR_ONCE"),
-                universal_resolver=lambda: _universal_resolver(environment),
-            )
+        values = _read_all(
+            unused=lambda: _check_names(environment),
+            storage=lambda: read_storage(environment),
+            public_url=lambda: _public_url(environment),
+            master_keys=lambda: _master_keys(environment),
+            egress_allow=lambda: _networks(environment, "TNT_EGRESS_ALLOW"),
+            allow_http=lambda: _flag(environment, "TNT_ALLOW_HTTP"),
+            key_in_query=lambda: _flag(environment, "TNT_KEY_IN_QUERY"),
+            anoncreds_registries=lambda: _factories(environment, "TNT_ANONCREDS_REGISTRIES"),
+            did_methods=lambda: _factories(environment, "TNT_DID_METHODS"),
+            contexts=lambda: Path(environment["TNT_CONTEXTS"]) if environment.get("TNT_CONTEXTS") else None,
+            limits=lambda: ServiceLimits.read(environment),
+            identity=lambda: read_identity(environment),
+            telemetry=lambda: Telemetry.read(environment),
+            cors_origins=lambda: _origins(environment),
+            issuer=lambda: IdentityProvider.read(environment),
+            audit_days=lambda: _number(environment, "TNT_AUDIT_DAYS", 400),
+            operator_networks=lambda: _operator_networks(environment),
+            first_operator_once=lambda: _flag(environment, "TNT_FIRST_OPERATOR_ONCE"),
+            universal_resolver=lambda: _universal_resolver(environment),
         )
+        values.pop("unused")
+        return Config(**values)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Refuses names that are nearly one of a setting: a misspelled restriction would be none."""
+    problems = []
+    for name in environment.keys() - _NAMES - _COMMAND_LINE:
+        near = get_close_matches(name.upper(), _NAMES, n=1, cutoff=_NEAR) if name.upper().startswith("TNT_") else []
+        if near:
+            problems.append(f"there is no setting {name[:100]}; write {near[0]}, or remove it")
+    if problems:
+        raise ConfigError(*sorted(problems))
 
 
 def _public_url(environment: Mapping[str, str]) -> str:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tntcore.config import CloudIdentity, Config, ConfigError, IdentityProvider, StorageAccount
+from tests.stack import ROOT
+from tntcore.config import CloudIdentity, Config, ConfigError, IdentityProvider, StorageAccount, _check_names
 
 LOCAL = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -53,11 +55,29 @@ def test_settings_for_the_cloud() -> None:
         ({"AzureWebJobsStorage__queueServiceUri": ""}, "AzureWebJobsStorage__queueServiceUri must be like"),
         ({"AzureWebJobsStorage__blobServiceUri": "http://a.blob.core.windows.net"}, "__blobServiceUri must be like"),
         ({name: "" for name in CLOUD if name.endswith("Uri")}, "AzureWebJobsStorage is missing"),
+        (
+            {"TNT_OPERATOR_NETWORK": "10.0.0.0/8"},
+            "there is no setting TNT_OPERATOR_NETWORK; write TNT_OPERATOR_NETWORKS",
+        ),
+        ({"TNT_TENANTS_RATE": "1"}, "write TNT_TENANT_RATE"),
+        ({"tnt_forwarded_hops": "2"}, "write TNT_FORWARDED_HOPS"),
+        ({"TNT_ALLOW_HTTPS": "true"}, "write TNT_ALLOW_HTTP"),
     ],
 )
 def test_what_cannot_be_used_is_named(changes: dict[str, str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Config.read(CLOUD | changes)
+
+
+def test_other_names_are_the_operators_own() -> None:
+    own = {"TNT_REGION": "west", "TNT_ROLE": "a", "TNT": "x", "TNT_URL": "x", "OPERATOR_NETWORK": "x"}
+    assert Config.read(CLOUD | own) == Config.read(CLOUD)
+
+
+def test_all_names_of_settings_are_known() -> None:
+    for path in (ROOT / "tntcore").rglob("*.py"):
+        for name in re.findall(r"\bTNT_[A-Z]+(?:_[A-Z]+)*", path.read_text()):
+            _check_names({name: ""})
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ def _end_loops(request: Request) -> None:
 
 
 def _too_much_work() -> Problem:
-    detail = f"Too many of your calls and messages are being processed. Retry in {_AGAIN} s, and send fewer at once."
+    detail = f"Too many calls and messages are being processed. Retry in {_AGAIN} s, and send fewer of yours at once."
     return Problem(429, "too-much-work", detail, retry_after=_AGAIN)
 
 
