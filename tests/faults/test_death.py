@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.faults.flows import basic
+from tests.faults.flows import BASIC, basic
 from tests.faults.process import Fault
 from tests.faults.sites import Client, Partner
 from tests.faults.world import World, run
-from tntcore.api.http import KEY_HEADER
+from tntcore.api.http import KEY_HEADER, Response
 from tntcore.delivery.outbox import UNQUEUED
 from tntcore.delivery.pulse import PROCESS
 
@@ -35,11 +36,14 @@ class Scene:
         self.world.rewind()
         self.world.durable.now += MINUTE
 
-    def die_before(self, name: str) -> None:
-        """The process dies before its next call of this name."""
+    def die_before(self, name: str, number: int = 1) -> None:
+        """The process dies before its next call of this name, or before that many."""
+        calls = 0
 
         def plan(call: str, writes: bool) -> Fault | None:
-            if call != name:
+            nonlocal calls
+            calls += call == name
+            if call != name or calls < number:
                 return None
             self.world.plan = lambda name, writes: None
             return "kill"
@@ -53,8 +57,8 @@ class Scene:
         return await self.world._http("POST", "action", orjson.dumps(message), headers) is not None
 
     async def wait(self, minutes: int) -> None:
-        """The timer runs each minute, and queue messages are handled."""
-        self.world.process.app.sweep._runs_at = self.world.durable.now + minutes * MINUTE + 1
+        """The timer runs each minute, and queue messages are handled, which takes time."""
+        self.world.process.app.sweep._runs_at = self.world.durable.now + (minutes + 1) * MINUTE
         for _ in range(minutes):
             self.world.durable.now += MINUTE
             await self.world.process.app.sweep.tick()
@@ -173,5 +177,94 @@ def test_a_fault_while_looking_leaves_the_row_for_the_next_run(tmp_path: Path) -
         await scene.world.settle()
         assert [message["content"] for message in scene.partner.messages.values()] == ["out"]
         assert scene.shown == []
+
+    run(work)
+
+
+class Waiting(Scene):
+    """Acme keeps an invitation, and a message is held until it decides. Its partner is silent from then on."""
+
+    async def begin(self) -> None:
+        world = self.world
+        self.acme, bolt = await world.register("Acme"), await world.register("Bolt")
+        invited = await bolt.post("invitation", {"form": "out-of-band/2"})
+        await self.acme.post("contact", {"invitation": invited["invitation"], "accept": False})
+        await world.settle()
+        [self.connection] = (await self.acme.get("connection"))["hits"]
+        await self.acme.act(self.connection["contactUuid"], basic("held"))
+        await world.settle()
+        world.keep()
+        world.rewind()
+        world.durable.now += MINUTE
+        self.calls, self._call = 0, world._http
+        world._http = self._http  # type: ignore[method-assign]
+
+    async def _http(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Response | None:
+        if path != "didcomm":
+            return await self._call(method, path, body, headers)
+        self.calls += 1
+        return Response(202)
+
+    async def decide(self, method: str, path: str) -> None:
+        """Nobody repeats the call if there is no answer."""
+        await self.world._http(method, path, b"{}", {KEY_HEADER: self.acme.key})
+        self.world.plan = lambda name, writes: None
+
+    async def outgoing(self) -> str:
+        """The status of the message that was held."""
+        [sent] = [hit for hit in (await self.acme.get("message"))["hits"] if hit["type"] == BASIC]
+        return str(sent["status"])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_held_messages_follow_the_decision_of_a_process_that_died(tmp_path: Path, number: int) -> None:
+    async def work() -> None:
+        scene = Waiting(tmp_path)
+        await scene.begin()
+        assert await scene.outgoing() == "HELD"
+        path = f"connection/{scene.connection['uuid']}"
+        scene.die_before("outbound.put", number)
+        await scene.decide("POST", f"{path}/accept")
+        assert scene.world.deaths == 1
+        if (await scene.acme.get(path))["state"] != "completed":
+            await scene.decide("POST", f"{path}/accept")
+        await scene.wait(2)
+        assert await scene.outgoing() == "SENT"
+        assert scene.calls == 2
+
+    run(work)
+
+
+def test_held_messages_do_not_follow_a_decision_that_was_not_made(tmp_path: Path) -> None:
+    async def work() -> None:
+        scene = Waiting(tmp_path)
+        await scene.begin()
+        path = f"connection/{scene.connection['uuid']}"
+        scene.die_before("records.transact")
+        await scene.decide("POST", f"{path}/accept")
+        assert scene.world.deaths == 1
+        await scene.wait(2)
+        assert await scene.outgoing() == "HELD"
+        await scene.decide("POST", f"{path}/accept")
+        await scene.wait(2)
+        assert await scene.outgoing() == "SENT"
+
+    run(work)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_held_messages_fail_with_the_contact_that_a_dead_process_deleted(tmp_path: Path, number: int) -> None:
+    async def work() -> None:
+        scene = Waiting(tmp_path)
+        await scene.begin()
+        path = f"contact/{scene.connection['contactUuid']}"
+        scene.die_before("outbound.put", number)
+        await scene.decide("DELETE", path)
+        assert scene.world.deaths == 1
+        if (await scene.acme.call("GET", path)).status == 200:
+            assert await scene.outgoing() == "HELD"
+            await scene.decide("DELETE", path)
+        await scene.wait(2)
+        assert await scene.outgoing() == "FAILED"
 
     run(work)

@@ -24,6 +24,7 @@ from tntcore.tenancy.tenants import Tenant
 MOST: Final = 90
 """Connections in one transaction, which leaves room for what else is in it."""
 _AT_ONCE = 8
+_LATER = 60  # seconds
 
 
 def key_names(connection: Connection) -> frozenset[str]:
@@ -50,6 +51,14 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
         Changed: another call has deleted one of them. The unit was not committed.
     """
     now = services.now()
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def drain_later(connection: Connection) -> None:
+        async with gate:
+            await drain(services, tenant.uuid, connection.uuid, delay=_LATER)
+
+    # For the case that this process dies after the commit.
+    await asyncio.gather(*map(drain_later, connections))
     ending = Unit()
     for connection in connections:
         if connection.state != ABANDONED:
@@ -57,7 +66,6 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
         unit.delete(connection.key)
     if ending.operations:
         await tenant.records.commit(ending)
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def close(connection: Connection) -> None:
         async with gate:

@@ -129,6 +129,9 @@ class Outbound:
             return
         self._services.tenants.forget_recipient(tenant, connection)
         record = await tenant.records.get(Connection, connection)
+        if record is not None and not record.is_settled:
+            # It was to be drained after a commit that was never made.
+            return
         ended = record is not None and record.state == "abandoned"
         start: str | None = ""
         while start is not None:
@@ -354,7 +357,8 @@ def _in_v2(connection: Connection, theirs: DidDocument, stored: bytes, created: 
 
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
     """Queues a `Drain`: the messages held for a connection are sent, in order, or failed if it has ended or is gone.
-    Called when it is completed, abandoned or deleted.
+    Called when it is completed, abandoned or deleted; and before the commit of that with a delay, for the case that
+    this process dies after it. A connection that is not completed or ended by then is left alone.
     """
     await services.storage.queues[OUTBOUND].put(Drain(principal, connection).data(), delay=delay)
 
