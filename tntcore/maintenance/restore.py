@@ -63,10 +63,15 @@ _ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The result of a restore: the account's generation now, and what was repaired after it."""
+    """The result of a restore: the account's generation now, and what was repaired after it.
+
+    Attributes:
+        before: an earlier call restored it, and this one only repaired.
+    """
 
     generation: Generation
     repaired: Repaired
+    before: bool = False
 
 
 async def verify(files: Files, told: Told = lambda part, count: None) -> tuple[Index, Sequence[Generation]]:
@@ -91,12 +96,13 @@ async def verify(files: Files, told: Told = lambda part, count: None) -> tuple[I
 async def restore(
     storage: Storage, files: Files, now: Callable[[], int], *, over: bool = False, told: Told = lambda part, count: None
 ) -> Restored:
-    """Puts the newest generation into the account.
+    """Puts the newest generation into the account. If that is done already, it only repairs, since the answer of the
+    call that did it may have been lost.
 
     Args:
         now: milliseconds since 1970.
-        over: even if the account is not empty. Rows and blobs of the backup replace those of the same name; others
-            stay.
+        over: even if the account is not empty, or the same backup was restored into it. Rows and blobs of the backup
+            replace those of the same name; others stay.
 
     Raises:
         BackupError: the backup is not whole, or the account is not empty, or another backup is being restored into it.
@@ -111,6 +117,9 @@ async def restore(
             f"The restore of another backup ({row.values['backup']}) into this account is not complete. Complete that "
             "one, or take an empty account."
         )
+    if row is None and not over and await _is_done(storage, name):
+        await layout.check(storage)
+        return Restored(generations[-1], await repair(storage, now, told), before=True)
     if row is None and not over and not await _is_empty(storage):
         raise BackupError(
             "The storage account is not empty, so nothing was restored. Take a new one. To put the backup over what is "
@@ -139,6 +148,7 @@ async def restore(
             told("queues", 1)
     told("envelopes again", await _queue_envelopes(storage))
     repaired = await repair(storage, now, told)
+    await storage.lookups.put(layout.PARTITION, layout.RESTORED, {"backup": name})
     await storage.lookups.delete(layout.PARTITION, layout.RESTORE)
     return Restored(generations[-1], repaired)
 
@@ -155,6 +165,12 @@ def _files(generations: Sequence[Generation]) -> Iterator[tuple[_Part, Generatio
 
 async def _note(storage: Storage, name: str, done: int) -> None:
     await storage.lookups.put(layout.PARTITION, layout.RESTORE, {"backup": name, "done": done, "version": VERSION})
+
+
+async def _is_done(storage: Storage, name: str) -> bool:
+    """Whether this backup was the last to be restored into the account, whole."""
+    row = await storage.lookups.get(layout.PARTITION, layout.RESTORED)
+    return row is not None and row.values["backup"] == name
 
 
 async def _is_empty(storage: Storage) -> bool:

@@ -16,6 +16,8 @@ PARTITION: Final = "storage"
 _ROW: Final = "layout"
 RESTORE: Final = "restore"
 """Row that is there while a restore is under way."""
+RESTORED: Final = "restored"
+"""Row that names the last backup whose restore is complete."""
 
 
 class UnusableStorageError(Exception):
