@@ -27,15 +27,15 @@ _ID_LENGTH = 36
 _LATEST = 60.0  # seconds
 
 
-def plaintext(number: int) -> bytes:
-    """A basic message (RFC 0095) of 1 KB on a thread of its own, whose `@id` is `number` in the form of a uuid."""
+def plaintext(number: int, size: int = SIZE) -> bytes:
+    """A basic message (RFC 0095) of so many bytes on a thread of its own. Its `@id` is `number` in a uuid's form."""
     message = {
         "@type": BASIC_MESSAGE,
         "@id": f"00000000-0000-4000-8000-{number:012x}",
         "sent_time": "2026-01-01T00:00:00Z",
         "content": "",
     }
-    message["content"] = "x" * (SIZE - len(orjson.dumps(message)))
+    message["content"] = "x" * (size - len(orjson.dumps(message)))
     return orjson.dumps(message)
 
 

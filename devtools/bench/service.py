@@ -7,9 +7,12 @@ JSON object a line from its standard input, answers each with one line, and ends
 - `{"do": "connect", "principal", "identity", "partners": [DID document, ...]}`: gives the identity a finished
   connection with each partner. Answers `{"verkeys": [...]}`: where each partner sends to.
 - `{"do": "counts"}`: answers `{"service": counts, "host": counts}`, of storage calls and other events, and
-  `invocations` by function, `stages` (items by the queue that they were put on), `records` (log records) and
-  `cpu` (seconds).
+  `invocations` by function, `stages` (items by the queue that they were put on), `records` (log records), `cpu`
+  (seconds) and `faults` (of storage).
 - `{"do": "sweep"}`: runs the sweeper, which otherwise its timer does; answers `{"seconds": ...}`.
+- `{"do": "clock", "milliseconds"}` sets by how much the machine's clock is ahead.
+- `{"do": "storage", "refused", "lost"}`: from now on, this share of storage calls is refused with 503 or 429, and this
+  share of the others is done, but the answer lost.
 - `{"do": "profile"}` begins to profile; `{"do": "profile", "file": path}` ends it and writes the file.
 """
 
@@ -31,6 +34,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 import function_app
 from devtools.bench import ROOT
+from devtools.bench.storage_faults import StorageFaults
 from devtools.connect import complete
 from devtools.host.host import STORAGE_SETTING, Host
 from devtools.host.settings import read_json
@@ -61,10 +65,12 @@ def leave_names_unanswered() -> None:
     socket.getaddrinfo = look_up
 
 
+_machine_time = time.time_ns
+
+
 def set_clock(milliseconds: int) -> None:
     """Lets the process take another time for its machine's."""
-    machine = time.time_ns
-    time.time_ns = lambda: machine() + milliseconds * 1_000_000
+    time.time_ns = lambda: _machine_time() + milliseconds * 1_000_000
 
 
 def delay_storage(seconds: float) -> None:
@@ -95,10 +101,11 @@ def count_stages(storage: Storage) -> Counter[str]:
 
 
 class Control:
-    def __init__(self, app: App, host: Host) -> None:
+    def __init__(self, app: App, host: Host, faults: StorageFaults) -> None:
         self._app = app
         self._host = host
         self._stages = count_stages(app.services.storage)
+        self._faults = faults
         self._profile: cProfile.Profile | None = None
 
     async def answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +121,14 @@ class Control:
                     "stages": dict(self._stages),
                     "records": log.taken.total() + log.dropped.total(),
                     "cpu": time.process_time(),
+                    "faults": self._faults.done,
                 }
+            case {"do": "clock", "milliseconds": int(milliseconds)}:
+                set_clock(milliseconds)
+                return {}
+            case {"do": "storage", "refused": float(refused), "lost": float(lost)}:
+                self._faults.refused, self._faults.lost = refused, lost
+                return {}
             case {"do": "sweep"}:
                 began = time.perf_counter()
                 await self._app.sweep.run()
@@ -176,12 +190,14 @@ async def main() -> None:
     set_clock(int(os.environ.get("BENCH_CLOCK", "0")))
     if latency := float(os.environ.get("BENCH_STORAGE_LATENCY", "0")):
         delay_storage(latency / 1000)
+    faults = StorageFaults()
+    await faults.start()
     await host.start()
     if os.environ.get("BENCH_WAKE", "true") == "true":
         function_app.service.on_put = host.wake
     app = function_app.service.app()
     await app.services.storage.ensure()
-    control = Control(app, host)
+    control = Control(app, host, faults)
     sys.stdout.write('{"ready": true}\n')
     sys.stdout.flush()
     while line := await commands.readline():

@@ -36,11 +36,17 @@ class Service:
 
     def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
         self._process = process
+        self._asking = asyncio.Lock()
         self.url = url
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def ended_with(self) -> int | None:
+        """The process's exit code, negative for a signal; None while it runs."""
+        return self._process.returncode
 
     async def stop(self) -> None:
         """Lets what runs finish, for a while."""
@@ -71,10 +77,11 @@ class Service:
         await self._process.wait()
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Gives a command; see `devtools.bench.service`."""
+        """Gives a command; see `devtools.bench.service`. Raises `RuntimeError` if the process has ended."""
         assert self._process.stdin is not None
-        self._process.stdin.write(orjson.dumps({"do": do, **arguments}) + b"\n")
-        return await self.answer()
+        async with self._asking:
+            self._process.stdin.write(orjson.dumps({"do": do, **arguments}) + b"\n")
+            return await self.answer()
 
     async def answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -141,11 +148,11 @@ class Stack:
         """
         operator = self.operator("Benchmark")
         with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda number: self._register(number, hook, operator), range(tenants)))
+            made = list(pool.map(lambda number: self.register(f"Tenant {number}", hook, operator), range(tenants)))
         targets = []
-        for principal, identity in made:
+        for tenant in made:
             partners = [Agent(hook) for _ in range(each)]
-            verkeys = await self.connect(principal, identity, partners)
+            verkeys = await self.connect(tenant["uuid"], tenant["identity"]["uuid"], partners)
             targets += [(partner.keys.ed25519, verkey) for partner, verkey in zip(partners, verkeys, strict=True)]
         await self.idle()
         return targets
@@ -162,14 +169,15 @@ class Stack:
         said = await self.service.ask("connect", principal=principal, identity=identity, partners=documents)
         return list(said["verkeys"])
 
-    def _register(self, number: int, hook: str, operator: dict[str, str]) -> tuple[str, str]:
-        made = _call(f"{self.service.url}/api/principal", {"displayName": f"Tenant {number}"}, operator)
+    def register(self, name: str, hook: str, operator: dict[str, str]) -> Any:
+        """Registers a tenant with a webhook for all messages. Returns the API's answer."""
+        made = _call(f"{self.service.url}/api/principal", {"displayName": name}, operator)
         _call(
             f"{self.service.url}/api/settings/{DIDCOMM_WEBHOOK}",
             {"setting": [{"url": hook, "match": "basicmessage"}]},
             made["headers"],
         )
-        return made["uuid"], made["identity"]["uuid"]
+        return made
 
 
 def _call(url: str, body: Any, headers: dict[str, str]) -> Any:

@@ -13,14 +13,15 @@ from devtools.azurite import Azurite
 from devtools.bench.load import MEDIA_TYPE, plaintext
 from devtools.bench.stack import Stack, start
 from devtools.ports import free_ports
-from devtools.soak.__main__ import Count, Options, Receiver
+from devtools.soak.counts import Count
+from devtools.soak.receiver import Receiver
 from tntcore.envelope import pack_v1
 
 
 async def test_callers_are_told_to_come_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ports = free_ports(4)
     url = f"http://127.0.0.1:{ports[0]}"
-    receiver = Receiver(Options(messages=9, under_way=1, latest=9, failing=0, hanging=0), Count())
+    receiver = Receiver(Count())
     await receiver.start()
     azurite = Azurite(location=tmp_path / "storage", blob_port=ports[1], queue_port=ports[2], table_port=ports[3])
     azurite.start()
