@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import pytest
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
@@ -110,6 +111,23 @@ def things(durable: Durable) -> Any:
     return records, lookups, {name: blobs for name, blobs in durable.blobs.items() if blobs}
 
 
+def pending(durable: Durable) -> set[tuple[str, int]]:
+    """The deliveries that are on their way, with the time of the next attempt."""
+    rows = [(key, row.values) for (_, key), row in durable.tables["records"].items() if key.startswith("delivery~")]
+    found = [(key, values["nextAttemptAt"]) for key, values in rows if values["status"] == "PENDING"]
+    return {(key.removeprefix("delivery~"), max(time, LATER)) for key, time in found}
+
+
+def queued(durable: Durable) -> dict[str, set[tuple[str, int]]]:
+    """By queue, the deliveries that it has, with the time at which they can be seen."""
+    found: dict[str, set[tuple[str, int]]] = {"outbound": set(), "relay": set()}
+    for message in durable.queue.values():
+        if message.queue in found:
+            items = orjson.loads(message.body)["items"]
+            found[message.queue] |= {(item["d"], message.visible // 1000 * 1000) for item in items}
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backups, "FILE", 20_000)
@@ -159,6 +177,7 @@ def test_a_restore_goes_on(tmp_path: Path, kind: Fault) -> None:
             assert things(target) == things(source)
             waiting = {message.body for message in source.queue.values() if message.queue == "inbound"}
             assert waiting <= {message.body for message in target.queue.values()}
+            assert queued(target) == {"outbound": set(), "relay": pending(source)}
             marks = {key.partition("~")[2] for part, key in target.tables["due"] if part == "due"}
             assert marks == {owner for owner, key in source.tables["records"] if key.startswith("delivery~")}
             if not met:
@@ -178,9 +197,9 @@ def test_a_restore_is_done_once(tmp_path: Path) -> None:
         async def save() -> None:
             await backup(Machine().storage(source), Machine().files(kept), "account")
 
-        async def restored(**options: bool) -> bool:
+        async def restored(*, over: bool = False) -> bool:
             files = Machine().files(kept)
-            return (await restore(Machine().storage(target), files, lambda: LATER, **options)).before
+            return (await restore(Machine().storage(target), files, lambda: LATER, over=over)).before
 
         await save()
         target = Durable(LATER)

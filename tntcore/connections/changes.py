@@ -69,10 +69,10 @@ class Changes:
         if effect.completed:
             received = [attached_item(tenant.uuid, one, services.uuid7()) for one in effect.attached]
         for item in received:
-            # For the case that this process dies after the commit. Otherwise the item finds nothing left to do. The same
-            # applies to the messages held for a connection that is not new.
+            # For the case that this process dies after the commit. Otherwise the item finds nothing left to do.
             await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
         if connection.is_settled and connection.etag:
+            # For the same case.
             await drain(services, tenant.uuid, connection.uuid, delay=_LATER)
         await self._commit(tenant, connection, effect, action, sent, told)
         services.tenants.forget_recipient(tenant, connection.uuid)

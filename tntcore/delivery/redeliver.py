@@ -12,10 +12,10 @@ from tntcore.storage.states import DeliveryStatus
 from tntcore.tenancy.tenants import Tenant
 
 
-async def redeliver(
-    outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False, replayed: bool = False
-) -> None:
-    """Queues the delivery; returns when it is queued.
+def item_again(
+    principal: str, delivery: Delivery, *, overdue: bool = False, replayed: bool = False
+) -> SendItem | RelayItem:
+    """Returns the item that queues a stored delivery again.
 
     Args:
         overdue: the queue message of its next attempt counts as lost, and this one takes its place. Otherwise it is
@@ -26,14 +26,21 @@ async def redeliver(
     trace, link = ("", delivery.trace) if replayed else (delivery.trace, "")
     item: SendItem | RelayItem
     if delivery.kind == "task":
-        item = task_call(tenant.uuid, delivery)
+        item = task_call(principal, delivery)
     elif delivery.kind == "webhook":
         item = MessageCall(
-            principal=tenant.uuid, delivery=delivery.uuid, entry=delivery.entry_id, message=delivery.message_uuid
+            principal=principal, delivery=delivery.uuid, entry=delivery.entry_id, message=delivery.message_uuid
         )
     else:
-        item = send_item(tenant.uuid, delivery, b"")
-    await outbox.put(replace(item, again=True, attempts=attempts, trace=trace, link=link))
+        item = send_item(principal, delivery, b"")
+    return replace(item, again=True, attempts=attempts, trace=trace, link=link)
+
+
+async def redeliver(
+    outbox: Outbox, tenant: Tenant, delivery: Delivery, *, overdue: bool = False, replayed: bool = False
+) -> None:
+    """Queues the delivery; returns when it is queued. `overdue` and `replayed`: see `item_again`."""
+    await outbox.put(item_again(tenant.uuid, delivery, overdue=overdue, replayed=replayed))
 
 
 async def queue_pending(outbox: Outbox, tenant: Tenant, *deliveries: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from tntcore.connections.acceptance import REUSE_SECONDS
 from tntcore.connections.removal import key_names
 from tntcore.delivery.outbox import BUCKET, DUE, attached_item, due_key, reuse_item
+from tntcore.delivery.redeliver import item_again
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
@@ -24,8 +25,9 @@ from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.items import Drain, queue_message
+from tntcore.storage.items import Drain, SendItem, queue_message
 from tntcore.storage.lookups import Found, LookupKind, Lookups, Owner
+from tntcore.storage.queues import MAX_DELAY
 from tntcore.storage.records import (
     END,
     Action,
@@ -62,7 +64,7 @@ from tntcore.storage.records import (
     StatusList,
 )
 from tntcore.storage.states import COMPLETED, DeliveryStatus, MessageStatus, ReplayStatus
-from tntcore.storage.storage import INBOUND, OUTBOUND, Storage
+from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
 from tntcore.storage.tables import Row
 from tntcore.tenancy.audit import AUDITED, day_key
 from tntcore.tenancy.recipients import document_of, names_in
@@ -116,23 +118,27 @@ class Repaired:
     marks: int = 0
 
 
-async def repair(storage: Storage, now: Callable[[], int], told: Told = lambda part, count: None) -> Repaired:
+async def repair(
+    storage: Storage, now: Callable[[], int], told: Told = lambda part, count: None, *, queues_are_lost: bool = False
+) -> Repaired:
     """Goes through all records.
 
     Args:
         now: milliseconds since 1970.
+        queues_are_lost: no queue has a message of a delivery, so each is queued again, for when it is due.
     """
-    return await _Repair(storage, now, told).run()
+    return await _Repair(storage, now, told, queues_are_lost).run()
 
 
 Rule = Callable[[str, Any], Awaitable[None]]
 
 
 class _Repair:
-    def __init__(self, storage: Storage, now: Callable[[], int], told: Told) -> None:
+    def __init__(self, storage: Storage, now: Callable[[], int], told: Told, queues_are_lost: bool = False) -> None:
         self._storage = storage
         self._now = now
         self._told = told
+        self._queues_are_lost = queues_are_lost
         self._lookups = Lookups(storage.lookups, time.monotonic, capacity=1)
         self._uuid7 = UuidFactory(now, secrets.token_bytes)
         self._marked: set[tuple[str, str]] = set()
@@ -192,6 +198,14 @@ class _Repair:
         self.did.pending += 1
         if delivery.status == DeliveryStatus.HELD:
             await self._hold(principal, delivery)
+        elif self._queues_are_lost:
+            await self._queue(principal, delivery)
+
+    async def _queue(self, principal: str, delivery: Delivery) -> None:
+        item = item_again(principal, delivery, overdue=True)
+        delay = min(max(delivery.next_attempt_at - self._now(), 0) // 1000, MAX_DELAY)
+        queue = self._storage.queues[OUTBOUND if isinstance(item, SendItem) else RELAY]
+        await queue.put(queue_message([item]), delay=delay)
 
     async def _hold(self, principal: str, delivery: Delivery) -> None:
         """Writes the row by which a held message is found when its connection is completed, if it is missing."""

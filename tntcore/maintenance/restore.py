@@ -147,7 +147,7 @@ async def restore(
             await storage.queues[queue].put(base64.b64decode(message))
             told("queues", 1)
     told("envelopes again", await _queue_envelopes(storage))
-    repaired = await repair(storage, now, told)
+    repaired = await repair(storage, now, told, queues_are_lost=True)
     await storage.lookups.put(layout.PARTITION, layout.RESTORED, {"backup": name})
     await storage.lookups.delete(layout.PARTITION, layout.RESTORE)
     return Restored(generations[-1], repaired)
