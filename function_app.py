@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+
+# Imported code stays. Looking through it for garbage while it is loaded takes a tenth of the time, and finds nothing.
+gc.disable()
+
 from collections.abc import Sequence
 
 import azure.functions as func
 
 from tntcore.api.http import Access, Request
 from tntcore.process import Service
+
+gc.freeze()
+gc.enable()
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 STORAGE = "AzureWebJobsStorage"
