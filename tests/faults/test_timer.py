@@ -9,6 +9,7 @@ import pytest
 from tests.faults.sites import Client
 from tests.faults.world import DAY, World, run
 from tntcore.maintenance import retention
+from tntcore.storage.tables import Row
 
 
 def test_everything_every_five_minutes_and_one_call_in_each_minute_between(tmp_path: Path) -> None:
@@ -32,36 +33,70 @@ async def kept(client: Client) -> int:
     return len((await client.get("message"))["hits"])
 
 
+async def tenants_with_three_old_messages(folder: Path) -> tuple[World, list[Client]]:
+    world = World(folder)
+    clients = [await world.register(name) for name in ("Acme", "Bolt", "Coil")]
+    for client in clients:
+        partner = await world.partner(client)
+        for _ in range(3):
+            await partner.send(partner.basic("x"))
+        await client.post("settings/PRINCIPAL_SETTINGS", {"setting": {"retentionDays": 1}})
+    await world.settle()
+    world.durable.now += 2 * DAY
+    return world, clients
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "left"),
+    [
+        (0, [[2, 3, 3], [2, 2, 3], [2, 2, 2], [1, 2, 2]]),
+        # Long enough for all of those that it comes to.
+        (10_000, [[0, 3, 3], [0, 0, 3], [0, 0, 0], [0, 0, 0]]),
+    ],
+)
+@pytest.mark.parametrize("tenants", [1, 3])
 def test_a_run_comes_to_some_tenants_and_the_next_goes_on_behind_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenants: int, milliseconds: int, left: list[list[int]]
 ) -> None:
-    monkeypatch.setattr(retention, "_TENANTS", 1)
+    """Each run is in a process of its own: the place is stored. It looks at one message at a time."""
+    monkeypatch.setattr(retention, "_TENANTS", tenants)
+    monkeypatch.setattr(retention, "_LONGEST", milliseconds)
     monkeypatch.setattr(retention, "MOST", 1)
 
-    async def work() -> tuple[list[list[int]], list[list[int]]]:
-        world = World(tmp_path)
-        clients = [await world.register(name) for name in ("Acme", "Bolt", "Coil")]
-        for client in clients:
-            partner = await world.partner(client)
-            for _ in range(3):
-                await partner.send(partner.basic("x"))
-            await client.post("settings/PRINCIPAL_SETTINGS", {"setting": {"retentionDays": 1}})
-        await world.settle()
-        world.durable.now += 2 * DAY
-
-        async def after_a_run() -> list[int]:
+    async def work() -> list[list[int]]:
+        world, clients = await tenants_with_three_old_messages(tmp_path)
+        found = []
+        for _ in left:
             await world.process.app.sweep.run()
-            return sorted([await kept(client) for client in clients])
-
-        of_processes = []
-        for _ in range(3):
-            of_processes.append(await after_a_run())
+            found.append(sorted([await kept(client) for client in clients]))
             world.restart()
-        return of_processes, [await after_a_run() for _ in range(4)]
+        return found
 
-    of_processes, of_one = run(work)
-    assert of_processes == [[2, 3, 3], [2, 2, 3], [2, 2, 2]], "the place is stored"
-    # It comes to another one, and again to one that has more to delete.
-    assert of_one[0] == [1, 2, 2]
-    assert [sum(left) for left in of_one[:3]] == [5, 3, 1]
-    assert of_one[3] == [0, 0, 0]
+    assert run(work) == ([[0, 0, 0]] * 4 if tenants == 3 and milliseconds else left)
+
+
+def test_a_tenant_at_which_a_run_fails_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MOST", 1)
+
+    async def work() -> tuple[list[int], list[int]]:
+        world, clients = await tenants_with_three_old_messages(tmp_path)
+        sweep = world.process.app.sweep
+        see_to, broken = sweep._retention._old, clients[0].uuid
+
+        async def fails(row: Row) -> None:
+            if row.key == broken and sweep._retention._next.get(broken):
+                raise ConnectionError
+            await see_to(row)
+
+        monkeypatch.setattr(sweep._retention, "_old", fails)
+        with pytest.raises(ExceptionGroup) as raised:
+            await sweep.run()
+        assert raised.group_contains(ConnectionError)
+        first = [await kept(client) for client in clients]
+        monkeypatch.undo()
+        await sweep.run()
+        return first, [await kept(client) for client in clients]
+
+    assert run(work) == ([2, 0, 0], [0, 0, 0])

@@ -43,6 +43,7 @@ async def watched(stack: Stack, partition: str, client: Client) -> bool:
 def all_in_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests have left tenants that keep messages."""
     monkeypatch.setattr(retention, "_TENANTS", 10_000)
+    monkeypatch.setattr(retention, "_LONGEST", DAY)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ tenants, and old answers to requests with an Idempotency-Key.
 Answers are found by a walk through all tenants: some at each run, and from the beginning again a day after its end. For
 the others, the `due` table lists the tenants to look at. A row is written there before the tenant's own rows change, so
 that none is forgotten. A row that turns out to be unnecessary is removed once it is so old that its writer must have
-finished. A run comes to a bounded number of the tenants that keep messages for some days, and the next run goes on
-behind them.
+finished. A run comes to some of the tenants that keep messages for some days, in a bounded time, and the next run goes
+on behind them.
 
 The places of the walk and of these rounds are stored, so that processes which do not live long come to the last
 tenants, too.
@@ -42,13 +42,14 @@ WALK: Final = "walk", "tenants"
 ROUND: Final = "walk", KEEPS
 """Partition and key of the row of the `due` table with the place of the round through `KEEPS`."""
 MOST: Final = 1_000
-"""Messages and answers of a tenant, and rows and blobs of one that is gone, that are looked at in one run."""
+"""Messages and answers of a tenant, and rows and blobs of one that is gone, that are looked at in one go."""
 _SETTLES = 3_600_000  # milliseconds after which the writer of a row must have finished
 _DAY = 24 * 3_600_000
 _PAGE = 500
 _AT_ONCE = 8
 _AT_A_TIME = 100  # tenants that the walk comes to in one run
-_TENANTS = 100  # that keep messages for some days: so many in turn, and of those that have more to delete, in one run
+_TENANTS = 100  # that keep messages for some days, to which one run comes
+_LONGEST = 60_000  # milliseconds that one run may spend on them, but for the last of them
 _WALK_FIRST, _WALK_AGAIN = 3_600_000, _DAY  # milliseconds until the first walk, and from the end of one to the next
 _ANSWERS = 200  # answers read at once
 
@@ -121,25 +122,30 @@ class Retention:
                 errors.append(error)
 
     async def _keepers(self, errors: list[Exception]) -> None:
-        """Comes to some of the tenants that have more to delete, and to the next ones of all that keep messages for
-        some days.
+        """Comes to the next tenants that keep messages for some days and then, while there is time, again and again to
+        those that have more to delete, in turn.
         """
-        due = self._services.storage.due
-        more = [*self._next][:_TENANTS]
-        for principal in more:
-            row = await due.get(KEEPS, principal)
-            if row is None:
-                del self._next[principal]
-            else:
-                await self._see_to([row], self._old, errors)
+        due, until = self._services.storage.due, self._services.now() + _LONGEST
         if self._round is None:
             place = await due.get(*ROUND)
             self._round = place.values.get("next", "") if place is not None else ""
         page = await due.scan(KEEPS, self._round, "~", limit=_TENANTS)
-        await self._see_to([row for row in page.rows if row.key not in more], self._old, errors)
-        if (following := page.next or "") != self._round:
+        following = page.next or ""
+        for number, row in enumerate(page.rows):
+            if number and self._services.now() >= until:
+                following = row.key
+                break
+            await self._see_to([row], self._old, errors)
+        if following != self._round:
             self._round = following
             await due.put(*ROUND, {"next": following})
+        while self._next and self._services.now() < until:
+            principal, before = next(iter(self._next)), len(errors)
+            again = await due.get(KEEPS, principal)
+            if again is not None:
+                await self._see_to([again], self._old, errors)
+            if again is None or len(errors) > before:
+                self._next.pop(principal, None)
 
     async def _walk(self, errors: list[Exception]) -> None:
         """Comes to the next tenants, if it is time."""
