@@ -106,10 +106,9 @@ async def test_partners_and_messages(stack: Stack, pair: tuple[Client, Client], 
     assert seen["typed"] == "half a name"
 
 
-async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
+async def test_what_waits(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
     acme, bolt = pair
-    mine, theirs = await _connect(stack, acme, bolt)
-    await bolt.post("context", {"url": TERMS, "document": CONTEXT})
+    _, theirs = await _connect(stack, acme, bolt)
     await _let_a_stranger_ask(stack, acme)
     offer = await _offer(stack, acme, bolt, theirs)
     of = {"path": ["$.type", "$.vc.type"], "filter": {"type": "array", "contains": {"const": "Membership"}}}
@@ -117,8 +116,6 @@ async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client],
     question = {"input_descriptors": [{"id": "membership", "constraints": {"fields": [of, level]}}]}
     given = {
         "key": acme.key,
-        "partner": mine.contact_uuid,
-        "terms": {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()},
         "bolt": {
             "key": bolt.key,
             "to": theirs.contact_uuid,
@@ -126,7 +123,16 @@ async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client],
             "offer": offer,
         },
     }
-    seen = await _visit("credentials", stack, tmp_path, given)
+    seen = await _visit("waiting", stack, tmp_path, given)
+    _check_manners(seen, stack.url, acme.key)
+
+
+async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:
+    acme, bolt = pair
+    mine, _ = await _connect(stack, acme, bolt)
+    await bolt.post("context", {"url": TERMS, "document": CONTEXT})
+    terms = {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()}
+    seen = await _visit("credentials", stack, tmp_path, {"key": acme.key, "partner": mine.contact_uuid, "terms": terms})
     _check_manners(seen, stack.url, acme.key)
 
 

@@ -8,8 +8,9 @@ import { Do, Facts, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.j
 /** Whether the service and its storage answer. Unwell, it answers 503 with the same body, which is shown as a problem. */
 export function Health() {
   const health = useLoad(() => get("health"), [], 15_000);
+  const away = (storage) => Object.keys(storage).filter((part) => !storage[part]);
   return html`<${Loaded} of=${health}>${({ status, storage }) =>
-    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${Object.entries(storage).map(([part, well]) => `${part}: ${well ? "ok" : "away"}`).join(", ")}</p>`}<//>`;
+    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${away(storage).length > 0 && `Out of reach: ${away(storage).join(", ")}`}</p>`}<//>`;
 }
 
 export function Service() {
