@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import AioHttpTransport
 
 from tntcore.clock import Clock
@@ -35,6 +36,9 @@ class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it wh
         self._clock = clock
 
     async def send(self, request: Any, **config: Any) -> Any:
+        if self.session is None or self.session.closed:
+            # Whoever is still served is told to come again, and reaches another process.
+            raise ServiceRequestError("this process is ending")
         setattr(request, _SENT, times_sent(request) + 1)
         clock = self._clock if self._clock is not None and self._clock.is_due else None
         sent = clock.machine() if clock is not None else 0

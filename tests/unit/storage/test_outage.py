@@ -8,7 +8,10 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseTimeoutError,
 )
+from azure.core.rest import HttpRequest
 
+from tntcore.cloud import Cloud
+from tntcore.config import CloudIdentity
 from tntcore.storage.outage import Outage, is_away
 from tntcore.storage.transactions import TransactionError
 
@@ -53,3 +56,12 @@ def test_it_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
         "storage is away (ServiceRequestError): 4 requests were refused",
     ]
     assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_a_call_after_the_end_of_a_process_is_one_for_another_process() -> None:
+    cloud = Cloud(CloudIdentity())
+    transport = cloud.transport(of_storage=True)
+    await cloud.close()
+    with pytest.raises(ServiceRequestError) as raised:
+        await transport.send(HttpRequest("GET", "http://127.0.0.1:9/"))
+    assert is_away(raised.value)
