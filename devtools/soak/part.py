@@ -32,6 +32,7 @@ BACKUPS, PAUSES = "backups that were taken under way, and read", "times that sto
 RESTARTS, MOVES = "times that storage was ended", "restores into an empty account that the service went on from"
 BUSY, STEPS = "times that storage refused 30 % of its calls", "times that a clock was set wrong"
 REWRAPPED, ROTATED = "data keys that were wrapped again", "connections that took new keys"
+_SHOWS = 20.0  # seconds
 _REFUSED = 0.3  # share of the calls to storage while it is busy
 _FIRST, _MOVE = 0.05, 0.15  # shares of a part after which a backup is taken
 
@@ -85,7 +86,7 @@ class Part:
             await asyncio.sleep(1)
         await self._until_empty(deadline)
         # Whatever is doubled shows now, if it ever does.
-        await asyncio.sleep(2 * self._options.lease)
+        await asyncio.sleep(_SHOWS)
         self._count.left += await look_for_what_is_left(self._hosts.azurite.connection_string)
 
     def _is_enough(self) -> bool:
