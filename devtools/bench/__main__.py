@@ -26,7 +26,7 @@ from devtools.bench.load import Hooks, Load, connect, prepare, until_arrived
 from devtools.bench.measure import Result, show, summarise, table
 from devtools.bench.stack import Stack, running
 
-_IDLE = 2.0  # seconds without a message, in which the cost of empty polls is measured
+_IDLE = 0.5  # seconds without a message, several times, in which the cost of empty polls is measured
 _COLD = "cold"
 _COLD_STARTS = 5
 
