@@ -12,6 +12,13 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await page.reload();
   await says("healthy");
   await says("inbound");
+  await page.route("**/api/health", (route) => route.fulfill({ status: 503, json: { status: "degraded", storage: { tables: true, queues: false, blobs: true }, version: "1", commit: "" } }));
+  await open("#/tenants");
+  await open("#/");
+  await says("Out of reach: queues.");
+  await page.unroute("**/api/health");
+  await open("#/tenants");
+  await open("#/");
   await press("Wrap the data keys anew");
   await says("were so already");
   await look("service", true);

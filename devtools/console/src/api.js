@@ -24,8 +24,9 @@ export class Problem extends Error {
 }
 
 /**
- * Calls the service. `options`: {query, body, headers, as: {kind, key}, aside}; `aside` is true if the screen that is
- * shown has no part in it. Returns the parsed answer; null for an empty one.
+ * Calls the service. `options`: {query, body, headers, as: {kind, key}, aside, expected}. `aside` is true if the screen
+ * that is shown has no part in it; `expected` is the status of an error that is an answer too. Returns the parsed
+ * answer; null for an empty one.
  */
 export async function call(method, path, options = {}) {
   const response = await send(method, path, options);
@@ -48,7 +49,7 @@ export async function picture(path) {
   return URL.createObjectURL(await (await send("GET", path, {})).blob());
 }
 
-async function send(method, path, { query = {}, body, headers: more = {}, as = session.value, aside = false }) {
+async function send(method, path, { query = {}, body, headers: more = {}, as = session.value, aside = false, expected }) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
@@ -68,7 +69,7 @@ async function send(method, path, { query = {}, body, headers: more = {}, as = s
     Object.assign(entry, { status: response?.status ?? 0, took: Math.round(performance.now() - began), kind: as?.kind });
     log.value = [entry, ...log.value].slice(0, MOST_LOGGED);
   }
-  if (response.ok) return response;
+  if (response.ok || response.status === expected) return response;
   const problem = await read(response);
   if (session.value && as === session.value && response.status === 401) signOut(problem.message);
   throw problem;

@@ -1,21 +1,24 @@
 import { useState } from "preact/hooks";
-import { get, post } from "../api.js";
+import { call, get, post } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
 import { to } from "../route.js";
 import { Do, Facts, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
 
-/** Whether the service and its storage answer. Unwell, it answers 503 with the same body, which is shown as a problem. */
+/** Answers 503 with the same body if a part of its storage does not answer. */
+const askHealth = () => call("GET", "health", { expected: 503 });
+
+/** Whether the service and its storage answer. */
 export function Health() {
-  const health = useLoad(() => get("health"), [], 15_000);
+  const health = useLoad(askHealth, [], 15_000);
   const away = (storage) => Object.keys(storage).filter((part) => !storage[part]);
   return html`<${Loaded} of=${health}>${({ status, storage }) =>
-    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${away(storage).length > 0 && `Out of reach: ${away(storage).join(", ")}`}</p>`}<//>`;
+    html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${away(storage).length > 0 && `Out of reach: ${away(storage).join(", ")}.`}</p>`}<//>`;
 }
 
 export function Service() {
   const { about } = session.value;
-  const health = useLoad(() => get("health"));
+  const health = useLoad(askHealth);
   return html`<${Screen} title="Service">
     <section><h2>Health</h2><${Health} /></section>
     <section><h2>Backlog</h2><${Backlog} /></section>
