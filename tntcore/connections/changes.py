@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tntcore.connections.effect import Effect
-from tntcore.delivery.outbound import drain
+from tntcore.delivery.outbound import COMMIT_SECONDS, drain, drain_later
 from tntcore.delivery.outbox import Outbox, attached_item
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.redeliver import queue_pending
@@ -25,8 +25,6 @@ from tntcore.strict_json import write_json
 from tntcore.tenancy.tenants import Tenant
 
 log = logging.getLogger(__name__)
-
-_LATER = 60  # seconds
 
 
 class Changes:
@@ -70,10 +68,10 @@ class Changes:
             received = [attached_item(tenant.uuid, one, services.uuid7()) for one in effect.attached]
         for item in received:
             # For the case that this process dies after the commit. Otherwise the item finds nothing left to do.
-            await services.storage.queues[INBOUND].put(queue_message([item]), delay=_LATER)
+            await services.storage.queues[INBOUND].put(queue_message([item]), delay=COMMIT_SECONDS)
         if connection.is_settled and connection.etag:
             # For the same case.
-            await drain(services, tenant.uuid, connection.uuid, delay=_LATER)
+            await drain_later(services, tenant.uuid, connection.uuid)
         await self._commit(tenant, connection, effect, action, sent, told)
         services.tenants.forget_recipient(tenant, connection.uuid)
         try:

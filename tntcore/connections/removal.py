@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tntcore.delivery.outbound import drain
+from tntcore.delivery.outbound import drain, drain_later
 from tntcore.errors import DidError
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Unit
@@ -24,7 +24,6 @@ from tntcore.tenancy.tenants import Tenant
 MOST: Final = 90
 """Connections in one transaction, which leaves room for what else is in it."""
 _AT_ONCE = 8
-_LATER = 60  # seconds
 
 
 def key_names(connection: Connection) -> frozenset[str]:
@@ -53,12 +52,11 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
     now = services.now()
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def drain_later(connection: Connection) -> None:
+    async def announce(connection: Connection) -> None:
         async with gate:
-            await drain(services, tenant.uuid, connection.uuid, delay=_LATER)
+            await drain_later(services, tenant.uuid, connection.uuid)
 
-    # For the case that this process dies after the commit.
-    await asyncio.gather(*map(drain_later, connections))
+    await asyncio.gather(*map(announce, connections))
     ending = Unit()
     for connection in connections:
         if connection.state != ABANDONED:

@@ -12,7 +12,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tntcore import envelope
@@ -46,6 +46,8 @@ from tntcore.telemetry import add_event
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import Tenant, rest
 
+COMMIT_SECONDS: Final = 60
+"""Seconds after which a commit that was about to be made is made, or never will be."""
 _TIMEOUT = 20.0
 _MAX_ANSWER = 20_000
 CONTENT_TYPES = {
@@ -357,10 +359,16 @@ def _in_v2(connection: Connection, theirs: DidDocument, stored: bytes, created: 
 
 async def drain(services: Services, principal: str, connection: str, *, delay: int = 0) -> None:
     """Queues a `Drain`: the messages held for a connection are sent, in order, or failed if it has ended or is gone.
-    Called when it is completed, abandoned or deleted; and before the commit of that with a delay, for the case that
-    this process dies after it. A connection that is not completed or ended by then is left alone.
+    Called when it is completed, abandoned or deleted.
     """
     await services.storage.queues[OUTBOUND].put(Drain(principal, connection).data(), delay=delay)
+
+
+async def drain_later(services: Services, principal: str, connection: str) -> None:
+    """Queues a `Drain` before the commit that completes, ends or deletes the connection, for the case that this process
+    dies after it. A connection that is neither completed nor ended by then is left alone.
+    """
+    await drain(services, principal, connection, delay=COMMIT_SECONDS)
 
 
 async def _ended(tenant: Tenant, item: SendItem, now: int) -> Attempted:
