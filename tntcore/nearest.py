@@ -17,23 +17,31 @@ def hint(name: str, meant: Mapping[str, str], cutoff: float = 0.6) -> str:
     """Returns ` (did you mean 'that'?)`, or "" if nothing is near.
 
     Args:
-        meant: what to write, by each known name in lower case.
+        meant: what to write, by each known name in lower case; see `by_lower_case`.
         cutoff: how near it must be, from 0 to 1.
     """
     near = get_close_matches(name[:MAX_SHOWN].casefold(), meant, n=1, cutoff=cutoff)
     return f" (did you mean {meant[near[0]]!r}?)" if near else ""
 
 
+def by_lower_case(names: Iterable[str]) -> dict[str, str]:
+    """Returns the argument `meant` of `hint` for names that are to be written as they are."""
+    return {name.casefold(): name for name in names}
+
+
 def unknown(names: Iterable[str], known: Iterable[str], whole: str, noun: str, meant: Mapping[str, str]) -> Problem:
     """Returns the problem 400 `<noun>-unknown` for names that nobody knows.
 
     Args:
-        whole: where they are, such as `The body`. noun: what they name there. meant: as in `hint`.
+        known: all names that there are.
+        whole: where they are, such as `The body`.
+        noun: what they name there, such as `member`.
+        meant: as in `hint`.
     """
     shown = [name[:MAX_SHOWN] for name in sorted(names)[:_MAX_NAMES]]
     said = f", no {noun} ".join(f"{name!r}{hint(name, meant)}" for name in shown)
-    all_ = ", ".join(known)
-    takes = f"It takes {all_}." if all_ else f"It takes no {noun}s."
+    listed = ", ".join(known)
+    takes = f"It takes {listed}." if listed else f"It takes no {noun}s."
     return Problem(400, f"{noun}-unknown", f"{whole} has no {noun} {said}. {takes}")
 
 
@@ -54,7 +62,7 @@ def check_members(value: Any, members: Mapping[str, Any], whole: str) -> None:
     if not isinstance(value, dict):
         return
     if "*" not in members and (strange := value.keys() - members.keys()):
-        raise unknown(strange, members, whole, "member", {name.casefold(): name for name in members})
+        raise unknown(strange, members, whole, "member", by_lower_case(members))
     for name, one in value.items():
         if (inner := members.get(name, members.get("*"))) is not None:
             check_members(one, inner, f"{whole}.{name[:MAX_SHOWN]}")

@@ -45,7 +45,7 @@ from tntcore.credentials.linked_data import LinkedData, Proof
 from tntcore.credentials.proof_suites import BASE_CONTEXTS, Suite, suite_of, with_context
 from tntcore.errors import Problem, sentence
 from tntcore.messaging import times
-from tntcore.nearest import check_members, hint, names
+from tntcore.nearest import MAX_SHOWN, by_lower_case, check_members, hint, names
 
 DETAIL: Final = "aries/ld-proof-vc-detail@v1.0"
 ISSUED: Final = "aries/ld-proof-vc@v1.0"
@@ -254,9 +254,9 @@ class LdProof:
         if name in ("eddsa-rdfc-2022", "eddsa-jcs-2022"):
             options |= {"proofType": "DataIntegrityProof", "cryptosuite": name}
         if unknown := set(options) - _OPTIONS:
-            known, name = ", ".join(sorted(_OPTIONS)), sorted(unknown)[0][:60]
-            near = hint(name, {option.casefold(): option for option in _OPTIONS})
-            detail = f"There is no option {name!r}{near}. The options are {known}."
+            option, known = min(unknown)[:MAX_SHOWN], ", ".join(sorted(_OPTIONS))
+            near = hint(option, by_lower_case(_OPTIONS))
+            detail = f"There is no option {option!r}{near}. The options are {known}."
             raise Problem(400, "credential-invalid", detail)
         try:
             return _read({**content, "options": options})

@@ -36,7 +36,7 @@ from tntcore.credentials.proof_suites import (
 from tntcore.dids.document import PublicKey
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging import times
-from tntcore.nearest import hint
+from tntcore.nearest import by_lower_case, hint
 from tntcore.strict_json import JsonError, is_deep, write_json
 from tntcore.workers import Workers, WorkTimeout
 
@@ -273,7 +273,7 @@ class LinkedData:
             if isinstance(name, str) and name not in found and not is_bundled(name):
                 context = await self._find(name) if self._find is not None else None
                 if context is None:
-                    near = hint(name, {url.casefold(): url for url in (*BASE_CONTEXTS, *bundled_contexts())}, _NEAR)
+                    near = hint(name, by_lower_case((*BASE_CONTEXTS, *bundled_contexts())), _NEAR)
                     given = "POST /api/context gives the service one of your own"
                     raise _Refused(f"the context {name[:200]} is not known here{near}; {given}")
                 found[name] = context

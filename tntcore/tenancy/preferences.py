@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tntcore.egress import EgressError
 from tntcore.errors import Problem
-from tntcore.nearest import hint
+from tntcore.nearest import by_lower_case, hint
 
 AUTOMATIC: Final = (
     "autoAcceptConnections",
@@ -24,7 +24,8 @@ EXTERNAL_SIGNING_URL: Final = "externalSigningUrl"
 RETENTION_DAYS: Final = "retentionDays"
 KNOWN: Final = (*AUTOMATIC, RETENTION_DAYS, EXTERNAL_SIGNING_URL)
 _OLDER: Final = "externalSignerUrl"
-_BY_NAME: Final = {name.casefold(): name for name in KNOWN}
+_BY_NAME: Final = by_lower_case(KNOWN)
+_NEAR: Final = 0.8
 _MAX_URL: Final = 2_048
 MAX_DAYS: Final = 36_500
 
@@ -58,8 +59,8 @@ def read_preferences(value: Any, check_url: Callable[[str], None]) -> dict[str, 
     if (older := saved.pop(_OLDER, None)) is not None:
         saved.setdefault(EXTERNAL_SIGNING_URL, older)
     for name in saved.keys() - set(KNOWN):
-        cutoff = 0.0 if "retention" in name.casefold() else 0.8
-        if near := hint(name, _BY_NAME, cutoff):
+        about_retention = "retention" in name.casefold()
+        if near := hint(name, by_lower_case([RETENTION_DAYS]), 0.0) if about_retention else hint(name, _BY_NAME, _NEAR):
             raise _invalid(f"There is no member {name[:100]!r}{near}. Give a member of your own another name.")
     for name in AUTOMATIC:
         if name in saved and not isinstance(saved[name], bool):
