@@ -42,7 +42,7 @@ class _Nothing(TypedDict):
 
 _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
 _PATIENCE = 3.0  # seconds that a call waits for a worker process: meanwhile it keeps others out of the host
-_AGAIN = 2  # seconds
+_SOON = 2  # seconds after which a caller may find a place
 _HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
@@ -315,8 +315,8 @@ def _end_loops(request: Request) -> None:
 
 
 def _too_much_work() -> Problem:
-    detail = f"Too many calls and messages are being processed. Retry in {_AGAIN} s, and send fewer of yours at once."
-    return Problem(429, "too-much-work", detail, retry_after=_AGAIN)
+    detail = f"Too many calls and messages are being processed. Retry in {_SOON} s, and send fewer of yours at once."
+    return Problem(429, "too-much-work", detail, retry_after=_SOON)
 
 
 def _away() -> Problem:

@@ -73,7 +73,7 @@ async def connections_of(
     for tenants with more does storage look at all of their connections.
 
     Args:
-        columns: all that is needed of connections that are found in the second way; None for everything.
+        columns: all that the caller needs, read where storage looks at all connections; None for everything.
     """
     identities = (await records.list(Identity, limit=FEW_IDENTITIES + 1, columns=("status",))).records
     if len(identities) <= FEW_IDENTITIES:

@@ -12,6 +12,6 @@ with warnings.catch_warnings():
     # didcomm needs this module, and pyproject.toml keeps the major version that has it: no news to who runs this.
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
     from authlib.jose import ECKey, JsonWebEncryption, JsonWebSignature, OKPKey
-from didcomm import core as _registers_the_drafts_algorithms_with_authlib  # noqa: F401
+import didcomm.core  # noqa: F401  registers the algorithms of ECDH-1PU's and XC20P's drafts with authlib
 
 __all__ = ["ECKey", "JsonWebEncryption", "JsonWebSignature", "OKPKey"]

@@ -182,7 +182,7 @@ def sign_bytes(data: bytes, secret: PrivateKey) -> bytes:
     from tntcore.envelope import jose
 
     name = _SIGN_ALGS[secret.curve]
-    signature: bytes = jose.JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(data, _private_jose(secret))
+    signature: bytes = jose.JsonWebSignature.ALGORITHMS_REGISTRY[name].sign(data, _jose_private(secret))
     return _low_s(signature) if name == "ES256K" else signature
 
 
@@ -200,10 +200,10 @@ def check_signature(data: bytes, signature: bytes, *, alg: str | None, kid: str,
     name = algorithm(method.key.curve)
     if name is None or name != alg:
         raise EnvelopeError("unsupported", f"a signature {alg} with a key of {method.key.curve}")
-    key = _import_public(method.key)
+    key = _jose_public(method.key)
     try:
         valid = jose.JsonWebSignature.ALGORITHMS_REGISTRY[name].verify(data, signature, key)
-    except Exception:  # noqa: BLE001  as in _decrypt
+    except Exception:  # noqa: BLE001  as in jwe.decrypt
         valid = False
     if not valid:
         raise EnvelopeError("bad-signature", "the signature does not match")
@@ -363,12 +363,12 @@ def _text(container: Mapping[str, Any], name: str) -> str:
 
 
 @lru_cache(4096)
-def _import_public(key: PublicKey) -> Any:
+def _jose_public(key: PublicKey) -> Any:
     return _import(jwk(key))
 
 
 @lru_cache(4096)
-def _private_jose(secret: PrivateKey) -> Any:
+def _jose_private(secret: PrivateKey) -> Any:
     try:
         public = jwk(secret.public)
     except DidError as error:

@@ -17,7 +17,8 @@ _NEAR: Final = 0.85
 
 
 def check_type(message: Mapping[str, Any]) -> None:
-    """Checks the type of a message, of either shape. Passes over a type that is no text: see `prefill`.
+    """Checks the type of a message, of either shape. Passes over a type that is no text, which `prefill_v1`
+    refuses.
 
     Older clients send types of one word, such as `request-credential`. Other URIs are the tenant's business, but one
     under the prefixes of the RFCs has a protocol, a version and a name (Aries RFC 0003, section "Message Type URIs").

@@ -23,6 +23,7 @@ from tntcore.storage.records import END, Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)
+_Place = tuple[str, str]  # position and uuid of a record
 MOST_READS: Final = 40
 """Windows of a page. A page that took as many ends early."""
 _READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
@@ -75,7 +76,7 @@ class Timeline(Generic[R]):
             start = position
         low, high = _time(start) if start else _EARLIEST, _time(end) + 1 if end else now + _DAY
         edge, width = (high, _DAY) if newest and not self.kind.TIME else (high if newest else low, high - low)
-        found: list[tuple[str, str]] = []
+        found: list[_Place] = []
         for _ in range(MOST_READS):
             first, last = (max(low, edge - width), edge) if newest else (edge, min(high, edge + width))
             # The outermost windows have no other bounds than those that were given.
@@ -126,11 +127,9 @@ class Timeline(Generic[R]):
         first = _time(self.start) if self.start else _EARLIEST
         return self.where & between(self.kind.TIME, first, _time(self.end) if self.end else _LATEST)
 
-    async def _window(
-        self, lower: str, upper: str, first: int, last: int
-    ) -> tuple[list[tuple[str, str]] | None, list[tuple[str, str]]]:
-        """Returns position and uuid of the records in a window, and how many were read; None for the records if they
-        are too many, unless the window cannot be smaller.
+    async def _window(self, lower: str, upper: str, first: int, last: int) -> tuple[list[_Place] | None, list[_Place]]:
+        """Returns the records in a window, and all that were read. Instead of the first, None if there are too many,
+        unless the window cannot be smaller.
 
         Args:
             lower, upper: the positions from which, and before which. first, last: the same in milliseconds.
@@ -138,8 +137,8 @@ class Timeline(Generic[R]):
         column = self.kind.TIME
         where = self.where & between(column, first, last) if column else self.where
         start: str | None = "" if column else lower
-        kept: list[tuple[str, str]] = []
-        read: list[tuple[str, str]] = []
+        kept: list[_Place] = []
+        read: list[_Place] = []
         while start is not None:
             hits = await self.records.list(
                 self.kind,
@@ -159,11 +158,11 @@ class Timeline(Generic[R]):
                     kept.append((position, record.uuid))
         return kept, read
 
-    def _narrower(self, read: Sequence[tuple[str, str]], first: int, last: int, *, newest: bool) -> int:
+    def _narrower(self, read: Sequence[_Place], first: int, last: int, *, newest: bool) -> int:
         """Returns the width for the next window, after one from `first` to `last` had too many records.
 
         Args:
-            read: position and uuid of its first records, in the order of their uuids.
+            read: its first records, in the order of their uuids.
         """
         if self.kind.TIME:
             edge = _likely_edge(read, newest=newest)
@@ -179,7 +178,7 @@ class Timeline(Generic[R]):
         at = record.updated_at if self.kind.TIME == "updatedAt" else record.created_at
         return uuid_at(at, record.uuid)
 
-    async def _read(self, found: Sequence[tuple[str, str]]) -> list[R]:
+    async def _read(self, found: Sequence[_Place]) -> list[R]:
         """Returns the records at these positions, in this order."""
         uuids = [uuid for _, uuid in found]
         if not uuids or self.kind.TIME or self.keep is not None:
@@ -191,12 +190,12 @@ class Timeline(Generic[R]):
         return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
 
 
-def _likely_edge(read: Sequence[tuple[str, str]], *, newest: bool) -> int:
+def _likely_edge(read: Sequence[_Place], *, newest: bool) -> int:
     """Returns a time, in milliseconds since 1970. After it, or before it unless `newest`, there are about half as many
     records as one storage call reads.
 
     Args:
-        read: position and uuid of the first records in the order of their uuids, which is that of a hash.
+        read: the first records in the order of their uuids, which is that of a hash.
     """
     share = int(read[-1][1][:8], 16) / 2**32  # of all records, those that were read
     times = sorted((_time(position) for position, _ in read), reverse=newest)
