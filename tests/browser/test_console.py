@@ -134,6 +134,8 @@ async def test_credentials_and_proofs(stack: Stack, pair: tuple[Client, Client],
     terms = {"url": TERMS, "document": orjson.dumps(CONTEXT).decode()}
     seen = await _visit("credentials", stack, tmp_path, {"key": acme.key, "partner": mine.contact_uuid, "terms": terms})
     _check_manners(seen, stack.url, acme.key)
+    asked_at = seen["asked"]["non_revoked"]
+    assert asked_at["from"] == asked_at["to"]
 
 
 async def test_webhooks_and_deliveries(stack: Stack, pair: tuple[Client, Client], tmp_path: Path) -> None:

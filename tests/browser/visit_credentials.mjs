@@ -44,6 +44,20 @@ await visiting(url, folder, async ({ page, seen, look, main, signIn, open, press
   await press("Delete");
   await says("There is none yet.");
 
+  // What can be revoked is asked whether it is.
+  const definition = { uuid: "01a22810-a197-709b-8fbb-08658d41f169", tag: "supplier", attributes: ["level"], credentialDefinitionId: "did:web:acme.example/definition", supportRevocation: true };
+  await page.route("**/api/credential-definition*", (route) => route.fulfill({ json: { hits: [definition], total: { value: 1, relation: "eq" }, next: null } }));
+  await open(`#/ask?to=${partner}`);
+  await main.getByLabel("Template").selectOption({ label: "AnonCreds: supplier (level)" });
+  await main.getByLabel("level").check();
+  await page.route("**/api/proof-request", (route) => route.abort());
+  const asked = page.waitForRequest("**/api/proof-request");
+  await press("Ask");
+  seen.asked = (await asked).postDataJSON().data;
+  await page.unroute("**/api/proof-request");
+  await page.unroute("**/api/credential-definition*");
+  await open("#/proofs");
+
   await open("#/ask");
   await main.getByLabel("Partner", { exact: true }).selectOption(partner);
   await fill("Kind of credential", "Membership");
