@@ -70,7 +70,8 @@ def _timed(most: float, function: Callable[..., T], *args: object) -> tuple[T | 
     """
     began = time.process_time()
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, most)
+        # Again and again: Python swallows what is raised in `__del__` and in callbacks of C.
+        signal.setitimer(signal.ITIMER_VIRTUAL, most, most)
         try:
             return function(*args), None, time.process_time() - began
         finally:
@@ -151,13 +152,16 @@ class Workers:
             try:
                 await asyncio.wait([running], timeout=min(self._seconds, left))
             finally:
-                if running.done() and not isinstance(running.exception(), BrokenProcessPool):
-                    self._idle.append(process)
-                else:
+                if not running.done() or isinstance(running.exception(), BrokenProcessPool):
                     # Nobody waits for the error of a process that is killed.
                     running.add_done_callback(lambda late: late.cancelled() or late.exception())
                     self._end(process)
                     self._used.add(party().tenant, self._seconds)
+                elif running.exception() is None and isinstance(running.result()[1], _NotQuick):
+                    # An import that was cut short, or another time limit, may be left half done in there.
+                    self._end(process)
+                else:
+                    self._idle.append(process)
         if not running.done():
             raise WorkTimeout("a computation took longer than it may")
         result, error, seconds = running.result()

@@ -158,6 +158,30 @@ async def test_what_cannot_be_interrupted_is_not_begun_anew(monkeypatch: pytest.
         await workers.close()
 
 
+def _deaf(seconds: float) -> None:
+    """Swallows an interruption, as `__del__` and callbacks of C do."""
+    try:
+        _spin(seconds)
+    except BaseException:  # noqa: BLE001
+        _spin(seconds)
+
+
+async def test_what_takes_too_long_is_interrupted_whatever_it_swallows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "_QUICK", 0.1)
+    workers = Workers(1)
+    try:
+        with on_behalf_of("tenant"):
+            before = await workers.run(os.getpid)
+            await workers.run(_deaf, 0.3)
+            # It was interrupted, and the tenant does not pay for the process.
+            assert 1 < workers._used.lately("tenant") < 10
+            # An import that was cut short, or another time limit, may have been left half done there.
+            assert await workers.run(os.getpid) != before
+        assert len(workers._processes) == 1
+    finally:
+        await workers.close()
+
+
 async def test_who_needs_little_waits_behind_nobody_who_needs_much() -> None:
     """Those who computed for long hold all processes that there are for them, and more of them wait."""
     workers = Workers(2)
