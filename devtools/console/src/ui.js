@@ -313,14 +313,15 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const clock = signal(0);
 setInterval(() => clock.value++, TICK);
 
-export function Time({ at }) {
+/** A time as people say it, such as "2 hours ago". `ahead`: it is to come; otherwise a moment ahead is another clock's. */
+export function Time({ at, ahead = false }) {
   clock.value;
   if (!at) return html`<span class="quiet">never</span>`;
   const seconds = (new Date(at) - Date.now()) / 1000;
   const whole = new Date(at).toLocaleString();
   if (Math.abs(seconds) > FAR) return html`<time datetime=${at} title=${whole}>${new Date(at).toLocaleDateString("en", { dateStyle: "medium" })}</time>`;
   const [size, unit] = UNITS.find(([size]) => Math.abs(seconds) >= size) ?? [1, "second"];
-  const text = Math.abs(seconds) < 10 ? (seconds > 0 ? "in a moment" : "just now") : RELATIVE.format(Math.round(seconds / size), unit);
+  const text = Math.abs(seconds) < 10 ? (ahead ? "in a moment" : "just now") : RELATIVE.format(Math.round(seconds / size), unit);
   return html`<time datetime=${at} title=${whole}>${text}</time>`;
 }
 

@@ -12,7 +12,7 @@ const LABELS = {
 export const label = (status) => LABELS[status] ?? String(status);
 
 /** A message's type, short: `basicmessage/1.0/message`. */
-export function shortType(type) {
+function shortType(type) {
   const text = String(type ?? "");
   const parts = text.split("/").filter(Boolean);
   return inLine(parts.length >= 3 ? parts.slice(-3).join("/") : text || "unknown type");

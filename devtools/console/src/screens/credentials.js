@@ -37,7 +37,7 @@ function subjectOf(credential) {
 }
 
 /** Each check that was made, in words: those of the whole first, then those of each credential in it. */
-export function Checks({ of: checks }) {
+function Checks({ of: checks }) {
   if (!checks.length) return html`<p class="empty">No check was made.</p>`;
   const result = { true: "passed", false: "failed", null: "not made" };
   const subjects = [...new Set(checks.map(({ subject }) => subject ?? ""))].sort();

@@ -75,7 +75,7 @@ export function DeliveryTable({ query, every = 0 }) {
       ["To", ({ webhookId, contactUuid }) => webhookId ?? deliveries.partners.name(contactUuid)],
       ["Status", ({ status }) => html`<${Status} of=${status} />`],
       ["Attempts", ({ attempts }) => attempts],
-      ["Why", ({ error, status, nextAttemptAt }) => error && html`${deliveryWords(error)}${status === "PENDING" && nextAttemptAt && html` <small>The next attempt is <${Time} at=${nextAttemptAt} />.</small>`}`],
+      ["Why", ({ error, status, nextAttemptAt }) => error && html`${deliveryWords(error)}${status === "PENDING" && nextAttemptAt && html` <small>The next attempt is <${Time} at=${nextAttemptAt} ahead />.</small>`}`],
     ]} />`}<//>`;
 }
 
@@ -122,7 +122,7 @@ function repairWords({ kind, webhookId, contactUuid }) {
 
 /** The way of a delivery: where it began, each attempt with its answer, and what comes next. */
 export function Way({ of: { createdAt, kind, log, status, nextAttemptAt } }) {
-  const step = (tone, title, at, rest) => html`<li class=${tone}><strong>${title}</strong> <${Time} at=${at} />${rest}</li>`;
+  const step = (tone, title, at, rest) => html`<li class=${tone}><strong>${title}</strong> <${Time} at=${at} ahead=${tone === "wait"} />${rest}</li>`;
   return html`<ol class="way">
     ${step("", BEGINNINGS[kind] ?? "It began", createdAt)}
     ${log.map(({ number, at, responseStatus, duration, error, answer }) => step(
