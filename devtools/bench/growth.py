@@ -27,6 +27,7 @@ from devtools.bench.load import MEDIA_TYPE, plaintext
 from devtools.bench.measure import table
 from devtools.connect import complete
 from devtools.memory import Durable, MemoryStorage
+from devtools.proc import resident
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request, Response
 from tntcore.app import App
 from tntcore.config import Config, ServiceLimits
@@ -256,12 +257,13 @@ class Growth:
     # What things cost.
 
     async def measure(self, beside: Growth | None = None, *, each: int = 25) -> Grown:
-        """Args:
-        beside: a service that stores next to nothing, whose messages are measured in turn with those of this one: what
-            else the machine does then slows both.
-        each: messages of a round, one after the other.
+        """Measures every step, messages in rounds of `each`, one after the other.
+
+        Args:
+            beside: a service that stores next to nothing, whose messages are measured in turn with those of this one:
+                what else the machine does then slows both.
         """
-        before = _resident()
+        before = resident(os.getpid())
         key = self._large.key
         one_by_one: dict[str, Callable[[], Awaitable[Any]]] = {
             **{f"GET {path}": partial(self._call, "GET", path, key=key) for path in _LISTS},
@@ -283,7 +285,7 @@ class Growth:
         await self._app.sweep.run()
         steps.append(await self._step("sweep", self._app.sweep.run))
         steps.append(await self._step("sweep between", self._app.sweep.unqueued))
-        return Grown(self._messages, self._tenants, max(_resident() - before, 0), steps)
+        return Grown(self._messages, self._tenants, max(resident(os.getpid()) - before, 0), steps)
 
     async def _step(self, name: str, act: Callable[[], Awaitable[Any]], times: int = 1) -> Step:
         calls, rows, stored = self._meter.calls, self._durable.rows_read, self._meter.seconds
@@ -378,14 +380,6 @@ def _message(records: Repository, connection: Connection, uuid: str, now: int) -
 
 def _row(principal: str, record: Record) -> Row:
     return Row(principal, record.key, record.values(), "1")
-
-
-def _resident() -> int:
-    """Bytes of memory of this process; 0 where the system does not show it as Linux does."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def show(grown: Sequence[Grown]) -> str:

@@ -36,7 +36,8 @@ _STATE, _TENANTS = "soak.json", "tenants"
 
 
 class Soak:
-    """
+    """A soak in parts, of which a folder remembers those that ended.
+
     Args:
         folder: keeps the tenants, their keys, and the results of the parts that ended.
     """

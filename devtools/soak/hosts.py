@@ -20,7 +20,8 @@ from tntcore.keys.custody import LocalMasterKeys
 
 
 class Hosts:
-    """
+    """Two processes of the service on one storage emulator, and the faults that are done to them.
+
     Args:
         folder: of the master keys.
 

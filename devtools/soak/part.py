@@ -16,13 +16,14 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueServiceClient
 
+from devtools.proc import handles, resident
 from devtools.soak.counts import Count, Result
 from devtools.soak.field import TENANTS, Field
 from devtools.soak.hosts import Hosts
 from devtools.soak.options import Options
 from devtools.soak.receiver import Receiver
 from devtools.soak.sending import Sending
-from devtools.soak.storage import CommandError, command, handles, look_for_what_is_left, resident, waiting_in
+from devtools.soak.storage import CommandError, command, look_for_what_is_left, waiting_in
 from tntcore.dids import peer
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Authcrypt, unpack
@@ -38,7 +39,8 @@ _FIRST, _MOVE = 0.05, 0.15  # shares of a part after which a backup is taken
 
 
 class Part:
-    """
+    """Messages through the processes of `hosts`, and what befalls both meanwhile.
+
     Args:
         folder: of the master keys, and of backups while it runs. first: number of the first message.
     """

@@ -55,7 +55,8 @@ class Line:
 
 
 class Sending:
-    """
+    """Posts numbered messages, as long as not too many are under way.
+
     Args:
         numbers: of the messages. is_over: no more are sent.
     """

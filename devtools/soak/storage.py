@@ -66,21 +66,3 @@ async def look_for_what_is_left(connection_string: str) -> Counter[str]:
     finally:
         await storage.close()
     return left
-
-
-def handles(pid: int) -> int:
-    """Open files and sockets of a process; 0 where the system does not show them as Linux does."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return 0
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has, by /proc/<pid>/statm (proc(5)); 0 where there is none."""
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            pages = file.read().split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
