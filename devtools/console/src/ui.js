@@ -38,6 +38,10 @@ function Calls() {
   </details>`;
 }
 
+/** How often a screen loads anew: one on which somebody waits for something, and any other. In milliseconds. */
+export const LIVE = 3_000;
+export const CALM = 15_000;
+
 /**
  * Loads something, again when `deps` change or `reload` is called, and every `every` milliseconds while the page is
  * seen; `every` may be a function of what was loaded. What was there before is shown until then. Returns {data, error,

@@ -4,12 +4,10 @@ import { PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, localMinute, tell, useList, useLoad } from "../ui.js";
+import { CALM, LIVE, Check, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, localMinute, tell, useList, useLoad } from "../ui.js";
 import { WebhookField } from "../webhook_field.js";
 import { deliveryWords, label, skippedWords, typeWords } from "../words.js";
 
-const LIVE = 3_000; // milliseconds
-const CALM = 15_000; // milliseconds
 const DAY = 86_400_000; // milliseconds
 const KINDS = { webhook: "Webhook call", task: "Task webhook call", didcomm: "Message to a partner", test: "Test" };
 const STATUSES = ["HELD", "PENDING", "DELIVERED", "FAILED", "WITHHELD"];

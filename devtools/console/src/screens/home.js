@@ -3,7 +3,7 @@ import { partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
 import { session } from "../session.js";
-import { Facts, Loaded, Screen, Status, Time, size, useLoad } from "../ui.js";
+import { CALM, Facts, Loaded, Screen, Status, Time, size, useLoad } from "../ui.js";
 import { countWaiting } from "../waiting_count.js";
 import { allEntries } from "../webhook_field.js";
 import { contentOf, typeWords } from "../words.js";
@@ -12,7 +12,6 @@ import { Health } from "./service.js";
 
 const DAY = 86_400_000;
 const MANY = 7;
-const CALM = 15_000; // milliseconds
 
 export function Home() {
   const { about } = session.value;

@@ -3,10 +3,9 @@ import { all, get, newest, picture, post, remove } from "../api.js";
 import { forgetContacts, PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { go, route, to } from "../route.js";
-import { Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
+import { LIVE, Check, Do, Facts, Failure, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Text, Time, useList, useLoad } from "../ui.js";
 import { connectionWords } from "../words.js";
 
-const LIVE = 3_000; // milliseconds
 const MOST_SHOWN = 20;
 
 /** All invitations, or one of them. */

@@ -4,12 +4,10 @@ import { save } from "../files.js";
 import { html } from "../html.js";
 import { PartnerField } from "../partner_field.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { CALM, LIVE, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { attachmentsOf, contentOf, label, typeWords } from "../words.js";
 import { DeliveryTable } from "./deliveries.js";
 
-const LIVE = 3_000; // milliseconds
-const CALM = 15_000; // milliseconds
 const STATUSES = ["RECEIVED", "CONFLICT", "REJECTED", "HELD", "SENDING", "SENT", "FAILED"];
 
 export function Messages({ path: [uuid] }) {

@@ -3,14 +3,12 @@ import { contacts, forgetContacts } from "../contacts.js";
 import { save } from "../files.js";
 import { html } from "../html.js";
 import { go, route, setQuery, to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { CALM, LIVE, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Short, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { UNDECIDED, countWaiting } from "../waiting_count.js";
 import { connectionWords, exchangeWords, nameOf, text, typeWords } from "../words.js";
 import { LastMessage } from "./messages.js";
 
 const PAUSE = 300; // milliseconds, until what was typed is searched for
-const LIVE = 3_000; // milliseconds
-const CALM = 15_000; // milliseconds
 
 export function Partners({ path: [uuid] }) {
   return uuid ? html`<${Partner} uuid=${uuid} />` : html`<${List} />`;

@@ -3,14 +3,14 @@ import { call, get, post } from "../api.js";
 import { html } from "../html.js";
 import { session } from "../session.js";
 import { to } from "../route.js";
-import { Do, Facts, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
+import { CALM, Do, Facts, Loaded, Screen, Status, Table, Time, useLoad } from "../ui.js";
 
 /** Answers 503 with the same body if a part of its storage does not answer. */
 const askHealth = () => call("GET", "health", { expected: 503 });
 
 /** Whether the service and its storage answer. */
 export function Health() {
-  const health = useLoad(askHealth, [], 15_000);
+  const health = useLoad(askHealth, [], CALM);
   const away = (storage) => Object.keys(storage).filter((part) => !storage[part]);
   return html`<${Loaded} of=${health}>${({ status, storage }) =>
     html`<p><${Status} of=${status === "ok" ? "healthy" : status} /> ${away(storage).length > 0 && `Out of reach: ${away(storage).join(", ")}.`}</p>`}<//>`;
@@ -43,7 +43,7 @@ function Backlog() {
   const found = useLoad(async () => {
     const [backlog, poison] = await Promise.all([get("backlog"), get("poison", { limit: 1 })]);
     return { queues: backlog.queues, isPoisoned: poison.hits.length > 0 };
-  }, [], 15_000);
+  }, [], CALM);
   return html`<${Loaded} of=${found}>${({ queues, isPoisoned }) => html`
     <${Table} caption="Queues" hits=${queues.map((one) => ({ ...one, id: one.queue }))} columns=${[
       ["Queue", ({ queue }) => html`<code>${queue}</code>`],

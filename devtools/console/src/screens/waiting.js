@@ -2,14 +2,12 @@ import { get, newest, post } from "../api.js";
 import { PartnerLink, partnersOf } from "../contacts.js";
 import { html } from "../html.js";
 import { to } from "../route.js";
-import { Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
+import { CALM, LIVE, Do, Facts, Field, Form, HowMany, Json, Loaded, Screen, Status, Table, Time, useList, useLoad } from "../ui.js";
 import { UNDECIDED, countWaiting, waitingCount } from "../waiting_count.js";
 import { attachmentsOf, exchangeWords, inLine, text } from "../words.js";
 import { Claims, typeOf } from "./credentials.js";
 import { Connection } from "./partners.js";
 
-const LIVE = 3_000; // milliseconds
-const CALM = 15_000; // milliseconds
 
 export function Waiting() {
   const waiting = useLoad(async () => {
