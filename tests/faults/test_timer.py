@@ -46,15 +46,19 @@ async def tenants_with_three_old_messages(folder: Path) -> tuple[World, list[Cli
     return world, clients
 
 
+ONE_BY_ONE = [[2, 3, 3], [2, 2, 3], [2, 2, 2], [1, 2, 2]]
+LONG = 10_000  # milliseconds
+
+
 @pytest.mark.parametrize(
-    ("milliseconds", "left"),
+    ("tenants", "milliseconds", "left"),
     [
-        (0, [[2, 3, 3], [2, 2, 3], [2, 2, 2], [1, 2, 2]]),
-        # Long enough for all of those that it comes to.
-        (10_000, [[0, 3, 3], [0, 0, 3], [0, 0, 0], [0, 0, 0]]),
+        (1, 0, ONE_BY_ONE),
+        (3, 0, ONE_BY_ONE),
+        (1, LONG, [[0, 3, 3], [0, 0, 3], [0, 0, 0], [0, 0, 0]]),
+        (3, LONG, [[0, 0, 0]] * 4),
     ],
 )
-@pytest.mark.parametrize("tenants", [1, 3])
 def test_a_run_comes_to_some_tenants_and_the_next_goes_on_behind_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenants: int, milliseconds: int, left: list[list[int]]
 ) -> None:
@@ -72,7 +76,7 @@ def test_a_run_comes_to_some_tenants_and_the_next_goes_on_behind_them(
             world.restart()
         return found
 
-    assert run(work) == ([[0, 0, 0]] * 4 if tenants == 3 and milliseconds else left)
+    assert run(work) == left
 
 
 def test_a_tenant_at_which_a_run_fails_does_not_hold_up_the_others(

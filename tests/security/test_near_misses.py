@@ -76,10 +76,19 @@ async def test_other_message_types(client: Client, given: str) -> None:
     await client.post("invitation", {"requests": [{"@type": given}]})
 
 
-@pytest.mark.parametrize("name", ["retentionHours", "messageRetentionDays", "autoAcceptContacts", "autoVerfy"])
-async def test_a_preference_that_is_nearly_a_known_one(client: Client, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("retentionHours", "retentionDays"),
+        ("messageRetentionDays", "retentionDays"),
+        ("autoAcceptRetention", "retentionDays"),
+        ("autoAcceptContacts", "autoAcceptConnections"),
+        ("autoVerfy", "autoVerify"),
+    ],
+)
+async def test_a_preference_that_is_nearly_a_known_one(client: Client, name: str, meant: str) -> None:
     answer = await client.call("PUT", "settings/PRINCIPAL_SETTINGS", {"setting": {name: 1}})
-    assert "did you mean" in assert_problem(answer, 400, "setting-invalid")["detail"]
+    assert f"(did you mean {meant!r}?)" in assert_problem(answer, 400, "setting-invalid")["detail"]
 
 
 CREDENTIAL: dict[str, Any] = {
