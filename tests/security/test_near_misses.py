@@ -71,7 +71,10 @@ async def test_a_piece_of_a_message_type(client: Client, given: str) -> None:
         assert "did you mean 'https://didcomm.org/basicmessage/1.0/message'?" in detail
 
 
-@pytest.mark.parametrize("given", ["request-credential", "https://example.com/a", "urn:a", "https://didcomm.org/a/9/b"])
+@pytest.mark.parametrize(
+    "given",
+    ["request-credential", "issue-credential", "https://example.com/a", "urn:a", "https://didcomm.org/a/9/b"],
+)
 async def test_other_message_types(client: Client, given: str) -> None:
     await client.post("invitation", {"requests": [{"@type": given}]})
 

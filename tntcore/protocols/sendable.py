@@ -14,6 +14,7 @@ from tntcore.protocols.registry import PROTOCOLS
 _EXAMPLE: Final = f"{DIDCOMM_ORG}basicmessage/1.0/message"
 _BY_NAME: Final = {uri.split("/")[-2]: f"{uri}/..." for uri in PROTOCOLS} | {"basicmessage": _EXAMPLE}
 _NEAR: Final = 0.85
+_ALSO_MESSAGES: Final = ("issue-credential",)  # a message has the name of its protocol
 
 
 def check_type(message: Mapping[str, Any]) -> None:
@@ -43,4 +44,4 @@ def _is_sendable(given: str) -> bool:
         return False
     if ":" in given:
         return not given.startswith((DIDCOMM_ORG, DID_SOV)) or parse(given) is not None
-    return "/" not in given and not hint(given, _BY_NAME, _NEAR)
+    return given in _ALSO_MESSAGES or ("/" not in given and not hint(given, _BY_NAME, _NEAR))

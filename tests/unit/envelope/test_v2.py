@@ -504,6 +504,31 @@ def test_a_routing_key_of_a_curve_that_is_not_for_key_agreement(curve: Curve) ->
         forward_v2(b"{}", to="did:example:b", routing_keys=[kid], documents=documents, new_id=lambda: "1")
 
 
+def test_recipients_are_bound_to_the_envelope() -> None:
+    keys = {f"did:example:b#{number}": PrivateKey.generate("X25519") for number in range(2)}
+    good = json.loads(pack_v2(MESSAGE, to=side("did:example:b", keys), from_=(A, A_KEYS)))
+    one, other = good["recipients"]
+    stranger = {"header": {"kid": "did:example:c#1"}, "encrypted_key": one["encrypted_key"]}
+    swapped = [{**one, "encrypted_key": other["encrypted_key"]}, {**other, "encrypted_key": one["encrypted_key"]}]
+    assert unpack(json.dumps({**good, "recipients": [other, one]}), keys, BY_DID).plaintext
+    for recipients, code in (
+        (swapped, "cannot-decrypt"),
+        ([one], "malformed"),
+        ([one, other, stranger], "malformed"),
+    ):
+        assert code_of(json.dumps({**good, "recipients": recipients}), keys) == code
+
+
+def test_a_senders_key_whose_shared_secret_is_known_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    static, exchange = jwe._import_private(A_KEYS["did:example:a#X25519"]), jwe._exchange
+    with monkeypatch.context() as known:
+        known.setattr(jwe, "_exchange", lambda *args: bytes(32) if args[1] is static else exchange(*args))
+        packed = pack_v2(MESSAGE, to=side("did:example:b", B_KEYS, "X25519"), from_=(A, A_KEYS))
+    weak = document(A.id, {"did:example:a#X25519": PublicKey("X25519", bytes(32))})
+    with pytest.raises(EnvelopeError, match="cannot-decrypt"):
+        unpack(packed, B_KEYS, {A.id: weak})
+
+
 @pytest.mark.parametrize("curve", ["Ed25519", "P-256"])
 def test_a_senders_key_of_another_curve_opens_nothing(curve: Curve) -> None:
     packed = pack_v2(MESSAGE, to=side("did:example:b", B_KEYS, "X25519"), from_=(A, A_KEYS))
