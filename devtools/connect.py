@@ -97,7 +97,7 @@ async def connect_tenants(
     """
     sides = []
     for (tenant, identity), (_, partner) in ((one, other), (other, one)):
-        contact = await _contact(services, tenant, partner)
+        tenant, contact = await _contact(services, tenant, partner)
         connection = await tenant.records.get(Connection, Connection.uuid_of(identity.uuid, contact.uuid))
         keys = KeyPairs.generate()
         mine = pairwise(services, keys)
@@ -110,10 +110,11 @@ async def connect_tenants(
     return sides[0][1], sides[1][1]
 
 
-async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Contact:
-    hits = await tenant.records.list(Contact, limit=1, where=queries.of_did(partner.did))
+async def _contact(services: Services, tenant: Tenant, partner: Identity) -> tuple[Tenant, Contact]:
+    """Returns the contact, and the tenant in the shard that it is in."""
+    hits = await tenant.whole.records.list(Contact, limit=1, where=queries.of_did(partner.did))
     if hits.records:
-        return hits.records[0]
+        return tenant.at(hits.records[0]), hits.records[0]
     now = services.now()
     contact = Contact(
         uuid=services.uuid7(),
@@ -123,7 +124,8 @@ async def _contact(services: Services, tenant: Tenant, partner: Identity) -> Con
         created_at=now,
         updated_at=now,
     )
+    tenant = await tenant.birthplace(Contact, contact.uuid, now)
     unit = Unit()
     unit.create(contact)
     await tenant.records.commit(unit)
-    return contact
+    return tenant, contact

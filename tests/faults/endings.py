@@ -11,6 +11,7 @@ from tests.faults.sites import Client
 from tntcore.api.http import KEY_HEADER, Request
 from tntcore.connections.removal import key_names
 from tntcore.storage.records import Connection
+from tntcore.storage.shards import principal_of
 from tntcore.tenancy.audit import AUDITED
 
 HOUR = 3_600_000
@@ -104,7 +105,7 @@ class Deleted(Received):
 
     def rows(self, *kinds: str) -> list[str]:
         rows = self.world.durable.tables["records"]
-        return [key for owner, key in rows if owner == self.acme.uuid and key.partition("~")[0] in kinds]
+        return [key for owner, key in rows if principal_of(owner) == self.acme.uuid and key.partition("~")[0] in kinds]
 
 
 class Erased(Deleted):
@@ -134,7 +135,7 @@ class Erased(Deleted):
         left = {
             key.partition("~")[0]
             for (owner, key), row in self.world.durable.tables["records"].items()
-            if owner == self.acme.uuid
+            if principal_of(owner) == self.acme.uuid
             and any(name in f"{key} {[*row.values.values()]}" for name in (*self.uuids, *self.connections))
         }
         assert left <= {"audit", "invitation"}, left
@@ -162,7 +163,7 @@ class TenantDeleted(Between):
 
     async def check(self) -> None:
         durable, uuid = self.world.durable, self.bolt.uuid
-        assert [key for owner, key in durable.tables["records"] if owner == uuid] == [f"principal~{uuid}"]
+        assert [key for owner, key in durable.tables["records"] if principal_of(owner) == uuid] == [f"principal~{uuid}"]
         assert durable.tables["records"][uuid, f"principal~{uuid}"].values["status"] == "DELETED"
         assert not [name for name in durable.blobs.get("bodies", {}) if name.startswith(uuid)]
         assert {part for part, key in durable.tables["due"] if uuid in key} == {AUDITED}, "which go in time"
@@ -187,7 +188,7 @@ class Suspended(Received):
             assert answer.status in (200, 204, 409), answer.body
             if word == "suspend":
                 # What was accepted before waits.
-                item = {"o": "connection", "u": self.partner.connection.uuid, "p": self.acme.uuid}
+                item = {"o": "connection", "u": self.partner.connection.uuid, "p": self.partner.shard}
                 item |= {"e": self.partner.pack(self.partner.basic("one")).decode()}
                 uuid = self.world.process.app.services.uuid7()
                 self.world.durable.put("inbound", orjson.dumps({"items": [{"id": uuid, **item}]}))

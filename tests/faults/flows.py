@@ -111,7 +111,7 @@ class ReceivedTogether(Received):
             packed = self.partner.pack(self.partner.basic(content)).decode()
             items.append({"o": "connection", "u": self.partner.connection.uuid, "e": packed})
         items.append({**items[0], "e": "{}"})
-        named = [{"id": services.uuid7(), "p": self.acme.uuid, **item} for item in items]
+        named = [{"id": services.uuid7(), "p": self.partner.shard, **item} for item in items]
         self.world.durable.put("inbound", orjson.dumps({"items": named}))
 
     async def check(self) -> None:

@@ -129,7 +129,7 @@ class Process:
         """Every call begins here: the fault that befalls it."""
         await asyncio.sleep(0)  # what else is ready goes on meanwhile
         self._check()
-        self.world.durable.now += 1
+        self.world.durable.now += self.world.tick
         fault = self.world.inject(name, writes)
         if fault == "kill":
             self.dead = True

@@ -91,7 +91,7 @@ class Client:
     async def tenant(self) -> Tenant:
         tenant = await self.world.process.app.services.tenants.get(self.uuid)
         assert tenant is not None
-        return tenant
+        return tenant.whole
 
     def told(self, *names: str) -> list[Any]:
         """Of each event of the webhook, deduped, these members, sorted."""
@@ -107,7 +107,8 @@ class Client:
 
 @dataclass
 class Partner(Site):
-    """An agent that is not of this service, connected with a tenant. `messages` by id, as who dedupes sees them."""
+    """An agent that is not of this service, connected with a tenant, in the tenant's `shard`. `messages` by id, as who
+    dedupes sees them."""
 
     world: World = None  # type: ignore[assignment]
     version: Version = "v1"
@@ -116,6 +117,7 @@ class Partner(Site):
     ours: DidDocument = None  # type: ignore[assignment]
     verkey: str = ""
     connection: Connection = None  # type: ignore[assignment]
+    shard: str = ""
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def clear(self) -> None:

@@ -8,8 +8,9 @@ import functools
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -19,12 +20,15 @@ from tests.faults.flows import PING, PING_2, basic
 from tests.faults.process import Fault
 from tests.faults.sites import Client, Partner
 from tests.faults.world import World
+from tntcore.storage.shards import principal_of
 
 SIDES = st.sampled_from([0, 1])
 _MOST = 2  # invitations, and offers
 
 
 class AnyOrder(RuleBasedStateMachine):
+    shards: ClassVar[int] = 1
+
     @initialize()
     def begin(self) -> None:
         self.runner = asyncio.Runner()
@@ -36,7 +40,7 @@ class AnyOrder(RuleBasedStateMachine):
         return self.runner.run(work)
 
     async def _begin(self) -> None:
-        self.world = world = World(Path(self.folder.name))
+        self.world = world = World(Path(self.folder.name), self.shards)
         self.clients = [await world.register(name) for name in ("Acme", "Bolt")]
         self.partners: list[Partner] = [
             await world.partner(client, version) for client in self.clients for version in ("v1", "v2")
@@ -217,7 +221,7 @@ class AnyOrder(RuleBasedStateMachine):
         """That each thread, message and delivery is of a connection of the tenant's own."""
         own = {connection["uuid"] for connection in (await client.get("connection?limit=200"))["hits"]}
         for (partition, key), row in self.world.durable.tables["records"].items():
-            if partition == client.uuid and key.partition("~")[0] in ("action", "message", "delivery"):
+            if principal_of(partition) == client.uuid and key.partition("~")[0] in ("action", "message", "delivery"):
                 assert row.values.get("connectionUuid") in own, (key, row.values)
 
     async def _assert_agreed(self) -> None:
@@ -248,11 +252,16 @@ def _bare(did: str) -> str:
     return did.removeprefix("did:sov:")
 
 
-def test_any_order() -> None:
+class InShards(AnyOrder):
+    shards = 4
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(AnyOrder, 50), (InShards, 10)])
+def test_any_order(machine: type[AnyOrder], examples: int) -> None:
     run_state_machine_as_test(
-        AnyOrder,
+        machine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

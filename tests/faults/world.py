@@ -54,13 +54,15 @@ NOW = 1_700_000_000_000
 class World:
     """
     Attributes:
+        shards: of each tenant. tick: milliseconds that each call takes.
         trace: names of the calls since `rewind`, in the order of their effects.
         choose: which of the visible queue messages is given out next.
         by_queue: whether every first attempt is made by a queue, as for receivers that may be slow.
         given_up: queues whose messages come to their poison queues, as the host puts those which no process survives.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shards: int = 1) -> None:
+        self.shards, self.tick = shards, 1
         limits = ServiceLimits(key=0, address=0, sender=0, tenant=0)
         self.config = Config("memory", URL, folder / "master-keys.json", limits=limits)
         self.master_keys = LocalMasterKeys(folder / "master-keys.json")
@@ -269,6 +271,10 @@ class World:
         answer = await self.call("POST", "principal", {"displayName": name}, {})
         assert answer.status == 201, answer.body
         made = orjson.loads(answer.body)
+        if self.shards > 1:
+            answer = await self.call("PUT", f"principal/{made['uuid']}", {"shards": self.shards}, {})
+            assert answer.status == 200, answer.body
+            self.durable.now += 60_000
         host = f"{name.lower()}.example"
         hooks, tasks = Hooks(), Hooks()
         self.sites |= {host: hooks, f"tasks.{host}": tasks}
@@ -299,6 +305,8 @@ class World:
         contact = Contact(
             uuid=services.uuid7(), did=found.document.id, status=ContactStatus.ACCEPTED, created_at=now, updated_at=now
         )
+        tenant = await tenant.birthplace(Contact, contact.uuid, now)
+        found.shard = tenant.uuid
         unit = Unit()
         unit.create(contact)
         await tenant.records.commit(unit)
@@ -319,6 +327,7 @@ class World:
         """The same with another DID and endpoint, of which nobody has been told."""
         found = self._agent(partner.version)
         found.ours, found.verkey, found.connection = partner.ours, partner.verkey, partner.connection
+        found.shard = partner.shard
         return found
 
     def _agent(self, version: Version) -> Partner:

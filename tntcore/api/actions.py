@@ -208,6 +208,7 @@ class ActionRoutes:
         body = call.body
         message = body["data"]["message"] if "data" in body else None
         connection = await connection_between(call, body)
+        call = call.at(connection)
         thread = self._actions.begin(connection, _reference(body, message), call.random)
         if message is None:
             return answer(action_view(await self._actions.create(call.tenant, thread), call), 201)
@@ -227,7 +228,7 @@ class ActionRoutes:
         connection = await _by_uuid(call, action.connection_uuid)
         if connection is None:
             raise Problem(404, "connection-unknown", "The connection of this action was deleted. Start a new action.")
-        thread = Thread(connection, action)
+        call, thread = call.at(connection), Thread(connection, action)
         return answer(_sent(await self._actions.send(call.tenant, thread, message, random=call.random), call))
 
     async def list_(self, call: Call) -> Response:
@@ -326,7 +327,7 @@ def action_view(
         config["error"] = _error(call.tenant.records, action)
     view = entity(
         action,
-        principalUuid=call.tenant.uuid,
+        principalUuid=call.tenant.principal.uuid,
         type="DIDCOMM",
         typeVersion=_TYPE_VERSION,
         direction="IN" if incoming else "OUT",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
@@ -68,7 +68,7 @@ async def note(call: Call, unit: Unit, act: str, on: str = "", **details: Any) -
         call.uuid7(),
         call.actor,
         act,
-        principal=call.tenant.uuid,
+        principal=call.tenant.principal.uuid,
         on=on,
         trace=call.trace,
         details=details,
@@ -129,21 +129,21 @@ async def tenants_own(call: Call) -> Response:
 
     A page costs two storage calls.
     """
-    return await page(call, call.tenant.uuid)
+    return await page(call, call.tenant.principal.shard_names)
 
 
 async def operators_own(call: Call) -> Response:
     """Lists the acts of operators on all tenants, newest first. A page costs two storage calls."""
-    return await page(call, HOME)
+    return await page(call, [HOME])
 
 
-async def page(call: Call, partition: str) -> Response:
-    """Returns one page of a partition's records. Raises `Problem` 400."""
+async def page(call: Call, partitions: Sequence[str]) -> Response:
+    """Returns one page of the records of some partitions. Raises `Problem` 400."""
     audits, query = call.services.audits, call.query
     bounds = {"since": _time(query.get("since"), "since"), "until": _time(query.get("until"), "until")}
     start = query.get("next", "")
-    records, following = await audits.page(partition, limit=limit_of(call), start=start, **bounds)
-    total = len(records) if following is None and not start else await audits.count(partition, **bounds)
+    records, following = await audits.page(partitions, limit=limit_of(call), start=start, **bounds)
+    total = len(records) if following is None and not start else await audits.count(partitions, **bounds)
     return answer(
         {
             "total": {"value": total, "relation": "gte" if total >= COUNTED else "eq"},

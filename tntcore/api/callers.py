@@ -62,7 +62,7 @@ class Callers:
             detail = f"Your key has the scope {scope}; this call needs {route.needs}. Use another key."
             raise Problem(403, "scope-too-low", detail)
         self._services.last_used.saw(tenant.uuid, token, now)
-        return tenant, Actor("tenant", token.uuid, token.name, scope)
+        return tenant.whole, Actor("tenant", token.uuid, token.name, scope)
 
     async def check_key(self, request: Request) -> None:
         """Checks that the subscription key is good, and counts any other, even one that has expired, as a wrong key.

@@ -132,6 +132,7 @@ class ConnectionRoutes:
     async def rotate(self, call: Call) -> Response:
         """Gives this side of the connection a new DID and new keys."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
+        call = call.at(connection)
         effect = self._rotation.begin(call.tenant, connection)
         await self._changes.apply(call.tenant, effect)
         return answer(connection_view(call, effect.connection or connection))
@@ -139,13 +140,15 @@ class ConnectionRoutes:
     async def hang_up(self, call: Call) -> Response:
         """Ends the connection and tells the other side. Nothing can be sent or received on it afterwards."""
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
+        call = call.at(connection)
         effect = self._rotation.hang_up(call.tenant, connection)
         await self._changes.apply(call.tenant, effect)
         return answer(connection_view(call, effect.connection or connection))
 
     async def _decide(self, call: Call, *, accept: bool) -> Response:
         connection = await found(call.tenant.records, Connection, call.arguments["uuid"])
-        return answer(connection_view(call, await self._decisions.decide(call.tenant, connection, accept=accept)))
+        tenant = call.tenant.at(connection)
+        return answer(connection_view(call, await self._decisions.decide(tenant, connection, accept=accept)))
 
 
 async def list_(call: Call) -> Response:

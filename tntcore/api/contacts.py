@@ -221,12 +221,13 @@ class ContactRoutes:
             contact, begun = await self._known(call, identity, contact)
             if begun is not None:
                 return answer({**contact_view(contact), "connectionUuid": begun.uuid, "unreachable": None}, 201)
-            return await self._implicit(call, identity, contact, method)
+            return await self._implicit(await _placed(call, contact), identity, contact, method)
         if not contact.email:
             raise _invalid(
                 "contact has neither did nor email. Give one of them; to accept an invitation, send invitationUrl, "
                 "invitation or invitationId."
             )
+        call = await _placed(call, contact)
         connection = await _keep(call, identity, contact) if before is None else start(identity, before, now)
         wanted = Wanted(label=identity.display_name, contact_uuid=contact.uuid, did_method=method)
         invited = invitation_view(call, await self._invitations.create(call.tenant, identity, wanted, call.ids))
@@ -246,6 +247,7 @@ class ContactRoutes:
                 known = await found(call.tenant.records, Contact, reused.contact_uuid)
                 return answer({**contact_view(known), "connectionUuid": reused.uuid, "reused": True}, 200)
         contact.display_name = contact.display_name or as_line(content.label or "", 200)
+        call = await _placed(call, contact)
         if kept:
             connection = self._acceptance.keep(call.tenant, identity, contact, content, method)
             await _store(call, contact, connection)
@@ -358,6 +360,11 @@ class ContactRoutes:
         return read_invitation(content)
 
 
+async def _placed(call: Call, contact: Contact) -> Call:
+    """Returns the call with the tenant in the shard that the contact is in, or will be."""
+    return call.by_tenant(await call.tenant.birthplace(Contact, contact.uuid, call.services.now()))
+
+
 def _not_fetched(reason: str) -> Problem:
     return Problem(
         400,
@@ -443,6 +450,7 @@ async def read(call: Call) -> Response:
 async def change(call: Call) -> Response:
     """Changes a contact. Body: `{contact: {displayName?, email?, internalRef?}}`."""
     contact = await find_contact(call.tenant.records, call.arguments["id"])
+    call = call.at(contact)
     given = {**call.body, **call.body.get("contact", {})}
     if "did" in given and given["did"] != contact.did:
         raise Problem(
@@ -464,6 +472,7 @@ async def delete(call: Call) -> Response:
     """Deletes the contact and its connections, so that their keys can no longer decrypt. Messages are kept; messages
     that were held for the contact become FAILED."""
     contact = await find_contact(call.tenant.records, call.arguments["id"])
+    call = call.at(contact)
     for _ in range(_ROUNDS):
         if (await forget(call, contact, Unit()))[1]:
             return Response(204, content_type="")

@@ -218,8 +218,9 @@ class CredentialRoutes:
 
     async def verify(self, call: Call) -> Response:
         """Makes the checks of the credential again, as of now."""
+        credential = await found(call.tenant.records, Credential, call.arguments["uuid"])
+        call = call.at(credential)
         records = call.tenant.records
-        credential = await found(records, Credential, call.arguments["uuid"])
         exchange = await found(records, Exchange, credential.exchange_uuid)
         format_ = self._steps.exchanges.formats_of(records).credentials.named(credential.format)
         with as_problems(exchange):
@@ -235,8 +236,9 @@ class CredentialRoutes:
         The holder is told if `notify` is true, or by default if `notifyRevocation` is set in `PRINCIPAL_SETTINGS`.
         """
         wanted, comment = call.body.get("notify"), call.body.get("comment", "")
+        credential = await found(call.tenant.records, Credential, call.arguments["uuid"])
+        call = call.at(credential)
         records = call.tenant.records
-        credential = await found(records, Credential, call.arguments["uuid"])
         if credential.role != "issuer":
             raise Problem(
                 409, "not-issued-here", "This credential was issued elsewhere. Only its issuer can revoke it."
@@ -284,8 +286,8 @@ async def read(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    records = call.tenant.records
-    credential = await found(records, Credential, call.arguments["uuid"])
+    credential = await found(call.tenant.records, Credential, call.arguments["uuid"])
+    records = call.tenant.at(credential).records
     unit = Unit()
     unit.delete(credential.key)
     await records.commit(unit)

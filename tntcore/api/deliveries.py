@@ -224,9 +224,9 @@ class DeliveryRoutes:
         minute, is left alone, and `skipped` says so. Body: `{webhookId?}`, to send the message to another webhook
         entry; that delivery is shown.
         """
-        records = call.tenant.records
-        delivery = await found(records, Delivery, call.arguments["uuid"])
-        also = Unit()
+        delivery = await found(call.tenant.records, Delivery, call.arguments["uuid"])
+        call = call.at(delivery)
+        records, also = call.tenant.records, Unit()
         uuid, entry_id = delivery.uuid, call.body.get("webhookId", "")
         if entry_id and entry_id != delivery.entry_id:
             await note(call, also, "delivery.replayed", uuid, webhookId=entry_id)

@@ -22,6 +22,7 @@ from tntcore.shares import on_behalf_of
 from tntcore.storage.batching import Full
 from tntcore.storage.items import InboundItem
 from tntcore.storage.lookups import Found
+from tntcore.storage.shards import principal_of
 from tntcore.strict_json import write_json
 from tntcore.telemetry import current, traceparent
 from tntcore.telemetry.meter import DOOR_BYTES
@@ -139,7 +140,7 @@ class Door:
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
-            if principal in (None, owner.principal)
+            if principal in (None, owner.tenant)
         }
         # Each unknown key costs a storage call, each copy a place in the queue.
         charge = max(len(owners) - 1, 0) + _MISS * sum(one is None for one in found)
@@ -155,9 +156,9 @@ class Door:
         for owner in owners:
             if wait := self._keys.take("/".join(owner), self._limits.key):
                 raise _too_many("for this recipient", wait)
-        queue = self._queue if len({owner.principal for owner, _ in owners.values()}) == 1 else self._queue_apart
+        queue = self._queue if len({owner.tenant for owner, _ in owners.values()}) == 1 else self._queue_apart
         if (span := current()) is not None and queue == self._queue:
-            span.tenant = next(iter(owners))[0]
+            span.tenant = principal_of(next(iter(owners))[0])
         try:
             await together([queue(owner, raw) for owner, full in owners.values() if not full])
         except Full:
@@ -192,7 +193,7 @@ class Door:
     async def _queue_apart(self, owner: Found, raw: bytes) -> None:
         """Queues in a separate trace, so that a trace shown to one tenant says nothing about another."""
         with self._services.tracing.begin("send inbound", "producer", links=(traceparent(),)) as span:
-            span.tenant = owner.principal
+            span.tenant = owner.tenant
             await self._queue(owner, raw)
 
     async def _queue(self, owner: Found, raw: bytes) -> None:
@@ -205,13 +206,13 @@ class Door:
             owner_uuid=owner.uuid,
             envelope=raw.decode(),
         ).traced()
-        self._services.usage.expect(owner.principal, item.uuid, len(raw))
+        self._services.usage.expect(owner.tenant, item.uuid, len(raw))
         data = item.data()
         try:
             if len(data) > storage.inbound.room - _SLACK:
                 await storage.envelopes.put(item.uuid, raw, item.metadata())
                 data = replace(item, envelope=None).data()
-            with on_behalf_of(owner.principal, owner.uuid):
+            with on_behalf_of(owner.tenant, owner.uuid):
                 await storage.inbound.add(data)
         except BaseException:
             # It was not accepted, so it takes no room.

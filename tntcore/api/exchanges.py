@@ -122,7 +122,7 @@ class ExchangeRoutes:
             else:
                 raise OutOfTurn(f"accepting in state {state}")
 
-        return _shown(await self._steps.go_on(call.tenant, run, step))
+        return _shown(await self._steps.go_on(run.tenant, run, step))
 
     async def reject(self, call: Call) -> Response:
         """Ends the exchange and tells the other side. Body: `{reason?}`."""
@@ -134,7 +134,7 @@ class ExchangeRoutes:
             run.give_up(reason, detail=f"rejected: {reason}")
             await run.flow.rules.abandoned(run)
 
-        return _shown(await self._steps.go_on(call.tenant, run, step))
+        return _shown(await self._steps.go_on(run.tenant, run, step))
 
     async def candidates(self, call: Call) -> Response:
         """Lists, for each item of a proof request, the credentials that match. The list is empty for other messages."""
@@ -175,12 +175,12 @@ async def begin(
         mark = call.random(8).hex() if call.chance is not None else ""
         if call.is_repeated and run.exchange.call == mark:
             # An earlier attempt of this call took the step.
-            await steps.see_to(call.tenant, run.exchange)
+            await steps.see_to(run.tenant, run.exchange)
             return _shown(run.exchange)
         run.exchange.call = mark
         if "format" in body or not run.exchange.format:
             steps.exchanges.use(run, format_name)
-        return _shown(await steps.go_on(call.tenant, run, step))
+        return _shown(await steps.go_on(run.tenant, run, step))
     invitation = object_of(body, "invitation")
     if invitation is not None:
         identity = await find_identity(call.tenant.records, text(body.get("from"), "from", maximum=4000))
@@ -192,7 +192,8 @@ async def begin(
     thid = text(body.get("referenceID"), "referenceID") or None
     first = NewExchange(prefix_of(body, protocol, connection.version), role, format_name, identity_uuid)
     since = call.chance.at if call.chance is not None and call.chance.again else None
-    begun = await steps.begin(call.tenant, connection, thid, first, step, random=call.random, since=since)
+    tenant = call.tenant.at(connection)
+    begun = await steps.begin(tenant, connection, thid, first, step, random=call.random, since=since)
     return answer(view(begun), 201)
 
 

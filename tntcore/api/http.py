@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from tntcore.errors import Problem
 from tntcore.messaging.ids import Ids, Stream, UuidFactory
 from tntcore.services import Services
+from tntcore.storage.records import Record
 from tntcore.strict_json import JsonError, no_deeper, read_json, write_json
 from tntcore.tenancy.access import Actor, OperatorRole, Scope
 from tntcore.tenancy.tenants import Tenant
@@ -177,6 +178,14 @@ class Call:
         if self.caller is None:
             raise Problem(401, "key-missing", f"The subscription key is missing. Send it in the header {KEY_HEADER}.")
         return self.caller
+
+    def at(self, record: Record) -> Call:
+        """Returns the call with the tenant in the shard that the record, which was read, is in."""
+        return self.by_tenant(self.tenant.at(record))
+
+    def by_tenant(self, tenant: Tenant) -> Call:
+        """Returns the call with the tenant in another shard."""
+        return self if tenant is self.caller else replace(self, caller=tenant)
 
     @property
     def actor(self) -> Actor:

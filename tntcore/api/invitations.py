@@ -201,7 +201,7 @@ class InvitationRoutes:
 
     async def revoke(self, call: Call) -> Response:
         invitation = await found(call.tenant.records, Invitation, call.arguments["uuid"])
-        await self._invitations.revoke(call.tenant, invitation)
+        await self._invitations.revoke(call.tenant.at(invitation), invitation)
         return Response(204, content_type="")
 
     async def svg(self, call: Call) -> Response:

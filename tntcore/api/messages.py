@@ -135,8 +135,8 @@ async def read(call: Call) -> Response:
 
 async def delete(call: Call) -> Response:
     """Erases the message's content for good, with its attachments."""
-    records = call.tenant.records
-    await erase(records, await found(records, Message, call.arguments["uuid"]))
+    message = await found(call.tenant.records, Message, call.arguments["uuid"])
+    await erase(call.tenant.at(message).records, message)
     return Response(204, content_type="")
 
 

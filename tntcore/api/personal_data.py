@@ -210,9 +210,9 @@ async def erase_(call: Call) -> Response:
             raise
     else:
         uuid = contact.uuid
-        also = Unit()
-        await note(call, also, "contact.erased", uuid)
-        erased["connection"], is_deleted = await forget(call, contact, also)
+        also, there = Unit(), call.at(contact)
+        await note(there, also, "contact.erased", uuid)
+        erased["connection"], is_deleted = await forget(there, contact, also)
         if not is_deleted:
             return answer({"contactUuid": uuid, "done": False, "erased": erased, "kept": KEPT})
         erased["contact"] = 1
@@ -223,7 +223,7 @@ async def erase_(call: Call) -> Response:
         async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> bool:
             async with gate:
                 try:
-                    await eraser(call, record)
+                    await eraser(call.at(record), record)
                 except Changed:
                     # Another call has just erased it, or a part of it.
                     return False

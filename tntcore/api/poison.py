@@ -184,7 +184,7 @@ class PoisonRoutes:
             while start is not None:
                 page, start = await self._poison.list(queue, limit=100, start=start)
                 for given in page:
-                    if principal and all(item.principal != principal for item in given.items):
+                    if principal and all(item.tenant != principal for item in given.items):
                         continue
                     done[await self._poison.replay(given)] += 1
                 looked_at += len(page)
@@ -225,7 +225,7 @@ def _view(given: Given) -> dict[str, Any]:
         "at": times.iso(given.at),
         "bytes": len(given.body),
         "replayable": given.replayable,
-        "items": [{"principalUuid": item.principal, "uuid": _uuid(item)} for item in given.items],
+        "items": [{"principalUuid": item.tenant, "uuid": _uuid(item)} for item in given.items],
     }
 
 

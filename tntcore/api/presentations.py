@@ -199,8 +199,9 @@ class PresentationRoutes:
 
     async def verify(self, call: Call) -> Response:
         """Makes the checks of a received presentation again, as of now."""
+        presentation = await found(call.tenant.records, Presentation, call.arguments["uuid"])
+        call = call.at(presentation)
         records = call.tenant.records
-        presentation = await found(records, Presentation, call.arguments["uuid"])
         if presentation.role != "verifier":
             raise Problem(
                 409,

@@ -17,11 +17,14 @@ from tntcore.maintenance import key_rotation
 from tntcore.maintenance.retention import GONE, remember
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
+from tntcore.storage.layout import note_shards
 from tntcore.storage.lookups import Found
 from tntcore.storage.records import END, ApiToken, Audit, Identity, Principal, Record
 from tntcore.storage.repository import COUNT_CAP
 from tntcore.storage.retrying import retrying
+from tntcore.storage.shards import MOST
 from tntcore.storage.tables import Row
+from tntcore.storage.transactions import Value
 from tntcore.strict_json import write_json
 from tntcore.tenancy.access import OperatorRole, Scope
 from tntcore.tenancy.operators import HOME
@@ -62,6 +65,14 @@ class PrincipalQuery(Paging, total=False):
 class PrincipalChange(TypedDict):
     displayName: NotRequired[Name]
     limits: NotRequired[Annotated[NewLimits, Code("limits-invalid")]]
+    shards: NotRequired[
+        Annotated[
+            int,
+            "partitions that new contacts and invitations are spread over; never fewer than before",
+            Words(minimum=1, maximum=MOST),
+            Code("shards-invalid"),
+        ]
+    ]
 
 
 class PrincipalView(Entity):
@@ -70,6 +81,7 @@ class PrincipalView(Entity):
     status: Literal["ACTIVE", "SUSPENDED", "DELETED"]
     displayName: str
     limits: Limits
+    shards: Annotated[int, "partitions that its connections are spread over"]
     storedBytes: Annotated[int, "bytes it stores"]
 
 
@@ -276,10 +288,11 @@ async def read(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """Changes a tenant's name or limits. Body: `{displayName?, limits?}`.
+    """Changes a tenant's name, limits or number of shards. Body: `{displayName?, limits?, shards?}`.
 
     `limits` is `{storedBytes?, messagesPerMinute?}`: whole numbers, 0 for no limit. A missing or null limit is the
-    service's default.
+    service's default. `shards` can only be raised. Contacts and invitations that are made from a minute later on are
+    spread over all of them; what was there stays where it is.
     """
     body = call.body
     principal = await principal_of(call)
@@ -290,6 +303,10 @@ async def change(call: Call) -> Response:
     if "limits" in body:
         principal.limits = body["limits"]
     principal.updated_at = call.services.now()
+    shards: dict[str, Value] = {}
+    if body.get("shards", principal.shards) != principal.shards:
+        shards = _in_shards(principal, body["shards"], principal.updated_at)
+        await note_shards(call.services.storage)
     unit = Unit()
     unit.merge(
         principal.key,
@@ -297,16 +314,28 @@ async def change(call: Call) -> Response:
             "displayName": principal.display_name,
             "limits": write_json(principal.limits).decode(),
             "updatedAt": principal.updated_at,
+            **shards,
         },
         principal.etag,
     )
-    changed = {name: body[name] for name in ("displayName", "limits") if name in body}
+    changed = {name: body[name] for name in ("displayName", "limits", "shards") if name in body}
     async with operating(call, "tenant.changed", principal.uuid, **changed) as record:
         await into(call, unit, record)
         await call.services.storage.committer.commit(principal.uuid, unit)
     call.services.tenants.forget(principal.uuid)
     await _index(call.services, principal)
     return answer(_view(call, principal))
+
+
+def _in_shards(principal: Principal, number: int, now: int) -> dict[str, Value]:
+    """Raises the principal's number of shards, and returns the changed columns. Raises `Problem` 409."""
+    if number < principal.shards:
+        raise Problem(
+            409, "shards-fewer", f"The tenant has {principal.shards} shards, which may be in use. Give a higher number."
+        )
+    principal.shards_before = principal.shards_for_new(now)
+    principal.shards, principal.shards_at = number, now
+    return {"shards": number, "shardsBefore": principal.shards_before, "shardsAt": now}
 
 
 async def recount(call: Call) -> Response:
@@ -385,7 +414,7 @@ async def rewrap(call: Call) -> Response:
 
 async def audit(call: Call) -> Response:
     """Lists the tenant's audit records, newest first. The tenant sees the same at `GET /audit`."""
-    return await page(call, (await principal_of(call)).uuid)
+    return await page(call, (await principal_of(call)).shard_names)
 
 
 async def create_token(
@@ -450,6 +479,7 @@ def _view(call: Call, principal: Principal) -> dict[str, object]:
         principal,
         displayName=principal.display_name,
         limits=principal.limits,
+        shards=principal.shards,
         storedBytes=call.services.usage.kept(principal),
     )
 
@@ -520,10 +550,10 @@ ROUTES = [
         change,
         "operator",
         OperatorRole.OPERATE,
-        summary="Rename a tenant or change its limits",
+        summary="Rename a tenant, or change its limits or shards",
         request=PrincipalChange,
         answers={200: PrincipalView},
-        errors=(_UNKNOWN,),
+        errors=(_UNKNOWN, "409 shards-fewer"),
         example={"limits": {"storedBytes": 1_000_000_000}},
     ),
     Route(

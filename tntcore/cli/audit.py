@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tntcore.cli import show
@@ -116,24 +118,44 @@ def resume(session: Session, uuid: str, reason: str | None) -> None:
     "--messages-per-minute", type=click.IntRange(0), metavar="COUNT", help="What it may receive; 0 for no limit."
 )
 @click.option("--defaults", is_flag=True, help="Remove its limits: the service's defaults apply.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 16),
+    metavar="COUNT",
+    help="Partitions that new contacts and invitations are spread over; never less than before.",
+)
 @pass_session
 def limits(
-    session: Session, uuid: str, stored_bytes: int | None, messages_per_minute: int | None, defaults: bool
+    session: Session,
+    uuid: str,
+    stored_bytes: int | None,
+    messages_per_minute: int | None,
+    defaults: bool,
+    shards: int | None,
 ) -> None:
-    """Show or change a tenant's limits. A limit that is not named stays as it is."""
+    """Show or change a tenant's limits and shards. What is not named stays as it is."""
     given = {"storedBytes": stored_bytes, "messagesPerMinute": messages_per_minute}
     changed = {name: value for name, value in given.items() if value is not None}
     path = session.path("principal", uuid, operator=True)
     found = session.service.get(path, operator=True)
+    body: dict[str, Any] = {}
     if changed or defaults:
-        wanted = {**({} if defaults else found["limits"]), **changed}
-        found = session.service.put(path, {"limits": wanted}, operator=True)
+        body["limits"] = {**({} if defaults else found["limits"]), **changed}
+    if shards is not None:
+        body["shards"] = shards
+    if body:
+        found = session.service.put(path, body, operator=True)
     shown = {name: found["limits"].get(name) for name in given}
     session.answer(
         found,
         lambda: show.details(
-            (name, "the service's default" if value is None else "none" if value == 0 else str(value))
-            for name, value in shown.items()
+            [
+                *(
+                    (name, "the service's default" if value is None else "none" if value == 0 else str(value))
+                    for name, value in shown.items()
+                ),
+                ("shards", str(found["shards"])),
+            ]
         ),
     )
 

@@ -159,6 +159,7 @@ class Acceptance:
         if not hits.records:
             return None
         connection = max(hits.records, key=lambda one: one.created_at)
+        tenant = tenant.at(connection)
         effect = Effect(replace(connection, updated_at=now))
         message_id = random_uuid(random)
         waiting = PendingReuse(

@@ -79,14 +79,23 @@ class Invitations:
         self._services = services
 
     async def create(self, tenant: Tenant, identity: Identity, wanted: Wanted, ids: Ids) -> Invitation:
-        """Makes an invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413."""
+        """Makes an invitation with a key of its own, which can be answered from now on. Raises `Problem` 400 or 413.
+
+        Args:
+            tenant: of an invitation for a contact, in the shard of the contact.
+        """
         _check(wanted, identity)
-        now = self._services.now()
+        now, uuid = self._services.now(), ids.uuid7()
+        if wanted.public_did:
+            # It is answered at the identity, and what comes there is in the first shard.
+            tenant = tenant.shard(0)
+        elif not wanted.contact_uuid:
+            tenant = await tenant.birthplace(Invitation, uuid, now)
         # Partners of DIDComm v2 answer by a key of a curve that both sides have.
         keys = KeyPairs.generate(*(OTHER_CURVES if wanted.version == "v2" else ()))
         document = pairwise(self._services, keys, wanted.did_method)
         invitation = Invitation(
-            uuid=ids.uuid7(),
+            uuid=uuid,
             invitation_id=random_uuid(ids.random),
             form=wanted.form,
             identity_uuid=identity.uuid,

@@ -235,7 +235,7 @@ class Attempts(Generic[I]):
         """
         # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
         sender = "agents" if self._queue == OUTBOUND else "webhooks"
-        with on_behalf_of(tenant.uuid, sender), attempting(self._services, item, self._queue, number) as span:
+        with on_behalf_of(tenant.principal.uuid, sender), attempting(self._services, item, self._queue, number) as span:
             return await self._once(tenant, item, deliver, number, before, span)
 
     async def _once(

@@ -199,7 +199,7 @@ class Outbound:
         if not _may_be_strangers(peer.connection):
             return await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
         # Their mediators and endpoints must not take the share of the tenant's partners.
-        with on_behalf_of(tenant.uuid, "strangers"):
+        with on_behalf_of(tenant.principal.uuid, "strangers"):
             attempted = await self._send_to(tenant, item, peer, peer.connection, theirs, plaintext)
         return _within(_UNPROVEN_ATTEMPTS, item, attempted) if _is_unproven(peer.connection) else attempted
 
@@ -214,7 +214,10 @@ class Outbound:
     ) -> Attempted:
         try:
             # Mediators whose documents come slowly are as good as a receiver that answers slowly.
-            with waiting_for_answer() as is_sent, on_behalf_of(tenant.uuid, connection.entrance or "strangers"):
+            with (
+                waiting_for_answer() as is_sent,
+                on_behalf_of(tenant.principal.uuid, connection.entrance or "strangers"),
+            ):
                 is_sent()
                 async with asyncio.timeout(_PACKING):
                     uri, packed = await self._pack(peer, connection, theirs, plaintext, time_of(item.message))
@@ -231,7 +234,7 @@ class Outbound:
         try:
             # No `traceparent`: our traces are not for partners.
             # Whoever finds an entrance can make any number of connections there, with endpoints that hang.
-            by_entrance = on_behalf_of(tenant.uuid, party().sender, entrance=connection.entrance)
+            by_entrance = on_behalf_of(tenant.principal.uuid, party().sender, entrance=connection.entrance)
             with waiting_for_answer() as is_sent, by_entrance:
                 answer = await self._services.egress.request(
                     "POST",

@@ -23,6 +23,7 @@ from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import ReplayPart
 from tntcore.storage.records import Delivery, Message, Replay
+from tntcore.storage.shards import principal_of
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import RELAY
 from tntcore.storage.tables import Row
@@ -150,12 +151,13 @@ class Replays:
         lost, the sweeper goes on.
         """
         with self._services.tracing.begin("process relay", "consumer") as span:
-            span.tenant = part.principal
+            span.tenant = principal_of(part.principal)
             await self._step(part)
 
     async def _step(self, part: ReplayPart) -> None:
         principal, uuid = part.principal, part.replay
-        tenant = await self._services.tenants.get(principal)
+        first = await self._services.tenants.get(principal)
+        tenant = first.whole if first is not None else None
         replay = await tenant.records.get(Replay, uuid) if tenant else None
         if tenant is None or replay is None or replay.status != ReplayStatus.ACTIVE:
             return
@@ -167,7 +169,9 @@ class Replays:
         _read_anew(tenant)
         where = queries.deliveries_in(replay.statuses, replay.entry_id)
         hits = await tenant.records.list(Delivery, limit=_PART, start=replay.position, end=replay.end, where=where)
-        done = await asyncio.gather(*(self._try(tenant, delivery, replay.created_at) for delivery in hits.records))
+        done = await asyncio.gather(
+            *(self._try(tenant.at(delivery), delivery, replay.created_at) for delivery in hits.records)
+        )
         unit = Unit()
         changed: dict[str, Value] = {
             "position": hits.next or replay.end,

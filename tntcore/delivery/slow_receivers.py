@@ -126,7 +126,7 @@ class Called(Protocol):
     """An item whose receiver is called for a tenant."""
 
     @property
-    def principal(self) -> str: ...
+    def tenant(self) -> str: ...
     @property
     def endpoint(self) -> str: ...
 
@@ -168,7 +168,7 @@ class SlowReceivers:
         """Wraps a call by the function that committed the delivery. Yields None if the call is for the queue: the
         receiver was slow lately, or others that may be slow have their share of the places.
         """
-        endpoint, holders = item.endpoint, (item.endpoint, item.principal)
+        endpoint, holders = item.endpoint, (item.endpoint, item.tenant)
         if any(map(self._leisurely.peek, holders)) or self._slow.peek(endpoint) or self.busy_for(item, 0):
             yield None
         elif self._quick.peek(endpoint):
@@ -190,10 +190,10 @@ class SlowReceivers:
         """
         endpoint = item.endpoint
         if self._slow.peek(endpoint):
-            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.principal)
+            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.tenant)
         else:
             # An unknown receiver may be as slow as those that used up the tenant's share.
-            busy = not self._places.may_take(item.principal) and not self._prompt.peek(endpoint)
+            busy = not self._places.may_take(item.tenant) and not self._prompt.peek(endpoint)
         return round(_BUSY * (1 + random)) if busy else 0
 
     def slow_among(self, groups: Collection[str]) -> list[str]:
@@ -212,17 +212,17 @@ class SlowReceivers:
             self._leisurely.put(item.endpoint, True, _REMEMBERED)
             if self._quick.peek(item.endpoint):
                 # It took no place among the few. So that a tenant cannot have this again with each of its receivers:
-                self._leisurely.put(item.principal, True, _REMEMBERED)
+                self._leisurely.put(item.tenant, True, _REMEMBERED)
                 self._quick.drop(item.endpoint)
         elif call.sent:
             self.mark_slow(item)
         self._under_way[task] = item
-        self._places.take(item.endpoint, item.principal)
+        self._places.take(item.endpoint, item.tenant)
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         item = self._under_way.pop(task)
-        self._places.give_back(item.endpoint, item.principal)
+        self._places.give_back(item.endpoint, item.tenant)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("the outcome of an attempt could not be written down: it is made again", exc_info=error)
 

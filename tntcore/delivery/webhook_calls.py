@@ -117,12 +117,13 @@ class Watch:
             first: it was the first attempt at its delivery. A failure of that is not written yet: the next attempt
                 comes soon.
         """
+        tenant = tenant.shard(0)  # which has the setting
         before = (await tenant.webhooks(key)).health.get(entry_id)
         if before is None and (not attempted.error or (first and attempted.status != 410)):
             return
         if _after(before, attempted, self._services.now()) == before:
             return
-        name = f"{tenant.uuid}/{key}/{entry_id}"
+        name = f"{tenant.principal.uuid}/{key}/{entry_id}"
         if name in self._under_way:
             return
         self._under_way.add(name)

@@ -278,12 +278,12 @@ class Exchanges:
     # The tenant's steps.
 
     async def open(self, tenant: Tenant, uuid: str) -> Run:
-        """Returns an exchange for its tenant's next step. Raises `Problem` 404."""
+        """Returns an exchange for its tenant's next step, in the shard that it is in. Raises `Problem` 404."""
         exchange = await tenant.records.get(Exchange, uuid)
         connection = await tenant.records.get(Connection, exchange.connection_uuid) if exchange else None
         if exchange is None or connection is None:
             raise Problem(404, "exchange-unknown", f"There is no exchange {uuid[:200]!r}. Check the uuid.")
-        return self._run(tenant, connection, exchange, self._services.uuid7())
+        return self._run(tenant.at(connection), connection, exchange, self._services.uuid7())
 
     def begin(
         self, tenant: Tenant, connection: Connection, action: Action, prefix: str, role: str, format_name: str

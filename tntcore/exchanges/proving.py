@@ -20,6 +20,7 @@ from tntcore.credentials.wallet import Details, held_credentials, open_details, 
 from tntcore.errors import Problem
 from tntcore.exchanges.run import Run
 from tntcore.protocols.credential_messages import dialect_of
+from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.records import Presentation, ShownPresentation, short_hash
 from tntcore.storage.states import PresentationStatus
 from tntcore.workers import WorkTimeout
@@ -140,13 +141,17 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
     )
     _keep(run, Details(verified.summary, verification), status=status, message=run.exchange.messages["present"])
     if verified.mark and not failed:
-        run.outcome.shown = ShownPresentation(
+        shown = ShownPresentation(
             uuid=short_hash(verified.mark),
             presentation_uuid=run.name("presentation"),
             exchange_uuid=run.exchange.uuid,
             created_at=run.now,
             updated_at=run.now,
         )
+        if run.tenant.is_first:
+            run.outcome.shown = shown
+        else:
+            await _reserve(run, shown)
     if failed:
         # Details may quote claims: they are kept sealed, with the presentation.
         reason = f"not accepted: {', '.join(f'{check.subject} {check.name}'.strip() for check in failed)}"
@@ -159,6 +164,20 @@ async def _examine(run: Run, format_: ProofFormat, value: Any, author: Author) -
     else:
         unmade = ", ".join(check.name for check in verification.checks if check.passed is None)
         run.wait(f"could not be checked: {unmade}" if unmade else "")
+
+
+async def _reserve(run: Run, shown: ShownPresentation) -> None:
+    """Writes the mark before the commit, because it is in another partition, where copies in all shards collide. Raises
+    `Changed` if another presentation has just been marked with it.
+    """
+    unit = Unit()
+    unit.create(shown)
+    try:
+        await run.tenant.records.commit(unit)
+    except Exists:
+        before = await run.tenant.records.get(ShownPresentation, shown.uuid)
+        if before is None or before.presentation_uuid != shown.presentation_uuid:
+            raise Changed(shown.key) from None
 
 
 async def _against_copies(run: Run, verified: Verified, uuid: str) -> Verification:

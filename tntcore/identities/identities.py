@@ -178,7 +178,7 @@ async def _rename(
         unit = Unit()
         unit.merge(record.key, {"identityDid": identity.did})
         with suppress(Changed):  # deleted meanwhile
-            await tenant.records.commit(unit)
+            await tenant.at(record).records.commit(unit)
         services.tenants.forget_recipient(tenant, record.uuid)
 
     start: str | None = ""

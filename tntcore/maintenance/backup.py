@@ -20,7 +20,7 @@ from tntcore.maintenance import archive
 from tntcore.maintenance.archive import BackupError, File, Files, Generation, Index
 from tntcore.storage import layout
 from tntcore.storage.blobs import Blobs
-from tntcore.storage.layout import LAYOUT
+from tntcore.storage.layout import layout_of
 from tntcore.storage.records import END, AttachedMessage, Delivery, HeldMessage, PendingReuse, Replay
 from tntcore.storage.storage import EXCHANGE, INBOUND, Storage
 from tntcore.storage.tables import Table
@@ -128,7 +128,7 @@ async def backup(storage: Storage, files: Files, account: str, told: Told = lamb
     generation = Generation(
         number=progress.number,
         began=progress.began,
-        layout=LAYOUT,
+        layout=await layout_of(storage),
         version=VERSION,
         files=[File(**file) for file in (*written, *progress.files)],
         master_keys=progress.master_keys,

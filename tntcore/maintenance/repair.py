@@ -23,7 +23,7 @@ from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
 from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
-from tntcore.storage import queries
+from tntcore.storage import layout, queries
 from tntcore.storage.commit import Changed, Exists, Unit
 from tntcore.storage.items import Drain, SendItem, queue_message
 from tntcore.storage.lookups import Found, LookupKind, Lookups, Owner
@@ -63,6 +63,7 @@ from tntcore.storage.records import (
     ShownPresentation,
     StatusList,
 )
+from tntcore.storage.shards import principal_of
 from tntcore.storage.states import COMPLETED, DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND, RELAY, Storage
 from tntcore.storage.tables import Row
@@ -241,7 +242,8 @@ class _Repair:
             page = await self._storage.due.walk(position)
             for row in page.rows:
                 if row.partition in (DUE, REPLAYS, KEEPS, GONE):
-                    principal = row.key.partition("~")[2] if row.partition == DUE else row.key.partition("~")[0]
+                    shard = row.key.partition("~")[2] if row.partition == DUE else row.key.partition("~")[0]
+                    principal = principal_of(shard)
                     if await self._storage.records.get(principal, Principal.row_key(principal)) is None:
                         self.did.marks += await self._storage.due.delete(row.partition, row.key, row.etag)
             position = page.next
@@ -265,6 +267,8 @@ class _Repair:
         self.did.lookups += len(added)
 
     async def _principal(self, uuid: str, principal: Principal) -> None:
+        if principal.shards > 1:
+            await layout.note_shards(self._storage)
         if principal.status in ("ACTIVE", "SUSPENDED"):
             self.did.lookups += await self._storage.lookups.create(PRINCIPALS, uuid, index_columns(principal))
         elif principal.status == "DELETED":
@@ -364,8 +368,10 @@ class _Repair:
             return False
         return True
 
-    async def _is_there(self, principal: str) -> bool:
+    async def _is_there(self, partition: str) -> bool:
+        """Whether the tenant that the partition belongs to is there."""
         known, is_there = self._tenant
+        principal = principal_of(partition)
         if known != principal:
             row = await self._storage.records.get(principal, Principal.row_key(principal))
             is_there = row is not None and row.values.get("status") in ("ACTIVE", "SUSPENDED")

@@ -249,18 +249,17 @@ class Retention:
         # Deliveries under way are skipped.
         where = queries.messages_not_on_their_way()
         start = self._next.get(row.key, "")
-        hits = await tenant.records.list(Message, limit=MOST, start=start, end=end, where=where)
+        hits = await tenant.whole.records.list(Message, limit=MOST, start=start, end=end, where=where)
         self._next.pop(row.key, None)
         if hits.next is not None:
             self._next[row.key] = hits.next
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def erased(message: Message) -> bool:
+            there = tenant.at(message)
             async with gate:
                 try:
-                    return not await _is_needed(tenant, message) and await erase(
-                        tenant.records, message, under_way=False
-                    )
+                    return not await _is_needed(there, message) and await erase(there.records, message, under_way=False)
                 except Changed:
                     return False  # another caller has just erased it
 
@@ -274,16 +273,19 @@ class Retention:
         if own is None or Principal.read(own).status != "DELETED":
             await self._remove(GONE, row)
             return
-        page = await storage.records.scan(principal, "", "~~~", limit=MOST, columns=())
-        keys = [one.key for one in page.rows if one.key != own.key]
-        for begin in range(0, len(keys), MAX_OPERATIONS):
-            part = keys[begin : begin + MAX_OPERATIONS]
-            await storage.records.transact(principal, [Operation("delete", key, {}, "*") for key in part])
+        left = 0
+        for partition in Principal.read(own).shard_names:
+            page = await storage.records.scan(partition, "", "~~~", limit=MOST, columns=())
+            keys = [one.key for one in page.rows if one.key != own.key]
+            for begin in range(0, len(keys), MAX_OPERATIONS):
+                part = keys[begin : begin + MAX_OPERATIONS]
+                await storage.records.transact(partition, [Operation("delete", key, {}, "*") for key in part])
+            left += len(keys)
         blobs = await storage.bodies.page(None, MOST, under=f"{principal}/")
         for blob in blobs.blobs:
             await storage.bodies.delete(blob.name)
-        self._services.meter.count("sweep.left", len(keys) + len(blobs.blobs))
-        if not keys and not blobs.blobs:
+        self._services.meter.count("sweep.left", left + len(blobs.blobs))
+        if not left and not blobs.blobs:
             await self._remove(GONE, row)
 
     async def _remove(self, partition: str, row: Row) -> None:

@@ -136,13 +136,13 @@ class Inbound:
         try:
             with span:
                 if self._name == INBOUND:
-                    with on_behalf_of(item.principal, item.owner_uuid):
+                    with on_behalf_of(item.tenant, item.owner_uuid):
                         if item.owner == "connection":
                             await self._receiving.receive(item, admission, last=last)
                         else:
                             await self._first_contact(item, admission, last=last, patience=patience)
                 else:
-                    with on_behalf_of(item.principal, await self._receiving.sender(item)):
+                    with on_behalf_of(item.tenant, await self._receiving.sender(item)):
                         await self._in_turn(item, admission, last=last)
         except TooSoon as soon:
             waited = item.waited + isinstance(soon, NoPlace)
@@ -170,7 +170,7 @@ class Inbound:
         places, and the errors of `Receiving.receive`.
         """
         # Thrice: one connection leaves places to the others that came in where it did.
-        holders = (*party().holders, *[f"{item.principal}/connection/{item.owner_uuid}"] * 3)
+        holders = (*party().holders, *[f"{item.tenant}/connection/{item.owner_uuid}"] * 3)
         kept = 0 if self._services.workers.needs_little() else _KEPT
         if self._places.free <= kept or not self._places.may_take(*holders):
             raise self._no_place(item)

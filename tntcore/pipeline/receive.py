@@ -143,7 +143,11 @@ class Receiving:
             return
         # Anybody can send what becomes of no message, so only so many rows are written for it. Without one, the item is
         # shown as FAILED in case that another copy of it is given up.
-        if item.in_blob and not await given_up.is_stored(tenant.records, item.uuid) and self._settled.take(tenant.uuid):
+        if (
+            item.in_blob
+            and not await given_up.is_stored(tenant.records, item.uuid)
+            and self._settled.take(tenant.principal.uuid)
+        ):
             await given_up.settle(tenant.records, item.uuid)
         await self._forget(item)
 
@@ -188,7 +192,9 @@ class Receiving:
         else:
             connection = recipient.connection
             # Whoever has a multi-use invitation can make any number of connections, but one entrance.
-            with on_behalf_of(tenant.uuid, connection.entrance if connection is not None else item.owner_uuid):
+            with on_behalf_of(
+                tenant.principal.uuid, connection.entrance if connection is not None else item.owner_uuid
+            ):
                 await self._open(tenant, item, recipient, raw, admission, last=last, long=long)
 
     async def _open(
@@ -246,14 +252,14 @@ class Receiving:
         delayed, not lost.
         """
         limits, passed = self._services.config.limits, admission.passed
-        own = tenant.principal.limits.get("messagesPerMinute")
+        name, own = tenant.principal.uuid, tenant.principal.limits.get("messagesPerMinute")
         connection = recipient.connection
         door = connection.entrance if connection is not None else ""
         is_shared = connection is not None and door != connection.uuid
         paces = (
-            (f"{tenant.uuid}/{sender}", limits.sender),
-            (f"{tenant.uuid}/entrance/{door}", limits.sender if is_shared else 0),
-            (tenant.uuid, limits.tenant if own is None else own),
+            (f"{name}/{sender}", limits.sender),
+            (f"{name}/entrance/{door}", limits.sender if is_shared else 0),
+            (name, limits.tenant if own is None else own),
         )
         for number, (key, per_minute) in enumerate(paces[passed:], passed + 1):
             admission.passed = number
@@ -284,7 +290,7 @@ class Receiving:
         """
         self._services.meter.count(f"inbound.refused.{code}")
         set_outcome("refused", code)
-        if not self._unreadable.take(tenant.uuid):
+        if not self._unreadable.take(tenant.principal.uuid):
             self._services.meter.count("inbound.refused.not-kept")
             return
         records = tenant.records

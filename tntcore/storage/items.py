@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import orjson
 
+from tntcore.storage.shards import principal_of
 from tntcore.telemetry import Span, Tracing, traceparent
 
 _FORM = 1  # of queue messages; a message that says none has the first
@@ -32,7 +33,7 @@ class Item:
     """The members that every item has.
 
     Attributes:
-        principal: uuid of the tenant.
+        principal: the name of the tenant's shard (`storage.shards`), mostly the tenant's uuid.
         rests: how often it was put off because its tenant is suspended.
         trace: `traceparent` of its parent span; "" if there is none yet.
         link: `traceparent` of a related span.
@@ -75,9 +76,14 @@ class Item:
         """Returns the item as JSON."""
         return orjson.dumps(self.write())
 
+    @property
+    def tenant(self) -> str:
+        """The uuid of the tenant."""
+        return principal_of(self.principal)
+
     def follow(self, tracing: Tracing, name: str, queue: str) -> Span:
         """Opens the span of handling the item, which came from `queue`."""
-        return tracing.follow(name, queue, tenant=self.principal, parent=self.trace, link=self.link)
+        return tracing.follow(name, queue, tenant=self.tenant, parent=self.trace, link=self.link)
 
     def traced(self) -> Self:
         """Returns the item with the current span as parent, unless it has a parent already."""
@@ -203,7 +209,7 @@ class MessageCall(DeliveryItem):
 
     @property
     def endpoint(self) -> str:
-        return f"{self.principal}/{self.entry}"
+        return f"{self.tenant}/{self.entry}"
 
     def without_body(self) -> Self:
         return replace(self, body=b"")
@@ -234,7 +240,7 @@ class TaskCall(DeliveryItem):
 
     @property
     def endpoint(self) -> str:
-        return f"{self.principal}/{self.entry}"
+        return f"{self.tenant}/{self.entry}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +296,10 @@ class Drain:
 
     principal: str
     connection: str
+
+    @property
+    def tenant(self) -> str:
+        return principal_of(self.principal)
 
     @property
     def endpoint(self) -> str:

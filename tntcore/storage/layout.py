@@ -10,7 +10,10 @@ from typing import Final
 
 from tntcore.storage.storage import Storage
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
+"""The highest that this version reads: 1, or 2 if a tenant has shards."""
+SHARDS: Final = 2
+_WITHOUT: Final = 1
 PARTITION: Final = "storage"
 """Partition of the table `lookups`, for the account as a whole."""
 _ROW: Final = "layout"
@@ -31,7 +34,18 @@ async def check(storage: Storage, *, restoring: bool = False) -> None:
         restoring: the caller is the restore.
     """
     if not await check_only(storage, restoring=restoring):
-        await storage.lookups.create(PARTITION, _ROW, {"layout": LAYOUT})
+        await storage.lookups.create(PARTITION, _ROW, {"layout": _WITHOUT})
+
+
+async def note_shards(storage: Storage) -> None:
+    """Writes down that a tenant has shards, or will have: earlier versions would not find what is in them."""
+    await storage.lookups.put(PARTITION, _ROW, {"layout": SHARDS})
+
+
+async def layout_of(storage: Storage) -> int:
+    """Returns the account's layout."""
+    row = await storage.lookups.get(PARTITION, _ROW)
+    return int(row.values.get("layout", 0)) if row is not None else _WITHOUT
 
 
 async def check_only(storage: Storage, *, restoring: bool = False) -> bool:
@@ -41,7 +55,7 @@ async def check_only(storage: Storage, *, restoring: bool = False) -> bool:
         UnusableStorageError: a newer version has changed the layout, or a restore is not complete.
     """
     row = await storage.lookups.get(PARTITION, _ROW)
-    found = row.values.get("layout", 0) if row is not None else LAYOUT
+    found = row.values.get("layout", 0) if row is not None else _WITHOUT
     if found > LAYOUT:
         raise UnusableStorageError(
             f"The storage account has layout {found}, and this version reads layouts up to {LAYOUT}. Nothing was "

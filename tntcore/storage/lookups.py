@@ -11,6 +11,7 @@ from typing import Literal
 
 from tntcore.caching import SPREAD, SharedCache
 from tntcore.storage.records import short_hash
+from tntcore.storage.shards import principal_of
 from tntcore.storage.tables import Table
 from tntcore.storage.transactions import Value
 
@@ -21,7 +22,7 @@ _ROW = "lookup"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The owner of a name: a record of kind `owner`, in the partition `principal`.
+    """The owner of a name: a record of kind `owner`, in the partition `principal` (`storage.shards`).
 
     Attributes:
         is_open: a connection that anybody could make without being asked for: by an identity or an invitation for
@@ -32,6 +33,11 @@ class Found:
     owner: Owner
     uuid: str
     is_open: bool = False
+
+    @property
+    def tenant(self) -> str:
+        """The uuid of the tenant."""
+        return principal_of(self.principal)
 
 
 class Lookups:

@@ -1,4 +1,4 @@
-"""A principal's records. A repository belongs to one principal and cannot reach another's partition."""
+"""A principal's records. A repository belongs to one principal and cannot reach another's partitions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any, Generic, TypeVar
 from tntcore.keys.custody import DataKey
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.queries import ANY, Where
-from tntcore.storage.records import END, Message, Record
+from tntcore.storage.records import END, Audit, Message, Record, is_in_shards
+from tntcore.storage.shards import shard_name
 from tntcore.storage.storage import Storage
+from tntcore.storage.tables import RowPage
 
 R = TypeVar("R", bound=Record)
 MAX_INLINE = 48 * 1024  # bytes of a sealed body that stay in the row; a property holds 64 KiB
@@ -40,14 +42,20 @@ class Hits(Generic[R]):
     records: Sequence[R]
     next: str | None
 
+    @staticmethod
+    def of(kind: type[R], page: RowPage) -> Hits[R]:
+        """Returns the records of the rows, which are of this kind."""
+        return Hits([kind.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None)
+
 
 class Repository:
-    """Reads and writes the records of one principal.
+    """Reads and writes the records of one principal: those of one shard, and those that no shard has.
 
     Args:
         key: the principal's data key, which seals bodies.
         wrote: called with the number of bytes written, negative for deleted ones.
         counted: called with what was made: see `made_by`.
+        shard: its number.
     """
 
     def __init__(
@@ -57,10 +65,12 @@ class Repository:
         key: DataKey,
         wrote: Callable[[int], None] = lambda amount: None,
         counted: Callable[[Mapping[str, int]], None] = lambda counts: None,
+        shard: int = 0,
     ) -> None:
         self._wrote = wrote
         self._counted = counted
         self.principal = principal
+        self.partition = shard_name(principal, shard)
         self._storage = storage
         self._key = key
 
@@ -68,7 +78,7 @@ class Repository:
         """Returns the record, or None. `uuid` may be any text from a caller."""
         if not _UUID.fullmatch(uuid):
             return None
-        row = await self._storage.records.get(self.principal, kind.row_key(uuid))
+        row = await self._storage.records.get(self._partition_of(kind), kind.row_key(uuid))
         return None if row is None else kind.read(row)
 
     async def many(self, kind: type[R], uuids: Sequence[str]) -> list[R]:
@@ -97,9 +107,15 @@ class Repository:
         first = max(kind.row_key(under), kind.row_key(start))
         last = kind.row_key(end or under + END) if end or under else kind.KIND + END
         page = await self._storage.records.scan(
-            self.principal, first, last, limit=limit, where=where.text, parameters=where.parameters, columns=columns
+            self._partition_of(kind),
+            first,
+            last,
+            limit=limit,
+            where=where.text,
+            parameters=where.parameters,
+            columns=columns,
         )
-        return Hits([kind.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None)
+        return Hits.of(kind, page)
 
     async def count(
         self,
@@ -111,7 +127,7 @@ class Repository:
     ) -> int:
         """Counts records from the uuid `start` to before `end`, up to `COUNT_CAP`."""
         page = await self._storage.records.scan(
-            self.principal,
+            self._partition_of(kind),
             kind.row_key(start),
             kind.row_key(end) if end else kind.KIND + END,
             limit=COUNT_CAP,
@@ -123,7 +139,7 @@ class Repository:
 
     async def commit(self, unit: Unit) -> None:
         """Raises `commit.Exists` or `commit.Changed`; see `Committer.commit`."""
-        await self._storage.committer.commit(self.principal, unit)
+        await self._storage.committer.commit(self._partition_for(unit), unit)
         # Changes are small and mostly replace old values. Answers count, because receivers choose their size.
         made = sum(
             [
@@ -135,6 +151,19 @@ class Repository:
         if made:
             self._counted(made_by(unit))
             self._wrote(made)
+
+    def _partition_of(self, kind: type[Record]) -> str:
+        return self.partition if kind.IN_SHARDS else self.principal
+
+    def _partition_for(self, unit: Unit) -> str:
+        """Raises ValueError if the unit would change two partitions. Records of the audit log go along with others."""
+        if self.partition == self.principal:
+            return self.principal
+        kinds = {operation.row.partition("~")[0] for operation in unit.operations} - {Audit.KIND}
+        in_shards = set(map(is_in_shards, kinds))
+        if len(in_shards) > 1:
+            raise ValueError(f"a unit of work in two partitions: {sorted(kinds)}")
+        return self.partition if True in in_shards else self.principal
 
     async def make(self, unit: Unit, record: R) -> R:
         """Commits a unit that creates the record, whose uuid was drawn for this call alone (`Ids`).
@@ -210,6 +239,68 @@ class Repository:
 
     def _blob(self, message_uuid: str) -> str:
         return f"{self.principal}/{message_uuid}"
+
+
+class WholeRepository(Repository):
+    """The records of a principal in all of its shards. It reads them all, and changes only those that no shard has.
+
+    Args:
+        shards: by number.
+    """
+
+    def __init__(self, shards: Sequence[Repository]) -> None:
+        first = shards[0]
+        super().__init__(first._storage, first.principal, first._key, first._wrote, first._counted)
+        self._shards = shards
+
+    async def get(self, kind: type[R], uuid: str) -> R | None:
+        """Returns the record, or None. Asks all shards at the same time."""
+        if not kind.IN_SHARDS:
+            return await super().get(kind, uuid)
+        found = await asyncio.gather(*(shard.get(kind, uuid) for shard in self._shards))
+        return next((record for record in found if record is not None), None)
+
+    async def list(
+        self,
+        kind: type[R],
+        *,
+        limit: int,
+        start: str = "",
+        end: str = "",
+        under: str = "",
+        where: Where = ANY,
+        columns: Sequence[str] | None = None,
+    ) -> Hits[R]:
+        """Lists records as `Repository.list` does. Reads a page from each shard at the same time."""
+        shards = self._shards if kind.IN_SHARDS else self._shards[:1]
+        pages = await asyncio.gather(
+            *(
+                shard.list(kind, limit=limit, start=start, end=end, under=under, where=where, columns=columns)
+                for shard in shards
+            )
+        )
+        return merged(pages, limit)
+
+    async def count(self, kind: type[R], *, start: str = "", end: str = "", where: Where = ANY) -> int:
+        shards = self._shards if kind.IN_SHARDS else self._shards[:1]
+        counts = await asyncio.gather(*(shard.count(kind, start=start, end=end, where=where) for shard in shards))
+        return min(sum(counts), COUNT_CAP)
+
+    def _partition_for(self, unit: Unit) -> str:
+        kinds = {operation.row.partition("~")[0] for operation in unit.operations}
+        if any(map(is_in_shards, kinds)):
+            raise ValueError(f"a unit of work of no shard: {sorted(kinds)}")
+        return self.principal
+
+
+def merged(pages: Sequence[Hits[R]], limit: int) -> Hits[R]:
+    """Returns the page of a list whose records are in several: of each, the page that starts at the same uuid."""
+    starts = [page.next for page in pages if page.next is not None]
+    # Behind this uuid, one of the lists may have records that were not read.
+    end = min(starts) if starts else None
+    found = [record for page in pages for record in page.records if end is None or record.uuid < end]
+    found.sort(key=lambda record: record.uuid)
+    return Hits(found[:limit], found[limit].uuid if len(found) > limit else end)
 
 
 def made_by(unit: Unit) -> Counter[str]:

@@ -1,14 +1,15 @@
 """The audit log: a record of each act of an operator, and of a subscription key on keys and settings.
 
-A record of an act on a tenant is in the tenant's partition, written in the transaction of the act itself. An operator's
-act has a second record, in the operators' partition: written with the status STARTED before the act, and DONE
-afterwards. If it stays STARTED, the call broke off: the tenant's record shows whether the act took effect.
+A record of an act on a tenant is in one of the tenant's partitions, written in the transaction of the act itself. An
+operator's act has a second record, in the operators' partition: written with the status STARTED before the act, and
+DONE afterwards. If it stays STARTED, the call broke off: the tenant's record shows whether the act took effect.
 
 Records sort newest first. The `due` table has the partitions with old records, by the day of the record.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tntcore.caching import SharedCache
 from tntcore.messaging.ids import time_of
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.records import END, Audit
+from tntcore.storage.repository import Hits, merged
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation
@@ -100,23 +102,27 @@ class Audits:
             await self._storage.committer.commit(HOME, unit)
 
     async def page(
-        self, partition: str, *, limit: int, start: str = "", since: int = 0, until: int = 0
+        self, partitions: Sequence[str], *, limit: int, start: str = "", since: int = 0, until: int = 0
     ) -> tuple[Sequence[Audit], str | None]:
-        """Returns records, newest first, and the start of the next page. One storage call.
+        """Returns records of some partitions, newest first, and the start of the next page. One storage call each.
 
         Args:
             since, until: milliseconds since 1970, from and before; 0 for no bound.
         """
         first, last = _range(since, until)
-        page = await self._storage.records.scan(
-            partition, max(first, Audit.row_key(start)) if start else first, last, limit=limit
-        )
-        return [Audit.read(row) for row in page.rows], page.next.partition("~")[2] if page.next else None
+        first = max(first, Audit.row_key(start)) if start else first
+        scan = self._storage.records.scan
+        pages = await asyncio.gather(*(scan(partition, first, last, limit=limit) for partition in partitions))
+        page = merged([Hits.of(Audit, found) for found in pages], limit)
+        return page.records, page.next
 
-    async def count(self, partition: str, *, since: int = 0, until: int = 0) -> int:
-        """Counts the records, up to `COUNTED`. One storage call."""
-        first, last = _range(since, until)
-        return len((await self._storage.records.scan(partition, first, last, limit=COUNTED, columns=())).rows)
+    async def count(self, partitions: Sequence[str], *, since: int = 0, until: int = 0) -> int:
+        """Counts the records, up to `COUNTED`. One storage call for each partition."""
+        (first, last), scan = _range(since, until), self._storage.records.scan
+        pages = await asyncio.gather(
+            *(scan(partition, first, last, limit=COUNTED, columns=()) for partition in partitions)
+        )
+        return min(sum(len(page.rows) for page in pages), COUNTED)
 
     async def sweep(self, before: int) -> int:
         """Deletes the next batch of older records. Returns the number deleted.

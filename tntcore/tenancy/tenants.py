@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,9 @@ from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, CustodyError, MissingKey, WrappedKey
 from tntcore.storage.outage import is_away
-from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, Principal, Setting
-from tntcore.storage.repository import Repository
+from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, Principal, Record, Setting, short_hash
+from tntcore.storage.repository import Repository, WholeRepository
+from tntcore.storage.shards import number_of, principal_of, shard_name
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
 from tntcore.storage.transactions import Value
@@ -75,10 +77,16 @@ class Preferences:
 
 
 class Tenant:
-    """A principal in this process.
+    """A principal in this process; of one in several shards, one of them, or `whole`.
 
     Args:
         locked: why nothing can be sealed or opened at the moment; None if it can.
+        of_shard: returns the repository of a shard, by its number. Default: there is one shard.
+
+    Attributes:
+        records: those of this shard; of `whole`, those of all.
+        uuid: the name of this shard (`storage.shards`), for lookups, queue items and the table `due`. It is the uuid of
+            the principal unless that is in several.
     """
 
     def __init__(
@@ -87,17 +95,65 @@ class Tenant:
         records: Repository,
         now: Callable[[], float],
         locked: Exception | None = None,
+        of_shard: Callable[[int], Repository] | None = None,
     ) -> None:
         self.principal = principal
         self.locked = locked
         self.records = records
+        self.uuid = principal.uuid
+        self._of_shard = of_shard
+        self._shards = {0: self}
         self._webhooks: SharedCache[Webhooks] = SharedCache(now, 4)
         self._preferences: SharedCache[Preferences] = SharedCache(now, 1)
         self._tokens: SharedCache[ApiToken | None] = SharedCache(now, _MAX_TOKENS)
 
+    def shard(self, number: int) -> Tenant:
+        """Returns the tenant in one of its shards. It shares what is cached with the others."""
+        shards = self._shards
+        if number not in shards and self._of_shard is not None:
+            shards[number] = self._with(self._of_shard(number), shard_name(self.principal.uuid, number))
+        return shards[number]
+
     @property
-    def uuid(self) -> str:
-        return self.principal.uuid
+    def is_first(self) -> bool:
+        """Whether it is in its first shard, or has only one."""
+        return self.uuid == self.principal.uuid
+
+    def at(self, record: Record) -> Tenant:
+        """Returns the tenant in the shard that the record, which was read, is in."""
+        return self.shard(number_of(record.partition)) if self.principal.shards > 1 else self
+
+    @property
+    def whole(self) -> Tenant:
+        """The tenant in all of its shards."""
+        if self.principal.shards == 1:
+            return self.shard(0)
+        shards = [self.shard(number).records for number in range(self.principal.shards)]
+        return self._with(WholeRepository(shards), self.principal.uuid)
+
+    async def birthplace(self, kind: type[Record], uuid: str, now: int) -> Tenant:
+        """Returns the tenant in the shard for a new record, and for all that will belong to it. If an earlier attempt
+        of the same call made the record, it is the one where that is.
+
+        Args:
+            uuid: of the record, drawn for this call alone. now: milliseconds since 1970.
+        """
+        principal = self.principal
+        if principal.shards == 1:
+            return self.shard(0)
+        before = await self.whole.records.get(kind, uuid)
+        if before is not None:
+            return self.at(before)
+        return self.shard(self.shard_of_new(uuid, now))
+
+    def shard_of_new(self, uuid: str, now: int) -> int:
+        """Returns the number of the shard for a new record; always the same for one uuid."""
+        return int(short_hash(uuid), 16) % self.principal.shards_for_new(now)
+
+    def _with(self, records: Repository, uuid: str) -> Tenant:
+        other = copy.copy(self)
+        other.records, other.uuid = records, uuid
+        return other
 
     @property
     def is_suspended(self) -> bool:
@@ -196,7 +252,14 @@ class Tenants:
         self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS, SPREAD)
 
     async def get(self, uuid: str) -> Tenant | None:
-        """Returns the principal, which may be suspended, or None if it does not exist (any more)."""
+        """Returns the principal, which may be suspended, or None if it does not exist (any more).
+
+        Args:
+            uuid: its own, for its first shard; or the name of another of its shards.
+        """
+        if "." in uuid:
+            number, first = number_of(uuid), await self.get(principal_of(uuid))
+            return first.shard(number) if first is not None and number > 0 else None
         return self._tenants.peek(uuid) or await self._tenants.get(uuid, lambda: self._load(uuid))
 
     async def _load(self, uuid: str) -> tuple[Tenant | None, float]:
@@ -213,16 +276,20 @@ class Tenants:
             if not (is_away(error) or (isinstance(error, CustodyError) and error.is_passing)):
                 raise
             locked, key = error, MissingKey(error)
-        records = Repository(
-            self._storage,
-            uuid,
-            key,
-            lambda amount: self._wrote(uuid, amount),
-            lambda counts: self._counted(uuid, counts),
-        )
+
+        def of_shard(number: int) -> Repository:
+            return Repository(
+                self._storage,
+                uuid,
+                key,
+                lambda amount: self._wrote(uuid, amount),
+                lambda counts: self._counted(uuid, counts),
+                number,
+            )
+
         # A service that is away may be back at the next call.
         seconds = _SECONDS if locked is None else _LOCKED_SECONDS if isinstance(locked, CustodyError) else 0
-        return Tenant(principal, records, self._now, locked), seconds
+        return Tenant(principal, of_shard(0), self._now, locked, of_shard), seconds
 
     def forget(self, uuid: str) -> None:
         """Drops the cached principal; called after it was changed or deleted."""
@@ -231,7 +298,7 @@ class Tenants:
 
     async def recipient(self, tenant: Tenant, owner: str, uuid: str) -> Recipient | None:
         """Returns the identity or connection (`owner`) that a key belongs to, or None if it is gone."""
-        key = f"{tenant.uuid}/{uuid}"
+        key = f"{tenant.principal.uuid}/{uuid}"
         return self._recipients.peek(key) or await self._recipients.get(
             key, lambda: self._load_recipient(tenant, owner, uuid)
         )
@@ -318,7 +385,7 @@ class Tenants:
 
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
         """Drops the cached recipient; called after the connection, invitation or identity was changed or deleted."""
-        self._recipients.drop(f"{tenant.uuid}/{uuid}")
+        self._recipients.drop(f"{tenant.principal.uuid}/{uuid}")
 
 
 def index_columns(principal: Principal) -> dict[str, Value]:

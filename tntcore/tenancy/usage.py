@@ -232,16 +232,17 @@ class Usage:
 
     async def recount(self, principal: str) -> int:
         """Counts the bytes that the principal keeps: reads all of its rows, and lists its blobs."""
-        total, start = 0, ""
+        total = 0
         self._pending.pop(principal, None)
         for flush in self._unsure.get(principal, ()):
             flush.amount = 0
-        while True:
-            page = await self._storage.records.scan(principal, start, "~~~", limit=_PAGE)
-            total += sum(row_bytes(row.values) for row in page.rows)
-            if page.next is None:
-                break
-            start = page.next
+        row = await self._storage.records.get(principal, Principal.row_key(principal))
+        for partition in Principal.read(row).shard_names if row is not None else ():
+            start: str | None = ""
+            while start is not None:
+                page = await self._storage.records.scan(partition, start, "~~~", limit=_PAGE)
+                total += sum(row_bytes(row.values) for row in page.rows)
+                start = page.next
         total += await self._storage.bodies.size_under(f"{principal}/")
         await self._write(principal, lambda _: {"storedBytes": total})
         return total

@@ -14,7 +14,7 @@ from tntcore.delivery.slow_receivers import PATIENCE, SlowReceivers
 
 @dataclass(frozen=True)
 class Item:
-    principal: str
+    tenant: str
     endpoint: str
 
 
@@ -72,7 +72,7 @@ async def test_one_that_was_let_go_is_called_by_its_queue_and_patiently() -> Non
 
 async def test_a_tenant_whose_quick_receiver_fell_silent_is_called_by_its_queue() -> None:
     receivers = SlowReceivers()
-    other = Item(HOOK.principal, "acme/other")
+    other = Item(HOOK.tenant, "acme/other")
     for item in (HOOK, other):
         receivers.mark_prompt(item, 0.001)
     with receivers.at_once(HOOK) as pending:

@@ -40,6 +40,7 @@ from tntcore.storage.records.record import (
     END,
     MAX_TEXT,
     Record,
+    is_in_shards,
     short_hash,
 )
 from tntcore.storage.records.tenants import (
@@ -92,6 +93,7 @@ __all__ = [
     "ShownPresentation",
     "StatusList",
     "entry_id",
+    "is_in_shards",
     "sent_id",
     "short_hash",
 ]

@@ -108,6 +108,7 @@ class Exchange(Record):
     """
 
     KIND: ClassVar[str] = "exchange"
+    IN_SHARDS: ClassVar[bool] = True
     TIME: ClassVar[str] = "createdAt"
     status: ExchangeStatus = ExchangeStatus.ACTIVE
     protocol: str = ""
@@ -136,6 +137,7 @@ class Credential(Record):
     """
 
     KIND: ClassVar[str] = "credential"
+    IN_SHARDS: ClassVar[bool] = True
     status: CredentialStatus = CredentialStatus.RECEIVED
     role: str = ""
     format: str = ""
@@ -160,6 +162,7 @@ class Presentation(Record):
     """
 
     KIND: ClassVar[str] = "presentation"
+    IN_SHARDS: ClassVar[bool] = True
     status: PresentationStatus = PresentationStatus.UNDECIDED
     role: str = ""
     format: str = ""

@@ -15,6 +15,7 @@ class Action(Record):
     """A thread."""
 
     KIND: ClassVar[str] = "action"
+    IN_SHARDS: ClassVar[bool] = True
     TIME: ClassVar[str] = "updatedAt"
     reference_id: str = ""
     direction: str = ""
@@ -40,6 +41,7 @@ class Message(Record):
     """
 
     KIND: ClassVar[str] = "message"
+    IN_SHARDS: ClassVar[bool] = True
     status: MessageStatus = MessageStatus.RECEIVED
     direction: str = ""
     type: str = ""
@@ -61,6 +63,7 @@ class AssetData(Record):
     """A value found in an attachment: attachment number `index` of message `message_uuid`."""
 
     KIND: ClassVar[str] = "asset-data"
+    IN_SHARDS: ClassVar[bool] = True
     message_uuid: str = ""
     action_uuid: str = ""
     name: str = ""
@@ -76,6 +79,7 @@ class Entry(Record):
     """
 
     KIND: ClassVar[str] = "entry"
+    IN_SHARDS: ClassVar[bool] = True
     message_uuid: str = ""
     digest: str = ""
     deliveries: list[str] = field(default_factory=list)
@@ -86,6 +90,7 @@ class Sent(Record):
     """The thread of a message that we sent on a connection, found by its `@id`."""
 
     KIND: ClassVar[str] = "sent"
+    IN_SHARDS: ClassVar[bool] = True
     action_uuid: str = ""
 
 
@@ -94,6 +99,7 @@ class HeldMessage(Record):
     """A message that waits for its connection, in order of `uuid`: `<connection uuid>.<message uuid>`."""
 
     KIND: ClassVar[str] = "held"
+    IN_SHARDS: ClassVar[bool] = True
     message_uuid: str = ""
     delivery_uuid: str = ""
     action_uuid: str = ""
@@ -110,6 +116,7 @@ class Delivery(Record):
     """
 
     KIND: ClassVar[str] = "delivery"
+    IN_SHARDS: ClassVar[bool] = True
     status: DeliveryStatus = DeliveryStatus.PENDING
     kind: str = ""
     message_uuid: str = ""
@@ -137,6 +144,7 @@ class Attempt(Record):
     """A delivery attempt that failed, or was followed by another. Its uuid is `<delivery uuid>.<number>`."""
 
     KIND: ClassVar[str] = "attempt"
+    IN_SHARDS: ClassVar[bool] = True
     response_status: int = 0
     duration: int = 0
     error: str = ""

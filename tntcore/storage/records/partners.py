@@ -26,6 +26,7 @@ class Contact(Record):
     """
 
     KIND: ClassVar[str] = "contact"
+    IN_SHARDS: ClassVar[bool] = True
     status: ContactStatus = ContactStatus.REQUESTED
     did: str = ""
     claimed_did: str | None = None
@@ -61,6 +62,7 @@ class Connection(Record):
     """
 
     KIND: ClassVar[str] = "connection"
+    IN_SHARDS: ClassVar[bool] = True
     TIME: ClassVar[str] = "createdAt"
     identity_uuid: str = ""
     identity_did: str = ""
@@ -146,6 +148,7 @@ class Invitation(Record):
     """
 
     KIND: ClassVar[str] = "invitation"
+    IN_SHARDS: ClassVar[bool] = True
     status: InvitationStatus = InvitationStatus.ACTIVE
     invitation_id: str = ""
     form: str = ""
@@ -175,6 +178,7 @@ class PendingReuse(Record):
     """
 
     KIND: ClassVar[str] = "reuse"
+    IN_SHARDS: ClassVar[bool] = True
     identity_uuid: str = ""
     contact_uuid: str = ""
     content: bytes = b""
@@ -187,6 +191,7 @@ class AttachedMessage(Record):
     """
 
     KIND: ClassVar[str] = "attached"
+    IN_SHARDS: ClassVar[bool] = True
     parent_id: str = ""
     body: bytes = b""
 

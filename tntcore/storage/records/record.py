@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar, Self, get_type_hints
@@ -20,9 +20,11 @@ END = "~~"  # `<kind>~~` sorts after every `<kind>~<uuid>`
 
 @dataclass(kw_only=True, slots=True)
 class Record:
-    """The columns that every record has. `etag` is empty until the row was read."""
+    """The columns that every record has. `etag` and `partition` are empty until the row was read."""
 
     KIND: ClassVar[str]
+    IN_SHARDS: ClassVar[bool] = False
+    """Whether records of this kind are in the shard of their connection. All others are in the tenant's first one."""
     TIME: ClassVar[str] = ""
     """The column by which lists sort by time; "" if the uuid, of version 7, does it."""
 
@@ -31,6 +33,7 @@ class Record:
     created_at: int = 0
     updated_at: int = 0
     etag: str = ""
+    partition: str = field(default="", compare=False)
 
     @classmethod
     def row_key(cls, uuid: str) -> str:
@@ -74,7 +77,7 @@ class Record:
                 value = reread_json(values[column]) if is_json else values[column]
                 # A state that only a newer process knows stays plain text.
                 known[name] = states.get(value, value) if states else value
-        return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, **known)
+        return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, partition=row.partition, **known)
 
 
 def _utf_16(text: str) -> int:
@@ -101,7 +104,7 @@ def _read_columns(record: type[Record]) -> _Columns:
     hints = get_type_hints(record)
     out = []
     for item in dataclasses.fields(record):
-        if item.name in ("uuid", "etag"):
+        if item.name in ("uuid", "etag", "partition"):
             continue
         head, *rest = item.name.split("_")
         hint = hints[item.name]
@@ -109,6 +112,16 @@ def _read_columns(record: type[Record]) -> _Columns:
         states = {one.value: one for one in hint} if isinstance(hint, type) and issubclass(hint, StrEnum) else {}
         out.append((item.name, head + "".join(part.title() for part in rest), is_json, states))
     return tuple(out)
+
+
+_in_shards: set[str] = set()
+
+
+def is_in_shards(kind: str) -> bool:
+    """Whether records of this kind, by the name that their keys begin with, are in shards."""
+    if not _in_shards:
+        _in_shards.update(one.KIND for one in Record.__subclasses__() if one.IN_SHARDS)
+    return kind in _in_shards
 
 
 def short_hash(text: str | bytes) -> str:

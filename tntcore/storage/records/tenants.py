@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from tntcore.storage.records.record import Record
+from tntcore.storage.shards import shard_name
+
+_KNOWN: Final = 60_000  # milliseconds after which every process has read a principal's row again
 
 
 @dataclass(kw_only=True, slots=True)
@@ -18,8 +21,22 @@ class Principal(Record):
     data_key_version: str = ""
     stored_bytes: int = 0  # an estimate, see `usage`
     limits: dict[str, int] = field(default_factory=dict)  # the principal's own: storedBytes, messagesPerMinute
+    shards: int = 1
+    shards_before: int = 1  # the number until a minute after `shards_at`, for what is made
+    shards_at: int = 0
     months: dict[str, dict[str, int]] = field(default_factory=dict)  # what it did in each month, see `usage`
     flushes: list[str] = field(default_factory=list)  # ids of the latest figures that are in it, see `usage`
+
+    def shards_for_new(self, now: int) -> int:
+        """Returns how many shards new connections are spread over: before all processes know of new shards, one that
+        does not would not look there.
+        """
+        return self.shards if now >= self.shards_at + _KNOWN else self.shards_before
+
+    @property
+    def shard_names(self) -> list[str]:
+        """The partitions that the tenant has."""
+        return [shard_name(self.uuid, number) for number in range(self.shards)]
 
 
 @dataclass(kw_only=True, slots=True)
