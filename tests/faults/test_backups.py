@@ -199,7 +199,7 @@ def test_a_restore_is_done_once(tmp_path: Path) -> None:
 
         async def restored(*, over: bool = False) -> bool:
             files = Machine().files(kept)
-            return (await restore(Machine().storage(target), files, lambda: LATER, over=over)).before
+            return (await restore(Machine().storage(target), files, lambda: LATER, over=over)).restored_before
 
         await save()
         target = Durable(LATER)

@@ -215,7 +215,7 @@ async def test_restored_after_a_backup_under_traffic(
     assert await repair(empty, now_ms) == replace(
         done.repaired, lookups=0, messages=0, held=0, connections=0, marks=0
     ), "a second repair finds nothing to do"
-    assert (await restore(empty, files, now_ms)).before, "the same call again only repairs"
+    assert (await restore(empty, files, now_ms)).restored_before, "the same call again only repairs"
 
     # The service goes on there.
     down = False

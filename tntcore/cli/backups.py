@@ -42,7 +42,7 @@ def restore(session: Session, source: str, over: bool, check: bool) -> None:
     """
     with _progress(session) as told:
         done = _do("run_restore", session.environ, source, _other(session), told, over=over, check=check)
-    title = "checked" if check else "restored before, now repaired" if done["before"] else "restored"
+    title = "checked" if check else "restored before, now repaired" if done["restoredBefore"] else "restored"
     session.answer(done, lambda: _lines(done, title))
 
 

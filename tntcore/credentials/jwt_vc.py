@@ -327,7 +327,7 @@ def _difference(asked: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 def _wanted(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the credential in a tenant's content."""
-    check_members(content, {"credential": None, "options": names("proofFormat")}, "data of a JWT credential")
+    check_members(content, {"credential": None, "options": names("proofFormat")}, "data")
     try:
         return _read(content)
     except ValueError as error:

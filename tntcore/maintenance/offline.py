@@ -55,7 +55,7 @@ def run_restore(
 
     async def work(storage: Storage, files: Files) -> dict[str, Any]:
         done = await restoring.restore(storage, files, storage.clock, over=over, told=told)
-        return {**_shown(done.generation), "before": done.before, "repaired": asdict(done.repaired)}
+        return {**_shown(done.generation), "restoredBefore": done.restored_before, "repaired": asdict(done.repaired)}
 
     return _run(environ, work, source, other)
 

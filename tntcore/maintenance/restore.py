@@ -66,12 +66,12 @@ class Restored:
     """The result of a restore: the account's generation now, and what was repaired after it.
 
     Attributes:
-        before: an earlier call restored it, and this one only repaired.
+        restored_before: an earlier call restored it, and this one only repaired.
     """
 
     generation: Generation
     repaired: Repaired
-    before: bool = False
+    restored_before: bool = False
 
 
 async def verify(files: Files, told: Told = lambda part, count: None) -> tuple[Index, Sequence[Generation]]:
@@ -119,7 +119,7 @@ async def restore(
         )
     if row is None and not over and await _is_done(storage, name):
         await layout.check(storage)
-        return Restored(generations[-1], await repair(storage, now, told), before=True)
+        return Restored(generations[-1], await repair(storage, now, told), restored_before=True)
     if row is None and not over and not await _is_empty(storage):
         raise BackupError(
             "The storage account is not empty, so nothing was restored. Take a new one. To put the backup over what is "

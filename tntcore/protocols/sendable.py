@@ -18,8 +18,7 @@ _ALSO_MESSAGES: Final = ("issue-credential",)  # a message has the name of its p
 
 
 def check_type(message: Mapping[str, Any]) -> None:
-    """Checks the type of a message, of either shape. Passes over a type that is no text, which `prefill_v1`
-    refuses.
+    """Checks the type of a message, of either shape. Passes over a type that is no text: `prefill_v1` refuses it.
 
     Older clients send types of one word, such as `request-credential`. Other URIs are the tenant's business, but one
     under the prefixes of the RFCs has a protocol, a version and a name (Aries RFC 0003, section "Message Type URIs").
