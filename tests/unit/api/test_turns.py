@@ -50,3 +50,23 @@ async def test_where_calls_are_quick_many_wait() -> None:
         for _ in range(HALF):
             await running.enter_async_context(made.turn("quick"))
         assert all([await waits(made, "quick") for _ in range(30)])
+
+
+async def test_tenants_whose_calls_take_longer_than_others_wait_leave_places_to_others() -> None:
+    clock = Clock()
+    made = Turns(clock)
+    greedy = [f"greedy {number}" for number in range(4)]
+    async with AsyncExitStack() as running:
+        for tenant, held in zip(greedy, (HALF, HALF // 2, 2, 1), strict=True):
+            for _ in range(held):
+                await running.enter_async_context(made.turn(tenant))
+        assert made._places.free == 0
+        assert await waits(made, greedy[0])  # it was not known then
+        clock.seconds = turns._PATIENCE + 1
+    calls = [made.turn(tenant) for tenant in greedy * 4]
+    flood = [asyncio.create_task(call.__aenter__()) for call in calls]
+    await asyncio.sleep(0.01)
+    assert any(call.done() for call in flood)
+    assert made._places.free == HALF
+    async with made.turn("other"):
+        pass
