@@ -10,10 +10,11 @@ from typing import Final
 
 from tntcore.storage.storage import Storage
 
-LAYOUT: Final = 2
-"""The highest that this version reads: 1, or 2 if a tenant has shards."""
+_WITHOUT_SHARDS: Final = 1
 SHARDS: Final = 2
-_WITHOUT: Final = 1
+"""The layout of an account in which a tenant has shards."""
+LAYOUT: Final = SHARDS
+"""The highest layout that this version reads."""
 PARTITION: Final = "storage"
 """Partition of the table `lookups`, for the account as a whole."""
 _ROW: Final = "layout"
@@ -34,7 +35,7 @@ async def check(storage: Storage, *, restoring: bool = False) -> None:
         restoring: the caller is the restore.
     """
     if not await check_only(storage, restoring=restoring):
-        await storage.lookups.create(PARTITION, _ROW, {"layout": _WITHOUT})
+        await storage.lookups.create(PARTITION, _ROW, {"layout": _WITHOUT_SHARDS})
 
 
 async def note_shards(storage: Storage) -> None:
@@ -45,7 +46,7 @@ async def note_shards(storage: Storage) -> None:
 async def layout_of(storage: Storage) -> int:
     """Returns the account's layout."""
     row = await storage.lookups.get(PARTITION, _ROW)
-    return int(row.values.get("layout", 0)) if row is not None else _WITHOUT
+    return int(row.values.get("layout", 0)) if row is not None else _WITHOUT_SHARDS
 
 
 async def check_only(storage: Storage, *, restoring: bool = False) -> bool:
@@ -55,7 +56,7 @@ async def check_only(storage: Storage, *, restoring: bool = False) -> bool:
         UnusableStorageError: a newer version has changed the layout, or a restore is not complete.
     """
     row = await storage.lookups.get(PARTITION, _ROW)
-    found = row.values.get("layout", 0) if row is not None else _WITHOUT
+    found = row.values.get("layout", 0) if row is not None else _WITHOUT_SHARDS
     if found > LAYOUT:
         raise UnusableStorageError(
             f"The storage account has layout {found}, and this version reads layouts up to {LAYOUT}. Nothing was "

@@ -1,4 +1,4 @@
-"""The stored records: one class per noun, one row per record, all of a principal in its own partition.
+"""The stored records: one class per noun, one row per record, all of a principal in partitions of its own.
 
 A row's key is `<kind>~<uuid>`, so that one noun of one tenant is one range of keys; uuids of version 7 put that range
 in order of time. Times are milliseconds since 1970. Columns that hold JSON are text; sealed ones are binary.

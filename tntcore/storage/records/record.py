@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -114,14 +115,14 @@ def _read_columns(record: type[Record]) -> _Columns:
     return tuple(out)
 
 
-_in_shards: set[str] = set()
-
-
 def is_in_shards(kind: str) -> bool:
     """Whether records of this kind, by the name that their keys begin with, are in shards."""
-    if not _in_shards:
-        _in_shards.update(one.KIND for one in Record.__subclasses__() if one.IN_SHARDS)
-    return kind in _in_shards
+    return kind in _kinds_in_shards()
+
+
+@cache
+def _kinds_in_shards() -> frozenset[str]:
+    return frozenset(one.KIND for one in Record.__subclasses__() if one.IN_SHARDS)
 
 
 def short_hash(text: str | bytes) -> str:
