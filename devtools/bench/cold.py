@@ -106,8 +106,8 @@ async def _start_once(
     imported = await _import(python, folder, settings)
     endpoint = f"http://127.0.0.1:{port}/api/didcomm"
     load = hooks.load = Load(prepare(endpoint, [target], 1))
+    began = time.perf_counter()
     async with _process(python, folder, settings, port) as (process, log), asyncio.timeout(_LATEST):
-        began = time.perf_counter()
         while not await _answers(port):
             if process.returncode is not None:
                 raise RuntimeError(log.read_text())
