@@ -21,7 +21,7 @@ TYPES = [
     "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/basicmessage/1.0/message",
     "https://example.com/our-own/9.9/thing",
     "x",
-    "no-uri'OR(1)eq(1)~%🙂",
+    "not a uri at all ' OR 1 eq 1 ~ % 🙂",
     "x" * 1024,
 ]
 

@@ -39,8 +39,6 @@ def check_type(message: Mapping[str, Any]) -> None:
 
 
 def _is_sendable(given: str) -> bool:
-    if any(character.isspace() for character in given):
-        return False
     if ":" in given:
         return not given.startswith((DIDCOMM_ORG, DID_SOV)) or parse(given) is not None
     return given in _ALSO_MESSAGES or ("/" not in given and not hint(given, _BY_NAME, _NEAR))
