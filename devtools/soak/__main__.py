@@ -128,6 +128,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--latest", type=float, default=900, help="seconds to wait for the last of a part (default: %(default)s)"
     )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=30,
+        help="seconds until another process gets what a killed one had; more on a busy machine, or leases end while "
+        "their process works (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -142,7 +149,7 @@ async def run(chosen: argparse.Namespace, folder: Path) -> tuple[Sequence[Result
         if chosen.minutes and seconds <= 0:
             break
         say(f"part {len(soak.results) + 1}: {messages - left} messages were sent before")
-        options = everything(min(chosen.part, left), chosen.under_way, chosen.latest, seconds)
+        options = everything(min(chosen.part, left), chosen.under_way, chosen.latest, seconds, chosen.lease)
         result = await soak.part(options)
         say(report([result]))
         if result.failed:

@@ -55,15 +55,14 @@ class Options:
     ends: int = 0
 
 
-def everything(messages: int, under_way: int, latest: float, seconds: float) -> Options:
+def everything(messages: int, under_way: int, latest: float, seconds: float, lease: float) -> Options:
     """All faults at once."""
     return Options(
         messages,
         under_way,
         latest,
+        lease,
         seconds=seconds,
-        # On a busy machine a shorter one ends while the process still works.
-        lease=60,
         large=500,
         failing_every=15,
         hanging_every=20,

@@ -1,5 +1,5 @@
 """Two real processes of the service on one storage, under load, while receivers and senders misbehave: one process is
-killed at random moments, and storage stands still, refuses calls, and is ended and started again."""
+killed at random moments, and storage stands still, and is ended and started again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ async def test_nothing_is_lost_or_doubled_by_what_befalls_processes(tmp_path: Pa
         kill_every=6,
         pause_every=7,
         pause=1.5,
-        busy_every=5,
-        refused=0.01,
-        lost=0.002,
         restart_after=5,
     )
     result = await alone(options, tmp_path)
