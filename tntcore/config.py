@@ -35,7 +35,8 @@ _NAMES: Final = frozenset({
     "TNT_OPERATOR_NETWORKS", "TNT_PUBLIC_URL", "TNT_SENDER_RATE", "TNT_TENANT_BYTES", "TNT_TENANT_RATE",
     "TNT_UNIVERSAL_RESOLVER", "TNT_WRONG_KEY_RATE",
 })  # fmt: skip
-# The command line may have the same environment.
+# The command line may have the same environment. Its names are not whole here: whole ones are settings of the service,
+# which infra/ must have.
 _COMMAND_LINE: Final = frozenset(
     f"TNT_{name}"
     for name in (
@@ -254,7 +255,8 @@ class Config:
     def read(environment: Mapping[str, str]) -> Config:
         """Reads the settings. Raises one `ConfigError` with all that is wrong."""
         values = _read_all(
-            unused=lambda: _check_names(environment),
+            # It has no value, but its problems are told with those of the others.
+            names=lambda: _check_names(environment),
             storage=lambda: read_storage(environment),
             public_url=lambda: _public_url(environment),
             master_keys=lambda: _master_keys(environment),
@@ -274,7 +276,7 @@ class Config:
             first_operator_once=lambda: _flag(environment, "TNT_FIRST_OPERATOR_ONCE"),
             universal_resolver=lambda: _universal_resolver(environment),
         )
-        values.pop("unused")
+        del values["names"]
         return Config(**values)
 
 
