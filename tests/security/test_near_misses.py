@@ -60,6 +60,7 @@ async def test_a_condition_that_nobody_checks(client: Client, header: str) -> No
         "basicmessage/1.0/message",
         "https://didcomm.org/basicmessage/1.0",
         "https://didcomm.org/basicmessage/1.0/message/",
+        " https://didcomm.org/basicmessage/1.0/message",
         "did:sov:BzCbsNYhMrjHiqZDTUASHg;spec/basicmessage",
     ],
 )

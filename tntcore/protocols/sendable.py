@@ -24,13 +24,14 @@ def check_type(message: Mapping[str, Any]) -> None:
     under the prefixes of the RFCs has a protocol, a version and a name (Aries RFC 0003, section "Message Type URIs").
 
     Raises:
-        Problem: 400 `message-invalid`: the type is a piece of a URI, or nearly the name of a protocol.
+        Problem: 400 `message-invalid`: the type is a piece of a URI, has white space around it, or is nearly the name
+            of a protocol.
     """
     name = "type" if is_v2_shaped(message) else "@type"
     given = message.get(name)
     if not isinstance(given, str) or not given or _is_sendable(given):
         return
-    near = hint(given.removeprefix(DIDCOMM_ORG).removeprefix(DID_SOV).partition("/")[0], _BY_NAME, _NEAR)
+    near = hint(given.strip().removeprefix(DIDCOMM_ORG).removeprefix(DID_SOV).partition("/")[0], _BY_NAME, _NEAR)
     raise Problem(
         400,
         "message-invalid",
@@ -39,6 +40,8 @@ def check_type(message: Mapping[str, Any]) -> None:
 
 
 def _is_sendable(given: str) -> bool:
+    if given != given.strip():
+        return False
     if ":" in given:
         return not given.startswith((DIDCOMM_ORG, DID_SOV)) or parse(given) is not None
     return given in _ALSO_MESSAGES or ("/" not in given and not hint(given, _BY_NAME, _NEAR))
