@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from tntcore.api import (
     account,
@@ -45,9 +44,9 @@ from tntcore.connections.handshake import Handshake
 from tntcore.connections.invitations import Invitations
 from tntcore.connections.received import Received
 from tntcore.connections.rotation import Rotation
-from tntcore.credentials.anoncreds.setup import AnonCredsParts, open_anoncreds
+from tntcore.credentials.anoncreds.setup import open_anoncreds
 from tntcore.credentials.contexts_given import read_folder
-from tntcore.credentials.registry import Formats
+from tntcore.credentials.opening import open_formats
 from tntcore.delivery.outbound import Outbound
 from tntcore.delivery.outbox import Outbox
 from tntcore.delivery.publisher import Publisher
@@ -62,7 +61,6 @@ from tntcore.pipeline.receive import Receiving
 from tntcore.pipeline.sending import Actions
 from tntcore.pipeline.steps import Steps
 from tntcore.services import Services, open_services
-from tntcore.storage.repository import Repository
 from tntcore.storage.storage import EXCHANGE
 
 _MODULES = (
@@ -99,7 +97,7 @@ class App:
         handshake, rotation = Handshake(services), Rotation(services)
         anoncreds = open_anoncreds(services)
         contexts = read_folder(services.config.contexts)
-        exchanges = Exchanges(services, partial(_open_formats, services, contexts, anoncreds))
+        exchanges = Exchanges(services, partial(open_formats, services, contexts, anoncreds))
         invitations = Invitations(services)
         changes = Changes(services, outbox)
         acceptance = Acceptance(services, changes, handshake)
@@ -152,12 +150,3 @@ class App:
         await self.outbound.close()
         await self.outbox.close(finished=finished)
         await self.services.close()
-
-
-def _open_formats(
-    services: Services, contexts: Mapping[str, Any], anoncreds: AnonCredsParts, records: Repository
-) -> Formats:
-    # JSON-LD, JSON Schema and JSON Web Tokens are slow to load, and only credentials need them.
-    from tntcore.credentials.catalogue import open_formats
-
-    return open_formats(services, contexts, anoncreds, records)

@@ -78,7 +78,12 @@ async def test_a_contact_is_exported_and_erased_and_nothing_else(stack: Stack, m
     assert [one["attached"] for one in connections if one["attached"]] == [[{"@id": "enclosed"}]]
     tried = [item["record"] for item in whole if item["kind"] == "delivery" and item["record"]["kind"] == "webhook"]
     assert {attempt["responseStatus"] for one in tried for attempt in one["log"]} == {500}
-    assert await exported(client, uuid, 1) == whole
+    for _ in range(5):
+        # A delivery to the partner may be tried again in between.
+        if (paged := await exported(client, uuid, 1)) == whole:
+            break
+        whole = await exported(client, uuid, 200)
+    assert paged == whole
     contents = [item["record"]["message"].get("content") for item in whole if item["kind"] == "message"]
     assert "x" * 70_000 in contents
     assert_problem(await other.call("GET", f"contact/{uuid}/export"), 404, "contact-unknown")

@@ -21,7 +21,7 @@ from tntcore.services import Services
 from tntcore.storage.repository import Repository
 
 
-def open_formats(services: Services, contexts: Contexts, anoncreds: AnonCredsParts, records: Repository) -> Formats:
+def all_formats(services: Services, contexts: Contexts, anoncreds: AnonCredsParts, records: Repository) -> Formats:
     """Returns the formats for the tenant with these records, as it may have contexts of its own. `contexts` are the
     operator's, by URL.
     """
