@@ -289,7 +289,7 @@ async def test_every_table_fits_the_terminal(stack: Stack, client: Client, tool:
 
 async def test_no_colour_in_errors_either(tool: Tool) -> None:
     for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        shown = await at_terminal(tool, "contacts", "show", "abc", more=more, code=1)
+        shown = await at_terminal(tool, "contacts", "show", "abc", more=more, code=2)
         assert "error:" in shown
         assert ("\x1b" in shown) is coloured
 
