@@ -22,13 +22,11 @@ class ShareParty:
     Attributes:
         tenant: uuid; "" for the service itself.
         sender: a name of the message's sender that a stranger cannot invent at will; "" for the tenant's own work.
-        patience: seconds that it waits for a worker process; None: as long as usual.
         entrance: of a kind of receivers, those whose connections were made by one entrance; "" for all of them.
     """
 
     tenant: str = ""
     sender: str = ""
-    patience: float | None = None
     entrance: str = ""
 
     @property
@@ -49,9 +47,9 @@ def party() -> ShareParty:
 
 
 @contextmanager
-def on_behalf_of(tenant: str, sender: str = "", patience: float | None = None, *, entrance: str = "") -> Iterator[None]:
+def on_behalf_of(tenant: str, sender: str = "", *, entrance: str = "") -> Iterator[None]:
     """Makes the block, and tasks that it starts, work for this party."""
-    token = _PARTY.set(ShareParty(tenant, sender, patience, entrance))
+    token = _PARTY.set(ShareParty(tenant, sender, entrance))
     try:
         yield
     finally:

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
-from types import FrameType
 from typing import TypeVar, cast
 
 from tntcore.shares import Shares, Used, current_budget, party
@@ -22,7 +21,6 @@ from tntcore.shares import Shares, Used, current_budget, party
 T = TypeVar("T")
 _TRIES = 3
 _LITTLE = 2.0  # seconds of computing, lately
-_QUICK = 1.0  # seconds of computing
 _NICENESS = 10
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -30,7 +28,6 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def _set_up_child() -> None:
     # Messages go before these computations.
     os.nice(_NICENESS)
-    signal.signal(signal.SIGVTALRM, _not_quick)
     # A terminal's Ctrl-C reaches these processes, too. The service decides when they end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # So does a platform's SIGTERM: the service may still want the results.
@@ -49,34 +46,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-class _NotQuick(BaseException):
-    """A computation took longer than those of tenants that needed little may. No computation catches it by mistake."""
-
-
-def _not_quick(_number: int, _frame: FrameType | None) -> None:
-    raise _NotQuick
-
-
-def without_interruption() -> None:
-    """Lets the current computation take as long as it takes: for one that cannot be interrupted, and would be done
-    twice.
-    """
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-
-def _timed(most: float, function: Callable[..., T], *args: object) -> tuple[T | None, BaseException | None, float]:
-    """Runs in the worker process. Returns the function's result or exception, and the seconds of CPU that it took;
-    `_NotQuick` after `most` of them, if that is not 0.
-    """
+def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None, float]:
+    """Runs in the worker process. Returns the function's result or exception, and the seconds of CPU that it took."""
     began = time.process_time()
     try:
-        # Again and again: Python swallows what is raised in `__del__` and in callbacks of C.
-        signal.setitimer(signal.ITIMER_VIRTUAL, most, most)
-        try:
-            return function(*args), None, time.process_time() - began
-        finally:
-            without_interruption()
-    except (Exception, _NotQuick) as error:  # noqa: BLE001  it is raised again where the result is awaited
+        return function(*args), None, time.process_time() - began
+    except Exception as error:  # noqa: BLE001  it is raised again where the result is awaited
         return None, error, time.process_time() - began
 
 
@@ -88,13 +63,12 @@ class Workers:
     """A pool of processes, each started when it is first needed. A task that takes too long costs only its own process.
 
     Each party (`shares.party`) has a share of the processes and waits for its turn. A tenant that needed little lately
-    does not wait behind one that needed much: there are as many processes again for such tenants. A task that takes too
-    long there begins anew among the others.
+    does not wait behind one that needed much: there are as many processes again for such tenants.
 
     Args:
         processes: how many of each kind. Default: one per processor, but at least two, so that one is left for others.
         seconds: how long a task may run.
-        patience: seconds that a task may wait for a process, unless its party has less; None: without limit.
+        patience: seconds that a task may wait for a process; None: without limit.
     """
 
     def __init__(self, processes: int | None = None, seconds: float = 20.0, patience: float | None = None) -> None:
@@ -116,11 +90,9 @@ class Workers:
             Busy: no process was free in time.
         """
         for _ in range(_TRIES):
-            async with self._place() as most:
+            async with self._place():
                 try:
-                    return await self._run(most, function, *args)
-                except _NotQuick:
-                    self._used.add(party().tenant, _LITTLE)
+                    return await self._run(function, *args)
                 except BrokenProcessPool:
                     # It was ended from outside, or ran out of memory.
                     if self._closed:
@@ -132,36 +104,31 @@ class Workers:
         return self._used.lately(party().tenant) < _LITTLE
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[float]:
-        """Yields the seconds of CPU that the task may take in this place; 0 for any."""
+    async def _place(self) -> AsyncIterator[None]:
         while True:
             little = self.needs_little()
             places = self._quick_places if little else self._places
-            patience = self._patience if party().patience is None else party().patience
-            async with places.place(*party().holders, patience=patience):
+            async with places.place(*party().holders, patience=self._patience):
                 # It may have waited for tasks of its own which took long.
                 if little and not self.needs_little():
                     continue
-                yield _QUICK if little else 0.0
+                yield
                 return
 
-    async def _run(self, most: float, function: Callable[..., T], *args: object) -> T:
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
         process = self._idle.pop() if self._idle else self._start()
         with current_budget().spending() as left:
-            running = asyncio.get_running_loop().run_in_executor(process, _timed, most, function, *args)
+            running = asyncio.get_running_loop().run_in_executor(process, _timed, function, *args)
             try:
                 await asyncio.wait([running], timeout=min(self._seconds, left))
             finally:
-                if not running.done() or isinstance(running.exception(), BrokenProcessPool):
+                if running.done() and not isinstance(running.exception(), BrokenProcessPool):
+                    self._idle.append(process)
+                else:
                     # Nobody waits for the error of a process that is killed.
                     running.add_done_callback(lambda late: late.cancelled() or late.exception())
                     self._end(process)
                     self._used.add(party().tenant, self._seconds)
-                elif running.exception() is None and isinstance(running.result()[1], _NotQuick):
-                    # An import that was cut short, or another time limit, may be left half done in there.
-                    self._end(process)
-                else:
-                    self._idle.append(process)
         if not running.done():
             raise WorkTimeout("a computation took longer than it may")
         result, error, seconds = running.result()

@@ -149,7 +149,7 @@ async def test_what_is_attached_is_received_although_the_process_dies(
     async def away(queue: ListQueue, item: bytes) -> None:
         raise ConnectionError("as if the process had died here")
 
-    monkeypatch.setattr("tntcore.connections.changes._LATER", 1)
+    monkeypatch.setattr("tntcore.connections.changes.COMMIT_SECONDS", 1)
     with monkeypatch.context() as patch:
         patch.setattr(ListQueue, "add", away)
         await bolt.post("contact", {"invitation": invited["invitation"]})

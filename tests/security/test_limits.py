@@ -582,7 +582,8 @@ async def test_large_junk_writes_only_so_many_rows(
 
 
 async def test_unknown_keys_beside_a_known_one_are_charged(stack: Stack, foreign: Foreign) -> None:
-    app = limited(stack, address=100)
+    # Each message counts as one, and each unknown key as 20.
+    app = limited(stack, address=2_000)
     keys = [foreign.our_keys.verkey, *(KeyPairs.generate().verkey for _ in range(31))]
     mixed = pack_v1(orjson.dumps(basic()), recipients=keys, sender=foreign.their_keys.ed25519)
     answers = [(await knock(app, mixed)).status for _ in range(6)]

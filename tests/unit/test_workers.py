@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tntcore import workers as workers_module
 from tntcore.shares import Busy, on_behalf_of, within_budget
-from tntcore.workers import Workers, WorkTimeout, without_interruption
+from tntcore.workers import Workers, WorkTimeout
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,24 +104,6 @@ def _spin(seconds: float) -> None:
         pass
 
 
-async def test_newcomers_do_not_keep_others_from_quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known of a tenant's first computation. It begins anew among the slow ones when it takes long."""
-    monkeypatch.setattr(workers_module, "_QUICK", 0.2)
-    workers = Workers(2)
-    try:
-        long = []
-        for number in range(4):
-            with on_behalf_of(f"new {number}"):
-                long.append(asyncio.create_task(workers.run(_spin, 1.5)))
-        await asyncio.sleep(0.1)
-        with on_behalf_of("honest"):
-            await workers.run(_spin, 0.0)
-        assert not any(task.done() for task in long)
-        assert await asyncio.gather(*long) == [None] * 4
-    finally:
-        await workers.close()
-
-
 async def test_one_that_is_cancelled_ends_without_a_word() -> None:
     said: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
@@ -140,46 +121,6 @@ async def test_one_that_is_cancelled_ends_without_a_word() -> None:
         await workers.close()
     gc.collect()
     assert said == []
-
-
-def _whole(seconds: float) -> None:
-    without_interruption()
-    _spin(seconds)
-
-
-async def test_what_cannot_be_interrupted_is_not_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers_module, "_QUICK", 0.1)
-    workers = Workers(1)
-    try:
-        with on_behalf_of("tenant"):
-            await workers.run(_whole, 0.3)
-        assert workers._used.lately("tenant") < 0.6
-    finally:
-        await workers.close()
-
-
-def _deaf(seconds: float) -> None:
-    """Swallows an interruption, as `__del__` and callbacks of C do."""
-    try:
-        _spin(seconds)
-    except BaseException:  # noqa: BLE001
-        _spin(seconds)
-
-
-async def test_what_takes_too_long_is_interrupted_whatever_it_swallows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers_module, "_QUICK", 0.1)
-    workers = Workers(1)
-    try:
-        with on_behalf_of("tenant"):
-            before = await workers.run(os.getpid)
-            await workers.run(_deaf, 0.3)
-            # It was interrupted, and the tenant does not pay for the process.
-            assert 1 < workers._used.lately("tenant") < 10
-            # An import that was cut short, or another time limit, may have been left half done there.
-            assert await workers.run(os.getpid) != before
-        assert len(workers._processes) == 1
-    finally:
-        await workers.close()
 
 
 async def test_who_needs_little_waits_behind_nobody_who_needs_much() -> None:

@@ -41,7 +41,6 @@ class _Nothing(TypedDict):
 
 
 _ARGUMENTS = {"uuid": read_uuid, "id": read_name}
-_PATIENCE = 3.0  # seconds that a call waits for a worker process: meanwhile it keeps others out of the host
 _SOON = 2  # seconds after which a caller may find a place
 _HOSTS_OWN = frozenset({"code", "clientid"})  # by which the host takes its own keys
 
@@ -172,7 +171,7 @@ class Router:
         call = self._read(route, call)
         if route.creates and not route.when_full and caller is not None:
             self._check_room(caller)
-        with on_behalf_of(caller.uuid if caller else "", patience=_PATIENCE):
+        with on_behalf_of(caller.uuid if caller else ""):
             if route.creates and actor is not None and "idempotency-key" in request.headers:
                 records = caller.records if caller is not None else await self._home()
                 return await once(call, records, route.handler, of=actor.id if caller is None else "")

@@ -153,7 +153,7 @@ async def test_what_a_stranger_writes_does_nothing_to_the_terminal(
 ) -> None:
     acme, bolt = pair
     await acme.run(
-        "send", "Bolt", "--file", "-", piped=json.dumps({"@type": f"https://didcomm.org/{HOSTILE}", HOSTILE: HOSTILE})
+        "send", "Bolt", "--file", "-", piped=json.dumps({"@type": f"https://a.example/{HOSTILE}", HOSTILE: HOSTILE})
     )
     await acme.run("send", "Bolt", HOSTILE.replace("\x00", ""))
     _, mallory = await register(stack, tmp_path, "Mallory")
@@ -176,7 +176,7 @@ async def test_what_a_stranger_writes_does_nothing_to_the_terminal(
     assert _ACTIVE.search("".join(lines)) is None
     assert any("\\u001b[2J" in line for line in lines), "it is spelled out"
     # What is answered by a service that is not what it should be: in errors, too.
-    done = await bolt.run("messages", "show", HOSTILE.replace("\x00", ""), code=1)
+    done = await bolt.run("messages", "show", HOSTILE.replace("\x00", ""), code=2)
     assert _ACTIVE.search(done.errors) is None
 
 

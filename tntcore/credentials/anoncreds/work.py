@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tntcore.strict_json import write_json
-from tntcore.workers import without_interruption
 
 if TYPE_CHECKING:
     import anoncreds
@@ -34,8 +33,6 @@ def _told(function: Callable[P, T]) -> Callable[P, T]:
         global anoncreds
         import anoncreds
 
-        # The library is not written in Python.
-        without_interruption()
         try:
             return function(*args, **named)
         except anoncreds.AnoncredsError as error:
