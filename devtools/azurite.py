@@ -128,10 +128,9 @@ class Azurite:
             command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
         # A file, since nobody empties a pipe while the emulator runs.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
-        # A group of its own: Ctrl-C reaches the caller alone, which can then stop things in order. A session of its own
-        # would be scheduled as one, and the service's computations, which are nice, would slow it down all the same.
+        # A session of its own: Ctrl-C reaches the caller alone, which can then stop things in order.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT, process_group=0
+            command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             self._wait(time.monotonic() + timeout)

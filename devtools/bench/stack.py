@@ -243,8 +243,8 @@ async def start(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_MAX_LINE,
-        # A group of its own: Ctrl-C reaches the benchmark alone, which then stops things in order.
-        process_group=0,
+        # A session of its own: Ctrl-C reaches the benchmark alone, which then stops things in order.
+        start_new_session=True,
     )
     service = Service(process, f"http://127.0.0.1:{port}")
     try:
