@@ -25,6 +25,17 @@ IN = ["inbound.put", "records.transact"]  # and the get of the host, between the
 OUTCOME = "records.transact"
 
 
+async def warmed(tmp_path: Path) -> tuple[World, Client, Partner]:
+    """A tenant and its partner, with every cache filled that a message uses."""
+    world = World(tmp_path)
+    acme = await world.register("Acme")
+    partner = await world.partner(acme)
+    await world.settle()
+    for _ in range(2):
+        await spent(world, lambda: a_message(acme, partner))
+    return world, acme, partner
+
+
 async def a_message(acme: Client, partner: Partner) -> None:
     await partner.send(partner.basic("x"))
 
@@ -115,12 +126,7 @@ def test_what_a_message_alone_costs_where_the_host_is_a_process_of_its_own(tmp_p
     """Each invocation, stage and log record goes through the host, the worker and the pipe between them."""
 
     async def work() -> tuple[list[str], list[str]]:
-        world = World(tmp_path)
-        acme = await world.register("Acme")
-        partner = await world.partner(acme)
-        await world.settle()
-        for _ in range(2):
-            await spent(world, lambda: a_message(acme, partner))
+        world, acme, partner = await warmed(tmp_path)
         records, service = Records(), logging.getLogger("tntcore")
         service.addHandler(records)
         try:
@@ -150,12 +156,7 @@ class Records(logging.Handler):
 
 def test_messages_that_come_together_share_their_calls(tmp_path: Path) -> None:
     async def work() -> None:
-        world = World(tmp_path)
-        acme = await world.register("Acme")
-        partner = await world.partner(acme)
-        await world.settle()
-        for _ in range(2):
-            await spent(world, lambda: a_message(acme, partner))
+        world, acme, partner = await warmed(tmp_path)
 
         async def many() -> None:
             await asyncio.gather(*(a_message(acme, partner) for _ in range(10)))
