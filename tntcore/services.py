@@ -18,6 +18,7 @@ from tntcore.egress import FETCH_TIMEOUT, Egress
 from tntcore.keys.custody import Custody, LocalMasterKeys, MasterKeys
 from tntcore.messaging.ids import UuidFactory
 from tntcore.plugins import find_factory
+from tntcore.storage.indexes import Indexes
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, Tracing
@@ -47,6 +48,7 @@ class Services:
     meter: Meter
     cloud: Cloud
     storage: Storage
+    indexes: Indexes
     lookups: Lookups
     custody: Custody
     tenants: Tenants
@@ -103,12 +105,14 @@ def open_services(
     resolver = Resolver(did_methods(config, egress, workers), time.monotonic)
     custody = Custody(_master_keys(config, cloud), stored_data_key(storage), time.monotonic)
     usage = Usage(storage, config.limits.stored, time.monotonic, lambda: now() / 1000)
-    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, usage.add, usage.count)
+    indexes = Indexes(storage.lookups, now)
+    tenants = Tenants(storage, custody, resolver.resolve, time.monotonic, indexes, usage.add, usage.count)
     return Services(
         config=config,
         meter=meter,
         cloud=cloud,
         storage=storage,
+        indexes=indexes,
         lookups=Lookups(storage.lookups, time.monotonic),
         custody=custody,
         tenants=tenants,

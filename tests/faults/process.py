@@ -19,6 +19,7 @@ from tntcore.egress import Answer, Egress, EgressError
 from tntcore.keys.custody import Custody
 from tntcore.messaging.ids import UuidFactory
 from tntcore.services import Services
+from tntcore.storage.indexes import Indexes
 from tntcore.storage.lookups import Lookups
 from tntcore.storage.transactions import TransactionError
 from tntcore.tenancy.audit import Audits
@@ -98,15 +99,17 @@ class Process:
         resolver = Resolver([Web(egress.fetch)], monotonic)
         custody = Custody(world.master_keys, stored_data_key(storage), monotonic)
         usage = Usage(storage, world.config.limits.stored, monotonic)
+        indexes = Indexes(storage.lookups, now)
         random = world.random.randbytes
         self.app = App(
             Services(
                 config=world.config,
                 meter=storage.meter,
                 storage=storage,
+                indexes=indexes,
                 lookups=Lookups(storage.lookups, monotonic),
                 custody=custody,
-                tenants=Tenants(storage, custody, resolver.resolve, monotonic, usage.add),
+                tenants=Tenants(storage, custody, resolver.resolve, monotonic, indexes, usage.add),
                 resolver=resolver,
                 egress=egress,
                 cloud=NoCloud(),

@@ -31,8 +31,9 @@ from tntcore.dids.build import didcomm_services
 from tntcore.dids.document import Version
 from tntcore.egress import EgressError
 from tntcore.keys.custody import LocalMasterKeys
+from tntcore.maintenance.indexing import INDEXED
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Connection, Contact, Identity, Operator
+from tntcore.storage.records import Connection, Contact, Identity, Operator, Pointer
 from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.operators import HOME, new_key
@@ -349,10 +350,25 @@ class World:
         assert not self.durable.queue
         assert not self.durable.tables.get("poisoned")
         assert not self.durable.blobs.get("envelopes")
+        self.assert_pointed()
         for client in clients:
             found = [hit["status"] for hit in (await client.get("delivery?limit=200"))["hits"]]
             assert sorted(status for status in found if status != "DELIVERED") == ["FAILED"] * failed
             assert client.hooks.changed == client.tasks.changed == []
+
+    def assert_pointed(self) -> None:
+        """That records have their pointers, and pointers their records."""
+        rows = self.durable.tables["records"]
+        for (partition, key), row in rows.items():
+            kind = next((kind for kind in INDEXED if key.startswith(kind.row_key(""))), None)
+            if kind is not None:
+                record = kind.read(row)
+                assert record.indexed == record.pointer
+                assert not record.pointer or (partition, Pointer.row_key(record.pointer)) in rows
+            elif key.startswith(Pointer.row_key("")):
+                noun = key.removeprefix(Pointer.row_key("")).partition(".")[0]
+                owner = rows[partition, f"{noun}~{row.values['recordUuid']}"]
+                assert Pointer.row_key(owner.values["indexed"]) == key
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -44,12 +44,12 @@ from tntcore.messaging.invitations import InvitationMessage, read_invitation, re
 from tntcore.messaging.texts import as_line
 from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
-from tntcore.storage.records import Connection, Contact, Identity
+from tntcore.storage.records import Connection, Contact, Identity, Pointer
 from tntcore.storage.repository import Repository
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import ContactStatus, InvitationStatus
 
-_ROUNDS = 10  # transactions of connections that one call deletes
+_ROUNDS = 20  # transactions of connections that one call deletes
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTIONS = 4
 _SHORT_URL_SECONDS = 15
@@ -258,10 +258,11 @@ class ContactRoutes:
     async def _known(self, call: Call, identity: Identity, contact: Contact) -> tuple[Contact, Connection | None]:
         """Returns the existing contact with this DID, if another identity is to connect with it too, and the connection
         that an earlier attempt of this call has begun with it."""
-        hits = (await call.tenant.records.list(Contact, limit=1, where=queries.of_did(contact.did))).records
+        records = call.tenant.records
+        hits = await _stored_with(records, contact.did)
         if not hits:
             return contact, None
-        known = await call.tenant.records.get(Connection, Connection.uuid_of(identity.uuid, hits[0].uuid))
+        known = await records.get(Connection, Connection.uuid_of(identity.uuid, hits[0].uuid))
         if known is not None and call.is_repeated and known.created_at >= call.ids.since:
             return hits[0], known
         if known is not None:
@@ -496,14 +497,15 @@ async def forget(call: Call, contact: Contact, unit: Unit) -> tuple[int, bool]:
     records = call.tenant.records
 
     async def attempt() -> tuple[int, bool]:
-        if await records.get(Contact, contact.uuid) is None:
+        stored = await records.get(Contact, contact.uuid)
+        if stored is None:
             return 0, True  # another call was faster
         hits = await records.list(Connection, limit=MOST, where=queries.connections_of_contact(contact.uuid))
         is_last = hits.next is None
         own = Unit()
         if is_last:
             own.operations += unit.operations
-            own.delete(contact.key)
+            own.remove(stored)
         await remove(call.services, call.tenant, hits.records, own)
         return len(hits.records), is_last
 
@@ -539,8 +541,16 @@ async def find_contacts(records: Repository, name: str) -> Sequence[Contact]:
 
 
 async def _named(records: Repository, did: str) -> list[Contact]:
-    hits = await records.list(Contact, limit=100, where=queries.of_did(did))
-    return [contact for contact in hits.records if contact.did == did or await _is_connected(records, contact, did)]
+    contacts = await _stored_with(records, did)
+    return [contact for contact in contacts if contact.did == did or await _is_connected(records, contact, did)]
+
+
+async def _stored_with(records: Repository, did: str) -> Sequence[Contact]:
+    """Returns the contacts whose rows have this DID, proven or not."""
+    if not await records.is_indexed():
+        return (await records.list(Contact, limit=100, where=queries.of_did(did))).records
+    pointers = await records.list(Pointer, limit=100, under=Contact.pointers_of(did))
+    return await records.many(Contact, [pointer.record_uuid for pointer in pointers.records])
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:

@@ -52,6 +52,7 @@ from tntcore.storage.records import (
     Message,
     Operator,
     PendingReuse,
+    Pointer,
     Presentation,
     Principal,
     Record,
@@ -195,7 +196,7 @@ async def erase_(call: Call) -> Response:
     """Erases a contact for good: the contact, its connections, its messages with their attachments and deliveries, its
     threads, exchanges, credentials and presentations.
 
-    The first call deletes the contact and up to 90 connections, so that nothing more arrives from it. Each call erases
+    The first call deletes the contact and up to 45 connections, so that nothing more arrives from it. Each call erases
     up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown.
     Other processes of the service may receive messages for up to half a minute more: a call after that erases them,
     or answers 404 if there are none. A delivery under way is not recalled.
@@ -280,7 +281,7 @@ async def _erase_with_body(call: Call, credential: Credential) -> None:
 
 async def _erase_row(call: Call, record: Record) -> None:
     unit = Unit()
-    unit.delete(record.key)
+    unit.remove(record)
     await call.tenant.records.commit(unit)
     call.tenant.records.erased(record)
 
@@ -301,6 +302,7 @@ ALONG: Final[Mapping[type[Record], str]] = {
     AssetData: "a value in a message, exported and erased with it",
     Attempt: "exported and erased with its delivery",
     HeldMessage: "names a message, and goes with its connection",
+    Pointer: "names a contact, connection or exchange, and goes with it",
     Sent: "names a message that was sent, and goes with it",
 }
 """Kinds of rows of a contact that do not name it themselves."""

@@ -16,7 +16,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
-from tntcore.storage.records import Record
+from tntcore.storage.records import Indexed, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
 from tntcore.storage.timeline import TimedPage, Timeline
 from tntcore.strict_json import write_json
@@ -175,8 +175,12 @@ async def listing(
     records, query = call.tenant.records, call.query
     limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
     start, end = since(query.get("since")), until(query.get("until"))
-    timeline = Timeline(records, kind, start, end, where, keep, needs, columns)
-    if order == "newest" or keep is not None or (kind.TIME and (order or start or end)):
+    timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
+    by_pointers = (
+        timed and bool(kind.TIME) and issubclass(kind, Indexed) and not where.text and await records.is_indexed()
+    )
+    timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
+    if timed:
         hits: Hits[R] | TimedPage[R] = await timeline.page(
             limit, newest=order == "newest", now=call.services.now(), position=token
         )

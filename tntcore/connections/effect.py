@@ -66,7 +66,7 @@ class Effect:
         ordinary: the message is one of an established connection, whose sender is known whatever its effect.
         reopens: the contact, decided before, waits again.
         makes: records to create. ends: a record to delete, which must be as it was read.
-        names: columns with the DIDs of the contact, which exists.
+        names: columns with the DIDs of the contact, which exists. named: the contact as it was read for them.
     """
 
     connection: Connection
@@ -80,6 +80,7 @@ class Effect:
     rejects: bool = False
     reopens: bool = False
     names: dict[str, Value] = field(default_factory=dict)
+    named: Contact | None = None
     makes: list[Record] = field(default_factory=list)
     ends: Record | None = None
 
@@ -104,7 +105,9 @@ class Effect:
         return ContactStatus.REQUESTED if self.reopens else ContactStatus.ACCEPTED
 
     def add_to(self, unit: Unit) -> None:
-        """Adds all changes except the message. A lost race is reported for the connection or the invitation."""
+        """Adds all changes except the message. A lost race is reported for the connection, the invitation or the
+        contact.
+        """
         connection = self.connection
         change: dict[str, Value]
         if self.invitation is not None:
@@ -126,7 +129,10 @@ class Effect:
             change = {**self.names, "updatedAt": connection.updated_at}
             if connection.state == COMPLETED or self.rejects or self.reopens:
                 change["status"] = self._contact_status
-            unit.upsert_row(Contact.row_key(connection.contact_uuid), change)
+            if self.named is not None:
+                unit.merge(self.named.key, {**change, **unit.point(self.named)}, self.named.etag)
+            else:
+                unit.upsert_row(Contact.row_key(connection.contact_uuid), change)
 
 
 Reaction = Effect | Refusal | Notice

@@ -21,7 +21,6 @@ from tntcore.dids import sov
 from tntcore.envelope.keys import verkey_to_did_key
 from tntcore.storage.records import Connection, Contact
 from tntcore.storage.states import COMPLETED
-from tntcore.storage.transactions import Value
 from tntcore.tenancy.recipients import Recipient, document_id, verkeys
 from tntcore.tenancy.tenants import Tenant
 
@@ -98,12 +97,13 @@ async def follow(tenant: Tenant, before: Connection | None, effect: Effect) -> N
         return
     contact = await tenant.records.get(Contact, after.contact_uuid)
     if contact is not None and not contact.named:
-        effect.names = columns(contact, after, (before and before.claimed_did) or "")
+        effect.named = name(contact, after, (before and before.claimed_did) or "")
+        effect.names = {one: effect.named.changes()[one] for one in ("did", "claimedDid", "named")}
 
 
-def columns(contact: Contact, connection: Connection, claimed_before: str = "") -> dict[str, Value]:
-    """Returns the columns of a contact whose DID nobody has proven yet, from its connection. If the tenant wrote a DID
-    and somebody else has answered, it is shown as claimed.
+def name(contact: Contact, connection: Connection, claimed_before: str = "") -> Contact:
+    """Returns a contact whose DID nobody has proven yet, named as its connection is. If the tenant wrote a DID and
+    somebody else has answered, it is shown as claimed.
 
     Args:
         claimed_before: the connection's claim before, which is not the tenant's.
@@ -112,4 +112,4 @@ def columns(contact: Contact, connection: Connection, claimed_before: str = "") 
     claimed = contact.claimed_did or ""
     written = contact.did or (claimed if claimed != claimed_before else "")
     claimed = written or connection.claimed_did or ""
-    return {"did": did, "claimedDid": claimed if claimed != did else "", "named": bool(did)}
+    return replace(contact, did=did, claimed_did=claimed if claimed != did else "", named=bool(did))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from tntcore.delivery.outbound import drain, drain_later
@@ -21,8 +22,8 @@ from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.tenancy.recipients import document_of, names_in
 from tntcore.tenancy.tenants import Tenant
 
-MOST: Final = 90
-"""Connections in one transaction, which leaves room for what else is in it."""
+MOST: Final = 45
+"""Connections in one transaction, each with its pointer, which leaves room for what else is in it."""
 _AT_ONCE = 8
 
 
@@ -59,9 +60,11 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
     await asyncio.gather(*map(announce, connections))
     ending = Unit()
     for connection in connections:
-        if connection.state != ABANDONED:
-            ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now})
-        unit.delete(connection.key)
+        if connection.state != ABANDONED or not connection.indexed:
+            # With a pointer that is sure to be there, whatever others do to the row until it is deleted.
+            ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now, **ending.point(connection)})
+            connection = replace(connection, indexed=connection.pointer)
+        unit.remove(connection)
     if ending.operations:
         await tenant.records.commit(ending)
 

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from tntcore.delivery.redeliver import item_again
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
+from tntcore.maintenance.indexing import drop_if_lost, point
 from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import layout, queries
@@ -47,11 +49,13 @@ from tntcore.storage.records import (
     Exchange,
     HeldMessage,
     Identity,
+    Indexed,
     Invitation,
     LinkSecret,
     Message,
     Operator,
     PendingReuse,
+    Pointer,
     Presentation,
     Principal,
     Record,
@@ -79,12 +83,10 @@ NOTHING_FOLLOWS: Final[Mapping[type[Record], str]] = {
     AssetData: "written with its message",
     Attempt: "written with its delivery",
     BoundDid: "written with its identity",
-    Contact: "its connections are looked at",
     Context: "read by its uuid, which is of its URL",
     Credential: "read by its uuid",
     CredentialDefinition: "found by a filter",
     Entry: "written with its message",
-    Exchange: "read by its action's uuid",
     HeldMessage: "written again from its delivery",
     LinkSecret: "read by its uuid",
     Operator: "read by its uuid, which is in the key",
@@ -107,6 +109,7 @@ class Repaired:
         lookups: names by which a record is found from outside: keys, tokens, identities, invitations, tenants.
         held: rows of messages that wait for a connection. messages: messages that now say how their delivery ended.
         connections: of contacts that had been deleted: these are deleted, too.
+        pointers: rows by which a record is found by its time or DID: written, or deleted as they led nowhere.
         marks: rows of the table `due` of tenants that are no more, which were deleted.
     """
 
@@ -116,6 +119,7 @@ class Repaired:
     held: int = 0
     messages: int = 0
     connections: int = 0
+    pointers: int = 0
     marks: int = 0
 
 
@@ -151,11 +155,14 @@ class _Repair:
             AttachedMessage: self._attached,
             Audit: self._audit,
             Connection: self._connection,
+            Contact: self._pointed,
             Delivery: self._delivery,
+            Exchange: self._pointed,
             Identity: self._identity,
             Invitation: self._invitation,
             Message: self._message,
             PendingReuse: self._reuse,
+            Pointer: self._pointer,
             Principal: self._principal,
             Replay: self._replay,
             Setting: self._setting,
@@ -303,15 +310,25 @@ class _Repair:
         if connection.contact_uuid and not await self._has(principal, Contact, connection.contact_uuid):
             await self._complete_deletion(principal, connection)
             return
+        await self._pointed(principal, connection)
         names = sorted(key_names(connection))
         await self._look_up(principal, "connection", connection, *(("key", name) for name in names))
+
+    async def _pointed(self, principal: str, record: Indexed) -> None:
+        """Writes the record's pointer, if it is missing."""
+        if await self._is_there(principal):
+            with suppress(Changed):
+                self.did.pointers += await point(self._storage, type(record), principal, record.uuid)
+
+    async def _pointer(self, principal: str, pointer: Pointer) -> None:
+        self.did.pointers += await drop_if_lost(self._storage, pointer, principal)
 
     async def _complete_deletion(self, principal: str, connection: Connection) -> None:
         """Deletes a connection whose contact was deleted, as that would have done."""
         for name in sorted(key_names(connection)):
             await self._lookups.remove("key", name, connection.uuid)
         unit = Unit()
-        unit.delete(connection.key, connection.etag)
+        unit.remove(connection, connection.etag)
         if await self._commit(principal, unit):
             self.did.connections += 1
             await self._storage.queues[OUTBOUND].put(Drain(principal, connection.uuid).data())

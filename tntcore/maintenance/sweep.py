@@ -12,6 +12,7 @@ from tntcore.delivery.outbox import BUCKET, DUE, GRACE, MARK_SECONDS, UNQUEUED, 
 from tntcore.delivery.pulse import DEAD_AFTER, PROCESS
 from tntcore.delivery.redeliver import queue_pending, redeliver
 from tntcore.delivery.replay import Replays
+from tntcore.maintenance.indexing import Indexing
 from tntcore.maintenance.orphans import Orphans
 from tntcore.maintenance.retention import Retention
 from tntcore.messaging.ids import first_uuid
@@ -44,19 +45,21 @@ class Sweep:
         self._replays = replays
         self._orphans = Orphans(services)
         self._retention = Retention(services)
+        self._indexing = Indexing(services)
         # The place in a partition of the due table where the next run continues.
         self._resume: dict[str, str] = {}
         self._runs_at = 0
 
     async def tick(self) -> None:
-        """Looks at everything every five minutes, and in between only at what could not be queued, which is one call
-        if there is nothing. Called every minute.
+        """Looks at everything every five minutes, and in between only at what could not be queued. Called every
+        minute, and says so (`Indexes`): two storage calls if there is nothing.
 
         Raises:
             ExceptionGroup: as `run` does.
         """
         now = self._services.now()
         if now < self._runs_at:
+            await self._services.indexes.renew()
             await self.unqueued()
             return
         self._runs_at = now + _EVERY
@@ -157,6 +160,7 @@ class Sweep:
             "replays": self._replays.sweep,
             "envelopes": self._orphans.sweep,
             "old messages": self._retention.sweep,
+            "pointers": self._indexing.sweep,
         }
         for name, sweep in others.items():
             try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from azure.core.exceptions import HttpResponseError
 
 from tntcore.storage.batching import Batcher
-from tntcore.storage.records import Record
+from tntcore.storage.records import Indexed, Pointer, Record
 from tntcore.storage.tables import Row, Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
@@ -54,11 +54,33 @@ class Unit:
 
     def create(self, record: Record) -> None:
         """Writes a new record. Its row must not exist."""
-        self.create_row(record.key, record.values())
+        self.create_row(record.key, {**record.values(), **self.point(record)})
 
     def change(self, record: Record) -> None:
         """Writes a record that was read. Its row must not have changed since."""
-        self.merge(record.key, record.changes(), record.etag)
+        self.merge(record.key, {**record.changes(), **self.point(record)}, record.etag)
+
+    def remove(self, record: Record, etag: str = "*") -> None:
+        """Deletes a record that was read, with its pointer. If it had none when it was read, the row must not have
+        changed since.
+        """
+        if isinstance(record, Indexed) and record.indexed:
+            self.delete(Pointer.row_key(record.indexed))
+        self.delete(record.key, record.etag if isinstance(record, Indexed) and not record.indexed else etag)
+
+    def point(self, record: Record) -> dict[str, Value]:
+        """Writes the record's pointer, in place of the one that it had. Returns the columns that say so: they must be
+        written to the record's row in the same unit, if that is as it was read.
+        """
+        if not isinstance(record, Indexed):
+            return {}
+        pointer, before = record.pointer, record.indexed
+        if pointer != before:
+            if before:
+                self.delete(Pointer.row_key(before))
+            if pointer:
+                self.upsert(Pointer(uuid=pointer, record_uuid=record.uuid))
+        return {"indexed": pointer} if pointer or before else {}
 
     def upsert(self, record: Record) -> None:
         """Writes a record, whether or not its row exists."""

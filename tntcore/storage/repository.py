@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -56,6 +56,7 @@ class Repository:
         wrote: called with the number of bytes written, negative for deleted ones.
         counted: called with what was made: see `made_by`.
         shard: its number.
+        is_indexed: whether all of its records have their pointers. Default: it is not known.
     """
 
     def __init__(
@@ -66,13 +67,19 @@ class Repository:
         wrote: Callable[[int], None] = lambda amount: None,
         counted: Callable[[Mapping[str, int]], None] = lambda counts: None,
         shard: int = 0,
+        is_indexed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        self._is_indexed = is_indexed
         self._wrote = wrote
         self._counted = counted
         self.principal = principal
         self.partition = shard_name(principal, shard)
         self._storage = storage
         self._key = key
+
+    async def is_indexed(self) -> bool:
+        """Whether all of the principal's records have their pointers: see `Indexes`."""
+        return self._is_indexed is not None and await self._is_indexed()
 
     async def get(self, kind: type[R], uuid: str) -> R | None:
         """Returns the record, or None. `uuid` may be any text from a caller."""
@@ -250,7 +257,9 @@ class WholeRepository(Repository):
 
     def __init__(self, shards: Sequence[Repository]) -> None:
         first = shards[0]
-        super().__init__(first._storage, first.principal, first._key, first._wrote, first._counted)
+        super().__init__(
+            first._storage, first.principal, first._key, first._wrote, first._counted, 0, first._is_indexed
+        )
         self._shards = shards
 
     async def get(self, kind: type[R], uuid: str) -> R | None:

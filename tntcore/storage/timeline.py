@@ -19,7 +19,7 @@ from uuid import UUID
 
 from tntcore.messaging.ids import first_uuid, uuid_at
 from tntcore.storage.queries import ANY, Where, between
-from tntcore.storage.records import END, Record
+from tntcore.storage.records import END, Pointer, Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)
@@ -49,6 +49,7 @@ class Timeline(Generic[R]):
         start, end: the positions from which, and before which; "" for no bound. They may be beginnings of a position.
         keep: a condition that storage cannot check, on the columns `needs`.
         columns: the columns to read; None for all.
+        by_pointers: all records have a pointer that sorts them by time, which is to be read instead of them all.
     """
 
     records: Repository
@@ -59,12 +60,14 @@ class Timeline(Generic[R]):
     keep: Callable[[R], bool] | None = None
     needs: Sequence[str] = ()
     columns: Sequence[str] | None = None
+    by_pointers: bool = False
 
     async def page(self, limit: int, *, newest: bool, now: int, position: str = "") -> TimedPage[R]:
         """Returns a page of at most `limit` records.
 
         It takes one storage call for each window, mostly one to three, and one for the records; where positions are
-        made of a time, one for each record, and storage looks at all records of the kind for each window.
+        made of a time, one for each record. There, unless they have pointers, storage looks at all records of the kind
+        for each window.
 
         Args:
             now: milliseconds since 1970. position: `next` of the page before.
@@ -74,8 +77,10 @@ class Timeline(Generic[R]):
             end = f"{position}~"
         elif position:
             start = position
+        if not newest and not self._column:
+            return await self._oldest(limit, start, end)
         low, high = _time(start) if start else _EARLIEST, _time(end) + 1 if end else now + _DAY
-        edge, width = (high, _DAY) if newest and not self.kind.TIME else (high if newest else low, high - low)
+        edge, width = (high if newest else low), (high - low if self._column else _DAY)
         found: list[_Place] = []
         for _ in range(MOST_READS):
             first, last = (max(low, edge - width), edge) if newest else (edge, min(high, edge + width))
@@ -96,8 +101,22 @@ class Timeline(Generic[R]):
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
         return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
 
+    async def _oldest(self, limit: int, start: str, end: str) -> TimedPage[R]:
+        """Returns a page from `start` on, where keys sort by time: they are read in their order."""
+        found: list[_Place] = []
+        position: str | None = start
+        for _ in range(MOST_READS):
+            rows, position = await self._keys(position or "", end, _READ if self.keep is not None else limit + 1)
+            found += rows
+            if len(found) > limit or position is None:
+                return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
+        return TimedPage(await self._read(found), position)
+
     async def count(self) -> int:
         """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten."""
+        if self.by_pointers:
+            first, last = self._pointer(self.start), self._pointer(self.end or END)
+            return await self.records.count(Pointer, start=first, end=last)
         if self.keep is None:
             return await self.records.count(self.kind, start=self._first, end=self._last, where=self._condition)
         count, start = 0, self._first
@@ -134,29 +153,52 @@ class Timeline(Generic[R]):
         Args:
             lower, upper: the positions from which, and before which. first, last: the same in milliseconds.
         """
-        column = self.kind.TIME
-        where = self.where & between(column, first, last) if column else self.where
-        start: str | None = "" if column else lower
         kept: list[_Place] = []
         read: list[_Place] = []
+        where = between(self._column, first, last) if self._column else ANY
+        start: str | None = "" if self._column else lower
         while start is not None:
-            hits = await self.records.list(
-                self.kind,
-                limit=_READ,
-                start=start,
-                end="" if column else upper,
-                where=where,
-                columns=(*self.needs, *([column] if column else [])),
-            )
-            found = [(self.position(record), record) for record in hits.records]
-            read += [(position, record.uuid) for position, record in found]
-            if hits.next is not None and last - first > 1:
+            found, start = await self._keys(start, "" if self._column else upper, _READ, where, read)
+            if start is not None and last - first > 1:
                 return None, read
-            start = hits.next
-            for position, record in found:
-                if lower <= position < (upper or END) and (self.keep is None or self.keep(record)):
-                    kept.append((position, record.uuid))
+            kept += [place for place in found if lower <= place[0] < (upper or END)]
         return kept, read
+
+    async def _keys(
+        self, start: str, end: str, limit: int, where: Where = ANY, read: list[_Place] | None = None
+    ) -> tuple[list[_Place], str | None]:
+        """Returns the places of wanted records among the next ones, in the order of their keys, and where to go on.
+
+        Args:
+            where: a further condition. read: all places that were read are added to it.
+        """
+        if self.by_pointers:
+            hits = await self.records.list(
+                Pointer, limit=limit, start=self._pointer(start), end=self._pointer(end or END)
+            )
+            places = [(pointer.uuid.partition(".")[2], pointer.record_uuid) for pointer in hits.records]
+            following = hits.next.partition(".")[2] if hits.next is not None else None
+            kept = places
+        else:
+            columns = (*self.needs, *([self._column] if self._column else []))
+            found = await self.records.list(
+                self.kind, limit=limit, start=start, end=end, where=self.where & where, columns=columns
+            )
+            places = [(self.position(record), record.uuid) for record in found.records]
+            following = found.next
+            keep = self.keep
+            kept = [place for place, record in zip(places, found.records, strict=True) if keep is None or keep(record)]
+        if read is not None:
+            read += places
+        return kept, following
+
+    def _pointer(self, position: str) -> str:
+        return f"{self.kind.KIND}.{position}"
+
+    @property
+    def _column(self) -> str:
+        """The column to sort by; "" if keys that are read sort by time."""
+        return "" if self.by_pointers else self.kind.TIME
 
     def _narrower(self, read: Sequence[_Place], first: int, last: int, *, newest: bool) -> int:
         """Returns the width for the next window, after one from `first` to `last` had too many records.
@@ -164,7 +206,7 @@ class Timeline(Generic[R]):
         Args:
             read: its first records, in the order of their uuids.
         """
-        if self.kind.TIME:
+        if self._column:
             edge = _likely_edge(read, newest=newest)
             return min(max(last - edge if newest else edge + 1 - first, 1), (last - first) // 2)
         # If they come to the end as densely as the last of these, four times the time of an eighth has half as many.

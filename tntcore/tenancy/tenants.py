@@ -12,6 +12,7 @@ from tntcore.dids import peer
 from tntcore.dids.document import DidDocument
 from tntcore.errors import DidError
 from tntcore.keys.custody import Custody, CustodyError, MissingKey, WrappedKey
+from tntcore.storage.indexes import Indexes
 from tntcore.storage.outage import is_away
 from tntcore.storage.records import ApiToken, Connection, Identity, Invitation, Principal, Record, Setting, short_hash
 from tntcore.storage.repository import Repository, WholeRepository
@@ -239,9 +240,11 @@ class Tenants:
         custody: Custody,
         resolve: Callable[[str], Awaitable[DidDocument]],
         now: Callable[[], float],
+        indexes: Indexes,
         wrote: Callable[[str, int], None],
         counted: Callable[[str, Mapping[str, int]], None] = lambda principal, counts: None,
     ) -> None:
+        self._indexes = indexes
         self._wrote = wrote
         self._counted = counted
         self._storage = storage
@@ -285,6 +288,7 @@ class Tenants:
                 lambda amount: self._wrote(uuid, amount),
                 lambda counts: self._counted(uuid, counts),
                 number,
+                lambda: self._indexes.cover(principal.indexed_at),
             )
 
         # A service that is away may be back at the next call.

@@ -12,12 +12,12 @@ from tntcore.api import personal_data
 from tntcore.maintenance.backup import CAUSES
 from tntcore.maintenance.repair import NOTHING_FOLLOWS, _Repair
 from tntcore.storage import records
-from tntcore.storage.records import HeldMessage, Principal, Record
+from tntcore.storage.records import HeldMessage, Indexed, Principal, Record
 
 KINDS = {
     kind
     for kind in vars(records).values()
-    if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
+    if isinstance(kind, type) and issubclass(kind, Record) and kind not in (Record, Indexed)
 }
 
 

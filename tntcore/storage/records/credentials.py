@@ -6,7 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tntcore.storage.records.record import Record, short_hash
+from tntcore.messaging.ids import uuid_at
+from tntcore.storage.records.record import Indexed, Record, short_hash
 from tntcore.storage.states import CredentialStatus, ExchangeStatus, PresentationStatus
 
 
@@ -98,7 +99,7 @@ class LinkSecret(Record):
 
 
 @dataclass(kw_only=True, slots=True)
-class Exchange(Record):
+class Exchange(Indexed):
     """One run of issue-credential or present-proof. Its uuid is its action's: an exchange is a thread.
 
     Status ACTIVE, WAITING (for the tenant's decision), DONE or ABANDONED; `state` is one of the RFC's. `messages` has
@@ -126,6 +127,11 @@ class Exchange(Record):
     presentations: list[str] = field(default_factory=list)
     error: str = ""
     call: str = ""
+
+    @property
+    def pointer(self) -> str:
+        """Sorts it by the time when it began."""
+        return f"{self.KIND}.{uuid_at(self.created_at, self.uuid)}"
 
 
 @dataclass(kw_only=True, slots=True)

@@ -13,13 +13,14 @@ from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
 from tntcore.dids.peer import KeyNames
 from tntcore.errors import DidError
-from tntcore.storage.records.record import Record
+from tntcore.messaging.ids import uuid_at
+from tntcore.storage.records.record import Indexed, Record, short_hash
 from tntcore.storage.states import ABANDONED, COMPLETED, ContactStatus, InvitationStatus
 from tntcore.storage.tables import Row
 
 
 @dataclass(kw_only=True, slots=True)
-class Contact(Record):
+class Contact(Indexed):
     """A partner. Status REQUESTED, ACCEPTED or REJECTED.
 
     If `named`, the owner of `did` has proven it; otherwise the tenant wrote it. `claimed_did` is not proven.
@@ -42,9 +43,21 @@ class Contact(Record):
             contact.claimed_did, contact.did = contact.did, ""
         return contact
 
+    @property
+    def pointer(self) -> str:
+        """Names it by its DID. A did:sov that an old row has as proven still finds it."""
+        claimed = self.claimed_did or ""
+        did = self.did or (claimed if claimed.startswith("did:sov:") and not self.named else "")
+        return f"{Contact.pointers_of(did)}{self.uuid}" if did else ""
+
+    @staticmethod
+    def pointers_of(did: str) -> str:
+        """Returns the beginning of the pointers of all contacts with this DID."""
+        return f"{Contact.KIND}.{short_hash(did)}."
+
 
 @dataclass(kw_only=True, slots=True)
-class Connection(Record):
+class Connection(Indexed):
     """The connection of one identity with one contact. `state` is a state of DID Exchange (RFC 0023).
 
     Our side: `my_*` is the present DID, `next_*` an announced one, `former_*` the one before; messages to any of them
@@ -114,6 +127,11 @@ class Connection(Record):
         digest = hashlib.sha256(f"tnt/connection/{identity_uuid}/{contact_uuid}".encode()).digest()
         value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
         return str(uuid.UUID(int=value | 8 << 76 | 0b10 << 62))
+
+    @property
+    def pointer(self) -> str:
+        """Sorts it by the time when it began."""
+        return f"{self.KIND}.{uuid_at(self.created_at, self.uuid)}"
 
     @property
     def entrance(self) -> str:

@@ -81,6 +81,31 @@ class Record:
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, partition=row.partition, **known)
 
 
+@dataclass(kw_only=True, slots=True)
+class Indexed(Record):
+    """A record with a pointer: see decision 0022. `indexed` is the uuid of the one that is stored, "" for none: rows of
+    older versions have none.
+    """
+
+    indexed: str = ""
+
+    @property
+    def pointer(self) -> str:
+        """The uuid of the pointer that it should have; "" for none."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True, slots=True)
+class Pointer(Record):
+    """Leads to the record `record_uuid` of another kind. It sorts or names the record by what the record's own key does
+    not say: its uuid is `<kind>.<what>`, see `Indexed.pointer`.
+    """
+
+    KIND: ClassVar[str] = "pointer"
+    IN_SHARDS: ClassVar[bool] = True
+    record_uuid: str = ""
+
+
 def _utf_16(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
@@ -122,7 +147,8 @@ def is_in_shards(kind: str) -> bool:
 
 @cache
 def _kinds_in_shards() -> frozenset[str]:
-    return frozenset(one.KIND for one in Record.__subclasses__() if one.IN_SHARDS)
+    kinds = [*Record.__subclasses__(), *Indexed.__subclasses__()]
+    return frozenset(one.KIND for one in kinds if one.IN_SHARDS)
 
 
 def short_hash(text: str | bytes) -> str:

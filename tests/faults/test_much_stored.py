@@ -1,0 +1,272 @@
+"""Lists and lookups where much is stored: storage calls, and rows that storage looks at."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.faults.process import Fault
+from tests.faults.sites import Client
+from tests.faults.world import DAY, NOW, World, run
+from tntcore.connections.connection import start
+from tntcore.messaging.ids import delivery_uuid, uuid_at
+from tntcore.messaging.threads import action_uuid
+from tntcore.storage.commit import Unit
+from tntcore.storage.layout import PARTITION
+from tntcore.storage.records import (
+    Action,
+    Contact,
+    Credential,
+    Delivery,
+    Entry,
+    Exchange,
+    Identity,
+    Message,
+    Presentation,
+    Record,
+    entry_id,
+)
+from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus
+from tntcore.storage.tables import Row
+
+FEW, MANY = 1_500, 6_000
+APART = 600_000  # milliseconds from one to the next
+TYPE = "https://didcomm.org/basicmessage/1.0/message"
+
+
+def records(identity: Identity, number: int) -> Iterator[Record]:
+    """A partner with a message and an exchange, so long ago."""
+    at = NOW - DAY - number * APART
+    contact = Contact(
+        uuid=uuid_at(at, "contact"), did=f"did:example:{number}", named=True, status=ContactStatus.ACCEPTED,
+        email=f"{number}@partner.example", created_at=at, updated_at=at,
+    )  # fmt: skip
+    connection = start(identity, contact, at)
+    connection.state, connection.their_did, connection.role = COMPLETED, contact.did, "requester"
+    about = {"connection_uuid": connection.uuid, "contact_uuid": contact.uuid, "created_at": at, "updated_at": at}
+    message = Message(uuid=uuid_at(at, "message"), direction="IN", type=TYPE, message_id="1", **about)  # type: ignore[arg-type]
+    action = Action(uuid=action_uuid(connection.uuid, "1"), reference_id=f"thread-{number}", direction="IN", **about)  # type: ignore[arg-type]
+    message.action_uuid = action.uuid
+    delivery = Delivery(
+        uuid=delivery_uuid(message.uuid, "e"), status=DeliveryStatus.DELIVERED, kind="webhook", entry_id="e",
+        message_uuid=message.uuid, action_uuid=action.uuid, type=TYPE, **about,  # type: ignore[arg-type]
+    )  # fmt: skip
+    role = "issuer" if number % 2 else "verifier"
+    exchange = Exchange(uuid=action.uuid, protocol="p", role=role, thid=f"thread-{number}", **about)  # type: ignore[arg-type]
+    held = {"exchange_uuid": exchange.uuid, "identity_uuid": identity.uuid, "format": "f", **about}
+    yield from (contact, connection, message, action, delivery, exchange)
+    yield Entry(uuid=entry_id(action.uuid, "in", "1"), message_uuid=message.uuid)
+    yield Credential(uuid=uuid_at(at, "credential"), role="issuer", **held)  # type: ignore[arg-type]
+    yield Presentation(uuid=uuid_at(at, "presentation"), role="verifier", **held)  # type: ignore[arg-type]
+
+
+def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
+    unit = Unit()
+    for record in stored:
+        unit.create(record)
+    for operation in unit.operations:
+        yield Row(partition, operation.row, operation.values, "1")
+
+
+async def filled(folder: Path, count: int) -> tuple[World, Client]:
+    world = World(folder)
+    acme = await world.register("Acme")
+    found = await (await acme.tenant()).records.get(Identity, acme.identity["uuid"])
+    assert found is not None
+    rows = world.durable.rows("records")
+    rows.fill(row for number in range(count) for row in rows_of(acme.uuid, [*records(found, number)]))
+    world.durable.rows("lookups")[PARTITION, "pointers"] = Row(
+        PARTITION, "pointers", {"since": 0, "seen": world.durable.now}, "1"
+    )
+    world.restart()
+    await acme.get("account")
+    return world, acme
+
+
+async def cost(world: World, client: Client, path: str) -> tuple[list[Any], int, int]:
+    """The hits of a list; and the calls, and the rows that storage looked at, for it."""
+    world.trace.clear()
+    before = world.durable.rows_read
+    answer = await client.call("GET", path)
+    assert answer.status in (200, 404), answer.body
+    hits = orjson.loads(answer.body).get("hits", [])
+    return hits, len(world.trace), world.durable.rows_read - before
+
+
+NOUNS = ("contact", "connection", "message", "delivery", "exchange", "credential", "presentation")
+BOUNDS = "since=2023-11-07T00:00:00Z&until=2023-11-11T00:00:00Z"
+PATHS = [
+    *(f"{noun}?limit=20" for noun in (*NOUNS, "action")),
+    *(f"{noun}?limit=20&order={order}" for noun in NOUNS for order in ("newest", "oldest")),
+    *(f"{noun}?limit=20&order=newest&{BOUNDS}" for noun in NOUNS),
+    *(f"{noun}?limit=20&{BOUNDS}" for noun in NOUNS),
+    "contact?limit=20&order=newest&include=latest",
+    "contact/did:example:7",
+    "contact/did:example:none",
+]
+
+
+def test_what_lists_and_lookups_cost_does_not_grow(tmp_path: Path) -> None:
+    async def measured(count: int) -> dict[str, tuple[list[Any], int, int]]:
+        world, acme = await filled(tmp_path / str(count), count)
+        return {path: await cost(world, acme, path) for path in PATHS}
+
+    few, many = run(lambda: measured(FEW)), run(lambda: measured(MANY))
+    for path in PATHS:
+        assert few[path][1:] == many[path][1:], path
+        if "order=" in path:
+            times = [hit["createdAt"] for hit in many[path][0]]
+            assert len(times) == 20, path
+            assert times == sorted(times, reverse="newest" in path)
+    assert [hit["uuid"] for hit in few["connection?limit=20&order=newest"][0]] != []
+
+
+class Older:
+    """A tenant whose rows an older version wrote."""
+
+    def __init__(self, folder: Path, shards: int = 1) -> None:
+        self.world = World(folder, shards)
+
+    async def fill(self, count: int = 30) -> None:
+        self.acme = await self.world.register("Acme")
+        self.number = 0
+        await self.write(count)
+        # A version without pointers does not say either that a tenant has them.
+        rows, key = self.world.durable.rows("records"), (self.acme.uuid, f"principal~{self.acme.uuid}")
+        rows[key] = replace(rows[key], values={**rows[key].values, "indexedAt": 0})
+
+    async def write(self, count: int) -> None:
+        tenant = await self.acme.tenant()
+        identity = await tenant.records.get(Identity, self.acme.identity["uuid"])
+        assert identity is not None
+        rows = self.world.durable.rows("records")
+        for _ in range(count):
+            self.number += 1
+            shard = tenant.shard_of_new(str(self.number), self.world.durable.now)
+            for row in rows_of(tenant.shard(shard).uuid, [*records(identity, self.number)]):
+                if not row.key.startswith("pointer~"):
+                    values = {name: value for name, value in row.values.items() if name != "indexed"}
+                    rows[row.partition, row.key] = replace(row, values=values)
+
+    async def pass_minutes(self, count: int) -> None:
+        for _ in range(count):
+            self.world.durable.now += 60_000
+            process = self.world.process
+            try:
+                await process.app.sweep.tick()
+            except BaseException as error:
+                if process.dead:
+                    self.world._buried(process)
+                elif not isinstance(error, Exception):
+                    raise
+
+    async def check(self) -> None:
+        """Every record is listed, in order, and found."""
+        for noun in ("connection", "exchange"):
+            for order, back in (("newest", True), ("oldest", False)):
+                hits = [hit for page in await self.pages(f"{noun}?limit=7&order={order}") for hit in page]
+                assert len({hit["uuid"] for hit in hits}) == len(hits) == self.number
+                times = [hit["createdAt"] for hit in hits]
+                assert times == sorted(times, reverse=back)
+        for number in range(1, self.number + 1):
+            assert (await self.acme.get(f"contact/did:example:{number}"))["did"] == f"did:example:{number}"
+
+    async def pages(self, path: str) -> list[list[Any]]:
+        found = [await self.acme.get(path)]
+        while found[-1]["next"]:
+            found.append(await self.acme.get(f"{path}&next={found[-1]['next']}"))
+        return [page["hits"] for page in found]
+
+    async def is_indexed(self) -> bool:
+        return await (await self.acme.tenant()).records.is_indexed()
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_rows_of_older_versions_are_listed_and_get_pointers(tmp_path: Path, shards: int) -> None:
+    async def work() -> None:
+        older = Older(tmp_path, shards)
+        await older.fill()
+        await older.check()
+        await older.pass_minutes(50)
+        assert not await older.is_indexed(), "an instance of the version before may still run"
+        await older.check()
+        await older.pass_minutes(20)
+        assert await older.is_indexed()
+        older.world.assert_pointed()
+        await older.check()
+        scans = (await cost(older.world, older.acme, "contact/did:example:7"))[2]
+        assert scans <= 2 * shards
+
+    run(work)
+
+
+def test_what_a_version_wrote_that_was_rolled_back_to_is_listed(tmp_path: Path) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(5)
+        await older.pass_minutes(70)
+        assert await older.is_indexed()
+        older.world.durable.now += 3_600_000
+        await older.write(5)
+        # The version before deleted one, and another has another DID since.
+        rows = older.world.durable.rows("records")
+        gone = next(key for key in rows if key[1].startswith("connection~") and "indexed" in rows[key].values)
+        del rows[gone]
+        named = next(
+            key for key in rows if key[1].startswith("contact~") and rows[key].values["did"] == "did:example:1"
+        )
+        rows[named] = replace(rows[named], values={**rows[named].values, "did": "did:example:other"})
+        older.world.restart()
+        assert not await older.is_indexed()
+        assert len((await older.acme.get("connection?order=newest"))["hits"]) == 9
+        assert (await older.acme.get("contact/did:example:9"))["did"] == "did:example:9"
+        await older.pass_minutes(70)
+        assert await older.is_indexed()
+        older.world.assert_pointed()
+        assert len((await older.acme.get("connection?order=newest"))["hits"]) == 9
+        assert (await older.acme.get("contact/did:example:other"))["did"] == "did:example:other"
+        assert (await older.acme.call("GET", "contact/did:example:1")).status == 404
+
+    run(work)
+
+
+@pytest.mark.parametrize("kind", ["kill", "fail", "lost", "twice"])
+def test_a_fault_at_each_call_of_the_walk(tmp_path: Path, kind: Fault) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(2)
+        await older.pass_minutes(59)
+        world = older.world
+        world.keep()
+        for number in itertools.count(1):
+            met = 0
+
+            def plan(name: str, writes: bool, number: int = number) -> Fault | None:
+                nonlocal met
+                met += writes or kind == "fail"
+                return kind if met == number and (writes or kind == "fail") else None
+
+            world.rewind()
+            world.plan = plan
+            await older.pass_minutes(6)
+            world.plan = lambda name, writes: None
+            await older.check()
+            await older.pass_minutes(10)
+            world.restart()
+            await older.check()
+            # A tenant that the walk has left for an error is come to a day later.
+            await older.pass_minutes(0 if await older.is_indexed() else 24 * 60 + 10)
+            assert await older.is_indexed()
+            world.assert_pointed()
+            await older.check()
+            if met < number:
+                break
+        assert number > 5
+
+    run(work)

@@ -1,0 +1,177 @@
+"""Gives records their pointers where older versions left them out, and deletes pointers that lead nowhere.
+
+A walk goes through all tenants, some at each run, and begins again a day after its end. Its place is stored, so that
+processes which do not live long come to the last tenants, too. See docs/decisions/0022-pointers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from tntcore.services import Services
+from tntcore.storage.commit import Changed, Committer, Unit
+from tntcore.storage.indexes import SETTLES
+from tntcore.storage.records import END, Connection, Contact, Exchange, Indexed, Pointer, Principal, Record
+from tntcore.storage.storage import Storage
+from tntcore.storage.tables import Row
+
+WALK: Final = "walk", "pointers"
+"""Partition and key of the row of the `due` table with the place of the walk."""
+INDEXED: Final[tuple[type[Indexed], ...]] = (Connection, Contact, Exchange)
+_BY_KIND: Final[Mapping[str, type[Indexed]]] = {kind.KIND: kind for kind in INDEXED}
+_COLUMNS: Final = ("createdAt", "did", "claimedDid", "named", "indexed", "recordUuid")
+_AGAIN: Final = 24 * 3_600_000  # milliseconds from the end of a walk to the next
+_TENANTS: Final = 100  # that one run comes to
+_PAGES: Final = 20  # that one run reads
+_PAGE: Final = 500
+_AT_ONCE: Final = 16
+_TRIES: Final = 5
+
+
+@dataclass(slots=True)
+class _Place:
+    """The place where the walk goes on.
+
+    Attributes:
+        since: of the reign that it is made for. at: milliseconds since 1970, before which it does not go on.
+        after: the tenant that it came to last.
+        began: when it came to the next one; 0 for not yet. part: number of the kind there, in its shard. start: uuid.
+    """
+
+    since: int
+    at: int
+    after: str = ""
+    began: int = 0
+    part: int = 0
+    start: str = ""
+
+
+class Indexing:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._storage = services.storage
+
+    async def sweep(self) -> None:
+        """Goes on with the walk, if it is time."""
+        reign, now, due = await self._services.indexes.renew(), self._services.now(), self._storage.due
+        row = await due.get(*WALK)
+        place = _Place(**{name: row.values[name] for name in asdict(_Place(0, 0))}) if row is not None else None
+        if place is None or place.since != reign.since:
+            place = _Place(reign.since, reign.since + SETTLES)
+        elif now < place.at:
+            return
+        try:
+            if now >= place.at:
+                await self._go_on(place, now)
+        finally:
+            await due.put(*WALK, asdict(place))
+
+    async def _go_on(self, place: _Place, now: int) -> None:
+        pages = iter(range(_PAGES))
+        for _ in range(_TENANTS):
+            partition = await self._storage.records.partition_after(place.after)
+            if partition is None:
+                place.after, place.at = "", now + _AGAIN
+                return
+            row = await self._storage.records.get(partition, Principal.row_key(partition))
+            try:
+                if row is not None and not await self._see_to(Principal.read(row), place, pages):
+                    return
+            except Exception:
+                # The next run goes on behind it, so that one tenant does not hold up all others.
+                self._leave(place, partition)
+                raise
+            self._leave(place, partition)
+
+    def _leave(self, place: _Place, partition: str) -> None:
+        # Behind its shards.
+        place.after, place.began, place.part, place.start = f"{partition}.~", 0, 0, ""
+
+    async def _see_to(self, principal: Principal, place: _Place, pages: Iterator[int]) -> bool:
+        """Goes on with a tenant. Returns whether it is done."""
+        if principal.status not in ("ACTIVE", "SUSPENDED"):
+            return True
+        place.began = place.began or self._services.now()
+        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Pointer)]
+        while place.part < len(parts):
+            shard, kind = parts[place.part]
+            following: str | None = place.start
+            while following is not None:
+                if next(pages, None) is None:
+                    return False
+                place.start = following
+                following = await self._page(shard, kind, following)
+            place.part, place.start = place.part + 1, ""
+        if principal.indexed_at < place.since + SETTLES:
+            unit = Unit()
+            unit.merge(principal.key, {"indexedAt": place.began})
+            await self._storage.committer.commit(principal.uuid, unit)
+            self._services.tenants.forget(principal.uuid)
+        return True
+
+    async def _page(self, partition: str, kind: type[Record], start: str) -> str | None:
+        """Sees to some records of a kind. Returns where to go on."""
+        page = await self._storage.records.scan(
+            partition, kind.row_key(start), kind.KIND + END, limit=_PAGE, columns=_COLUMNS
+        )
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def see_to(row: Row) -> None:
+            async with gate:
+                record = kind.read(row)
+                if isinstance(record, Pointer):
+                    done = await drop_if_lost(self._storage, record, partition)
+                elif isinstance(record, Indexed) and record.indexed != record.pointer:
+                    done = await point(self._storage, type(record), partition, record.uuid)
+                else:
+                    return
+                self._services.meter.count("sweep.pointers", done)
+
+        await asyncio.gather(*map(see_to, page.rows))
+        return page.next.partition("~")[2] if page.next else None
+
+
+async def point(storage: Storage, kind: type[Indexed], partition: str, uuid: str) -> bool:
+    """Gives a record its pointer, and takes away the one that it had. Returns whether anything was written.
+
+    Raises:
+        Changed: others change it again and again.
+    """
+    for _ in range(_TRIES):
+        row = await storage.records.get(partition, kind.row_key(uuid))
+        if row is None:
+            return False
+        record = kind.read(row)
+        if record.indexed and await storage.records.get(partition, Pointer.row_key(record.indexed)) is None:
+            record.indexed = ""
+        if record.indexed == record.pointer:
+            return False
+        if await _commit(storage.committer, partition, record):
+            return True
+    raise Changed(kind.row_key(uuid))
+
+
+async def _commit(committer: Committer, partition: str, record: Indexed) -> bool:
+    unit = Unit()
+    unit.merge(record.key, {"indexed": "", **unit.point(record)}, record.etag)
+    try:
+        await committer.commit(partition, unit)
+    except Changed:
+        return False
+    return True
+
+
+async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bool:
+    """Deletes a pointer whose record is gone, or has another one. Returns whether it did."""
+    row = await storage.records.get(partition, pointer.key)
+    kind = _BY_KIND.get(pointer.uuid.partition(".")[0])
+    if row is None or kind is None:
+        return False
+    owner = await storage.records.get(partition, kind.row_key(pointer.record_uuid))
+    if owner is not None and owner.values.get("indexed") == pointer.uuid:
+        return False
+    # A record that is made now writes the pointer again, which changes its etag.
+    return await storage.records.delete(partition, row.key, row.etag)

@@ -1,0 +1,73 @@
+"""Whether pointers can be relied on: all records have theirs, and whoever writes records now writes theirs.
+
+Versions before there were pointers write records without. The timer of a version that knows them says so every minute,
+in a row of the table `lookups`. If it has been silent for some minutes, an older version may have run, and every tenant
+is looked at again. See docs/decisions/0022-pointers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tntcore.caching import SharedCache
+from tntcore.storage.layout import PARTITION
+from tntcore.storage.tables import Table
+
+SILENCE: Final = 600_000
+"""Milliseconds without a word of the timer, after which an older version may have run."""
+SETTLES: Final = 3_600_000
+"""Milliseconds after which no older version runs beside this one any more, as during an upgrade."""
+_ROW: Final = "pointers"
+_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """The time in which only versions with pointers have run. `since`, `seen`: its beginning, and the last word of the
+    timer, in milliseconds since 1970.
+    """
+
+    since: int
+    seen: int
+
+
+class Indexes:
+    """
+    Args:
+        table: the lookups. now: milliseconds since 1970.
+    """
+
+    def __init__(self, table: Table, now: Callable[[], int]) -> None:
+        self._table = table
+        self._now = now
+        self._cache: SharedCache[Reign | None] = SharedCache(lambda: now() / 1000, 1)
+        self._reign: Reign | None = None
+
+    async def cover(self, indexed_at: int) -> bool:
+        """Whether all records of a tenant have their pointers.
+
+        Args:
+            indexed_at: `Principal.indexed_at`.
+        """
+        if not indexed_at:
+            return False
+        reign = self._cache.peek("") or await self._cache.get("", self._load)
+        return reign is not None and self._now() < reign.seen + SILENCE and indexed_at >= reign.since + SETTLES
+
+    async def renew(self) -> Reign:
+        """Says that this version runs, and returns since when. Called by the timer, every minute."""
+        now, reign = self._now(), self._reign
+        if reign is None or reign.seen + SILENCE <= now:
+            reign, _ = await self._load()
+        since = reign.since if reign is not None and now < reign.seen + SILENCE else now
+        self._reign = Reign(since, now)
+        await self._table.put(PARTITION, _ROW, {"since": since, "seen": now})
+        return self._reign
+
+    async def _load(self) -> tuple[Reign | None, float]:
+        row = await self._table.get(PARTITION, _ROW)
+        if row is None:
+            return None, _SECONDS
+        return Reign(row.values["since"], row.values["seen"]), _SECONDS
