@@ -23,6 +23,7 @@ from devtools.ports import PortTaken, free_ports, is_free
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+WITHOUT_TELEMETRY = HERE / "no_telemetry.cjs"
 ACCOUNT = "devstoreaccount1"
 # The emulator's well-known account key: public, the same in every installation, of no use anywhere else.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -115,7 +116,15 @@ class Azurite:
         spare = iter(free_ports(3))
         blob, queue, table = (port or next(spare) for port in self._asked)
         self.ports = (blob, queue, table)
-        command = [node, str(SCRIPT), "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        command = [
+            node,
+            "--require",
+            str(WITHOUT_TELEMETRY),
+            str(SCRIPT),
+            "--silent",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ]
         if self._location is None:
             command.append("--inMemoryPersistence")
         else:
@@ -176,7 +185,8 @@ class Azurite:
 
 
 def _answers(port: int, scheme: str) -> bool:
-    context = ssl.create_default_context()
+    # A default context would read all certificates of the system first.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Only whether anybody is there.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

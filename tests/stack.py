@@ -188,6 +188,7 @@ class Stack:
             master_key="operator",
             lease=10,
             library=self._library,
+            poll=5,
         )
         await self.host.start()
         function_app.service.config = Config.read(os.environ)

@@ -136,8 +136,8 @@ class App:
         self._router = Router(services, self.routes, services.uuid7)
 
     @staticmethod
-    def open(config: Config, on_put: Callable[[str], None] = lambda queue: None) -> App:
-        """Opens the service. `on_put` is called with the name of a queue after each put."""
+    def open(config: Config, on_put: Callable[[str, int], None] = lambda queue, delay: None) -> App:
+        """Opens the service. `on_put` is called after each put with the queue and the delay in seconds."""
         return App(open_services(config, on_put))
 
     async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant", "operator")) -> Response:

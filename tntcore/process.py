@@ -59,12 +59,13 @@ class Service:
     """The app of this process, opened by the first invocation, in the worker's event loop.
 
     Attributes:
-        on_put: called with the name of a queue after each put. A host in the same process may poll it at once.
+        on_put: called after each put with the name of the queue and the seconds until the message can be seen. A host
+            in the same process may poll it then.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.on_put: Callable[[str], None] = lambda queue: None
+        self.on_put: Callable[[str, int], None] = lambda queue, delay: None
         self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
         self._making: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -95,7 +96,7 @@ class Service:
         """Opens the app on the first call, and starts to create missing storage in the background."""
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
-            app = App.open(self.config, lambda queue: self.on_put(queue))
+            app = App.open(self.config, lambda queue, delay: self.on_put(queue, delay))
             self._opened = loop, app
             self._making = loop.create_task(app.services.storage.ensure_in_time())
             loop.call_later(_LOAD_AFTER, loop.run_in_executor, None, _load)
@@ -165,7 +166,7 @@ def _check_storage(config: Config) -> None:
 
     async def check() -> None:
         cloud = Cloud(config.identity)
-        storage = Storage(config.storage, Meter(0), lambda queue: None, cloud)
+        storage = Storage(config.storage, Meter(0), lambda queue, delay: None, cloud)
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 await layout.check(storage)

@@ -20,6 +20,7 @@ from tntcore.messaging.ids import UuidFactory
 from tntcore.plugins import find_factory
 from tntcore.storage.indexes import Indexes
 from tntcore.storage.lookups import Lookups
+from tntcore.storage.queues import OnPut
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, Tracing
 from tntcore.telemetry.export import Exporter
@@ -83,12 +84,12 @@ class Services:
 
 def open_services(
     config: Config,
-    on_put: Callable[[str], None],
+    on_put: OnPut,
     egress: Egress | None = None,
     cloud: Cloud | None = None,
     storage: Storage | None = None,
 ) -> Services:
-    """Opens everything, inside a running event loop. `on_put` is called with the name of a queue after each put."""
+    """Opens everything, inside a running event loop. `on_put` is called after each put: see `OnPut`."""
     meter = Meter(config.telemetry.tenants)
     exported = bool(config.telemetry.traces or config.telemetry.metrics)
     tracing = Tracing(secrets.token_bytes, config.telemetry.sample, watched=exported or config.telemetry.json_logs)

@@ -143,7 +143,7 @@ class Growth:
         self._app = App(
             open_services(
                 Config("memory", _URL, folder / "master-keys.json", limits=limits),
-                lambda queue: None,
+                lambda queue, delay: None,
                 egress=_Quick(),
                 storage=MemoryStorage(self._durable, self._meter.point),
             )

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Host:
     last function has ended. `environment` has the app settings: it resolves
     `%NAME%` in bindings, and bounds bodies (FUNCTIONS_REQUEST_BODY_SIZE_LIMIT). `log_of_worker` is a handler of the
     root logger, if the app's lines are to be treated as the real host does. `library` is the app's file, to be called
-    through Microsoft's worker library (Python 3.13).
+    through Microsoft's worker library (Python 3.13). `poll` is the seconds between polls, for an app that calls `wake`
+    after each put.
     Raises `SettingsError` for an app this host cannot run.
     """
 
@@ -69,6 +71,7 @@ class Host:
         environment: Mapping[str, str] = os.environ,
         log_of_worker: WorkerLog | None = None,
         library: Path | None = None,
+        poll: float | None = None,
     ) -> None:
         self.functions = load(app)
         self.options = parse_host_json(host_json, lease, environment=environment)
@@ -97,6 +100,7 @@ class Host:
         self._timers: list[Timer] = []
         self._started = False
         self._library = library
+        self._poll = poll
         self._invoke: Invoke | None = None
         # Of the worker and its app; the host's own lines are not in it.
         self.log = log_of_worker or WorkerLog()
@@ -128,15 +132,16 @@ class Host:
                 )
         return routes
 
-    def wake(self, queue_name: str) -> None:
-        """Have the listener of this queue look now. Call it after a put; a queue without a listener is ignored.
+    def wake(self, queue_name: str, delay: float = 0) -> None:
+        """Have the listener of this queue look after `delay` seconds. Call it after a put; a queue without a listener
+        is ignored.
 
         The real host does this for its own output bindings only. A message put by the SDK waits there for the next
         poll, at most maxPollingInterval.
         """
         for listener in self._listeners:
             if listener.queue_name == queue_name:
-                listener.wake()
+                listener.wake(delay)
 
     async def start(self) -> None:
         """Start everything. Raises `PortTaken`, or azure-core's errors when the storage cannot be reached."""
@@ -167,11 +172,14 @@ class Host:
             random_jitter_range=0,
             use_env_settings=False,
         )
+        queues = self.options.queues
+        if self._poll is not None:
+            queues = replace(queues, min_polling_interval=self._poll, max_polling_interval=self._poll)
         for function in self.functions:
             if function.kind == "queueTrigger":
                 name = resolve(function.trigger.queue_name, self._environment)
                 self._listeners.append(
-                    QueueListener(function, name, self._service, self.options.queues, invoke, self.operations)
+                    QueueListener(function, name, self._service, queues, invoke, self.operations, self.wake)
                 )
             elif function.kind == "timerTrigger":
                 self._timers.append(Timer(function, self._schedules[function.name], invoke))

@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.functions.queue import QueueMessage
@@ -23,7 +24,6 @@ from devtools.host.settings import QueueOptions
 
 log = logging.getLogger("devtools.host")
 
-FIRST_POLL = 0.1
 MISSING_AFTER = 3.0  # seconds
 POISON = "-poison"
 
@@ -66,7 +66,11 @@ class _Lease:
 
 
 class QueueListener:
-    """The listener of one queue function. `operations` counts storage calls by kind, for whoever measures."""
+    """The listener of one queue function.
+
+    `operations` counts storage calls by kind, for whoever measures. `wake` is called with the name of another queue,
+    and the seconds until what was put there can be seen.
+    """
 
     def __init__(
         self,
@@ -76,12 +80,14 @@ class QueueListener:
         options: QueueOptions,
         invoke: Invoke,
         operations: Counter[str],
+        wake: Callable[[str, float], None],
     ) -> None:
         self.queue_name = queue_name
         self._function = function
         self._options = options
         self._invoke = invoke
         self._operations = operations
+        self._wake_other = wake
         self._client = service.get_queue_client(queue_name)
         self._poison: QueueClient | None = None
         if not queue_name.endswith(POISON):
@@ -98,9 +104,9 @@ class QueueListener:
         """Begin to receive."""
         self._loop = asyncio.create_task(self._run(), name=f"queue {self.queue_name}")
 
-    def wake(self) -> None:
-        """Look into the queue now instead of when the next poll is due."""
-        self._wake.set()
+    def wake(self, delay: float = 0) -> None:
+        """Look into the queue after `delay` seconds, if no poll is due before."""
+        asyncio.get_running_loop().call_later(delay, self._wake.set)
 
     async def _create(self, client: QueueClient) -> None:
         self._operations["queue.create"] += 1
@@ -108,16 +114,16 @@ class QueueListener:
             await client.create_queue()
 
     async def _run(self) -> None:
-        delay = FIRST_POLL
+        first = delay = self._options.min_polling_interval
         while not self._stopping:
             self._wake.clear()
             if await self._fetch():
-                delay = FIRST_POLL
+                delay = first
                 await self._wait_for_room()
                 continue
             try:
                 await asyncio.wait_for(self._wake.wait(), delay)
-                delay = FIRST_POLL
+                delay = first
             except TimeoutError:
                 delay = min(delay * 2, self._options.max_polling_interval)
 
@@ -233,10 +239,12 @@ class QueueListener:
         except ResourceNotFoundError:
             await self._create(poison)
             await poison.send_message(message.content)
+        self._wake_other(poison.queue_name, 0)
 
     async def _release(self, message: StoredMessage, receipt: str) -> None:
         self._operations["queue.release"] += 1
         await self._client.update_message(message.id, receipt, visibility_timeout=int(self._options.visibility_timeout))
+        self.wake(self._options.visibility_timeout)
 
     async def _hand_back(self, message: StoredMessage) -> None:
         await self._settle(message, str(message.pop_receipt), succeeded=False, poisonous=False)

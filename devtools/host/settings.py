@@ -21,7 +21,8 @@ class SettingsError(ValueError):
 class QueueOptions:
     """`extensions.queues` of host.json. Times in seconds.
 
-    `lease` is no setting of the real host, which fixes it at 10 minutes: crash tests need not wait that long.
+    The real host fixes `lease` at 10 minutes, and at 0.1 the seconds until it polls again after a message,
+    `min_polling_interval`. Here crash tests need not wait that long, and an app that wakes its host is polled less.
     """
 
     batch_size: int = 16
@@ -31,6 +32,7 @@ class QueueOptions:
     max_polling_interval: float = 60.0
     base64: bool = True
     lease: float = 600.0
+    min_polling_interval: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ async def waiting_in(queues: QueueServiceClient, *names: str) -> int:
 async def look_for_what_is_left(connection_string: str) -> Counter[str]:
     """Counts what is in storage and should not be when nothing is under way."""
     left: Counter[str] = Counter()
-    storage = Storage(connection_string, Meter(0), lambda queue: None)
+    storage = Storage(connection_string, Meter(0), lambda queue, delay: None)
     try:
         position = None
         while True:

@@ -48,7 +48,7 @@ def config(azurite_with_identities: Azurite) -> Config:
 
 async def test_storage_is_opened_by_the_identity(config: Config, cloud: Cloud, endpoint: IdentityEndpoint) -> None:
     assert config.identity == CloudIdentity(managed=True, client_id=CLIENT_ID)
-    storage = Storage(config.storage, Meter(), lambda queue: None, cloud)
+    storage = Storage(config.storage, Meter(), lambda queue, delay: None, cloud)
     assert await storage.reachable() == {"tables": True, "queues": True, "blobs": True}
     partition = uuid.uuid4().hex
     # Each in its own way creates what is missing, too.
@@ -68,7 +68,7 @@ async def test_storage_refuses_who_has_no_token(
     config: Config, cloud: Cloud, endpoint: IdentityEndpoint, certificate: Certificate
 ) -> None:
     other = Cloud(CloudIdentity(managed=True, client_id="another"), certificate.trust)
-    storage = Storage(config.storage, Meter(), lambda queue: None, other)
+    storage = Storage(config.storage, Meter(), lambda queue, delay: None, other)
     with pytest.raises(AzureError):
         await storage.records.get("a", "b")
     await storage.close()
@@ -79,7 +79,7 @@ async def test_storage_whose_certificate_is_not_trusted_is_not_spoken_to(
     config: Config, endpoint: IdentityEndpoint
 ) -> None:
     cloud = Cloud(CloudIdentity(managed=True, client_id=CLIENT_ID))
-    storage = Storage(config.storage, Meter(), lambda queue: None, cloud)
+    storage = Storage(config.storage, Meter(), lambda queue, delay: None, cloud)
     assert await storage.reachable() == {"tables": False, "queues": False, "blobs": False}
     await storage.close()
     await cloud.close()

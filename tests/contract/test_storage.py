@@ -34,7 +34,7 @@ from tntcore.telemetry import Meter
 
 @pytest.fixture(scope="module")
 async def storage(azurite: Azurite) -> AsyncIterator[Storage]:
-    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    opened = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     yield opened
     await opened.close()
 
@@ -62,7 +62,7 @@ async def test_values_come_back_as_they_were_written(storage: Storage, partition
 
 
 async def test_a_table_is_created_when_first_written_to(azurite: Azurite, partition: str) -> None:
-    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    opened = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     name = "t" + uuid.uuid4().hex
     table = Table(opened._tables, name, opened.meter)
     assert (await table.scan(partition, "", "~", limit=1)).rows == []
@@ -80,7 +80,7 @@ async def test_a_process_whose_clock_is_wrong_goes_by_that_of_storage(azurite: A
     clock = Clock(lambda: time.time_ns() // 1_000_000 + wrong)
     cloud = Cloud(CloudIdentity(), clock=clock)
     config = replace(Config.read(os.environ), storage=azurite.connection_string)
-    services = open_services(config, lambda queue: None, cloud=cloud)
+    services = open_services(config, lambda queue, delay: None, cloud=cloud)
     try:
         assert await services.storage.lookups.get("nobody", "nothing") is None
         for now in (services.now(), time_of(services.uuid7())):
@@ -94,7 +94,7 @@ async def test_a_transaction_whose_answer_was_lost_is_written_once(
     azurite: Azurite, partition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The SDK sends it again, and it is refused for what the first sending wrote."""
-    opened = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    opened = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     lost = 0
     send = AioHttpTransport.send
 
@@ -310,7 +310,7 @@ async def test_list_messages_carry_all_items_within_the_size_of_a_message(azurit
 async def test_the_backlog_of_a_queue(azurite: Azurite) -> None:
     """All messages are counted; the oldest one is of those that can be taken now."""
     async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
-        queue = Queue(service, "backlog-" + uuid.uuid4().hex, Meter(), lambda name: None)
+        queue = Queue(service, "backlog-" + uuid.uuid4().hex, Meter(), lambda queue, delay: None)
         assert await queue.backlog() == (0, 0)
         await queue.put(b"{}", delay=600)
         assert await queue.backlog() == (1, 0)
@@ -370,7 +370,7 @@ async def test_blobs_are_written_read_and_deleted(storage: Storage, partition: s
 async def test_reachable_tells_each_service(storage: Storage, azurite: Azurite) -> None:
     assert await storage.reachable() == {"tables": True, "queues": True, "blobs": True}
     elsewhere = azurite.connection_string.replace(f":{azurite.ports[2]}/", ":1/")
-    other = Storage(elsewhere, Meter(), lambda queue: None)
+    other = Storage(elsewhere, Meter(), lambda queue, delay: None)
     assert await other.reachable() == {"tables": False, "queues": True, "blobs": True}
     await other.close()
 

@@ -26,7 +26,7 @@ async def both(azurite: Azurite) -> AsyncIterator[list[Storage]]:
     async def point(name: str, effect: Callable[[], T], *, writes: bool) -> T:
         return effect()
 
-    real = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    real = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     await real.ensure()
     yield [real, MemoryStorage(Durable(0), point)]
     await real.close()

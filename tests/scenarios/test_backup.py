@@ -58,7 +58,7 @@ async def stack(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Async
 @pytest.fixture
 async def empty() -> AsyncIterator[Storage]:
     with Azurite() as azurite:
-        storage = Storage(azurite.connection_string, Meter(), lambda queue: None)
+        storage = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
         storage.connection_string = azurite.connection_string  # type: ignore[attr-defined]
         yield storage
         await storage.close()
@@ -86,7 +86,7 @@ class Restored:
 
     def __init__(self, account: str) -> None:
         config = Config.read({**os.environ, "AzureWebJobsStorage": account})
-        services = open_services(config, lambda queue: None)
+        services = open_services(config, lambda queue, delay: None)
         self.app = App(replace(services, now=lambda: now_ms() + LATER))
         self._queues = QueueServiceClient.from_connection_string(account)
 

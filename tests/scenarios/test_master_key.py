@@ -145,7 +145,7 @@ async def test_the_service_with_its_master_key_in_a_vault(
         environment = {name: value for name, value in stack.environment.items() if name != "TNT_MASTER_KEY_FILE"}
         identity = {"AzureWebJobsStorage__credential": "managedidentity", "AzureWebJobsStorage__clientId": CLIENT_ID}
         config = Config.read({**environment, **identity, "TNT_KEY_VAULT_KEY": vault.key})
-        app = App(open_services(config, lambda queue: None, cloud=cloud))
+        app = App(open_services(config, lambda queue, delay: None, cloud=cloud))
 
         async def call(method: str, path: str, body: object = None, **headers: str) -> Any:
             data = b"" if body is None else orjson.dumps(body)
@@ -160,7 +160,7 @@ async def test_the_service_with_its_master_key_in_a_vault(
         assert await version_of(app.services.storage, uuid) in vault.versions
         # Another process asks the vault, once; a rotation with the old version still there goes on as it was.
         for disabled in (False, True):
-            services = open_services(config, lambda queue: None, cloud=Cloud(config.identity, certificate.trust))
+            services = open_services(config, lambda queue, delay: None, cloud=Cloud(config.identity, certificate.trust))
             if disabled:
                 vault.rotate()
                 assert (await rewrap(services.storage, services.custody, uuid, 1)).rewrapped == 1
@@ -182,7 +182,7 @@ class Vaulted:
 
     def __init__(self, config: Config, certificate: Certificate, operator: Mapping[str, str]) -> None:
         self._operator = operator
-        services = open_services(config, lambda queue: None, cloud=Cloud(config.identity, certificate.trust))
+        services = open_services(config, lambda queue, delay: None, cloud=Cloud(config.identity, certificate.trust))
         self.app = App(services)
         self.made: dict[str, dict[str, str]] = {}
         self.rounds = 0

@@ -106,7 +106,7 @@ async def partner_at(stack: Stack, folder: Path) -> AsyncIterator[Partner]:
 
     config = Config.read(stack.environment)
     egress = Egress(config.egress_allow, lookup=lookup, tls=client_tls)
-    app = App(open_services(config, lambda queue: stack.host.wake(queue), egress))
+    app = App(open_services(config, stack.host.wake, egress))
     yield Partner(did, keys, receiver, app)
     await app.close()
     await server.close()

@@ -94,7 +94,7 @@ class Upgraded:
             }
         )
         self.sites = Sites()
-        services = open_services(config, lambda queue: None, egress=self.sites)
+        services = open_services(config, lambda queue, delay: None, egress=self.sites)
         self.app = App(replace(services, now=lambda: ACCOUNT["now"] + LATER))
         self.sites.app = self.app
         self.storage = services.storage

@@ -99,7 +99,7 @@ async def _with_files(environ: Mapping[str, str], name: str, other: str, work: C
 def _opened(stack: AsyncExitStack, account: str | StorageAccount, environ: Mapping[str, str]) -> Storage:
     cloud = Cloud(read_identity(environ))
     stack.push_async_callback(cloud.close)
-    storage = Storage(account, Meter(0), lambda queue: None, cloud)
+    storage = Storage(account, Meter(0), lambda queue, delay: None, cloud)
     stack.push_async_callback(storage.close)
 
     def note(_: object, error: BaseException | None, __: object) -> None:

@@ -20,7 +20,8 @@ _LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
 _NEVER = -1
 
-OnPut = Callable[[str], None]
+OnPut = Callable[[str, int], None]
+"""Called after each put, with the name of the queue and the seconds until the message can be seen."""
 
 
 class Queue:
@@ -43,8 +44,7 @@ class Queue:
         except ResourceNotFoundError:
             await self.ensure()
             await self._client.send_message(content, visibility_timeout=delay or None, time_to_live=_NEVER)
-        if not delay:
-            self._on_put(self.name)
+        self._on_put(self.name, delay)
 
     async def peek(self) -> tuple[Sequence[bytes], int]:
         """The next messages that can be seen, at most 32, which stay as they are; and about how many there are."""

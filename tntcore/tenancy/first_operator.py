@@ -60,7 +60,7 @@ async def _make(environ: Mapping[str, str], name: str, until: str | None, *, any
         return time.time_ns() // 1_000_000
 
     account, cloud = read_storage(environ), Cloud(read_identity(environ))
-    storage = Storage(account, Meter(0), lambda queue: None, cloud)
+    storage = Storage(account, Meter(0), lambda queue, delay: None, cloud)
     try:
         operators = OperatorKeys(storage, now, time.monotonic, secrets.token_bytes)
         expires_at = round(datetime.fromisoformat(until).timestamp() * 1000) if until else 0

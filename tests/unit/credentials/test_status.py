@@ -63,7 +63,7 @@ class World:
 
 @pytest.fixture
 async def world(azurite: Azurite, workers: Workers) -> AsyncIterator[World]:
-    storage = Storage(azurite.connection_string, Meter(), lambda queue: None)
+    storage = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     await storage.ensure()
     identities: dict[str, Repository] = {}
 
