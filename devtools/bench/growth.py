@@ -38,6 +38,8 @@ from tntcore.messaging.ids import delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.services import open_services
 from tntcore.storage.commit import Unit
+from tntcore.storage.indexes import POINTERS
+from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
     Action,
     Connection,
@@ -235,11 +237,11 @@ class Growth:
                 contact = _contact(self._uuid(at), f"did:example:{next(self._numbers)}", at)
                 connection = start(identity, contact, at)
                 connection.state, connection.their_did = COMPLETED, contact.did
-                yield _row(records.principal, contact)
-                yield _row(records.principal, connection)
+                yield from _rows(records.principal, contact)
+                yield from _rows(records.principal, connection)
             assert connection is not None
             for record in _message(records, connection, self._uuid(at), at):
-                yield _row(records.principal, record)
+                yield from _rows(records.principal, record)
 
     def _uuid(self, at: int) -> str:
         return uuid_at(at, f"{next(self._numbers)}")
@@ -263,6 +265,9 @@ class Growth:
             beside: a service that stores next to nothing, whose messages are measured in turn with those of this one:
                 what else the machine does then slows both.
         """
+        services = self._app.services
+        # This version has run for long, and its timer all the time.
+        await services.storage.lookups.put(PARTITION, POINTERS, {"since": 0, "seen": services.now()})
         before = resident(os.getpid())
         key = self._large.key
         one_by_one: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -378,8 +383,11 @@ def _message(records: Repository, connection: Connection, uuid: str, now: int) -
     return action, message, delivery, entry
 
 
-def _row(principal: str, record: Record) -> Row:
-    return Row(principal, record.key, record.values(), "1")
+def _rows(principal: str, record: Record) -> Iterator[Row]:
+    unit = Unit()
+    unit.create(record)
+    for operation in unit.operations:
+        yield Row(principal, operation.row, operation.values, "1")
 
 
 def show(grown: Sequence[Grown]) -> str:

@@ -18,6 +18,7 @@ from tntcore.connections.connection import start
 from tntcore.messaging.ids import delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.storage.commit import Unit
+from tntcore.storage.indexes import POINTERS
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
     Action,
@@ -81,8 +82,8 @@ async def filled(folder: Path, count: int) -> tuple[World, Client]:
     assert found is not None
     rows = world.durable.rows("records")
     rows.fill(row for number in range(count) for row in rows_of(acme.uuid, [*records(found, number)]))
-    world.durable.rows("lookups")[PARTITION, "pointers"] = Row(
-        PARTITION, "pointers", {"since": 0, "seen": world.durable.now}, "1"
+    world.durable.rows("lookups")[PARTITION, POINTERS] = Row(
+        PARTITION, POINTERS, {"since": 0, "seen": world.durable.now}, "1"
     )
     world.restart()
     await acme.get("account")

@@ -19,7 +19,8 @@ SILENCE: Final = 600_000
 """Milliseconds without a word of the timer, after which an older version may have run."""
 SETTLES: Final = 3_600_000
 """Milliseconds after which no older version runs beside this one any more, as during an upgrade."""
-_ROW: Final = "pointers"
+POINTERS: Final = "pointers"
+"""The row in which the timer says it."""
 _SECONDS: Final = 60.0
 
 
@@ -63,11 +64,11 @@ class Indexes:
             reign, _ = await self._load()
         since = reign.since if reign is not None and now < reign.seen + SILENCE else now
         self._reign = Reign(since, now)
-        await self._table.put(PARTITION, _ROW, {"since": since, "seen": now})
+        await self._table.put(PARTITION, POINTERS, {"since": since, "seen": now})
         return self._reign
 
     async def _load(self) -> tuple[Reign | None, float]:
-        row = await self._table.get(PARTITION, _ROW)
+        row = await self._table.get(PARTITION, POINTERS)
         if row is None:
             return None, _SECONDS
         return Reign(row.values["since"], row.values["seen"]), _SECONDS
