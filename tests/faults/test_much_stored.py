@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -17,10 +18,11 @@ from tests.faults.world import DAY, NOW, World, run
 from tntcore.connections.connection import start
 from tntcore.messaging.ids import delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Unit, point_to_threads
 from tntcore.storage.indexes import POINTERS
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
+    LATE,
     Action,
     Contact,
     Credential,
@@ -29,6 +31,7 @@ from tntcore.storage.records import (
     Exchange,
     Identity,
     Message,
+    Pointer,
     Presentation,
     Record,
     entry_id,
@@ -38,6 +41,7 @@ from tntcore.storage.tables import Row
 
 FEW, MANY = 1_500, 6_000
 APART = 600_000  # milliseconds from one to the next
+AFTER = 2 * LATE  # milliseconds from a message to the last change of its thread, if that is not the message
 TYPE = "https://didcomm.org/basicmessage/1.0/message"
 
 
@@ -54,6 +58,7 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
     message = Message(uuid=uuid_at(at, "message"), direction="IN", type=TYPE, message_id="1", **about)  # type: ignore[arg-type]
     action = Action(uuid=action_uuid(connection.uuid, "1"), reference_id=f"thread-{number}", direction="IN", **about)  # type: ignore[arg-type]
     message.action_uuid = action.uuid
+    action.updated_at += AFTER * (number % 3 == 0)
     delivery = Delivery(
         uuid=delivery_uuid(message.uuid, "e"), status=DeliveryStatus.DELIVERED, kind="webhook", entry_id="e",
         message_uuid=message.uuid, action_uuid=action.uuid, type=TYPE, **about,  # type: ignore[arg-type]
@@ -71,6 +76,7 @@ def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
     unit = Unit()
     for record in stored:
         unit.create(record)
+    point_to_threads(unit)
     for operation in unit.operations:
         yield Row(partition, operation.row, operation.values, "1")
 
@@ -100,14 +106,20 @@ async def cost(world: World, client: Client, path: str) -> tuple[list[Any], int,
     return hits, len(world.trace), world.durable.rows_read - before
 
 
-NOUNS = ("contact", "connection", "message", "delivery", "exchange", "credential", "presentation")
+def changed(path: str) -> str:
+    """The member that says the time by which a list is sorted."""
+    return "updatedAt" if path.startswith("action") else "createdAt"
+
+
+NOUNS = ("contact", "connection", "message", "delivery", "action", "exchange", "credential", "presentation")
 BOUNDS = "since=2023-11-07T00:00:00Z&until=2023-11-11T00:00:00Z"
 PATHS = [
-    *(f"{noun}?limit=20" for noun in (*NOUNS, "action")),
+    *(f"{noun}?limit=20" for noun in NOUNS),
     *(f"{noun}?limit=20&order={order}" for noun in NOUNS for order in ("newest", "oldest")),
     *(f"{noun}?limit=20&order=newest&{BOUNDS}" for noun in NOUNS),
     *(f"{noun}?limit=20&{BOUNDS}" for noun in NOUNS),
     "contact?limit=20&order=newest&include=latest",
+    "action?limit=20&order=newest&include=latest",
     "contact/did:example:7",
     "contact/did:example:none",
 ]
@@ -122,7 +134,7 @@ def test_what_lists_and_lookups_cost_does_not_grow(tmp_path: Path) -> None:
     for path in PATHS:
         assert few[path][1:] == many[path][1:], path
         if "order=" in path:
-            times = [hit["createdAt"] for hit in many[path][0]]
+            times = [hit[changed(path)] for hit in many[path][0]]
             assert len(times) == 20, path
             assert times == sorted(times, reverse="newest" in path)
     assert [hit["uuid"] for hit in few["connection?limit=20&order=newest"][0]] != []
@@ -169,11 +181,11 @@ class Older:
 
     async def check(self) -> None:
         """Every record is listed, in order, and found."""
-        for noun in ("connection", "exchange"):
+        for noun in ("action", "connection", "exchange"):
             for order, back in (("newest", True), ("oldest", False)):
                 hits = [hit for page in await self.pages(f"{noun}?limit=7&order={order}") for hit in page]
                 assert len({hit["uuid"] for hit in hits}) == len(hits) == self.number
-                times = [hit["createdAt"] for hit in hits]
+                times = [hit[changed(noun)] for hit in hits]
                 assert times == sorted(times, reverse=back)
         for number in range(1, self.number + 1):
             assert (await self.acme.get(f"contact/did:example:{number}"))["did"] == f"did:example:{number}"
@@ -269,5 +281,67 @@ def test_a_fault_at_each_call_of_the_walk(tmp_path: Path, kind: Fault) -> None:
             if met < number:
                 break
         assert number > 5
+
+    run(work)
+
+
+class Threads:
+    """Threads of some messages each, in a world where threads are found by them; `random` decides."""
+
+    def __init__(self, folder: Path, random: Random) -> None:
+        self.folder, self.random = folder, random
+
+    async def fill(self, count: int) -> None:
+        self.world, self.acme = await filled(self.folder, 0)
+        rows = self.world.durable.rows("records")
+        rows.fill(row for number in range(count) for row in rows_of(self.acme.uuid, [*self.thread(number)]))
+
+    def thread(self, number: int) -> Iterator[Record]:
+        random = self.random
+        thread = Action(uuid=action_uuid("c", str(number)), direction="IN")
+        times = sorted(
+            NOW - random.randrange(random.choice([100, 10_000, 30 * DAY])) for _ in range(random.randrange(5))
+        )
+        # The latest message may have been erased, or something else have changed the thread later.
+        thread.created_at = thread.updated_at = max(times, default=NOW - random.randrange(DAY))
+        thread.updated_at += random.choice([0, 0, AFTER, DAY])
+        if random.randrange(4) == 0 and times:
+            times.pop()
+        for time in times:
+            yield Message(uuid=uuid_at(time, f"{number}/{time}/{random.random()}"), action_uuid=thread.uuid, type=TYPE)
+        if random.randrange(4) == 0:
+            stale = NOW - random.randrange(DAY)
+            yield Pointer(uuid=Action.pointer_at(stale, thread.uuid), record_uuid=thread.uuid)
+        yield thread
+
+    async def listed(self, query: str) -> list[str]:
+        found: list[str] = []
+        following = ""
+        while True:
+            page = await self.acme.get(f"action?{query}{following}")
+            found += [hit["uuid"] for hit in page["hits"]]
+            if page["next"] is None:
+                return found
+            following = f"&next={page['next']}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_threads_are_listed_the_same_by_their_messages_as_one_by_one(tmp_path: Path, seed: int) -> None:
+    queries = [
+        f"limit={limit}&{bounds}"
+        for limit in (3, 40)
+        for bounds in ("order=newest", "order=oldest", "order=newest&since=2023-11-13T00:00:00Z", BOUNDS)
+    ]
+
+    async def work() -> None:
+        threads = Threads(tmp_path, Random(seed))
+        await threads.fill(300)
+        assert await (await threads.acme.tenant()).records.is_indexed()
+        by_messages = [await threads.listed(query) for query in queries]
+        del threads.world.durable.rows("lookups")[PARTITION, POINTERS]
+        threads.world.restart()
+        assert not await (await threads.acme.tenant()).records.is_indexed()
+        assert by_messages == [await threads.listed(query) for query in queries]
+        assert len(by_messages[0]) == 300
 
     run(work)

@@ -33,8 +33,9 @@ from tntcore.dids.document import Version
 from tntcore.egress import EgressError
 from tntcore.keys.custody import LocalMasterKeys
 from tntcore.maintenance.indexing import INDEXED
+from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Connection, Contact, Identity, Operator, Pointer
+from tntcore.storage.records import Action, Connection, Contact, Identity, Message, Operator, Pointer
 from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.operators import HOME, new_key
@@ -369,7 +370,15 @@ class World:
             elif key.startswith(Pointer.row_key("")):
                 noun = key.removeprefix(Pointer.row_key("")).partition(".")[0]
                 owner = rows[partition, f"{noun}~{row.values['recordUuid']}"]
-                assert Pointer.row_key(owner.values["indexed"]) == key
+                # One of a thread stays until the timer comes to it, or the thread is erased.
+                assert noun == Action.KIND or Pointer.row_key(owner.values["indexed"]) == key
+            elif key.startswith(Action.row_key("")):
+                thread = Action.read(row)
+                assert (partition, Pointer.row_key(thread.pointer)) in rows or any(
+                    other.values.get("actionUuid") == thread.uuid
+                    for (there, name), other in rows.items()
+                    if there == partition and name.startswith(Message.row_key(first_uuid(thread.updated_at)))
+                )
 
 
 class Nothing(selectors.SelectSelector):

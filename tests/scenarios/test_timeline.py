@@ -151,9 +151,9 @@ async def test_windows_find_every_record_once(stack: Stack) -> None:
     records = (await client.tenant()).records
     ages = [*range(100), *([5_000_000] * 1_010), *(10**9 * number for number in range(1, 60))]
     uuids = [uuid_at(NOW - age, str(number)) for number, age in enumerate(ages)]
-    for begin in range(0, len(uuids), 45):
+    for begin in range(0, len(uuids), 30):
         unit = Unit()
-        for age, uuid in zip(ages[begin : begin + 45], uuids[begin : begin + 45], strict=True):
+        for age, uuid in zip(ages[begin : begin + 30], uuids[begin : begin + 30], strict=True):
             unit.create(Contact(uuid=uuid, created_at=NOW - age, updated_at=NOW - age))
             if age != 5_000_000:
                 unit.create(Action(uuid=uuid, created_at=NOW - age, updated_at=NOW - age))

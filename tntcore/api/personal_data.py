@@ -25,10 +25,12 @@ from tntcore.connections.removal import remove
 from tntcore.connections.reuse import read_reuse
 from tntcore.credentials.wallet import open_held
 from tntcore.errors import Problem
+from tntcore.messaging.ids import first_uuid
 from tntcore.messaging.invitations import MAX_REQUESTS
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.erasure import erase, erase_attempts
 from tntcore.storage.queries import connections_of_contact as of_contact
+from tntcore.storage.queries import pointers_to
 from tntcore.storage.records import (
     Action,
     ApiToken,
@@ -66,6 +68,7 @@ from tntcore.storage.records import (
     sent_id,
 )
 from tntcore.storage.repository import Repository
+from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.access import Scope
 
@@ -83,6 +86,7 @@ _KINDS: Final[tuple[type[Record], ...]] = (
     Presentation,
     PendingReuse,
 )
+_CLOCKS = 60_000  # milliseconds: by how much the clocks of two instances may differ
 _POSITION = re.compile(rf"({'|'.join(kind.KIND for kind in _KINDS)})\.[0-9a-f.-]{{0,80}}", re.ASCII)
 KEPT: Final = (
     "Hashes of the received messages' ids stay, so that a message that comes again is recognized as a duplicate. So do "
@@ -286,6 +290,24 @@ async def _erase_row(call: Call, record: Record) -> None:
     call.tenant.records.erased(record)
 
 
+async def _erase_thread(call: Call, thread: Action) -> None:
+    """Erases a thread with its pointers, of which it has one for each late change."""
+    records, unit = call.tenant.records, Unit()
+    of_kind, where = f"{Action.KIND}.", pointers_to(thread.uuid)
+    hits = await records.list(
+        Pointer,
+        limit=MAX_OPERATIONS - 1,
+        start=of_kind + first_uuid(max(thread.created_at - _CLOCKS, 0)),
+        end=of_kind + first_uuid(thread.updated_at + 1),
+        where=where,
+    )
+    for pointer in hits.records:
+        unit.delete(pointer.key)
+    unit.delete(thread.key)
+    await records.commit(unit)
+    records.erased(thread)
+
+
 _ERASERS: Final[tuple[tuple[type[Record], _Eraser], ...]] = (
     (Connection, _erase_connection),
     (PendingReuse, _erase_row),
@@ -294,7 +316,7 @@ _ERASERS: Final[tuple[tuple[type[Record], _Eraser], ...]] = (
     (Credential, _erase_with_body),
     (Presentation, _erase_row),
     (Exchange, _erase_row),
-    (Action, _erase_row),
+    (Action, _erase_thread),
 )
 ALONG: Final[Mapping[type[Record], str]] = {
     Contact: "exported with each part, and erased by the first call",

@@ -16,9 +16,9 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
-from tntcore.storage.records import Indexed, Record
+from tntcore.storage.records import Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
-from tntcore.storage.timeline import TimedPage, Timeline
+from tntcore.storage.timeline import TimedPage, Timeline, is_pointed
 from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
@@ -176,9 +176,7 @@ async def listing(
     limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
     start, end = since(query.get("since")), until(query.get("until"))
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
-    by_pointers = (
-        timed and bool(kind.TIME) and issubclass(kind, Indexed) and not where.text and await records.is_indexed()
-    )
+    by_pointers = timed and is_pointed(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
     if timed:
         hits: Hits[R] | TimedPage[R] = await timeline.page(
@@ -186,9 +184,10 @@ async def listing(
         )
     else:
         hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
-    total = len(hits.records)
+    total, is_more = len(hits.records), False
     if hits.next is not None or token:
-        total = await timeline.count()
+        counted = await timeline.count()
+        total, is_more = (total, True) if counted is None else (counted, counted >= COUNT_CAP)
     more = await beside(hits.records) if beside is not None and hits.records else {}
     views: list[orjson.Fragment] = []
     size, following = 0, hits.next
@@ -202,7 +201,7 @@ async def listing(
         size += len(written)
     return answer(
         {
-            "total": {"value": total, "relation": "gte" if total >= COUNT_CAP else "eq"},
+            "total": {"value": total, "relation": "gte" if is_more else "eq"},
             "hits": views,
             "next": following,
         }

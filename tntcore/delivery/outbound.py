@@ -38,7 +38,16 @@ from tntcore.services import Services
 from tntcore.shares import on_behalf_of, party
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.items import Drain, SendItem, items_of, queue_message
-from tntcore.storage.records import Action, Connection, Delivery, HeldMessage, Message, PendingReuse, sent_id
+from tntcore.storage.records import (
+    Action,
+    Connection,
+    Delivery,
+    HeldMessage,
+    Message,
+    PendingReuse,
+    changed_at,
+    sent_id,
+)
 from tntcore.storage.states import DeliveryStatus, MessageStatus
 from tntcore.storage.storage import INBOUND, OUTBOUND
 from tntcore.strict_json import reread_json, write_json
@@ -418,6 +427,8 @@ def write_outcome(unit: Unit, item: SendItem, status: DeliveryStatus, now: int) 
     sent = MessageStatus.SENT if status is DeliveryStatus.DELIVERED else MessageStatus.FAILED
     unit.merge(Message.row_key(item.message), {"status": sent, "updatedAt": now})
     if item.action:
-        unit.upsert_row(Action.row_key(item.action), {"typeStatus": sent, "updatedAt": now})
+        # What is over soon does not change the time of the thread, which is that of the message.
+        late = {"updatedAt": now} if changed_at(item.message, now) == now else {}
+        unit.upsert_row(Action.row_key(item.action), {"typeStatus": sent, **late})
     if item.held:
         unit.delete(HeldMessage.row_key(item.held))

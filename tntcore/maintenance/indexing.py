@@ -11,18 +11,34 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from tntcore.messaging.ids import first_uuid
 from tntcore.services import Services
+from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Committer, Unit
 from tntcore.storage.indexes import SETTLES
-from tntcore.storage.records import END, Connection, Contact, Exchange, Indexed, Pointer, Principal, Record
+from tntcore.storage.records import (
+    END,
+    Action,
+    Connection,
+    Contact,
+    Exchange,
+    Indexed,
+    Message,
+    Pointer,
+    Principal,
+    Record,
+)
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import Row
 
 WALK: Final = "walk", "pointers"
 """Partition and key of the row of the `due` table with the place of the walk."""
 INDEXED: Final[tuple[type[Indexed], ...]] = (Connection, Contact, Exchange)
-_BY_KIND: Final[Mapping[str, type[Indexed]]] = {kind.KIND: kind for kind in INDEXED}
-_COLUMNS: Final = ("createdAt", "did", "claimedDid", "named", "indexed", "recordUuid")
+_BY_KIND: Final[Mapping[str, type[Indexed] | type[Action]]] = {
+    **{kind.KIND: kind for kind in INDEXED},
+    Action.KIND: Action,
+}
+_COLUMNS: Final = ("createdAt", "updatedAt", "did", "claimedDid", "named", "indexed", "recordUuid")
 _AGAIN: Final = 24 * 3_600_000  # milliseconds from the end of a walk to the next
 _TENANTS: Final = 100  # that one run comes to
 _PAGES: Final = 20  # that one run reads
@@ -95,7 +111,10 @@ class Indexing:
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return True
         place.began = place.began or self._services.now()
-        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Pointer)]
+        is_covered = principal.indexed_at >= place.since + SETTLES
+        # A thread is pointed to whenever this version changes it.
+        kinds = (*INDEXED, *(() if is_covered else (Action,)), Pointer)
+        parts = [(shard, kind) for shard in principal.shard_names for kind in kinds]
         while place.part < len(parts):
             shard, kind = parts[place.part]
             following: str | None = place.start
@@ -105,7 +124,7 @@ class Indexing:
                 place.start = following
                 following = await self._page(shard, kind, following)
             place.part, place.start = place.part + 1, ""
-        if principal.indexed_at < place.since + SETTLES:
+        if not is_covered:
             unit = Unit()
             unit.merge(principal.key, {"indexedAt": place.began})
             await self._storage.committer.commit(principal.uuid, unit)
@@ -126,6 +145,8 @@ class Indexing:
                     done = await drop_if_lost(self._storage, record, partition)
                 elif isinstance(record, Indexed) and record.indexed != record.pointer:
                     done = await point(self._storage, type(record), partition, record.uuid)
+                elif isinstance(record, Action):
+                    done = await point_to_thread(self._storage, record, partition)
                 else:
                     return
                 self._services.meter.count("sweep.pointers", done)
@@ -164,6 +185,25 @@ async def _commit(committer: Committer, partition: str, record: Indexed) -> bool
     return True
 
 
+async def point_to_thread(storage: Storage, thread: Action, partition: str) -> bool:
+    """Writes the thread's pointer, unless it has one or a message of the same time. Returns whether it did."""
+    first, last = (Message.row_key(first_uuid(at)) for at in (thread.updated_at, thread.updated_at + 1))
+    where = queries.of_actions([thread.uuid])
+    messages = await storage.records.scan(
+        partition, first, last, limit=1, where=where.text, parameters=where.parameters, columns=()
+    )
+    if messages.rows or await storage.records.get(partition, Pointer.row_key(thread.pointer)) is not None:
+        return False
+    unit = Unit()
+    unit.merge(thread.key, {})  # it is still there
+    unit.upsert(Pointer(uuid=thread.pointer, record_uuid=thread.uuid))
+    try:
+        await storage.committer.commit(partition, unit)
+    except Changed:
+        return False
+    return True
+
+
 async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bool:
     """Deletes a pointer whose record is gone, or has another one. Returns whether it did."""
     row = await storage.records.get(partition, pointer.key)
@@ -171,7 +211,8 @@ async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bo
     if row is None or kind is None:
         return False
     owner = await storage.records.get(partition, kind.row_key(pointer.record_uuid))
-    if owner is not None and owner.values.get("indexed") == pointer.uuid:
+    record = kind.read(owner) if owner is not None else None
+    if record is not None and pointer.uuid == (record.pointer if isinstance(record, Action) else record.indexed):
         return False
     # A record that is made now writes the pointer again, which changes its etag.
     return await storage.records.delete(partition, row.key, row.etag)

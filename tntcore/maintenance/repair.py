@@ -22,7 +22,7 @@ from tntcore.delivery.redeliver import item_again
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
-from tntcore.maintenance.indexing import drop_if_lost, point
+from tntcore.maintenance.indexing import drop_if_lost, point, point_to_thread
 from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import layout, queries
@@ -79,7 +79,6 @@ _AT_ONCE = 16  # rows
 _MOST_MARKS = 50_000  # that are remembered as written
 _UNDER_WAY = (DeliveryStatus.PENDING, DeliveryStatus.HELD)
 NOTHING_FOLLOWS: Final[Mapping[type[Record], str]] = {
-    Action: "written with its messages",
     AssetData: "written with its message",
     Attempt: "written with its delivery",
     BoundDid: "written with its identity",
@@ -151,6 +150,7 @@ class _Repair:
         self._tenant: tuple[str, bool] = "", False
         self.did = Repaired()
         self.rules: dict[type[Record], Rule] = {
+            Action: self._thread,
             ApiToken: self._token,
             AttachedMessage: self._attached,
             Audit: self._audit,
@@ -319,6 +319,10 @@ class _Repair:
         if await self._is_there(principal):
             with suppress(Changed):
                 self.did.pointers += await point(self._storage, type(record), principal, record.uuid)
+
+    async def _thread(self, principal: str, thread: Action) -> None:
+        if await self._is_there(principal):
+            self.did.pointers += await point_to_thread(self._storage, thread, principal)
 
     async def _pointer(self, principal: str, pointer: Pointer) -> None:
         self.did.pointers += await drop_if_lost(self._storage, pointer, principal)

@@ -32,7 +32,7 @@ from tntcore.protocols.registry import PROTOCOLS, decide
 from tntcore.protocols.transition import DecisionContext, Transition
 from tntcore.rate_limits import Allowance
 from tntcore.services import Services
-from tntcore.storage.records import Action, Delivery, Entry, Sent, entry_id, sent_id
+from tntcore.storage.records import Action, Delivery, Entry, Sent, changed_at, entry_id, sent_id
 from tntcore.storage.records import Message as StoredMessage
 from tntcore.storage.states import COMPLETED, DeliveryStatus, MessageStatus
 from tntcore.storage.transactions import Value
@@ -122,7 +122,7 @@ class Consequences:
         """
         tenant, recipient, message, uuid = incoming.tenant, incoming.recipient, incoming.message, incoming.uuid
         now, digest = self._services.now(), tenant.records.fingerprint(what_it_says(message))
-        connection = author.connection if author else None
+        connection, at = author.connection if author else None, changed_at(uuid, now)
         scope = connection.uuid if connection else dedup_scope
         # Equal messages without an id are the same only if they came in one envelope.
         name = message.id or tenant.records.fingerprint(incoming.envelope_id)
@@ -135,8 +135,8 @@ class Consequences:
             contact_uuid=connection.contact_uuid if connection else "",
             connection_uuid=connection.uuid if connection else "",
             parent_id=author.parent_id if isinstance(author, Enclosed) else "",
-            created_at=now,
-            updated_at=now,
+            created_at=at,
+            updated_at=at,
         )
         sealed = tenant.records.seal_body(uuid, message.raw)
         stored = StoredMessage(

@@ -26,7 +26,7 @@ from tntcore.messaging.threads import action_uuid, new_action_uuid
 from tntcore.protocols.sendable import check_type
 from tntcore.services import Services
 from tntcore.storage.commit import Changed, Exists, Unit
-from tntcore.storage.records import Action, Connection, Delivery, Entry
+from tntcore.storage.records import Action, Connection, Delivery, Entry, changed_at
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import COMPLETED, DeliveryStatus
 from tntcore.strict_json import write_json
@@ -133,7 +133,7 @@ class Actions:
             outcome = await self._exchanges.sending(
                 tenant, thread.connection, thread.action, Plaintext.read(plaintext), message_uuid
             )
-        records = tenant.records
+        records, at = tenant.records, changed_at(message_uuid, now)
 
         async def attempt() -> SentMessage:
             nonlocal thread
@@ -141,7 +141,7 @@ class Actions:
             if connection.state == "abandoned":
                 raise Problem(409, "connection-ended", "The connection was ended. Invite the contact again.")
             held = connection.state != COMPLETED
-            action = replace(thread.action, type_status="HELD" if held else "SENDING", updated_at=now)
+            action = replace(thread.action, type_status="HELD" if held else "SENDING", updated_at=at)
             outgoing = await write(
                 records, connection, action, plaintext, message_uuid=message_uuid, now=now, held=held
             )

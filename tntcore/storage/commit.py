@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 
 from azure.core.exceptions import HttpResponseError
 
+from tntcore.messaging.ids import first_uuid
 from tntcore.storage.batching import Batcher
-from tntcore.storage.records import Indexed, Pointer, Record
+from tntcore.storage.records import Action, Indexed, Message, Pointer, Record
 from tntcore.storage.tables import Row, Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
 # Answers 4xx that are not about the content: not allowed to write, timed out, too many requests.
 _NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
+_THREAD, _MESSAGE = Action.row_key(""), Message.row_key("")
 
 
 class Exists(Exception):
@@ -101,6 +103,21 @@ class Unit:
         self.operations.append(Operation("delete", row, {}, etag))
 
 
+def point_to_threads(unit: Unit) -> None:
+    """Adds the pointers of changed threads, but of those whose time is that of a message in the same unit: see decision
+    0022.
+    """
+    for operation in [one for one in unit.operations if one.row.startswith(_THREAD)]:
+        uuid, at = operation.row.removeprefix(_THREAD), operation.values.get("updatedAt")
+        if isinstance(at, int):
+            message = _MESSAGE + first_uuid(at)
+            if not any(
+                other.row.startswith(message) and other.values.get("actionUuid", uuid) == uuid
+                for other in unit.operations
+            ):
+                unit.upsert(Pointer(uuid=Action.pointer_at(at, uuid), record_uuid=uuid))
+
+
 @dataclass(slots=True)
 class _Plan:
     """A transaction being built: one operation per row, and which unit each belongs to."""
@@ -164,6 +181,7 @@ class Committer:
             TooLarge: the unit does not fit in a transaction.
             TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
+        point_to_threads(unit)
         batcher = self._batchers.get(principal)
         if batcher is None:
             if len(self._batchers) >= _MAX_IDLE:

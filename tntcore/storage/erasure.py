@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from tntcore.messaging.ids import time_of
 from tntcore.storage import queries
 from tntcore.storage.commit import Changed, Unit
-from tntcore.storage.records import AssetData, Attempt, Delivery, Entry, HeldMessage, Message
+from tntcore.storage.records import Action, AssetData, Attempt, Delivery, Entry, HeldMessage, Message, Pointer
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus
 from tntcore.storage.transactions import MAX_OPERATIONS
@@ -36,6 +37,9 @@ async def erase(records: Repository, message: Message, *, under_way: bool = True
         unit.delete(delivery.key)
     for entry in entries:
         unit.merge(entry.key, {"messageUuid": ""})
+    thread = await records.get(Action, message.action_uuid)
+    if thread is not None and time_of(message.uuid) == thread.updated_at:
+        unit.upsert(Pointer(uuid=thread.pointer, record_uuid=thread.uuid))
     await records.commit(unit)
     records.erased(message)
     await records.delete_body(message.uuid)

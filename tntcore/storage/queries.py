@@ -138,6 +138,10 @@ def of_actions(uuids: Sequence[str]) -> Where:
     return Where(text, {f"action{number}": uuid for number, uuid in enumerate(uuids)})
 
 
+def pointers_to(uuid: str) -> Where:
+    return Where("recordUuid eq @record", {"record": uuid})
+
+
 def held_credentials(formats: Collection[str]) -> Where:
     """Held credentials in one of these formats; the format names are our own."""
     names = " or ".join(f"format eq '{name}'" for name in sorted(formats))

@@ -7,19 +7,21 @@ of the page. See decision 0016.
 Where keys do not sort by time, each window makes storage look at all records of the kind. There, the first records read
 are a sample of all times, and tell how small the next window must be.
 
+Threads are found by their messages, connections and exchanges by their pointers, if all have them: see decision 0022.
+
 A record's position is a UUIDv7: its own uuid or, where that is derived from something else, one made of its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from tntcore.messaging.ids import first_uuid, uuid_at
 from tntcore.storage.queries import ANY, Where, between
-from tntcore.storage.records import END, Pointer, Record
+from tntcore.storage.records import END, Action, Indexed, Message, Pointer, Record
 from tntcore.storage.repository import COUNT_CAP, Repository
 
 R = TypeVar("R", bound=Record)
@@ -29,6 +31,8 @@ MOST_READS: Final = 40
 _READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
 _DAY: Final = 24 * 3_600_000
 _CHANGE: Final = 8  # how much a window grows or shrinks
+_FEWEST: Final = 50  # messages of a window in which threads are looked for
+_OF_TIME: Final = 13  # characters of a UUIDv7 that are its time
 _EARLIEST: Final = 1 << 40  # milliseconds since 1970: before every record
 _LATEST: Final = 1 << 47
 
@@ -49,7 +53,8 @@ class Timeline(Generic[R]):
         start, end: the positions from which, and before which; "" for no bound. They may be beginnings of a position.
         keep: a condition that storage cannot check, on the columns `needs`.
         columns: the columns to read; None for all.
-        by_pointers: all records have a pointer that sorts them by time, which is to be read instead of them all.
+        by_pointers: all records have a pointer that sorts them by time, or for a thread a message that does. These are
+            read instead of all records.
     """
 
     records: Repository
@@ -61,6 +66,7 @@ class Timeline(Generic[R]):
     needs: Sequence[str] = ()
     columns: Sequence[str] | None = None
     by_pointers: bool = False
+    _threads: dict[str, R] = field(default_factory=dict)  # that were read on the way
 
     async def page(self, limit: int, *, newest: bool, now: int, position: str = "") -> TimedPage[R]:
         """Returns a page of at most `limit` records.
@@ -77,17 +83,20 @@ class Timeline(Generic[R]):
             end = f"{position}~"
         elif position:
             start = position
-        if not newest and not self._column:
+        if not newest and not self._column and not self._by_messages:
             return await self._oldest(limit, start, end)
         low, high = _time(start) if start else _EARLIEST, _time(end) + 1 if end else now + _DAY
         edge, width = (high if newest else low), (high - low if self._column else _DAY)
+        if not newest and self._by_messages:
+            edge = await self._first_of_threads(start[:_OF_TIME], edge)
+        most = max(2 * limit, _FEWEST) if self._by_messages else _READ
         found: list[_Place] = []
         for _ in range(MOST_READS):
             first, last = (max(low, edge - width), edge) if newest else (edge, min(high, edge + width))
             # The outermost windows have no other bounds than those that were given.
             lower = max(start, first_uuid(first)) if first > low else start
             upper = min(end or END, first_uuid(last)) if last < high else end
-            rows, read = await self._window(lower, upper, first, last)
+            rows, read = await self._window(lower, upper, first, last, most)
             if rows is None:
                 width = self._narrower(read, first, last, newest=newest)
                 continue
@@ -95,7 +104,7 @@ class Timeline(Generic[R]):
             edge = first if newest else last
             if len(found) > limit or edge == (low if newest else high):
                 break
-            if len(read) < _READ // _CHANGE:
+            if len(read) < most // _CHANGE:
                 width *= _CHANGE if read else _CHANGE**2
         else:
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
@@ -112,8 +121,12 @@ class Timeline(Generic[R]):
                 return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
         return TimedPage(await self._read(found), position)
 
-    async def count(self) -> int:
-        """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten."""
+    async def count(self) -> int | None:
+        """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten. None for threads of a part
+        of time: only by reading all could they be counted.
+        """
+        if self._by_messages:
+            return None if self.start or self.end else await self.records.count(self.kind)
         if self.by_pointers:
             first, last = self._pointer(self.start), self._pointer(self.end or END)
             return await self.records.count(Pointer, start=first, end=last)
@@ -146,23 +159,64 @@ class Timeline(Generic[R]):
         first = _time(self.start) if self.start else _EARLIEST
         return self.where & between(self.kind.TIME, first, _time(self.end) if self.end else _LATEST)
 
-    async def _window(self, lower: str, upper: str, first: int, last: int) -> tuple[list[_Place] | None, list[_Place]]:
-        """Returns the records in a window, and all that were read. Instead of the first, None if there are too many,
-        unless the window cannot be smaller.
+    async def _window(
+        self, lower: str, upper: str, first: int, last: int, most: int
+    ) -> tuple[list[_Place] | None, list[_Place]]:
+        """Returns the records in a window, and all that were read. Instead of the first, None if there are more than
+        `most`, unless the window cannot be smaller.
 
         Args:
             lower, upper: the positions from which, and before which. first, last: the same in milliseconds.
         """
+        if self._by_messages:
+            return await self._window_of_threads(lower, upper, most, may_be_smaller=last - first > 1)
         kept: list[_Place] = []
         read: list[_Place] = []
         where = between(self._column, first, last) if self._column else ANY
         start: str | None = "" if self._column else lower
         while start is not None:
-            found, start = await self._keys(start, "" if self._column else upper, _READ, where, read)
+            found, start = await self._keys(start, "" if self._column else upper, most, where, read)
             if start is not None and last - first > 1:
                 return None, read
             kept += [place for place in found if lower <= place[0] < (upper or END)]
         return kept, read
+
+    async def _window_of_threads(
+        self, lower: str, upper: str, most: int, *, may_be_smaller: bool
+    ) -> tuple[list[_Place] | None, list[_Place]]:
+        """Returns what `_window` does. A thread's time is that of one of its messages, or it has a pointer."""
+        # A message and its thread have other positions in the same millisecond.
+        first, last = lower[:_OF_TIME], first_uuid(_time(upper) + 1) if upper else END
+        read: list[_Place] = []
+        uuids: dict[str, None] = {}
+        for kind in (Message, Pointer):
+            of_pointer = kind is Pointer
+            start: str | None = self._pointer(first) if of_pointer else first
+            while start is not None:
+                end = self._pointer(last) if of_pointer else last
+                columns = ("recordUuid" if of_pointer else "actionUuid",)
+                hits = await self.records.list(kind, limit=most, start=start, end=end, columns=columns)
+                found = [_thread_of(record) for record in hits.records]
+                if hits.next is not None and may_be_smaller:
+                    return None, found
+                read += found
+                uuids |= dict.fromkeys(uuid for _, uuid in found if uuid)
+                start = hits.next
+        threads = await self.records.many(self.kind, list(uuids))
+        self._threads.update({thread.uuid: thread for thread in threads})
+        places = [(self.position(thread), thread.uuid) for thread in threads]
+        return [place for place in places if lower <= place[0] < (upper or END)], read
+
+    async def _first_of_threads(self, start: str, edge: int) -> int:
+        """Returns `edge`, or a later time before all threads from the position `start` on: that of the first message or
+        pointer, in milliseconds.
+        """
+        messages = await self.records.list(Message, limit=1, start=start, columns=())
+        pointers = await self.records.list(
+            Pointer, limit=1, start=self._pointer(start), end=self._pointer(END), columns=()
+        )
+        found = [_thread_of(record)[0] for record in (*messages.records, *pointers.records)]
+        return max(edge, min(map(_time, found), default=edge))
 
     async def _keys(
         self, start: str, end: str, limit: int, where: Where = ANY, read: list[_Place] | None = None
@@ -196,6 +250,11 @@ class Timeline(Generic[R]):
         return f"{self.kind.KIND}.{position}"
 
     @property
+    def _by_messages(self) -> bool:
+        """Whether messages sort the records by time."""
+        return self.by_pointers and issubclass(self.kind, Action)
+
+    @property
     def _column(self) -> str:
         """The column to sort by; "" if keys that are read sort by time."""
         return "" if self.by_pointers else self.kind.TIME
@@ -210,7 +269,7 @@ class Timeline(Generic[R]):
             edge = _likely_edge(read, newest=newest)
             return min(max(last - edge if newest else edge + 1 - first, 1), (last - first) // 2)
         # If they come to the end as densely as the last of these, four times the time of an eighth has half as many.
-        eighth = _time(read[-1][0]) - _time(read[-_READ // 8][0])
+        eighth = _time(read[-1][0]) - _time(read[-len(read) // 8][0])
         return max(min(4 * eighth, (last - first) // _CHANGE), 1)
 
     def position(self, record: R) -> str:
@@ -223,6 +282,8 @@ class Timeline(Generic[R]):
     async def _read(self, found: Sequence[_Place]) -> list[R]:
         """Returns the records at these positions, in this order."""
         uuids = [uuid for _, uuid in found]
+        if self._by_messages:
+            return [self._threads[uuid] for uuid in uuids]
         if not uuids or self.kind.TIME or self.keep is not None:
             return await self.records.many(self.kind, uuids)
         hits = await self.records.list(
@@ -230,6 +291,17 @@ class Timeline(Generic[R]):
         )
         by_uuid = {record.uuid: record for record in hits.records}
         return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
+
+
+def is_pointed(kind: type[Record]) -> bool:
+    """Whether records of this kind, whose keys do not sort by time, have something else that does."""
+    return bool(kind.TIME) and issubclass(kind, Indexed | Action)
+
+
+def _thread_of(record: Record) -> _Place:
+    """Returns the position of a message or pointer, and the uuid of its thread."""
+    thread = record.action_uuid if isinstance(record, Message) else ""
+    return record.uuid.rpartition(".")[2], record.record_uuid if isinstance(record, Pointer) else thread
 
 
 def _likely_edge(read: Sequence[_Place], *, newest: bool) -> int:

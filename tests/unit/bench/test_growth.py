@@ -40,8 +40,11 @@ async def test_costs_do_not_grow_with_what_is_stored(tmp_path: Path, monkeypatch
     for name in ("GET message?order=newest", "GET delivery?order=newest", "GET contact?order=newest"):
         assert many[name].calls <= 10, name
         assert many[name].rows <= 10_000, name
-    # Storage looks at each once, beside a sample, the page and a thousand that are counted.
-    assert many["GET action?order=newest"].rows <= 1_600 + 1_000 + 50 + 1_001
+    # A call for each thread that has a message in the windows: two to four for each of the fifty.
+    assert many["GET action?order=newest"].calls <= 210
+    assert many["GET action?order=newest"].rows <= 1_600
+    assert many["GET connection?order=newest"].rows <= 1_600
+    assert cost(many["POST action, by the contact's DID"]) == cost(few["POST action, by the contact's DID"])
     assert "| GET message " in show(found)
 
 

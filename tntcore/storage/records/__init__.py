@@ -17,6 +17,7 @@ from tntcore.storage.records.credentials import (
     StatusList,
 )
 from tntcore.storage.records.messages import (
+    LATE,
     Action,
     AssetData,
     Attempt,
@@ -26,6 +27,7 @@ from tntcore.storage.records.messages import (
     Message,
     Replay,
     Sent,
+    changed_at,
     entry_id,
     sent_id,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "ANSWERS",
     "ANSWER_KEPT",
     "END",
+    "LATE",
     "MAX_TEXT",
     "Action",
     "ApiToken",
@@ -96,6 +99,7 @@ __all__ = [
     "Setting",
     "ShownPresentation",
     "StatusList",
+    "changed_at",
     "entry_id",
     "is_in_shards",
     "sent_id",

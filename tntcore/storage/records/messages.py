@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+from tntcore.messaging.ids import time_of, uuid_at
 from tntcore.storage.records.record import Record, short_hash
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.transactions import Value
+
+LATE: Final = 3_000
+"""Milliseconds after its message, from which on a change of a thread has a time of its own. It is less than what lists
+since a time overlap by, so that these miss nothing.
+"""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,6 +32,15 @@ class Action(Record):
     type_status: str = ""
     parent_id: str = ""  # of the invitation that its first message was attached to
     error: bytes = b""  # the problem report, sealed
+
+    @property
+    def pointer(self) -> str:
+        """The uuid of the pointer that sorts it by its latest change, if no message does: see decision 0022."""
+        return self.pointer_at(self.updated_at, self.uuid)
+
+    @staticmethod
+    def pointer_at(milliseconds: int, uuid: str) -> str:
+        return f"{Action.KIND}.{uuid_at(milliseconds, uuid)}"
 
     def values_of_any_thread(self) -> dict[str, Value]:
         """The columns that can be written without knowing how the thread began."""
@@ -165,6 +180,14 @@ class Replay(Record):
     entry_id: str = ""
     replayed: int = 0
     skipped: int = 0
+
+
+def changed_at(message_uuid: str, now: int) -> int:
+    """Returns the time at which a message that is handled now changes its thread: that of the message itself, so that
+    the thread needs no pointer, unless it is `LATE`.
+    """
+    at = time_of(message_uuid)
+    return at if now - LATE <= at <= now else now
 
 
 def entry_id(action_uuid: str, direction: str, message_id: str) -> str:
