@@ -14,20 +14,26 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar, cast
 
-from tntcore.shares import Shares, Used, current_budget, party
+from tntcore.shares import Busy, Shares, Used, current_budget, party
 
 T = TypeVar("T")
 _TRIES = 3
 _LITTLE = 2.0  # seconds of computing, lately
-_NICENESS = 10
+_NICENESS, _LONG_NICENESS = 4, 19
+_STALLED = 1.0  # seconds: of less than that nothing follows
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def _set_up_child() -> None:
-    # Messages go before these computations.
-    os.nice(_NICENESS)
+def _set_up_child(yields: bool) -> None:
+    # Messages go before these computations, and quick ones before long ones.
+    if yields and sys.platform == "linux":
+        # Unlike a nice process, this one never keeps a message from a processor: it counts as idle (sched(7)).
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(_LONG_NICENESS if yields else _NICENESS)
     # A terminal's Ctrl-C reaches these processes, too. The service decides when they end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # So does a platform's SIGTERM: the service may still want the results.
@@ -59,11 +65,24 @@ class WorkTimeout(Exception):
     """A computation took too long, or its message had used up its time."""
 
 
+class _Kind:
+    """Processes for computations that are likely to be quick, or to take long, and places for those who want them.
+
+    Args:
+        yields: the processes run only where nothing else does.
+    """
+
+    def __init__(self, places: int, *, yields: bool) -> None:
+        self.places = Shares(places)
+        self.yields = yields
+        self.idle: list[ProcessPoolExecutor] = []
+
+
 class Workers:
     """A pool of processes, each started when it is first needed. A task that takes too long costs only its own process.
 
     Each party (`shares.party`) has a share of the processes and waits for its turn. A tenant that needed little lately
-    does not wait behind one that needed much: there are as many processes again for such tenants.
+    does not wait behind one that needed much: there are as many processes again for such tenants, and they go first.
 
     Args:
         processes: how many of each kind. Default: one per processor, but at least two, so that one is left for others.
@@ -75,24 +94,25 @@ class Workers:
         places = processes or max(os.cpu_count() or 1, 2)
         self._seconds = seconds
         self._patience = patience
-        self._places = Shares(places)
-        self._quick_places = Shares(places)
+        self._quick, self._long = _Kind(places, yields=False), _Kind(places, yields=True)
         self._used = Used()
         self._processes: set[ProcessPoolExecutor] = set()
-        self._idle: list[ProcessPoolExecutor] = []
         self._closed = False
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
+    async def run(self, function: Callable[..., T], *args: object, long: bool = False) -> T:
         """Runs a module's function in another process, and returns or raises its result.
+
+        Args:
+            long: it is likely to take long, so it waits behind others of this kind even if its tenant needed little.
 
         Raises:
             WorkTimeout: it took too long, or its process died again and again.
-            Busy: no process was free in time.
+            Busy: no process was free in time, or it got no processor for most of the time.
         """
         for _ in range(_TRIES):
-            async with self._place():
+            async with self._place(long) as kind:
                 try:
-                    return await self._run(function, *args)
+                    return await self._run(kind, function, *args)
                 except BrokenProcessPool:
                     # It was ended from outside, or ran out of memory.
                     if self._closed:
@@ -104,32 +124,36 @@ class Workers:
         return self._used.lately(party().tenant) < _LITTLE
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    async def _place(self, long: bool) -> AsyncIterator[_Kind]:
         while True:
-            little = self.needs_little()
-            places = self._quick_places if little else self._places
-            async with places.place(*party().holders, patience=self._patience):
+            kind = self._quick if not long and self.needs_little() else self._long
+            async with kind.places.place(*party().holders, patience=self._patience):
                 # It may have waited for tasks of its own which took long.
-                if little and not self.needs_little():
+                if kind is self._quick and not self.needs_little():
                     continue
-                yield
+                yield kind
                 return
 
-    async def _run(self, function: Callable[..., T], *args: object) -> T:
-        process = self._idle.pop() if self._idle else self._start()
+    async def _run(self, kind: _Kind, function: Callable[..., T], *args: object) -> T:
+        process = kind.idle.pop() if kind.idle else self._start(kind)
+        stalled = _stalled(process)
         with current_budget().spending() as left:
+            seconds = min(self._seconds, left)
             running = asyncio.get_running_loop().run_in_executor(process, _timed, function, *args)
             try:
-                await asyncio.wait([running], timeout=min(self._seconds, left))
+                await asyncio.wait([running], timeout=seconds)
+                stalled = _stalled(process) - stalled
             finally:
                 if running.done() and not isinstance(running.exception(), BrokenProcessPool):
-                    self._idle.append(process)
+                    kind.idle.append(process)
                 else:
                     # Nobody waits for the error of a process that is killed.
                     running.add_done_callback(lambda late: late.cancelled() or late.exception())
                     self._end(process)
                     self._used.add(party().tenant, self._seconds)
         if not running.done():
+            if stalled > max(seconds / 2, _STALLED):
+                raise Busy
             raise WorkTimeout("a computation took longer than it may")
         result, error, seconds = running.result()
         self._used.add(party().tenant, seconds)
@@ -137,10 +161,10 @@ class Workers:
             raise error
         return cast(T, result)
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self, kind: _Kind) -> ProcessPoolExecutor:
         # A fork of a process with threads and sockets may hang.
         context = multiprocessing.get_context("spawn")
-        process = ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_child)
+        process = ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_child, initargs=(kind.yields,))
         self._processes.add(process)
         return process
 
@@ -153,7 +177,9 @@ class Workers:
     async def close(self) -> None:
         """Ends the processes, whatever they are doing."""
         self._closed = True
-        processes, self._processes, self._idle = self._processes, set(), []
+        processes, self._processes = self._processes, set()
+        self._quick.idle.clear()
+        self._long.idle.clear()
         for process in processes:
             _kill(process)
         for process in processes:
@@ -163,3 +189,14 @@ class Workers:
 def _kill(process: ProcessPoolExecutor) -> None:
     for child in list((process._processes or {}).values()):
         child.kill()
+
+
+def _stalled(process: ProcessPoolExecutor) -> float:
+    """Returns the seconds for which the process could run but got no processor (schedstat in proc(5)); 0 where the
+    system does not say.
+    """
+    try:
+        [pid] = process._processes or {}
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError):
+        return 0.0

@@ -62,7 +62,7 @@ class NoCloud(Cloud):
 class Here(Workers):
     """What others have processes for is done at once."""
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
+    async def run(self, function: Callable[..., T], *args: object, long: bool = False) -> T:
         return function(*args)
 
 

@@ -25,6 +25,7 @@ from tntcore.envelope import MAX_WIRE, pack_v1
 from tntcore.rate_limits import Allowance
 from tntcore.storage.batching import Full
 from tntcore.storage.commit import Unit
+from tntcore.storage.lookups import Found, LookupKind, Lookups
 from tntcore.storage.queues import MAX_MESSAGE
 from tntcore.storage.records import ApiToken
 from tntcore.strict_json import read_json
@@ -581,13 +582,26 @@ async def test_large_junk_writes_only_so_many_rows(
     assert len(rows.rows) == 200 + 3
 
 
-async def test_unknown_keys_beside_a_known_one_are_charged(stack: Stack, foreign: Foreign) -> None:
-    # Each message counts as one, and each unknown key as 20.
-    app = limited(stack, address=2_000)
+async def test_unknown_keys_beside_a_known_one_are_charged(
+    stack: Stack, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each message counts as one; of its 31 unknown keys, the first counts as 20, the next as 40 and so on: 9,920.
+    app = limited(stack, address=20_000)
     keys = [foreign.our_keys.verkey, *(KeyPairs.generate().verkey for _ in range(31))]
     mixed = pack_v1(orjson.dumps(basic()), recipients=keys, sender=foreign.their_keys.ed25519)
-    answers = [(await knock(app, mixed)).status for _ in range(6)]
-    assert answers == [202] * 4 + [429] * 2
+    looked_up: list[str] = []
+    find = Lookups.find
+
+    async def found(self: Lookups, kind: LookupKind, name: str) -> Found | None:
+        if name in keys:
+            looked_up.append(name)
+        return await find(self, kind, name)
+
+    monkeypatch.setattr(Lookups, "find", found)
+    answers = [(await knock(app, mixed)).status for _ in range(4)]
+    assert answers == [202] * 2 + [429] * 2
+    # The third was looked at until it exceeded the rate.
+    assert 64 < len(looked_up) <= 64 + 12
 
 
 @pytest.mark.parametrize(

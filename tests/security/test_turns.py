@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import pack_v1
 from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
+from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.receive import Receiving
 from tntcore.shares import party
 from tntcore.storage.commit import Unit
@@ -54,6 +56,22 @@ async def hanging(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     monkeypatch.setattr(Exchanges, "_move", slowly)
     yield under_way
     go_on.set()
+
+
+def note_put_off(stack: Stack, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> list[dict[str, Any]]:
+    """Returns a list which the tenant's items that are put off get into, in place of the queue."""
+    queue, items = stack.app.services.storage.queues["exchange"], list[dict[str, Any]]()
+    put_there = queue.put
+
+    async def put(body: bytes, *, delay: int = 0) -> None:
+        early = orjson.loads(body)["items"]
+        if early[0]["p"] == foreign.client.uuid:
+            items.extend(early)
+        else:
+            await put_there(body, delay=delay)  # of an earlier test
+
+    monkeypatch.setattr(queue, "put", put)
+    return items
 
 
 def offer(thread: str) -> dict[str, Any]:
@@ -174,6 +192,7 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
         last[:] = [body]
 
     monkeypatch.setattr(queue, "put", put)
+    monkeypatch.setattr(inbound, "_PATIENCE", 0.0)
     body = orjson.dumps({"items": [item(foreign, offer("T"))]})
     for _ in range(12):
         await exchange.handle(body, 1)
@@ -188,6 +207,58 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
         exchange._places.give_back("others")
     await exchange.handle(body, 1)
     assert len((await foreign.client.get("exchange"))["hits"]) == 1
+
+
+async def test_a_few_that_need_little_wait_for_a_place_instead(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = await connect_foreign(stack, await stack.register("Little"))
+    exchange, more = stack.app.exchange, inbound._KEPT
+    monkeypatch.setattr(inbound, "_PATIENCE", 60.0)
+    later = note_put_off(stack, monkeypatch, foreign)
+    for _ in range(inbound._PLACES):
+        exchange._places.take("others")
+    bodies = [orjson.dumps({"items": [item(foreign, offer(f"W{number}"))]}) for number in range(more + 1)]
+    waiting = [asyncio.create_task(exchange.handle(body, 1)) for body in bodies]
+
+    async def one_put_off() -> bool:
+        return len(later) == 1 and exchange._waiting == more
+
+    await stack.eventually(one_put_off)
+    for _ in range(inbound._PLACES):
+        exchange._places.give_back("others")
+    await asyncio.gather(*waiting)
+    assert len((await foreign.client.get("exchange"))["hits"]) == more
+
+
+async def test_a_large_message_takes_no_place_that_is_kept_for_those_that_need_little(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = await connect_foreign(stack, await stack.register("Large"))
+    exchange, storage = stack.app.exchange, stack.app.services.storage
+    later = note_put_off(stack, monkeypatch, foreign)
+    for _ in range(inbound._PLACES - inbound._KEPT):
+        exchange._places.take("others")
+    try:
+        large = item(foreign, offer("L"))
+        raw = large.pop("e").encode()
+        await storage.envelopes.put(large["id"], raw, {"p": large["p"], "o": large["o"], "u": large["u"]})
+        await exchange.handle(orjson.dumps({"items": [large]}), 1)
+        assert [one["id"] for one in later] == [large["id"]]
+        await exchange.handle(orjson.dumps({"items": [item(foreign, offer("S"))]}), 1)
+        assert len(later) == 1
+    finally:
+        for _ in range(inbound._PLACES - inbound._KEPT):
+            exchange._places.give_back("others")
+
+
+def test_first_contacts_that_find_no_place_come_again_one_after_the_other(stack: Stack) -> None:
+    line = Inbound(stack.app.services, stack.app.inbound._receiving)
+    one, other = (InboundItem(uuid="1", principal="p", owner="identity", owner_uuid=uuid) for uuid in ("a", "b"))
+    delays = [line._line_up(one).seconds for _ in range(200)]
+    apart = [later - sooner for sooner, later in itertools.pairwise(delays[:100])]
+    assert delays[0] == pytest.approx(inbound._SOON)
+    assert sum(apart) == pytest.approx(99 * inbound._APART, abs=1)
+    assert max(delays) <= inbound._LATEST
+    assert line._line_up(other).seconds == pytest.approx(inbound._SOON)
 
 
 async def test_a_flood_of_first_contacts_stops_neither_messages_nor_those_of_others(

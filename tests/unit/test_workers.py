@@ -104,6 +104,9 @@ def _spin(seconds: float) -> None:
         pass
 
 
+_MESSAGES = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+
+
 async def test_one_that_is_cancelled_ends_without_a_word() -> None:
     said: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(str(context)))
@@ -145,6 +148,42 @@ async def test_who_needs_little_waits_behind_nobody_who_needs_much() -> None:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
     finally:
+        await workers.close()
+
+
+async def test_what_is_likely_to_take_long_does_not_keep_quick_ones_waiting() -> None:
+    workers = Workers(1)
+    try:
+        long = [asyncio.create_task(workers.run(_sleep, 60, long=True)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert workers.needs_little()
+        async with asyncio.timeout(30):
+            await workers.run(_sleep, 0.0)
+        assert len(workers._processes) == 2
+        for task in long:
+            task.cancel()
+        await asyncio.gather(*long, return_exceptions=True)
+    finally:
+        await workers.close()
+
+
+def _spin_on_one_processor(seconds: float) -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    _spin(seconds)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say how long a process waited")
+async def test_one_that_got_no_processor_may_come_again() -> None:
+    """Such as a long one beside a flood of messages."""
+    workers = Workers(1, seconds=3.0)
+    messages = await asyncio.create_subprocess_exec(sys.executable, "-c", _MESSAGES)
+    try:
+        await workers.run(os.getpid, long=True)
+        with pytest.raises(Busy):
+            await workers.run(_spin_on_one_processor, 60, long=True)
+    finally:
+        messages.kill()
+        await messages.wait()
         await workers.close()
 
 

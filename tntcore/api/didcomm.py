@@ -54,7 +54,7 @@ _REFUSED = (
 MAX_IN_HAND = 64 * 1024 * 1024
 """The most bytes of messages that may wait to be queued at one time in one process."""
 _REQUEST = 10_000  # upper bound of a request's memory besides its body
-_MISS = 20  # an unknown key counts as this many messages
+_MISS = 20  # messages: an unknown key counts as one; in one envelope, each as so many more than the one before
 _LOOKUPS = 4  # keys of one message that are looked up at once
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 
@@ -136,16 +136,15 @@ class Door:
                 "message-not-encrypted",
                 "The message is not encrypted. Encrypt it for one of the recipient's keys.",
             )
-        found = await self._owners(header.recipient_kids, len(raw))
+        found = await self._owners(header.recipient_kids, len(raw), address)
         owners = {
             (owner.principal, owner.uuid): (owner, full)
             for owner, full in (one for one in found if one is not None)
             if principal in (None, owner.tenant)
         }
-        # Each unknown key costs a storage call, each copy a place in the queue.
-        charge = max(len(owners) - 1, 0) + _MISS * sum(one is None for one in found)
-        if address and charge:
-            self._addresses.reserve(address, self._limits.address, charge)
+        # Each copy costs a place in the queue.
+        if address and len(owners) > 1:
+            self._addresses.reserve(address, self._limits.address, len(owners) - 1)
         if not owners:
             raise Problem(
                 404,
@@ -170,11 +169,20 @@ class Door:
             raise _busy()
         return _ACCEPTED
 
-    async def _owners(self, kids: Sequence[str], size: int) -> list[tuple[Found, bool] | None]:
-        """Returns what `_owner` returns of each key. A stranger may name many keys that nobody has."""
+    async def _owners(self, kids: Sequence[str], size: int, address: str) -> list[tuple[Found, bool] | None]:
+        """Returns what `_owner` returns of each key. A stranger may name many keys that nobody has, and each costs a
+        storage call: the address is charged for them, and no more are looked up once it has exceeded its rate.
+        """
         found: list[tuple[Found, bool] | None] = []
+        unknown, wait = 0, 0.0
         for start in range(0, len(kids), _LOOKUPS):
+            if wait:
+                raise _too_many("from your address", wait)
             found += await together([self._owner(kid, size) for kid in kids[start : start + _LOOKUPS]])
+            before, unknown = unknown, sum(one is None for one in found)
+            charge = sum(_MISS * number for number in range(before + 1, unknown + 1))
+            if address and charge:
+                wait = self._addresses.reserve(address, self._limits.address, charge)
         return found
 
     async def _owner(self, kid: str, size: int) -> tuple[Found, bool] | None:

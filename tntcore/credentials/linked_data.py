@@ -44,6 +44,7 @@ ProofPurpose = Literal["assertionMethod", "authentication"]
 SECONDS: Final = 5.0  # of processor time, for one proof
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 48
+_MANY = 200  # values: 1,000 take about a second
 MAX_PROOFS: Final = 4
 MAX_CONTEXTS: Final = 32  # mentioned in a document
 _NEAR: Final = 0.9  # URLs of contexts that differ in a few characters
@@ -152,9 +153,9 @@ class LinkedData:
             raise FormatError("not-signable", "the document has a proof already")
         complete = with_context(document, suite)
         try:
-            _check_size(complete)
+            long = _check_size(complete)
             contexts = await self._load(complete, suite)
-            return complete, await self.workers.run(within, SECONDS, to_sign, complete, proof, contexts)
+            return complete, await self.workers.run(within, SECONDS, to_sign, complete, proof, contexts, long=long)
         except _Refused as error:
             raise FormatError("not-signable", error.check.detail) from None
         except NotSignable as error:
@@ -183,7 +184,7 @@ class LinkedData:
             DidError: `unresolvable`: the signer's document cannot be fetched at the moment.
         """
         try:
-            _check_size(document)
+            long = _check_size(document)
             proofs = _proofs_of(document)
         except _Refused as error:
             return Proof([replace(error.check, subject=subject)])
@@ -193,7 +194,7 @@ class LinkedData:
         for proof in proofs:
             checks += _bindings(proof, challenge, domain, subject)
             try:
-                kids.append(await self._check(unsecured, proof, purpose))
+                kids.append(await self._check(unsecured, proof, purpose, long=long))
                 checks.append(Check("signature", True, subject=subject))
             except _Refused as error:
                 checks.append(replace(error.check, subject=subject))
@@ -210,7 +211,9 @@ class LinkedData:
         except (_Refused, WorkTimeout):
             return frozenset()
 
-    async def _check(self, document: dict[str, Any], proof: dict[str, Any], purpose: ProofPurpose) -> str:
+    async def _check(
+        self, document: dict[str, Any], proof: dict[str, Any], purpose: ProofPurpose, *, long: bool
+    ) -> str:
         """Returns the verification method of a valid proof. Checks the cheapest things first. Raises `_Refused`,
         `DidError`.
         """
@@ -225,7 +228,8 @@ class LinkedData:
         kid, key = await self._key(proof.get("verificationMethod"), purpose)
         contexts = await self._load(document, suite)
         try:
-            detail = await self.workers.run(within, SECONDS, why_not, document, proof, key.raw, contexts)
+            run = self.workers.run
+            detail = await run(within, SECONDS, why_not, document, proof, key.raw, contexts, long=long)
         except (TooLongError, WorkTimeout):
             raise _Refused("the document is too complex: it takes too long to compute what is signed") from None
         if detail:
@@ -335,8 +339,10 @@ def _bindings(proof: Mapping[str, Any], challenge: str | None, domain: str | Non
         yield Check("domain", same, detail, subject)
 
 
-def _check_size(document: Mapping[str, Any]) -> None:
-    """Raises `_Refused` if the document is too large or too deep."""
+def _check_size(document: Mapping[str, Any]) -> bool:
+    """Returns whether the document has so many values that it is likely to take long to bring into canonical form.
+    Raises `_Refused` if it is too large or too deep.
+    """
     try:
         data = write_json(document)
     except TypeError:
@@ -349,6 +355,7 @@ def _check_size(document: Mapping[str, Any]) -> None:
         raise _Refused(f"the document has {error}") from None
     if deep:
         raise _Refused(f"the document is nested deeper than {MAX_DEPTH}")
+    return data.count(b",") > _MANY
 
 
 def _mentioned(value: Any) -> Iterator[Any]:

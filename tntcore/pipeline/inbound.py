@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tntcore.caching import SharedCache
 from tntcore.errors import NotYet
 from tntcore.pipeline.receive import Admission, Receiving, TooSoon
 from tntcore.pipeline.spans import receiving
@@ -33,9 +35,11 @@ _KEPT = 4  # of those that may take long, for tenants that needed little computi
 _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
-_SOON, _LATEST = 1.0, 15.0  # the same for messages to identities and invitations
+# The same for messages to identities and invitations, which come again one after the other.
+_SOON, _LATEST, _APART = 1.0, 15.0, 0.1
 # Those that came in one list may wait for one another instead: so many seconds, in so many lists at once.
 _PATIENCE, _LISTS = 2.0, 6
+_LINES = 10_000  # identities and invitations
 _SPAN = 30.0  # seconds that the times of items may differ that are put off together
 
 
@@ -72,7 +76,9 @@ class Inbound:
         self._name = queue
         self._places = Shares(_PLACES)
         self._first_contacts = Shares(_FIRST_CONTACTS)
-        self._patient_lists = 0
+        # By identity or invitation, when the last of those that were put off comes again.
+        self._line: SharedCache[float] = SharedCache(time.monotonic, _LINES)
+        self._patient_lists = self._waiting = 0
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. Failed items of a list are put back alone; an item that fails alone raises.
@@ -159,7 +165,7 @@ class Inbound:
         try:
             await self._first_contacts.acquire(*holders, patience=patience)
         except Busy:
-            raise self._no_place(item, _SOON, _LATEST) from None
+            raise self._line_up(item) from None
         try:
             await self._receiving.receive(item, admission, last=last)
         finally:
@@ -171,10 +177,20 @@ class Inbound:
         """
         # Thrice: one connection leaves places to the others that came in where it did.
         holders = (*party().holders, *[f"{item.tenant}/connection/{item.owner_uuid}"] * 3)
-        kept = 0 if self._services.workers.needs_little() else _KEPT
-        if self._places.free <= kept or not self._places.may_take(*holders):
+        # What is too large for a queue message is likely to take long as well.
+        little = not item.in_blob and self._services.workers.needs_little()
+        if little and self._waiting < _KEPT:
+            self._waiting += 1
+            try:
+                await self._places.acquire(*holders, patience=_PATIENCE)
+            except Busy:
+                raise self._no_place(item) from None
+            finally:
+                self._waiting -= 1
+        elif self._places.free <= (0 if little else _KEPT) or not self._places.may_take(*holders):
             raise self._no_place(item)
-        self._places.take(*holders)
+        else:
+            self._places.take(*holders)
         try:
             with within_budget(_SECONDS):
                 await self._receiving.receive(item, admission, last=last, long=True)
@@ -183,10 +199,20 @@ class Inbound:
         finally:
             self._places.give_back(*holders)
 
-    def _no_place(self, item: InboundItem, wait: float = _WAIT, longest: float = _LONGEST_WAIT) -> TooSoon:
+    def _line_up(self, item: InboundItem) -> TooSoon:
+        """Returns the delay until the item's turn. If hundreds wait and each tried again as soon as another, nearly all
+        would be put off again, which costs as much as handling them.
+        """
+        now = time.monotonic()
+        last = self._line.peek(item.owner_uuid) or 0.0
+        turn = min(max(now + _SOON, last + _APART), now + _LATEST)
+        self._line.put(item.owner_uuid, turn, _LATEST)
+        return NoPlace(turn - now)
+
+    def _no_place(self, item: InboundItem) -> TooSoon:
         """Returns a short delay, a little longer each time: busy places are no outage."""
         random = int.from_bytes(self._services.random(4), "big") / 2**32
-        return NoPlace(min(wait * 2 ** min(item.waited, _MOST_DOUBLINGS), longest) * (0.5 + random))
+        return NoPlace(min(_WAIT * 2 ** min(item.waited, _MOST_DOUBLINGS), _LONGEST_WAIT) * (0.5 + random))
 
     async def _put_off(self, early: list[PutOff]) -> None:
         """Queues the items again for the time they are due; items that are due at about the same time share a queue

@@ -9,19 +9,23 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import orjson
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.core.rest import HttpRequest
-from azure.data.tables import EntityProperty, TableEntity, UpdateMode
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.data.tables import EntityProperty, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from tntcore.cloud import times_sent
 from tntcore.storage import transactions
+from tntcore.storage.rows import condition, path_of, read_values
 from tntcore.storage.transactions import Operation, TransactionError, Value
 from tntcore.telemetry import Meter
 
 _API_VERSION = "2019-02-02"
 _MISSING_TABLE = "TableNotFound"
+_MINIMAL = "application/json;odata=minimalmetadata"
+_NEXT_PARTITION, _NEXT_ROW = "x-ms-continuation-NextPartitionKey", "x-ms-continuation-NextRowKey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,8 @@ class Table:
     async def get(self, partition: str, key: str) -> Row | None:
         """Returns the row, or None."""
         self._meter.count("table.get")
-        try:
-            return _row(await self._client.get_entity(partition, key))
-        except ResourceNotFoundError:
-            return None
+        response = await self._read(path_of(self.name, partition, key), {})
+        return _row(orjson.loads(response.content)) if response is not None else None
 
     async def scan(
         self,
@@ -86,35 +88,30 @@ class Table:
         """
         query = "PartitionKey eq @partition and RowKey ge @start and RowKey lt @end"
         if where:
-            query += f" and ( {where} )"  # the SDK wants spaces around its parameters
+            query += f" and ( {where} )"
         names = {"partition": partition, "start": start, "end": end, **(parameters or {})}
         select = ["PartitionKey", "RowKey", *columns] if columns is not None else None
         rows: list[Row] = []
         # The service may return any page short, even empty, and still have more. One row past the limit shows it.
-        pages = self._client.query_entities(
-            query, parameters=names, select=select, results_per_page=min(limit + 1, 1000)
-        ).by_page()
-        try:
-            async for page in pages:
-                self._meter.count("table.scan")
-                async for entity in page:
-                    rows.append(_row(entity))
-                    if len(rows) > limit:
-                        return RowPage(rows[:limit], rows[limit].key)
-        except HttpResponseError as error:
-            if _code(error) != _MISSING_TABLE:
-                raise
+        next_page: Mapping[str, str] | None = {}
+        while next_page is not None:
+            self._meter.count("table.scan")
+            page, next_page = await self._query(query, names, select, limit=min(limit + 1, 1000), after=next_page)
+            rows += page
+            if len(rows) > limit:
+                return RowPage(rows[:limit], rows[limit].key)
         return RowPage(rows, None)
 
     async def partition_after(self, partition: str) -> str | None:
         """Returns the first partition behind this one ("" for the first of all); None if there is none."""
         self._meter.count("table.scan")
-        names = {"partition": partition}
-        rows = self._client.query_entities(
-            "PartitionKey gt @partition", parameters=names, select=["PartitionKey"], results_per_page=1
-        )
-        async for entity in rows:
-            return str(entity["PartitionKey"])
+        after: Mapping[str, str] | None = {}
+        while after is not None:
+            rows, after = await self._query(
+                "PartitionKey gt @partition", {"partition": partition}, ["PartitionKey"], limit=1, after=after
+            )
+            if rows:
+                return rows[0].partition
         return None
 
     async def walk(
@@ -143,16 +140,43 @@ class Table:
             parts.append("RowKey ge @first and RowKey lt @last")
             parameters |= {"first": keys[0], "last": keys[1]}
         select = ["PartitionKey", "RowKey", *columns] if columns is not None else None
-        found = self._client.query_entities(" and ".join(parts), parameters=parameters, select=select)
-        pages = found.by_page(dict(position) if position else None)  # type: ignore[arg-type]
-        try:
-            async for page in pages:
-                rows = [_row(entity) async for entity in page]
-                return Walked(rows, pages.continuation_token or None)  # type: ignore[attr-defined]
-        except HttpResponseError as error:
-            if _code(error) != _MISSING_TABLE:
-                raise
-        return Walked([], None)
+        rows, after = await self._query(" and ".join(parts), parameters, select, after=position or {})
+        return Walked(rows, dict(after) if after is not None else None)
+
+    async def _query(
+        self,
+        query: str,
+        parameters: Mapping[str, Any],
+        select: Sequence[str] | None,
+        *,
+        limit: int | None = None,
+        after: Mapping[str, str],
+    ) -> tuple[list[Row], Mapping[str, str] | None]:
+        """Returns a page of rows, and where the next one begins, None at the end. Arguments as in `scan` and `walk`."""
+        asked = {
+            "$filter": condition(query, parameters) if query else None,
+            "$top": limit,
+            "$select": ",".join(select) if select is not None else None,
+            "NextPartitionKey": after.get("PartitionKey"),
+            "NextRowKey": after.get("RowKey"),
+        }
+        response = await self._read(f"{self.name}()", {name: value for name, value in asked.items() if value})
+        if response is None:
+            return [], None
+        rows = [_row(entity) for entity in orjson.loads(response.content)["value"]]
+        names = {"PartitionKey": _NEXT_PARTITION, "RowKey": _NEXT_ROW}
+        following = {name: response.headers[header] for name, header in names.items() if response.headers.get(header)}
+        return rows, following or None
+
+    async def _read(self, path: str, parameters: Mapping[str, Any]) -> AsyncHttpResponse | None:
+        """Returns the service's answer, read; None for a row or a table that there is not."""
+        headers = {"x-ms-version": _API_VERSION, "DataServiceVersion": "3.0", "Accept": _MINIMAL}
+        request = HttpRequest("GET", f"{self._service.url}/{path}", params=dict(parameters), headers=headers)
+        response: AsyncHttpResponse = await self._service._client.send_request(request)
+        if response.status_code == 404:
+            return None
+        response.raise_for_status()
+        return response
 
     async def clock(self) -> int:
         """The time that the service has now, in milliseconds since 1970, to the second."""
@@ -284,10 +308,6 @@ def _code(error: HttpResponseError) -> str:
     return str(getattr(code, "value", code))
 
 
-def _row(entity: TableEntity) -> Row:
-    values = {
-        name: value.value if isinstance(value, EntityProperty) else value
-        for name, value in entity.items()
-        if name not in ("PartitionKey", "RowKey") and value is not None
-    }
-    return Row(entity.get("PartitionKey", ""), entity.get("RowKey", ""), values, entity.metadata.get("etag") or "")
+def _row(entity: Mapping[str, Any]) -> Row:
+    values = read_values(entity)
+    return Row(entity.get("PartitionKey", ""), entity.get("RowKey", ""), values, entity.get("odata.etag", ""))
