@@ -242,7 +242,7 @@ class Part:
                 async with self._session.post(url, json=body, headers=headers, timeout=ClientTimeout(30)) as answer:
                     if answer.status in (200, 201):
                         return await answer.json()
-                    if answer.status not in (429, 503):
+                    if answer.status not in (409, 429, 503):
                         raise RuntimeError(f"{path} was answered {answer.status}: {await answer.text()}")
             await asyncio.sleep(1)
 

@@ -61,6 +61,16 @@ async def test_values_come_back_as_they_were_written(storage: Storage, partition
     assert row.key == "it's a key~1"
 
 
+@pytest.mark.parametrize("text", ["did:web:a.example%3A8443", "it's", "a+b & c=d", "#?/", "ä\u2028", "@name", "' or 1"])
+async def test_a_filter_finds_any_text(storage: Storage, partition: str, text: str) -> None:
+    await storage.records.transact(
+        partition, [Operation("create", f"k%41{n}", {"t": t}) for n, t in enumerate((text, "x"))]
+    )
+    page = await storage.records.scan(partition, "k", "l", limit=5, where="t eq @text", parameters={"text": text})
+    assert [row.key for row in page.rows] == ["k%410"]
+    assert await storage.records.get(partition, "k%410") == page.rows[0]
+
+
 async def test_a_table_is_created_when_first_written_to(azurite: Azurite, partition: str) -> None:
     opened = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
     name = "t" + uuid.uuid4().hex

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from tntcore.shares import Shares, Used
 
 # Half of what the host lets in at once (maxConcurrentRequests in host.json).
-_PLACES = 14
+_PLACES = 12
 _PATIENCE = 5.0  # seconds
 _FEW = 2  # calls of a tenant that may wait in any case
 _SOON = 0.25  # seconds

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from azure.core import MatchConditions
@@ -160,7 +161,9 @@ class Table:
             "NextPartitionKey": after.get("PartitionKey"),
             "NextRowKey": after.get("RowKey"),
         }
-        response = await self._read(f"{self.name}()", {name: value for name, value in asked.items() if value})
+        # As the SDK does: it takes a parameter for encoded already.
+        parameters = {name: quote(str(value), safe="") for name, value in asked.items() if value}
+        response = await self._read(f"{self.name}()", parameters)
         if response is None:
             return [], None
         rows = [_row(entity) for entity in orjson.loads(response.content)["value"]]
