@@ -24,6 +24,7 @@ from tntcore.api.views import (
 )
 from tntcore.connections.acceptance import kept_invitation
 from tntcore.connections.changes import Changes
+from tntcore.connections.connection import connections_of
 from tntcore.connections.decisions import Decisions
 from tntcore.connections.rotation import Rotation
 from tntcore.dids.document import Version
@@ -153,7 +154,9 @@ class ConnectionRoutes:
 
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
-    return await listing(call, Connection, lambda one: connection_view(call, one), where=filters(call))
+    contact = call.query.get("contactUuid") or call.query.get("contact")
+    among = await connections_of(call.tenant.records, [contact]) if contact else None
+    return await listing(call, Connection, lambda one: connection_view(call, one), where=filters(call), among=among)
 
 
 async def read(call: Call) -> Response:

@@ -426,6 +426,7 @@ async def list_(call: Call) -> Response:
     identities, one for ten hits, which reads all connections.
     """
     text_ = call.query.get("search", "").casefold()
+    did = call.query.get("did")
     needs = ("displayName", "internalRef", "email", "did", "claimedDid", "named")
 
     def keep(contact: Contact) -> bool:
@@ -437,6 +438,7 @@ async def list_(call: Call) -> Response:
         Contact,
         contact_view,
         where=filters(call),
+        among=await _stored_with(call.tenant.records, did) if did else None,
         keep=keep if text_ else None,
         needs=needs if text_ else (),
         beside=partial(of_contacts, call) if is_wanted(call) else None,

@@ -29,6 +29,7 @@ from tntcore.delivery.replay import BY_DEFAULT, STATUSES, Replays, Skipped
 from tntcore.delivery.requests import SentRequest, sent_request
 from tntcore.errors import Problem
 from tntcore.messaging import times
+from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
@@ -273,7 +274,10 @@ async def list_(call: Call) -> Response:
     `type`, `thread`, and `since` and `until` (a time or a `sequence`), which compare
     the time when the message was received or sent.
     """
-    return await listing(call, Delivery, delivery_view, where=await narrowed(call), columns=_COLUMNS)
+    message = call.query.get("messageUuid") or call.query.get("message") or ""
+    # Deliveries have the time of their message: `delivery_uuid`.
+    under = message[: len(first_uuid(0))]
+    return await listing(call, Delivery, delivery_view, where=await narrowed(call), columns=_COLUMNS, under=under)
 
 
 async def count(call: Call) -> Response:

@@ -16,7 +16,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
-from tntcore.storage.records import Record
+from tntcore.storage.records import END, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
 from tntcore.storage.timeline import TimedPage, Timeline, is_pointed
 from tntcore.strict_json import write_json
@@ -160,6 +160,8 @@ async def listing(
     needs: Sequence[str] = (),
     beside: Callable[[Sequence[R]], Awaitable[Mapping[str, Mapping[str, Any]]]] | None = None,
     most: int = MAX_LIMIT,
+    among: Sequence[R] | None = None,
+    under: str = "",
 ) -> Response:
     """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
     4 MB.
@@ -171,22 +173,28 @@ async def listing(
         keep: a further condition, on the columns `needs`.
         beside: returns further members of the page's hits, by the uuids of their records.
         most: hits of a page, whatever its `limit`.
+        among: all records that may be wanted, if they were found otherwise: they are few.
+        under: the beginning of the uuids of all that may be wanted.
     """
     records, query = call.tenant.records, call.query
     limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
-    start, end = since(query.get("since")), until(query.get("until"))
+    start = max(since(query.get("since")), under)
+    end = min(until(query.get("until")) or END, under + END)
+    end = "" if end == END else end
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
     by_pointers = timed and is_pointed(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
-    if timed:
-        hits: Hits[R] | TimedPage[R] = await timeline.page(
-            limit, newest=order == "newest", now=call.services.now(), position=token
-        )
+    wanted: Sequence[R] = ()
+    if among is not None:
+        wanted = [one for one in among if is_given(call, one) and (keep is None or keep(one))]
+        hits: Hits[R] | TimedPage[R] = timeline.part(wanted, limit, newest=order == "newest", position=token)
+    elif timed:
+        hits = await timeline.page(limit, newest=order == "newest", now=call.services.now(), position=token)
     else:
         hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
     total, is_more = len(hits.records), False
     if hits.next is not None or token:
-        counted = await timeline.count()
+        counted = len(wanted) if among is not None else await timeline.count()
         total, is_more = (total, True) if counted is None else (counted, counted >= COUNT_CAP)
     more = await beside(hits.records) if beside is not None and hits.records else {}
     views: list[orjson.Fragment] = []
@@ -274,5 +282,14 @@ def moment(value: Any, name: str) -> int:
 def filters(call: Call) -> Where:
     """Returns a condition that compares each given query parameter with its column, except those that say where a list
     begins and ends, and `type`."""
-    given = {name: value for name, value in call.query.items() if name not in _NO_FILTERS}
-    return equal({name: (_COLUMNS.get(name, name), value) for name, value in given.items()})
+    return equal({name: (_COLUMNS.get(name, name), value) for name, value in _given(call)})
+
+
+def is_given(call: Call, record: Record) -> bool:
+    """Whether a record meets the condition of `filters`."""
+    values = record.values()
+    return all(values.get(_COLUMNS.get(name, name)) == value for name, value in _given(call))
+
+
+def _given(call: Call) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in call.query.items() if name not in _NO_FILTERS]

@@ -110,6 +110,15 @@ class Timeline(Generic[R]):
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
         return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
 
+    def part(self, records: Sequence[R], limit: int, *, newest: bool, position: str) -> TimedPage[R]:
+        """Returns the page of a list that has no other records than these."""
+        places = sorted([(self.position(record), record.uuid, record) for record in records], reverse=newest)
+        places = [one for one in places if self.start <= one[0] < (self.end or END)]
+        if position:
+            places = [one for one in places if (one[0] <= position if newest else one[0] >= position)]
+        following = places[limit][0] if len(places) > limit else None
+        return TimedPage([record for *_, record in places[:limit]], following)
+
     async def _oldest(self, limit: int, start: str, end: str) -> TimedPage[R]:
         """Returns a page from `start` on, where keys sort by time: they are read in their order."""
         found: list[_Place] = []
