@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tntcore.api.callers import HOST, Callers
 from tntcore.api.cors import Cors
-from tntcore.api.given import Shape, body_shape, query_shape, read_name, read_uuid
+from tntcore.api.given import body_shape, query_shape, read_name, read_uuid
 from tntcore.api.header_names import check_header_names
 from tntcore.api.http import KEY_HEADER, MAX_JSON, Access, Body, Call, Request, Response, Route, problem
 from tntcore.api.idempotency import once
@@ -55,7 +55,6 @@ class Router:
 
     Raises:
         ValueError: a route does not say who may call it.
-        TypeError: a type of a body, or of a query, cannot be read.
     """
 
     def __init__(self, services: Services, routes: Sequence[Route], new_trace_id: Callable[[], str]) -> None:
@@ -67,12 +66,9 @@ class Router:
         self._turns = Turns()
         # By the number of segments, and the first of them: no route begins with a variable one.
         self._routes: dict[tuple[int, str], list[tuple[list[str], Route]]] = {}
-        self._shapes: dict[tuple[str, str], tuple[Shape | None, Shape]] = {}
         for route in routes:
             if (route.access == "operator") != (route.role is not None):
                 raise ValueError(f"{route.method} {route.path}: only an operator's route names a role, and each must")
-            body = None if isinstance(route.request, Body) else body_shape(route.request or _Nothing)
-            self._shapes[route.method, route.path] = body, query_shape(route.query or _Nothing)
             segments = route.path.split("/")
             self._routes.setdefault((len(segments), segments[0].lower()), []).append((segments, route))
 
@@ -184,21 +180,23 @@ class Router:
         """
         if route.access == "public":
             return call
-        body_shape, query_shape = self._shapes[route.method, route.path]
+        # Made by the first call of a route: all at once take ten times as long as the rest of opening the app.
+        shape = None if isinstance(route.request, Body) else body_shape(route.request or _Nothing)
         own = _HOSTS_OWN if route.access == "host" else {KEY_HEADER}
         query = {
             name: value or None
             for name, value in {**_parameters(call.request.url), **call.request.query}.items()
             if name.lower() not in own
         }
-        call = replace(call, arguments=_arguments(call.arguments), query=query_shape.read(query, ""))
+        query = query_shape(route.query or _Nothing).read(query, "")
+        call = replace(call, arguments=_arguments(call.arguments), query=query)
         body: dict[str, Any] = {}
-        if body_shape is not None and not call.request.body and route.request is not None and not route.bodiless:
+        if shape is not None and not call.request.body and route.request is not None and not route.bodiless:
             raise Problem(400, "body-not-json", "The body is missing. Send a JSON object.")
-        if body_shape is not None and call.request.body:
+        if shape is not None and call.request.body:
             given = call.request.json()
             left_out = given is None and (route.request is None or route.bodiless)
-            body = {} if left_out else body_shape.read(given, "")
+            body = {} if left_out else shape.read(given, "")
         return replace(call, body=body)
 
     def _problem(self, error: Problem, span: Span) -> Response:
