@@ -333,6 +333,25 @@ class Threads:
             following = f"&next={page['next']}"
 
 
+def test_a_thread_of_very_many_messages_does_not_fill_the_pages(tmp_path: Path) -> None:
+    async def work() -> tuple[list[Any], int, int]:
+        world, acme = await filled(tmp_path, 60)
+        chat = action_uuid("c", "chat")
+        messages = [
+            Message(uuid=uuid_at(NOW - number * 1_000, f"{number}"), action_uuid=chat, type=TYPE)
+            for number in range(10_000)
+        ]
+        rows = world.durable.rows("records")
+        rows.fill(row for message in messages for row in rows_of(acme.uuid, [message]))
+        rows.fill(rows_of(acme.uuid, [Action(uuid=chat, updated_at=NOW)]))
+        return await cost(world, acme, "action?order=newest&limit=20")
+
+    hits, calls, rows = run(work)
+    assert len(hits) == 20
+    assert calls <= 150
+    assert rows <= 20_000
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_threads_are_listed_the_same_by_their_messages_as_one_by_one(tmp_path: Path, seed: int) -> None:
     queries = [

@@ -63,8 +63,8 @@ class Indexes:
         if reign is None or reign.seen + SILENCE <= now:
             reign, _ = await self._load()
         since = reign.since if reign is not None and now < reign.seen + SILENCE else now
-        self._reign = Reign(since, now)
         await self._table.put(PARTITION, POINTERS, {"since": since, "seen": now})
+        self._reign = Reign(since, now)
         return self._reign
 
     async def _load(self) -> tuple[Reign | None, float]:

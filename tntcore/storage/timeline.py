@@ -89,14 +89,18 @@ class Timeline(Generic[R]):
         edge, width = (high if newest else low), (high - low if self._column else _DAY)
         if not newest and self._by_messages:
             edge = await self._first_of_threads(start[:_OF_TIME], edge)
-        most = max(2 * limit, _FEWEST) if self._by_messages else _READ
+        threads = max(2 * limit, _FEWEST)
+        most = threads if self._by_messages else _READ
         found: list[_Place] = []
         for _ in range(MOST_READS):
             first, last = (max(low, edge - width), edge) if newest else (edge, min(high, edge + width))
             # The outermost windows have no other bounds than those that were given.
             lower = max(start, first_uuid(first)) if first > low else start
             upper = min(end or END, first_uuid(last)) if last < high else end
-            rows, read = await self._window(lower, upper, first, last, most)
+            rows, read = await self._window(lower, upper, first, last, most, threads)
+            if self._by_messages:
+                # Many messages of few threads may be read at once.
+                most = _READ if len({thread for _, thread in read}) < len(read) // _CHANGE else threads
             if rows is None:
                 width = self._narrower(read, first, last, newest=newest)
                 continue
@@ -104,8 +108,8 @@ class Timeline(Generic[R]):
             edge = first if newest else last
             if len(found) > limit or edge == (low if newest else high):
                 break
-            if len(read) < most // _CHANGE:
-                width *= _CHANGE if read else _CHANGE**2
+            # It grows to half of what may be read.
+            width *= max(min(most // (2 * len(read)), _CHANGE), 1) if read else _CHANGE**2
         else:
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
         return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
@@ -169,16 +173,17 @@ class Timeline(Generic[R]):
         return self.where & between(self.kind.TIME, first, _time(self.end) if self.end else _LATEST)
 
     async def _window(
-        self, lower: str, upper: str, first: int, last: int, most: int
+        self, lower: str, upper: str, first: int, last: int, most: int, threads: int
     ) -> tuple[list[_Place] | None, list[_Place]]:
         """Returns the records in a window, and all that were read. Instead of the first, None if there are more than
         `most`, unless the window cannot be smaller.
 
         Args:
+            threads: how many may be found by messages, and by pointers.
             lower, upper: the positions from which, and before which. first, last: the same in milliseconds.
         """
         if self._by_messages:
-            return await self._window_of_threads(lower, upper, most, may_be_smaller=last - first > 1)
+            return await self._window_of_threads(lower, upper, most, threads, may_be_smaller=last - first > 1)
         kept: list[_Place] = []
         read: list[_Place] = []
         where = between(self._column, first, last) if self._column else ANY
@@ -191,7 +196,7 @@ class Timeline(Generic[R]):
         return kept, read
 
     async def _window_of_threads(
-        self, lower: str, upper: str, most: int, *, may_be_smaller: bool
+        self, lower: str, upper: str, most: int, most_threads: int, *, may_be_smaller: bool
     ) -> tuple[list[_Place] | None, list[_Place]]:
         """Returns what `_window` does. A thread's time is that of one of its messages, or it has a pointer."""
         # A message and its thread have other positions in the same millisecond.
@@ -211,6 +216,8 @@ class Timeline(Generic[R]):
                 read += found
                 uuids |= dict.fromkeys(uuid for _, uuid in found if uuid)
                 start = hits.next
+        if len(uuids) > 2 * most_threads and may_be_smaller:
+            return None, read
         threads = await self.records.many(self.kind, list(uuids))
         self._threads.update({thread.uuid: thread for thread in threads})
         places = [(self.position(thread), thread.uuid) for thread in threads]
