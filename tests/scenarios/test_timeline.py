@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import orjson
 import pytest
@@ -13,12 +14,14 @@ from tests.scenarios.common import assert_problem, basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.stack import Client, Stack
 from tntcore.api import counts
+from tntcore.maintenance.indexing import INDEXED, drop_if_lost, point, point_to_thread
 from tntcore.messaging import times
 from tntcore.messaging.ids import uuid_at
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Action, Contact, Message
+from tntcore.storage.records import Action, Connection, Contact, Exchange, Message, Pointer
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.timeline import MOST_READS, Timeline
+from tntcore.storage.transactions import Operation
 
 NOW = 1_800_000_000_000
 PING = "https://didcomm.org/trust-ping/2.0/ping"
@@ -186,3 +189,45 @@ async def test_rows_without_a_later_column_are_listed(busy: Foreign) -> None:
     assert last["uuid"] == "00000000-0000-8000-8000-00000000000a"
     assert orjson.dumps(last)
     assert Message.TIME == ""
+
+
+async def test_rows_of_older_versions_get_pointers(stack: Stack) -> None:
+    client = await stack.register("Older")
+    records, storage = (await client.tenant()).records, stack.app.services.storage
+    partition = client.uuid
+    uuids = [str(UUID(int=number)) for number in range(3)]
+    unit = Unit()
+    for number, uuid in enumerate(uuids):
+        for kind in ("connection", "exchange"):
+            unit.create_row(f"{kind}~{uuid}", {"status": "ACTIVE", "createdAt": NOW - number})
+        unit.create_row(f"contact~{uuid}", {"status": "ACCEPTED", "did": f"did:example:{number}", "named": True})
+        unit.create_row(f"action~{uuid}", {"status": "ACTIVE"})
+    await records.commit(unit)
+    await storage.records.transact(
+        partition, [Operation("merge", f"action~{uuid}", {"updatedAt": NOW - at}) for at, uuid in enumerate(uuids)]
+    )
+    for again in (False, True):
+        for uuid in uuids:
+            for indexed in INDEXED:
+                assert await point(storage, indexed, partition, uuid) is not again
+            thread = await records.get(Action, uuid)
+            assert thread is not None
+            assert await point_to_thread(storage, thread, partition) is not again
+    for listed in (Connection, Exchange, Action):
+        for newest in (True, False):
+            page = await Timeline(records, listed, by_pointers=True).page(9, newest=newest, now=NOW)
+            assert [one.uuid for one in page.records] == (uuids if newest else uuids[::-1])
+    found = await records.list(Pointer, limit=9, under=Contact.pointers_of("did:example:1"))
+    assert [one.record_uuid for one in found.records] == [uuids[1]]
+    assert not await drop_if_lost(storage, found.records[0], partition)
+    contact = await records.get(Contact, uuids[1])
+    assert contact is not None
+    contact.did = "did:example:other"
+    unit = Unit()
+    unit.change(contact)
+    await records.commit(unit)
+    assert not (await records.list(Pointer, limit=9, under=Contact.pointers_of("did:example:1"))).records
+    await storage.records.delete(partition, contact.key)
+    found = await records.list(Pointer, limit=9, under=Contact.pointers_of(contact.did))
+    assert await drop_if_lost(storage, found.records[0], partition)
+    assert not (await records.list(Pointer, limit=9, under=Contact.pointers_of(contact.did))).records

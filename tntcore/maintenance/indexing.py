@@ -194,9 +194,12 @@ async def point_to_thread(storage: Storage, thread: Action, partition: str) -> b
     )
     if messages.rows or await storage.records.get(partition, Pointer.row_key(thread.pointer)) is not None:
         return False
+    row = await storage.records.get(partition, thread.key)
+    if row is None or row.values.get("updatedAt", 0) != thread.updated_at:
+        return False
     unit = Unit()
-    unit.merge(thread.key, {})  # it is still there
-    unit.upsert(Pointer(uuid=thread.pointer, record_uuid=thread.uuid))
+    # The commit adds the pointer of a thread that is changed.
+    unit.merge(thread.key, {"updatedAt": thread.updated_at}, row.etag)
     try:
         await storage.committer.commit(partition, unit)
     except Changed:

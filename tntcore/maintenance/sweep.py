@@ -58,8 +58,8 @@ class Sweep:
             ExceptionGroup: as `run` does.
         """
         now = self._services.now()
+        await self._services.indexes.renew()
         if now < self._runs_at:
-            await self._services.indexes.renew()
             await self.unqueued()
             return
         self._runs_at = now + _EVERY
