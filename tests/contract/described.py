@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
+import jsonschema_rs
 import orjson
 from jsonschema import Draft202012Validator, ValidationError, validators
 
@@ -23,7 +24,7 @@ class Described:
     def __init__(self, routes: Sequence[Route], public_url: str) -> None:
         self.document = document(routes, public_url)
         self._closed = closed(self.document)
-        self._validators: dict[int, Any] = {}
+        self._validators: dict[str | int, Any] = {}
         self._checks_requests = True
         self._paths = [
             (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)), re.IGNORECASE), operations)
@@ -105,12 +106,16 @@ class Described:
     ) -> None:
         if schema.get("format") == "binary" or not schema:
             return
-        validator = self._validators.get(id(schema))
+        whole = {**schema, "components": self._closed["components"]}
+        name = schema.get("$ref", id(schema))
+        validator = self._validators.get(name)
         if validator is None:
-            whole = {**schema, "components": self._closed["components"]}
-            validator = self._validators[id(schema)] = of(whole)
-        errors = [f"{error.json_path}: {error.message[:500]}" for error in validator.iter_errors(orjson.loads(body))]
-        assert not errors, f"{where}: {errors}"
+            validator = self._validators[name] = jsonschema_rs.Draft202012Validator(whole)
+        said = orjson.loads(body)
+        # The other one is twenty times slower. It takes other capitals too, and names all faults.
+        if not validator.is_valid(said):
+            errors = [f"{error.json_path}: {error.message[:500]}" for error in of(whole).iter_errors(said)]
+            assert not errors, f"{where}: {errors}"
 
 
 def _enum_in_any_case(validator: Any, enum: Sequence[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
