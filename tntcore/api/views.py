@@ -186,7 +186,7 @@ async def listing(
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
     wanted: Sequence[R] = ()
     if among is not None:
-        wanted = [one for one in among if is_given(call, one) and (keep is None or keep(one))]
+        wanted = [one for one in among if is_given(call, one) and timeline.within(one) and (keep is None or keep(one))]
         hits: Hits[R] | TimedPage[R] = timeline.part(wanted, limit, newest=order == "newest", position=token)
     elif timed:
         hits = await timeline.page(limit, newest=order == "newest", now=call.services.now(), position=token)

@@ -88,10 +88,19 @@ class Repository:
         row = await self._storage.records.get(self._partition_of(kind), kind.row_key(uuid))
         return None if row is None else kind.read(row)
 
-    async def many(self, kind: type[R], uuids: Sequence[str]) -> list[R]:
-        """Returns the records that exist, in the order of the uuids."""
-        found = await asyncio.gather(*(self.get(kind, uuid) for uuid in uuids))
+    async def many(self, kind: type[R], uuids: Sequence[str], partitions: Mapping[str, str] | None = None) -> list[R]:
+        """Returns the records that exist, in the order of the uuids.
+
+        Args:
+            partitions: those in which they are, by uuid, where it is known.
+        """
+        known = partitions or {}
+        found = await asyncio.gather(*(self._in(known.get(uuid, "")).get(kind, uuid) for uuid in uuids))
         return [record for record in found if record is not None]
+
+    def _in(self, partition: str) -> Repository:
+        """Returns the repository of the shard, if it is one of several."""
+        return self
 
     async def list(
         self,
@@ -261,6 +270,10 @@ class WholeRepository(Repository):
             first._storage, first.principal, first._key, first._wrote, first._counted, 0, first._is_indexed
         )
         self._shards = shards
+        self._by_name = {shard.partition: shard for shard in shards}
+
+    def _in(self, partition: str) -> Repository:
+        return self._by_name.get(partition, self)
 
     async def get(self, kind: type[R], uuid: str) -> R | None:
         """Returns the record, or None. Asks all shards at the same time."""

@@ -67,6 +67,7 @@ class Timeline(Generic[R]):
     columns: Sequence[str] | None = None
     by_pointers: bool = False
     _threads: dict[str, R] = field(default_factory=dict)  # that were read on the way
+    _partitions: dict[str, str] = field(default_factory=dict)  # of records that others lead to, which are in the same
 
     async def page(self, limit: int, *, newest: bool, now: int, position: str = "") -> TimedPage[R]:
         """Returns a page of at most `limit` records.
@@ -114,10 +115,13 @@ class Timeline(Generic[R]):
             return TimedPage(await self._read(found), str(UUID(int=(edge << 80) - newest)))
         return TimedPage(await self._read(found[:limit]), found[limit][0] if len(found) > limit else None)
 
+    def within(self, record: R) -> bool:
+        """Whether the record is between the bounds."""
+        return self.start <= self.position(record) < (self.end or END)
+
     def part(self, records: Sequence[R], limit: int, *, newest: bool, position: str) -> TimedPage[R]:
         """Returns the page of a list that has no other records than these."""
         places = sorted([(self.position(record), record.uuid, record) for record in records], reverse=newest)
-        places = [one for one in places if self.start <= one[0] < (self.end or END)]
         if position:
             places = [one for one in places if (one[0] <= position if newest else one[0] >= position)]
         following = places[limit][0] if len(places) > limit else None
@@ -210,15 +214,15 @@ class Timeline(Generic[R]):
                 end = self._pointer(last) if of_pointer else last
                 columns = ("recordUuid" if of_pointer else "actionUuid",)
                 hits = await self.records.list(kind, limit=most, start=start, end=end, columns=columns)
-                found = [_thread_of(record) for record in hits.records]
+                found = [self._leads_to(record) for record in hits.records]
                 if hits.next is not None and may_be_smaller:
                     return None, found
                 read += found
                 uuids |= dict.fromkeys(uuid for _, uuid in found if uuid)
                 start = hits.next
         if len(uuids) > 2 * most_threads and may_be_smaller:
-            return None, read
-        threads = await self.records.many(self.kind, list(uuids))
+            return None, sorted(read)
+        threads = await self.records.many(self.kind, list(uuids), self._partitions)
         self._threads.update({thread.uuid: thread for thread in threads})
         places = [(self.position(thread), thread.uuid) for thread in threads]
         return [place for place in places if lower <= place[0] < (upper or END)], read
@@ -231,7 +235,7 @@ class Timeline(Generic[R]):
         pointers = await self.records.list(
             Pointer, limit=1, start=self._pointer(start), end=self._pointer(END), columns=()
         )
-        found = [_thread_of(record)[0] for record in (*messages.records, *pointers.records)]
+        found = [self._leads_to(record)[0] for record in (*messages.records, *pointers.records)]
         return max(edge, min(map(_time, found), default=edge))
 
     async def _keys(
@@ -246,7 +250,7 @@ class Timeline(Generic[R]):
             hits = await self.records.list(
                 Pointer, limit=limit, start=self._pointer(start), end=self._pointer(end or END)
             )
-            places = [(pointer.uuid.partition(".")[2], pointer.record_uuid) for pointer in hits.records]
+            places = [self._leads_to(pointer) for pointer in hits.records]
             following = hits.next.partition(".")[2] if hits.next is not None else None
             kept = places
         else:
@@ -261,6 +265,13 @@ class Timeline(Generic[R]):
         if read is not None:
             read += places
         return kept, following
+
+    def _leads_to(self, record: Record) -> _Place:
+        """Returns the position of a message or pointer, and the uuid of the record that it leads to."""
+        uuid = record.record_uuid if isinstance(record, Pointer) else ""
+        uuid = record.action_uuid if isinstance(record, Message) else uuid
+        self._partitions[uuid] = record.partition
+        return record.uuid.rpartition(".")[2], uuid
 
     def _pointer(self, position: str) -> str:
         return f"{self.kind.KIND}.{position}"
@@ -301,7 +312,7 @@ class Timeline(Generic[R]):
         if self._by_messages:
             return [self._threads[uuid] for uuid in uuids]
         if not uuids or self.kind.TIME or self.keep is not None:
-            return await self.records.many(self.kind, uuids)
+            return await self.records.many(self.kind, uuids, self._partitions)
         hits = await self.records.list(
             self.kind, limit=_READ, start=min(uuids), end=f"{max(uuids)}~", where=self.where, columns=self.columns
         )
@@ -312,12 +323,6 @@ class Timeline(Generic[R]):
 def is_pointed(kind: type[Record]) -> bool:
     """Whether records of this kind, whose keys do not sort by time, have something else that does."""
     return bool(kind.TIME) and issubclass(kind, Indexed | Action)
-
-
-def _thread_of(record: Record) -> _Place:
-    """Returns the position of a message or pointer, and the uuid of its thread."""
-    thread = record.action_uuid if isinstance(record, Message) else ""
-    return record.uuid.rpartition(".")[2], record.record_uuid if isinstance(record, Pointer) else thread
 
 
 def _likely_edge(read: Sequence[_Place], *, newest: bool) -> int:
