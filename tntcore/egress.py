@@ -318,6 +318,10 @@ class Egress:
         kept = bytes(begun.body[:max_answer])
         return Answer(begun.status, begun.headers, kept, begun.truncated, self._now() - begun.at)
 
+    def has_place(self) -> bool:
+        """Whether the current party is within its share of requests, whatever the host."""
+        return self._places.may_take(*_party())
+
     def check(self, url: str) -> None:
         """Checks whether requests to such a URL are allowed at all. Its addresses are checked only by a request.
 

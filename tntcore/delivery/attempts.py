@@ -89,6 +89,8 @@ class Attempts(Generic[I]):
         self._services = services
         self._outbox = outbox
         self._queue = queue
+        # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
+        self._kind = "agents" if queue == OUTBOUND else "webhooks"
         self._ladder = ladder
         self._receivers = receivers
         self._also = also
@@ -183,7 +185,7 @@ class Attempts(Generic[I]):
         """
         groups = by_endpoint(items)
         random = int.from_bytes(self._services.random(4), "big") / 2**32
-        busy = {name: delay for name, group in groups.items() if (delay := self._receivers.busy_for(group[0], random))}
+        busy = {name: delay for name, group in groups.items() if (delay := self._busy_for(group[0], random))}
         if busy:
             self._services.meter.count(f"{self._queue}.busy", len(busy))
             later = [item for name in busy for item in groups.pop(name)]
@@ -191,6 +193,10 @@ class Attempts(Generic[I]):
         if slow := self._receivers.slow_among(groups):
             await self._outbox.put_back(self._queue, [[item for name in slow for item in groups.pop(name)]])
         return [item for group in groups.values() for item in group]
+
+    def _busy_for(self, item: I, random: float) -> int:
+        with on_behalf_of(item.tenant, self._kind):
+            return self._receivers.busy_for(item, random, has_place=self._services.egress.has_place())
 
     async def _attempt(self, item: I, deliver: Deliver[I], pending: PendingCall, *, repeated: bool) -> None:
         watch(pending)
@@ -233,9 +239,8 @@ class Attempts(Generic[I]):
         Raises:
             NoPlaceError: nothing was attempted; it may be in `NO_PLACE` seconds.
         """
-        # Agents and webhooks have a share each: if all of one kind hang, the other kind is still called.
-        sender = "agents" if self._queue == OUTBOUND else "webhooks"
-        with on_behalf_of(tenant.principal.uuid, sender), attempting(self._services, item, self._queue, number) as span:
+        party = on_behalf_of(tenant.principal.uuid, self._kind)
+        with party, attempting(self._services, item, self._queue, number) as span:
             return await self._once(tenant, item, deliver, number, before, span)
 
     async def _once(

@@ -182,15 +182,18 @@ class SlowReceivers:
         else:
             yield None
 
-    def busy_for(self, item: Called, random: float) -> int:
+    def busy_for(self, item: Called, random: float, *, has_place: bool = True) -> int:
         """Returns the seconds until the item's receiver may be called again; 0 if it may now.
 
         Args:
             random: from 0 up to 1.
+            has_place: the request would have its place at once. If not, a slow receiver's would hardly get one in the
+                time that is waited for such a receiver.
         """
         endpoint = item.endpoint
         if self._slow.peek(endpoint):
-            busy = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.tenant)
+            full = self._places.held(endpoint) >= _MAX_OF_ONE or not self._places.may_take(item.tenant)
+            busy = full or not has_place
         else:
             # An unknown receiver may be as slow as those that used up the tenant's share.
             busy = not self._places.may_take(item.tenant) and not self._prompt.peek(endpoint)

@@ -82,3 +82,11 @@ async def test_a_tenant_whose_quick_receiver_fell_silent_is_called_by_its_queue(
     assert not is_at_once(receivers, other)
     assert is_at_once(receivers, Item("bolt", "bolt/hook"))
     await receivers.close()
+
+
+def test_a_slow_one_is_not_tried_while_its_tenant_has_no_place_for_a_request() -> None:
+    receivers = SlowReceivers()
+    assert receivers.busy_for(HOOK, 0.0, has_place=False) == 0
+    receivers.mark_slow(HOOK)
+    assert receivers.busy_for(HOOK, 0.0) == 0
+    assert receivers.busy_for(HOOK, 0.0, has_place=False) == slow_receivers._BUSY

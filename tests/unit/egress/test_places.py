@@ -61,8 +61,11 @@ async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(
                 asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
                 for n in range(20)
             ]
-        await asyncio.sleep(0.1)
+        with on_behalf_of("attacked", greedy[0], entrance=greedy[1]):
+            while egress.has_place():  # noqa: ASYNC110  nobody tells of it
+                await asyncio.sleep(0.01)
         with on_behalf_of("attacked", other[0], entrance=other[1]):
+            assert egress.has_place()
             for _ in range(3):
                 answer = await asyncio.wait_for(egress.request("GET", f"http://127.0.0.1:{fast.port}/", timeout=10), 20)
                 assert answer.status == 202
