@@ -10,6 +10,10 @@ from tntcore.egress import Egress, EgressError
 from tntcore.shares import on_behalf_of, within_budget
 
 
+async def _here(_host: str) -> list[str]:
+    return ["127.0.0.1"]
+
+
 async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> None:
     never = asyncio.Event()
 
@@ -17,10 +21,11 @@ async def test_requests_that_hang_leave_places_for_other_tenants_and_hosts() -> 
         await never.wait()
         return web.Response()
 
-    async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=8)) as egress:
+    limited = Egress(LOOPBACK, places=8, lookup=_here)
+    async with serving(hang) as slow, serving(echo) as fast, opened(limited) as egress:
         with on_behalf_of("greedy"):
             hanging = [
-                asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
+                asyncio.create_task(egress.request("GET", f"http://host{n}.example:{slow.port}/", timeout=60))
                 for n in range(20)
             ]
             hanging += [asyncio.create_task(egress.request("GET", slow.make_url("/").human_repr(), timeout=60))]
@@ -55,10 +60,14 @@ async def test_receivers_of_one_kind_that_hang_leave_places_for_the_other_kind(
         await never.wait()
         return web.Response()
 
-    async with serving(hang) as slow, serving(echo) as fast, opened(Egress(LOOPBACK, places=12)) as egress:
+    async with (
+        serving(hang) as slow,
+        serving(echo) as fast,
+        opened(Egress(LOOPBACK, places=12, lookup=_here)) as egress,
+    ):
         with on_behalf_of("attacked", greedy[0], entrance=greedy[1]):
             hanging = [
-                asyncio.create_task(egress.request("GET", f"http://127.0.0.{2 + n}:{slow.port}/", timeout=60))
+                asyncio.create_task(egress.request("GET", f"http://host{n}.example:{slow.port}/", timeout=60))
                 for n in range(20)
             ]
         with on_behalf_of("attacked", greedy[0], entrance=greedy[1]):
