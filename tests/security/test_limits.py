@@ -602,6 +602,12 @@ async def test_unknown_keys_beside_a_known_one_are_charged(
     assert answers == [202] * 2 + [429] * 2
     # The third was looked at until it exceeded the rate.
     assert 64 < len(looked_up) <= 64 + 12
+    # So are those that come at the same time.
+    looked_up.clear()
+    app = limited(stack, address=20_000)
+    many = await asyncio.gather(*(knock(app, mixed) for _ in range(16)))
+    assert {answer.status for answer in many} <= {202, 429}
+    assert len(looked_up) <= 16 * 16
 
 
 @pytest.mark.parametrize(

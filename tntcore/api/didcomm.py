@@ -174,15 +174,16 @@ class Door:
         storage call: the address is charged for them, and no more are looked up once it has exceeded its rate.
         """
         found: list[tuple[Found, bool] | None] = []
-        unknown, wait = 0, 0.0
+        unknown = 0
         for start in range(0, len(kids), _LOOKUPS):
-            if wait:
+            # Other messages from the address are looked at, too.
+            if start and address and (wait := self._addresses.wait(address, self._limits.address)):
                 raise _too_many("from your address", wait)
             found += await together([self._owner(kid, size) for kid in kids[start : start + _LOOKUPS]])
             before, unknown = unknown, sum(one is None for one in found)
             charge = sum(_MISS * number for number in range(before + 1, unknown + 1))
             if address and charge:
-                wait = self._addresses.reserve(address, self._limits.address, charge)
+                self._addresses.reserve(address, self._limits.address, charge)
         return found
 
     async def _owner(self, kid: str, size: int) -> tuple[Found, bool] | None:
