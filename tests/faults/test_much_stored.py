@@ -375,3 +375,29 @@ def test_threads_are_listed_the_same_by_their_messages_as_one_by_one(tmp_path: P
         assert len(by_messages[0]) == 300
 
     run(work)
+
+
+def test_a_thread_without_its_message_or_changed_late_is_listed(tmp_path: Path) -> None:
+    async def work() -> None:
+        world, acme = await filled(tmp_path, 0)
+        partner = await world.partner(acme)
+        world.tick = LATE  # from one call to the next: each message is handled late
+        await partner.send(partner.basic("late"))
+        await world.settle()
+        world.tick = 1
+        await partner.send(partner.basic("erased"))
+        while await world.step():
+            pass
+        for hit in (await acme.get("message"))["hits"]:
+            assert (await acme.call("DELETE", f"message/{hit['uuid']}")).status == 204
+        world.assert_pointed()
+        rows = world.durable.rows("records")
+        assert sum(key.startswith("pointer~action.") for _, key in rows) == 2
+        world.durable.rows("lookups")[PARTITION, POINTERS] = Row(
+            PARTITION, POINTERS, {"since": 0, "seen": world.durable.now}, "1"
+        )
+        world.restart()
+        assert await (await acme.tenant()).records.is_indexed()
+        assert len((await acme.get("action?order=newest"))["hits"]) == 2
+
+    run(work)
