@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import subprocess
@@ -28,9 +29,16 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("package")
-    build(ROOT, HERE, folder / "package")
-    pack(folder / "package", folder / "package.zip")
+    """Built once, by the first process of a run that needs it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "package.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "package.zip").exists():
+            build(ROOT, HERE, folder / "package")
+            pack(folder / "package", folder / "packing.zip")
+            (folder / "packing.zip").rename(folder / "package.zip")
     return folder / "package.zip"
 
 
