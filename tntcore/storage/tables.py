@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tntcore.telemetry import Meter
 
 _API_VERSION = "2019-02-02"
 _MISSING_TABLE = "TableNotFound"
+# A 404 without such a code is not the service's own: a proxy's would make all rows seem to be gone.
+_NOT_FOUND = re.compile(rb'"code"\s*:\s*"(Resource|Entity|Table)NotFound"')
 _MINIMAL = "application/json;odata=minimalmetadata"
 _NEXT_PARTITION, _NEXT_ROW = "x-ms-continuation-NextPartitionKey", "x-ms-continuation-NextRowKey"
 
@@ -67,8 +70,8 @@ class Table:
     async def get(self, partition: str, key: str) -> Row | None:
         """Returns the row, or None."""
         self._meter.count("table.get")
-        response = await self._read(path_of(self.name, partition, key), {})
-        return _row(orjson.loads(response.content)) if response is not None else None
+        found = await self._read(path_of(self.name, partition, key), {})
+        return _row(found[0]) if found is not None else None
 
     async def scan(
         self,
@@ -163,23 +166,35 @@ class Table:
         }
         # As the SDK does: it takes a parameter for encoded already.
         parameters = {name: quote(str(value), safe="") for name, value in asked.items() if value}
-        response = await self._read(f"{self.name}()", parameters)
-        if response is None:
+        found = await self._read(f"{self.name}()", parameters)
+        if found is None:
             return [], None
-        rows = [_row(entity) for entity in orjson.loads(response.content)["value"]]
+        answer, told = found
         names = {"PartitionKey": _NEXT_PARTITION, "RowKey": _NEXT_ROW}
-        following = {name: response.headers[header] for name, header in names.items() if response.headers.get(header)}
-        return rows, following or None
+        following = {name: told[header] for name, header in names.items() if told.get(header)}
+        return [_row(entity) for entity in answer["value"]], following or None
 
-    async def _read(self, path: str, parameters: Mapping[str, Any]) -> AsyncHttpResponse | None:
-        """Returns the service's answer, read; None for a row or a table that there is not."""
+    async def _read(
+        self, path: str, parameters: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]] | None:
+        """Returns the service's answer, and its headers; None for a row or a table that there is not.
+
+        Raises:
+            HttpResponseError: the service refused the call, or the answer is not the service's.
+        """
         headers = {"x-ms-version": _API_VERSION, "DataServiceVersion": "3.0", "Accept": _MINIMAL}
         request = HttpRequest("GET", f"{self._service.url}/{path}", params=dict(parameters), headers=headers)
         response: AsyncHttpResponse = await self._service._client.send_request(request)
-        if response.status_code == 404:
+        if response.status_code == 404 and _NOT_FOUND.search(response.content):
             return None
         response.raise_for_status()
-        return response
+        try:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise HttpResponseError("the answer is not the Table service's", response)
+        return answer, response.headers
 
     async def clock(self) -> int:
         """The time that the service has now, in milliseconds since 1970, to the second."""

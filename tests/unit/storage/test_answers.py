@@ -1,0 +1,86 @@
+"""What becomes of the Table service's answers, and of those of a proxy before it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables.aio import TableServiceClient
+
+from tntcore.storage.tables import Table
+from tntcore.telemetry import Meter
+
+_READS: dict[str, Callable[[Table], Awaitable[object]]] = {
+    "row": lambda table: table.get("p", "r"),
+    "list": lambda table: table.scan("p", "a", "b", limit=1),
+    "page": lambda table: table.walk(),
+}
+
+
+@asynccontextmanager
+async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterator[Table]:
+    """A table of a service that answers every call by this function."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    account = f"TableEndpoint=http://127.0.0.1:{runner.addresses[0][1]}/a;AccountName=a;AccountKey=AAAA"
+    try:
+        async with TableServiceClient.from_connection_string(account, retry_total=0) as service:
+            yield Table(service, "records", Meter())
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("read", _READS.values(), ids=_READS)
+@pytest.mark.parametrize(
+    ("status", "body", "content_type"),
+    [
+        (404, "<html>no such site</html>", "text/html"),
+        (404, '{"odata.error": {"code": "UnsupportedPath"}}', "application/json"),
+        (200, "<html>log in</html>", "text/html"),
+        (200, "<html>log in</html>", "application/json"),
+        (200, "[]", "application/json"),
+        (204, "", "text/plain"),
+    ],
+)
+async def test_an_answer_of_another_is_an_error(
+    read: Callable[[Table], Awaitable[object]], status: int, body: str, content_type: str
+) -> None:
+    """A message for a row that seemed not to exist would be refused for good."""
+    async with table_of(lambda _: web.Response(status=status, text=body, content_type=content_type)) as table:
+        with pytest.raises(HttpResponseError):
+            await read(table)
+
+
+@pytest.mark.parametrize("code", ["ResourceNotFound", "TableNotFound", "EntityNotFound"])
+async def test_the_services_own_404_is_a_row_that_there_is_not(code: str) -> None:
+    body = f'{{"odata.error":{{"code":"{code}","message":{{"lang":"en-US","value":"no"}}}}}}'
+    async with table_of(lambda _: web.Response(status=404, text=body, content_type="application/json")) as table:
+        assert await table.get("p", "r") is None
+
+
+async def test_the_next_page_begins_where_the_service_said() -> None:
+    """Its words for that are its own: any characters, and sometimes only one of the two."""
+    position = {"PartitionKey": "1!8!a+b/c=&d%20e'f"}
+    asked: list[dict[str, str]] = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        headers = {"x-ms-continuation-NextPartitionKey": position["PartitionKey"]} if len(asked) == 1 else {}
+        return web.json_response({"value": []}, headers=headers)
+
+    async with table_of(answer) as table:
+        first = await table.walk()
+        assert first.next == position
+        assert (await table.walk(first.next)).next is None
+    assert [one.get("NextPartitionKey") for one in asked] == [None, position["PartitionKey"]]
+    assert not any("NextRowKey" in one for one in asked)
