@@ -370,7 +370,9 @@ async def test_attempts_go_on_counting_after_a_sweep(stack: Stack, foreign: Fore
 async def poison(stack: Stack, queue: str, content: bytes) -> str:
     """As the host puts it into the poison queue; the message's id there."""
     client = stack.app.services.storage._queues.get_queue_client(f"{queue}-poison")
-    return str((await client.send_message(base64.b64encode(content).decode())).id)
+    message = await client.send_message(base64.b64encode(content).decode())
+    stack.host.wake(client.queue_name)
+    return str(message.id)
 
 
 async def kept(stack: Stack, queue: str, message_id: str) -> bytes:
