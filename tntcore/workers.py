@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -27,13 +27,18 @@ _STALLED = 1.0  # seconds: of less than that nothing follows
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def _set_up_child(yields: bool) -> None:
-    # Messages go before these computations, and quick ones before long ones.
+def _yield_processor(*, yields: bool) -> None:
+    """Lets messages go before the process's computations, and quick ones before long ones (`yields`)."""
     if yields and sys.platform == "linux":
         # Unlike a nice process, this one never keeps a message from a processor: it counts as idle (sched(7)).
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(_LONG_NICENESS if yields else _NICENESS)
+        with suppress(OSError):  # a sandbox may know only the usual policy
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            return
+    os.nice(_LONG_NICENESS if yields else _NICENESS)
+
+
+def _set_up_child(yields: bool) -> None:
+    _yield_processor(yields=yields)
     # A terminal's Ctrl-C reaches these processes, too. The service decides when they end.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # So does a platform's SIGTERM: the service may still want the results.
@@ -103,7 +108,7 @@ class Workers:
         """Runs a module's function in another process, and returns or raises its result.
 
         Args:
-            long: it is likely to take long, so it waits behind others of this kind even if its tenant needed little.
+            long: it is likely to take long, so it waits behind others like it even if its tenant needed little.
 
         Raises:
             WorkTimeout: it took too long, or its process died again and again.
@@ -136,13 +141,13 @@ class Workers:
 
     async def _run(self, kind: _Kind, function: Callable[..., T], *args: object) -> T:
         process = kind.idle.pop() if kind.idle else self._start(kind)
-        stalled = _stalled(process)
+        before, stalled = _stalled(process), 0.0
         with current_budget().spending() as left:
             seconds = min(self._seconds, left)
             running = asyncio.get_running_loop().run_in_executor(process, _timed, function, *args)
             try:
                 await asyncio.wait([running], timeout=seconds)
-                stalled = _stalled(process) - stalled
+                stalled = max(_stalled(process) - before, 0.0)
             finally:
                 if running.done() and not isinstance(running.exception(), BrokenProcessPool):
                     kind.idle.append(process)
@@ -150,7 +155,7 @@ class Workers:
                     # Nobody waits for the error of a process that is killed.
                     running.add_done_callback(lambda late: late.cancelled() or late.exception())
                     self._end(process)
-                    self._used.add(party().tenant, self._seconds)
+                    self._used.add(party().tenant, max(self._seconds - stalled, 0.0))
         if not running.done():
             if stalled > max(seconds / 2, _STALLED):
                 raise Busy
@@ -198,5 +203,5 @@ def _stalled(process: ProcessPoolExecutor) -> float:
     try:
         [pid] = process._processes or {}
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return 0.0

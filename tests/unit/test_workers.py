@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tntcore.workers
 from tntcore.shares import Busy, on_behalf_of, within_budget
 from tntcore.workers import Workers, WorkTimeout
 
@@ -181,10 +183,26 @@ async def test_one_that_got_no_processor_may_come_again() -> None:
         await workers.run(os.getpid, long=True)
         with pytest.raises(Busy):
             await workers.run(_spin_on_one_processor, 60, long=True)
+        # Its tenant did not compute in that time, so its quick tasks need not wait among the long ones.
+        assert workers.needs_little()
     finally:
         messages.kill()
         await messages.wait()
         await workers.close()
+
+
+def test_where_the_system_refuses_the_policy_for_idle_tasks_long_ones_are_nice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes such as gVisor know only the usual policy."""
+
+    def refuse(pid: int, policy: int, param: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    nice: list[int] = []
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
+    monkeypatch.setattr(os, "nice", nice.append)
+    tntcore.workers._yield_processor(yields=True)
+    tntcore.workers._yield_processor(yields=False)
+    assert nice == [19, 4]
 
 
 async def test_cpu_of_tasks_counts_whatever_comes_of_them() -> None:
