@@ -54,7 +54,7 @@ _REFUSED = (
 MAX_IN_HAND = 64 * 1024 * 1024
 """The most bytes of messages that may wait to be queued at one time in one process."""
 _REQUEST = 10_000  # upper bound of a request's memory besides its body
-_MISS = 20  # messages: an unknown key counts as one; in one envelope, each as so many more than the one before
+_MISS = 20  # messages, for the first unknown key of an envelope; twice as many for the second, and so on
 _LOOKUPS = 4  # keys of one message that are looked up at once
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 

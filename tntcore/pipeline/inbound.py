@@ -28,10 +28,11 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 4  # deliveries of a message before it is put off; at the fifth the host gives it up
 _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
-# Messages that may take long, at once. Above newBatchThreshold (host.json) the host fetches no others.
-_PLACES = 16
+# Messages that may take long, at once, and those that may wait for a place. If they were more than newBatchThreshold
+# (host.json), the host would fetch no others.
+_PLACES, _WAITERS = 16, 4
+_KEPT = 4  # of these places, for small messages of tenants that needed little computing lately
 _FIRST_CONTACTS = 12  # messages to identities and invitations, at once
-_KEPT = 4  # of those that may take long, for tenants that needed little computing lately
 _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
 _WAIT, _LONGEST_WAIT = 2.0, 120.0  # seconds until one for which there was no place is tried again
@@ -179,7 +180,7 @@ class Inbound:
         holders = (*party().holders, *[f"{item.tenant}/connection/{item.owner_uuid}"] * 3)
         # What is too large for a queue message is likely to take long as well.
         little = not item.in_blob and self._services.workers.needs_little()
-        if little and self._waiting < _KEPT:
+        if little and self._waiting < _WAITERS:
             self._waiting += 1
             try:
                 await self._places.acquire(*holders, patience=_PATIENCE)
