@@ -401,3 +401,22 @@ def test_a_thread_without_its_message_or_changed_late_is_listed(tmp_path: Path) 
         assert len((await acme.get("action?order=newest"))["hits"]) == 2
 
     run(work)
+
+
+def test_claims_of_strangers_do_not_hide_a_contact_with_the_same_did(tmp_path: Path) -> None:
+    did = "did:sov:WgWxqztrNooG92RXvxSTWv"
+
+    async def work() -> None:
+        world, acme = await filled(tmp_path, 0)
+        claims = [
+            Contact(uuid=uuid_at(NOW - DAY + number, "claim"), claimed_did=did, named=False) for number in range(120)
+        ]
+        proven = Contact(uuid=uuid_at(NOW, "proven"), did=did, named=True)
+        # An older version did not say who proved it.
+        older = Contact(uuid=uuid_at(NOW, "older"), did=did)
+        rows = world.durable.rows("records")
+        rows.fill(rows_of(acme.uuid, [*claims, proven]))
+        assert (await acme.get(f"contact/{did}"))["uuid"] == proven.uuid
+        assert Contact.read(Row(acme.uuid, older.key, older.values(), "1")).pointer == older.pointer != ""
+
+    run(work)

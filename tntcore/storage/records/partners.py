@@ -45,9 +45,11 @@ class Contact(Indexed):
 
     @property
     def pointer(self) -> str:
-        """Names it by its DID. A did:sov that an old row has as proven still finds it."""
+        """Names it by its DID. A did:sov that an old row has as proven still finds it; a claim of somebody else does
+        not, as anybody can claim a DID any number of times.
+        """
         claimed = self.claimed_did or ""
-        did = self.did or (claimed if claimed.startswith("did:sov:") and not self.named else "")
+        did = self.did or (claimed if claimed.startswith("did:sov:") and self.named is None else "")
         return f"{Contact.pointers_of(did)}{self.uuid}" if did else ""
 
     @staticmethod
