@@ -552,7 +552,8 @@ async def _stored_with(records: Repository, did: str) -> Sequence[Contact]:
     if not await records.is_indexed():
         return (await records.list(Contact, limit=100, where=queries.of_did(did))).records
     pointers = await records.list(Pointer, limit=100, under=Contact.pointers_of(did))
-    return await records.many(Contact, [pointer.record_uuid for pointer in pointers.records])
+    partitions = {pointer.record_uuid: pointer.partition for pointer in pointers.records}
+    return await records.many(Contact, list(partitions), partitions)
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
