@@ -16,7 +16,9 @@ from tests.faults.process import Fault
 from tests.faults.sites import Client
 from tests.faults.world import DAY, NOW, World, run
 from tntcore.connections.connection import start
-from tntcore.messaging.ids import delivery_uuid, uuid_at
+from tntcore.connections.first_contact import FORM as FORM_2
+from tntcore.connections.invitations import Invitations, Wanted, read_content
+from tntcore.messaging.ids import Ids, delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.storage.commit import Unit, point_to_threads
 from tntcore.storage.indexes import POINTERS
@@ -418,5 +420,26 @@ def test_claims_of_strangers_do_not_hide_a_contact_with_the_same_did(tmp_path: P
         rows.fill(rows_of(acme.uuid, [*claims, proven]))
         assert (await acme.get(f"contact/{did}"))["uuid"] == proven.uuid
         assert Contact.read(Row(acme.uuid, older.key, older.values(), "1")).pointer == older.pointer != ""
+
+    run(work)
+
+
+def test_a_connection_that_begins_long_after_its_contact_is_listed_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        world = World(tmp_path)
+        acme, bolt = await world.register("Acme"), await world.register("Bolt")
+        contact = await acme.post("contact", {"contact": {"email": "bolt@partner.example"}})
+        world.durable.now += DAY
+        services, tenant = world.process.app.services, await acme.tenant()
+        identity = await tenant.records.get(Identity, acme.identity["uuid"])
+        assert identity is not None
+        wanted = Wanted(form=FORM_2, contact_uuid=contact["uuid"])
+        ids = Ids(services.uuid7, services.random, world.durable.now)
+        invitation = await Invitations(services).create(tenant, identity, wanted, ids)
+        await bolt.post("contact", {"invitation": read_content(tenant.records, invitation)})
+        await world.settle()
+        [connection] = (await acme.get("connection"))["hits"]
+        assert (connection["uuid"], connection["state"]) == (contact["connectionUuid"], COMPLETED)
+        world.assert_pointed()
 
     run(work)

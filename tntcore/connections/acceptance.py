@@ -9,7 +9,7 @@ from typing import Any
 
 from tntcore.connections import names
 from tntcore.connections.changes import Changes
-from tntcore.connections.connection import start
+from tntcore.connections.connection import in_place_of, start
 from tntcore.connections.connectionless import Connectionless, inline_document
 from tntcore.connections.documents import MAX_DOCUMENT
 from tntcore.connections.effect import Effect
@@ -79,11 +79,11 @@ class Acceptance:
         if _is_for_v2(content):
             _check_method(did_method, "v2")
             content = content if content.form == FORM_2 else await self._as_v2(content)
-            connection = _in_place(start(identity, contact, now, did_method), waiting)
+            connection = in_place_of(waiting, start(identity, contact, now, did_method))
             effect = await self._first_contact.accept(tenant, connection, contact, content)
             return await self._begin_at_once(tenant, contact, content, connection, effect, ends)
         if content.form == FORM_1 and not content.handshake_protocols:
-            connection = _in_place(start(identity, contact, now, did_method), waiting)
+            connection = in_place_of(waiting, start(identity, contact, now, did_method))
             theirs = await self._provisional(content.services)
             effect = self._connectionless.accept(tenant, connection, contact, content, theirs)
             return await self._begin_at_once(tenant, contact, content, connection, effect, ends)
@@ -98,7 +98,7 @@ class Acceptance:
         _check_method(did_method, protocol)
         connection = self._invited(identity, contact, protocol, content.id, await self._provisional(content.services))
         connection.did_method = did_method
-        _in_place(connection, waiting)
+        in_place_of(waiting, connection)
         contact.claimed_did = contact.claimed_did or connection.claimed_did
         # The DID that was reached, and no other that the invitation names.
         reached = document_id(connection.their_document)
@@ -267,14 +267,14 @@ class Acceptance:
             didcomm_endpoint(document, "v1")
         except DidError:
             _check_method(did_method, "v2")
-            connection = _in_place(start(identity, contact, self._services.now(), did_method), waiting)
+            connection = in_place_of(waiting, start(identity, contact, self._services.now(), did_method))
             await self._changes.apply(tenant, await self._first_contact.reach(tenant, connection, contact), tells=True)
             return connection
         connection = self._invited(
             identity, contact, DID_EXCHANGE_1_1, document.services[0].id, {**document.raw, "id": document.id}
         )
         connection.invited_did, connection.did_method = contact.did, did_method
-        _in_place(connection, waiting)
+        in_place_of(waiting, connection)
         return await self._begin(tenant, identity, contact, connection)
 
     def _invited(
@@ -384,13 +384,6 @@ def _claims(effect: Effect, contact: Contact) -> None:
     """Lets the effect write what the invitation claims to an existing contact, instead of creating that."""
     if contact.etag:
         effect.contact, effect.names = None, {"claimedDid": contact.claimed_did or ""}
-
-
-def _in_place(connection: Connection, waiting: Connection | None) -> Connection:
-    """Makes the connection take the place of the one that waits, and returns it."""
-    if waiting is not None:
-        connection.etag, connection.created_at = waiting.etag, waiting.created_at
-    return connection
 
 
 def _check_method(did_method: str | None, protocol: str) -> None:

@@ -64,6 +64,15 @@ def start(identity: Identity, contact: Contact, now: int, did_method: str | None
     )
 
 
+def in_place_of(before: Connection | None, connection: Connection) -> Connection:
+    """Makes a connection take the place of the same one that has not begun or has come to nothing, if there is one.
+    Returns it.
+    """
+    if before is not None:
+        connection.etag, connection.created_at, connection.indexed = before.etag, before.created_at, before.indexed
+    return connection
+
+
 async def connections_of(
     records: Repository, contacts: Sequence[str], *, columns: Sequence[str] | None = None
 ) -> list[Connection]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tntcore.connections import names
-from tntcore.connections.connection import pairwise, start
+from tntcore.connections.connection import in_place_of, pairwise, start
 from tntcore.connections.documents import MAX_DOCUMENT, kept
 from tntcore.connections.effect import Effect, Reaction, Refusal, Refused
 from tntcore.connections.handshake import find_invitation
@@ -166,7 +166,7 @@ class FirstContact:
             waiting = await tenant.records.get(Connection, connection.uuid)
             if waiting is not None and waiting.state != "start":
                 raise Refused("contact-connected", "the contact of the invitation is connected already")
-            connection.etag = waiting.etag if waiting is not None else ""
+            in_place_of(waiting, connection)
         connection.role = "responder"
         connection.state = COMPLETED if accepted else "request-received"
         connection.thid = message.thid

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tntcore.connections import names
-from tntcore.connections.connection import pairwise, start
+from tntcore.connections.connection import in_place_of, pairwise, start
 from tntcore.connections.documents import attached, checked, kept, legacy, object_in, resolvable
 from tntcore.connections.effect import Effect, Notice, Reaction, Refusal, Refused
 from tntcore.connections.sender import Anonymous, OtherSide, Sender
@@ -186,9 +186,8 @@ class Handshake:
         )
         contact, former = await _contact_of(tenant, identity, invitation, asker)
         connection = start(identity, contact, now, invitation.did_method if invitation is not None else None)
-        if former is not None:
-            # A request that is sent again takes the place of the exchange that came to nothing.
-            connection.etag, connection.created_at = former.etag, former.created_at
+        # A request that is sent again takes the place of the exchange that came to nothing.
+        in_place_of(former, connection)
         connection.role = "responder"
         connection.state = rfc.move("responder", "invitation-sent", "receive request")
         connection.protocol = step.prefix
