@@ -39,7 +39,7 @@ class Services:
     Attributes:
         now: milliseconds since 1970, by the storage account's clock where the machine's is wrong.
         random: returns so many random bytes.
-        workers: for computations that a caller waits for. slow_workers: one process, for those that may take a minute.
+        workers: for computations that a caller waits for. slow_workers: for those that may take a minute.
         uuid7: the next identifier, greater than all before it in this process.
         last_used: records when keys were used.
         exporter: receives traces and metrics, if the operator configured one.
@@ -120,7 +120,7 @@ def open_services(
         resolver=resolver,
         egress=egress,
         workers=workers,
-        slow_workers=Workers(1, seconds=120),
+        slow_workers=Workers(2, seconds=120),  # a tenant alone leaves one for others
         usage=usage,
         operators=OperatorKeys(storage, now, time.monotonic, secrets.token_bytes),
         last_used=LastUsed(storage.committer, meter),
