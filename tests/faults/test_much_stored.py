@@ -262,6 +262,22 @@ def test_what_a_version_wrote_that_was_rolled_back_to_is_listed(tmp_path: Path) 
     run(work)
 
 
+def test_a_pointer_that_is_lost_is_written_again_within_a_day(tmp_path: Path) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(3)
+        await older.pass_minutes(70)
+        assert await older.is_indexed()
+        rows = older.world.durable.rows("records")
+        for key in [key for key in rows if key[1].startswith("pointer~")]:
+            del rows[key]
+        await older.pass_minutes(24 * 60 + 10)
+        older.world.assert_pointed()
+        await older.check()
+
+    run(work)
+
+
 @pytest.mark.parametrize("kind", ["kill", "fail", "lost", "twice"])
 def test_a_fault_at_each_call_of_the_walk(tmp_path: Path, kind: Fault) -> None:
     async def work() -> None:

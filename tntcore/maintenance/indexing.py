@@ -111,10 +111,7 @@ class Indexing:
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return True
         place.began = place.began or self._services.now()
-        is_covered = principal.indexed_at >= place.since + SETTLES
-        # A thread is pointed to whenever this version changes it.
-        kinds = (*INDEXED, *(() if is_covered else (Action,)), Pointer)
-        parts = [(shard, kind) for shard in principal.shard_names for kind in kinds]
+        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Action, Pointer)]
         while place.part < len(parts):
             shard, kind = parts[place.part]
             following: str | None = place.start
@@ -124,7 +121,7 @@ class Indexing:
                 place.start = following
                 following = await self._page(shard, kind, following)
             place.part, place.start = place.part + 1, ""
-        if not is_covered:
+        if principal.indexed_at < place.since + SETTLES:
             unit = Unit()
             unit.merge(principal.key, {"indexedAt": place.began})
             await self._storage.committer.commit(principal.uuid, unit)
@@ -143,7 +140,7 @@ class Indexing:
                 record = kind.read(row)
                 if isinstance(record, Pointer):
                     done = await drop_if_lost(self._storage, record, partition)
-                elif isinstance(record, Indexed) and record.indexed != record.pointer:
+                elif isinstance(record, Indexed) and not await _is_pointed(self._storage, record, partition):
                     done = await point(self._storage, type(record), partition, record.uuid)
                 elif isinstance(record, Action):
                     done = await point_to_thread(self._storage, record, partition)
@@ -153,6 +150,13 @@ class Indexing:
 
         await asyncio.gather(*map(see_to, page.rows))
         return page.next.partition("~")[2] if page.next else None
+
+
+async def _is_pointed(storage: Storage, record: Indexed, partition: str) -> bool:
+    """Whether the record has the pointer that it should have, and that one is there."""
+    if record.indexed != record.pointer or not record.pointer:
+        return record.indexed == record.pointer
+    return await storage.records.get(partition, Pointer.row_key(record.pointer)) is not None
 
 
 async def point(storage: Storage, kind: type[Indexed], partition: str, uuid: str) -> bool:
@@ -209,13 +213,22 @@ async def point_to_thread(storage: Storage, thread: Action, partition: str) -> b
 
 async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bool:
     """Deletes a pointer whose record is gone, or has another one. Returns whether it did."""
-    row = await storage.records.get(partition, pointer.key)
-    kind = _BY_KIND.get(pointer.uuid.partition(".")[0])
-    if row is None or kind is None:
+    if await _leads_on(storage, pointer, partition):
         return False
-    owner = await storage.records.get(partition, kind.row_key(pointer.record_uuid))
-    record = kind.read(owner) if owner is not None else None
-    if record is not None and pointer.uuid == (record.pointer if isinstance(record, Action) else record.indexed):
+    row = await storage.records.get(partition, pointer.key)
+    if row is None or await _leads_on(storage, pointer, partition):
         return False
     # A record that is made now writes the pointer again, which changes its etag.
     return await storage.records.delete(partition, row.key, row.etag)
+
+
+async def _leads_on(storage: Storage, pointer: Pointer, partition: str) -> bool:
+    """Whether the pointer's record has it. One of a kind that only a newer version knows counts as such."""
+    kind = _BY_KIND.get(pointer.uuid.partition(".")[0])
+    if kind is None:
+        return True
+    row = await storage.records.get(partition, kind.row_key(pointer.record_uuid))
+    if row is None:
+        return False
+    record = kind.read(row)
+    return pointer.uuid == (record.pointer if isinstance(record, Action) else record.indexed)
