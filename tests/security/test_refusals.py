@@ -26,6 +26,8 @@ from tests.security.handshakes import (
 from tests.stack import Client, Receiver
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope.keys import verkey_to_did_key
+from tntcore.messaging import times
+from tntcore.messaging.ids import time_of
 from tntcore.pipeline.consequences import _REFUSALS
 from tntcore.protocols.did_exchange import CONNECTIONS_1_0, DID_EXCHANGE_1_0, DID_EXCHANGE_1_1
 from tntcore.storage.records import Connection, Contact, Delivery, Identity, Message
@@ -147,8 +149,10 @@ async def test_a_bad_response_is_reported_and_may_be_sent_again(
     await told(agent, request, protocol, ours, "response_not_accepted")
     assert await state_of(tenant, uuid) == "request-sent"
     [action] = (await tenant.get(f"action?connection={uuid}"))["hits"]
-    sent = [one["type"].rpartition("/")[2] for one in (await tenant.get(f"message?action={action['uuid']}"))["hits"]]
-    assert sent == ["request", "problem_report"]
+    sent = (await tenant.get(f"message?action={action['uuid']}"))["hits"]
+    assert [one["type"].rpartition("/")[2] for one in sent] == ["request", "problem_report"]
+    # Whoever follows the list of threads sees that the thread goes on.
+    assert times.read(action["updatedAt"]) >= time_of(sent[-1]["uuid"])
     assert mallory.heard() == []
     good = agent.response(protocol, request["@id"], agent.keys.ed25519)
     await agent.send(good, ours)

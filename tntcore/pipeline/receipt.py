@@ -15,7 +15,7 @@ from tntcore.messaging.message import MAX_IDENTIFIER, attachments
 from tntcore.messaging.message import Message as Plaintext
 from tntcore.storage.commit import Unit
 from tntcore.storage.items import RelayItem, SendItem
-from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
+from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message, changed_at
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.transactions import Value
 
@@ -103,6 +103,9 @@ class Receipt:
             unit.create(record)
         for answer in self.answers:
             answer.add_to(unit)
+            if answer.message.action_uuid not in ("", self.action.uuid):
+                at = changed_at(answer.message.uuid, self.stored.created_at)
+                unit.upsert_row(Action.row_key(answer.message.action_uuid), {"updatedAt": at})
         if isinstance(self.effect, Effect):
             self.effect.add_to(unit)
         if self.outcome is not None:
