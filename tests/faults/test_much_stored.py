@@ -459,3 +459,23 @@ def test_a_connection_that_begins_long_after_its_contact_is_listed_once(tmp_path
         world.assert_pointed()
 
     run(work)
+
+
+def test_a_thread_is_erased_with_all_of_its_pointers(tmp_path: Path) -> None:
+    async def work() -> None:
+        world, acme = await filled(tmp_path, 1)
+        rows = world.durable.rows("records")
+        [contact] = (await acme.get("contact"))["hits"]
+        [thread] = [Action.read(row) for (_, key), row in rows.items() if key.startswith("action~")]
+        # The last of these was handled before its message was.
+        late = [
+            Pointer(uuid=Action.pointer_at(thread.created_at + number, thread.uuid), record_uuid=thread.uuid)
+            for number in (*range(250), AFTER + LATE)
+        ]
+        rows.fill(rows_of(acme.uuid, late))
+        assert thread.updated_at == thread.created_at + AFTER
+        erased = await acme.post(f"contact/{contact['uuid']}/erase", {})
+        assert erased["done"]
+        assert [key for _, key in rows if key.startswith(("action~", "pointer~"))] == []
+
+    run(work)

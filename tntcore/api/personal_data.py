@@ -292,17 +292,23 @@ async def _erase_row(call: Call, record: Record) -> None:
 
 async def _erase_thread(call: Call, thread: Action) -> None:
     """Erases a thread with its pointers, of which it has one for each late change."""
-    records, unit = call.tenant.records, Unit()
-    of_kind, where = f"{Action.KIND}.", pointers_to(thread.uuid)
-    hits = await records.list(
-        Pointer,
-        limit=MAX_OPERATIONS - 1,
-        start=of_kind + first_uuid(max(thread.created_at - _CLOCKS, 0)),
-        end=of_kind + first_uuid(thread.updated_at + 1),
-        where=where,
-    )
-    for pointer in hits.records:
-        unit.delete(pointer.key)
+    records = call.tenant.records
+    # A message that is handled after a later one takes the thread back to its own time.
+    first, end = (first_uuid(max(at, 0)) for at in (thread.created_at - _CLOCKS, thread.updated_at + _CLOCKS))
+    while True:
+        unit = Unit()
+        hits = await records.list(
+            Pointer,
+            limit=MAX_OPERATIONS - 1,
+            start=f"{Action.KIND}.{first}",
+            end=f"{Action.KIND}.{end}",
+            where=pointers_to(thread.uuid),
+        )
+        for pointer in hits.records:
+            unit.delete(pointer.key)
+        if hits.next is None:
+            break
+        await records.commit(unit)
     unit.delete(thread.key)
     await records.commit(unit)
     records.erased(thread)
@@ -324,7 +330,7 @@ ALONG: Final[Mapping[type[Record], str]] = {
     AssetData: "a value in a message, exported and erased with it",
     Attempt: "exported and erased with its delivery",
     HeldMessage: "names a message, and goes with its connection",
-    Pointer: "names a contact, connection or exchange, and goes with it",
+    Pointer: "names a contact, connection, exchange or thread, and goes with it",
     Sent: "names a message that was sent, and goes with it",
 }
 """Kinds of rows of a contact that do not name it themselves."""
