@@ -106,7 +106,12 @@ def _spin(seconds: float) -> None:
         pass
 
 
-_MESSAGES = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+_MESSAGES = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(flush=True)
+while True: pass
+"""
 
 
 async def test_one_that_is_cancelled_ends_without_a_word() -> None:
@@ -178,8 +183,10 @@ def _spin_on_one_processor(seconds: float) -> None:
 async def test_one_that_got_no_processor_may_come_again() -> None:
     """Such as a long one beside a flood of messages."""
     workers = Workers(1, seconds=3.0)
-    messages = await asyncio.create_subprocess_exec(sys.executable, "-c", _MESSAGES)
+    messages = await asyncio.create_subprocess_exec(sys.executable, "-c", _MESSAGES, stdout=subprocess.PIPE)
     try:
+        assert messages.stdout is not None
+        await messages.stdout.readline()
         await workers.run(os.getpid, long=True)
         with pytest.raises(Busy):
             await workers.run(_spin_on_one_processor, 60, long=True)

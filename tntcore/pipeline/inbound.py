@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tntcore.caching import SharedCache
@@ -69,16 +69,24 @@ class Inbound:
 
     Args:
         queue: the queue they come from.
+        now: monotonic seconds.
     """
 
-    def __init__(self, services: Services, receiving: Receiving, queue: str = INBOUND) -> None:
+    def __init__(
+        self,
+        services: Services,
+        receiving: Receiving,
+        queue: str = INBOUND,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._services = services
         self._receiving = receiving
         self._name = queue
+        self._now = now
         self._places = Shares(_PLACES)
         self._first_contacts = Shares(_FIRST_CONTACTS)
         # By identity or invitation, when the last of those that were put off comes again.
-        self._line: SharedCache[float] = SharedCache(time.monotonic, _LINES)
+        self._line: SharedCache[float] = SharedCache(now, _LINES)
         self._patient_lists = self._waiting = 0
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
@@ -204,7 +212,7 @@ class Inbound:
         """Returns the delay until the item's turn. If hundreds wait and each tried again as soon as another, nearly all
         would be put off again, which costs as much as handling them.
         """
-        now = time.monotonic()
+        now = self._now()
         last = self._line.peek(item.owner_uuid) or 0.0
         turn = min(max(now + _SOON, last + _APART), now + _LATEST)
         self._line.put(item.owner_uuid, turn, _LATEST)
