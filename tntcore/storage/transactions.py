@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote
 
 import orjson
+
+from tntcore.storage.rows import path_of
 
 Value = str | int | bool | float | bytes | None
 OperationKind = Literal["create", "merge", "upsert", "replace", "delete"]
@@ -102,14 +103,13 @@ def encode(url: str, table: str, partition: str, operations: Sequence[Operation]
     boundary=batch_<boundary>`.
     """
     parts = [f"--batch_{boundary}\r\nContent-Type: multipart/mixed; boundary=changeset_{boundary}\r\n\r\n".encode()]
-    partition_key = _key(partition)
     for index, operation in enumerate(operations):
         if operation.kind == "create":
             target = f"POST {url}/{table} HTTP/1.1\r\nPrefer: return-no-content\r\n"
             content = _json({"PartitionKey": partition, "RowKey": operation.row, **encode_values(operation.values)})
         else:
             method = {"delete": "DELETE", "replace": "PUT"}.get(operation.kind, "MERGE")
-            address = f"{url}/{table}(PartitionKey='{partition_key}',RowKey='{_key(operation.row)}')"
+            address = f"{url}/{path_of(table, partition, operation.row)}"
             match = "" if operation.kind in ("upsert", "replace") else f"If-Match: {operation.etag}\r\n"
             target = f"{method} {address} HTTP/1.1\r\n{match}"
             content = b"" if operation.kind == "delete" else _json(encode_values(operation.values))
@@ -151,7 +151,3 @@ def decode(answer: str, count: int) -> list[str]:
         etag = _ETAG.search(part)
         etags.append(etag[1] if etag else "")
     return etags
-
-
-def _key(key: str) -> str:
-    return quote(key.replace("'", "''"), safe="~")
