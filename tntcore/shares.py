@@ -93,7 +93,7 @@ def within_budget(seconds: float) -> Iterator[None]:
 
 
 class Busy(Exception):
-    """No place became free in time."""
+    """No place, or no processor, became free in time."""
 
 
 class Shares:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _TRIES = 3
 _LITTLE = 2.0  # seconds of computing, lately
 _NICENESS, _LONG_NICENESS = 4, 19
-_STALLED = 1.0  # seconds: of less than that nothing follows
+_STALLED = 1.0  # seconds without a processor; fewer are no reason for a task to be late
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

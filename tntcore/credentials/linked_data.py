@@ -340,8 +340,8 @@ def _bindings(proof: Mapping[str, Any], challenge: str | None, domain: str | Non
 
 
 def _check_size(document: Mapping[str, Any]) -> bool:
-    """Returns whether the document has so many values that it is likely to take long to bring into canonical form.
-    Raises `_Refused` if it is too large or too deep.
+    """Returns whether the document has so many values, by its commas, that it is likely to take long to bring into
+    canonical form. Raises `_Refused` if it is too large or too deep.
     """
     try:
         data = write_json(document)
