@@ -115,11 +115,11 @@ class Client:
 
     async def _taken(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Calls again while told to: on a busy machine, a few calls at a time may be more than a tenant's share."""
-        async with asyncio.timeout(60):
-            while (answer := await self.call(method, path, body, **headers)).status == 429:
-                if b":too-much-work" not in answer.body:
-                    break
-                await asyncio.sleep(0.2)
+        for _ in range(300):
+            answer = await self.call(method, path, body, **headers)
+            if answer.status != 429 or b":too-much-work" not in answer.body:
+                break
+            await asyncio.sleep(0.2)
         return answer
 
     async def get(self, path: str) -> Any:
