@@ -21,7 +21,7 @@ from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.ids import Ids, delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.storage.commit import Unit, point_to_threads
-from tntcore.storage.indexes import POINTERS
+from tntcore.storage.indexes import POINTERS, SILENCE
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
     LATE,
@@ -477,5 +477,28 @@ def test_a_thread_is_erased_with_all_of_its_pointers(tmp_path: Path) -> None:
         erased = await acme.post(f"contact/{contact['uuid']}/erase", {})
         assert erased["done"]
         assert [key for _, key in rows if key.startswith(("action~", "pointer~"))] == []
+
+    run(work)
+
+
+def test_a_timer_that_works_long_is_not_silent(tmp_path: Path) -> None:
+    async def work() -> None:
+        world, acme = await filled(tmp_path, 0)
+        partner = await world.partner(acme)
+        acme.hooks.answers = [500] * 50
+        for number in range(30):
+            await partner.send(partner.basic(f"{number}"))
+            while await world.step():
+                pass
+            world.durable.now += 60_000
+            await world.process.app.services.indexes.renew()
+        await world.process.app.sweep.tick()
+        world.durable.now += 300_000
+        world.tick = 60_000  # from one call to the next
+        before = world.durable.now
+        await world.process.app.sweep.tick()
+        world.tick = 1
+        assert world.durable.now > before + SILENCE
+        assert await (await acme.tenant()).records.is_indexed()
 
     run(work)

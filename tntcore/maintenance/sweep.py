@@ -150,6 +150,7 @@ class Sweep:
             start = page.next
             for row in page.rows:
                 try:
+                    await self._services.indexes.renew()
                     found += await self._row(row, seen)
                 except Exception as error:
                     # An error of one principal must not stop the others.
@@ -164,6 +165,7 @@ class Sweep:
         }
         for name, sweep in others.items():
             try:
+                await self._services.indexes.renew()
                 await sweep()
             except Exception as error:
                 log.exception("the sweeper could not go through the %s", name)
