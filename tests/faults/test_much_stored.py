@@ -278,6 +278,22 @@ def test_a_pointer_that_is_lost_is_written_again_within_a_day(tmp_path: Path) ->
     run(work)
 
 
+def test_a_clock_that_was_wrong_delays_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(3)
+        durable = older.world.durable
+        before, durable.now = durable.now, durable.now + 1_000 * DAY
+        await older.world.sweep()
+        durable.now = before
+        older.world.restart()
+        await older.pass_minutes(80)
+        assert await older.is_indexed()
+        older.world.assert_pointed()
+
+    run(work)
+
+
 @pytest.mark.parametrize("kind", ["kill", "fail", "lost", "twice"])
 def test_a_fault_at_each_call_of_the_walk(tmp_path: Path, kind: Fault) -> None:
     async def work() -> None:

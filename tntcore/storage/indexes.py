@@ -67,7 +67,8 @@ class Indexes:
             return reign
         if reign is None or reign.seen + SILENCE <= now:
             reign, _ = await self._load()
-        since = reign.since if reign is not None and now < reign.seen + SILENCE else now
+        # A later time was said by a clock that was wrong.
+        since = min(reign.since, now) if reign is not None and now < reign.seen + SILENCE else now
         await self._table.put(PARTITION, POINTERS, {"since": since, "seen": now})
         self._reign = Reign(since, now)
         return self._reign
