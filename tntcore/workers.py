@@ -140,7 +140,7 @@ class Workers:
                 return
 
     async def _run(self, kind: _Kind, function: Callable[..., T], *args: object) -> T:
-        process = kind.idle.pop() if kind.idle else self._start(kind)
+        process = self._free(kind)
         before, stalled = _stalled(process), 0.0
         with current_budget().spending() as left:
             seconds = min(self._seconds, left)
@@ -165,6 +165,14 @@ class Workers:
         if error is not None:
             raise error
         return cast(T, result)
+
+    def _free(self, kind: _Kind) -> ProcessPoolExecutor:
+        while kind.idle:
+            process = kind.idle.pop()
+            if not process._broken:
+                return process
+            self._end(process)  # it died while it had nothing to do
+        return self._start(kind)
 
     def _start(self, kind: _Kind) -> ProcessPoolExecutor:
         # A fork of a process with threads and sockets may hang.

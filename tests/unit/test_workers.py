@@ -55,6 +55,20 @@ async def test_a_task_whose_process_died_is_done_again(tmp_path: object) -> None
         await workers.close()
 
 
+async def test_a_process_that_died_while_idle_is_forgotten() -> None:
+    workers = Workers(1)
+    try:
+        for _ in range(3):
+            os.kill(await workers.run(os.getpid), signal.SIGKILL)
+            [process] = workers._processes
+            while not process._broken:  # noqa: ASYNC110  nobody tells of it
+                await asyncio.sleep(0.01)
+            assert await workers.run(abs, -1) == 1
+            assert len(workers._processes) == 1
+    finally:
+        await workers.close()
+
+
 async def test_ctrl_c_ends_a_process_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
     """A terminal tells all processes of it at once; the one that they work for decides what follows."""
     workers = Workers(processes=1)
