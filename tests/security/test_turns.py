@@ -228,24 +228,35 @@ async def test_a_few_that_need_little_wait_for_a_place_instead(stack: Stack, mon
     assert len((await foreign.client.get("exchange"))["hits"]) == more
 
 
-async def test_a_large_message_takes_no_place_that_is_kept_for_those_that_need_little(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("free", "put_off"),
+    [
+        (inbound._KEPT + 1, []),
+        (inbound._KEPT, ["of much"]),
+        (inbound._KEPT_FOR_SMALL, ["of much", "large"]),
+    ],
+)
+async def test_places_are_kept_for_those_that_need_little_and_some_for_small_messages(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, free: int, put_off: list[str]
 ) -> None:
-    foreign = await connect_foreign(stack, await stack.register("Large"))
+    foreign = await connect_foreign(stack, await stack.register("Kept"))
     exchange, storage = stack.app.exchange, stack.app.services.storage
     later = note_put_off(stack, monkeypatch, foreign)
-    for _ in range(inbound._PLACES - inbound._KEPT):
+    needs_little = True
+    monkeypatch.setattr(stack.app.services.workers, "needs_little", lambda: needs_little)
+    items = {name: item(foreign, offer(f"{name} {free}")) for name in ("of much", "large", "small")}
+    large = items["large"]
+    raw = large.pop("e").encode()
+    await storage.envelopes.put(large["id"], raw, {"p": large["p"], "o": large["o"], "u": large["u"]})
+    for _ in range(inbound._PLACES - free):
         exchange._places.take("others")
     try:
-        large = item(foreign, offer("L"))
-        raw = large.pop("e").encode()
-        await storage.envelopes.put(large["id"], raw, {"p": large["p"], "o": large["o"], "u": large["u"]})
-        await exchange.handle(orjson.dumps({"items": [large]}), 1)
-        assert [one["id"] for one in later] == [large["id"]]
-        await exchange.handle(orjson.dumps({"items": [item(foreign, offer("S"))]}), 1)
-        assert len(later) == 1
+        for name, one in items.items():
+            needs_little = name != "of much"
+            await exchange.handle(orjson.dumps({"items": [one]}), 1)
+        assert [one["id"] for one in later] == [items[name]["id"] for name in put_off]
     finally:
-        for _ in range(inbound._PLACES - inbound._KEPT):
+        for _ in range(inbound._PLACES - free):
             exchange._places.give_back("others")
 
 

@@ -31,7 +31,8 @@ _LATER = (5, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)  # seconds
 # Messages that may take long, at once, and those that may wait for a place. If they were more than newBatchThreshold
 # (host.json), the host would fetch no others.
 _PLACES, _WAITERS = 16, 4
-_KEPT = 4  # of these places, for small messages of tenants that needed little computing lately
+# Of these places, those for tenants that needed little computing lately, and among them those for small messages.
+_KEPT, _KEPT_FOR_SMALL = 4, 2
 _FIRST_CONTACTS = 12  # messages to identities and invitations, at once
 _SECONDS = 30.0  # of work that one such message may cause
 _MOST_DOUBLINGS = 10
@@ -187,8 +188,9 @@ class Inbound:
         # Thrice: one connection leaves places to the others that came in where it did.
         holders = (*party().holders, *[f"{item.tenant}/connection/{item.owner_uuid}"] * 3)
         # What is too large for a queue message is likely to take long as well.
-        little = not item.in_blob and self._services.workers.needs_little()
-        if little and self._waiting < _WAITERS:
+        for_small = _KEPT_FOR_SMALL if item.in_blob else 0
+        kept = for_small if self._services.workers.needs_little() else _KEPT
+        if not kept and self._waiting < _WAITERS:
             self._waiting += 1
             try:
                 await self._places.acquire(*holders, patience=_PATIENCE)
@@ -196,7 +198,7 @@ class Inbound:
                 raise self._no_place(item) from None
             finally:
                 self._waiting -= 1
-        elif self._places.free <= (0 if little else _KEPT) or not self._places.may_take(*holders):
+        elif self._places.free <= kept or not self._places.may_take(*holders):
             raise self._no_place(item)
         else:
             self._places.take(*holders)
