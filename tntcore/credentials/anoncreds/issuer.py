@@ -213,7 +213,6 @@ class Issuer:
             record.issuer_id,
             record.tag,
             record.max_credentials > 0,
-            long=True,
         )
         private = Private(definition, proof)
         if publisher is not None:
@@ -239,7 +238,6 @@ class Issuer:
             definition,
             identity.did,
             record.max_credentials,
-            long=True,
         )
         registry = orjson.loads(made)
         tails_id = await self._publish(records, identity, tails)
