@@ -389,6 +389,25 @@ def test_a_thread_of_very_many_messages_does_not_fill_the_pages(tmp_path: Path) 
     assert rows <= 20_000
 
 
+def test_threads_that_go_on_and_on_are_read_once(tmp_path: Path) -> None:
+    async def work() -> tuple[list[Any], int, int]:
+        world, acme = await filled(tmp_path, 60)
+        chats = [Action(uuid=action_uuid("c", str(number)), updated_at=NOW) for number in range(100)]
+        messages = [
+            Message(uuid=uuid_at(NOW - number * 8_000, f"{number}"), action_uuid=chats[number % 100].uuid, type=TYPE)
+            for number in range(1, 10_000)
+        ]
+        rows = world.durable.rows("records")
+        rows.fill(row for message in messages for row in rows_of(acme.uuid, [message]))
+        rows.fill(row for chat in chats for row in rows_of(acme.uuid, [chat]))
+        return await cost(world, acme, "action?order=newest&limit=20&until=2023-11-14T22:10:00Z")
+
+    hits, calls, rows = run(work)
+    assert len(hits) == 20
+    assert calls <= 250
+    assert rows <= 20_000
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_threads_are_listed_the_same_by_their_messages_as_one_by_one(tmp_path: Path, seed: int) -> None:
     queries = [

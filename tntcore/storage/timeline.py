@@ -98,10 +98,11 @@ class Timeline(Generic[R]):
             # The outermost windows have no other bounds than those that were given.
             lower = max(start, first_uuid(first)) if first > low else start
             upper = min(end or END, first_uuid(last)) if last < high else end
+            known = set(self._threads)
             rows, read = await self._window(lower, upper, first, last, most, threads)
             if self._by_messages:
-                # Many messages of few threads may be read at once.
-                most = _READ if len({thread for _, thread in read}) < len(read) // _CHANGE else threads
+                # Many messages of few threads that are to be read may be read at once.
+                most = _READ if len({thread for _, thread in read} - known) < len(read) // _CHANGE else threads
             if rows is None:
                 width = self._narrower(read, first, last, newest=newest)
                 continue
@@ -220,11 +221,13 @@ class Timeline(Generic[R]):
                 read += found
                 uuids |= dict.fromkeys(uuid for _, uuid in found if uuid)
                 start = hits.next
-        if len(uuids) > 2 * most_threads and may_be_smaller:
+        # One that was read has its place in this page, even if it has changed since.
+        new = [uuid for uuid in uuids if uuid not in self._threads]
+        if len(new) > 2 * most_threads and may_be_smaller:
             return None, sorted(read)
-        threads = await self.records.many(self.kind, list(uuids), self._partitions)
+        threads = await self.records.many(self.kind, new, self._partitions)
         self._threads.update({thread.uuid: thread for thread in threads})
-        places = [(self.position(thread), thread.uuid) for thread in threads]
+        places = [(self.position(self._threads[uuid]), uuid) for uuid in uuids if uuid in self._threads]
         return [place for place in places if lower <= place[0] < (upper or END)], read
 
     async def _first_of_threads(self, start: str, edge: int) -> int:
