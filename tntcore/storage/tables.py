@@ -13,7 +13,13 @@ from urllib.parse import quote
 
 import orjson
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import (
+    DecodeError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    ServiceResponseError,
+)
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.data.tables import EntityProperty, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
@@ -180,20 +186,23 @@ class Table:
         """Returns the service's answer, and its headers; None for a row or a table that there is not.
 
         Raises:
-            HttpResponseError: the service refused the call, or the answer is not the service's.
+            HttpResponseError: the service refused the call.
+            ServiceResponseError: the answer is not the service's, or not all of it.
         """
         headers = {"x-ms-version": _API_VERSION, "DataServiceVersion": "3.0", "Accept": _MINIMAL}
         request = HttpRequest("GET", f"{self._service.url}/{path}", params=dict(parameters), headers=headers)
-        response: AsyncHttpResponse = await self._service._client.send_request(request)
-        if response.status_code == 404 and _NOT_FOUND.search(response.content):
-            return None
-        response.raise_for_status()
         try:
+            response: AsyncHttpResponse = await self._service._client.send_request(request)
+            if response.status_code == 404:
+                if _NOT_FOUND.search(response.content):
+                    return None
+                raise _not_the_services()
+            response.raise_for_status()
             answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            answer = None
+        except (DecodeError, orjson.JSONDecodeError):
+            raise _not_the_services() from None
         if not isinstance(answer, dict):
-            raise HttpResponseError("the answer is not the Table service's", response)
+            raise _not_the_services()
         return answer, response.headers
 
     async def clock(self) -> int:
@@ -324,6 +333,10 @@ def _code(error: HttpResponseError) -> str:
     if code is None and _MISSING_TABLE in str(error):
         return _MISSING_TABLE
     return str(getattr(code, "value", code))
+
+
+def _not_the_services() -> ServiceResponseError:
+    return ServiceResponseError("this is no answer of the Table service, or not all of one")
 
 
 def _row(entity: Mapping[str, Any]) -> Row:

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
 
+from tntcore.storage.outage import is_away
 from tntcore.storage.tables import Table
 from tntcore.telemetry import Meter
 
@@ -52,13 +53,14 @@ async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterat
         (204, "", "text/plain"),
     ],
 )
-async def test_an_answer_of_another_is_an_error(
+async def test_an_answer_of_another_means_that_storage_is_away(
     read: Callable[[Table], Awaitable[object]], status: int, body: str, content_type: str
 ) -> None:
     """A message for a row that seemed not to exist would be refused for good."""
     async with table_of(lambda _: web.Response(status=status, text=body, content_type=content_type)) as table:
-        with pytest.raises(HttpResponseError):
+        with pytest.raises(AzureError) as raised:
             await read(table)
+    assert is_away(raised.value)
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFound", "TableNotFound", "EntityNotFound"])
