@@ -262,6 +262,23 @@ def test_what_a_version_wrote_that_was_rolled_back_to_is_listed(tmp_path: Path) 
     run(work)
 
 
+def test_a_contact_is_not_taken_for_another_by_a_did_that_it_no_longer_has(tmp_path: Path) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(2)
+        await older.pass_minutes(70)
+        # A version that was rolled back to for some minutes has changed it.
+        rows = older.world.durable.rows("records")
+        named = next(key for key in rows if key[1].startswith("contact~"))
+        before = rows[named].values["did"]
+        rows[named] = replace(rows[named], values={**rows[named].values, "did": "did:example:other"})
+        assert await older.is_indexed()
+        answer = await older.acme.call("POST", "contact", {"contact": {"did": before}})
+        assert b"did-unusable" in answer.body
+
+    run(work)
+
+
 def test_a_pointer_that_is_lost_is_written_again_within_a_day(tmp_path: Path) -> None:
     async def work() -> None:
         older = Older(tmp_path)

@@ -551,9 +551,12 @@ async def _stored_with(records: Repository, did: str) -> Sequence[Contact]:
     """Returns the contacts whose rows have this DID, proven or not."""
     if not await records.is_indexed():
         return (await records.list(Contact, limit=100, where=queries.of_did(did))).records
-    pointers = await records.list(Pointer, limit=100, under=Contact.pointers_of(did))
+    beginning = Contact.pointers_of(did)
+    pointers = await records.list(Pointer, limit=100, under=beginning)
     partitions = {pointer.record_uuid: pointer.partition for pointer in pointers.records}
-    return await records.many(Contact, list(partitions), partitions)
+    contacts = await records.many(Contact, list(partitions), partitions)
+    # A version without pointers may have changed its DID.
+    return [contact for contact in contacts if contact.pointer.startswith(beginning)]
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:
