@@ -120,7 +120,7 @@ def open_services(
         resolver=resolver,
         egress=egress,
         workers=workers,
-        slow_workers=Workers(2, seconds=120),  # a tenant alone leaves one for others
+        slow_workers=Workers(1, seconds=120),
         usage=usage,
         operators=OperatorKeys(storage, now, time.monotonic, secrets.token_bytes),
         last_used=LastUsed(storage.committer, meter),

@@ -24,7 +24,7 @@ from tntcore.exchanges.exchanges import Exchanges
 from tntcore.pipeline import inbound
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.receive import Receiving
-from tntcore.shares import on_behalf_of, party
+from tntcore.shares import party
 from tntcore.storage.commit import Unit
 from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Connection
@@ -358,22 +358,6 @@ async def public_key(client: Client) -> str:
     recipient = await client.stack.app.services.tenants.recipient(tenant, "identity", client.identity["uuid"])
     assert recipient is not None
     return encode_verkey(recipient.signer.public)
-
-
-async def test_one_tenants_definitions_leave_a_process_for_anothers(stack: Stack) -> None:
-    """A definition with a registry may take a minute."""
-    workers = stack.app.services.slow_workers
-    with on_behalf_of("greedy"):
-        making = [asyncio.create_task(workers.run(time.sleep, 600, long=True)) for _ in range(3)]
-    await asyncio.sleep(0)
-    try:
-        with on_behalf_of("other"):
-            assert await asyncio.wait_for(workers.run(abs, -1, long=True), 60) == 1
-        assert not any(task.done() for task in making)
-    finally:
-        for task in making:
-            task.cancel()
-        await asyncio.gather(*making, return_exceptions=True)
 
 
 def test_as_many_as_take_long_do_not_stop_the_host_from_fetching_others() -> None:
