@@ -134,9 +134,5 @@ def install() -> None:
     secrets.token_bytes = watched_token_bytes
     PrivateKey.__init__ = watched_init  # type: ignore[method-assign]
     logging.getLogger().addHandler(WATCH)
-    # Two records for each call to storage: pytest, which would format each twice more, need not show them.
-    azure = logging.getLogger("azure")
-    azure.addHandler(WATCH)
-    azure.propagate = False
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
