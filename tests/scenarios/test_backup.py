@@ -426,7 +426,8 @@ async def test_the_commands(stack: Stack, empty: Storage, tmp_path: Path) -> Non
     restored = await there.run("restore", "container:kept")
     assert "master keys" in restored.output
     repaired = (await there.run("repair", "--json")).json()
-    assert repaired["rows"] >= made["copied"]["records"]
+    # A pointer that another row's repair replaced is not come to.
+    assert repaired["rows"] + repaired["pointers"] >= made["copied"]["records"]
     [closed] = free_ports(1)
     nowhere = {**storage, "AzureWebJobsStorage": connection_string(closed, closed, closed)}
     unanswered = (await Tool(stack.url, tmp_path, nowhere).run("repair", code=2)).errors
