@@ -242,8 +242,9 @@ class Part:
                 async with self._session.post(url, json=body, headers=headers, timeout=ClientTimeout(30)) as answer:
                     if answer.status in (200, 201):
                         return await answer.json()
-                    if answer.status not in (409, 429, 503):
-                        raise RuntimeError(f"{path} was answered {answer.status}: {await answer.text()}")
+                    said = await answer.text()
+                    if answer.status not in (429, 503) and "connection-changed" not in said:
+                        raise RuntimeError(f"{path} was answered {answer.status}: {said}")
             await asyncio.sleep(1)
 
     # What is seen meanwhile.

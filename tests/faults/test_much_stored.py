@@ -177,6 +177,12 @@ class Older:
                     values = {name: value for name, value in row.values.items() if name != "indexed"}
                     rows[row.partition, row.key] = replace(row, values=values)
 
+    def rename(self, did: str) -> None:
+        """Gives the contact with this DID another one, did:example:other."""
+        rows = self.world.durable.rows("records")
+        [key] = [key for key, row in rows.items() if key[1].startswith("contact~") and row.values["did"] == did]
+        rows[key] = replace(rows[key], values={**rows[key].values, "did": "did:example:other"})
+
     async def pass_minutes(self, count: int) -> None:
         for _ in range(count):
             self.world.durable.now += 60_000
@@ -244,10 +250,7 @@ def test_what_a_version_wrote_that_was_rolled_back_to_is_listed(tmp_path: Path) 
         rows = older.world.durable.rows("records")
         gone = next(key for key in rows if key[1].startswith("connection~") and "indexed" in rows[key].values)
         del rows[gone]
-        named = next(
-            key for key in rows if key[1].startswith("contact~") and rows[key].values["did"] == "did:example:1"
-        )
-        rows[named] = replace(rows[named], values={**rows[named].values, "did": "did:example:other"})
+        older.rename("did:example:1")
         older.world.restart()
         assert not await older.is_indexed()
         assert len((await older.acme.get("connection?order=newest"))["hits"]) == 9
@@ -268,12 +271,9 @@ def test_a_contact_is_not_taken_for_another_by_a_did_that_it_no_longer_has(tmp_p
         await older.fill(2)
         await older.pass_minutes(70)
         # A version that was rolled back to for some minutes has changed it.
-        rows = older.world.durable.rows("records")
-        named = next(key for key in rows if key[1].startswith("contact~"))
-        before = rows[named].values["did"]
-        rows[named] = replace(rows[named], values={**rows[named].values, "did": "did:example:other"})
+        older.rename("did:example:1")
         assert await older.is_indexed()
-        answer = await older.acme.call("POST", "contact", {"contact": {"did": before}})
+        answer = await older.acme.call("POST", "contact", {"contact": {"did": "did:example:1"}})
         assert b"did-unusable" in answer.body
 
     run(work)

@@ -57,6 +57,11 @@ async def hanging(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     go_on.set()
 
 
+def own_exchange(stack: Stack) -> Inbound:
+    """Returns a queue's receiver whose places nothing else takes."""
+    return Inbound(stack.app.services, stack.app.exchange._receiving, "exchange")
+
+
 def note_put_off(stack: Stack, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> list[dict[str, Any]]:
     """Returns a list which the tenant's items that are put off get into, in place of the queue."""
     queue, items = stack.app.services.storage.queues["exchange"], list[dict[str, Any]]()
@@ -174,7 +179,7 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = await connect_foreign(stack, await stack.register("Busy"))
-    exchange = stack.app.exchange
+    exchange = own_exchange(stack)
     for _ in range(inbound._PLACES):
         exchange._places.take("others")
     delays: list[int] = []
@@ -210,7 +215,7 @@ async def test_one_for_which_there_is_no_place_comes_again_in_seconds(
 
 async def test_a_few_that_need_little_wait_for_a_place_instead(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = await connect_foreign(stack, await stack.register("Little"))
-    exchange, more = stack.app.exchange, inbound._WAITERS
+    exchange, more = own_exchange(stack), inbound._WAITERS
     monkeypatch.setattr(inbound, "_PATIENCE", 60.0)
     later = note_put_off(stack, monkeypatch, foreign)
     for _ in range(inbound._PLACES):
@@ -240,7 +245,7 @@ async def test_places_are_kept_for_those_that_need_little_and_some_for_small_mes
     stack: Stack, monkeypatch: pytest.MonkeyPatch, free: int, put_off: list[str]
 ) -> None:
     foreign = await connect_foreign(stack, await stack.register("Kept"))
-    exchange, storage = stack.app.exchange, stack.app.services.storage
+    exchange, storage = own_exchange(stack), stack.app.services.storage
     later = note_put_off(stack, monkeypatch, foreign)
     needs_little = True
     monkeypatch.setattr(stack.app.services.workers, "needs_little", lambda: needs_little)
@@ -250,14 +255,10 @@ async def test_places_are_kept_for_those_that_need_little_and_some_for_small_mes
     await storage.envelopes.put(large["id"], raw, {"p": large["p"], "o": large["o"], "u": large["u"]})
     for _ in range(inbound._PLACES - free):
         exchange._places.take("others")
-    try:
-        for name, one in items.items():
-            needs_little = name != "of much"
-            await exchange.handle(orjson.dumps({"items": [one]}), 1)
-        assert [one["id"] for one in later] == [items[name]["id"] for name in put_off]
-    finally:
-        for _ in range(inbound._PLACES - free):
-            exchange._places.give_back("others")
+    for name, one in items.items():
+        needs_little = name != "of much"
+        await exchange.handle(orjson.dumps({"items": [one]}), 1)
+    assert [one["id"] for one in later] == [items[name]["id"] for name in put_off]
 
 
 def test_first_contacts_that_find_no_place_come_again_one_after_the_other(stack: Stack) -> None:
