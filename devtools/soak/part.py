@@ -23,7 +23,7 @@ from devtools.soak.hosts import Hosts
 from devtools.soak.options import Options
 from devtools.soak.receiver import Receiver
 from devtools.soak.sending import Sending
-from devtools.soak.storage import CommandError, command, look_for_what_is_left, waiting_in
+from devtools.soak.storage import CommandError, command, look_for_what_is_left, queue_orphans, waiting_in
 from tntcore.dids import peer
 from tntcore.dids.endpoint import didcomm_endpoint
 from tntcore.envelope import Authcrypt, unpack
@@ -33,6 +33,7 @@ BACKUPS, PAUSES = "backups that were taken under way, and read", "times that sto
 RESTARTS, MOVES = "times that storage was ended", "restores into an empty account that the service went on from"
 BUSY, STEPS = "times that storage refused 30 % of its calls", "times that a clock was set wrong"
 REWRAPPED, ROTATED = "data keys that were wrapped again", "connections that took new keys"
+ORPHANS = "large envelopes that a process left when it died"
 _SHOWS = 20.0  # seconds
 _REFUSED = 0.3  # share of the calls to storage while it is busy
 _FIRST, _MOVE = 0.05, 0.15  # shares of a part after which a backup is taken
@@ -86,6 +87,8 @@ class Part:
         deadline = time.monotonic() + self._options.latest
         while self._count.lost and time.monotonic() < deadline:  # noqa: ASYNC110  it is told by many
             await asyncio.sleep(1)
+        await self._until_empty(deadline)
+        self._count.done[ORPHANS] += await queue_orphans(self._hosts.azurite.connection_string)
         await self._until_empty(deadline)
         # Whatever is doubled shows now, if it ever does.
         await asyncio.sleep(_SHOWS)

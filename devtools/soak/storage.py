@@ -11,8 +11,9 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.delivery.outbox import UNQUEUED
 from tntcore.delivery.pulse import PROCESS
+from tntcore.storage.items import InboundItem, queue_message
 from tntcore.storage.records import END, Delivery
-from tntcore.storage.storage import Storage
+from tntcore.storage.storage import INBOUND, Storage
 from tntcore.telemetry import Meter
 
 _TRIES = 3
@@ -46,10 +47,24 @@ async def waiting_in(queues: QueueServiceClient, *names: str) -> int:
     return waiting
 
 
+async def queue_orphans(connection_string: str) -> int:
+    """Queues the large envelopes that are left, as the service's timer does with those that are three days old. Returns
+    how many: a process died before it had queued them, or before it had deleted them."""
+    storage = _open(connection_string)
+    try:
+        blobs = (await storage.envelopes.page(None, 1000)).blobs
+        items = [item for blob in blobs if (item := InboundItem.of_blob(blob.name, blob.metadata)) is not None]
+        for item in items:
+            await storage.queues[INBOUND].put(queue_message([item]))
+        return len(items)
+    finally:
+        await storage.close()
+
+
 async def look_for_what_is_left(connection_string: str) -> Counter[str]:
     """Counts what is in storage and should not be when nothing is under way."""
     left: Counter[str] = Counter()
-    storage = Storage(connection_string, Meter(0), lambda queue, delay: None)
+    storage = _open(connection_string)
     try:
         position = None
         while True:
@@ -66,3 +81,7 @@ async def look_for_what_is_left(connection_string: str) -> Counter[str]:
     finally:
         await storage.close()
     return left
+
+
+def _open(connection_string: str) -> Storage:
+    return Storage(connection_string, Meter(0), lambda queue, delay: None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from devtools.soak.__main__ import alone
 from devtools.soak.counts import STOPPED
 from devtools.soak.options import Options
-from devtools.soak.part import RESTARTS
+from devtools.soak.part import ORPHANS, RESTARTS
 
 
 async def test_nothing_is_lost_or_doubled_by_what_befalls_processes(tmp_path: Path) -> None:
@@ -35,6 +35,7 @@ async def test_nothing_is_lost_or_left_by_processes_that_are_told_to_stop(tmp_pa
     options = Options(messages=sys.maxsize, under_way=20, latest=120, kill_every=3, ends=1, stops=1)
     result = await alone(options, tmp_path)
     assert result.accepted
+    assert not result.done[ORPHANS]
     assert (result.lost, result.doubled) == ([], [])
     assert not result.left
     assert result.done[STOPPED] > 1
