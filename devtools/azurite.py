@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -35,13 +36,15 @@ class AzuriteError(RuntimeError):
     """Azurite cannot be installed or started. The message says what to do about it."""
 
 
-def connection_string(blob_port: int, queue_port: int, table_port: int, host: str = "127.0.0.1") -> str:
+def connection_string(
+    blob_port: int, queue_port: int, table_port: int, host: str = "127.0.0.1", account: str = ACCOUNT
+) -> str:
     """The connection string of an emulator on these ports, as `AzureWebJobsStorage` takes it."""
     endpoints = "".join(
-        f"{service.capitalize()}Endpoint=http://{host}:{port}/{ACCOUNT};"
+        f"{service.capitalize()}Endpoint=http://{host}:{port}/{account};"
         for service, port in zip(SERVICES, (blob_port, queue_port, table_port), strict=True)
     )
-    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{endpoints}"
+    return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={ACCOUNT_KEY};{endpoints}"
 
 
 def expand_connection_string(value: str) -> str:
@@ -72,7 +75,7 @@ class Azurite:
 
     `location` is a folder that keeps the data; None keeps it in memory. A port of 0 takes a free one. With
     `certificate`, PEM files of a certificate and its key, it speaks https and takes the tokens of an identity, whose
-    claims it checks but not whose signature.
+    claims it checks but not whose signature. `accounts` are names of accounts beside the well-known one, with its key.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class Azurite:
         queue_port: int = 0,
         table_port: int = 0,
         certificate: tuple[Path, Path] | None = None,
+        accounts: Sequence[str] = (),
     ) -> None:
+        self._accounts = (ACCOUNT, *accounts)
         self._location = location
         self._certificate = certificate
         self._asked = (blob_port, queue_port, table_port)
@@ -94,7 +99,10 @@ class Azurite:
     @property
     def connection_string(self) -> str:
         """For `AzureWebJobsStorage` and the SDK clients; valid once started."""
-        return connection_string(*self.ports)
+        return self.connection_string_of(ACCOUNT)
+
+    def connection_string_of(self, account: str) -> str:
+        return connection_string(*self.ports, account=account)
 
     @property
     def pid(self) -> int:
@@ -139,7 +147,12 @@ class Azurite:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
         # A session of its own: Ctrl-C reaches the caller alone, which can then stop things in order.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{name}:{ACCOUNT_KEY}" for name in self._accounts)},
         )
         try:
             self._wait(time.monotonic() + timeout)

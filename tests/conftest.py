@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,15 +14,21 @@ from devtools.azurite import Azurite
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
 from tests.contract.described import WRONG_CALLS
 from tests.log_watch import WATCH, install
-from tests.stack import ROOT, Client, Stack
+from tests.stack import ROOT, Client, Stack, Stacks
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity
 
 install()
 
+_ACCOUNTS = [f"account{number}" for number in range(500)]
+
 # Tests start many processes, and each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# What is started by a process that ignores Ctrl-C, as one in the background does, ignores it as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a fresh machine hypothesis first builds its table of Unicode, which it then takes for a slow strategy.
 settings.register_profile("project", settings(), suppress_health_check=[HealthCheck.too_slow])
@@ -58,19 +65,28 @@ def webhooks_are_described() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
-    with Azurite() as running:
+    with Azurite(accounts=_ACCOUNTS) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-async def stack(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("keys")
+def accounts(azurite: Azurite) -> Iterator[str]:
+    """Connection strings of storage accounts with nothing in them."""
+    return map(azurite.connection_string_of, _ACCOUNTS)
+
+
+@pytest.fixture(scope="session")
+async def stacks(accounts: Iterator[str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stacks]:
     # tests/contract/worker is run with it.
     library = ROOT / "function_app.py" if os.environ.get("WORKER_LIBRARY") else None
-    running = Stack(azurite.connection_string, folder, library)
-    await running.start()
+    running = Stacks(accounts, partial(tmp_path_factory.mktemp, "keys"), library)
     yield running
     await running.stop()
+
+
+@pytest.fixture(scope="module")
+async def stack(stacks: Stacks) -> Stack:
+    return await stacks.current()
 
 
 @pytest.fixture

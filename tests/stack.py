@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tntcore.storage.tables import Row, Table
 from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).parent.parent
+_MANY = 50  # tenants
 
 
 @dataclass
@@ -184,7 +185,7 @@ class Stack:
             "TNT_WRONG_KEY_RATE": "0",
             "TNT_ANONCREDS_REGISTRIES": "tests.interop.file_ledger:open_registry",
         }
-        self._clients: list[Client] = []
+        self.clients: list[Client] = []
         self._library = library
 
     async def start(self) -> None:
@@ -217,7 +218,7 @@ class Stack:
         self.operator = {"tnt_operator_key": first.key.text}
 
     async def stop(self) -> None:
-        for client in self._clients:
+        for client in self.clients:
             for receiver in client.receivers:
                 await receiver.stop()
         WATCH.counted(self.app.services.meter)
@@ -244,7 +245,7 @@ class Stack:
         assert answer.status == 201, answer.body
         made = answer.json()
         client = Client(self, made["uuid"], made["headers"]["tnt-subscription-key"], made["identity"])
-        self._clients.append(client)
+        self.clients.append(client)
         return client
 
     async def connect(self, one: Client, other: Client, version: Version = "v1") -> tuple[Connection, Connection]:
@@ -263,3 +264,36 @@ class Stack:
             while not (value := await check()):  # noqa: ASYNC110  it is told by nobody
                 await asyncio.sleep(0.05)
             return value
+
+
+class Stacks:
+    """One stack after another, each on a storage account of its own. The emulator looks at every row of a table for
+    each list, so tests take the longer, the more others left.
+
+    Args:
+        folder: makes one for the master keys of a stack.
+    """
+
+    def __init__(self, accounts: Iterator[str], folder: Callable[[], Path], library: Path | None) -> None:
+        self._accounts = accounts
+        self._folder = folder
+        self._library = library
+        self._running: Stack | None = None
+
+    async def current(self) -> Stack:
+        """The stack that runs, or another if that one has had many tenants."""
+        if self._running is None or len(self._running.clients) > _MANY:
+            return await self.another()
+        return self._running
+
+    async def another(self) -> Stack:
+        """One that has had none."""
+        await self.stop()
+        self._running = Stack(next(self._accounts), self._folder(), self._library)
+        await self._running.start()
+        return self._running
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await self._running.stop()
+        self._running = None

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError, ClientSession
 
-from devtools.azurite import Azurite
 from devtools.host.functions import load
 from devtools.package import PACKAGES, PYTHONS, build, install, pack
 from devtools.ports import free_ports
@@ -185,15 +184,8 @@ def process(command: list[str | Path], cwd: Path, env: dict[str, str], log: Path
             running.wait(20)
 
 
-@pytest.fixture
-def of_its_own() -> Iterator[Azurite]:
-    """A storage account in which no operator has a key yet."""
-    with Azurite() as running:
-        yield running
-
-
 async def test_it_serves_from_an_empty_environment(
-    unpacked: Path, empty: Path, of_its_own: Azurite, tmp_path: Path
+    unpacked: Path, empty: Path, accounts: Iterator[str], tmp_path: Path
 ) -> None:
     # The local host is no part of the package, so it comes beside it, and without the project's own modules.
     shutil.copytree(
@@ -201,7 +193,7 @@ async def test_it_serves_from_an_empty_environment(
     )
     port = free_ports(1)[0]
     settings = {
-        "AzureWebJobsStorage": of_its_own.connection_string,
+        "AzureWebJobsStorage": next(accounts),
         "TNT_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "TNT_MASTER_KEY_FILE": str(tmp_path / "keys.json"),
         "DEV_MASTER_KEY": "operator",

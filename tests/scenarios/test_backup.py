@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import orjson
 import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
-from devtools.azurite import Azurite, connection_string
+from devtools.azurite import connection_string
 from devtools.ports import free_ports
 from tests.scenarios.cli.tool import Tool
 from tests.scenarios.common import basic, contact_out_of_reach, handle_queues
 from tests.scenarios.foreign import Foreign, connect_foreign
-from tests.stack import Client, Hook, Receiver, Stack
+from tests.stack import Client, Hook, Receiver, Stack, Stacks
 from tntcore import process
 from tntcore.api.http import Request
 from tntcore.app import App
@@ -43,25 +43,19 @@ LATER = 20 * 60_000  # milliseconds: more than a delivery may be late
 
 
 @pytest.fixture(scope="module")
-async def stack(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The service on a storage of its own: a backup and a repair take the longer, the more other tests left. A process
-    runs one service, so the shared one rests meanwhile."""
-    await stack.stop()
-    with Azurite() as azurite:
-        alone = Stack(azurite.connection_string, tmp_path_factory.mktemp("keys"))
-        await alone.start()
-        yield alone
-        await alone.stop()
-    await stack.start()
+async def stack(stacks: Stacks) -> AsyncIterator[Stack]:
+    """The service on a storage of its own: a backup and a repair take the longer, the more other tests left."""
+    yield await stacks.another()
+    await stacks.stop()
 
 
 @pytest.fixture
-async def empty() -> AsyncIterator[Storage]:
-    with Azurite() as azurite:
-        storage = Storage(azurite.connection_string, Meter(), lambda queue, delay: None)
-        storage.connection_string = azurite.connection_string  # type: ignore[attr-defined]
-        yield storage
-        await storage.close()
+async def empty(accounts: Iterator[str]) -> AsyncIterator[Storage]:
+    account = next(accounts)
+    storage = Storage(account, Meter(), lambda queue, delay: None)
+    storage.connection_string = account  # type: ignore[attr-defined]
+    yield storage
+    await storage.close()
 
 
 class Between(Folder):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import orjson
 import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
-from devtools.azurite import Azurite
 from tests.scenarios.common import handle_queues
 from tntcore.api.http import KEY_HEADER, OPERATOR_HEADER, Request
 from tntcore.app import App
@@ -137,15 +136,14 @@ class Upgraded:
 
 
 @pytest.fixture
-async def upgraded(tmp_path: Path) -> AsyncIterator[Upgraded]:
+async def upgraded(accounts: Iterator[str], tmp_path: Path) -> AsyncIterator[Upgraded]:
     keys = tmp_path / "master-keys.json"
     keys.write_text(json.dumps(ACCOUNT["masterKeys"]))
     keys.chmod(0o600)
-    with Azurite() as azurite:
-        service = Upgraded(azurite.connection_string, keys)
-        await load(service.storage, service.queues)
-        yield service
-        await service.close()
+    service = Upgraded(next(accounts), keys)
+    await load(service.storage, service.queues)
+    yield service
+    await service.close()
 
 
 async def test_this_version_finishes_what_the_last_one_left(upgraded: Upgraded) -> None:

@@ -199,22 +199,22 @@ async def test_what_runs_is_finished_and_telemetry_sent_before_the_end(
 
 
 async def test_whatever_is_missing_in_storage_is_made_before_the_first_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    accounts: Iterator[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fresh = next(accounts)
     monkeypatch.setattr(process, "keep_late_lines", lambda: None)
     monkeypatch.setattr(OnSigterm, "install", lambda self: False)
     monkeypatch.setattr(process, "_OPEN_AFTER", 0)
     monkeypatch.setattr(logs, "set_levels", lambda environment: None)
     monkeypatch.setenv("TNT_MASTER_KEY_FILE", str(tmp_path / "keys.json"))
-    with Azurite() as fresh:
-        monkeypatch.setenv("AzureWebJobsStorage", fresh.connection_string)
-        service = process.Service.start()
-        await asyncio.sleep(0.01)
-        assert service._making is not None
-        await asyncio.wait_for(service._making, 60)
-        async with QueueServiceClient.from_connection_string(fresh.connection_string) as queues:
-            made = {queue.name async for queue in queues.list_queues()}
-        await service.close()
+    monkeypatch.setenv("AzureWebJobsStorage", fresh)
+    service = process.Service.start()
+    await asyncio.sleep(0.01)
+    assert service._making is not None
+    await asyncio.wait_for(service._making, 60)
+    async with QueueServiceClient.from_connection_string(fresh) as queues:
+        made = {queue.name async for queue in queues.list_queues()}
+    await service.close()
     triggers = [function.trigger for function in load(function_app.app) if function.kind == "queueTrigger"]
     assert made == {trigger.queue_name for trigger in triggers}
 

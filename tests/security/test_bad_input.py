@@ -56,7 +56,7 @@ async def logged(stack: Stack) -> AsyncIterator[Log]:
     text = "\n".join(log.lines)
     assert "the end of what was logged" in text
     assert MARKER not in text
-    for client in stack._clients:
+    for client in stack.clients:
         assert client.key not in text
         assert client.key.removeprefix("tnt_") not in text
     for secret in SECRETS:

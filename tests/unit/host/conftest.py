@@ -10,14 +10,13 @@ import azure.functions as func
 import pytest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from devtools.azurite import Azurite
 from devtools.host import Host
 
 
 @pytest.fixture(scope="session")
-def storage() -> Iterator[Azurite]:
-    with Azurite() as azurite:
-        yield azurite
+def storage(accounts: Iterator[str]) -> str:
+    """The connection string of an account of their own."""
+    return next(accounts)
 
 
 class Running(Protocol):
@@ -27,7 +26,7 @@ class Running(Protocol):
 
 
 @pytest.fixture
-def running(storage: Azurite) -> Running:
+def running(storage: str) -> Running:
     """`async with running(app, {"batchSize": 1}, lease=2) as host`, on a free port, stopped at the end.
 
     `http` is that section of host.json.
@@ -42,7 +41,7 @@ def running(storage: Azurite) -> Running:
     ) -> AsyncIterator[Host]:
         sections = {"queues": {"maxPollingInterval": "00:00:00.200"} | (queues or {}), "http": http or {}}
         host_json = {"extensions": sections}
-        host = Host(app, host_json, storage.connection_string, **({"port": 0, "grace": 3.0} | options))
+        host = Host(app, host_json, storage, **({"port": 0, "grace": 3.0} | options))
         await host.start()
         try:
             yield host
@@ -79,9 +78,9 @@ class Queue:
 
 
 @pytest.fixture
-async def queue(storage: Azurite) -> AsyncIterator[Queue]:
+async def queue(storage: str) -> AsyncIterator[Queue]:
     name = f"q{uuid.uuid4().hex[:12]}"
-    async with QueueServiceClient.from_connection_string(storage.connection_string, retry_total=0) as service:
+    async with QueueServiceClient.from_connection_string(storage, retry_total=0) as service:
         client = service.get_queue_client(name)
         await client.create_queue()
         yield Queue(name=name, client=client, poison=service.get_queue_client(name + "-poison"), service=service)

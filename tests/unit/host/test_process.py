@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from azure.storage.queue.aio import QueueClient
 
-from devtools.azurite import Azurite, connection_string
+from devtools.azurite import connection_string
 from devtools.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
@@ -31,13 +31,13 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def launch(storage: Azurite, tmp_path: Path, log: Path) -> Iterator[Launch]:
+def launch(storage: str, tmp_path: Path, log: Path) -> Iterator[Launch]:
     started: list[subprocess.Popen[str]] = []
     (tmp_path / "host.json").write_text(
         '{"version": "2.0", "extensions": {"queues": {"maxPollingInterval": "00:00:00.200"}}}'
     )
     (tmp_path / "local.settings.json").write_text(
-        f'{{"Values": {{"AzureWebJobsStorage": "{storage.connection_string}", "SAMPLE_LOG": "{log}",'
+        f'{{"Values": {{"AzureWebJobsStorage": "{storage}", "SAMPLE_LOG": "{log}",'
         ' "DEV_FUNCTION_KEY": "f-key", "DEV_MASTER_KEY": "m-key"}}'
     )
 
@@ -87,11 +87,11 @@ async def test_prints_its_functions_runs_them_and_ends_in_order(
 
 
 async def test_a_killed_hosts_message_comes_back_when_its_lease_ends(
-    launch: Launch, log: Path, storage: Azurite, eventually: Callable[..., Any]
+    launch: Launch, log: Path, storage: str, eventually: Callable[..., Any]
 ) -> None:
     first = launch("--port", "0", "--lease", "2")
     await eventually(lambda: "sweep" in log.read_text())
-    async with QueueClient.from_connection_string(storage.connection_string, "sample", retry_total=0) as queue:
+    async with QueueClient.from_connection_string(storage, "sample", retry_total=0) as queue:
         await queue.create_queue()
         await queue.send_message("aGFuZyBvbmNl")
         await eventually(lambda: "work hang once 1" in log.read_text())
