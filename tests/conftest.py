@@ -45,7 +45,7 @@ def pytest_collection_finish() -> None:
     """Keeps the collector from looking at all modules and tests again and again: a quarter of what tests compute."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.settings import settings
 
 from tntcore.clock import Clock
 from tntcore.config import CloudIdentity
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 4.0
 _TOO_MANY, _BUSY = 429, 503
 _SENT = "tntcore_sent"  # attribute of a request
+# Asked for several times in each call. The service has spans of its own, `tntcore.telemetry`.
+settings.tracing_enabled = False
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc]  # the SDK loads it when it is asked for

@@ -210,6 +210,8 @@ def test_what_costs_too_much_is_not_read_leniently_either() -> None:
                 read(data)
     with pytest.raises(JsonTooManyError):
         read_leniently(b"[NaN," + b"1.50," * 300_000 + b"1]")
+    with pytest.raises(JsonTooManyError):
+        read_leniently(b"[NaN," + b"[" * 60_000 + b"]" * 60_000 + b"]")
 
 
 def test_what_is_nested_too_deep_becomes_text() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import orjson
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
@@ -18,7 +19,8 @@ MAX_MESSAGE = 48 * 1024  # bytes before base64; 64 KiB after
 _SMALL = 16 * 1024  # bytes of an item
 _LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
-_NEVER = -1
+_API_VERSION = "2019-02-02"
+_NEVER = "-1"  # how long a message is kept
 
 OnPut = Callable[[str, int], None]
 """Called after each put, with the name of the queue and the seconds until the message can be seen."""
@@ -29,7 +31,10 @@ class Queue:
 
     def __init__(self, service: QueueServiceClient, name: str, meter: Meter, on_put: OnPut) -> None:
         self.name = name
+        self._service = service
         self._client: QueueClient = service.get_queue_client(name)
+        address, _, query = self._client.url.partition("?")
+        self._messages = f"{address}/messages?{query}".rstrip("?")
         self._meter = meter
         self._on_put = on_put
 
@@ -38,13 +43,22 @@ class Queue:
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
         self._meter.count("queue.put")
-        content = base64.b64encode(body).decode()
-        try:
-            await self._client.send_message(content, visibility_timeout=delay or None, time_to_live=_NEVER)
-        except ResourceNotFoundError:
+        content = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(body)
+        response = await self._post(content, delay)
+        if response.status_code == 404:
             await self.ensure()
-            await self._client.send_message(content, visibility_timeout=delay or None, time_to_live=_NEVER)
+            response = await self._post(content, delay)
+        response.raise_for_status()
         self._on_put(self.name, delay)
+
+    async def _post(self, content: bytes, delay: int) -> AsyncHttpResponse:
+        """Posts by the SDK's pipeline. Its own method makes objects of what is sent and answered, which is a third of
+        what a put costs. Source: "Put Message" of the Queue service's REST reference."""
+        parameters = {"messagettl": _NEVER} | ({"visibilitytimeout": str(delay)} if delay else {})
+        headers = {"x-ms-version": _API_VERSION, "Content-Type": "application/xml", "Accept": "application/xml"}
+        request = HttpRequest("POST", self._messages, params=parameters, headers=headers, content=content)
+        response: AsyncHttpResponse = await self._service._client.send_request(request)
+        return response
 
     async def peek(self) -> tuple[Sequence[bytes], int]:
         """The next messages that can be seen, at most 32, which stay as they are; and about how many there are."""
