@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import orjson
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceResponseError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
@@ -20,6 +20,7 @@ _SMALL = 16 * 1024  # bytes of an item
 _LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
 _API_VERSION = "2019-02-02"
+_MISSING_QUEUE = b"QueueNotFound"
 _NEVER = "-1"  # how long a message is kept
 
 OnPut = Callable[[str, int], None]
@@ -45,9 +46,11 @@ class Queue:
         self._meter.count("queue.put")
         content = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(body)
         response = await self._post(content, delay)
-        if response.status_code == 404:
+        if response.status_code == 404 and _MISSING_QUEUE in response.content:
             await self.ensure()
             response = await self._post(content, delay)
+        if response.status_code == 404 or (response.status_code < 400 and response.status_code != 201):
+            raise ServiceResponseError("this is no answer of the Queue service")
         response.raise_for_status()
         self._on_put(self.name, delay)
 

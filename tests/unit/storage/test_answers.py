@@ -1,4 +1,4 @@
-"""What becomes of the Table service's answers, and of those of a proxy before it."""
+"""What becomes of the answers of the Table and Queue services, and of those of a proxy before them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 from aiohttp import web
 from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
+from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.storage.outage import is_away
+from tntcore.storage.queues import Queue
 from tntcore.storage.tables import Table
 from tntcore.telemetry import Meter
 
@@ -22,8 +24,8 @@ _READS: dict[str, Callable[[Table], Awaitable[object]]] = {
 
 
 @asynccontextmanager
-async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterator[Table]:
-    """A table of a service that answers every call by this function."""
+async def account_of(kind: str, answer: Callable[[web.Request], web.Response]) -> AsyncIterator[str]:
+    """The connection string of a service, "Table" or "Queue", that answers every call by this function."""
 
     async def handle(request: web.Request) -> web.Response:
         return answer(request)
@@ -33,12 +35,19 @@ async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterat
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    account = f"TableEndpoint=http://127.0.0.1:{runner.addresses[0][1]}/a;AccountName=a;AccountKey=AAAA"
     try:
-        async with TableServiceClient.from_connection_string(account, retry_total=0) as service:
-            yield Table(service, "records", Meter())
+        yield f"{kind}Endpoint=http://127.0.0.1:{runner.addresses[0][1]}/a;AccountName=a;AccountKey=AAAA"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterator[Table]:
+    async with (
+        account_of("Table", answer) as account,
+        TableServiceClient.from_connection_string(account, retry_total=0) as service,
+    ):
+        yield Table(service, "records", Meter())
 
 
 @pytest.mark.parametrize("read", _READS.values(), ids=_READS)
@@ -86,3 +95,26 @@ async def test_the_next_page_begins_where_the_service_said() -> None:
         assert (await table.walk(first.next)).next is None
     assert [one.get("NextPartitionKey") for one in asked] == [None, position["PartitionKey"]]
     assert not any("NextRowKey" in one for one in asked)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 404, 429, 502])
+async def test_a_message_is_in_the_queue_once_the_service_itself_says_so(status: int) -> None:
+    put: list[str] = []
+    async with (
+        account_of("Queue", lambda _: web.Response(status=status)) as account,
+        QueueServiceClient.from_connection_string(account, retry_total=0) as service,
+    ):
+        with pytest.raises(AzureError) as raised:
+            await Queue(service, "inbound", Meter(), lambda name, delay: put.append(name)).put(b"{}")
+    assert is_away(raised.value)
+    assert not put
+
+
+async def test_a_refused_message_is_not_taken_for_an_outage() -> None:
+    async with (
+        account_of("Queue", lambda _: web.Response(status=403)) as account,
+        QueueServiceClient.from_connection_string(account, retry_total=0) as service,
+    ):
+        with pytest.raises(AzureError) as raised:
+            await Queue(service, "inbound", Meter(), lambda name, delay: None).put(b"{}")
+    assert not is_away(raised.value)
