@@ -38,6 +38,7 @@ TOO_DEEP = "tooDeep"
 """The only member of the object that replaces a value which is nested deeper: the JSON text of that value."""
 
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_NO_MEMBERS = bytes(set(range(256)) - set(b'":'))
 _STRING = re.compile(rb'"[^"]*"')
 _NO_NUMBERS = bytes(set(range(256)) - set(b'"0123456789.eE+-:,['))
 # Numbers that may be written in another way than they were read: of 17 digits, with an exponent, or with zeros at the
@@ -104,7 +105,8 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
         raise JsonError(f"not JSON: {error.msg} at {error.pos}") from None
     if deep:
         raise JsonTooDeepError(f"nested deeper than {max_depth}")
-    if unique or (exact and _numbers_may_change(data)):
+    repeated = unique and _members(data) > _members(orjson.dumps(value))
+    if repeated or (exact and _numbers_may_change(data)):
         _check_values(data)
         return json.loads(
             data, parse_int=_integer, parse_float=_decimal, object_pairs_hook=_once_each if unique else None
@@ -215,6 +217,11 @@ def _nesting(brackets: bytes) -> int:
 def _unescaped(data: bytes) -> bytes:
     """The text without escaped quotes, so that each quote begins or ends a string."""
     return data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+
+
+def _members(data: bytes) -> int:
+    """The number of members in JSON text, each as often as it is given."""
+    return _STRING.sub(b"", _unescaped(data).translate(None, _NO_MEMBERS)).count(b":")
 
 
 def _check_values(data: bytes) -> None:

@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.functions.queue import QueueMessage
-from azure.storage.queue import QueueMessage as StoredMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from devtools.host.functions import Invoke, LoadedFunction
 from devtools.host.settings import QueueOptions
+from devtools.host.stored import StoredMessage, StoredMessages
 
 log = logging.getLogger("devtools.host")
 
@@ -34,7 +34,7 @@ class _Lease:
     def __init__(self, client: QueueClient, message: StoredMessage, seconds: float, operations: Counter[str]) -> None:
         self._client = client
         self._id = message.id
-        self._receipt = str(message.pop_receipt)
+        self._receipt = message.pop_receipt
         self._seconds = seconds
         self._operations = operations
         self._renewal: asyncio.Task[None] | None = None
@@ -89,6 +89,7 @@ class QueueListener:
         self._operations = operations
         self._wake_other = wake
         self._client = service.get_queue_client(queue_name)
+        self._messages = StoredMessages(service, queue_name)
         self._poison: QueueClient | None = None
         if not queue_name.endswith(POISON):
             self._poison = service.get_queue_client(queue_name + POISON)
@@ -145,15 +146,10 @@ class QueueListener:
 
     async def _receive(self) -> list[StoredMessage]:
         self._operations["queue.get"] += 1
-        pages = self._client.receive_messages(
-            messages_per_page=self._options.batch_size, visibility_timeout=int(self._options.lease)
-        ).by_page()
-        try:
-            return [message async for message in await anext(pages)]
-        except StopAsyncIteration:
-            # What the client makes of an empty queue.
+        messages = await self._messages.receive(self._options.batch_size, int(self._options.lease))
+        if not messages:
             self._operations["queue.get_empty"] += 1
-            return []
+        return messages
 
     def _say_missing(self) -> None:
         """The real host warns at each poll. Here an app has some seconds to make its queues, and is told of once."""
@@ -177,7 +173,7 @@ class QueueListener:
     async def _process(self, message: StoredMessage) -> None:
         lease = _Lease(self._client, message, self._options.lease, self._operations)
         succeeded = False
-        poisonous = self._poison is not None and (message.dequeue_count or 0) > self._options.max_dequeue_count
+        poisonous = self._poison is not None and message.dequeue_count > self._options.max_dequeue_count
         try:
             if not poisonous:
                 try:
@@ -187,7 +183,7 @@ class QueueListener:
                     poisonous = True
                 else:
                     succeeded = await self._call(message, body)
-                    last = (message.dequeue_count or 0) >= self._options.max_dequeue_count
+                    last = message.dequeue_count >= self._options.max_dequeue_count
                     poisonous = not succeeded and last and self._poison is not None
         finally:
             await self._settle(message, await lease.end(), succeeded, poisonous)
@@ -223,7 +219,7 @@ class QueueListener:
                 await self._release(message, receipt)
                 return
             self._operations["queue.delete"] += 1
-            await self._client.delete_message(message.id, receipt)
+            await self._messages.delete(message.id, receipt)
         except AzureError as problem:
             log.warning(
                 "Queue %s: message %s comes again when its lease ends: %s",
@@ -247,7 +243,7 @@ class QueueListener:
         self.wake(self._options.visibility_timeout)
 
     async def _hand_back(self, message: StoredMessage) -> None:
-        await self._settle(message, str(message.pop_receipt), succeeded=False, poisonous=False)
+        await self._settle(message, message.pop_receipt, succeeded=False, poisonous=False)
 
     async def stop(self, grace: float) -> None:
         """Receive no more, let what runs finish within `grace` seconds, then cancel it: that counts as a failure."""

@@ -176,6 +176,35 @@ def test_a_repeated_member_is_refused_where_that_is_asked_for() -> None:
     assert read_json(b'{"a":{"a":1.50}}', unique=True) == {"a": {"a": 1.5}}
 
 
+_names = st.sampled_from(["a", "a:", '"', '\\"', "b"]) | st.text(max_size=3)
+_pairs: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.lists(st.tuples(_names, inner), max_size=3),
+)
+
+
+@given(_pairs)
+def test_a_member_that_is_given_more_than_once_is_refused_wherever_it_stands(value: object) -> None:
+    """An object is a list of pairs here, an array is a tuple."""
+    repeated = False
+
+    def written(part: object) -> str:
+        nonlocal repeated
+        if isinstance(part, tuple):
+            return f"[{', '.join(map(written, part))}]"
+        if isinstance(part, list):
+            repeated |= len({name for name, _ in part}) < len(part)
+            return "{" + " , ".join(f"{json.dumps(name)} : {written(inner)}" for name, inner in part) + "}"
+        return json.dumps(part)
+
+    data = written(value).encode()
+    if repeated:
+        with pytest.raises(JsonError):
+            read_json(data, unique=True)
+    else:
+        assert read_json(data, unique=True) == json.loads(data)
+
+
 @pytest.mark.parametrize(
     ("data", "value"),
     [
