@@ -102,6 +102,7 @@ class Azurite:
         return self.connection_string_of(ACCOUNT)
 
     def connection_string_of(self, account: str) -> str:
+        """The same for another of its accounts."""
         return connection_string(*self.ports, account=account)
 
     @property

@@ -20,7 +20,7 @@ from tntcore.config import CloudIdentity
 
 install()
 
-_ACCOUNTS = [f"account{number}" for number in range(500)]
+_ACCOUNTS = [f"account{number}" for number in range(500)]  # many more than one process of a run takes
 
 # Tests start many processes, and each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

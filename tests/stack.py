@@ -27,7 +27,7 @@ from tntcore.storage.tables import Row, Table
 from tntcore.tenancy.tenants import Tenant
 
 ROOT = Path(__file__).parent.parent
-_MANY = 50  # tenants
+_MOST_TENANTS = 50  # of one stack
 
 
 @dataclass
@@ -281,17 +281,18 @@ class Stacks:
         self._running: Stack | None = None
 
     async def current(self) -> Stack:
-        """The stack that runs, or another if that one has had many tenants."""
-        if self._running is None or len(self._running.clients) > _MANY:
+        """Returns the running stack, or another if that one has had many tenants."""
+        if self._running is None or len(self._running.clients) > _MOST_TENANTS:
             return await self.another()
         return self._running
 
     async def another(self) -> Stack:
-        """One that has had none."""
+        """Stops the running stack, and starts one on an empty account."""
         await self.stop()
-        self._running = Stack(next(self._accounts), self._folder(), self._library)
-        await self._running.start()
-        return self._running
+        stack = Stack(next(self._accounts), self._folder(), self._library)
+        await stack.start()
+        self._running = stack
+        return stack
 
     async def stop(self) -> None:
         if self._running is not None:

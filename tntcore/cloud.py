@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 4.0
 _TOO_MANY, _BUSY = 429, 503
 _SENT = "tntcore_sent"  # attribute of a request
-# Asked for several times in each call. The service has spans of its own, `tntcore.telemetry`.
+# For the whole process: the SDK asks for this setting several times in each call, and the service has spans of its own.
 settings.tracing_enabled = False
 
 

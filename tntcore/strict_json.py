@@ -139,7 +139,7 @@ def read_leniently(data: bytes) -> Any:
     """
     text = _decoded(data)
     shallow = text.encode(errors="surrogatepass")
-    # Whether there are too many is told before how deep they are nested, which costs a hundred times as much.
+    # It counts the containers first, which costs a hundredth of `no_deeper`.
     if _depth(shallow, SHOWN_DEPTH) > SHOWN_DEPTH:
         shallow = no_deeper(shallow)
         if _depth(shallow, SHOWN_DEPTH) > SHOWN_DEPTH:

@@ -16,7 +16,6 @@ from azure.core.exceptions import ResourceNotFoundError, ServiceResponseError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueServiceClient
 
-_API_VERSION = "2019-02-02"
 _date = lru_cache(256)(parsedate_to_datetime)
 
 
@@ -36,8 +35,7 @@ class StoredMessages:
     `AzureError` for other failures."""
 
     def __init__(self, service: QueueServiceClient, queue_name: str) -> None:
-        self._service = service
-        self._address, _, self._query = service.get_queue_client(queue_name).url.partition("?")
+        self._client = service.get_queue_client(queue_name)
 
     async def receive(self, number: int, lease: int) -> list[StoredMessage]:
         """Takes at most `number` messages that can be seen, for `lease` seconds."""
@@ -51,10 +49,9 @@ class StoredMessages:
         await self._call("DELETE", f"/{quote(message_id)}", {"popreceipt": receipt})
 
     async def _call(self, method: str, path: str, parameters: Mapping[str, str]) -> AsyncHttpResponse:
-        url = f"{self._address}/messages{path}?{self._query}".rstrip("?")
-        headers = {"x-ms-version": _API_VERSION, "Accept": "application/xml"}
-        request = HttpRequest(method, url, params=dict(parameters), headers=headers)
-        response: AsyncHttpResponse = await self._service._client.send_request(request)
+        headers = {"x-ms-version": self._client.api_version, "Accept": "application/xml"}
+        request = HttpRequest(method, f"/messages{path}", params=dict(parameters), headers=headers)
+        response: AsyncHttpResponse = await self._client._client.send_request(request)
         if response.status_code == 404:
             raise ResourceNotFoundError(response=response)
         response.raise_for_status()

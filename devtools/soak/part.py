@@ -17,7 +17,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.proc import handles, resident
-from devtools.soak.counts import Count, Result
+from devtools.soak.counts import KILLED, Count, Result
 from devtools.soak.field import TENANTS, Field
 from devtools.soak.hosts import Hosts
 from devtools.soak.options import Options
@@ -33,7 +33,7 @@ BACKUPS, PAUSES = "backups that were taken under way, and read", "times that sto
 RESTARTS, MOVES = "times that storage was ended", "restores into an empty account that the service went on from"
 BUSY, STEPS = "times that storage refused 30 % of its calls", "times that a clock was set wrong"
 REWRAPPED, ROTATED = "data keys that were wrapped again", "connections that took new keys"
-ORPHANS = "large envelopes that a process left when it died"
+ORPHANS = "large envelopes that were left, and queued again"
 _SHOWS = 20.0  # seconds
 _REFUSED = 0.3  # share of the calls to storage while it is busy
 _FIRST, _MOVE = 0.05, 0.15  # shares of a part after which a backup is taken
@@ -88,8 +88,13 @@ class Part:
         while self._count.lost and time.monotonic() < deadline:  # noqa: ASYNC110  it is told by many
             await asyncio.sleep(1)
         await self._until_empty(deadline)
-        self._count.done[ORPHANS] += await queue_orphans(self._hosts.azurite.connection_string)
-        await self._until_empty(deadline)
+        if not self._count.lost:
+            orphans = await queue_orphans(self._hosts.azurite.connection_string)
+            self._count.done[ORPHANS] += orphans
+            # Only a process that was killed may leave some.
+            if not self._count.done[KILLED]:
+                self._count.left[ORPHANS] = orphans
+            await self._until_empty(deadline)
         # Whatever is doubled shows now, if it ever does.
         await asyncio.sleep(_SHOWS)
         self._count.left += await look_for_what_is_left(self._hosts.azurite.connection_string)

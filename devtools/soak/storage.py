@@ -48,10 +48,13 @@ async def waiting_in(queues: QueueServiceClient, *names: str) -> int:
 
 
 async def queue_orphans(connection_string: str) -> int:
-    """Queues the large envelopes that are left, as the service's timer does with those that are three days old. Returns
-    how many: a process died before it had queued them, or before it had deleted them."""
+    """Queues the large envelopes that are left, as the service's timer does with those that are three days old, unless
+    some message was given up, whose envelope stays. Returns how many.
+    """
     storage = _open(connection_string)
     try:
+        if (await storage.poisoned.walk()).rows:
+            return 0
         blobs = (await storage.envelopes.page(None, 1000)).blobs
         items = [item for blob in blobs if (item := InboundItem.of_blob(blob.name, blob.metadata)) is not None]
         for item in items:

@@ -45,7 +45,8 @@ class Killed(BaseException):
 
 async def give_way() -> None:
     """Lets what else is ready go on. Mostly nothing is, and a turn of the event loop costs more than all else that a
-    call does here."""
+    call does here. Nothing waits for files or for the machine's clock, so there is nothing else to see to.
+    """
     if asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]
         await asyncio.sleep(0)
 

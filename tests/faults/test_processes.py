@@ -17,6 +17,7 @@ async def test_nothing_is_lost_or_doubled_by_what_befalls_processes(tmp_path: Pa
         messages=400,
         under_way=20,
         latest=120,
+        large=10,
         failing_every=2,
         kill_every=6,
         pause_every=7,
@@ -32,7 +33,7 @@ async def test_nothing_is_lost_or_doubled_by_what_befalls_processes(tmp_path: Pa
 
 async def test_nothing_is_lost_or_left_by_processes_that_are_told_to_stop(tmp_path: Path) -> None:
     """As a platform does at each deployment. What began is finished, so nothing waits for a lease or the sweeper."""
-    options = Options(messages=sys.maxsize, under_way=20, latest=120, kill_every=3, ends=1, stops=1)
+    options = Options(messages=sys.maxsize, under_way=20, latest=120, large=10, kill_every=3, ends=1, stops=1)
     result = await alone(options, tmp_path)
     assert result.accepted
     assert not result.done[ORPHANS]

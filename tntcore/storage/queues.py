@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import orjson
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceResponseError
+from azure.core.exceptions import DecodeError, ResourceExistsError, ResourceNotFoundError, ServiceResponseError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
@@ -19,7 +19,6 @@ MAX_MESSAGE = 48 * 1024  # bytes before base64; 64 KiB after
 _SMALL = 16 * 1024  # bytes of an item
 _LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
-_API_VERSION = "2019-02-02"
 _MISSING_QUEUE = b"QueueNotFound"
 _NEVER = "-1"  # how long a message is kept
 
@@ -32,15 +31,18 @@ class Queue:
 
     def __init__(self, service: QueueServiceClient, name: str, meter: Meter, on_put: OnPut) -> None:
         self.name = name
-        self._service = service
         self._client: QueueClient = service.get_queue_client(name)
-        address, _, query = self._client.url.partition("?")
-        self._messages = f"{address}/messages?{query}".rstrip("?")
+        self._version: str = self._client.api_version
         self._meter = meter
         self._on_put = on_put
 
     async def put(self, body: bytes, *, delay: int = 0) -> None:
-        """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days)."""
+        """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days).
+
+        Raises:
+            HttpResponseError: the service refused it.
+            ServiceResponseError: the answer is not the service's, or there is no such queue and none could be made.
+        """
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
         self._meter.count("queue.put")
@@ -49,18 +51,24 @@ class Queue:
         if response.status_code == 404 and _MISSING_QUEUE in response.content:
             await self.ensure()
             response = await self._post(content, delay)
-        if response.status_code == 404 or (response.status_code < 400 and response.status_code != 201):
-            raise ServiceResponseError("this is no answer of the Queue service")
+        if response.status_code == 404:
+            raise ServiceResponseError(f"queue {self.name} is missing")
         response.raise_for_status()
+        if response.status_code != 201:
+            raise _not_the_services()
         self._on_put(self.name, delay)
 
     async def _post(self, content: bytes, delay: int) -> AsyncHttpResponse:
-        """Posts by the SDK's pipeline. Its own method makes objects of what is sent and answered, which is a third of
-        what a put costs. Source: "Put Message" of the Queue service's REST reference."""
+        """Posts by the SDK's pipeline. `QueueClient.send_message` makes objects of the request and the answer, which is
+        a third of what a put costs. Source: "Put Message" of the Queue service's REST reference.
+        """
         parameters = {"messagettl": _NEVER} | ({"visibilitytimeout": str(delay)} if delay else {})
-        headers = {"x-ms-version": _API_VERSION, "Content-Type": "application/xml", "Accept": "application/xml"}
-        request = HttpRequest("POST", self._messages, params=parameters, headers=headers, content=content)
-        response: AsyncHttpResponse = await self._service._client.send_request(request)
+        headers = {"x-ms-version": self._version, "Content-Type": "application/xml", "Accept": "application/xml"}
+        request = HttpRequest("POST", "/messages", params=parameters, headers=headers, content=content)
+        try:
+            response: AsyncHttpResponse = await self._client._client.send_request(request)
+        except DecodeError:
+            raise _not_the_services() from None
         return response
 
     async def peek(self) -> tuple[Sequence[bytes], int]:
@@ -147,3 +155,7 @@ class ListQueue:
 
     def _message(self, items: Sequence[bytes]) -> bytes:
         return self._head + b"[" + b",".join(items) + b"]}"
+
+
+def _not_the_services() -> ServiceResponseError:
+    return ServiceResponseError("this is no answer of the Queue service")

@@ -97,11 +97,22 @@ async def test_the_next_page_begins_where_the_service_said() -> None:
     assert not any("NextRowKey" in one for one in asked)
 
 
-@pytest.mark.parametrize("status", [200, 202, 204, 404, 429, 502])
-async def test_a_message_is_in_the_queue_once_the_service_itself_says_so(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "body", "content_type"),
+    [
+        *((status, "", "text/plain") for status in (200, 202, 204, 404, 429, 502)),
+        (200, "<html>log in</html>", "text/html"),
+        (200, "<html>log in</html>", "application/json"),
+        (201, "<html>log in", "application/xml"),
+        (404, "<html>no such site</html>", "application/json"),
+    ],
+)
+async def test_a_message_is_in_the_queue_once_the_service_itself_says_so(
+    status: int, body: str, content_type: str
+) -> None:
     put: list[str] = []
     async with (
-        account_of("Queue", lambda _: web.Response(status=status)) as account,
+        account_of("Queue", lambda _: web.Response(status=status, text=body, content_type=content_type)) as account,
         QueueServiceClient.from_connection_string(account, retry_total=0) as service,
     ):
         with pytest.raises(AzureError) as raised:
