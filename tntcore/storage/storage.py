@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue._shared.policies_async import LinearRetry  # the public one is not asynchronous
-from azure.storage.queue.aio import QueueServiceClient
 
 from tntcore.caching import SharedCache
 from tntcore.clock import Clock
 from tntcore.cloud import Cloud
 from tntcore.config import CloudIdentity, StorageAccount
 from tntcore.storage.blobs import Blobs
+from tntcore.storage.clients import Queues, Tables
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import ListQueue, OnPut, Queue
 from tntcore.storage.tables import Table
@@ -62,22 +62,18 @@ class Storage:
         self._owns_cloud = cloud is None
         self._cloud = cloud = cloud or Cloud(CloudIdentity())
         self._tables: TableServiceClient
-        self._queues: QueueServiceClient
+        self._queues: Queues
         self._account = account
         self._blob_service: BlobServiceClient | None = None
         if isinstance(account, str):
-            self._tables = TableServiceClient.from_connection_string(
-                account, transport=cloud.transport(of_storage=True), **_TABLES
-            )
-            self._queues = QueueServiceClient.from_connection_string(
+            self._tables = Tables.from_connection_string(account, transport=cloud.transport(of_storage=True), **_TABLES)
+            self._queues = Queues.from_connection_string(
                 account, transport=cloud.transport(of_storage=True), retry_policy=LinearRetry(**_QUEUES_AND_BLOBS)
             )
         else:
             identity: dict[str, Any] = {"credential": cloud.credential()}
-            self._tables = TableServiceClient(
-                account.tables, transport=cloud.transport(of_storage=True), **identity, **_TABLES
-            )
-            self._queues = QueueServiceClient(
+            self._tables = Tables(account.tables, transport=cloud.transport(of_storage=True), **identity, **_TABLES)
+            self._queues = Queues(
                 account.queues,
                 transport=cloud.transport(of_storage=True),
                 retry_policy=LinearRetry(**_QUEUES_AND_BLOBS),
