@@ -105,6 +105,8 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
         raise JsonError(f"not JSON: {error.msg} at {error.pos}") from None
     if deep:
         raise JsonTooDeepError(f"nested deeper than {max_depth}")
+    if unique:
+        _check_values(data)
     repeated = unique and _members(data) > _members(orjson.dumps(value))
     if repeated or (exact and _numbers_may_change(data)):
         _check_values(data)

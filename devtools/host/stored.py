@@ -46,7 +46,8 @@ class StoredMessages:
             raise ServiceResponseError("this is no answer of the Queue service") from None
 
     async def delete(self, message_id: str, receipt: str) -> None:
-        await self._call("DELETE", f"/{quote(message_id)}", {"popreceipt": receipt})
+        # The SDK takes parameters for encoded.
+        await self._call("DELETE", f"/{quote(message_id, safe='')}", {"popreceipt": quote(receipt, safe="")})
 
     async def _call(self, method: str, path: str, parameters: Mapping[str, str]) -> AsyncHttpResponse:
         headers = {"x-ms-version": self._client.api_version, "Accept": "application/xml"}
@@ -55,6 +56,8 @@ class StoredMessages:
         if response.status_code == 404:
             raise ResourceNotFoundError(response=response)
         response.raise_for_status()
+        if response.status_code not in (200, 204):
+            raise ServiceResponseError("this is no answer of the Queue service")
         return response
 
 

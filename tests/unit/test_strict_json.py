@@ -240,6 +240,8 @@ def test_what_costs_too_much_is_not_read_leniently_either() -> None:
     with pytest.raises(JsonTooManyError):
         read_leniently(b"[NaN," + b"1.50," * 300_000 + b"1]")
     with pytest.raises(JsonTooManyError):
+        read_json(b"[" + b"1," * 300_000 + b"1]", unique=True)
+    with pytest.raises(JsonTooManyError):
         read_leniently(b"[NaN," + b"[" * 60_000 + b"]" * 60_000 + b"]")
 
 

@@ -21,8 +21,8 @@ _ANY = 0.5  # calls: one is forgotten after half a minute
 
 class Turns:
     """Places for calls, shared by the tenants. A call that waits for one keeps others out of the host. So more than a
-    few of a tenant's wait only if their turn comes soon, by what its calls took lately. Tenants whose calls lately took
-    longer than others wait share half of the places, so that a few of them do not hold all.
+    few of a tenant's wait only if their turn comes soon, by what its calls took lately, and not for long. Tenants
+    whose calls lately took longer than others wait share half of the places, so that a few of them do not hold all.
 
     Args:
         now: monotonic seconds.
@@ -64,7 +64,7 @@ class Turns:
         """Takes a place and returns its holders."""
         while True:
             holders = (tenant, _LONG) if self._takes_long(tenant) else (tenant,)
-            await self._places.acquire(*holders, patience=_PATIENCE if self._may_wait(tenant) else 0)
+            await self._places.acquire(*holders, patience=self._patience(tenant))
             if _LONG in holders or not self._takes_long(tenant):
                 return holders
             # It waited for calls of its own which take long.
@@ -74,9 +74,13 @@ class Turns:
         oldest = min(self._begun.get(tenant, ()), default=math.inf)
         return self._now() - oldest > _PATIENCE or self._long_calls.lately(tenant) > _ANY
 
-    def _may_wait(self, tenant: str) -> bool:
+    def _patience(self, tenant: str) -> float:
+        """Returns the seconds that a call may wait for a place."""
         waiting, running = self._waiting[tenant], len(self._begun.get(tenant, ()))
-        return waiting <= _FEW or waiting * self._mean(tenant) <= _SOON * running
+        if waiting <= _FEW:
+            return _PATIENCE
+        # What a tenant's first calls take is not known yet.
+        return 2 * _SOON if waiting * self._mean(tenant) <= _SOON * running else 0.0
 
     def _mean(self, tenant: str) -> float:
         """Returns the seconds that one of the tenant's calls takes, lately and until now."""

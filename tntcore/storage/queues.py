@@ -40,8 +40,8 @@ class Queue:
         """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days).
 
         Raises:
-            HttpResponseError: the service refused it.
-            ServiceResponseError: the answer is not the service's, or there is no such queue and none could be made.
+            HttpResponseError: the service refused it, or to make the queue.
+            ServiceResponseError: the answer is not the service's, or the queue is missing again.
         """
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
@@ -54,7 +54,7 @@ class Queue:
         if response.status_code == 404:
             raise ServiceResponseError(f"queue {self.name} is missing")
         response.raise_for_status()
-        if response.status_code != 201:
+        if response.status_code != 201 or b"<MessageId>" not in response.content:
             raise _not_the_services()
         self._on_put(self.name, delay)
 

@@ -198,6 +198,8 @@ class Table:
                     return None
                 raise _not_the_services()
             response.raise_for_status()
+            if response.status_code != 200:
+                raise _not_the_services()
             answer = orjson.loads(response.content)
         except (DecodeError, orjson.JSONDecodeError):
             raise _not_the_services() from None
@@ -294,6 +296,7 @@ class Table:
             if _MISSING_TABLE in text:
                 raise TransactionError(404, -1, _MISSING_TABLE)
             response.raise_for_status()
+            raise _not_the_services()
         try:
             return transactions.decode(text, len(operations))
         except TransactionError as error:

@@ -40,6 +40,22 @@ async def test_where_calls_take_long_few_wait_and_others_come_in() -> None:
             pass
 
 
+async def test_calls_that_came_before_it_was_known_how_long_they_take_soon_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_SOON", 0.02)
+    made = Turns(Clock())
+    async with AsyncExitStack() as running:
+        for _ in range(HALF):
+            await running.enter_async_context(made.turn("greedy"))
+        calls = [asyncio.create_task(made.turn("greedy").__aenter__()) for _ in range(turns._FEW + 4)]
+        done, waiting = await asyncio.wait(calls, timeout=0.5)
+        assert (len(done), len(waiting)) == (4, turns._FEW)
+        for call in done:
+            with pytest.raises(Busy):
+                call.result()
+
+
 async def test_where_calls_are_quick_many_wait() -> None:
     clock = Clock()
     made = Turns(clock)

@@ -14,6 +14,7 @@ from azure.storage.queue.aio import QueueServiceClient
 from tntcore.storage.outage import is_away
 from tntcore.storage.queues import Queue
 from tntcore.storage.tables import Table
+from tntcore.storage.transactions import Operation
 from tntcore.telemetry import Meter
 
 _READS: dict[str, Callable[[Table], Awaitable[object]]] = {
@@ -60,6 +61,7 @@ async def table_of(answer: Callable[[web.Request], web.Response]) -> AsyncIterat
         (200, "<html>log in</html>", "application/json"),
         (200, "[]", "application/json"),
         (204, "", "text/plain"),
+        (302, '{"value": []}', "application/json"),
     ],
 )
 async def test_an_answer_of_another_means_that_storage_is_away(
@@ -69,6 +71,14 @@ async def test_an_answer_of_another_means_that_storage_is_away(
     async with table_of(lambda _: web.Response(status=status, text=body, content_type=content_type)) as table:
         with pytest.raises(AzureError) as raised:
             await read(table)
+    assert is_away(raised.value)
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+async def test_a_transaction_is_done_once_the_service_itself_says_so(status: int) -> None:
+    async with table_of(lambda _: web.Response(status=status, text="{}", content_type="application/json")) as table:
+        with pytest.raises(AzureError) as raised:
+            await table.transact("p", [Operation("create", "r", {"a": 1})])
     assert is_away(raised.value)
 
 
@@ -104,6 +114,8 @@ async def test_the_next_page_begins_where_the_service_said() -> None:
         (200, "<html>log in</html>", "text/html"),
         (200, "<html>log in</html>", "application/json"),
         (201, "<html>log in", "application/xml"),
+        (201, "<html>welcome</html>", "text/html"),
+        (302, "", "text/plain"),
         (404, "<html>no such site</html>", "application/json"),
     ],
 )
