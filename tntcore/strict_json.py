@@ -105,11 +105,10 @@ def read_json(data: bytes, max_depth: int = MAX_DEPTH, *, exact: bool = True, un
         raise JsonError(f"not JSON: {error.msg} at {error.pos}") from None
     if deep:
         raise JsonTooDeepError(f"nested deeper than {max_depth}")
-    if unique:
+    change = exact and _numbers_may_change(data)
+    if unique or change:
         _check_values(data)
-    repeated = unique and _members(data) > _members(orjson.dumps(value))
-    if repeated or (exact and _numbers_may_change(data)):
-        _check_values(data)
+    if change or (unique and _members(data) > _members(orjson.dumps(value))):
         return json.loads(
             data, parse_int=_integer, parse_float=_decimal, object_pairs_hook=_once_each if unique else None
         )
@@ -140,10 +139,10 @@ def read_leniently(data: bytes) -> Any:
         JsonError: not JSON in any of these ways.
     """
     text = _decoded(data)
-    shallow = text.encode(errors="surrogatepass")
+    shallow = encoded = text.encode(errors="surrogatepass")
     # It counts the containers first, which costs a hundredth of `no_deeper`.
-    if _depth(shallow, SHOWN_DEPTH) > SHOWN_DEPTH:
-        shallow = no_deeper(shallow)
+    if _depth(encoded, SHOWN_DEPTH) > SHOWN_DEPTH:
+        shallow = no_deeper(encoded)
         if _depth(shallow, SHOWN_DEPTH) > SHOWN_DEPTH:
             raise JsonTooDeepError(f"nested deeper than {SHOWN_DEPTH}")
     _check_values(shallow)

@@ -8,25 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from azure.core.pipeline import AsyncPipeline
-from azure.core.pipeline.policies import (
-    AsyncRedirectPolicy,
-    DistributedTracingPolicy,
-    HttpLoggingPolicy,
-    NetworkTraceLoggingPolicy,
-    ProxyPolicy,
-    RequestIdPolicy,
-)
+from azure.core.pipeline import AsyncPipeline, policies
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 _IDLE = (
-    AsyncRedirectPolicy,
-    DistributedTracingPolicy,
-    HttpLoggingPolicy,
-    NetworkTraceLoggingPolicy,
-    ProxyPolicy,
-    RequestIdPolicy,
+    policies.AsyncRedirectPolicy,
+    policies.DistributedTracingPolicy,
+    policies.HttpLoggingPolicy,
+    policies.NetworkTraceLoggingPolicy,
+    policies.ProxyPolicy,
+    policies.RequestIdPolicy,
 )
 
 
@@ -41,6 +33,6 @@ class Queues(QueueServiceClient):
         return configuration, AsyncPipeline(pipeline._transport, policies=_needed(pipeline._impl_policies))
 
 
-def _needed(policies: Iterable[Any]) -> list[Any]:
+def _needed(given: Iterable[Any]) -> list[Any]:
     # A pipeline wraps those that only look at requests and answers.
-    return [policy for policy in policies if not isinstance(getattr(policy, "_policy", policy), _IDLE)]
+    return [policy for policy in given if not isinstance(getattr(policy, "_policy", policy), _IDLE)]
