@@ -20,7 +20,7 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from devtools.host.functions import Invoke, LoadedFunction
 from devtools.host.settings import QueueOptions
-from devtools.host.stored import StoredMessage, StoredMessages
+from devtools.host.stored_messages import StoredMessage, StoredMessages
 
 log = logging.getLogger("devtools.host")
 

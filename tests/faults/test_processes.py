@@ -36,8 +36,8 @@ async def test_nothing_is_lost_or_left_by_processes_that_are_told_to_stop(tmp_pa
     options = Options(messages=sys.maxsize, under_way=20, latest=120, large=10, kill_every=3, ends=1, stops=1)
     result = await alone(options, tmp_path)
     assert result.accepted
-    assert not result.done[ORPHANS]
     assert (result.lost, result.doubled) == ([], [])
+    assert not result.done[ORPHANS]
     assert not result.left
     assert result.done[STOPPED] > 1
     assert result.stopping > 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from azure.storage.queue.aio import QueueServiceClient
 
-from devtools.host.stored import StoredMessages
-from tests.unit.storage.test_answers import account_of
+from devtools.host.stored_messages import StoredMessages
+from tests.unit.answering import account_of
 
 
 async def test_a_receipt_comes_to_the_service_as_it_was_given() -> None:

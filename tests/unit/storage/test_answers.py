@@ -11,6 +11,7 @@ from azure.core.exceptions import AzureError
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from tests.unit.answering import account_of
 from tntcore.storage.outage import is_away
 from tntcore.storage.queues import Queue
 from tntcore.storage.tables import Table
@@ -22,24 +23,6 @@ _READS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "list": lambda table: table.scan("p", "a", "b", limit=1),
     "page": lambda table: table.walk(),
 }
-
-
-@asynccontextmanager
-async def account_of(kind: str, answer: Callable[[web.Request], web.Response]) -> AsyncIterator[str]:
-    """The connection string of a service, "Table" or "Queue", that answers every call by this function."""
-
-    async def handle(request: web.Request) -> web.Response:
-        return answer(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"{kind}Endpoint=http://127.0.0.1:{runner.addresses[0][1]}/a;AccountName=a;AccountKey=AAAA"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
