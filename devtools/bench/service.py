@@ -208,7 +208,8 @@ async def main() -> None:
     await function_app.service.close()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the service until it is told to end."""
     logging.basicConfig(level=logging.WARNING)
     # Its warning about a local key file is for whoever runs a service.
     logging.getLogger("tntcore.keys.custody").setLevel(logging.ERROR)

@@ -228,8 +228,8 @@ async def start(
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "devtools.bench.service",
+        "-c",
+        "from devtools.bench.service import run; run()",
         cwd=ROOT,
         env={
             **os.environ,
