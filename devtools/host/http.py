@@ -139,14 +139,15 @@ class HttpDoor:
 
 async def _read(request: web.BaseRequest) -> bytes:
     """Returns the body. Raises TimeoutError if it comes more slowly than Kestrel's `MinRequestBodyDataRate` allows."""
-    loop, body = asyncio.get_running_loop(), bytearray()
-    begun = loop.time()
+    chunks: list[bytes] = []
+    size, begun = 0, asyncio.get_running_loop().time()
     while True:
-        async with asyncio.timeout_at(begun + _GRACE + len(body) / _LEAST_RATE):
+        async with asyncio.timeout_at(begun + _GRACE + size / _LEAST_RATE):
             chunk = await request.content.readany()
         if not chunk:
-            return bytes(body)
-        body += chunk
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
 
 
 def to_response(answer: object) -> web.Response:
