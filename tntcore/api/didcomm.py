@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,6 +57,7 @@ MAX_IN_HAND = 64 * 1024 * 1024
 _REQUEST = 10_000  # upper bound of a request's memory besides its body
 _MISS = 20  # messages, for the first unknown key of an envelope; twice as many for the second, and so on
 _LOOKUPS = 4  # keys of one message that are looked up at once
+_LONG = 2  # messages of one address, for more new keys than that, whose keys are looked up at the same time
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 
 
@@ -70,6 +72,7 @@ class Door:
         self._limits = services.config.limits
         self._keys = Pace(now)
         self._addresses = Pace(now)
+        self._long: Counter[str] = Counter()  # by address
         self._in_hand = 0
         services.meter.gauge(DOOR_BYTES, lambda: self._in_hand)
         self.routes = [
@@ -171,8 +174,23 @@ class Door:
 
     async def _owners(self, kids: Sequence[str], size: int, address: str) -> list[tuple[Found, bool] | None]:
         """Returns what `_owner` returns of each key. A stranger may name many keys that nobody has, and each costs a
-        storage call: the address is charged for them, and no more are looked up once it has exceeded its rate.
+        storage call: the address is charged for them, and no more are looked up once it has exceeded its rate. Until
+        then, few of its messages that name many keys are looked at side by side.
         """
+        lookups = self._services.lookups
+        if not address or sum(not lookups.is_cached("key", kid) for kid in kids) <= _LOOKUPS:
+            return await self._owners_of(kids, size, address)
+        if self._long[address] >= _LONG:
+            raise _too_many("for many recipients from your address", 1)
+        self._long[address] += 1
+        try:
+            return await self._owners_of(kids, size, address)
+        finally:
+            self._long[address] -= 1
+            if not self._long[address]:
+                del self._long[address]
+
+    async def _owners_of(self, kids: Sequence[str], size: int, address: str) -> list[tuple[Found, bool] | None]:
         found: list[tuple[Found, bool] | None] = []
         unknown = 0
         for start in range(0, len(kids), _LOOKUPS):
