@@ -90,12 +90,16 @@ class _Keyed:
         Raises:
             Problem: 409 while the first call is in progress, 422 if the key was used for another request.
         """
-        stored = await self._table.get(self._records.principal, self._row)
-        if stored is not None and (answered := await self._answered(stored.values)) is not None:
+        seed, begun = self._random(_SEED), self._now
+        before = await self._reserve(seed, begun, None)
+        if before is None:
+            return Chance(seed, begun, again=False)
+        if (answered := await self._answered(before.values)) is not None:
             return answered
-        earlier = self._unfinished(stored.values) if stored is not None else None
-        seed, begun = earlier or (self._random(_SEED), self._now)
-        await self._reserve(seed, begun, stored)
+        earlier = self._unfinished(before.values)
+        seed, begun = earlier or (seed, begun)
+        if await self._reserve(seed, begun, before) is not None:
+            raise _in_progress()
         return Chance(seed, begun, again=earlier is not None)
 
     async def finish(self, response: Response) -> None:
@@ -159,25 +163,30 @@ class _Keyed:
         # Written by a version that derived no secrets from it.
         return (bytes(before["seed"]), before["begun"]) if before.get("seed") else None
 
-    async def _reserve(self, seed: bytes, begun: int, stored: Row | None) -> None:
+    async def _reserve(self, seed: bytes, begun: int, before: Row | None) -> Row | None:
+        """Writes the row in place of `before`; returns the row if another call has written it meanwhile."""
         sealed = self._records.seal(seed, f"{self._row}/seed")
         values: dict[str, Value] = {"digest": self._digest, "at": self._now, "answer": b"", "finished": False}
         values |= {"begun": begun, "sealedSeed": sealed, "seed": b""}
         unit = Unit()
-        if stored is None:
+        if before is None:
             unit.create_row(self._row, values)
         else:
-            unit.merge(self._row, values, stored.etag)
+            unit.merge(self._row, values, before.etag)
         try:
             await self._records.commit(unit)
         except Exception as error:
             # Storage may have taken the write, failed to say so, and been asked again by its client library. No two
             # sealed seeds are the same.
             current = await self._table.get(self._records.principal, self._row)
-            if current is None or current.values.get("sealedSeed") != sealed:
-                if isinstance(error, Exists | Changed):
-                    raise _in_progress() from None
+            if current is not None and current.values.get("sealedSeed") == sealed:
+                return None
+            if not isinstance(error, Exists | Changed):
                 raise
+            if current is None:
+                raise _in_progress() from None
+            return current
+        return None
 
 
 def _in_progress() -> Problem:
