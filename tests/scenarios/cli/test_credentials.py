@@ -93,5 +93,7 @@ async def test_what_the_partner_requests_is_issued_by_hand_and_revoked(pair: tup
     [issued] = await acme.json("credentials", "--role", "issuer")
     revoked = await acme.json("credentials", "revoke", issued["uuid"], "--notify", "--comment", "moved")
     assert revoked["status"] == "REVOKED"
+    # What stores the notice would meet what stores the check.
+    await until(lambda: bolt.json("credentials", "show", held["uuid"]), lambda found: found["revocationNotice"])
     failed = await bolt.run("credentials", "verify", held["uuid"], code=1)
     assert "failed" in failed.output

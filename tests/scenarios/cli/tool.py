@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.scenarios.cli import forked
 from tests.stack import ROOT, Client, Stack
 
 PATIENCE = 30.0
@@ -71,19 +72,19 @@ class Tool:
 
     async def run(self, *arguments: str, piped: str = "", code: int | None = 0, **more: str) -> Done:
         """Runs a command, which has to end with that exit code; with any if it is None."""
-        return await self._end(await self.start(*arguments, **more), arguments, piped, code)
+        surroundings = self.surroundings(**more)
+        ended = await asyncio.to_thread(forked.run, arguments, piped, self.folder, surroundings, PATIENCE)
+        return self._ended(Done(*ended), arguments, code)
 
     async def run_all(self, commands: Sequence[Sequence[str]]) -> Done:
         """Several commands, one after the other in one process, which is faster; each has to end well."""
         script = "import json, sys; from tntcore.cli.main import main; sys.exit(max(map(main, json.load(sys.stdin))))"
-        return await self._end(await self._start(("-c", script), {}), ("all",), json.dumps(commands), 0)
-
-    async def _end(
-        self, process: asyncio.subprocess.Process, arguments: Sequence[str], piped: str, code: int | None
-    ) -> Done:
+        process = await self._start(("-c", script), {})
         async with asyncio.timeout(PATIENCE):
-            output, errors = await process.communicate(piped.encode())
-        done = Done(process.returncode or 0, output.decode(), errors.decode())
+            output, errors = await process.communicate(json.dumps(commands).encode())
+        return self._ended(Done(process.returncode or 0, output.decode(), errors.decode()), ("all",), 0)
+
+    def _ended(self, done: Done, arguments: Sequence[str], code: int | None) -> Done:
         assert code is None or done.code == code, (arguments, done)
         assert "Traceback" not in done.errors, done.errors
         self.ran.append(done)
