@@ -24,6 +24,8 @@ _TRIES = 3
 _LITTLE = 2.0  # seconds of computing, lately
 _NICENESS, _LONG_NICENESS = 4, 19
 _STALLED = 1.0  # seconds without a processor; fewer are no reason for a task to be late
+_MEMORY = 512 * 1024 * 1024  # bytes that a process may allocate; a credential of 12,000 claims needs 51 MiB
+_KEPT = 256 * 1024 * 1024  # bytes; a process that keeps more after a task is ended
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -45,6 +47,9 @@ def _set_up_child(yields: bool) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Without these two, it would wait for tasks for ever if its parent died.
     if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
         # This ends the worker whatever it computes. The parent is the thread that started it: the event loop's.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -57,17 +62,30 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None, float]:
-    """Runs in the worker process. Returns the function's result or exception, and the seconds of CPU that it took."""
+def _timed(function: Callable[..., T], *args: object) -> tuple[T | None, Exception | None, float, int]:
+    """Runs in the worker process. Returns the function's result or exception, the seconds of CPU that it took, and the
+    bytes of memory that the process has now.
+    """
     began = time.process_time()
+    result: T | None = None
+    raised: Exception | None = None
     try:
-        return function(*args), None, time.process_time() - began
+        result = function(*args)
     except Exception as error:  # noqa: BLE001  it is raised again where the result is awaited
-        return None, error, time.process_time() - began
+        raised = error.with_traceback(None)  # the traceback keeps what the function had made
+    return result, raised, time.process_time() - began, _resident()
+
+
+def _resident() -> int:
+    """Returns the bytes of memory that this process has (statm in proc(5)); 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 class WorkTimeout(Exception):
-    """A computation took too long, or its message had used up its time."""
+    """A computation took too long or needed too much memory, or its message had used up its time."""
 
 
 class _Kind:
@@ -111,7 +129,7 @@ class Workers:
             long: it is likely to take long, so it waits behind others like it even if its tenant needed little.
 
         Raises:
-            WorkTimeout: it took too long, or its process died again and again.
+            WorkTimeout: it took too long, needed too much memory, or its process died again and again.
             Busy: no process was free in time, or it got no processor for most of the time.
         """
         for _ in range(_TRIES):
@@ -150,7 +168,10 @@ class Workers:
                 stalled = max(_stalled(process) - before, 0.0)
             finally:
                 if running.done() and not isinstance(running.exception(), BrokenProcessPool):
-                    kind.idle.append(process)
+                    if running.exception() is None and running.result()[3] > _KEPT:
+                        self._end(process)
+                    else:
+                        kind.idle.append(process)
                 else:
                     # Nobody waits for the error of a process that is killed.
                     running.add_done_callback(lambda late: late.cancelled() or late.exception())
@@ -160,8 +181,10 @@ class Workers:
             if stalled > max(seconds / 2, _STALLED):
                 raise Busy
             raise WorkTimeout("a computation took longer than it may")
-        result, error, seconds = running.result()
+        result, error, seconds, _ = running.result()
         self._used.add(party().tenant, seconds)
+        if isinstance(error, MemoryError):
+            raise WorkTimeout("a computation needed more memory than it may") from None
         if error is not None:
             raise error
         return cast(T, result)

@@ -47,6 +47,35 @@ async def test_one_that_takes_too_long_is_ended_and_the_next_one_runs() -> None:
         await workers.close()
 
 
+async def test_one_that_needs_too_much_memory_costs_only_itself() -> None:
+    workers = Workers(1)
+    try:
+        process = await workers.run(os.getpid)
+        with pytest.raises(WorkTimeout, match="memory"):
+            await workers.run(bytes, 4 * 1024**3)
+        assert await workers.run(os.getpid) == process
+    finally:
+        await workers.close()
+
+
+_kept: list[bytes] = []
+
+
+def _keep_memory() -> int:
+    _kept.append(b"1" * (300 * 1024 * 1024))
+    return os.getpid()
+
+
+async def test_a_process_that_keeps_much_memory_is_not_used_again() -> None:
+    workers = Workers(1)
+    try:
+        process = await workers.run(_keep_memory)
+        assert await workers.run(os.getpid) != process
+        assert len(workers._processes) == 1
+    finally:
+        await workers.close()
+
+
 async def test_a_task_whose_process_died_is_done_again(tmp_path: object) -> None:
     workers = Workers(1)
     try:

@@ -265,13 +265,13 @@ class LinkedData:
         """Returns the contexts that a document mentions and that are not bundled. Raises `_Refused`."""
         if suite == "eddsa-jcs-2022":  # signs the JSON as it is
             return {}
+        wanted = list(_mentioned(document))
+        if len(wanted) > MAX_CONTEXTS:
+            raise _Refused(f"the document mentions more than {MAX_CONTEXTS} contexts")
         try:
             read_contexts(document.get("@context"))
         except UnsafeContext as error:
             raise _Refused(str(error)) from None
-        wanted = list(_mentioned(document))
-        if len(wanted) > MAX_CONTEXTS:
-            raise _Refused(f"the document mentions more than {MAX_CONTEXTS} contexts")
         found: dict[str, Any] = dict(self._contexts)
         for name in wanted:
             if isinstance(name, str) and name not in found and not is_bundled(name):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_TERMS: Final = 1_000
+MAX_IRI: Final = 2_000  # characters; a short name may stand for it thousands of times
 MAX_SCOPES: Final = 8
 _END: Final = ("#", "/", ":")
 _NOT_IN_NAMES: Final = re.compile(r"[#/:\s]|^@")
@@ -37,6 +38,7 @@ class Named:
         context: the document's `@context`, in which every definition has its whole IRI, and no prefix is left.
         terms: the IRIs of each name. vocabularies, types: the other IRIs that are mentioned.
         prefixes: names that only shorten IRIs inside a context. by_name: terms whose values are names, too.
+        definitions: the number of definitions, including those of names that were defined before.
     """
 
     context: list[Any] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Named:
     types: set[str] = field(default_factory=set)
     prefixes: dict[str, str] = field(default_factory=dict)
     by_name: set[str] = field(default_factory=set)
+    definitions: int = 0
 
     @property
     def iris(self) -> Iterator[str]:
@@ -99,6 +102,7 @@ def _read_inline(entry: dict[str, Any], named: Named, vocabulary: str) -> str:
             vocabulary = _vocabulary(value)
             named.vocabularies.add(vocabulary)
         elif word == "@language" and (value is None or isinstance(value, str)):
+            _check_length(value or "")
             written[word] = value
         elif word != "@version" or value != 1.1:
             raise UnsafeContext(f"{_word(word)} is not accepted in a context inside a document")
@@ -106,7 +110,8 @@ def _read_inline(entry: dict[str, Any], named: Named, vocabulary: str) -> str:
         # Each object repeats it, for readers that look only at the last one.
         written["@vocab"] = vocabulary
     own = {name: value for name, value in entry.items() if not name.startswith("@")}
-    if len(named.terms) + len(named.prefixes) + len(own) > MAX_TERMS:
+    named.definitions += len(own)
+    if named.definitions > MAX_TERMS:
         raise UnsafeContext(f"the contexts inside a document define more than {MAX_TERMS} terms")
     resolve = _Resolver(own, named.prefixes)
     for name, value in own.items():
@@ -149,6 +154,7 @@ def _definition(name: str, value: Any, resolve: _Resolver, vocabulary: str) -> t
     if "@language" in given:
         if not isinstance(given["@language"], str | None):
             raise UnsafeContext(f"the @language of {name[:100]!r} is no text")
+        _check_length(given["@language"] or "")
         definition["@language"] = given["@language"]
     return definition, iri
 
@@ -162,7 +168,7 @@ def _iri_of(name: str, given: Mapping[str, Any], resolve: _Resolver, vocabulary:
                 f"{name[:100]}, and not as {given['@id']!r}"[:280]
             )
     elif vocabulary:
-        iri = vocabulary + name
+        iri = _check_length(vocabulary + name)
     else:
         raise UnsafeContext(f"the term {name[:100]!r} is defined without an IRI (@id), and there is no @vocab")
     if not iri.endswith(_END) and _name_in(iri) != name:
@@ -183,7 +189,8 @@ def _coercion(name: str, value: Any, resolve: _Resolver) -> str:
 
 
 class _Resolver:
-    """Returns the IRI that a text stands for inside a context; None if there is none.
+    """Returns the IRI that a text stands for inside a context; None if there is none. Raises `UnsafeContext` if it is
+    too long.
 
     Args:
         own: definitions of the same object. prefixes: those of the objects before it.
@@ -194,7 +201,7 @@ class _Resolver:
         self._prefixes = prefixes
 
     def __call__(self, value: Any, depth: int = 4) -> str | None:
-        if not isinstance(value, str) or not _ABSOLUTE.fullmatch(value) or not depth:
+        if not isinstance(value, str) or not _ABSOLUTE.fullmatch(_check_length(value)) or not depth:
             return None
         prefix, _, rest = value.partition(":")
         if rest.startswith("//"):
@@ -205,9 +212,9 @@ class _Resolver:
             if not _is_prefix(defined):
                 return None
             base = self(defined["@id"] if isinstance(defined, dict) else defined, depth - 1)
-            return base + rest if base is not None and base.endswith(_END) else None
+            return _check_length(base + rest) if base is not None and base.endswith(_END) else None
         base = self._prefixes.get(prefix)
-        return value if base is None else base + rest
+        return value if base is None else _check_length(base + rest)
 
 
 def _is_prefix(value: Any) -> bool:
@@ -218,7 +225,7 @@ def _is_prefix(value: Any) -> bool:
 
 
 def _vocabulary(value: Any) -> str:
-    if not isinstance(value, str) or not _ABSOLUTE.fullmatch(value):
+    if not isinstance(value, str) or not _ABSOLUTE.fullmatch(_check_length(value)):
         raise UnsafeContext("@vocab must be a whole IRI such as https://example.org/terms#")
     if not value.endswith(_END):
         raise UnsafeContext(
@@ -226,6 +233,13 @@ def _vocabulary(value: Any) -> str:
             "or back, under the same signature"
         )
     return value
+
+
+def _check_length(text: str) -> str:
+    """Returns the text. Raises `UnsafeContext` if it is too long for an IRI or a language."""
+    if len(text) > MAX_IRI:
+        raise UnsafeContext(f"an IRI or a language in a context has more than {MAX_IRI} characters")
+    return text
 
 
 def _name_in(iri: str) -> str:

@@ -67,6 +67,9 @@ Contexts = Mapping[str, Any]
 
 MAX_WORK: Final = 20_000
 """Statements and names that may be looked at to tell blank nodes apart. Real credentials need none or a few dozen."""
+MAX_STATEMENTS: Final = 8 * 1024 * 1024
+"""Characters of all statements. Each repeats the IRIs of its node and of its claim, so a long one may occur thousands
+of times. 12,000 claims with IRIs of usual length have less than 2 MiB."""
 
 _CONTEXTS = Path(__file__).parent / "contexts"
 _CREDENTIALS_V1 = "https://www.w3.org/2018/credentials/v1"
@@ -139,7 +142,7 @@ def to_sign(document: dict[str, Any], proof: dict[str, Any], contexts: Contexts)
         if suite == "eddsa-jcs-2022":
             return _jcs_to_sign(document, proof)
         hashes = _hashes(document, proof, contexts)
-    except TooLongError:
+    except (TooLongError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001  pyld raises nearly anything when a document is strange enough
         raise NotSignable(_why(error)) from None
@@ -165,7 +168,7 @@ def why_not(document: dict[str, Any], proof: dict[str, Any], key: bytes, context
         if suite == "eddsa-jcs-2022":
             return _jcs_why_not(document, proof, key)
         return _rdf_why_not(suite, document, proof, key, contexts)
-    except TooLongError:
+    except (TooLongError, MemoryError):
         raise
     except BadSignatureError:
         return "the signature is not one of this document by this key"
@@ -337,8 +340,20 @@ def loader(contexts: Contexts) -> Any:
 def _canonical(document: dict[str, Any], contexts: Contexts) -> bytes:
     options: Any = pyld_options(loader(contexts), produceGeneralizedRdf=False)
     canonicalization: Any = _Canonicalization()
-    text: str = canonicalization.main(jsonld.to_rdf(document, options), {"format": "application/n-quads"})
+    dataset: Any = jsonld.to_rdf(document, options)
+    if _length(dataset) > MAX_STATEMENTS:
+        raise NotSignable("its ids, or the IRIs of its claims, are too long for the number of claims")
+    text: str = canonicalization.main(dataset, {"format": "application/n-quads"})
     return text.encode()
+
+
+def _length(dataset: Mapping[str, list[Mapping[str, Mapping[str, Any]]]]) -> int:
+    """Returns the characters of a dataset's IRIs and values, in all of its statements."""
+    return sum(
+        len(graph) + sum(len(str(text)) for term in statement.values() for text in term.values())
+        for graph, statements in dataset.items()
+        for statement in statements
+    )
 
 
 class _Canonicalization(URDNA2015):

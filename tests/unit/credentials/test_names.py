@@ -274,6 +274,41 @@ async def test_types_of_such_a_document(data: LinkedData) -> None:
 def test_how_many_terms() -> None:
     with pytest.raises(UnsafeContext, match="more than"):
         read_contexts([V1, {f"t{number}": f"{TERMS}t{number}" for number in range(1_001)}])
+    # Also if names are defined again and again.
+    with pytest.raises(UnsafeContext, match="more than"):
+        read_contexts([V1, *[{f"t{number}": f"{TERMS}t{number}" for number in range(400)}] * 3])
+
+
+LONG = "https://bank.example/" + "a" * 60_000
+
+
+@pytest.mark.parametrize(
+    "contexts",
+    [
+        [{"p": f"{LONG}/"}, {f"t{number}": f"p:t{number}" for number in range(480)}],
+        [{"p": {"@id": f"{LONG}/", "@prefix": True}, "t": "p:t"}],
+        [{"p": TERMS}, *[{"q": "p:" + "a" * 900 + "/"}, {"p": "q:" + "a" * 900 + "/"}] * 2],
+        [{"@vocab": f"{LONG}/"}],
+        [{"@vocab": TERMS, "a" * 3_000: {}}],
+        [{"@language": "en-" + "a" * 60_000}],
+        [{"t": {"@id": f"{TERMS}t", "@language": "en-" + "a" * 60_000}}],
+        [{"t": {"@id": f"{TERMS}t", "@type": LONG}}],
+    ],
+    ids=["prefix", "prefix-object", "prefixes-of-prefixes", "vocab", "name", "language", "term-language", "type"],
+)
+def test_a_short_name_stands_for_nothing_long(contexts: list[Any]) -> None:
+    """A document of 250 kB would otherwise become hundreds of megabytes of IRIs."""
+    with pytest.raises(UnsafeContext, match="2000 characters"):
+        read_contexts([V1, *contexts])
+
+
+@pytest.mark.parametrize("suite", RDF_SUITES)
+async def test_a_long_id_of_many_claims(data: LinkedData, suite: Suite) -> None:
+    """Each claim's statement repeats the id: 100 kB become 500 MB."""
+    document = credential(VOCAB, {f"k{number}": number for number in range(3_000)})
+    document["credentialSubject"]["id"] = "did:example:" + "a" * 100_000
+    with pytest.raises(FormatError, match="too long for the number of claims"):
+        await sign(data, document, suite)
 
 
 PUBLISHED = {
