@@ -129,7 +129,8 @@ class _Keyed:
         if forget:
             unit.delete(self._row)
         else:
-            unit.merge(self._row, {"at": 0})
+            # Storage may have taken the answer without saying so. A repetition must find the seed even then.
+            unit.merge(self._row, {"at": 0, "finished": False})
         try:
             await self._records.commit(unit)
         except Changed:

@@ -11,8 +11,9 @@ import pytest
 from tntcore.api.http import Call, Request, Response
 from tntcore.api.idempotency import once, row_of
 from tntcore.errors import Problem
-from tntcore.storage.commit import Unit
+from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.records import short_hash
+from tntcore.storage.tables import Row
 
 
 def test_no_two_callers_share_a_row() -> None:
@@ -60,3 +61,64 @@ async def test_the_caller_gets_the_error_of_the_call_even_if_the_key_cannot_be_r
         await once(Call(services, request, {}, None), records, handler)
     assert raised.value is error
     assert records.written == 2
+
+
+class _Losing:
+    """Records that keep the row of one key. Storage takes the answer, the second write, without saying so, and is then
+    away for the next read.
+    """
+
+    principal = "tenant"
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] | None = None
+        self.written = 0
+        self.away = False
+
+    def seal(self, data: bytes, name: str) -> bytes:
+        return data
+
+    open = seal
+
+    async def put_body(self, uuid: str, sealed: bytes) -> bytes:
+        return sealed
+
+    async def get(self, partition: str, row: str) -> Row | None:
+        if self.away:
+            self.away = False
+            raise OSError("storage is away")
+        return None if self.values is None else Row(partition, row, dict(self.values), "")
+
+    async def commit(self, unit: Unit) -> None:
+        self.written += 1
+        [operation] = unit.operations
+        if operation.kind == "create" and self.values is not None:
+            raise Exists(operation.row)
+        self.values = None if operation.kind == "delete" else {**(self.values or {}), **operation.values}
+        if self.written == 2:
+            self.away = True
+            raise OSError("the answer was lost")
+
+
+async def test_a_call_whose_answer_was_stored_unnoticed_is_not_made_anew() -> None:
+    records: Any = _Losing()
+    seeds = itertools.count(1)
+    services: Any = SimpleNamespace(
+        random=lambda size: next(seeds).to_bytes(size), now=lambda: 10**12, storage=SimpleNamespace(records=records)
+    )
+    chances = []
+
+    async def handler(call: Call) -> Response:
+        assert call.chance is not None
+        chances.append((call.chance.random(8), call.chance.at, call.chance.again))
+        return Response(201, b"{}")
+
+    request = Request("POST", "contact", {}, {"idempotency-key": "k"}, b"{}")
+    with pytest.raises(OSError, match="away"):
+        await once(Call(services, request, {}, None), records, handler)
+    await once(Call(services, request, {}, None), records, handler)
+    (seed, at, again), second = chances
+    assert not again
+    assert second == (seed, at, True)
+    answered = await once(Call(services, request, {}, None), records, handler)
+    assert (answered.status, len(chances)) == (201, 2)
