@@ -65,7 +65,10 @@ def _do(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         # The service's own module, which is not there where the command line was installed alone.
         there = import_module("tntcore.maintenance.offline")
     except ModuleNotFoundError as error:
-        raise Wrong(f"This needs the service's own packages (`make install`); {error.name} is missing.") from None
+        raise Wrong(
+            f"This needs the service's own packages, and {error.name} is missing. In the project's folder: "
+            "`make install`, then `source .venv/bin/activate`."
+        ) from None
     try:
         done: dict[str, Any] = getattr(there, name)(*arguments, **options)
     except there.NotDoneError as error:

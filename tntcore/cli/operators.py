@@ -63,7 +63,10 @@ def _in_storage(environ: Mapping[str, str], name: str, until: str | None, *, any
         # Part of the service, which is absent if only the command line is installed.
         there = import_module("tntcore.tenancy.first_operator")
     except ModuleNotFoundError as error:
-        raise Wrong(f"--storage needs the service's own packages (`make install`); {error.name} is missing.") from None
+        raise Wrong(
+            f"--storage needs the service's own packages, and {error.name} is missing. In the project's folder: "
+            "`make install`, then `source .venv/bin/activate`."
+        ) from None
     try:
         made: dict[str, Any] = there.make(environ, name, until, anyway=anyway)
     except there.NotMadeError as error:
