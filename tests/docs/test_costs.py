@@ -57,3 +57,21 @@ def test_seconds_are_those_of_the_real_host() -> None:
     alone = 3 * 2 * float(COMPARED["ms from end to end, one message alone"][1]) / 1000
     shown = table("Quantities for each message:\n\n| | now and then")["GB-second"][1:]
     assert shown == pytest.approx([alone, busy, busy, busy * relayed[3] / relayed[4]], rel=0.01)
+
+
+def test_what_bounds_a_storage_account() -> None:
+    """Its operations a second, divided by those of a message: together and alone, a transaction as one and by rows."""
+    together, rarely = re.findall(
+        r"messages a\s+second while they share calls \(([\d.]+) each\).*?\((\d+) calls\)", PAGE
+    )[0]
+    assert f"| {together} |" in next(line for line in BENCH.splitlines() if line.startswith("| 64 |"))
+    quantities = table("Quantities for each message:\n\n| | now and then")
+    queue, tables = quantities["queue operation"], quantities["table transaction"]
+    assert float(rarely) == queue[0] + tables[0]
+    shown = re.findall(
+        r"some ([\d,]+) messages a\s+second .*? and ([\d,]+) when .*? it is ([\d,]+) .*? and ([\d,]+) \(5 rows",
+        PAGE,
+        re.DOTALL,
+    )
+    bounds = [20_000 / float(together), 20_000 / float(rarely), 20_000 / (5 + queue[3]), 20_000 / (5 + queue[0])]
+    assert [float(each.replace(",", "")) for each in shown[0]] == pytest.approx(bounds, rel=0.02)
