@@ -56,7 +56,7 @@ run: install ## The service on this machine, with two tenants and a message from
 	@$(IN_VENV) devtools.demo --port $(PORT) --hook-port $(HOOK_PORT) --blob-port $(BLOB_PORT) \
 		--queue-port $(QUEUE_PORT) --table-port $(TABLE_PORT) --wire $(WIRE) $(if $(DATA),--data '$(DATA)')
 
-check: lint install .venv313/.installed ## For every save: lint, and the tests that are quick (unit, contract)
+check: lint install .venv313/.installed ## Before every commit: lint, and the unit and contract tests
 	@$(PYTEST) -q tests/unit tests/contract $(ARGS)
 
 test: install .venv313/.installed ## The whole test suite, against a storage emulator that it starts itself
