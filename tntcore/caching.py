@@ -17,15 +17,27 @@ class SharedCache(Generic[V]):
     """Args:
     now: a clock in seconds that never goes back, e.g. `time.monotonic`.
     capacity: entries kept; the one used longest ago goes first.
+    weigh: about how many bytes a key and its value take. budget: bytes that all entries may take.
     spread: share of its life that an entry may lose, by its key, so that entries loaded together do not expire
         together.
     """
 
-    def __init__(self, now: Callable[[], float], capacity: int, spread: float = 0.0) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        capacity: int,
+        spread: float = 0.0,
+        *,
+        weigh: Callable[[str, V], int] = lambda _key, _value: 0,
+        budget: int = 0,
+    ) -> None:
         self._now = now
         self._capacity = capacity
         self._spread = spread
-        self._entries: OrderedDict[str, tuple[V, float]] = OrderedDict()
+        self._weigh = weigh
+        self._budget = budget
+        self._weight = 0
+        self._entries: OrderedDict[str, tuple[V, float, int]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V]] = {}
 
     def peek(self, key: str) -> V | None:
@@ -34,7 +46,7 @@ class SharedCache(Generic[V]):
         if entry is None:
             return None
         if entry[1] <= self._now():
-            del self._entries[key]
+            self._remove(key)
             return None
         self._entries.move_to_end(key)
         return entry[0]
@@ -45,15 +57,22 @@ class SharedCache(Generic[V]):
             return
         if self._spread:
             ttl *= 1 - self._spread * crc32(key.encode()) / 2**32
-        self._entries[key] = (value, self._now() + ttl)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        self._remove(key)
+        weight = self._weigh(key, value)
+        self._weight += weight
+        self._entries[key] = (value, self._now() + ttl, weight)
+        while len(self._entries) > self._capacity or self._weight > self._budget:
+            self._remove(next(iter(self._entries)))
 
     def drop(self, key: str) -> None:
         """Removes a key. A load of it under way is not cached either."""
-        self._entries.pop(key, None)
+        self._remove(key)
         self._loading.pop(key, None)
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._weight -= entry[2]
 
     async def get(self, key: str, load: Callable[[], Awaitable[tuple[V, float]]]) -> V:
         """Returns the cached value, or calls `load`, which returns the value and the seconds to keep it.

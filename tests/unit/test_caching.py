@@ -22,6 +22,28 @@ async def test_entries_expire_and_the_one_unused_longest_goes_first() -> None:
     assert cache.peek("d") is None
 
 
+async def test_entries_have_a_budget() -> None:
+    time = 0.0
+    cache: SharedCache[int] = SharedCache(lambda: time, 10, weigh=lambda key, value: len(key) + value, budget=10)
+    cache.put("a", 4, math.inf)
+    cache.put("b", 4, math.inf)
+    assert (cache.peek("b"), cache.peek("a")) == (4, 4)
+    cache.put("c", 1, 1)
+    assert (cache.peek("b"), cache.peek("a"), cache.peek("c")) == (None, 4, 1)
+    cache.put("a", 1, math.inf)  # lighter than before
+    cache.put("d", 5, math.inf)
+    assert (cache.peek("a"), cache.peek("c"), cache.peek("d")) == (1, 1, 5)
+    time = 1
+    assert cache.peek("c") is None
+    cache.drop("a")
+    cache.put("e", 3, math.inf)
+    assert (cache.peek("d"), cache.peek("e")) == (5, 3)
+    cache.put("f", 100, math.inf)
+    assert [cache.peek(key) for key in "def"] == [None] * 3
+    cache.put("g", 9, math.inf)
+    assert cache.peek("g") == 9
+
+
 async def test_what_is_loaded_together_does_not_expire_together() -> None:
     time = 0.0
     cache: SharedCache[int] = SharedCache(lambda: time, 1000, spread=0.5)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from tntcore.strict_json import write_json
+
 Version = Literal["v1", "v2"]
 """A version of DIDComm."""
 
@@ -20,6 +22,7 @@ MAX_SERVICES: Final = 32
 MAX_KEYS: Final = 32  # of a service, of each kind
 MAX_MEDIATORS: Final = 8  # routing keys of a service: a message is packed once for each, and grows by a third each time
 MAX_DID_CHARACTERS: Final = 8 * 1024
+_VALUE: Final = 64  # bytes of memory of a small value in a document, besides those that it is written in
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +84,9 @@ class DidDocument:
         if kid.startswith("#"):
             kid = self.id + kid
         return self.methods.get(self.aliases.get(kid, kid))
+
+    def weight(self) -> int:
+        """Returns about how many bytes of memory the document takes. Each name of a key repeats the DID."""
+        written = write_json(self.raw)
+        names = sum(len(name) for name in (*self.methods, *self.aliases))
+        return 2 * (len(written) + names) + _VALUE * (written.count(b",") + written.count(b"[") + written.count(b"{"))

@@ -14,6 +14,10 @@ from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.fetches import Fetches
 from tntcore.shares import Busy, party
 
+_MEMORY = 64 * 1024 * 1024  # bytes of documents: 10,000 of usual size
+_FAILURES = 16 * 1024 * 1024  # bytes of failures
+_FAILURE = 1_000  # bytes, besides the DID
+
 
 class Resolver:
     """Resolves DIDs.
@@ -37,9 +41,14 @@ class Resolver:
         self._methods = tuple(methods)
         self._document_ttl = document_ttl
         self._error_ttl = error_ttl
-        self._found: SharedCache[DidDocument] = SharedCache(now, capacity, SPREAD)
+        # A stranger makes as many DIDs as it likes, and a long one takes a hundred times as much as a usual one.
+        self._found: SharedCache[DidDocument] = SharedCache(
+            now, capacity, SPREAD, weigh=lambda did, document: len(did) + document.weight(), budget=_MEMORY
+        )
         # A failure may be the asking tenant's own, if it used up its share or its time. Other tenants do not share it.
-        self._failed: SharedCache[DidError] = SharedCache(now, capacity)
+        self._failed: SharedCache[DidError] = SharedCache(
+            now, capacity, weigh=lambda name, _: len(name) + _FAILURE, budget=_FAILURES
+        )
         # Keeps nothing: only to share fetches under way, among those of one party.
         self._fetching: SharedCache[DidDocument] = SharedCache(now, 0)
         self._fetches = Fetches()

@@ -29,6 +29,7 @@ _SECONDS = 30.0  # seconds for which another process may use data that this one 
 _MAX_TENANTS = 5_000
 _LOCKED_SECONDS = 10.0  # after which it is looked again whether the master key is back
 _MAX_RECIPIENTS = 20_000
+_RECIPIENTS_MEMORY = 256 * 1024 * 1024  # bytes; strangers choose how large the documents of connections are
 _MAX_TOKENS = 100  # of a tenant
 
 DIDCOMM_WEBHOOK = "DIDCOMM_WEBHOOK"
@@ -252,7 +253,9 @@ class Tenants:
         self._resolve = resolve
         self._now = now
         self._tenants: SharedCache[Tenant | None] = SharedCache(now, _MAX_TENANTS, SPREAD)
-        self._recipients: SharedCache[Recipient | None] = SharedCache(now, _MAX_RECIPIENTS, SPREAD)
+        self._recipients: SharedCache[Recipient | None] = SharedCache(
+            now, _MAX_RECIPIENTS, SPREAD, weigh=_weight, budget=_RECIPIENTS_MEMORY
+        )
 
     async def get(self, uuid: str) -> Tenant | None:
         """Returns the principal, which may be suspended, or None if it does not exist (any more).
@@ -390,6 +393,14 @@ class Tenants:
     def forget_recipient(self, tenant: Tenant, uuid: str) -> None:
         """Drops the cached recipient; called after the connection, invitation or identity was changed or deleted."""
         self._recipients.drop(f"{tenant.principal.uuid}/{uuid}")
+
+
+def _weight(_key: str, recipient: Recipient | None) -> int:
+    """Returns about how many bytes of memory the documents of a recipient take."""
+    if recipient is None:
+        return 0
+    documents = (recipient.document, recipient.theirs, recipient.previous, recipient.announced)
+    return sum(document.weight() for document in documents if document is not None)
 
 
 def index_columns(principal: Principal) -> dict[str, Value]:

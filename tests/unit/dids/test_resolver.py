@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -167,6 +169,41 @@ async def test_the_cache_is_bounded(world: World) -> None:
     for n in range(2):
         resolver.resolve_local(key.create(PublicKey("X25519", bytes([n]) * 32)))
     assert resolver.resolve_local(key.create(ED)) is not first
+
+
+def _of_many_names(number: int) -> str:
+    """Each name of its 14 keys has the whole DID in it."""
+    keys = [PublicKey("X25519", bytes([n]) * 32) for n in range(14)]
+    return peer.create_2([("E", key) for key in keys], [{"id": "#s", "s": f"{number:05}" + "a" * 5_200}])
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """What is made inside takes at most so many bytes of memory."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
+
+
+async def test_large_documents_of_strangers_do_not_fill_the_memory(world: World) -> None:
+    dids = [_of_many_names(number) for number in range(200)]
+    resolver = world.resolver()
+    with at_most(80 * 1024 * 1024):
+        for did in dids:
+            resolver.resolve_local(did)
+
+
+@pytest.mark.parametrize(
+    "did", [LONG, _of_many_names(1), peer.create_4({"y": [[[] for _ in range(60)] for _ in range(30)]})]
+)
+def test_a_document_is_no_heavier_than_it_says(did: str) -> None:
+    weight = peer.resolve(did).weight()
+    with at_most(weight):
+        kept = peer.resolve(did)
+    assert kept.weight() == weight
 
 
 @pytest.mark.parametrize("did", ["did:sov:WgWxqztrNooG92RXvxSTWv", "did:indy:sovrin:abc", "did:ion:abc"])
