@@ -60,7 +60,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 async def stage(azurite: Azurite) -> AsyncIterator[Stage]:
-    storage, workers = Storage(azurite.connection_string, Meter(), lambda queue, delay: None), Workers(2, 60)
+    storage, workers = Storage(azurite.connection_string, Meter(), lambda queue, delay: None), Workers(2, 300)
     await storage.ensure()
     world = World(storage, workers)
     issuer, other_issuer, holder, verifier = (world.tenant() for _ in range(4))
