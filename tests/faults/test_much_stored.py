@@ -20,12 +20,13 @@ from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.ids import Ids, delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
-from tntcore.storage.commit import Unit, point_to_threads
+from tntcore.storage.commit import Unit, point_to_deliveries, point_to_threads
 from tntcore.storage.indexes import POINTERS, SILENCE
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
     LATE,
     Action,
+    Connection,
     Contact,
     Credential,
     Delivery,
@@ -38,12 +39,14 @@ from tntcore.storage.records import (
     Record,
     entry_id,
 )
-from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus
+from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus, ExchangeStatus
 from tntcore.storage.tables import Row
 
 FEW, MANY = 1_500, 6_000
 APART = 600_000  # milliseconds from one to the next
 AFTER = 2 * LATE  # milliseconds from a message to the last change of its thread, if that is not the message
+FOUND = 7
+"""Number of the partner that lists with a filter find, and nobody else."""
 TYPE = "https://didcomm.org/basicmessage/1.0/message"
 
 
@@ -65,8 +68,14 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
         uuid=delivery_uuid(message.uuid, "e"), status=DeliveryStatus.DELIVERED, kind="webhook", entry_id="e",
         message_uuid=message.uuid, action_uuid=action.uuid, type=TYPE, **about,  # type: ignore[arg-type]
     )  # fmt: skip
+    if number == FOUND:
+        delivery.status = DeliveryStatus.FAILED
     role = "issuer" if number % 2 else "verifier"
     exchange = Exchange(uuid=action.uuid, protocol="p", role=role, thid=f"thread-{number}", **about)  # type: ignore[arg-type]
+    if number == FOUND:
+        exchange.status, exchange.state = ExchangeStatus.WAITING, "request-received"
+    else:
+        exchange.status, exchange.state = ExchangeStatus.DONE, "done"
     held = {"exchange_uuid": exchange.uuid, "identity_uuid": identity.uuid, "format": "f", **about}
     yield from (contact, connection, message, action, delivery, exchange)
     yield Entry(uuid=entry_id(action.uuid, "in", "1"), message_uuid=message.uuid)
@@ -79,6 +88,7 @@ def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
     for record in stored:
         unit.create(record)
     point_to_threads(unit)
+    point_to_deliveries(unit)
     for operation in unit.operations:
         yield Row(partition, operation.row, operation.values, "1")
 
@@ -131,18 +141,41 @@ PATHS = [
     "contact/did:example:7",
     "contact/did:example:none",
 ]
+FILTERS = [
+    "connection?contact={contact}",
+    "contact?email=7@partner.example",
+    "contact?email=7@partner.example&search=PARTNER&order=newest",
+    "exchange?contact={contact}",
+    "exchange?contact={contact}&role=issuer&order=newest",
+    "exchange?connection={connection}",
+    "exchange?thread=thread-7",
+    "exchange?state=request-received",
+    "exchange?state=request-received&role=issuer&order=newest",
+    "exchange?status=WAITING",
+    "delivery?status=FAILED",
+    "delivery?status=FAILED&webhookId=e&type=basicmessage/1.0&order=newest",
+    "credential?contact={contact}",
+    "credential?connection={connection}&role=issuer",
+    "credential?exchange={exchange}",
+    "presentation?contact={contact}&order=newest",
+    "presentation?exchange={exchange}",
+    "exchange?status=WAITING&order=oldest&since=2023-11-01T00:00:00Z",
+]
+"""Lists that have one hit."""
 
 
 def test_what_lists_and_lookups_cost_does_not_grow(tmp_path: Path) -> None:
     async def measured(count: int) -> dict[str, tuple[list[Any], int, int]]:
         world, acme = await filled(tmp_path / str(count), count)
-        partner = {noun: uuid_at(NOW - DAY - 7 * APART, noun) for noun in ("contact", "message")}
-        return {path: await cost(world, acme, path.format(**partner)) for path in PATHS}
+        partner = {noun: uuid_at(NOW - DAY - FOUND * APART, noun) for noun in ("contact", "message")}
+        partner["connection"] = Connection.uuid_of(acme.identity["uuid"], partner["contact"])
+        partner["exchange"] = action_uuid(partner["connection"], "1")
+        return {path: await cost(world, acme, path.format(**partner)) for path in (*PATHS, *FILTERS)}
 
     few, many = run(lambda: measured(FEW)), run(lambda: measured(MANY))
-    for path in PATHS:
+    for path in (*PATHS, *FILTERS):
         assert few[path][1:] == many[path][1:], path
-        if "{" in path or "=did:example:7" in path:
+        if "{" in path or "=did:example:7" in path or path in FILTERS:
             assert len(many[path][0]) == 1, path
         elif "limit=20&order=" in path:
             times = [hit[changed(path)] for hit in many[path][0]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -35,7 +36,17 @@ from tntcore.keys.custody import LocalMasterKeys
 from tntcore.maintenance.indexing import INDEXED
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Action, Connection, Contact, Identity, Message, Operator, Pointer
+from tntcore.storage.records import (
+    NOT_DELIVERED,
+    Action,
+    Connection,
+    Contact,
+    Delivery,
+    Identity,
+    Message,
+    Operator,
+    Pointer,
+)
 from tntcore.storage.states import ContactStatus
 from tntcore.storage.tables import Row
 from tntcore.tenancy.operators import HOME, new_key
@@ -365,13 +376,21 @@ class World:
             kind = next((kind for kind in INDEXED if key.startswith(kind.row_key(""))), None)
             if kind is not None:
                 record = kind.read(row)
-                assert record.indexed == record.pointer
-                assert not record.pointer or (partition, Pointer.row_key(record.pointer)) in rows
+                assert record.is_pointed
+                pointers = {record.pointer, *record.filed} - {""}
+                assert {(partition, Pointer.row_key(pointer)) for pointer in pointers} <= rows.keys()
             elif key.startswith(Pointer.row_key("")):
-                noun = key.removeprefix(Pointer.row_key("")).partition(".")[0]
-                owner = rows[partition, f"{noun}~{row.values['recordUuid']}"]
-                # One of a thread stays until the timer comes to it, or the thread is erased.
-                assert noun == Action.KIND or Pointer.row_key(owner.values["indexed"]) == key
+                uuid = key.removeprefix(Pointer.row_key(""))
+                noun = re.split("[.-]", uuid, maxsplit=1)[0]
+                owner = rows.get((partition, f"{noun}~{row.values['recordUuid']}"))
+                # One of a delivery stays until the timer comes to it; one of a thread, until that is erased.
+                if noun != Delivery.KIND:
+                    assert owner is not None
+                    named = owner.values.get("indexed", ""), *owner.values.get("indexedBy", "").split()
+                    assert noun == Action.KIND or uuid in named
+            elif key.startswith(Delivery.row_key("")) and row.values["status"] in NOT_DELIVERED:
+                pointer = f"{Delivery.with_status(row.values['status'])}{Delivery.read(row).uuid}"
+                assert (partition, Pointer.row_key(pointer)) in rows
             elif key.startswith(Action.row_key("")):
                 thread = Action.read(row)
                 assert (partition, Pointer.row_key(thread.pointer)) in rows or any(

@@ -15,11 +15,13 @@ from tntcore.api.views import (
     GivenDid,
     JsonObject,
     Page,
+    Pointed,
     Timed,
     Uuid,
     entity,
     filters,
     found,
+    given_filters,
     listing,
 )
 from tntcore.connections.acceptance import kept_invitation
@@ -155,8 +157,21 @@ class ConnectionRoutes:
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
     contact = call.query.get("contactUuid") or call.query.get("contact")
-    among = await connections_of(call.tenant.records, [contact]) if contact else None
-    return await listing(call, Connection, lambda one: connection_view(call, one), where=filters(call), among=among)
+    among = None
+    pointed: Pointed[Connection] | None = None
+    if contact and await call.tenant.records.is_indexed():
+        exact = given_filters(call).keys() <= {"contact", "contactUuid"}
+        pointed = Pointed(Connection.with_contact(contact), exact=exact)
+    elif contact:
+        among = await connections_of(call.tenant.records, [contact])
+    return await listing(
+        call,
+        Connection,
+        lambda one: connection_view(call, one),
+        where=filters(call),
+        among=among,
+        pointed=pointed,
+    )
 
 
 async def read(call: Call) -> Response:

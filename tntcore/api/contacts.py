@@ -23,18 +23,20 @@ from tntcore.api.views import (
     JsonObject,
     Name,
     Page,
+    Pointed,
     Timed,
     Uuid,
     UuidOrDid,
     entity,
     filters,
     found,
+    given_filters,
     listing,
     not_found,
     text,
 )
 from tntcore.connections.acceptance import Acceptance
-from tntcore.connections.connection import connections_of, start
+from tntcore.connections.connection import all_of_contact, connections_of, start
 from tntcore.connections.invitations import Invitations, Wanted, id_of_code
 from tntcore.connections.removal import MOST, remove
 from tntcore.dids.parse import qualify
@@ -44,7 +46,7 @@ from tntcore.messaging.invitations import InvitationMessage, read_invitation, re
 from tntcore.messaging.texts import as_line
 from tntcore.storage import queries
 from tntcore.storage.commit import Exists, Unit
-from tntcore.storage.records import Connection, Contact, Identity, Pointer
+from tntcore.storage.records import Connection, Contact, Identity
 from tntcore.storage.repository import Repository
 from tntcore.storage.retrying import retrying
 from tntcore.storage.states import ContactStatus, InvitationStatus
@@ -175,7 +177,13 @@ class ContactRoutes:
                 summary="Change a contact",
                 request=ContactChange,
                 answers={200: ContactView},
-                errors=("400 contact-invalid", "400 did-immutable", "404 contact-unknown", "409 contact-ambiguous"),
+                errors=(
+                    "400 contact-invalid",
+                    "400 did-immutable",
+                    "404 contact-unknown",
+                    "409 contact-ambiguous",
+                    "503 busy",
+                ),
                 example={"contact": {"displayName": "Partner", "internalRef": "4711"}},
             ),
             Route(
@@ -423,7 +431,7 @@ async def list_(call: Call) -> Response:
 
     `include=latest` adds each contact's connection and latest message. A page then has at most 50 contacts, whatever
     its `limit`. It costs two to 42 storage calls more, and one for each hit and identity; with more than four
-    identities, one for ten hits, which reads all connections.
+    identities, one for each hit and each of its connections.
     """
     text_ = call.query.get("search", "").casefold()
     did = call.query.get("did")
@@ -433,6 +441,11 @@ async def list_(call: Call) -> Response:
         texts = (contact.display_name, contact.internal_ref, contact.email, contact.did, contact.claimed_did or "")
         return any(text_ in one.casefold() for one in texts)
 
+    pointed: Pointed[Contact] | None = None
+    if email := call.query.get("email"):
+        pointed = Pointed(
+            Contact.with_email(email), keep if text_ else None, exact=set(given_filters(call)) == {"email"}
+        )
     return await listing(
         call,
         Contact,
@@ -442,6 +455,7 @@ async def list_(call: Call) -> Response:
         keep=keep if text_ else None,
         needs=needs if text_ else (),
         beside=partial(of_contacts, call) if is_wanted(call) else None,
+        pointed=pointed,
         most=MOST_SHOWN if is_wanted(call) else MAX_LIMIT,
     )
 
@@ -452,23 +466,31 @@ async def read(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """Changes a contact. Body: `{contact: {displayName?, email?, internalRef?}}`."""
-    contact = await find_contact(call.tenant.records, call.arguments["id"])
-    call = call.at(contact)
-    given = {**call.body, **call.body.get("contact", {})}
-    if "did" in given and given["did"] != contact.did:
-        raise Problem(
-            400, "did-immutable", "The did of a contact cannot change. Create another contact for another did."
-        )
-    contact.updated_at = call.services.now()
-    changes: dict[str, Any] = {"updatedAt": contact.updated_at}
-    for name, attribute in (("displayName", "display_name"), ("email", "email"), ("internalRef", "internal_ref")):
-        if name in given:
-            changes[name] = text(given[name], name, maximum=320)
-            setattr(contact, attribute, changes[name])
-    unit = Unit()
-    unit.merge(contact.key, changes)
-    await call.tenant.records.commit(unit)
-    return answer(contact_view(contact))
+    asked = {**call.body, **call.body.get("contact", {})}
+    changes: dict[str, Any] = {
+        name: text(asked[name], name, maximum=320) for name in ("displayName", "email", "internalRef") if name in asked
+    }
+
+    async def attempt() -> Contact:
+        contact = await find_contact(call.tenant.records, call.arguments["id"])
+        if "did" in asked and asked["did"] != contact.did:
+            raise Problem(
+                400, "did-immutable", "The did of a contact cannot change. Create another contact for another did."
+            )
+        contact.updated_at = call.services.now()
+        contact.display_name = changes.get("displayName", contact.display_name)
+        contact.email = changes.get("email", contact.email)
+        contact.internal_ref = changes.get("internalRef", contact.internal_ref)
+        unit = Unit()
+        # The pointer of its address goes with it, and both must be as they were read.
+        pointed = unit.point(contact) if "email" in changes else {}
+        own = {**changes, "updatedAt": contact.updated_at, **pointed}
+        unit.merge(contact.key, own, contact.etag if pointed else "*")
+        await call.at(contact).tenant.records.commit(unit)
+        return contact
+
+    busy = "Other requests change the contact at the same time. Try again."
+    return answer(contact_view(await retrying(attempt, contended=Problem(503, "busy", busy, retry_after=1))))
 
 
 async def delete(call: Call) -> Response:
@@ -502,7 +524,7 @@ async def forget(call: Call, contact: Contact, unit: Unit) -> tuple[int, bool]:
         stored = await records.get(Contact, contact.uuid)
         if stored is None:
             return 0, True  # another call was faster
-        hits = await records.list(Connection, limit=MOST, where=queries.connections_of_contact(contact.uuid))
+        hits = await all_of_contact(records, contact.uuid, limit=MOST)
         is_last = hits.next is None
         own = Unit()
         if is_last:
@@ -552,11 +574,9 @@ async def _stored_with(records: Repository, did: str) -> Sequence[Contact]:
     if not await records.is_indexed():
         return (await records.list(Contact, limit=100, where=queries.of_did(did))).records
     beginning = Contact.pointers_of(did)
-    pointers = await records.list(Pointer, limit=100, under=beginning)
-    partitions = {pointer.record_uuid: pointer.partition for pointer in pointers.records}
-    contacts = await records.many(Contact, list(partitions), partitions)
+    contacts = await records.pointed(Contact, beginning, limit=100)
     # A version without pointers may have changed its DID.
-    return [contact for contact in contacts if contact.pointer.startswith(beginning)]
+    return [contact for contact in contacts.records if contact.pointer.startswith(beginning)]
 
 
 async def _is_connected(records: Repository, contact: Contact, did: str) -> bool:

@@ -17,12 +17,15 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
+    Pointed,
     Time,
     Timed,
     Uuid,
+    contact_asked,
     entity,
     filters,
     found,
+    given_filters,
     listing,
 )
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
@@ -272,9 +275,14 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    where = filters(call)
-    records = call.tenant.records
-    return await listing(call, Credential, lambda one: credential_view(records, one), where=where)
+    records, contact = call.tenant.records, await contact_asked(call)
+    exact = given_filters(call).keys() <= {"contact", "contactUuid"}
+    pointed: Pointed[Credential] | None = None
+    if contact:
+        pointed = Pointed(Credential.with_contact(contact), exact=exact)
+    return await listing(
+        call, Credential, lambda one: credential_view(records, one), where=filters(call), pointed=pointed
+    )
 
 
 async def read(call: Call) -> Response:
@@ -289,7 +297,7 @@ async def delete(call: Call) -> Response:
     credential = await found(call.tenant.records, Credential, call.arguments["uuid"])
     records = call.tenant.at(credential).records
     unit = Unit()
-    unit.delete(credential.key)
+    unit.remove(credential)
     await records.commit(unit)
     await records.delete_body(credential.uuid)
     return Response(204, content_type="")

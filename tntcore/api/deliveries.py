@@ -8,7 +8,7 @@ from tntcore.api.audit import note
 from tntcore.api.counts import CountView, Period, counted
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.messages import narrowed, shown
+from tntcore.api.messages import narrow, shown
 from tntcore.api.views import (
     ByAction,
     ByConnection,
@@ -16,6 +16,7 @@ from tntcore.api.views import (
     ByMessage,
     Entity,
     Page,
+    Pointed,
     Time,
     Timed,
     Uuid,
@@ -31,7 +32,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Attempt, Delivery, Replay
+from tntcore.storage.records import NOT_DELIVERED, Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
 from tntcore.tenancy.access import Scope
@@ -277,12 +278,18 @@ async def list_(call: Call) -> Response:
     message = call.query.get("messageUuid") or call.query.get("message") or ""
     # Deliveries have the time of their message: `delivery_uuid`.
     under = message[: len(first_uuid(0))]
-    return await listing(call, Delivery, delivery_view, where=await narrowed(call), columns=_COLUMNS, under=under)
+    narrowed, status = await narrow(call), call.query.get("status", "")
+    pointed: Pointed[Delivery] | None = None
+    if status in NOT_DELIVERED and not message:
+        pointed = Pointed(Delivery.with_status(status), narrowed.keeps)
+    return await listing(
+        call, Delivery, delivery_view, where=narrowed.where, columns=_COLUMNS, under=under, pointed=pointed
+    )
 
 
 async def count(call: Call) -> Response:
     """Counts deliveries by status and by day; filters as in the list. Cost and bound are those of `message/count`."""
-    return await counted(call, Delivery, await narrowed(call))
+    return await counted(call, Delivery, (await narrow(call)).where)
 
 
 async def read(call: Call) -> Response:

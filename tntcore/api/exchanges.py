@@ -7,6 +7,7 @@ from typing import Any
 from tntcore.api.actions import connection_between
 from tntcore.api.contacts import find_contacts
 from tntcore.api.exchange_errors import STEP_ERRORS, UNKNOWN, WORKING_ERRORS
+from tntcore.api.exchange_lists import list_exchanges
 from tntcore.api.exchange_shapes import (
     Acceptance,
     Candidates,
@@ -21,7 +22,7 @@ from tntcore.api.exchange_shapes import (
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.identities import find_identity
 from tntcore.api.invitations import invitation_view, wanted_of
-from tntcore.api.views import Page, filters, found, listing, text
+from tntcore.api.views import Page, found, text
 from tntcore.connections.connection import connections_of
 from tntcore.errors import Problem
 from tntcore.exchanges import issuance, proving
@@ -30,7 +31,6 @@ from tntcore.exchanges.problems import as_problems
 from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import NewExchange, Steps, TenantStep
 from tntcore.protocols.transition import OutOfTurn
-from tntcore.storage import queries
 from tntcore.storage.records import Connection, Exchange
 from tntcore.storage.states import COMPLETED
 
@@ -229,9 +229,7 @@ def _shown(exchange: Exchange) -> Response:
 
 async def list_(call: Call) -> Response:
     """Lists exchanges. A page by time costs a storage call for each hit besides those of other lists."""
-    thread = call.query.get("thread", "")
-    where = filters(call) & (queries.exchanges_of_thread(thread) if thread else queries.ANY)
-    return await listing(call, Exchange, view, where=where)
+    return await list_exchanges(call)
 
 
 async def read(call: Call) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
@@ -31,7 +32,7 @@ from tntcore.messaging.types import meant
 from tntcore.storage import queries
 from tntcore.storage.erasure import erase
 from tntcore.storage.queries import Where
-from tntcore.storage.records import Action, AssetData, Message
+from tntcore.storage.records import Action, AssetData, Delivery, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import MessageStatus
 
@@ -90,6 +91,26 @@ class AssetDataView(Entity):
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The condition of a list of messages or deliveries.
+
+    Attributes:
+        where: for storage.
+        actions: uuids of the only actions that hits are of; None for any.
+        types: beginnings of the only types that hits have; None for any.
+    """
+
+    where: Where
+    actions: frozenset[str] | None
+    types: tuple[str, ...] | None
+
+    def keeps(self, record: Message | Delivery) -> bool:
+        """Whether a record meets what the condition says of actions and types."""
+        is_of = self.actions is None or record.action_uuid in self.actions
+        return is_of and (self.types is None or record.type.startswith(self.types))
+
+
 async def list_(call: Call) -> Response:
     """Lists messages in order of receipt.
 
@@ -97,12 +118,12 @@ async def list_(call: Call) -> Response:
     `status`, `since` and `until` (a time or a `sequence`). A list with `since` starts a few seconds earlier, so that no
     message is missed.
     """
-    where = await narrowed(call)
+    narrowed = await narrow(call)
 
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
 
-    return await listing(call, Message, view, where=where)
+    return await listing(call, Message, view, where=narrowed.where)
 
 
 async def count(call: Call) -> Response:
@@ -111,21 +132,25 @@ async def count(call: Call) -> Response:
     It costs one storage call for up to 999 messages, else one for each day and one more for each 999 messages: at most
     115. The latest 20,000 messages are counted; if there are more, `relation` is `gte`.
     """
-    return await counted(call, Message, await narrowed(call))
+    return await counted(call, Message, (await narrow(call)).where)
 
 
-async def narrowed(call: Call) -> Where:
+async def narrow(call: Call) -> Narrowed:
     """Returns the condition of a list of messages or deliveries. A thread id costs a storage call to find."""
     where, prefix, thread = filters(call), call.query.get("type", ""), call.query.get("thread", "")
+    types: tuple[str, ...] | None = None
+    actions: frozenset[str] | None = None
     if prefix and prefix.upper() != "DIDCOMM":
-        where = where & queries.messages_of_types(meant(prefix))
+        types = meant(prefix)
+        where = where & queries.messages_of_types(types)
     if thread:
         hits = await call.tenant.records.list(
             Action, limit=_MAX_THREADS, where=queries.actions_of_thread(thread), columns=()
         )
         # Without any, an action that does not exist.
-        where = where & queries.of_actions([action.uuid for action in hits.records] or ["none"])
-    return where
+        found_of = [action.uuid for action in hits.records] or ["none"]
+        where, actions = where & queries.of_actions(found_of), frozenset(found_of)
+    return Narrowed(where, actions, types)
 
 
 async def read(call: Call) -> Response:

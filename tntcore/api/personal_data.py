@@ -67,11 +67,18 @@ from tntcore.storage.records import (
     StatusList,
     sent_id,
 )
-from tntcore.storage.repository import Repository
+from tntcore.storage.repository import Hits, Repository
 from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.strict_json import reread_json, write_json
 from tntcore.tenancy.access import Scope
 
+_POINTED: Final[Mapping[type[Record], Callable[[str], str]]] = {
+    Connection: Connection.with_contact,
+    Exchange: Exchange.with_contact,
+    Credential: Credential.with_contact,
+    Presentation: Presentation.with_contact,
+}
+"""Kinds with pointers that name the contact, and the beginning of these."""
 MOST: Final = 100
 """Records that one call erases."""
 _AT_ONCE: Final = 10
@@ -152,11 +159,13 @@ async def export(call: Call) -> Response:
         if len(items) >= limit or size > _PAGE_BYTES:
             following = f"{kind.KIND}."
             break
-        hits = await records.list(kind, limit=limit - len(items), start=start, where=of_contact(contact.uuid))
+        under = await _pointers(records, kind, contact.uuid)
+        hits = await _of(records, kind, contact.uuid, under, limit=limit - len(items), start=start)
         start, after = "", hits.next
         for record in hits.records:
             if size > _PAGE_BYTES:
-                after = record.uuid
+                pointers = [uuid for uuid in record.filed if uuid.startswith(under)] if under else []
+                after = _place(pointers[0]) if pointers else record.uuid
                 break
             written = write_json({"kind": kind.KIND, "record": await _shown(call, record)})
             items.append(orjson.Fragment(written))
@@ -200,7 +209,7 @@ async def erase_(call: Call) -> Response:
     """Erases a contact for good: the contact, its connections, its messages with their attachments and deliveries, its
     threads, exchanges, credentials and presentations.
 
-    The first call deletes the contact and up to 45 connections, so that nothing more arrives from it. Each call erases
+    The first call deletes the contact and up to 30 connections, so that nothing more arrives from it. Each call erases
     up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown.
     Other processes of the service may receive messages for up to half a minute more: a call after that erases them,
     or answers 404 if there are none. A delivery under way is not recalled.
@@ -222,7 +231,7 @@ async def erase_(call: Call) -> Response:
             return answer({"contactUuid": uuid, "done": False, "erased": erased, "kept": KEPT})
         erased["contact"] = 1
     for kind, eraser in _ERASERS:
-        hits = await records.list(kind, limit=left, where=of_contact(uuid))
+        hits = await _of(records, kind, uuid, await _pointers(records, kind, uuid), limit=left)
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(record: Any, eraser: _Eraser = eraser, gate: asyncio.Semaphore = gate) -> bool:
@@ -248,9 +257,36 @@ async def erase_(call: Call) -> Response:
 async def _is_left(records: Repository, uuid: str) -> bool:
     """Whether anything of the contact is still stored."""
     for kind, _ in _ERASERS:
-        if (await records.list(kind, limit=1, where=of_contact(uuid), columns=())).records:
+        if (await _of(records, kind, uuid, await _pointers(records, kind, uuid), limit=1)).records:
             return True
     return False
+
+
+async def _pointers(records: Repository, kind: type[Record], contact: str) -> str:
+    """Returns the beginning of the pointers to the contact's records of a kind; "" if not all have one."""
+    under = _POINTED.get(kind)
+    return under(contact) if under is not None and await records.is_indexed() else ""
+
+
+async def _of(
+    records: Repository, kind: type[Record], contact: str, under: str, *, limit: int, start: str = ""
+) -> Hits[Any]:
+    """Returns records of a kind that are the contact's.
+
+    Args:
+        under: the beginning of their pointers, "" to look at all records of the kind.
+        start: `next` of the page before. One that is a place among pointers begins with a full stop; where the other
+            is needed, the kind begins anew.
+    """
+    is_place = start.startswith(".")
+    if not under:
+        return await records.list(kind, limit=limit, start="" if is_place else start, where=of_contact(contact))
+    hits = await records.pointed(kind, under, limit=limit, start=start[1:] if is_place else "")
+    return Hits(hits.records, _place(hits.next) if hits.next is not None else None)
+
+
+def _place(pointer: str) -> str:
+    return f".{pointer.rpartition('.')[2]}"
 
 
 _Eraser = Callable[[Call, Any], Awaitable[object]]
@@ -330,7 +366,7 @@ ALONG: Final[Mapping[type[Record], str]] = {
     AssetData: "a value in a message, exported and erased with it",
     Attempt: "exported and erased with its delivery",
     HeldMessage: "names a message, and goes with its connection",
-    Pointer: "names a contact, connection, exchange or thread, and goes with it",
+    Pointer: "names a record, and goes with it",
     Sent: "names a message that was sent, and goes with it",
 }
 """Kinds of rows of a contact that do not name it themselves."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tntcore.api.credentials import CheckView, outcome_view
 from tntcore.api.exchange_errors import BEGIN_ERRORS, STEP_ERRORS
+from tntcore.api.exchange_lists import list_exchanges
 from tntcore.api.exchange_shapes import (
     BeginningOfProof,
     ExchangeView,
@@ -13,7 +14,6 @@ from tntcore.api.exchange_shapes import (
     data_of,
     members_of,
     object_of,
-    view,
 )
 from tntcore.api.exchanges import begin
 from tntcore.api.http import Call, Response, Route, answer
@@ -26,10 +26,13 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
+    Pointed,
     Timed,
     Uuid,
+    contact_asked,
     filters,
     found,
+    given_filters,
     listing,
 )
 from tntcore.errors import Problem
@@ -39,7 +42,7 @@ from tntcore.exchanges.run import Run
 from tntcore.pipeline.steps import Steps
 from tntcore.storage import queries
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import Exchange, Presentation
+from tntcore.storage.records import Presentation
 from tntcore.storage.states import PresentationStatus
 from tntcore.tenancy.access import Scope
 
@@ -220,13 +223,18 @@ class PresentationRoutes:
 
 async def requests(call: Call) -> Response:
     """Lists the exchanges of present-proof."""
-    return await listing(call, Exchange, view, where=queries.proofs() & filters(call))
+    return await list_exchanges(call, queries.proofs(), lambda one: one.role in ("verifier", "prover"))
 
 
 async def list_(call: Call) -> Response:
-    where = filters(call)
-    records = call.tenant.records
-    return await listing(call, Presentation, lambda one: outcome_view(records, one), where=where)
+    records, contact = call.tenant.records, await contact_asked(call)
+    exact = given_filters(call).keys() <= {"contact", "contactUuid"}
+    pointed: Pointed[Presentation] | None = None
+    if contact:
+        pointed = Pointed(Presentation.with_contact(contact), exact=exact)
+    return await listing(
+        call, Presentation, lambda one: outcome_view(records, one), where=filters(call), pointed=pointed
+    )
 
 
 async def read(call: Call) -> Response:

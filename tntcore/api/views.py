@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import orjson
@@ -16,7 +18,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
-from tntcore.storage.records import END, Record
+from tntcore.storage.records import END, Connection, Exchange, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
 from tntcore.storage.timeline import TimedPage, Timeline, is_pointed
 from tntcore.strict_json import write_json
@@ -145,6 +147,21 @@ _COLUMNS: Final[Mapping[str, str]] = {
 _NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread", "include")
 
 
+@dataclass(frozen=True, slots=True)
+class Pointed(Generic[R]):
+    """Pointers that lead to all records that a list may want.
+
+    Attributes:
+        under: the beginning of their uuids.
+        keep: a condition that records must meet besides those of `filters`.
+        exact: each of the pointers leads to a record that is wanted.
+    """
+
+    under: str
+    keep: Callable[[R], bool] | None = None
+    exact: bool = False
+
+
 def limit_of(call: Call) -> int:
     return int(call.query.get("limit", DEFAULT_LIMIT))
 
@@ -162,6 +179,7 @@ async def listing(
     most: int = MAX_LIMIT,
     among: Sequence[R] | None = None,
     under: str = "",
+    pointed: Pointed[R] | None = None,
 ) -> Response:
     """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
     4 MB.
@@ -175,6 +193,7 @@ async def listing(
         most: hits of a page, whatever its `limit`.
         among: all records that may be wanted, if they were found otherwise: they are few.
         under: the beginning of the uuids of all that may be wanted.
+        pointed: the pointers that lead to all that may be wanted. They are used if all records have theirs.
     """
     records, query = call.tenant.records, call.query
     limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
@@ -184,6 +203,9 @@ async def listing(
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
     by_pointers = timed and is_pointed(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
+    if pointed is not None and await records.is_indexed():
+        timed, exact, sift = True, pointed.exact, partial(_is_wanted, call, pointed.keep)
+        timeline = Timeline(records, kind, start, end, by_pointers=True, under=pointed.under, sift=sift, exact=exact)
     wanted: Sequence[R] = ()
     if among is not None:
         wanted = [one for one in among if is_given(call, one) and timeline.within(one) and (keep is None or keep(one))]
@@ -214,6 +236,22 @@ async def listing(
             "next": following,
         }
     )
+
+
+async def contact_asked(call: Call) -> str:
+    """Returns the uuid of the contact that all hits of a list belong to, if its query says so; "" if it does not."""
+    query = call.query
+    contact: str = query.get("contactUuid") or query.get("contact") or ""
+    if contact:
+        return contact
+    records = call.tenant.records
+    if connection := query.get("connectionUuid") or query.get("connection"):
+        known = await records.get(Connection, connection)
+        return known.contact_uuid if known is not None else ""
+    if exchange := query.get("exchangeUuid") or query.get("exchange"):
+        run = await records.get(Exchange, exchange)
+        return run.contact_uuid if run is not None else ""
+    return ""
 
 
 async def found(records: Repository, kind: type[R], uuid: str) -> R:
@@ -282,14 +320,19 @@ def moment(value: Any, name: str) -> int:
 def filters(call: Call) -> Where:
     """Returns a condition that compares each given query parameter with its column, except those that say where a list
     begins and ends, and `type`."""
-    return equal({name: (_COLUMNS.get(name, name), value) for name, value in _given(call)})
+    return equal({name: (_COLUMNS.get(name, name), value) for name, value in given_filters(call).items()})
 
 
 def is_given(call: Call, record: Record) -> bool:
     """Whether a record meets the condition of `filters`."""
     values = record.values()
-    return all(values.get(_COLUMNS.get(name, name)) == value for name, value in _given(call))
+    return all(values.get(_COLUMNS.get(name, name)) == value for name, value in given_filters(call).items())
 
 
-def _given(call: Call) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in call.query.items() if name not in _NO_FILTERS]
+def _is_wanted(call: Call, keep: Callable[[R], bool] | None, record: R) -> bool:
+    return is_given(call, record) and (keep is None or keep(record))
+
+
+def given_filters(call: Call) -> dict[str, str]:
+    """Returns the query parameters that are compared with a column."""
+    return {name: value for name, value in call.query.items() if name not in _NO_FILTERS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -11,7 +12,7 @@ from tntcore.dids.document import DidDocument, PublicKey
 from tntcore.services import Services
 from tntcore.storage import queries
 from tntcore.storage.records import Connection, Contact, Identity
-from tntcore.storage.repository import Repository
+from tntcore.storage.repository import Hits, Repository
 from tntcore.tenancy.recipients import KeyPairs
 
 FEW_IDENTITIES: Final = 4
@@ -69,7 +70,8 @@ def in_place_of(before: Connection | None, connection: Connection) -> Connection
     Returns it.
     """
     if before is not None:
-        connection.etag, connection.created_at, connection.indexed = before.etag, before.created_at, before.indexed
+        connection.etag, connection.created_at = before.etag, before.created_at
+        connection.indexed, connection.indexed_by = before.indexed, before.indexed_by
     return connection
 
 
@@ -78,8 +80,9 @@ async def connections_of(
 ) -> list[Connection]:
     """Returns the connections of contacts (uuids), at most 999 for ten contacts.
 
-    It takes one storage call and, for a tenant with up to four identities, one for each of them and each contact. Only
-    for tenants with more does storage look at all of their connections.
+    It takes one storage call and, for a tenant with up to four identities, one for each of them and each contact; for
+    tenants with more, one for each contact and each of its connections. While not all of these have pointers, storage
+    looks at all connections.
 
     Args:
         columns: all that the caller needs, read where storage looks at all connections; None for everything.
@@ -90,7 +93,17 @@ async def connections_of(
         pairs = [Connection.uuid_of(identity.uuid, contact) for identity in identities for contact in contacts]
         return await records.many(Connection, pairs)
     found: list[Connection] = []
+    if await records.is_indexed():
+        pages = await asyncio.gather(*(all_of_contact(records, contact, limit=_LISTED) for contact in contacts))
+        return [connection for page in pages for connection in page.records]
     for place in range(0, len(contacts), _IN_A_FILTER):
         where = queries.connections_of_contacts(contacts[place : place + _IN_A_FILTER])
         found += (await records.list(Connection, limit=_LISTED, where=where, columns=columns)).records
     return found
+
+
+async def all_of_contact(records: Repository, contact: str, *, limit: int) -> Hits[Connection]:
+    """Returns connections of a contact (uuid), those with identities that were deleted included."""
+    if await records.is_indexed():
+        return await records.pointed(Connection, Connection.with_contact(contact), limit=limit)
+    return await records.list(Connection, limit=limit, where=queries.connections_of_contact(contact))

@@ -22,8 +22,8 @@ from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.tenancy.recipients import document_of, names_in
 from tntcore.tenancy.tenants import Tenant
 
-MOST: Final = 45
-"""Connections in one transaction, each with its pointer, which leaves room for what else is in it."""
+MOST: Final = 30
+"""Connections in one transaction, each with its two pointers, which leaves room for what else is in it."""
 _AT_ONCE = 8
 
 
@@ -60,10 +60,10 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
     await asyncio.gather(*map(announce, connections))
     ending = Unit()
     for connection in connections:
-        if connection.state != ABANDONED or not connection.indexed:
-            # With a pointer that is sure to be there, whatever others do to the row until it is deleted.
+        if connection.state != ABANDONED or not connection.is_pointed:
+            # With pointers that are sure to be there, whatever others do to the row until it is deleted.
             ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now, **ending.point(connection)})
-            connection = replace(connection, indexed=connection.pointer)
+            connection = replace(connection, indexed=connection.pointer, indexed_by=" ".join(connection.filed))
         unit.remove(connection)
     if ending.operations:
         await tenant.records.commit(ending)

@@ -7,6 +7,7 @@ processes which do not live long come to the last tenants, too. See docs/decisio
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -18,13 +19,17 @@ from tntcore.storage.commit import Changed, Committer, Unit
 from tntcore.storage.indexes import SETTLES
 from tntcore.storage.records import (
     END,
+    NOT_DELIVERED,
     Action,
     Connection,
     Contact,
+    Credential,
+    Delivery,
     Exchange,
     Indexed,
     Message,
     Pointer,
+    Presentation,
     Principal,
     Record,
 )
@@ -33,12 +38,27 @@ from tntcore.storage.tables import Row
 
 WALK: Final = "walk", "pointers"
 """Partition and key of the row of the `due` table with the place of the walk."""
-INDEXED: Final[tuple[type[Indexed], ...]] = (Connection, Contact, Exchange)
-_BY_KIND: Final[Mapping[str, type[Indexed] | type[Action]]] = {
+INDEXED: Final[tuple[type[Indexed], ...]] = (Connection, Contact, Exchange, Credential, Presentation)
+_BY_KIND: Final[Mapping[str, type[Indexed | Action | Delivery]]] = {
     **{kind.KIND: kind for kind in INDEXED},
     Action.KIND: Action,
+    Delivery.KIND: Delivery,
 }
-_COLUMNS: Final = ("createdAt", "updatedAt", "did", "claimedDid", "named", "indexed", "recordUuid")
+_COLUMNS: Final = (
+    "createdAt",
+    "updatedAt",
+    "did",
+    "claimedDid",
+    "named",
+    "email",
+    "contactUuid",
+    "thid",
+    "state",
+    "status",
+    "indexed",
+    "indexedBy",
+    "recordUuid",
+)
 _AGAIN: Final = 24 * 3_600_000  # milliseconds from the end of a walk to the next
 _TENANTS: Final = 100  # that one run comes to
 _PAGES: Final = 20  # that one run reads
@@ -111,7 +131,7 @@ class Indexing:
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return True
         place.began = place.began or self._services.now()
-        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Action, Pointer)]
+        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Action, Delivery, Pointer)]
         while place.part < len(parts):
             shard, kind = parts[place.part]
             following: str | None = place.start
@@ -130,8 +150,15 @@ class Indexing:
 
     async def _page(self, partition: str, kind: type[Record], start: str) -> str | None:
         """Sees to some records of a kind. Returns where to go on."""
+        where = queries.deliveries_in(NOT_DELIVERED, "") if kind is Delivery else queries.ANY
         page = await self._storage.records.scan(
-            partition, kind.row_key(start), kind.KIND + END, limit=_PAGE, columns=_COLUMNS
+            partition,
+            kind.row_key(start),
+            kind.KIND + END,
+            limit=_PAGE,
+            where=where.text,
+            parameters=where.parameters,
+            columns=_COLUMNS,
         )
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -144,6 +171,8 @@ class Indexing:
                     done = await point(self._storage, type(record), partition, record.uuid)
                 elif isinstance(record, Action):
                     done = await point_to_thread(self._storage, record, partition)
+                elif isinstance(record, Delivery):
+                    done = await point_to_delivery(self._storage, record, partition)
                 else:
                     return
                 self._services.meter.count("sweep.pointers", done)
@@ -153,14 +182,19 @@ class Indexing:
 
 
 async def _is_pointed(storage: Storage, record: Indexed, partition: str) -> bool:
-    """Whether the record has the pointer that it should have, and that one is there."""
-    if record.indexed != record.pointer or not record.pointer:
-        return record.indexed == record.pointer
-    return await storage.records.get(partition, Pointer.row_key(record.pointer)) is not None
+    """Whether the record has the pointers that it should have, and these are there."""
+    return record.is_pointed and not await _lost(storage, record, partition)
+
+
+async def _lost(storage: Storage, record: Indexed, partition: str) -> set[str]:
+    """Returns the pointers that the record's row names, and that are gone."""
+    named = [pointer for pointer in (record.indexed, *record.indexed_by.split()) if pointer]
+    rows = await asyncio.gather(*(storage.records.get(partition, Pointer.row_key(pointer)) for pointer in named))
+    return {pointer for pointer, row in zip(named, rows, strict=True) if row is None}
 
 
 async def point(storage: Storage, kind: type[Indexed], partition: str, uuid: str) -> bool:
-    """Gives a record its pointer, and takes away the one that it had. Returns whether anything was written.
+    """Gives a record its pointers, and takes away those that it had. Returns whether anything was written.
 
     Raises:
         Changed: others change it again and again.
@@ -170,9 +204,10 @@ async def point(storage: Storage, kind: type[Indexed], partition: str, uuid: str
         if row is None:
             return False
         record = kind.read(row)
-        if record.indexed and await storage.records.get(partition, Pointer.row_key(record.indexed)) is None:
-            record.indexed = ""
-        if record.indexed == record.pointer:
+        if lost := await _lost(storage, record, partition):
+            record.indexed = "" if record.indexed in lost else record.indexed
+            record.indexed_by = " ".join(pointer for pointer in record.indexed_by.split() if pointer not in lost)
+        if record.is_pointed:
             return False
         if await _commit(storage.committer, partition, record):
             return True
@@ -181,7 +216,7 @@ async def point(storage: Storage, kind: type[Indexed], partition: str, uuid: str
 
 async def _commit(committer: Committer, partition: str, record: Indexed) -> bool:
     unit = Unit()
-    unit.merge(record.key, {"indexed": "", **unit.point(record)}, record.etag)
+    unit.merge(record.key, {"indexed": "", "indexedBy": "", **unit.point(record)}, record.etag)
     try:
         await committer.commit(partition, unit)
     except Changed:
@@ -211,6 +246,24 @@ async def point_to_thread(storage: Storage, thread: Action, partition: str) -> b
     return True
 
 
+async def point_to_delivery(storage: Storage, delivery: Delivery, partition: str) -> bool:
+    """Writes the pointer of a delivery that came to nothing, unless it has one. Returns whether it did."""
+    pointer = Pointer.row_key(f"{Delivery.with_status(delivery.status)}{delivery.uuid}")
+    if delivery.status not in NOT_DELIVERED or await storage.records.get(partition, pointer) is not None:
+        return False
+    row = await storage.records.get(partition, delivery.key)
+    if row is None or row.values.get("status") != delivery.status:
+        return False
+    unit = Unit()
+    # The commit adds the pointer.
+    unit.merge(delivery.key, {"status": delivery.status}, row.etag)
+    try:
+        await storage.committer.commit(partition, unit)
+    except Changed:
+        return False
+    return True
+
+
 async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bool:
     """Deletes a pointer whose record is gone, or has another one. Returns whether it did."""
     if await _leads_on(storage, pointer, partition):
@@ -224,11 +277,15 @@ async def drop_if_lost(storage: Storage, pointer: Pointer, partition: str) -> bo
 
 async def _leads_on(storage: Storage, pointer: Pointer, partition: str) -> bool:
     """Whether the pointer's record has it. One of a kind that only a newer version knows counts as such."""
-    kind = _BY_KIND.get(pointer.uuid.partition(".")[0])
+    kind = _BY_KIND.get(re.split("[.-]", pointer.uuid, maxsplit=1)[0])
     if kind is None:
         return True
     row = await storage.records.get(partition, kind.row_key(pointer.record_uuid))
     if row is None:
         return False
     record = kind.read(row)
-    return pointer.uuid == (record.pointer if isinstance(record, Action) else record.indexed)
+    if isinstance(record, Action):
+        return pointer.uuid == record.pointer
+    if isinstance(record, Delivery):
+        return pointer.uuid.startswith(Delivery.with_status(record.status))
+    return pointer.uuid == record.indexed or pointer.uuid in record.indexed_by.split()

@@ -22,7 +22,7 @@ from tntcore.delivery.redeliver import item_again
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
-from tntcore.maintenance.indexing import drop_if_lost, point, point_to_thread
+from tntcore.maintenance.indexing import drop_if_lost, point, point_to_delivery, point_to_thread
 from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import layout, queries
@@ -32,6 +32,7 @@ from tntcore.storage.lookups import Found, LookupKind, Lookups, Owner
 from tntcore.storage.queues import MAX_DELAY
 from tntcore.storage.records import (
     END,
+    NOT_DELIVERED,
     Action,
     ApiToken,
     AssetData,
@@ -83,13 +84,11 @@ NOTHING_FOLLOWS: Final[Mapping[type[Record], str]] = {
     Attempt: "written with its delivery",
     BoundDid: "written with its identity",
     Context: "read by its uuid, which is of its URL",
-    Credential: "read by its uuid",
     CredentialDefinition: "found by a filter",
     Entry: "written with its message",
     HeldMessage: "written again from its delivery",
     LinkSecret: "read by its uuid",
     Operator: "read by its uuid, which is in the key",
-    Presentation: "read by its uuid",
     RevocationStatus: "read by its uuid, which is of its registry",
     Schema: "found by a filter",
     Sent: "written with its message",
@@ -156,6 +155,7 @@ class _Repair:
             Audit: self._audit,
             Connection: self._connection,
             Contact: self._pointed,
+            Credential: self._pointed,
             Delivery: self._delivery,
             Exchange: self._pointed,
             Identity: self._identity,
@@ -163,6 +163,7 @@ class _Repair:
             Message: self._message,
             PendingReuse: self._reuse,
             Pointer: self._pointer,
+            Presentation: self._pointed,
             Principal: self._principal,
             Replay: self._replay,
             Setting: self._setting,
@@ -201,6 +202,8 @@ class _Repair:
 
     async def _delivery(self, principal: str, delivery: Delivery) -> None:
         if delivery.status not in _UNDER_WAY:
+            if delivery.status in NOT_DELIVERED and await self._is_there(principal):
+                self.did.pointers += await point_to_delivery(self._storage, delivery, principal)
             return
         await self._mark(DUE, due_key(time_of(delivery.uuid) // BUCKET, principal))
         self.did.pending += 1

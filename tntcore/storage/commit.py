@@ -16,14 +16,14 @@ from azure.core.exceptions import HttpResponseError
 
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.batching import Batcher
-from tntcore.storage.records import Action, Indexed, Message, Pointer, Record
+from tntcore.storage.records import NOT_DELIVERED, Action, Delivery, Indexed, Message, Pointer, Record
 from tntcore.storage.tables import Row, Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
 # Answers 4xx that are not about the content: not allowed to write, timed out, too many requests.
 _NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
-_THREAD, _MESSAGE = Action.row_key(""), Message.row_key("")
+_THREAD, _MESSAGE, _DELIVERY = Action.row_key(""), Message.row_key(""), Delivery.row_key("")
 
 
 class Exists(Exception):
@@ -63,26 +63,28 @@ class Unit:
         self.merge(record.key, {**record.changes(), **self.point(record)}, record.etag)
 
     def remove(self, record: Record, etag: str = "*") -> None:
-        """Deletes a record that was read, with its pointer. If it had none when it was read, the row must not have
+        """Deletes a record that was read, with its pointers. If it lacked one when it was read, the row must not have
         changed since.
         """
-        if isinstance(record, Indexed) and record.indexed:
-            self.delete(Pointer.row_key(record.indexed))
-        self.delete(record.key, record.etag if isinstance(record, Indexed) and not record.indexed else etag)
+        if isinstance(record, Indexed):
+            for pointer in filter(None, (record.indexed, *record.indexed_by.split())):
+                self.delete(Pointer.row_key(pointer))
+        self.delete(record.key, record.etag if isinstance(record, Indexed) and not record.is_pointed else etag)
 
     def point(self, record: Record) -> dict[str, Value]:
-        """Writes the record's pointer, in place of the one that it had. Returns the columns that say so: they must be
+        """Writes the record's pointers, in place of those that it had. Returns the columns that say so: they must be
         written to the record's row in the same unit, if that is as it was read.
         """
         if not isinstance(record, Indexed):
             return {}
-        pointer, before = record.pointer, record.indexed
-        if pointer != before:
-            if before:
-                self.delete(Pointer.row_key(before))
-            if pointer:
-                self.upsert(Pointer(uuid=pointer, record_uuid=record.uuid))
-        return {"indexed": pointer} if pointer or before else {}
+        pointer, filed = record.pointer, record.filed
+        now, before = dict.fromkeys((pointer, *filed)), dict.fromkeys((record.indexed, *record.indexed_by.split()))
+        for gone in before.keys() - now.keys() - {""}:
+            self.delete(Pointer.row_key(gone))
+        for new in now.keys() - before.keys() - {""}:
+            self.upsert(Pointer(uuid=new, record_uuid=record.uuid))
+        columns: dict[str, Value] = {"indexed": pointer} if pointer or record.indexed else {}
+        return columns | ({"indexedBy": " ".join(filed)} if filed or record.indexed_by else {})
 
     def upsert(self, record: Record) -> None:
         """Writes a record, whether or not its row exists."""
@@ -116,6 +118,14 @@ def point_to_threads(unit: Unit) -> None:
                 for other in unit.operations
             ):
                 unit.upsert(Pointer(uuid=Action.pointer_at(at, uuid), record_uuid=uuid))
+
+
+def point_to_deliveries(unit: Unit) -> None:
+    """Adds the pointers of deliveries that come to nothing: see decision 0022."""
+    for operation in [one for one in unit.operations if one.row.startswith(_DELIVERY)]:
+        uuid, status = operation.row.removeprefix(_DELIVERY), operation.values.get("status")
+        if status in NOT_DELIVERED:
+            unit.upsert(Pointer(uuid=f"{Delivery.with_status(str(status))}{uuid}", record_uuid=uuid))
 
 
 @dataclass(slots=True)
@@ -182,6 +192,7 @@ class Committer:
             TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
         point_to_threads(unit)
+        point_to_deliveries(unit)
         batcher = self._batchers.get(principal)
         if batcher is None:
             if len(self._batchers) >= _MAX_IDLE:

@@ -19,8 +19,8 @@ SILENCE: Final = 600_000
 """Milliseconds without a word of the timer, after which an older version may have run."""
 SETTLES: Final = 3_600_000
 """Milliseconds after which no older version runs beside this one any more, as during an upgrade."""
-POINTERS: Final = "pointers"
-"""The row in which the timer says it."""
+POINTERS: Final = "pointers-2"
+"""The row in which the timer says it. Versions that knew fewer pointers said it in the row `pointers`."""
 _SECONDS: Final = 60.0
 _OFTEN: Final = 50_000  # milliseconds for which a word of the timer is enough
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from tntcore.keys.custody import DataKey
 from tntcore.storage.commit import Exists, Unit
 from tntcore.storage.queries import ANY, Where
-from tntcore.storage.records import END, Audit, Message, Record, is_in_shards
+from tntcore.storage.records import END, Audit, Message, Pointer, Record, is_in_shards
 from tntcore.storage.shards import shard_name
 from tntcore.storage.storage import Storage
 from tntcore.storage.tables import RowPage
@@ -97,6 +97,22 @@ class Repository:
         known = partitions or {}
         found = await asyncio.gather(*(self._in(known.get(uuid, "")).get(kind, uuid) for uuid in uuids))
         return [record for record in found if record is not None]
+
+    async def pointed(self, kind: type[R], under: str, *, limit: int, start: str = "") -> Hits[R]:
+        """Lists records by their pointers, in the order of these.
+
+        Args:
+            under: the beginning of the pointers' uuids. start: what follows it in the first one's. `next` is the same.
+        """
+        found: list[R] = []
+        following = under + start
+        while True:
+            pointers = await self.list(Pointer, limit=limit - len(found), start=following, under=under)
+            partitions = {pointer.record_uuid: pointer.partition for pointer in pointers.records}
+            found += await self.many(kind, list(partitions), partitions)
+            if pointers.next is None or len(found) >= limit:
+                return Hits(found, pointers.next and pointers.next.removeprefix(under))
+            following = pointers.next
 
     def _in(self, partition: str) -> Repository:
         """Returns the repository of the shard, if it is one of several."""

@@ -28,6 +28,8 @@ R = TypeVar("R", bound=Record)
 _Place = tuple[str, str]  # position and uuid of a record
 MOST_READS: Final = 40
 """Windows of a page. A page that took as many ends early."""
+MOST_SIFTED: Final = 10
+"""Pages of records that are looked at for one page of those that are wanted. A page that took as many ends early."""
 _READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
 _DAY: Final = 24 * 3_600_000
 _CHANGE: Final = 8  # how much a window grows or shrinks
@@ -55,6 +57,9 @@ class Timeline(Generic[R]):
         columns: the columns to read; None for all.
         by_pointers: all records have a pointer that sorts them by time, or for a thread a message that does. These are
             read instead of all records.
+        under: with `by_pointers`, the beginning of the pointers to read: only records that have one of them. After it
+            comes the position.
+        sift: a condition on the records that pointers lead to. exact: all of them meet it.
     """
 
     records: Repository
@@ -66,6 +71,9 @@ class Timeline(Generic[R]):
     needs: Sequence[str] = ()
     columns: Sequence[str] | None = None
     by_pointers: bool = False
+    under: str = ""
+    sift: Callable[[R], bool] | None = None
+    exact: bool = False
     _threads: dict[str, R] = field(default_factory=dict)  # that were read on the way
     _partitions: dict[str, str] = field(default_factory=dict)  # of records that others lead to, which are in the same
 
@@ -79,6 +87,21 @@ class Timeline(Generic[R]):
         Args:
             now: milliseconds since 1970. position: `next` of the page before.
         """
+        if self.sift is None:
+            return await self._page(limit, newest=newest, now=now, position=position)
+        found: list[R] = []
+        following: str | None = position
+        for _ in range(MOST_SIFTED):
+            page = await self._page(limit, newest=newest, now=now, position=following or "")
+            found += filter(self.sift, page.records)
+            following = page.next
+            if following is None or len(found) > limit:
+                break
+        if len(found) > limit:
+            return TimedPage(found[:limit], self.position(found[limit]))
+        return TimedPage(found, following)
+
+    async def _page(self, limit: int, *, newest: bool, now: int, position: str) -> TimedPage[R]:
         start, end = self.start, self.end
         if position and newest:
             end = f"{position}~"
@@ -141,10 +164,12 @@ class Timeline(Generic[R]):
 
     async def count(self) -> int | None:
         """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten. None for threads of a part
-        of time: only by reading all could they be counted.
+        of time, and for records that are sifted: only by reading all could they be counted.
         """
         if self._by_messages:
             return None if self.start or self.end else await self.records.count(self.kind)
+        if self.sift is not None and not self.exact:
+            return None
         if self.by_pointers:
             first, last = self._pointer(self.start), self._pointer(self.end or END)
             return await self.records.count(Pointer, start=first, end=last)
@@ -254,7 +279,7 @@ class Timeline(Generic[R]):
                 Pointer, limit=limit, start=self._pointer(start), end=self._pointer(end or END)
             )
             places = [self._leads_to(pointer) for pointer in hits.records]
-            following = hits.next.partition(".")[2] if hits.next is not None else None
+            following = hits.next.rpartition(".")[2] if hits.next is not None else None
             kept = places
         else:
             columns = (*self.needs, *([self._column] if self._column else []))
@@ -277,7 +302,7 @@ class Timeline(Generic[R]):
         return record.uuid.rpartition(".")[2], uuid
 
     def _pointer(self, position: str) -> str:
-        return f"{self.kind.KIND}.{position}"
+        return f"{self.under or f'{self.kind.KIND}.'}{position}"
 
     @property
     def _by_messages(self) -> bool:
@@ -314,7 +339,7 @@ class Timeline(Generic[R]):
         uuids = [uuid for _, uuid in found]
         if self._by_messages:
             return [self._threads[uuid] for uuid in uuids]
-        if not uuids or self.kind.TIME or self.keep is not None:
+        if not uuids or self.kind.TIME or self.keep is not None or self.by_pointers:
             return await self.records.many(self.kind, uuids, self._partitions)
         hits = await self.records.list(
             self.kind, limit=_READ, start=min(uuids), end=f"{max(uuids)}~", where=self.where, columns=self.columns

@@ -5,6 +5,7 @@ in order of time. Times are milliseconds since 1970. Columns that hold JSON are 
 """
 
 from tntcore.storage.records.credentials import (
+    OPEN,
     Context,
     Credential,
     CredentialDefinition,
@@ -18,6 +19,7 @@ from tntcore.storage.records.credentials import (
 )
 from tntcore.storage.records.messages import (
     LATE,
+    NOT_DELIVERED,
     Action,
     AssetData,
     Attempt,
@@ -65,6 +67,8 @@ __all__ = [
     "END",
     "LATE",
     "MAX_TEXT",
+    "NOT_DELIVERED",
+    "OPEN",
     "Action",
     "ApiToken",
     "AssetData",

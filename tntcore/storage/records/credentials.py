@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tntcore.messaging.ids import uuid_at
 from tntcore.storage.records.record import Indexed, Record, short_hash
 from tntcore.storage.states import CredentialStatus, ExchangeStatus, PresentationStatus
+
+OPEN: Final = (ExchangeStatus.ACTIVE, ExchangeStatus.WAITING)
+"""Statuses of exchanges that are not over."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -133,9 +136,40 @@ class Exchange(Indexed):
         """Sorts it by the time when it began."""
         return f"{self.KIND}.{uuid_at(self.created_at, self.uuid)}"
 
+    @property
+    def filed(self) -> tuple[str, ...]:
+        position = uuid_at(self.created_at, self.uuid)
+        beginnings = (
+            Exchange.with_contact(self.contact_uuid) if self.contact_uuid else "",
+            Exchange.with_thread(self.thid) if self.thid else "",
+            Exchange.in_state(self.state),
+            Exchange.with_status(self.status) if self.status in OPEN else "",
+        )
+        return tuple(beginning + position for beginning in beginnings if beginning)
+
+    @staticmethod
+    def with_contact(contact_uuid: str) -> str:
+        """Returns the beginning of the pointers of the contact's exchanges."""
+        return f"{Exchange.KIND}-contact.{contact_uuid}."
+
+    @staticmethod
+    def with_thread(thid: str) -> str:
+        """Returns the beginning of the pointers of all exchanges on threads with this id."""
+        return f"{Exchange.KIND}-thread.{short_hash(thid)}."
+
+    @staticmethod
+    def in_state(state: str) -> str:
+        """Returns the beginning of the pointers of all exchanges in a state of the RFC."""
+        return f"{Exchange.KIND}-state.{state}."
+
+    @staticmethod
+    def with_status(status: str) -> str:
+        """Returns the beginning of the pointers of all exchanges with one of the statuses `OPEN`."""
+        return f"{Exchange.KIND}-status.{status}."
+
 
 @dataclass(kw_only=True, slots=True)
-class Credential(Record):
+class Credential(Indexed):
     """A credential that was received or issued. Status HELD, RECEIVED (not accepted yet), REJECTED, ISSUED or REVOKED.
 
     `details` is `{summary, checks, required}` and `body` is `{value, secret}`, both sealed; a large body is in a blob
@@ -160,9 +194,22 @@ class Credential(Record):
     notice: bytes = b""
     body: bytes = b""
 
+    @property
+    def pointer(self) -> str:
+        return ""
+
+    @property
+    def filed(self) -> tuple[str, ...]:
+        return (f"{Credential.with_contact(self.contact_uuid)}{self.uuid}",) if self.contact_uuid else ()
+
+    @staticmethod
+    def with_contact(contact_uuid: str) -> str:
+        """Returns the beginning of the pointers of the contact's credentials."""
+        return f"{Credential.KIND}-contact.{contact_uuid}."
+
 
 @dataclass(kw_only=True, slots=True)
-class Presentation(Record):
+class Presentation(Indexed):
     """A presentation that was received or sent; its value is in the message. Status VERIFIED, REJECTED, UNDECIDED,
     ACCEPTED or SENT. `details` is as in `Credential`.
     """
@@ -179,6 +226,19 @@ class Presentation(Record):
     message_uuid: str = ""
     verified: bool = False
     details: bytes = b""
+
+    @property
+    def pointer(self) -> str:
+        return ""
+
+    @property
+    def filed(self) -> tuple[str, ...]:
+        return (f"{Presentation.with_contact(self.contact_uuid)}{self.uuid}",) if self.contact_uuid else ()
+
+    @staticmethod
+    def with_contact(contact_uuid: str) -> str:
+        """Returns the beginning of the pointers of the contact's presentations."""
+        return f"{Presentation.KIND}-contact.{contact_uuid}."
 
 
 @dataclass(kw_only=True, slots=True)

@@ -10,6 +10,8 @@ from tntcore.storage.records.record import Record, short_hash
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.transactions import Value
 
+NOT_DELIVERED: Final = (DeliveryStatus.FAILED, DeliveryStatus.WITHHELD)
+"""Statuses of deliveries that came to nothing."""
 LATE: Final = 3_000
 """Milliseconds after its message, from which on a change of a thread has a time of its own. It is less than what lists
 since a time overlap by, so that these miss nothing.
@@ -152,6 +154,13 @@ class Delivery(Record):
     replayed_at: int | None = None
     to_previous: bool | None = None
     trace: str = ""
+
+    @staticmethod
+    def with_status(status: str) -> str:
+        """Returns the beginning of the pointers of all deliveries with one of the statuses `NOT_DELIVERED`, and of some
+        that had it before.
+        """
+        return f"{Delivery.KIND}-status.{status}."
 
 
 @dataclass(kw_only=True, slots=True)

@@ -57,6 +57,15 @@ class Contact(Indexed):
         """Returns the beginning of the pointers of all contacts with this DID."""
         return f"{Contact.KIND}.{short_hash(did)}."
 
+    @property
+    def filed(self) -> tuple[str, ...]:
+        return (f"{Contact.with_email(self.email)}{self.uuid}",) if self.email else ()
+
+    @staticmethod
+    def with_email(email: str) -> str:
+        """Returns the beginning of the pointers of all contacts with this address."""
+        return f"{Contact.KIND}-email.{short_hash(email)}."
+
 
 @dataclass(kw_only=True, slots=True)
 class Connection(Indexed):
@@ -134,6 +143,17 @@ class Connection(Indexed):
     def pointer(self) -> str:
         """Sorts it by the time when it began."""
         return f"{self.KIND}.{uuid_at(self.created_at, self.uuid)}"
+
+    @property
+    def filed(self) -> tuple[str, ...]:
+        if not self.contact_uuid:
+            return ()
+        return (f"{Connection.with_contact(self.contact_uuid)}{uuid_at(self.created_at, self.uuid)}",)
+
+    @staticmethod
+    def with_contact(contact_uuid: str) -> str:
+        """Returns the beginning of the pointers of the contact's connections."""
+        return f"{Connection.KIND}-contact.{contact_uuid}."
 
     @property
     def entrance(self) -> str:

@@ -83,16 +83,27 @@ class Record:
 
 @dataclass(kw_only=True, slots=True)
 class Indexed(Record):
-    """A record with a pointer: see decision 0022. `indexed` is the uuid of the one that is stored, "" for none: rows of
-    older versions have none.
+    """A record with pointers: see decision 0022. `indexed` is the uuid of the one that is stored, "" for none: rows of
+    older versions have none. `indexed_by` has the uuids of those for filters, with a space between them.
     """
 
     indexed: str = ""
+    indexed_by: str = ""
 
     @property
     def pointer(self) -> str:
         """The uuid of the pointer that it should have; "" for none."""
         raise NotImplementedError
+
+    @property
+    def filed(self) -> tuple[str, ...]:
+        """The uuids of the pointers by which lists with a filter find it."""
+        return ()
+
+    @property
+    def is_pointed(self) -> bool:
+        """Whether its row names the pointers that it should have."""
+        return self.indexed == self.pointer and self.indexed_by == " ".join(self.filed)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,252 @@
+"""Lists with filters find what a look at all rows finds, whatever happened to these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any, get_args
+
+import pytest
+
+from tests.faults.sites import Client
+from tests.faults.world import DAY, NOW, World, run
+from tntcore.connections.connection import start
+from tntcore.messaging.ids import uuid_at
+from tntcore.messaging.threads import action_uuid
+from tntcore.protocols.present_proof import State
+from tntcore.storage.commit import Changed, Unit
+from tntcore.storage.indexes import POINTERS
+from tntcore.storage.layout import PARTITION
+from tntcore.storage.records import Connection, Contact, Credential, Exchange, Identity, Indexed, Presentation
+from tntcore.storage.repository import Repository
+from tntcore.storage.states import ExchangeStatus
+from tntcore.storage.tables import Row
+
+STATES = ("offer-sent", "request-received", "request-sent", "done", "abandoned")
+EMAILS = ("", "a@partner.example", "b@partner.example")
+KINDS: tuple[type[Indexed], ...] = (Contact, Connection, Exchange, Credential, Presentation)
+Values = Mapping[str, Any]
+
+
+class Changing:
+    """A tenant whose records are made, changed and deleted; `random` decides."""
+
+    def __init__(self, folder: Path, seed: int, shards: int) -> None:
+        self.folder, self.random, self.shards = folder, Random(seed), shards
+        self.made = 0
+
+    async def fill(self) -> None:
+        self.world = World(self.folder, self.shards)
+        self.acme = await self.world.register("Acme")
+        found = await (await self.acme.tenant()).records.get(Identity, self.acme.identity["uuid"])
+        assert found is not None
+        self.identity = found
+        self.contacts: list[tuple[int, Contact]] = []
+        for number in range(5):
+            await self.make_contact(number)
+        self.say_all_have_pointers()
+
+    def say_all_have_pointers(self) -> None:
+        said = {"since": 0, "seen": self.world.durable.now}
+        rows, row = self.world.durable.rows("lookups"), self.world.durable.rows("records")
+        rows.fill([_row(PARTITION, POINTERS, said)])
+        key = (self.acme.uuid, f"principal~{self.acme.uuid}")
+        row[key] = replace(row[key], values={**row[key].values, "indexedAt": self.world.durable.now})
+        self.world.restart()
+
+    async def make_contact(self, number: int) -> None:
+        tenant = await self.acme.tenant()
+        at = NOW - DAY + number
+        contact = Contact(
+            uuid=uuid_at(at, f"contact {number}"), email=self.random.choice(EMAILS), display_name=f"{number}",
+            created_at=at, updated_at=at,
+        )  # fmt: skip
+        shard = tenant.shard_of_new(contact.uuid, self.world.durable.now)
+        unit = Unit()
+        unit.create(contact)
+        unit.create(start(self.identity, contact, at))
+        await tenant.shard(shard).records.commit(unit)
+        self.contacts.append((shard, contact))
+
+    async def one(self) -> tuple[Repository, str]:
+        """Returns the records of some contact's shard, and its uuid."""
+        shard, contact = self.random.choice(self.contacts)
+        return (await self.acme.tenant()).shard(shard).records, contact.uuid
+
+    async def step(self) -> None:
+        act = self.random.choice([self.make, self.make, self.move, self.move, self.drop, self.rename, self.race])
+        await act()
+
+    async def make(self) -> None:
+        records, contact = await self.one()
+        self.made += 1
+        at = NOW - self.random.randrange(self.random.choice([10, DAY]))
+        connection = Connection.uuid_of(self.identity.uuid, contact)
+        thid = f"thread {self.random.randrange(30)}"
+        about = {"contact_uuid": contact, "connection_uuid": connection, "created_at": at, "updated_at": at}
+        exchange = Exchange(
+            uuid=action_uuid(connection, f"{thid}/{self.made}"), thid=thid, state=self.random.choice(STATES), **about
+        )
+        exchange.role = self.random.choice(["issuer", "prover"])
+        exchange.status = self.random.choice(list(ExchangeStatus))
+        held = {"exchange_uuid": exchange.uuid, "format": "f", **about}
+        unit = Unit()
+        unit.create(exchange)
+        unit.create(Credential(uuid=uuid_at(at, f"c{self.made}"), role="holder", **held))
+        unit.create(Presentation(uuid=uuid_at(at, f"p{self.made}"), role="prover", **held))
+        await records.commit(unit)
+
+    async def some(self, kind: type[Indexed]) -> tuple[Repository, Any] | None:
+        records, _ = await self.one()
+        found = (await records.list(kind, limit=500)).records
+        return (records, self.random.choice(found)) if found else None
+
+    async def move(self) -> None:
+        if (known := await self.some(Exchange)) is not None:
+            records, exchange = known
+            unit = Unit()
+            exchange.state, exchange.status = self.random.choice(STATES), self.random.choice(list(ExchangeStatus))
+            unit.change(exchange)
+            await records.commit(unit)
+
+    async def race(self) -> None:
+        """Two writers change the same exchange: one of them fails, whole."""
+        if (known := await self.some(Exchange)) is not None:
+            records, exchange = known
+            for state in ("done", "offer-sent"):
+                unit = Unit()
+                unit.change(replace(exchange, state=state))
+                with suppress(Changed):
+                    await records.commit(unit)
+
+    async def drop(self) -> None:
+        if (known := await self.some(self.random.choice(KINDS[2:]))) is not None:
+            records, record = known
+            unit = Unit()
+            unit.remove(record)
+            await records.commit(unit)
+
+    async def rename(self) -> None:
+        _, contact = self.random.choice(self.contacts)
+        email = self.random.choice(EMAILS) or None
+        answer = await self.acme.call("PUT", f"contact/{contact.uuid}", {"contact": {"email": email}})
+        assert answer.status == 200, answer.body
+
+    def write_as_before(self) -> None:
+        """Changes rows as a version without these pointers does."""
+        rows = self.world.durable.rows("records")
+        for key in [key for key in rows if key[1].startswith(("exchange~", "contact~", "credential~"))]:
+            values = dict(rows[key].values)
+            match self.random.randrange(4):
+                case 0:
+                    values = {name: value for name, value in values.items() if name != "indexedBy"}
+                case 1 if "state" in values:
+                    values["state"] = self.random.choice(STATES)
+                case 2 if key[1].startswith("contact~"):
+                    values["email"] = "b@partner.example"
+                case 3 if key[1].startswith(("exchange~", "credential~")):
+                    del rows[key]
+                    continue
+            rows[key] = replace(rows[key], values=values)
+        del self.world.durable.rows("lookups")[PARTITION, POINTERS]
+        self.world.restart()
+
+    async def is_indexed(self) -> bool:
+        return await (await self.acme.tenant()).records.is_indexed()
+
+    async def walk(self) -> None:
+        for _ in range(80):
+            self.world.durable.now += 60_000
+            await self.world.process.app.sweep.tick()
+
+    def queries(self) -> Iterator[tuple[str, Callable[[Values], bool]]]:
+        """Yields lists, and what of all rows of their kind they are to find."""
+        for email in EMAILS[1:]:
+            yield f"contact?email={email}", lambda one, email=email: one.get("email") == email  # type: ignore[misc]
+        for _, contact in self.contacts[:3]:
+            name = contact.uuid
+
+            def of(one: Values, name: str = name) -> bool:
+                return one.get("contactUuid") == name
+
+            connection = Connection.uuid_of(self.identity.uuid, name)
+            yield f"exchange?contact={name}", of
+            yield f"exchange?connection={connection}", of
+            yield f"exchange?contact={name}&state=done", lambda one, of=of: of(one) and one["state"] == "done"  # type: ignore[misc]
+            yield f"connection?contact={name}", of
+            yield f"credential?contact={name}", of
+            yield f"presentation?connectionUuid={connection}&role=prover", of
+        for state in STATES:
+            yield f"exchange?state={state}", lambda one, state=state: one["state"] == state  # type: ignore[misc]
+            yield (
+                f"exchange?state={state}&role=issuer",
+                lambda one, state=state: one["state"] == state and one["role"] == "issuer",  # type: ignore[misc]
+            )
+            if state in get_args(State):
+                yield (
+                    f"proof-request?state={state}",
+                    lambda one, state=state: one["state"] == state and one["role"] == "prover",  # type: ignore[misc]
+                )
+        for status in ExchangeStatus:
+            yield f"exchange?status={status}", lambda one, status=status: one["status"] == status  # type: ignore[misc]
+        for thid in ("thread 1", "thread 2"):
+            yield f"exchange?thread={thid.replace(' ', '%20')}", lambda one, thid=thid: one["thid"] == thid  # type: ignore[misc]
+
+    async def check(self) -> None:
+        rows = self.world.durable.tables["records"]
+        for query, wanted in self.queries():
+            noun = query.partition("?")[0]
+            kind = "exchange" if noun == "proof-request" else noun
+            by_hand = {
+                key.partition("~")[2]: row.values["createdAt"]
+                for (_, key), row in rows.items()
+                if key.startswith(f"{kind}~") and wanted(row.values)
+            }
+            for order, back in (("", None), ("&order=newest", True), ("&order=oldest", False)):
+                hits = await listed(self.acme, f"{query}{order}&limit={self.random.choice([1, 3, 200])}")
+                uuids = [hit["uuid"] for hit in hits]
+                assert sorted(uuids) == sorted(by_hand), query
+                times = [by_hand[uuid] for uuid in uuids]
+                assert back is None or times == sorted(times, reverse=back), query
+
+
+def _row(partition: str, key: str, values: Values) -> Row:
+    return Row(partition, key, values, "1")
+
+
+async def listed(client: Client, path: str) -> list[Any]:
+    hits: list[Any] = []
+    following: str | None = ""
+    while following is not None:
+        page = await client.get(f"{path}&next={following}" if following else path)
+        hits += page["hits"]
+        total = page["total"]
+        assert total["relation"] == "gte" or total["value"] >= len(page["hits"])
+        following = page["next"]
+    return hits
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_lists_with_filters_find_what_a_look_at_all_finds(tmp_path: Path, seed: int, shards: int) -> None:
+    async def work() -> None:
+        changing = Changing(tmp_path, seed, shards)
+        await changing.fill()
+        for _ in range(2):
+            for _ in range(40):
+                await changing.step()
+            assert await changing.is_indexed()
+            changing.world.assert_pointed()
+            await changing.check()
+            changing.write_as_before()
+            assert not await changing.is_indexed()
+            await changing.check()
+            await changing.walk()
+            assert await changing.is_indexed()
+            changing.world.assert_pointed()
+            await changing.check()
+
+    run(work)
