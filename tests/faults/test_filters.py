@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +14,34 @@ import pytest
 from tests.faults.sites import Client
 from tests.faults.world import DAY, NOW, World, run
 from tntcore.connections.connection import start
-from tntcore.messaging.ids import uuid_at
+from tntcore.messaging.ids import delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
 from tntcore.protocols.present_proof import State
 from tntcore.storage.commit import Changed, Unit
 from tntcore.storage.indexes import POINTERS
 from tntcore.storage.layout import PARTITION
-from tntcore.storage.records import Connection, Contact, Credential, Exchange, Identity, Indexed, Presentation
+from tntcore.storage.records import (
+    Action,
+    Connection,
+    Contact,
+    Credential,
+    Delivery,
+    Entry,
+    Exchange,
+    HeldMessage,
+    Identity,
+    Indexed,
+    Message,
+    Presentation,
+    entry_id,
+)
 from tntcore.storage.repository import Repository
-from tntcore.storage.states import ExchangeStatus
+from tntcore.storage.states import DeliveryStatus, ExchangeStatus
 from tntcore.storage.tables import Row
 
 STATES = ("offer-sent", "request-received", "request-sent", "done", "abandoned")
 EMAILS = ("", "a@partner.example", "b@partner.example")
+BASIC = "https://didcomm.org/basicmessage/1.0/message"
 KINDS: tuple[type[Indexed], ...] = (Contact, Connection, Exchange, Credential, Presentation)
 Values = Mapping[str, Any]
 
@@ -85,14 +100,19 @@ class Changing:
         self.made += 1
         at = NOW - self.random.randrange(self.random.choice([10, DAY]))
         connection = Connection.uuid_of(self.identity.uuid, contact)
-        thid = f"thread {self.random.randrange(30)}"
-        about = {"contact_uuid": contact, "connection_uuid": connection, "created_at": at, "updated_at": at}
+        thid = f"thread-{self.random.randrange(9)}"
+        about: dict[str, Any] = {
+            "contact_uuid": contact,
+            "connection_uuid": connection,
+            "created_at": at,
+            "updated_at": at,
+        }
         exchange = Exchange(
             uuid=action_uuid(connection, f"{thid}/{self.made}"), thid=thid, state=self.random.choice(STATES), **about
         )
         exchange.role = self.random.choice(["issuer", "prover"])
         exchange.status = self.random.choice(list(ExchangeStatus))
-        held = {"exchange_uuid": exchange.uuid, "format": "f", **about}
+        held: dict[str, Any] = {"exchange_uuid": exchange.uuid, "format": "f", **about}
         unit = Unit()
         unit.create(exchange)
         unit.create(Credential(uuid=uuid_at(at, f"c{self.made}"), role="holder", **held))
@@ -192,12 +212,85 @@ class Changing:
                 )
         for status in ExchangeStatus:
             yield f"exchange?status={status}", lambda one, status=status: one["status"] == status  # type: ignore[misc]
-        for thid in ("thread 1", "thread 2"):
-            yield f"exchange?thread={thid.replace(' ', '%20')}", lambda one, thid=thid: one["thid"] == thid  # type: ignore[misc]
+        for thid in ("thread-1", "thread-2"):
+            yield f"exchange?thread={thid}", lambda one, thid=thid: one["thid"] == thid  # type: ignore[misc]
 
-    async def check(self) -> None:
+    async def make_messages(self) -> None:
+        """Makes messages of a few threads, with deliveries and the dedup entries that list them."""
+        records, contact = await self.one()
+        for _ in range(4):
+            self.made += 1
+            thread = action_uuid(contact, self.random.choice("123"))
+            # Some in the same millisecond.
+            at = NOW - self.random.choice([1, 2, self.random.randrange(DAY)])
+            about: dict[str, Any] = {"action_uuid": thread, "contact_uuid": contact, "created_at": at, "updated_at": at}
+            message = Message(
+                uuid=uuid_at(at, f"m{self.made}"), direction=self.random.choice(["IN", "OUT"]), type=BASIC, **about
+            )
+            unit = Unit()
+            unit.create(message)
+            unit.create(Entry(uuid=entry_id(thread, "in", message.uuid), message_uuid=message.uuid))
+            unit.upsert(Action(uuid=thread, reference_id=f"thread-{thread[0]}", updated_at=at))
+            for number in range(self.random.randrange(3)):
+                status = self.random.choice(list(DeliveryStatus))
+                delivery = Delivery(
+                    uuid=delivery_uuid(message.uuid, f"{number}"), message_uuid=message.uuid, entry_id=f"{number}",
+                    status=status, kind="webhook", type=message.type, **about,
+                )  # fmt: skip
+                unit.create(delivery)
+                if status == DeliveryStatus.HELD:
+                    waiting = f"{contact}.{message.uuid}{number}"
+                    unit.create(HeldMessage(uuid=waiting, message_uuid=message.uuid, delivery_uuid=delivery.uuid))
+            await records.commit(unit)
+
+    async def change_messages(self) -> None:
+        records, _ = await self.one()
+        deliveries = (await records.list(Delivery, limit=500)).records
+        for delivery in self.random.sample(deliveries, min(5, len(deliveries))):
+            unit = Unit()
+            # As the outcome of an attempt or a replay does: without a look at what it was before.
+            if delivery.status != DeliveryStatus.HELD:
+                unit.merge(delivery.key, {"status": self.random.choice(["PENDING", "DELIVERED", "FAILED", "WITHHELD"])})
+                await records.commit(unit)
+        messages = (await records.list(Message, limit=500)).records
+        if messages and self.random.randrange(2):
+            await self.acme.call("DELETE", f"message/{self.random.choice(messages).uuid}")
+
+    def queries_for_messages(self) -> Iterator[tuple[str, Callable[[Values], bool]]]:
         rows = self.world.durable.tables["records"]
-        for query, wanted in self.queries():
+        for thread in sorted({key.partition("~")[2] for _, key in rows if key.startswith("action~")}):
+
+            def of(one: Values, thread: str = thread) -> bool:
+                return one.get("actionUuid") == thread
+
+            named = {
+                uuid.partition("~")[2]
+                for (_, uuid), row in rows.items()
+                if uuid.startswith("action~") and row.values["referenceId"] == f"thread-{thread[0]}"
+            }
+
+            def on(one: Values, named: set[str] = named) -> bool:
+                return one.get("actionUuid") in named
+
+            for noun in ("message", "delivery"):
+                yield f"{noun}?action={thread}", of
+                yield f"{noun}?actionUuid={thread}&type=basicmessage/1.0", of
+                yield f"{noun}?action={thread}&type=none", lambda one: False
+                yield f"{noun}?thread=thread-{thread[0]}", on
+                yield f"{noun}?thread=none", lambda one: False
+            yield f"message?action={thread}&direction=IN", lambda one, of=of: of(one) and one["direction"] == "IN"  # type: ignore[misc]
+            yield f"delivery?action={thread}&webhookId=1", lambda one, of=of: of(one) and one["entryId"] == "1"  # type: ignore[misc]
+            yield f"delivery?action={thread}&status=FAILED", lambda one, of=of: of(one) and one["status"] == "FAILED"  # type: ignore[misc]
+        for status in DeliveryStatus:
+            yield f"delivery?status={status}", lambda one, status=status: one["status"] == status  # type: ignore[misc]
+            yield (
+                f"delivery?status={status}&webhookId=1&type=basicmessage",
+                lambda one, status=status: one["status"] == status and one["entryId"] == "1",  # type: ignore[misc]
+            )
+
+    async def check(self, queries: Iterable[tuple[str, Callable[[Values], bool]]] | None = None) -> None:
+        rows = self.world.durable.tables["records"]
+        for query, wanted in queries or self.queries():
             noun = query.partition("?")[0]
             kind = "exchange" if noun == "proof-request" else noun
             by_hand = {
@@ -248,5 +341,31 @@ def test_lists_with_filters_find_what_a_look_at_all_finds(tmp_path: Path, seed: 
             assert await changing.is_indexed()
             changing.world.assert_pointed()
             await changing.check()
+
+    run(work)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_lists_of_messages_and_deliveries_find_what_a_look_at_all_finds(tmp_path: Path, seed: int, shards: int) -> None:
+    async def work() -> None:
+        changing = Changing(tmp_path, seed, shards)
+        await changing.fill()
+        for _ in range(3):
+            for _ in range(6):
+                await changing.make_messages()
+                await changing.change_messages()
+            await changing.check(changing.queries_for_messages())
+            changing.world.assert_pointed()
+        rows = changing.world.durable.rows("records")
+        for key in [key for key in rows if key[1].startswith("pointer~delivery-status.")]:
+            del rows[key]
+        del changing.world.durable.rows("lookups")[PARTITION, POINTERS]
+        changing.world.restart()
+        await changing.check(changing.queries_for_messages())
+        await changing.walk()
+        assert await changing.is_indexed()
+        changing.world.assert_pointed()
+        await changing.check(changing.queries_for_messages())
 
     run(work)

@@ -32,6 +32,7 @@ from tntcore.storage.records import (
     Delivery,
     Entry,
     Exchange,
+    HeldMessage,
     Identity,
     Message,
     Pointer,
@@ -70,6 +71,11 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
     )  # fmt: skip
     if number == FOUND:
         delivery.status = DeliveryStatus.FAILED
+        waiting = replace(
+            delivery, uuid=uuid_at(at, "held"), status=DeliveryStatus.HELD, message_uuid="", action_uuid=""
+        )
+        yield waiting
+        yield HeldMessage(uuid=f"{connection.uuid}.{message.uuid}", delivery_uuid=waiting.uuid)
     role = "issuer" if number % 2 else "verifier"
     exchange = Exchange(uuid=action.uuid, protocol="p", role=role, thid=f"thread-{number}", **about)  # type: ignore[arg-type]
     if number == FOUND:
@@ -152,6 +158,11 @@ FILTERS = [
     "exchange?state=request-received",
     "exchange?state=request-received&role=issuer&order=newest",
     "exchange?status=WAITING",
+    "message?action={exchange}",
+    "message?action={exchange}&direction=IN&type=basicmessage/1.0&order=newest",
+    "delivery?action={exchange}",
+    "delivery?action={exchange}&kind=webhook&order=newest",
+    "delivery?status=HELD",
     "delivery?status=FAILED",
     "delivery?status=FAILED&webhookId=e&type=basicmessage/1.0&order=newest",
     "credential?contact={contact}",

@@ -243,9 +243,9 @@ async def test_all_attempts_of_a_delivery_are_erased(stack: Stack) -> None:
     message = Message(uuid="01900000-0000-7000-8000-000000000001", direction="IN", status=MessageStatus.RECEIVED)
     delivery = Delivery(uuid=message.uuid, status=DeliveryStatus.FAILED, message_uuid=message.uuid)
     rows = [message, delivery, *(Attempt(uuid=f"{delivery.uuid}.{number:04}") for number in range(250))]
-    for begin in range(0, len(rows), 100):
+    for begin in range(0, len(rows), 90):
         unit = Unit()
-        for row in rows[begin : begin + 100]:
+        for row in rows[begin : begin + 90]:
             unit.create(row)
         await records.commit(unit)
     assert await erase(records, message)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from tntcore.api.audit import note
 from tntcore.api.counts import CountView, Period, counted
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.messages import narrow, shown
+from tntcore.api.messages import Narrowed, messages_of, narrow, shown
 from tntcore.api.views import (
     ByAction,
     ByConnection,
@@ -32,12 +34,15 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import NOT_DELIVERED, Attempt, Delivery, Replay
+from tntcore.storage.records import NOT_DELIVERED, Attempt, Delivery, HeldMessage, Replay
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
+from tntcore.storage.timeline import Places
 from tntcore.tenancy.access import Scope
 
 _MAX_ATTEMPTS = 500
+_MAX_DELIVERIES = 999  # in a millisecond: one storage call
+_MAX_HELD = 999  # one storage call
 _MAX_BODY = 100_000  # bytes of a request's body that are shown
 # All columns except large ones and those that no list shows.
 _COLUMNS = (
@@ -280,11 +285,42 @@ async def list_(call: Call) -> Response:
     under = message[: len(first_uuid(0))]
     narrowed, status = await narrow(call), call.query.get("status", "")
     pointed: Pointed[Delivery] | None = None
-    if status in NOT_DELIVERED and not message:
+    places = None if message else await _places(call, narrowed)
+    if places is None and status in NOT_DELIVERED and not message:
         pointed = Pointed(Delivery.with_status(status), narrowed.keeps)
     return await listing(
-        call, Delivery, delivery_view, where=narrowed.where, columns=_COLUMNS, under=under, pointed=pointed
+        call,
+        Delivery,
+        delivery_view,
+        where=narrowed.where,
+        columns=_COLUMNS,
+        keep=narrowed.keeps if places is not None else None,
+        under=under,
+        pointed=pointed,
+        places=places,
     )
+
+
+async def _places(call: Call, narrowed: Narrowed) -> Places[Delivery] | None:
+    """Returns the places of the deliveries of a thread, or of those that are held; None if others may be wanted."""
+    records = call.tenant.records
+    if (uuids := await messages_of(call, narrowed)) is not None:
+
+        async def at(beginnings: Sequence[str]) -> list[Delivery]:
+            pages = await asyncio.gather(
+                *(records.list(Delivery, limit=_MAX_DELIVERIES, under=one, where=narrowed.where) for one in beginnings)
+            )
+            return [delivery for page in pages for delivery in page.records]
+
+        # Deliveries have the time of their message: `delivery_uuid`.
+        return Places({uuid[: len(first_uuid(0))] for uuid in uuids}, at)
+    if call.query.get("status") != DeliveryStatus.HELD:
+        return None
+    held = await records.list(HeldMessage, limit=_MAX_HELD, columns=("deliveryUuid",))
+    if held.next is not None:
+        return None
+    shards = {waiting.delivery_uuid: waiting.partition for waiting in held.records}
+    return Places(shards, lambda some: records.many(Delivery, some, shards))
 
 
 async def count(call: Call) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -23,6 +25,7 @@ from tntcore.api.views import (
     entity,
     filters,
     found,
+    given_filters,
     listing,
 )
 from tntcore.keys.custody import CustodyError
@@ -32,10 +35,12 @@ from tntcore.messaging.types import meant
 from tntcore.storage import queries
 from tntcore.storage.erasure import erase
 from tntcore.storage.queries import Where
-from tntcore.storage.records import Action, AssetData, Delivery, Message
+from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import MessageStatus
+from tntcore.storage.timeline import Places
 
+_MAX_ENTRIES = 999  # of a thread: one storage call
 _MAX_THREADS = 10  # contacts that use the same thread id
 
 Direction = Literal["IN", "OUT"]
@@ -123,7 +128,12 @@ async def list_(call: Call) -> Response:
     async def view(message: Message) -> dict[str, Any]:
         return await message_view(call.tenant.records, message)
 
-    return await listing(call, Message, view, where=narrowed.where)
+    places: Places[Message] | None = None
+    if (uuids := await messages_of(call, narrowed)) is not None:
+        exact = narrowed.types is None and len({*given_filters(call), *({"thread"} & call.query.keys())}) == 1
+        places = Places(uuids, lambda some: call.tenant.records.many(Message, some, uuids), exact)
+    keep = narrowed.keeps if places is not None else None
+    return await listing(call, Message, view, where=narrowed.where, keep=keep, places=places)
 
 
 async def count(call: Call) -> Response:
@@ -151,6 +161,25 @@ async def narrow(call: Call) -> Narrowed:
         found_of = [action.uuid for action in hits.records] or ["none"]
         where, actions = where & queries.of_actions(found_of), frozenset(found_of)
     return Narrowed(where, actions, types)
+
+
+async def messages_of(call: Call, narrowed: Narrowed) -> Mapping[str, str] | None:
+    """Returns the uuids of the messages of the actions that a list is for, and the shard of each. None if it is for
+    none in particular, or for so many messages that storage finds those that are wanted sooner.
+    """
+    action = call.query.get("actionUuid") or call.query.get("action")
+    actions = {action} if action else narrowed.actions
+    if actions is None:
+        return None
+    pages = await asyncio.gather(
+        *(
+            call.tenant.records.list(Entry, limit=_MAX_ENTRIES, under=f"{uuid}.", columns=("messageUuid",))
+            for uuid in actions
+        )
+    )
+    if any(page.next is not None for page in pages):
+        return None
+    return {entry.message_uuid: entry.partition for page in pages for entry in page.records if entry.message_uuid}
 
 
 async def read(call: Call) -> Response:

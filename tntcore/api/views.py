@@ -20,7 +20,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
 from tntcore.storage.records import END, Connection, Exchange, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
-from tntcore.storage.timeline import TimedPage, Timeline, is_pointed
+from tntcore.storage.timeline import Places, TimedPage, Timeline, is_pointed
 from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
@@ -180,6 +180,7 @@ async def listing(
     among: Sequence[R] | None = None,
     under: str = "",
     pointed: Pointed[R] | None = None,
+    places: Places[R] | None = None,
 ) -> Response:
     """Returns one page of the records that the query asks for. It ends early after the hit that makes it larger than
     4 MB.
@@ -194,6 +195,7 @@ async def listing(
         among: all records that may be wanted, if they were found otherwise: they are few.
         under: the beginning of the uuids of all that may be wanted.
         pointed: the pointers that lead to all that may be wanted. They are used if all records have theirs.
+        places: all places of what may be wanted, if they are known. With these, `keep` is called with whole records.
     """
     records, query = call.tenant.records, call.query
     limit, token, order = min(limit_of(call), most), query.get("next", ""), query.get("order")
@@ -210,13 +212,19 @@ async def listing(
     if among is not None:
         wanted = [one for one in among if is_given(call, one) and timeline.within(one) and (keep is None or keep(one))]
         hits: Hits[R] | TimedPage[R] = timeline.part(wanted, limit, newest=order == "newest", position=token)
+    elif places is not None:
+        timeline = Timeline(records, kind, start, end, sift=partial(_is_wanted, call, keep))
+        hits = await timeline.among(places, limit, newest=order == "newest", position=token)
     elif timed:
         hits = await timeline.page(limit, newest=order == "newest", now=call.services.now(), position=token)
     else:
         hits = await records.list(kind, limit=limit, start=token or start, end=end, where=where, columns=columns)
     total, is_more = len(hits.records), False
     if hits.next is not None or token:
-        counted = len(wanted) if among is not None else await timeline.count()
+        if among is not None:
+            counted: int | None = len(wanted)
+        else:
+            counted = places.count(start, end) if places is not None else await timeline.count()
         total, is_more = (total, True) if counted is None else (counted, counted >= COUNT_CAP)
     more = await beside(hits.records) if beside is not None and hits.records else {}
     views: list[orjson.Fragment] = []

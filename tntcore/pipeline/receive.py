@@ -447,6 +447,9 @@ class Receiving:
                 receipt.drop_outcome()
                 stored.status, stored.error = MessageStatus.CONFLICT, "message-id-reused"
                 dedup.uuid += f".{dedup.digest[:16]}"
+                if receipt.listed is not None:
+                    # The thread lists both.
+                    receipt.listed.uuid += f".{dedup.digest[:16]}"
                 continue
             if stored.status != MessageStatus.REJECTED:
                 self._threads.put(thread, True, math.inf)

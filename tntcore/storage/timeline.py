@@ -14,7 +14,7 @@ A record's position is a UUIDv7: its own uuid or, where that is derived from som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 from uuid import UUID
@@ -45,6 +45,26 @@ class TimedPage(Generic[R]):
 
     records: Sequence[R]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Places(Generic[R]):
+    """The beginnings of the uuids of all records that a list may want. No two have a record in common.
+
+    Attributes:
+        read: returns the records whose uuids have one of some of these beginnings.
+        exact: each is the uuid of one that is wanted.
+    """
+
+    beginnings: Collection[str]
+    read: Callable[[Sequence[str]], Awaitable[Sequence[R]]]
+    exact: bool = False
+
+    def count(self, start: str, end: str) -> int | None:
+        """Counts the records from a uuid to before another; None if only by reading all could they be counted."""
+        if not self.exact:
+            return None
+        return min(sum(start <= one < (end or END) for one in self.beginnings), COUNT_CAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +162,23 @@ class Timeline(Generic[R]):
     def within(self, record: R) -> bool:
         """Whether the record is between the bounds."""
         return self.start <= self.position(record) < (self.end or END)
+
+    async def among(self, places: Places[R], limit: int, *, newest: bool, position: str) -> TimedPage[R]:
+        """Returns a page of a list that has no records elsewhere. Their uuids sort by time."""
+        start, end = self.start, self.end or END
+        if position and newest:
+            end = f"{position}~"
+        elif position:
+            start = position
+        wanted = sorted({one for one in places.beginnings if start <= f"{one}~" and one < end}, reverse=newest)
+        found: list[R] = []
+        for number in range(0, len(wanted), limit + 1):
+            read = await places.read(wanted[number : number + limit + 1])
+            kept = [record for record in read if start <= record.uuid < end]
+            found += sorted(filter(self.sift, kept), key=lambda record: record.uuid, reverse=newest)
+            if len(found) > limit:
+                return TimedPage(found[:limit], found[limit].uuid)
+        return TimedPage(found, None)
 
     def part(self, records: Sequence[R], limit: int, *, newest: bool, position: str) -> TimedPage[R]:
         """Returns the page of a list that has no other records than these."""
