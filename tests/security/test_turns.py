@@ -14,14 +14,15 @@ import pytest
 from tests.scenarios.common import basic
 from tests.scenarios.foreign import Foreign, connect_foreign
 from tests.security.test_exchanges import ISSUE, item, said
-from tests.stack import ROOT, Client, Stack
+from tests.stack import ROOT, Client, Receiver, Stack
 from tntcore.api import turns
 from tntcore.api.http import Request
 from tntcore.app import App
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.envelope import pack_v1
 from tntcore.exchanges.exchanges import Exchanges
-from tntcore.pipeline import inbound
+from tntcore.messaging.message import Message
+from tntcore.pipeline import consequences, inbound
 from tntcore.pipeline.inbound import Inbound
 from tntcore.pipeline.receive import Receiving
 from tntcore.shares import party
@@ -29,6 +30,8 @@ from tntcore.storage.commit import Unit
 from tntcore.storage.items import InboundItem
 from tntcore.storage.records import Connection
 from tntcore.storage.repository import Repository
+from tntcore.tenancy import webhooks
+from tntcore.tenancy.webhooks import WebhookEntry
 
 
 class Hanging(list[str]):
@@ -359,6 +362,31 @@ async def public_key(client: Client) -> str:
     recipient = await client.stack.app.services.tenants.recipient(tenant, "identity", client.identity["uuid"])
     assert recipient is not None
     return encode_verkey(recipient.signer.public)
+
+
+async def test_a_tenants_slow_expressions_stop_no_messages(
+    stack: Stack, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 expressions of 20 characters took 42 s of the event loop for a message of 260 kB."""
+    tried = []
+
+    def select(entries: list[WebhookEntry], message: Message) -> list[WebhookEntry]:
+        tried.append(message.id)
+        return webhooks.select(entries, message)
+
+    monkeypatch.setattr(consequences, "select", select)
+    monkeypatch.setattr(consequences, "MATCH_SECONDS", 0.02)
+    foreign = await connect_foreign(stack, await stack.register("Greedy"))
+    expressions = {"slow": "(?:[ab]{1,31}){30}Q", "mine": "~0042", "other": "payment"}
+    setting = [{"id": name, "url": f"{receiver.url}/{name}", "match": match} for name, match in expressions.items()]
+    await foreign.client.post("settings/DIDCOMM_WEBHOOK", {"setting": setting}, 200)
+    keys = {f"{'ab' * 500}~{number:04}": 1 for number in range(256)}
+    await send(foreign, basic("many keys", **{"@id": "many keys", **keys}))
+    await send(foreign, basic("few", **{"@id": "few", "~0042": 1}))
+    await receiver.count(3)
+    # What takes too long counts as matching.
+    assert sorted(hook.path for hook in receiver.got) == ["/mine", "/mine", "/slow"]
+    assert set(tried) == {"few"}
 
 
 def test_as_many_as_take_long_do_not_stop_the_host_from_fetching_others() -> None:

@@ -18,11 +18,12 @@ from tntcore.connections.sender import (
     kid_of,
     other_side,
 )
+from tntcore.credentials.checking import TooLongError, within
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.strangers import write_to
 from tntcore.delivery.tasks import connection_tasks, task_deliveries
 from tntcore.errors import DidError, NotYet
-from tntcore.exchanges.exchanges import Exchanges
+from tntcore.exchanges.exchanges import Exchanges, TakesLong
 from tntcore.exchanges.outcome import Outcome, Reply
 from tntcore.messaging.ids import delivery_uuid, random_uuid
 from tntcore.messaging.message import Message, what_it_says
@@ -40,7 +41,8 @@ from tntcore.strict_json import write_json
 from tntcore.telemetry import traceparent
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
-from tntcore.tenancy.webhooks import select
+from tntcore.tenancy.webhooks import MATCH_SECONDS, WebhookEntry, matched_texts, search, select, takes_long
+from tntcore.workers import WorkTimeout
 
 _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
 
@@ -174,7 +176,7 @@ class Consequences:
         tenant, recipient, message = incoming.tenant, incoming.recipient, incoming.message
         effect, now = receipt.effect, receipt.stored.created_at
         if receipt.stored.status != MessageStatus.REJECTED:
-            receipt.deliveries = await self._deliveries(tenant, message, receipt.stored, now)
+            receipt.deliveries = await self._deliveries(incoming, receipt.stored, now)
         if isinstance(effect, Effect) and effect.tells(recipient.connection):
             before = recipient.connection
             begun = before is None or before.state != COMPLETED
@@ -229,8 +231,7 @@ class Consequences:
         thread = Action(uuid=action_uuid(connection.uuid, connection.thid))
         return [await write(tenant.records, connection, thread, plaintext, message_uuid=message_uuid, now=now)]
 
-    async def _deliveries(self, tenant: Tenant, message: Message, stored: StoredMessage, now: int) -> list[Delivery]:
-        webhooks = await tenant.webhooks(DIDCOMM_WEBHOOK)
+    async def _deliveries(self, incoming: Incoming, stored: StoredMessage, now: int) -> list[Delivery]:
         return [
             Delivery(
                 uuid=delivery_uuid(stored.uuid, entry.id),
@@ -241,14 +242,31 @@ class Consequences:
                 connection_uuid=stored.connection_uuid,
                 contact_uuid=stored.contact_uuid,
                 entry_id=entry.id,
-                type=message.type,
+                type=incoming.message.type,
                 trace=traceparent(),
                 next_attempt_at=now,
                 created_at=now,
                 updated_at=now,
             )
-            for entry in select(webhooks.entries, message)
+            for entry in await self._matching(incoming)
         ]
+
+    async def _matching(self, incoming: Incoming) -> list[WebhookEntry]:
+        """Returns the webhooks that match the message. Raises `TakesLong`."""
+        entries, message = (await incoming.tenant.webhooks(DIDCOMM_WEBHOOK)).entries, incoming.message
+        if not takes_long(entries, message):
+            return select(entries, message)
+        if not incoming.long:
+            raise TakesLong
+        return [entry for entry in entries if await self._matches(entry, message)]
+
+    async def _matches(self, entry: WebhookEntry, message: Message) -> bool:
+        """Whether an entry matches the message, tried in another process. One that takes too long gets the message."""
+        try:
+            texts = matched_texts(message)
+            return await self._services.workers.run(within, MATCH_SECONDS, search, entry.match, texts)
+        except (TooLongError, WorkTimeout):
+            return True
 
     async def _failed_actions(
         self, tenant: Tenant, recipient: Recipient, message: Message, failed: Sequence[str]

@@ -35,7 +35,11 @@ MAX_HEADERS = 20
 MAX_HEADERS_SIZE = 8_192
 METHODS = ("POST", "PUT", "PATCH")
 # Bytes that a compiled expression may take: its program, and the states that it keeps while it searches.
-_MATCH_MEMORY = 1 << 20
+_MATCH_MEMORY = 1 << 20  # bytes of an expression
+_USUAL_MEMORY = 1 << 16  # enough for nearly all of them
+_MATCH_WORK = 4_000_000  # an expression's instructions times characters; so many take up to 20 ms
+MATCH_SECONDS = 0.5
+"""The processor time after which an expression that is tried in another process counts as matching a message."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _URL = re.compile(r"[!-~]+")
@@ -68,7 +72,7 @@ class WebhookEntry:
         """Whether this entry matches `message`. The expression is tried on its type in both spellings, and on each
         decorator and attachment key.
         """
-        return _matches(self.match, _texts(message))
+        return _matches(self.match, matched_texts(message))
 
     def saved(self) -> dict[str, Any]:
         """Returns the entry in the form that `read_entries` reads."""
@@ -83,11 +87,21 @@ class WebhookEntry:
 
 def select(entries: Iterable[WebhookEntry], message: Message) -> list[WebhookEntry]:
     """Returns the entries that match `message`, each once, in the setting's order."""
-    texts = _texts(message)
+    texts = matched_texts(message)
     return [entry for entry in entries if _matches(entry.match, texts)]
 
 
-def _texts(message: Message) -> tuple[str, ...]:
+def takes_long(entries: Iterable[WebhookEntry], message: Message) -> bool:
+    """Whether `select` may take longer than other messages should wait. RE2 takes time for each character and each
+    instruction of the expression, and `(a?){500}` has a thousand.
+    """
+    size = sum(map(len, matched_texts(message)))
+    instructions: int = sum(_compile(entry.match).programsize for entry in entries)
+    return size * instructions > _MATCH_WORK
+
+
+def matched_texts(message: Message) -> tuple[str, ...]:
+    """Returns the texts that expressions are tried on."""
     return (*spellings(message.type), *decorator_keys(message))
 
 
@@ -95,21 +109,39 @@ def _matches(match: str, texts: tuple[str, ...]) -> bool:
     # Only short texts are cached: a sender could fill the memory with many long keys.
     if len(texts) <= 20 and sum(map(len, texts)) <= 1_000:
         return _remembered_match(match, texts)
-    return _search(match, texts)
+    return search(match, texts)
 
 
-def _search(match: str, texts: tuple[str, ...]) -> bool:
+def search(match: str, texts: tuple[str, ...]) -> bool:
+    """Whether an expression is found in one of the texts. `takes_long` says where this may run."""
     pattern = _compile(match)
     return any(pattern.search(text) is not None for text in texts)
 
 
-_remembered_match = lru_cache(maxsize=8_192)(_search)
+_remembered_match = lru_cache(maxsize=8_192)(search)
 
 
-@lru_cache(maxsize=1_024)
 def _compile(match: str) -> Any:
+    return _usual(match) or _large(match)
+
+
+# A tenant can save any number of large expressions, one after the other, so only a few are kept.
+@lru_cache(maxsize=1_024)
+def _usual(match: str) -> Any:
+    try:
+        return _compiled(match, _USUAL_MEMORY)
+    except re2.error:
+        return None
+
+
+@lru_cache(maxsize=32)
+def _large(match: str) -> Any:
+    return _compiled(match, _MATCH_MEMORY)
+
+
+def _compiled(match: str, memory: int) -> Any:
     options = re2.Options()
-    options.max_mem = _MATCH_MEMORY
+    options.max_mem = memory
     options.log_errors = False
     return re2.compile(match, options)  # type: ignore[no-untyped-call]
 

@@ -461,3 +461,11 @@ def test_gone() -> None:
 def test_no_wait_on_the_ladder_is_a_gap() -> None:
     longest = max(retry_delay(attempt, 0.999, retry_after=10**9) or 0 for attempt in range(10))
     assert longest * 1000 + HOUR < 36 * HOUR
+
+
+def test_only_a_few_large_expressions_are_kept() -> None:
+    large = r"(?:\pL?\pN?){45}"
+    for number in range(40):
+        assert read_entries([{"url": URL, "match": f"{large}{number}"}])
+    assert webhooks._large.cache_info().currsize == 32
+    assert webhooks._compile("basicmessage|ack~attach").programsize < webhooks._compile(large).programsize / 100
