@@ -36,7 +36,7 @@ from tntcore.storage.records import (
     entry_id,
 )
 from tntcore.storage.repository import Repository
-from tntcore.storage.states import DeliveryStatus, ExchangeStatus
+from tntcore.storage.states import DeliveryStatus, ExchangeStatus, MessageStatus
 from tntcore.storage.tables import Row
 
 STATES = ("offer-sent", "request-received", "request-sent", "done", "abandoned")
@@ -225,7 +225,11 @@ class Changing:
             at = NOW - self.random.choice([1, 2, self.random.randrange(DAY)])
             about: dict[str, Any] = {"action_uuid": thread, "contact_uuid": contact, "created_at": at, "updated_at": at}
             message = Message(
-                uuid=uuid_at(at, f"m{self.made}"), direction=self.random.choice(["IN", "OUT"]), type=BASIC, **about
+                uuid=uuid_at(at, f"m{self.made}"),
+                direction=self.random.choice(["IN", "OUT"]),
+                type=BASIC,
+                status=self.random.choice([one for one in MessageStatus if one != MessageStatus.HELD]),
+                **about,
             )
             unit = Unit()
             unit.create(message)
@@ -239,6 +243,7 @@ class Changing:
                 )  # fmt: skip
                 unit.create(delivery)
                 if status == DeliveryStatus.HELD:
+                    unit.upsert_row(message.key, {"status": MessageStatus.HELD})
                     waiting = f"{contact}.{message.uuid}{number}"
                     unit.create(HeldMessage(uuid=waiting, message_uuid=message.uuid, delivery_uuid=delivery.uuid))
             await records.commit(unit)
@@ -253,6 +258,11 @@ class Changing:
                 unit.merge(delivery.key, {"status": self.random.choice(["PENDING", "DELIVERED", "FAILED", "WITHHELD"])})
                 await records.commit(unit)
         messages = (await records.list(Message, limit=500)).records
+        for message in self.random.sample(messages, min(3, len(messages))):
+            if message.status != MessageStatus.HELD:
+                unit = Unit()
+                unit.merge(message.key, {"status": self.random.choice(["SENT", "SENDING", "FAILED"])})
+                await records.commit(unit)
         if messages and self.random.randrange(2):
             await self.acme.call("DELETE", f"message/{self.random.choice(messages).uuid}")
 
@@ -281,6 +291,12 @@ class Changing:
             yield f"message?action={thread}&direction=IN", lambda one, of=of: of(one) and one["direction"] == "IN"  # type: ignore[misc]
             yield f"delivery?action={thread}&webhookId=1", lambda one, of=of: of(one) and one["entryId"] == "1"  # type: ignore[misc]
             yield f"delivery?action={thread}&status=FAILED", lambda one, of=of: of(one) and one["status"] == "FAILED"  # type: ignore[misc]
+        for known in MessageStatus:
+            yield f"message?status={known}", lambda one, known=known: one["status"] == known  # type: ignore[misc]
+            yield (
+                f"message?status={known}&direction=OUT&type=basicmessage",
+                lambda one, known=known: one["status"] == known and one["direction"] == "OUT",  # type: ignore[misc]
+            )
         for status in DeliveryStatus:
             yield f"delivery?status={status}", lambda one, status=status: one["status"] == status  # type: ignore[misc]
             yield (
@@ -358,7 +374,7 @@ def test_lists_of_messages_and_deliveries_find_what_a_look_at_all_finds(tmp_path
             await changing.check(changing.queries_for_messages())
             changing.world.assert_pointed()
         rows = changing.world.durable.rows("records")
-        for key in [key for key in rows if key[1].startswith("pointer~delivery-status.")]:
+        for key in [key for key in rows if key[1].startswith(("pointer~delivery-status.", "pointer~message-status."))]:
             del rows[key]
         del changing.world.durable.rows("lookups")[PARTITION, POINTERS]
         changing.world.restart()

@@ -20,7 +20,7 @@ from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.ids import Ids, delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
-from tntcore.storage.commit import Unit, point_to_deliveries, point_to_threads
+from tntcore.storage.commit import Unit, point_to_threads, point_to_unusual
 from tntcore.storage.indexes import POINTERS, SILENCE
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
@@ -40,7 +40,7 @@ from tntcore.storage.records import (
     Record,
     entry_id,
 )
-from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus, ExchangeStatus
+from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus, ExchangeStatus, MessageStatus
 from tntcore.storage.tables import Row
 
 FEW, MANY = 1_500, 6_000
@@ -75,7 +75,10 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
             delivery, uuid=uuid_at(at, "held"), status=DeliveryStatus.HELD, message_uuid="", action_uuid=""
         )
         yield waiting
-        yield HeldMessage(uuid=f"{connection.uuid}.{message.uuid}", delivery_uuid=waiting.uuid)
+        later = replace(message, uuid=waiting.uuid, status=MessageStatus.HELD, action_uuid="")
+        yield later
+        yield HeldMessage(uuid=f"{connection.uuid}.{message.uuid}", message_uuid=later.uuid, delivery_uuid=waiting.uuid)
+        message.status = MessageStatus.FAILED
     role = "issuer" if number % 2 else "verifier"
     exchange = Exchange(uuid=action.uuid, protocol="p", role=role, thid=f"thread-{number}", **about)  # type: ignore[arg-type]
     if number == FOUND:
@@ -94,7 +97,7 @@ def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
     for record in stored:
         unit.create(record)
     point_to_threads(unit)
-    point_to_deliveries(unit)
+    point_to_unusual(unit)
     for operation in unit.operations:
         yield Row(partition, operation.row, operation.values, "1")
 
@@ -163,6 +166,8 @@ FILTERS = [
     "delivery?action={exchange}",
     "delivery?action={exchange}&kind=webhook&order=newest",
     "delivery?status=HELD",
+    "message?status=HELD",
+    "message?status=FAILED&contact={contact}&order=newest",
     "delivery?status=FAILED",
     "delivery?status=FAILED&webhookId=e&type=basicmessage/1.0&order=newest",
     "credential?contact={contact}",

@@ -37,7 +37,6 @@ from tntcore.maintenance.indexing import INDEXED
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
 from tntcore.storage.records import (
-    NOT_DELIVERED,
     Action,
     Connection,
     Contact,
@@ -373,6 +372,10 @@ class World:
         """That records have their pointers, and pointers their records."""
         rows = self.durable.tables["records"]
         for (partition, key), row in rows.items():
+            unusual = next((kind for kind in (Delivery, Message) if key.startswith(kind.row_key(""))), None)
+            if unusual is not None and row.values["status"] in unusual.UNUSUAL:
+                pointer = f"{unusual.with_status(row.values['status'])}{key.partition('~')[2]}"
+                assert (partition, Pointer.row_key(pointer)) in rows
             kind = next((kind for kind in INDEXED if key.startswith(kind.row_key(""))), None)
             if kind is not None:
                 record = kind.read(row)
@@ -383,14 +386,11 @@ class World:
                 uuid = key.removeprefix(Pointer.row_key(""))
                 noun = re.split("[.-]", uuid, maxsplit=1)[0]
                 owner = rows.get((partition, f"{noun}~{row.values['recordUuid']}"))
-                # One of a delivery stays until the timer comes to it; one of a thread, until that is erased.
-                if noun != Delivery.KIND:
+                # One of an unusual status stays until the timer comes to it; one of a thread, until that is erased.
+                if noun not in (Delivery.KIND, Message.KIND):
                     assert owner is not None
                     named = owner.values.get("indexed", ""), *owner.values.get("indexedBy", "").split()
                     assert noun == Action.KIND or uuid in named
-            elif key.startswith(Delivery.row_key("")) and row.values["status"] in NOT_DELIVERED:
-                pointer = f"{Delivery.with_status(row.values['status'])}{Delivery.read(row).uuid}"
-                assert (partition, Pointer.row_key(pointer)) in rows
             elif key.startswith(Action.row_key("")):
                 thread = Action.read(row)
                 assert (partition, Pointer.row_key(thread.pointer)) in rows or any(

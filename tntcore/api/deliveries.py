@@ -10,7 +10,7 @@ from tntcore.api.audit import note
 from tntcore.api.counts import CountView, Period, counted
 from tntcore.api.http import Call, Response, Route, answer
 from tntcore.api.json_schema import Words
-from tntcore.api.messages import Narrowed, messages_of, narrow, shown
+from tntcore.api.messages import Narrowed, held, messages_of, narrow, shown
 from tntcore.api.views import (
     ByAction,
     ByConnection,
@@ -34,7 +34,7 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.commit import Unit
-from tntcore.storage.records import NOT_DELIVERED, Attempt, Delivery, HeldMessage, Replay
+from tntcore.storage.records import Attempt, Delivery, Replay
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import DeliveryStatus, ReplayStatus
 from tntcore.storage.timeline import Places
@@ -42,7 +42,6 @@ from tntcore.tenancy.access import Scope
 
 _MAX_ATTEMPTS = 500
 _MAX_DELIVERIES = 999  # in a millisecond: one storage call
-_MAX_HELD = 999  # one storage call
 _MAX_BODY = 100_000  # bytes of a request's body that are shown
 # All columns except large ones and those that no list shows.
 _COLUMNS = (
@@ -286,7 +285,7 @@ async def list_(call: Call) -> Response:
     narrowed, status = await narrow(call), call.query.get("status", "")
     pointed: Pointed[Delivery] | None = None
     places = None if message else await _places(call, narrowed)
-    if places is None and status in NOT_DELIVERED and not message:
+    if places is None and status in Delivery.UNUSUAL and not message:
         pointed = Pointed(Delivery.with_status(status), narrowed.keeps)
     return await listing(
         call,
@@ -314,12 +313,9 @@ async def _places(call: Call, narrowed: Narrowed) -> Places[Delivery] | None:
 
         # Deliveries have the time of their message: `delivery_uuid`.
         return Places({uuid[: len(first_uuid(0))] for uuid in uuids}, at)
-    if call.query.get("status") != DeliveryStatus.HELD:
+    if (waiting := await held(call)) is None:
         return None
-    held = await records.list(HeldMessage, limit=_MAX_HELD, columns=("deliveryUuid",))
-    if held.next is not None:
-        return None
-    shards = {waiting.delivery_uuid: waiting.partition for waiting in held.records}
+    shards = {one.delivery_uuid: one.partition for one in waiting}
     return Places(shards, lambda some: records.many(Delivery, some, shards))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -19,6 +19,7 @@ from tntcore.api.views import (
     ByContact,
     Entity,
     Page,
+    Pointed,
     Sides,
     Timed,
     Uuid,
@@ -35,11 +36,12 @@ from tntcore.messaging.types import meant
 from tntcore.storage import queries
 from tntcore.storage.erasure import erase
 from tntcore.storage.queries import Where
-from tntcore.storage.records import Action, AssetData, Delivery, Entry, Message
+from tntcore.storage.records import Action, AssetData, Delivery, Entry, HeldMessage, Message
 from tntcore.storage.repository import Repository
 from tntcore.storage.states import MessageStatus
 from tntcore.storage.timeline import Places
 
+_MAX_HELD = 999  # one storage call
 _MAX_ENTRIES = 999  # of a thread: one storage call
 _MAX_THREADS = 10  # contacts that use the same thread id
 
@@ -132,8 +134,15 @@ async def list_(call: Call) -> Response:
     if (uuids := await messages_of(call, narrowed)) is not None:
         exact = narrowed.types is None and len({*given_filters(call), *({"thread"} & call.query.keys())}) == 1
         places = Places(uuids, lambda some: call.tenant.records.many(Message, some, uuids), exact)
+    elif (waiting := await held(call)) is not None:
+        shards = {one.message_uuid: one.partition for one in waiting}
+        places = Places(shards, lambda some: call.tenant.records.many(Message, some, shards))
     keep = narrowed.keeps if places is not None else None
-    return await listing(call, Message, view, where=narrowed.where, keep=keep, places=places)
+    pointed: Pointed[Message] | None = None
+    status = call.query.get("status", "")
+    if status in Message.UNUSUAL:
+        pointed = Pointed(Message.with_status(status), narrowed.keeps)
+    return await listing(call, Message, view, where=narrowed.where, keep=keep, places=places, pointed=pointed)
 
 
 async def count(call: Call) -> Response:
@@ -161,6 +170,16 @@ async def narrow(call: Call) -> Narrowed:
         found_of = [action.uuid for action in hits.records] or ["none"]
         where, actions = where & queries.of_actions(found_of), frozenset(found_of)
     return Narrowed(where, actions, types)
+
+
+async def held(call: Call) -> Sequence[HeldMessage] | None:
+    """Returns the rows that hold all held messages, if a list is for these and they are not too many to look at; or
+    None.
+    """
+    if call.query.get("status") != MessageStatus.HELD:
+        return None
+    hits = await call.tenant.records.list(HeldMessage, limit=_MAX_HELD, columns=("messageUuid", "deliveryUuid"))
+    return hits.records if hits.next is None else None
 
 
 async def messages_of(call: Call, narrowed: Narrowed) -> Mapping[str, str] | None:

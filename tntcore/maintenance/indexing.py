@@ -19,7 +19,6 @@ from tntcore.storage.commit import Changed, Committer, Unit
 from tntcore.storage.indexes import SETTLES
 from tntcore.storage.records import (
     END,
-    NOT_DELIVERED,
     Action,
     Connection,
     Contact,
@@ -39,11 +38,9 @@ from tntcore.storage.tables import Row
 WALK: Final = "walk", "pointers"
 """Partition and key of the row of the `due` table with the place of the walk."""
 INDEXED: Final[tuple[type[Indexed], ...]] = (Connection, Contact, Exchange, Credential, Presentation)
-_BY_KIND: Final[Mapping[str, type[Indexed | Action | Delivery]]] = {
-    **{kind.KIND: kind for kind in INDEXED},
-    Action.KIND: Action,
-    Delivery.KIND: Delivery,
-}
+_KINDS: Final[tuple[type[Record], ...]] = (*INDEXED, Action, Delivery, Message)
+"""Kinds that pointers lead to."""
+_BY_KIND: Final[Mapping[str, type[Record]]] = {kind.KIND: kind for kind in _KINDS}
 _COLUMNS: Final = (
     "createdAt",
     "updatedAt",
@@ -131,7 +128,9 @@ class Indexing:
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return True
         place.began = place.began or self._services.now()
-        parts = [(shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Action, Delivery, Pointer)]
+        parts = [
+            (shard, kind) for shard in principal.shard_names for kind in (*INDEXED, Action, Delivery, Message, Pointer)
+        ]
         while place.part < len(parts):
             shard, kind = parts[place.part]
             following: str | None = place.start
@@ -150,7 +149,7 @@ class Indexing:
 
     async def _page(self, partition: str, kind: type[Record], start: str) -> str | None:
         """Sees to some records of a kind. Returns where to go on."""
-        where = queries.deliveries_in(NOT_DELIVERED, "") if kind is Delivery else queries.ANY
+        where = queries.with_status(sorted(kind.UNUSUAL)) if kind.UNUSUAL else queries.ANY
         page = await self._storage.records.scan(
             partition,
             kind.row_key(start),
@@ -171,8 +170,8 @@ class Indexing:
                     done = await point(self._storage, type(record), partition, record.uuid)
                 elif isinstance(record, Action):
                     done = await point_to_thread(self._storage, record, partition)
-                elif isinstance(record, Delivery):
-                    done = await point_to_delivery(self._storage, record, partition)
+                elif kind.UNUSUAL:
+                    done = await point_to_unusual(self._storage, record, partition)
                 else:
                     return
                 self._services.meter.count("sweep.pointers", done)
@@ -246,17 +245,17 @@ async def point_to_thread(storage: Storage, thread: Action, partition: str) -> b
     return True
 
 
-async def point_to_delivery(storage: Storage, delivery: Delivery, partition: str) -> bool:
-    """Writes the pointer of a delivery that came to nothing, unless it has one. Returns whether it did."""
-    pointer = Pointer.row_key(f"{Delivery.with_status(delivery.status)}{delivery.uuid}")
-    if delivery.status not in NOT_DELIVERED or await storage.records.get(partition, pointer) is not None:
+async def point_to_unusual(storage: Storage, record: Record, partition: str) -> bool:
+    """Writes the pointer of a record with one of the statuses `UNUSUAL`, unless it has one. Returns whether it did."""
+    pointer = Pointer.row_key(f"{record.with_status(record.status)}{record.uuid}")
+    if record.status not in record.UNUSUAL or await storage.records.get(partition, pointer) is not None:
         return False
-    row = await storage.records.get(partition, delivery.key)
-    if row is None or row.values.get("status") != delivery.status:
+    row = await storage.records.get(partition, record.key)
+    if row is None or row.values.get("status") != record.status:
         return False
     unit = Unit()
     # The commit adds the pointer.
-    unit.merge(delivery.key, {"status": delivery.status}, row.etag)
+    unit.merge(record.key, {"status": record.status}, row.etag)
     try:
         await storage.committer.commit(partition, unit)
     except Changed:
@@ -286,6 +285,6 @@ async def _leads_on(storage: Storage, pointer: Pointer, partition: str) -> bool:
     record = kind.read(row)
     if isinstance(record, Action):
         return pointer.uuid == record.pointer
-    if isinstance(record, Delivery):
-        return pointer.uuid.startswith(Delivery.with_status(record.status))
-    return pointer.uuid == record.indexed or pointer.uuid in record.indexed_by.split()
+    if isinstance(record, Indexed):
+        return pointer.uuid == record.indexed or pointer.uuid in record.indexed_by.split()
+    return pointer.uuid.startswith(record.with_status(record.status))

@@ -22,7 +22,7 @@ from tntcore.delivery.redeliver import item_again
 from tntcore.delivery.replay import REPLAYS
 from tntcore.errors import DidError
 from tntcore.maintenance.backup import Told
-from tntcore.maintenance.indexing import drop_if_lost, point, point_to_delivery, point_to_thread
+from tntcore.maintenance.indexing import drop_if_lost, point, point_to_thread, point_to_unusual
 from tntcore.maintenance.retention import GONE, KEEPS
 from tntcore.messaging.ids import UuidFactory, time_of
 from tntcore.storage import layout, queries
@@ -32,7 +32,6 @@ from tntcore.storage.lookups import Found, LookupKind, Lookups, Owner
 from tntcore.storage.queues import MAX_DELAY
 from tntcore.storage.records import (
     END,
-    NOT_DELIVERED,
     Action,
     ApiToken,
     AssetData,
@@ -202,8 +201,7 @@ class _Repair:
 
     async def _delivery(self, principal: str, delivery: Delivery) -> None:
         if delivery.status not in _UNDER_WAY:
-            if delivery.status in NOT_DELIVERED and await self._is_there(principal):
-                self.did.pointers += await point_to_delivery(self._storage, delivery, principal)
+            await self._unusual(principal, delivery)
             return
         await self._mark(DUE, due_key(time_of(delivery.uuid) // BUCKET, principal))
         self.did.pending += 1
@@ -323,6 +321,10 @@ class _Repair:
             with suppress(Changed):
                 self.did.pointers += await point(self._storage, type(record), principal, record.uuid)
 
+    async def _unusual(self, principal: str, record: Record) -> None:
+        if record.status in record.UNUSUAL and await self._is_there(principal):
+            self.did.pointers += await point_to_unusual(self._storage, record, principal)
+
     async def _thread(self, principal: str, thread: Action) -> None:
         if await self._is_there(principal):
             self.did.pointers += await point_to_thread(self._storage, thread, principal)
@@ -370,6 +372,7 @@ class _Repair:
     async def _message(self, principal: str, message: Message) -> None:
         """Sets the status of a message to the outcome of its delivery, if it differs."""
         if message.status not in (MessageStatus.SENDING, MessageStatus.HELD):
+            await self._unusual(principal, message)
             return
         where = queries.about_message(message.uuid)
         first = Delivery.row_key(message.uuid[:13])

@@ -9,21 +9,23 @@ written without it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from azure.core.exceptions import HttpResponseError
 
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.batching import Batcher
-from tntcore.storage.records import NOT_DELIVERED, Action, Delivery, Indexed, Message, Pointer, Record
+from tntcore.storage.records import Action, Delivery, Indexed, Message, Pointer, Record
 from tntcore.storage.tables import Row, Table
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError, Value
 
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
 # Answers 4xx that are not about the content: not allowed to write, timed out, too many requests.
 _NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
-_THREAD, _MESSAGE, _DELIVERY = Action.row_key(""), Message.row_key(""), Delivery.row_key("")
+_THREAD, _MESSAGE = Action.row_key(""), Message.row_key("")
+_WITH_UNUSUAL: Final[Mapping[str, type[Record]]] = {kind.KIND: kind for kind in (Delivery, Message)}
 
 
 class Exists(Exception):
@@ -120,12 +122,13 @@ def point_to_threads(unit: Unit) -> None:
                 unit.upsert(Pointer(uuid=Action.pointer_at(at, uuid), record_uuid=uuid))
 
 
-def point_to_deliveries(unit: Unit) -> None:
-    """Adds the pointers of deliveries that come to nothing: see decision 0022."""
-    for operation in [one for one in unit.operations if one.row.startswith(_DELIVERY)]:
-        uuid, status = operation.row.removeprefix(_DELIVERY), operation.values.get("status")
-        if status in NOT_DELIVERED:
-            unit.upsert(Pointer(uuid=f"{Delivery.with_status(str(status))}{uuid}", record_uuid=uuid))
+def point_to_unusual(unit: Unit) -> None:
+    """Adds the pointers of messages and deliveries with one of the statuses `Record.UNUSUAL`: see decision 0022."""
+    for operation in tuple(unit.operations):
+        name, _, uuid = operation.row.partition("~")
+        kind, status = _WITH_UNUSUAL.get(name), operation.values.get("status")
+        if kind is not None and status in kind.UNUSUAL:
+            unit.upsert(Pointer(uuid=f"{kind.with_status(str(status))}{uuid}", record_uuid=uuid))
 
 
 @dataclass(slots=True)
@@ -192,7 +195,7 @@ class Committer:
             TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
         point_to_threads(unit)
-        point_to_deliveries(unit)
+        point_to_unusual(unit)
         batcher = self._batchers.get(principal)
         if batcher is None:
             if len(self._batchers) >= _MAX_IDLE:

@@ -112,11 +112,15 @@ def marked_since(time: int) -> Where:
     return Where("markedAt ge @marked", {"marked": time})
 
 
+def with_status(statuses: Sequence[str]) -> Where:
+    """Records with one of these statuses."""
+    text = " or ".join(f"status eq @status{number}" for number in range(len(statuses)))
+    return Where(text, {f"status{number}": status for number, status in enumerate(statuses)})
+
+
 def deliveries_in(statuses: Sequence[str], entry_id: str) -> Where:
     """Deliveries in one of these states; only those of one webhook entry, unless `entry_id` is ""."""
-    text = " or ".join(f"status eq @status{number}" for number in range(len(statuses)))
-    states = Where(text, {f"status{number}": status for number, status in enumerate(statuses)})
-    return states & (Where("entryId eq @entry", {"entry": entry_id}) if entry_id else ANY)
+    return with_status(statuses) & (Where("entryId eq @entry", {"entry": entry_id}) if entry_id else ANY)
 
 
 def proofs() -> Where:

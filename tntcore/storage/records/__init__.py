@@ -19,7 +19,6 @@ from tntcore.storage.records.credentials import (
 )
 from tntcore.storage.records.messages import (
     LATE,
-    NOT_DELIVERED,
     Action,
     AssetData,
     Attempt,
@@ -67,7 +66,6 @@ __all__ = [
     "END",
     "LATE",
     "MAX_TEXT",
-    "NOT_DELIVERED",
     "OPEN",
     "Action",
     "ApiToken",

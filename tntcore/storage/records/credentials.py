@@ -162,11 +162,6 @@ class Exchange(Indexed):
         """Returns the beginning of the pointers of all exchanges in a state of the RFC."""
         return f"{Exchange.KIND}-state.{state}."
 
-    @staticmethod
-    def with_status(status: str) -> str:
-        """Returns the beginning of the pointers of all exchanges with one of the statuses `OPEN`."""
-        return f"{Exchange.KIND}-status.{status}."
-
 
 @dataclass(kw_only=True, slots=True)
 class Credential(Indexed):

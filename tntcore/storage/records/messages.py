@@ -10,8 +10,6 @@ from tntcore.storage.records.record import Record, short_hash
 from tntcore.storage.states import DeliveryStatus, MessageStatus, ReplayStatus
 from tntcore.storage.transactions import Value
 
-NOT_DELIVERED: Final = (DeliveryStatus.FAILED, DeliveryStatus.WITHHELD)
-"""Statuses of deliveries that came to nothing."""
 LATE: Final = 3_000
 """Milliseconds after its message, from which on a change of a thread has a time of its own. It is less than what lists
 since a time overlap by, so that these miss nothing.
@@ -59,6 +57,9 @@ class Message(Record):
 
     KIND: ClassVar[str] = "message"
     IN_SHARDS: ClassVar[bool] = True
+    UNUSUAL: ClassVar[frozenset[str]] = frozenset(
+        {MessageStatus.FAILED, MessageStatus.REJECTED, MessageStatus.CONFLICT}
+    )
     status: MessageStatus = MessageStatus.RECEIVED
     direction: str = ""
     type: str = ""
@@ -134,6 +135,7 @@ class Delivery(Record):
 
     KIND: ClassVar[str] = "delivery"
     IN_SHARDS: ClassVar[bool] = True
+    UNUSUAL: ClassVar[frozenset[str]] = frozenset({DeliveryStatus.FAILED, DeliveryStatus.WITHHELD})
     status: DeliveryStatus = DeliveryStatus.PENDING
     kind: str = ""
     message_uuid: str = ""
@@ -154,13 +156,6 @@ class Delivery(Record):
     replayed_at: int | None = None
     to_previous: bool | None = None
     trace: str = ""
-
-    @staticmethod
-    def with_status(status: str) -> str:
-        """Returns the beginning of the pointers of all deliveries with one of the statuses `NOT_DELIVERED`, and of some
-        that had it before.
-        """
-        return f"{Delivery.KIND}-status.{status}."
 
 
 @dataclass(kw_only=True, slots=True)

@@ -28,6 +28,8 @@ class Record:
     """Whether records of this kind are in the shard of their connection. All others are in the tenant's first one."""
     TIME: ClassVar[str] = ""
     """The column by which lists sort by time; "" if the uuid, of version 7, does it."""
+    UNUSUAL: ClassVar[frozenset[str]] = frozenset()
+    """Statuses of which few records are. Each of these has a pointer, which stays when it has another status later."""
 
     uuid: str
     status: str = "ACTIVE"
@@ -39,6 +41,11 @@ class Record:
     @classmethod
     def row_key(cls, uuid: str) -> str:
         return f"{cls.KIND}~{uuid}"
+
+    @classmethod
+    def with_status(cls, status: str) -> str:
+        """Returns the beginning of the pointers of records with a status that have such pointers."""
+        return f"{cls.KIND}-status.{status}."
 
     @property
     def key(self) -> str:
