@@ -421,6 +421,18 @@ async def test_a_copy_of_a_presentation_has_its_mark(stage: Stage) -> None:
     assert (await world.verify(stage.verifier, alone, word)).mark == b""
 
 
+@pytest.mark.parametrize("write", ["{}x", "{}_1", "{} ", "{}.0", "{}\n", " {}", "+{}", "-{}", "{}e0", "", "{}\u0661"])
+async def test_a_proof_whose_challenge_is_no_number_is_none(stage: Stage, write: str) -> None:
+    """The library reads a number up to the first character that is no digit, so a copy could have another mark."""
+    world = stage.world
+    request = await world.ask(stage.verifier, **stage.adult())
+    shown = await world.show(stage.holder, request, stage.held)
+    challenge = shown["proof"]["aggregated_proof"]
+    challenge["c_hash"] = write.format(challenge["c_hash"])
+    with pytest.raises(FormatError, match="c_hash"):
+        await world.verify(stage.verifier, request, shown)
+
+
 async def test_a_weaker_predicate_than_was_asked_for_proves_nothing(stage: Stage) -> None:
     """The library alone takes it: it verifies the predicates that the proof has."""
     world = stage.world

@@ -7,14 +7,17 @@ a proof of non-revocation that the prover left out. All of that is checked here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tntcore.credentials.anoncreds.common import encode, object_with
 from tntcore.credentials.anoncreds.registry import Json, is_number, same_name
 from tntcore.credentials.anoncreds.request import PREDICATES, Interval, ProofRequest, RequestedItem, lets_in
 from tntcore.credentials.formats import FormatError
+
+_DIGITS: Final = re.compile("[0-9]{1,1000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def read_presentation(value: Any, request: ProofRequest) -> ShownCredentials:
         and len(value["proof"]["proofs"]) == len(value["identifiers"]) <= len(request.wanted)
     ):
         raise _malformed("members are missing, or the numbers of proofs and credentials differ")
+    if value["identifiers"] and not _is_written_number(value["proof"]["aggregated_proof"]):
+        raise _malformed("the c_hash of its aggregated_proof is no number")
     sources = [_source(*pair) for pair in zip(value["identifiers"], value["proof"]["proofs"], strict=True)]
     proof = value["requested_proof"]
     parts = [_self_attested(referent, given, request) for referent, given in _group(proof, "self_attested_attrs")]
@@ -188,6 +193,14 @@ def _is_proven(wanted: RequestedItem, proof: Mapping[str, Any]) -> bool:
         ):
             return True
     return False
+
+
+def _is_written_number(aggregated: Any) -> bool:
+    """Whether `c_hash` is a text of digits. The library reads digits and ignores what follows them, so the same proof
+    could be written in ways that do not look like copies.
+    """
+    challenge = aggregated.get("c_hash") if isinstance(aggregated, dict) else None
+    return isinstance(challenge, str) and _DIGITS.fullmatch(challenge) is not None
 
 
 def _source(identifier: Any, proof: Any) -> Source:
