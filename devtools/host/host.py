@@ -30,6 +30,7 @@ from devtools.host.settings import SettingsError, parse_host_json, resolve
 from devtools.host.timers import Schedule, Timer
 from devtools.host.worker import WorkerLog, make_task
 from devtools.ports import PortTaken, is_free
+from tntcore.storage.clients import Queues
 
 log = logging.getLogger("devtools.host")
 
@@ -164,7 +165,7 @@ class Host:
             invoke = Invoker(self._threads, self.log)
         self._invoke = invoke
         # The client's own retries add up to 40 s, which a shutdown would wait for; the listeners try again anyway.
-        self._service = QueueServiceClient.from_connection_string(
+        self._service = Queues.from_connection_string(
             self._connection_string,
             retry_total=1,
             initial_backoff=0,
@@ -174,7 +175,7 @@ class Host:
         )
         queues = self.options.queues
         if self._poll is not None:
-            queues = replace(queues, min_polling_interval=self._poll, max_polling_interval=self._poll)
+            queues = replace(queues, min_polling_interval=self._poll, max_polling_interval=self._poll, woken=True)
         for function in self.functions:
             if function.kind == "queueTrigger":
                 name = resolve(function.trigger.queue_name, self._environment)

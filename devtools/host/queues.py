@@ -118,31 +118,34 @@ class QueueListener:
         first = delay = self._options.min_polling_interval
         while not self._stopping:
             self._wake.clear()
-            if await self._fetch():
+            if received := await self._fetch():
                 delay = first
                 await self._wait_for_room()
-                continue
+                # Fewer than asked for were all; who puts another says so.
+                if not self._options.woken or received == self._options.batch_size:
+                    continue
             try:
                 await asyncio.wait_for(self._wake.wait(), delay)
                 delay = first
             except TimeoutError:
                 delay = min(delay * 2, self._options.max_polling_interval)
 
-    async def _fetch(self) -> bool:
+    async def _fetch(self) -> int:
+        """Receives messages and begins to process them. Returns how many."""
         try:
             messages = await self._receive()
         except ResourceNotFoundError:
             self._say_missing()
-            return False
+            return 0
         except AzureError as problem:
             log.warning("Queue %s cannot be read: %s", self.queue_name, type(problem).__name__)
-            return False
+            return 0
         self._missing_since, self._said_missing = None, False
         for message in messages:
             task = asyncio.create_task(self._hand_back(message) if self._stopping else self._process(message))
             self._running.add(task)
             task.add_done_callback(self._finished)
-        return bool(messages)
+        return len(messages)
 
     async def _receive(self) -> list[StoredMessage]:
         self._operations["queue.get"] += 1

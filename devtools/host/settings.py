@@ -22,7 +22,8 @@ class QueueOptions:
     """`extensions.queues` of host.json. Times in seconds.
 
     The real host fixes `lease` at 10 minutes, and at 0.1 the seconds until it polls again after a message,
-    `min_polling_interval`. Here crash tests need not wait that long, and an app that wakes its host is polled less.
+    `min_polling_interval`. Here crash tests need not wait that long, and an app that wakes its host (`woken`) is polled
+    less.
     """
 
     batch_size: int = 16
@@ -33,6 +34,7 @@ class QueueOptions:
     base64: bool = True
     lease: float = 600.0
     min_polling_interval: float = 0.1
+    woken: bool = False
 
 
 @dataclass(frozen=True)

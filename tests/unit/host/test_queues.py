@@ -195,6 +195,24 @@ async def test_at_most_a_batch_and_the_threshold_run_at_once_and_deletes_do_not_
     assert 4 <= most <= 6
 
 
+async def test_an_app_that_wakes_its_host_is_asked_again_only_when_more_may_be_there(
+    running: Running, queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    for number in range(5):
+        await queue.put(str(number))
+
+    async def handle(msg: func.QueueMessage) -> None:
+        pass
+
+    async with running(app_with(queue.name, handle), {"batchSize": 2}, poll=60) as host:
+        await eventually(lambda: empty(queue))
+        assert host.operations["queue.get"] == 3
+        await queue.put("one more")
+        host.wake(queue.name)
+        await eventually(lambda: host.operations["queue.delete"] == 6)
+        assert (host.operations["queue.get"], host.operations["queue.get_empty"]) == (4, 0)
+
+
 async def test_wake_spares_the_wait_for_the_next_poll(
     running: Running, queue: Queue, eventually: Callable[..., Any]
 ) -> None:
