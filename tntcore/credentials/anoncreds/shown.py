@@ -14,7 +14,14 @@ from typing import Any, Final
 
 from tntcore.credentials.anoncreds.common import encode, object_with
 from tntcore.credentials.anoncreds.registry import Json, is_number, same_name
-from tntcore.credentials.anoncreds.request import PREDICATES, Interval, ProofRequest, RequestedItem, lets_in
+from tntcore.credentials.anoncreds.request import (
+    MAX_REFERENTS,
+    PREDICATES,
+    Interval,
+    ProofRequest,
+    RequestedItem,
+    lets_in,
+)
 from tntcore.credentials.formats import FormatError
 
 _DIGITS: Final = re.compile("[0-9]{1,1000}")
@@ -71,8 +78,9 @@ class ShownCredentials:
 
 
 def read_presentation(value: Any, request: ProofRequest) -> ShownCredentials:
-    """Reads a presentation. Raises `FormatError` if it is malformed, or contains more credentials than items were
-    requested.
+    """Reads a presentation. Raises `FormatError` if it is malformed, contains more credentials than items were
+    requested, or more than 100 answers of one kind or predicates of one credential, which is the most that a request
+    asks for.
     """
     if not (
         object_with(value, "proof", "requested_proof", "identifiers")
@@ -182,9 +190,7 @@ def _answers(
 def _is_proven(wanted: RequestedItem, proof: Mapping[str, Any]) -> bool:
     """Whether the proof contains the requested predicate."""
     asked = {"attr_name": same_name(wanted.names[0]), "p_type": PREDICATES[wanted.sign], "value": wanted.bound}
-    primary = proof.get("primary_proof")
-    given = primary.get("ge_proofs") if isinstance(primary, dict) else None
-    for one in given if isinstance(given, list) else []:
+    for one in _predicates(proof):
         predicate = one.get("predicate") if isinstance(one, dict) else None
         if (
             isinstance(predicate, dict)
@@ -215,15 +221,23 @@ def _source(identifier: Any, proof: Any) -> Source:
         and (timestamp is None or (is_number(timestamp) and 0 <= timestamp < 10**10))
     ):
         raise _malformed("an identifier lacks a member")
+    if len(_predicates(proof)) > MAX_REFERENTS:
+        raise _malformed("a credential has too many predicates")
     return Source(schema, definition, registry, timestamp, proof)
+
+
+def _predicates(proof: Mapping[str, Any]) -> list[Any]:
+    primary = proof.get("primary_proof")
+    given = primary.get("ge_proofs") if isinstance(primary, dict) else None
+    return given if isinstance(given, list) else []
 
 
 def _group(proof: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
     group = proof.get(name)
     if group is None:
         return []
-    if not isinstance(group, dict):
-        raise _malformed(f"{name} is not an object")
+    if not isinstance(group, dict) or len(group) > MAX_REFERENTS:
+        raise _malformed(f"{name} is not an object of at most {MAX_REFERENTS} members")
     return list(group.items())
 
 
