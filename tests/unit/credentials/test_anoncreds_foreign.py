@@ -105,6 +105,21 @@ def test_a_presentation_answers_no_more_than_a_request_may_ask(group: str) -> No
         read_presentation(altered, read_request(seen["request"]["value"]))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"names": ["name"] * 5_001},
+        {"name": "name", "restrictions": [{"schema_name": "degree"}] * 5_000},
+        {"name": "name", "restrictions": [{f"attr::name{' ' * number}::marker": "1" for number in range(5_000)}]},
+    ],
+    ids=["names", "restrictions", "tags"],
+)
+def test_a_request_asks_no_more_than_can_be_compared(asked: Any) -> None:
+    """A verifier's request of 4 MB had 400,000 names, each compared with every credential of the holder."""
+    with pytest.raises(FormatError, match="more than 5000"):
+        read_request({"nonce": "1", "requested_attributes": {"a": asked}})
+
+
 def test_a_proposals_preview_becomes_the_request_that_acapy_makes_of_it() -> None:
     seen = SEEN["present-proof-1.0"]
     made = request_of_preview(seen["propose"]["value"])

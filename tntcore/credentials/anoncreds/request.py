@@ -13,6 +13,7 @@ from tntcore.credentials.formats import FormatError
 from tntcore.nearest import names
 
 MAX_REFERENTS = 100
+MAX_PARTS = 5_000  # names and restrictions of a request, each of which is compared with every credential held
 PREDICATES: Final = {">=": "GE", ">": "GT", "<=": "LE", "<": "LT"}
 _TAGS: Final = {
     "schema_id": "schema_id",
@@ -100,6 +101,8 @@ def read_request(value: Any) -> ProofRequest:
     overall = _interval(value.get("non_revoked"))
     wanted = [_attribute(referent, asked, overall) for referent, asked in attributes.items()]
     wanted += [_predicate(referent, asked, overall) for referent, asked in predicates.items()]
+    if sum(len(one.names) + sum(map(len, one.restrictions)) for one in wanted) > MAX_PARTS:
+        raise _invalid(f"it has more than {MAX_PARTS} names and restrictions")
     return ProofRequest(value, {one.referent: one for one in wanted})
 
 
