@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import time
 
 import orjson
 import pytest
@@ -174,6 +175,15 @@ def test_a_repeated_member_is_refused_where_that_is_asked_for() -> None:
     with pytest.raises(JsonError, match="'a' is given more than once"):
         read_json(b'{"b":[{"a":1,"a":1}]}', unique=True)
     assert read_json(b'{"a":{"a":1.50}}', unique=True) == {"a": {"a": 1.5}}
+
+
+def test_the_last_of_many_members_is_repeated() -> None:
+    """Each name was compared with all others: a call of 2.5 MB took minutes of the event loop."""
+    names = [*map(str, range(190_000)), "189999"]
+    begun = time.process_time()
+    with pytest.raises(JsonError, match="'189999' is given more than once"):
+        read_json(b"{" + b",".join(b'"%s":1' % name.encode() for name in names) + b"}", unique=True)
+    assert time.process_time() - begun < 60  # it takes less than one
 
 
 _names = st.sampled_from(["a", "a:", '"', '\\"', "b"]) | st.text(max_size=3)
