@@ -86,6 +86,8 @@ async def save(call: Call) -> Response:
     """
     key = _key(call)
     given = call.body["setting"]
+    if len(write_json(given)) > _MAX_SEALED:  # each name in it is compared with those that there are
+        raise _too_large()
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.uuid7, most=_most(key))
     check_loops(entries, call.services.config.public_url)
     if key == PRINCIPAL_SETTINGS:
@@ -314,15 +316,17 @@ def _new(key: str, random: Callable[[int], bytes]) -> list[str]:
     return [new_secret(random)] if key == PRINCIPAL_SETTINGS else new_secrets(random)
 
 
+def _too_large() -> Problem:
+    return Problem(413, "setting-too-large", f"The setting is too large. It may have at most {_MAX_SEALED // 1000} kB.")
+
+
 def _record(call: Call, key: str, value: dict[str, Any], before: Setting | None) -> Setting:
     """Returns the row that stores `value`. Raises `Problem` 413."""
     records, now = call.tenant.records, call.services.now()
     record = Setting(uuid=key, created_at=before.created_at if before else now, updated_at=now)
     record.value = records.seal(write_json(value), record.key)
     if len(record.value) > _MAX_SEALED:
-        raise Problem(
-            413, "setting-too-large", f"The setting is too large. It may have at most {_MAX_SEALED // 1000} kB."
-        )
+        raise _too_large()
     return record
 
 
