@@ -40,7 +40,6 @@ TOO_DEEP = "tooDeep"
 
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 _NO_MEMBERS = bytes(set(range(256)) - set(b'":'))
-_STRING = re.compile(rb'"[^"]*"')
 _NO_NUMBERS = bytes(set(range(256)) - set(b'"0123456789.eE+-:,['))
 # Numbers that may be written in another way than they were read: of 17 digits, with an exponent, or with zeros at the
 # end or many at the beginning.
@@ -209,7 +208,7 @@ def _depth(data: bytes, enough: int) -> int:
 
 def _brackets(data: bytes) -> bytes:
     """The brackets outside of strings, in their order."""
-    return _STRING.sub(b"", _unescaped(data).translate(None, _NO_STRUCTURE)).partition(b'"')[0]
+    return _unquoted(data, _NO_STRUCTURE)
 
 
 def _nesting(brackets: bytes) -> int:
@@ -223,23 +222,24 @@ def _unescaped(data: bytes) -> bytes:
 
 def _members(data: bytes) -> int:
     """The number of members in JSON text, each as often as it is given."""
-    return _STRING.sub(b"", _unescaped(data).translate(None, _NO_MEMBERS)).count(b":")
+    return _unquoted(data, _NO_MEMBERS).count(b":")
 
 
 def _check_values(data: bytes) -> None:
     """Raises `JsonTooManyError` if `data` has more than `MAX_VALUES`."""
-    if data.count(b",") > MAX_VALUES and _unquoted(data).count(b",") > MAX_VALUES:
+    if data.count(b",") > MAX_VALUES and _unquoted(data, _NO_NUMBERS).count(b",") > MAX_VALUES:
         raise JsonTooManyError(f"more than {MAX_VALUES} values")
 
 
 def _numbers_may_change(data: bytes) -> bool:
     """Whether `data`, which is JSON, has numbers that orjson may not write as they are."""
-    return _MAY_CHANGE.search(_unquoted(data)) is not None
+    return _MAY_CHANGE.search(_unquoted(data, _NO_NUMBERS)) is not None
 
 
-def _unquoted(data: bytes) -> bytes:
-    """The characters of numbers, and those that separate them, outside strings."""
-    return _STRING.sub(b"", _unescaped(data).translate(None, _NO_NUMBERS))
+def _unquoted(data: bytes, dropped: bytes) -> bytes:
+    """What is outside of strings, without the characters `dropped`. Of a string that does not end, nothing is left."""
+    # Every second part is a string. A regular expression takes twice as long.
+    return b"".join(_unescaped(data).translate(None, dropped).split(b'"')[::2])
 
 
 def _integer(literal: str) -> int | Number:
