@@ -11,11 +11,13 @@ import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from tntcore.storage.at_once import Receipt
 from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
-from tntcore.storage.queues import MAX_MESSAGE, ListQueue, Queue
+from tntcore.storage.queues import ListQueue, Queue
 from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY, Storage
 from tntcore.storage.tables import Row, RowPage, Table, Walked
 from tntcore.storage.transactions import MAX_OPERATIONS, Operation, TransactionError, Value
@@ -132,9 +134,10 @@ class Durable:
         self.number += 1
         return self.number
 
-    def put(self, queue: str, body: bytes, delay: int = 0) -> None:
+    def put(self, queue: str, body: bytes, delay: int = 0) -> int:
         number = self.next()
         self.queue[number] = Waiting(number, queue, body, self.now + delay * 1000)
+        return number
 
 
 class MemoryTable(Table):
@@ -283,10 +286,28 @@ class MemoryQueue(Queue):
         self._durable = durable
         self._point = point
 
-    async def put(self, body: bytes, *, delay: int = 0) -> None:
-        if len(body) > MAX_MESSAGE:
-            raise ValueError(f"a queue message of {len(body)} bytes")
-        await self._point(f"{self.name}.put", lambda: self._durable.put(self.name, body, delay), writes=True)
+    async def store(self, body: bytes, delay: int) -> Receipt:
+        effect = partial(self._durable.put, self.name, body, delay)
+        return Receipt(str(await self._point(f"{self.name}.put", effect, writes=True)), "")
+
+    async def delete(self, receipt: Receipt) -> None:
+        def effect() -> None:
+            if self._is_ours(receipt):
+                del self._durable.queue[int(receipt.message)]
+
+        await self._point(f"{self.name}.delete", effect, writes=True)
+
+    async def show(self, receipt: Receipt, delay: int) -> None:
+        def effect() -> None:
+            if self._is_ours(receipt):
+                message = self._durable.queue[int(receipt.message)]
+                self._durable.queue[message.id] = replace(message, visible=self._durable.now + delay * 1000)
+
+        await self._point(f"{self.name}.update", effect, writes=True)
+
+    def _is_ours(self, receipt: Receipt) -> bool:
+        message = self._durable.queue.get(int(receipt.message))
+        return message is not None and not message.count
 
     async def peek(self) -> tuple[Sequence[bytes], int]:
         def effect() -> tuple[Sequence[bytes], int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from tntcore.api import (
@@ -61,7 +62,9 @@ from tntcore.pipeline.receive import Receiving
 from tntcore.pipeline.sending import Actions
 from tntcore.pipeline.steps import Steps
 from tntcore.services import Services, open_services
-from tntcore.storage.storage import EXCHANGE
+from tntcore.storage.at_once import Handle
+from tntcore.storage.queues import OnPut
+from tntcore.storage.storage import EXCHANGE, INBOUND, OUTBOUND, RELAY
 
 _MODULES = (
     account,
@@ -82,13 +85,17 @@ _MODULES = (
 class App:
     """The service in one process. Must be made inside a running event loop.
 
+    Args:
+        at_once: whether it handles a queue message itself that it puts while it has little else to do, as where the
+            host polls its queues (`storage.at_once`).
+
     Attributes:
         routes: every HTTP route there is.
         inbound, exchange, outbound, relay, poison, sweep: the handlers of the queues and the timer.
         outbox: queues the effects of commits.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, at_once: bool = False) -> None:
         self.services = services
         self.outbox = outbox = Outbox(services)
         replays = Replays(services, outbox)
@@ -132,20 +139,33 @@ class App:
             *PoisonRoutes(self.poison).routes,
             *ConsolePages(services.config.public_url).routes,
         ]
+        handlers: dict[str, Handle] = {
+            INBOUND: self.inbound.handle,
+            EXCHANGE: self.exchange.handle,
+            OUTBOUND: self.outbound.handle,
+            RELAY: self.relay.handle,
+        }
+        queues = services.storage.queues
+        self._at_once = [queues[name].handle_at_once(handle) for name, handle in handlers.items()] if at_once else []
         self.routes: Sequence[Route] = [*routes, *DocsPages(routes, services.config.public_url).routes]
         self._router = Router(services, self.routes, services.uuid7)
 
     @staticmethod
-    def open(config: Config, on_put: Callable[[str, int], None] = lambda queue, delay: None) -> App:
+    def open(config: Config, on_put: OnPut = lambda queue, delay: None, *, at_once: bool = False) -> App:
         """Opens the service. `on_put` is called after each put with the queue and the delay in seconds."""
-        return App(open_services(config, on_put))
+        return App(open_services(config, on_put), at_once=at_once)
 
     async def http(self, request: Request, access: Sequence[Access] = ("public", "tenant", "operator")) -> Response:
         """Answers a request. `access` "host" is for a route that the host opens only for its own key."""
         return await self._router.handle(request, access)
 
+    async def settle(self) -> None:
+        """Returns when no queue message is being handled at once."""
+        await asyncio.gather(*(one.settle() for one in self._at_once))
+
     async def close(self, *, finished: bool = True) -> None:
         """Closes the service. `finished`: no invocation is cut off by it."""
+        await asyncio.gather(*(one.close() for one in self._at_once))
         await self.relay.close()
         await self.outbound.close()
         await self.outbox.close(finished=finished)

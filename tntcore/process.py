@@ -30,6 +30,7 @@ from tntcore.plugins import find_factory
 from tntcore.sigterm import OnSigterm
 from tntcore.storage import layout
 from tntcore.storage.layout import UnusableStorageError
+from tntcore.storage.queues import OnPut
 from tntcore.storage.storage import Storage
 from tntcore.telemetry import Meter, logs
 from tntcore.telemetry.invocation import invocation, keep_late_lines
@@ -60,12 +61,13 @@ class Service:
 
     Attributes:
         on_put: called after each put with the name of the queue and the seconds until the message can be seen. A host
-            in the same process may poll it then.
+            in the same process may poll it then. Without it, the service handles some messages at once, which the
+            host would find only at its next poll (`storage.at_once`).
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.on_put: Callable[[str, int], None] = lambda queue, delay: None
+        self.on_put: OnPut | None = None
         self._opened: tuple[asyncio.AbstractEventLoop, App] | None = None
         self._making: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -96,11 +98,15 @@ class Service:
         """Opens the app on the first call, and starts to create missing storage in the background."""
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
-            app = App.open(self.config, lambda queue, delay: self.on_put(queue, delay))
+            app = App.open(self.config, self._tell, at_once=self.on_put is None)
             self._opened = loop, app
             self._making = loop.create_task(app.services.storage.ensure_in_time())
             loop.call_later(_LOAD_AFTER, loop.run_in_executor, None, _load)
         return self._opened[1]
+
+    def _tell(self, queue: str, delay: int) -> None:
+        if self.on_put is not None:
+            self.on_put(queue, delay)
 
     @contextmanager
     def invocation(self) -> Iterator[App]:

@@ -130,7 +130,8 @@ class Process:
                 now=now,
                 random=random,
                 uuid7=UuidFactory(now, random),
-            )
+            ),
+            at_once=world.at_once,
         )
         if world.by_queue:
             for deliveries in (self.app.relay, self.app.outbound):

@@ -26,22 +26,22 @@ CASES = [
 
 @pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Fault, tmp_path: Path) -> None:
-    async def work() -> None:
-        world = World(tmp_path)
-        case = flow(world)
-        await case.prepare()
-        await world.settle()
-        world.keep()
-        for number in itertools.count(1):
-            try:
-                if not await one(world, case, kind, number):
-                    break
-            except (AssertionError, TimeoutError, LookupError, ValueError) as error:
-                error.add_note(f"{kind} at call {number} of its sort; the calls: {world.trace}")
-                raise
-        assert number > 5
+    run(lambda: every_call(World(tmp_path), flow, kind))
 
-    run(work)
+
+async def every_call(world: World, flow: type[Flow], kind: Fault) -> None:
+    case = flow(world)
+    await case.prepare()
+    await world.settle()
+    world.keep()
+    for number in itertools.count(1):
+        try:
+            if not await one(world, case, kind, number):
+                break
+        except (AssertionError, TimeoutError, LookupError, ValueError) as error:
+            error.add_note(f"{kind} at call {number} of its sort; the calls: {world.trace}")
+            raise
+    assert number > 5
 
 
 async def one(world: World, case: Flow, kind: Fault, number: int) -> bool:

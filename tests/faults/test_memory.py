@@ -117,4 +117,5 @@ async def test_blobs(both: list[Storage]) -> None:
 )
 def test_no_call_is_forgotten(memory: type, real: type) -> None:
     calls = {name for name, member in vars(real).items() if inspect.iscoroutinefunction(member) and name[0] != "_"}
-    assert calls <= vars(memory).keys()
+    # A put is a `store`, or is handled at once.
+    assert calls - {"put"} <= vars(memory).keys()

@@ -25,9 +25,11 @@ IN = ["inbound.put", "records.transact"]  # and the get of the host, between the
 OUTCOME = "records.transact"
 
 
-async def warmed(tmp_path: Path) -> tuple[World, Client, Partner]:
+async def warmed(tmp_path: Path, *, at_once: bool = False) -> tuple[World, Client, Partner]:
     """A tenant and its partner, with every cache filled that a message uses."""
     world = World(tmp_path)
+    world.at_once = at_once
+    world.restart()
     acme = await world.register("Acme")
     partner = await world.partner(acme)
     await world.settle()

@@ -70,6 +70,7 @@ class World:
         shards: of each tenant. tick: milliseconds that each call takes.
         trace: names of the calls since `rewind`, in the order of their effects.
         choose: which of the visible queue messages is given out next.
+        at_once: whether processes handle messages themselves as soon as they have put them.
         by_queue: whether every first attempt is made by a queue, as for receivers that may be slow.
         given_up: queues whose messages come to their poison queues, as the host puts those which no process survives.
     """
@@ -89,6 +90,7 @@ class World:
         self.trace: list[str] = []
         self.plan: Callable[[str, bool], Fault | None] = lambda name, writes: None
         self.choose: Callable[[list[Waiting]], Waiting] = lambda visible: visible[0]
+        self.at_once = False
         self.by_queue = False
         self.given_up: set[str] = set()
         self.deaths = 0
@@ -196,7 +198,11 @@ class World:
         return [row.values["nextAttemptAt"] for row in rows if row.values["status"] == "PENDING"]
 
     async def step(self) -> bool:
-        """Gives out one queue message; False if none is visible."""
+        """Gives out one queue message, if the process handles none itself; False if none is visible."""
+        process = self.process
+        await process.app.settle()
+        if process.dead:
+            self._buried(process)
         visible = [message for message in self.durable.queue.values() if message.visible <= self.durable.now]
         if visible:
             await self.give_out(self.choose(visible))

@@ -89,10 +89,11 @@ class Outbound:
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
-        if drained := Drain.read(body):
-            await self._drain_patiently(drained)
-        else:
-            await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=dequeue_count > 1)
+        with self._services.storage.queues[OUTBOUND].handling():
+            if drained := Drain.read(body):
+                await self._drain_patiently(drained)
+            else:
+                await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=dequeue_count > 1)
 
     async def first(self, item: SendItem) -> None:
         """Sends a message that was just committed; queues it if the receiver may be slow. Raises if the delivery has to

@@ -96,6 +96,10 @@ class Inbound:
         Args:
             dequeue_count: how often the queue has delivered this message, 1 the first time.
         """
+        with self._services.storage.queues[self._name].handling():
+            await self._handle(body, dequeue_count)
+
+    async def _handle(self, body: bytes, dequeue_count: int) -> None:
         items = items_of(body, InboundItem.read)
         if len(items) == 1:
             await self._alone(items[0], dequeue_count)

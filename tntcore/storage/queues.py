@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import orjson
 from azure.core.exceptions import DecodeError, ResourceExistsError, ResourceNotFoundError, ServiceResponseError
@@ -12,6 +13,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
+from tntcore.storage.at_once import AtOnce, Handle, Receipt
 from tntcore.storage.batching import Batcher
 from tntcore.telemetry import Meter
 
@@ -21,6 +23,7 @@ _LARGE_AT_ONCE = 16
 MAX_DELAY = 7 * 24 * 3600  # seconds
 _MISSING_QUEUE = b"QueueNotFound"
 _NEVER = "-1"  # how long a message is kept
+_RECEIPT = re.compile(rb"<MessageId>([^<]+)</MessageId>.*<PopReceipt>([^<]+)</PopReceipt>", re.DOTALL)
 
 OnPut = Callable[[str, int], None]
 """Called after each put, with the name of the queue and the seconds until the message can be seen."""
@@ -29,12 +32,23 @@ OnPut = Callable[[str, int], None]
 class Queue:
     """One queue. Every put is counted as `queue.put`."""
 
+    _at_once: AtOnce | None = None
+
     def __init__(self, service: QueueServiceClient, name: str, meter: Meter, on_put: OnPut) -> None:
         self.name = name
         self._client: QueueClient = service.get_queue_client(name)
         self._version: str = self._client.api_version
         self._meter = meter
         self._on_put = on_put
+
+    def handle_at_once(self, handle: Handle) -> AtOnce:
+        """From now on, handles what is put where this process has little else to do."""
+        self._at_once = AtOnce(self, handle)
+        return self._at_once
+
+    def handling(self) -> AbstractContextManager[None]:
+        """Encloses the work for a message."""
+        return self._at_once.handling() if self._at_once is not None else nullcontext()
 
     async def put(self, body: bytes, *, delay: int = 0) -> None:
         """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days).
@@ -45,6 +59,13 @@ class Queue:
         """
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
+        if self._at_once is not None and not delay and self._at_once.may_take():
+            await self._at_once.put(body)
+        else:
+            await self.store(body, delay)
+
+    async def store(self, body: bytes, delay: int) -> Receipt:
+        """Puts a message for the host. Raises what `put` does."""
         self._meter.count("queue.put")
         content = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(body)
         response = await self._post(content, delay)
@@ -54,9 +75,23 @@ class Queue:
         if response.status_code == 404:
             raise ServiceResponseError(f"queue {self.name} is missing")
         response.raise_for_status()
-        if response.status_code != 201 or b"<MessageId>" not in response.content:
+        found = _RECEIPT.search(response.content)
+        if response.status_code != 201 or found is None:
             raise _not_the_services()
         self._on_put(self.name, delay)
+        return Receipt(found[1].decode(), found[2].decode())
+
+    async def delete(self, receipt: Receipt) -> None:
+        """Deletes a message, unless the host has given it out meanwhile."""
+        self._meter.count("queue.delete")
+        with suppress(ResourceNotFoundError):
+            await self._client.delete_message(receipt.message, receipt.pop)
+
+    async def show(self, receipt: Receipt, delay: int) -> None:
+        """Lets the host see a message after `delay` seconds, unless it has given it out meanwhile."""
+        self._meter.count("queue.update")
+        with suppress(ResourceNotFoundError):
+            await self._client.update_message(receipt.message, receipt.pop, visibility_timeout=delay)
 
     async def _post(self, content: bytes, delay: int) -> AsyncHttpResponse:
         """Posts by the SDK's pipeline. `QueueClient.send_message` makes objects of the request and the answer, which is

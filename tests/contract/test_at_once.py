@@ -1,0 +1,150 @@
+"""Queue messages that are handled by the process that puts them, in a real queue."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from azure.storage.queue.aio import QueueServiceClient
+
+from devtools.azurite import Azurite
+from devtools.host.stored_messages import StoredMessages
+from tntcore.shares import on_behalf_of, party
+from tntcore.storage import at_once
+from tntcore.storage.at_once import AtOnce
+from tntcore.storage.queues import Queue
+from tntcore.telemetry import Meter
+
+
+@pytest.fixture
+async def service(azurite: Azurite) -> AsyncIterator[QueueServiceClient]:
+    async with QueueServiceClient.from_connection_string(azurite.connection_string) as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue(service: QueueServiceClient) -> Queue:
+    return Queue(service, "once-" + uuid.uuid4().hex, Meter(), lambda queue, delay: None)
+
+
+def handled_by(queue: Queue, work: Callable[[bytes], Awaitable[None]]) -> AtOnce:
+    async def handle(body: bytes, dequeue_count: int) -> None:
+        assert dequeue_count == 1
+        with queue.handling():
+            await work(body)
+
+    return queue.handle_at_once(handle)
+
+
+async def waiting(queue: Queue) -> int:
+    """How many messages there are, that can be seen or not."""
+    return (await queue.backlog())[0]
+
+
+async def test_what_was_handled_is_gone(queue: Queue) -> None:
+    handled: list[bytes] = []
+
+    async def work(body: bytes) -> None:
+        assert await queue.peek() == ([], 1), "stored, and nobody else sees it"
+        assert party().tenant == "", "whoever put it is not who it is for"
+        handled.append(body)
+
+    once = handled_by(queue, work)
+    with on_behalf_of("acme", "whoever called"):
+        await queue.put(b"{}")
+    await once.settle()
+    assert handled == [b"{}"]
+    assert await waiting(queue) == 0
+
+
+async def test_what_fails_is_the_hosts(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_once, "_AGAIN", 0)
+
+    async def work(body: bytes) -> None:
+        raise RuntimeError("cannot be done now")
+
+    once = handled_by(queue, work)
+    await queue.put(b"{}")
+    await once.settle()
+    assert await queue.peek() == ([b"{}"], 1)
+    assert once.may_take()
+
+
+async def test_what_is_cut_off_stays(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_once, "_END", 0.01)
+    begun = asyncio.Event()
+
+    async def work(body: bytes) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    once = handled_by(queue, work)
+    await queue.put(b"{}")
+    await begun.wait()
+    await once.close()
+    await once.settle()
+    assert await waiting(queue) == 1
+
+
+async def test_what_the_host_has_meanwhile_is_the_hosts(
+    service: QueueServiceClient, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_once, "LEASE", 0)
+    messages = StoredMessages(service, queue.name)
+
+    async def work(body: bytes) -> None:
+        [given] = await messages.receive(1, 600)
+        assert given.dequeue_count == 1
+        if body == b"fails":
+            raise RuntimeError("cannot be done now")
+
+    once = handled_by(queue, work)
+    for body in (b"{}", b"fails"):
+        await queue.put(body)
+        await once.settle()
+    assert await queue.peek() == ([], 2)
+
+
+async def test_only_few_are_and_none_beside_what_the_host_gave_out(queue: Queue) -> None:
+    handled = 0
+    go_on = asyncio.Event()
+
+    async def work(body: bytes) -> None:
+        nonlocal handled
+        handled += 1
+        await go_on.wait()
+
+    once = handled_by(queue, work)
+    for _ in range(at_once._MOST + 2):
+        await queue.put(b"{}")
+    await queue.put(b"later", delay=600)
+    await asyncio.sleep(0)
+    assert handled == at_once._MOST
+    assert len((await queue.peek())[0]) == 2
+    go_on.set()
+    await once.settle()
+    assert await waiting(queue) == 3
+    with queue.handling():
+        await queue.put(b"{}")
+    await once.settle()
+    assert await waiting(queue) == 4
+    await queue.put(b"{}")
+    await once.settle()
+    assert await waiting(queue) == 4
+
+
+async def test_what_could_not_be_put_is_told_and_takes_no_place(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> None:
+        raise ConnectionError
+
+    async def work(body: bytes) -> None:
+        raise AssertionError("it was not stored")
+
+    once = handled_by(queue, work)
+    monkeypatch.setattr(queue, "_post", away)
+    for _ in range(at_once._MOST + 1):
+        with pytest.raises(ConnectionError):
+            await queue.put(b"{}")
+    assert once.may_take()

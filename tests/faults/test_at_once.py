@@ -1,0 +1,66 @@
+"""A process that handles what it puts, where its host would poll: the same faults at each call, and what is spared."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.faults.exchanges import Issued
+from tests.faults.flows import Answered, Connected, Flow, Received, Retried, Sent
+from tests.faults.process import Fault
+from tests.faults.test_every_call import KINDS, every_call
+from tests.faults.test_storage_calls import (
+    OUTCOME,
+    Send,
+    a_message,
+    an_action,
+    one_that_is_answered,
+    spent,
+    warmed,
+)
+from tests.faults.world import World, run
+
+CASES = [*itertools.product((Received, Answered, Retried, Sent), KINDS), (Connected, "kill"), (Issued, "kill")]
+
+
+@pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
+def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Fault, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.at_once = True
+    world.restart()
+    run(lambda: every_call(world, flow, kind))
+
+
+@pytest.mark.parametrize(
+    ("send", "calls"),
+    [
+        (a_message, ["inbound.put", "records.transact", "POST acme", OUTCOME, "inbound.delete"]),
+        (
+            one_that_is_answered,
+            ["inbound.put", "records.transact", "POST acme", "POST partner-2", OUTCOME, "inbound.delete"],
+        ),
+        (
+            an_action,
+            [
+                "records.scan",
+                "records.get",
+                "records.transact",
+                "outbound.put",
+                "POST partner-2",
+                OUTCOME,
+                "outbound.delete",
+            ],
+        ),
+    ],
+)
+def test_a_message_alone_needs_no_other_invocation(tmp_path: Path, send: Send, calls: list[str]) -> None:
+    async def work() -> None:
+        world, acme, partner = await warmed(tmp_path, at_once=True)
+        for _ in range(2):
+            await spent(world, lambda: send(acme, partner))
+        assert await spent(world, lambda: send(acme, partner)) == calls
+        assert not world.durable.queue
+
+    run(work)

@@ -1,0 +1,112 @@
+"""Handles messages of a queue in the process that puts them, without waiting for a host that polls its queues
+(docs/decisions/0023).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+_MOST = 4  # messages of a queue, side by side
+LEASE = 120  # seconds until the host gets a message that this process has not deleted
+_AGAIN = 5  # seconds until it gets one that could not be handled; visibilityTimeout in host.json
+_END = 2.0  # seconds that the end of the process waits for what is being handled
+
+Handle = Callable[[bytes, int], Awaitable[None]]
+"""Handles a message. Takes its body, and how often it was given out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Of a put. It stands for the message until the host has given that out."""
+
+    message: str
+    pop: str
+
+
+class Stored(Protocol):
+    """A queue, as the service stores it."""
+
+    name: str
+
+    async def store(self, body: bytes, delay: int) -> Receipt: ...
+    async def delete(self, receipt: Receipt) -> None: ...
+    async def show(self, receipt: Receipt, delay: int) -> None: ...
+
+
+class AtOnce:
+    """Handles messages as soon as they are put, where the process has little else to do: few such messages, and none
+    that the host gave out. A message is put first, and nobody sees it for `LEASE` seconds, so it is not lost.
+
+    Args:
+        handle: what the queue's function calls; it encloses its work in `handling`.
+    """
+
+    def __init__(self, queue: Stored, handle: Handle) -> None:
+        self._queue = queue
+        self._handle = handle
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._places = _MOST
+        self._handled = self._own = 0
+
+    def may_take(self) -> bool:
+        return self._places > 0 and self._handled == self._own
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        self._handled += 1
+        try:
+            yield
+        finally:
+            self._handled -= 1
+
+    async def put(self, body: bytes) -> None:
+        """Returns when the message is stored. It is handled after that."""
+        self._places -= 1
+        try:
+            receipt = await self._queue.store(body, LEASE)
+        except BaseException:
+            self._places += 1
+            raise
+        # Nothing of the caller's is its own: neither the trace, nor whom work is done for.
+        task = asyncio.get_running_loop().create_task(self._run(body, receipt), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places += 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a message of queue %s stays there for its host", self._queue.name, exc_info=error)
+
+    async def _run(self, body: bytes, receipt: Receipt) -> None:
+        try:
+            self._own += 1
+            try:
+                await self._handle(body, 1)
+            finally:
+                self._own -= 1
+        except Exception as error:
+            log.warning("a message goes back to queue %s", self._queue.name, exc_info=error)
+            await self._queue.show(receipt, _AGAIN)
+        else:
+            await self._queue.delete(receipt)
+
+    async def settle(self) -> None:
+        """Returns when none is being handled."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Waits a little for what is being handled. The host gets what is cut off, later."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_END)
+        for task in self._tasks:
+            task.cancel()
