@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar, cast
 
 from tntcore.shares import Busy, Shares, Used, current_budget, party
@@ -82,6 +83,30 @@ def _resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+class TooLongError(Exception):
+    """A computation was ended: see `within`."""
+
+
+def within(seconds: float, function: Callable[..., T], *args: object) -> T:
+    """Runs `function` in a process of `Workers` with a limit on processor time, and returns its result. The process
+    survives.
+
+    Raises:
+        TooLongError: it took longer. `re`, too, reacts to signals while it searches.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise TooLongError
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return function(*args)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 class WorkTimeout(Exception):

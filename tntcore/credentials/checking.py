@@ -6,10 +6,8 @@ Status List 1.0, Status List 2021, VC JSON Schema.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Awaitable, Callable, Mapping
-from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from openvc.errors import OpenvcError
 from openvc.schema import SchemaError, SchemaValidationError, parse_credential_schemas, validate_credential_schema
@@ -23,7 +21,7 @@ from tntcore.envelope.v2 import same_did
 from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging import times
 from tntcore.strict_json import JsonError, read_json
-from tntcore.workers import Workers, WorkTimeout
+from tntcore.workers import TooLongError, Workers, WorkTimeout, within
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """The body at a URL that a stranger named, with all the bounds of egress. Raises `EgressError`."""
@@ -39,32 +37,6 @@ BEGINS: Final = ("validFrom", "issuanceDate")
 ENDS: Final = ("validUntil", "expirationDate")
 MAX_ENTRIES: Final = 4  # schemas, or status entries, of a credential: each is a request to a stranger's host
 SECONDS: Final = 2.0  # of processor time, for strangers' documents
-
-T = TypeVar("T")
-
-
-class TooLongError(Exception):
-    """A computation was ended: see `within`."""
-
-
-def within(seconds: float, function: Callable[..., T], *args: object) -> T:
-    """Runs `function` in a process of `Workers` with a limit on processor time, and returns its result. The process
-    survives.
-
-    Raises:
-        TooLongError: it took longer. `re`, too, reacts to signals while it searches.
-    """
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise TooLongError
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        return function(*args)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def identifier(value: Any) -> str:

@@ -24,9 +24,10 @@ from jsonpath_ng.jsonpath import Index, JSONPath
 from jsonpath_ng.lexer import JsonPathLexer
 from jsonpath_ng.parser import JsonPathParser
 
-from tntcore.credentials.checking import listed, within
+from tntcore.credentials.checking import listed
 from tntcore.messaging import times
 from tntcore.strict_json import reread_json, write_json
+from tntcore.workers import within
 
 ClaimFormat = Literal["ldp_vc", "jwt_vc"]
 Place = tuple[str | int, ...]

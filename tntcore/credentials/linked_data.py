@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from tntcore.credentials.checking import TooLongError, within
 from tntcore.credentials.formats import Check, FormatError, Resolve, Signer, SigningError
 from tntcore.credentials.names import UnsafeContext, read_contexts
 from tntcore.credentials.proof_suites import (
@@ -38,7 +37,7 @@ from tntcore.errors import UNRESOLVABLE, DidError
 from tntcore.messaging import times
 from tntcore.nearest import by_lower_case, hint
 from tntcore.strict_json import JsonError, is_deep, write_json
-from tntcore.workers import Workers, WorkTimeout
+from tntcore.workers import TooLongError, Workers, WorkTimeout, within
 
 ProofPurpose = Literal["assertionMethod", "authentication"]
 SECONDS: Final = 5.0  # of processor time, for one proof

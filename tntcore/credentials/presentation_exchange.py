@@ -31,7 +31,6 @@ from typing import Any, Final
 from tntcore.credentials import jwt_vc, ld_proof
 from tntcore.credentials.checking import (
     SECONDS,
-    TooLongError,
     check_dates,
     identifier,
     listed,
@@ -73,7 +72,7 @@ from tntcore.dids.document import PublicKey
 from tntcore.errors import Problem, sentence
 from tntcore.nearest import check_members, names
 from tntcore.strict_json import write_json
-from tntcore.workers import Workers, WorkTimeout
+from tntcore.workers import TooLongError, Workers, WorkTimeout
 
 DEFINITION: Final = "dif/presentation-exchange/definitions@v1.0"
 SUBMISSION: Final = "dif/presentation-exchange/submission@v1.0"

@@ -47,11 +47,11 @@ from openvc.proof.di_jcs import EddsaJcsProofSuite
 from pyld import jsonld
 from pyld.canon import URDNA2015
 
-from tntcore.credentials.checking import TooLongError
 from tntcore.credentials.names import Named, is_name, read_contexts, spelled
 from tntcore.credentials.signed_values import XSD, check_doubles, check_expanded, is_unusual
 from tntcore.envelope import base64url
 from tntcore.strict_json import write_json
+from tntcore.workers import TooLongError
 
 Suite = Literal["Ed25519Signature2018", "Ed25519Signature2020", "eddsa-rdfc-2022", "eddsa-jcs-2022"]
 SUITES: Final[tuple[Suite, ...]] = (

@@ -18,7 +18,6 @@ from tntcore.connections.sender import (
     kid_of,
     other_side,
 )
-from tntcore.credentials.checking import TooLongError, within
 from tntcore.delivery.outgoing import Outgoing, write
 from tntcore.delivery.strangers import write_to
 from tntcore.delivery.tasks import connection_tasks, task_deliveries
@@ -42,7 +41,7 @@ from tntcore.telemetry import traceparent
 from tntcore.tenancy.recipients import Recipient
 from tntcore.tenancy.tenants import DIDCOMM_WEBHOOK, Tenant
 from tntcore.tenancy.webhooks import MATCH_SECONDS, WebhookEntry, matched_texts, search, select, takes_long
-from tntcore.workers import WorkTimeout
+from tntcore.workers import TooLongError, WorkTimeout, within
 
 _REFUSALS, _REFUSAL_SECONDS = 20, 30.0  # problem reports of one invitation, identity or connection: see `Allowance`
 

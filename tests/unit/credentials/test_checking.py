@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from openvc.status import build_status_list_credential, build_status_list_entry, new_bitstring, set_status_bit
 
-from tntcore.credentials.checking import TooLongError, check_dates, check_schema, check_status, within
+from tntcore.credentials.checking import check_dates, check_schema, check_status
 from tntcore.credentials.formats import Check, Verification
 from tntcore.egress import EgressError
-from tntcore.workers import Workers
+from tntcore.workers import TooLongError, Workers, within
 
 NOW = 1_800_000_000_000
 URL = "https://issuer.example/list"
