@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tntcore.storage.at_once import Receipt
+from tntcore.storage.at_once import PopReceipt
 from tntcore.storage.blobs import Blob, BlobPage, Blobs
 from tntcore.storage.commit import Committer
 from tntcore.storage.queues import ListQueue, Queue
@@ -286,18 +286,18 @@ class MemoryQueue(Queue):
         self._durable = durable
         self._point = point
 
-    async def store(self, body: bytes, delay: int) -> Receipt:
+    async def store(self, body: bytes, delay: int) -> PopReceipt:
         effect = partial(self._durable.put, self.name, body, delay)
-        return Receipt(str(await self._point(f"{self.name}.put", effect, writes=True)), "")
+        return PopReceipt(str(await self._point(f"{self.name}.put", effect, writes=True)), "")
 
-    async def delete(self, receipt: Receipt) -> None:
+    async def delete(self, receipt: PopReceipt) -> None:
         def effect() -> None:
             if self._is_ours(receipt):
                 del self._durable.queue[int(receipt.message)]
 
         await self._point(f"{self.name}.delete", effect, writes=True)
 
-    async def show(self, receipt: Receipt, delay: int) -> None:
+    async def show(self, receipt: PopReceipt, delay: int) -> None:
         def effect() -> None:
             if self._is_ours(receipt):
                 message = self._durable.queue[int(receipt.message)]
@@ -305,7 +305,7 @@ class MemoryQueue(Queue):
 
         await self._point(f"{self.name}.update", effect, writes=True)
 
-    def _is_ours(self, receipt: Receipt) -> bool:
+    def _is_ours(self, receipt: PopReceipt) -> bool:
         message = self._durable.queue.get(int(receipt.message))
         return message is not None and not message.count
 

@@ -237,7 +237,7 @@ def _numbers_may_change(data: bytes) -> bool:
 
 
 def _unquoted(data: bytes, dropped: bytes) -> bytes:
-    """What is outside of strings, without the characters `dropped`. Of a string that does not end, nothing is left."""
+    """Returns what is outside of strings, but for the characters `dropped`; nothing of a string that does not end."""
     # Every second part is a string. A regular expression takes twice as long.
     return b"".join(_unescaped(data).translate(None, dropped).split(b'"')[::2])
 

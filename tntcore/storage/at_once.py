@@ -24,8 +24,8 @@ Handle = Callable[[bytes, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """Of a put. It stands for the message until the host has given that out."""
+class PopReceipt:
+    """The receipt of a put (Azure's "pop receipt"). It stands for the message until the host has given that out."""
 
     message: str
     pop: str
@@ -36,9 +36,9 @@ class Stored(Protocol):
 
     name: str
 
-    async def store(self, body: bytes, delay: int) -> Receipt: ...
-    async def delete(self, receipt: Receipt) -> None: ...
-    async def show(self, receipt: Receipt, delay: int) -> None: ...
+    async def store(self, body: bytes, delay: int) -> PopReceipt: ...
+    async def delete(self, receipt: PopReceipt) -> None: ...
+    async def show(self, receipt: PopReceipt, delay: int) -> None: ...
 
 
 class AtOnce:
@@ -86,7 +86,7 @@ class AtOnce:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("a message of queue %s stays there for its host", self._queue.name, exc_info=error)
 
-    async def _run(self, body: bytes, receipt: Receipt) -> None:
+    async def _run(self, body: bytes, receipt: PopReceipt) -> None:
         try:
             self._own += 1
             try:

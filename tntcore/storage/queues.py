@@ -13,7 +13,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
-from tntcore.storage.at_once import AtOnce, Handle, Receipt
+from tntcore.storage.at_once import AtOnce, Handle, PopReceipt
 from tntcore.storage.batching import Batcher
 from tntcore.telemetry import Meter
 
@@ -64,7 +64,7 @@ class Queue:
         else:
             await self.store(body, delay)
 
-    async def store(self, body: bytes, delay: int) -> Receipt:
+    async def store(self, body: bytes, delay: int) -> PopReceipt:
         """Puts a message for the host. Raises what `put` does."""
         self._meter.count("queue.put")
         content = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(body)
@@ -79,15 +79,15 @@ class Queue:
         if response.status_code != 201 or found is None:
             raise _not_the_services()
         self._on_put(self.name, delay)
-        return Receipt(found[1].decode(), found[2].decode())
+        return PopReceipt(found[1].decode(), found[2].decode())
 
-    async def delete(self, receipt: Receipt) -> None:
+    async def delete(self, receipt: PopReceipt) -> None:
         """Deletes a message, unless the host has given it out meanwhile."""
         self._meter.count("queue.delete")
         with suppress(ResourceNotFoundError):
             await self._client.delete_message(receipt.message, receipt.pop)
 
-    async def show(self, receipt: Receipt, delay: int) -> None:
+    async def show(self, receipt: PopReceipt, delay: int) -> None:
         """Lets the host see a message after `delay` seconds, unless it has given it out meanwhile."""
         self._meter.count("queue.update")
         with suppress(ResourceNotFoundError):
