@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from devtools.azurite import Azurite
 from tests.contract.cloud import CLIENT_ID, Certificate, IdentityEndpoint
 from tests.contract.described import WRONG_CALLS
+from tests.definition_keys import DefinitionKeys
 from tests.log_watch import WATCH, install
 from tests.stack import ROOT, Client, Stack, Stacks
 from tntcore.cloud import Cloud
@@ -76,10 +78,24 @@ def accounts(azurite: Azurite) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def stacks(accounts: Iterator[str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stacks]:
+def folder_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of a run, which make there once what all may use."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def definition_keys(folder_of_run: Path) -> DefinitionKeys:
+    return DefinitionKeys(folder_of_run)
+
+
+@pytest.fixture(scope="session")
+async def stacks(
+    accounts: Iterator[str], tmp_path_factory: pytest.TempPathFactory, definition_keys: DefinitionKeys
+) -> AsyncIterator[Stacks]:
     # tests/contract/worker is run with it.
     library = ROOT / "function_app.py" if os.environ.get("WORKER_LIBRARY") else None
-    running = Stacks(accounts, partial(tmp_path_factory.mktemp, "keys"), library)
+    running = Stacks(accounts, partial(tmp_path_factory.mktemp, "keys"), definition_keys, library)
     yield running
     await running.stop()
 

@@ -18,6 +18,7 @@ from devtools.host.host import Host
 from devtools.host.settings import read_json
 from devtools.ports import free_ports
 from tests.contract.described import Described, note_webhook
+from tests.definition_keys import DefinitionKeys
 from tests.log_watch import WATCH
 from tntcore.app import App
 from tntcore.config import Config
@@ -172,7 +173,9 @@ async def rows_of(table: Table, partition: str) -> AsyncIterator[Row]:
 
 
 class Stack:
-    def __init__(self, storage: str, folder: Path, library: Path | None = None) -> None:
+    def __init__(
+        self, storage: str, folder: Path, definition_keys: DefinitionKeys, library: Path | None = None
+    ) -> None:
         self.storage = storage
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -186,6 +189,7 @@ class Stack:
             "TNT_ANONCREDS_REGISTRIES": "tests.interop.file_ledger:open_registry",
         }
         self.clients: list[Client] = []
+        self._definition_keys = definition_keys
         self._library = library
 
     async def start(self) -> None:
@@ -204,6 +208,7 @@ class Stack:
         function_app.service.config = Config.read(os.environ)
         function_app.service.on_put = self.host.wake
         self.app: App = function_app.service.app()
+        self._definition_keys.share(self.app.services.slow_workers)
         # Everything is traced, as it may be where it runs, and looked at when the tests are over.
         self.app.services.tracing.sinks.append(WATCH.span)
         await self.app.services.storage.ensure()
@@ -274,9 +279,16 @@ class Stacks:
         folder: makes one for the master keys of a stack.
     """
 
-    def __init__(self, accounts: Iterator[str], folder: Callable[[], Path], library: Path | None) -> None:
+    def __init__(
+        self,
+        accounts: Iterator[str],
+        folder: Callable[[], Path],
+        definition_keys: DefinitionKeys,
+        library: Path | None,
+    ) -> None:
         self._accounts = accounts
         self._folder = folder
+        self._definition_keys = definition_keys
         self._library = library
         self._running: Stack | None = None
 
@@ -289,7 +301,7 @@ class Stacks:
     async def another(self) -> Stack:
         """Stops the running stack, and starts one on an empty account."""
         await self.stop()
-        stack = Stack(next(self._accounts), self._folder(), self._library)
+        stack = Stack(next(self._accounts), self._folder(), self._definition_keys, self._library)
         await stack.start()
         self._running = stack
         return stack

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from tests.commands import run
 from tests.stack import ROOT, Stack
-from tntcore.credentials.anoncreds import work
 
 CHECKS = (
     "not_our_error",
@@ -29,11 +25,7 @@ PATIENCE = 300
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-async def test_whatever_it_is_called_with(
-    stack: Stack, tmp_path: Path, part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workers = stack.app.services.slow_workers
-    monkeypatch.setattr(workers, "run", keeping_keys(workers.run))
+async def test_whatever_it_is_called_with(stack: Stack, tmp_path: Path, part: int) -> None:
     client = await stack.register("Fuzzed")
     tags = sorted(
         {tag for item in stack.described.document["paths"].values() for one in item.values() for tag in one["tags"]}
@@ -63,21 +55,3 @@ async def test_whatever_it_is_called_with(
     text = said.decode()
     assert code == 0, text[-20_000:]
     assert "No issues found" in text, text[-20_000:]
-
-
-def keeping_keys(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Returns a `Workers.run` that makes the keys of credential definitions once for each schema, with and without
-    revocation, unless their tag is unusual: they take two seconds of a processor."""
-    kept: dict[tuple[str, bool], tuple[str, str, str]] = {}
-
-    async def kept_or_run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        if function is not work.define or not args[3].isprintable():
-            return await run(function, *args, **options)
-        schema_id, schema, issuer_id, tag, revocable = args
-        if (schema, revocable) not in kept:
-            kept[schema, revocable] = await run(function, *args, **options)
-        public, definition, proof = kept[schema, revocable]
-        named = {**orjson.loads(public), "schemaId": schema_id, "issuerId": issuer_id, "tag": tag}
-        return orjson.dumps(named).decode(), definition, proof
-
-    return kept_or_run

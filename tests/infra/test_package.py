@@ -27,18 +27,15 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(folder_of_run: Path) -> Path:
     """Built once, by the first process of a run that needs it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / "package.lock", "w") as lock:
+    with open(folder_of_run / "package.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "package.zip").exists():
-            build(ROOT, HERE, folder / "package")
-            pack(folder / "package", folder / "packing.zip")
-            (folder / "packing.zip").rename(folder / "package.zip")
-    return folder / "package.zip"
+        if not (folder_of_run / "package.zip").exists():
+            build(ROOT, HERE, folder_of_run / "package")
+            pack(folder_of_run / "package", folder_of_run / "packing.zip")
+            (folder_of_run / "packing.zip").rename(folder_of_run / "package.zip")
+    return folder_of_run / "package.zip"
 
 
 @pytest.fixture(scope="module")

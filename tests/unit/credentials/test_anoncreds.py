@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.azurite import Azurite
+from tests.definition_keys import DefinitionKeys
 from tests.unit.credentials.anoncreds_world import Tenant, World, failed
 from tntcore.credentials.anoncreds import proof, work
 from tntcore.credentials.anoncreds.common import encode
@@ -59,8 +60,9 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-async def stage(azurite: Azurite) -> AsyncIterator[Stage]:
+async def stage(azurite: Azurite, definition_keys: DefinitionKeys) -> AsyncIterator[Stage]:
     storage, workers = Storage(azurite.connection_string, Meter(), lambda queue, delay: None), Workers(2, 300)
+    definition_keys.share(workers)
     await storage.ensure()
     world = World(storage, workers)
     issuer, other_issuer, holder, verifier = (world.tenant() for _ in range(4))
