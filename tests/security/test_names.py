@@ -208,6 +208,30 @@ async def test_a_did_web_is_where_it_is_published(
     await is_somebody(tenant, honest, did)
 
 
+@pytest.mark.parametrize("controller", ["{}", "did:web:mallory.example"])
+async def test_a_key_for_something_else_in_the_banks_document_lends_no_name(
+    tenant: Client, bank: Agent, mallory: Agent, web: Receiver, controller: str
+) -> None:
+    """Mallory issues credentials for the bank, which lists her key for that."""
+    did = did_web(web)
+    document = public(bank, did)
+    method = {
+        "id": f"{did}#issuer",
+        "type": "Multikey",
+        "controller": controller.format(did),
+        "publicKeyMultibase": verkey_to_did_key(mallory.verkey).removeprefix("did:key:"),
+    }
+    document["verificationMethod"].append(method)
+    document["assertionMethod"] = [*document.get("assertionMethod", ()), method["id"]]
+    web.text = orjson.dumps(document).decode()
+    _, pthid, key = await invited(tenant)
+    record = await stored(tenant, await mallory.send({**mallory.request(DID_EXCHANGE_1_1, pthid), "did": did}, key))
+    assert (record.status, record.error) == ("REJECTED", "request-not-accepted")
+    assert await connections(tenant) == []
+    honest, _ = await joins(tenant, bank, {**bank.request(DID_EXCHANGE_1_1, pthid), "did": did}, key)
+    await is_somebody(tenant, honest, did)
+
+
 async def test_a_document_says_also_known_as_the_bank(tenant: Client, bank: Agent, mallory: Agent) -> None:
     hook = await tenant.webhook("basicmessage")
     document = {**mallory.legacy(), "alsoKnownAs": [bank.sov, f"did:sov:{bank.sov}", bank.peer_2, bank.peer_4]}

@@ -3,7 +3,8 @@
 A DID counts once a key that proves it has authenticated a message. Until then it is only claimed, and nothing can be
 found by it. The keys that prove a DID:
 
-- did:peer and did:web: a key in their document, which is part of the DID, hashed in it, or published by its owner;
+- did:peer and did:web: a key in their document that may speak for the DID (`verkeys`); the document is part of the DID,
+  hashed in it, or published by its owner;
 - did:key: the key itself, whatever a document says;
 - did:sov and DIDs without a method, whose documents come with a message: the key that they are derived from
   (`sov.is_of_key`). No ledger is consulted, so any other did:sov remains claimed.

@@ -11,10 +11,11 @@ from typing import Any, Final
 import orjson
 
 from tntcore.dids import peer
-from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey
+from tntcore.dids.document import AGREEMENT_CURVES, Curve, DidDocument, PublicKey, VerificationMethod
 from tntcore.dids.multiformats import encode_verkey
 from tntcore.dids.parse import parse_document
-from tntcore.envelope.keys import PrivateKey
+from tntcore.envelope import same_did
+from tntcore.envelope.keys import PrivateKey, verkey_to_did_key
 from tntcore.errors import DidError
 from tntcore.storage.records import Connection, Invitation
 
@@ -141,9 +142,28 @@ def names_in(document: DidDocument) -> frozenset[str]:
 
 
 def verkeys(document: DidDocument | None) -> frozenset[str]:
-    """Returns every Ed25519 key in the document: those that may authenticate a v1 message of its subject."""
+    """Returns the Ed25519 keys in the document that may authenticate a v1 message of its subject.
+
+    Old documents list keys without a purpose. But a key that the document lists for assertions alone, or that another
+    DID controls, speaks for the subject only if it is listed for authentication, too, or receives its messages.
+    """
     methods = document.methods.values() if document else ()
-    return frozenset(encode_verkey(method.key) for method in methods if method.key.curve == "Ed25519")
+    return frozenset(
+        encode_verkey(method.key)
+        for method in methods
+        if method.key.curve == "Ed25519" and document is not None and _speaks(document, method)
+    )
+
+
+def _speaks(document: DidDocument, method: VerificationMethod) -> bool:
+    foreign = method.controller.startswith("did:") and not same_did(method.controller, document.id)
+    if not foreign and (method.id not in document.assertion or not document.authentication):
+        return True
+    verkey = encode_verkey(method.key)
+    receives = {verkey, verkey_to_did_key(verkey), method.id, method.id.removeprefix(document.id)}
+    return method.id in document.authentication or any(
+        not receives.isdisjoint(service.recipient_keys) for service in document.services
+    )
 
 
 def dids_of(document: DidDocument | None) -> frozenset[str]:
