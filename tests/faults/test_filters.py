@@ -36,9 +36,11 @@ from tntcore.storage.records import (
     entry_id,
 )
 from tntcore.storage.repository import Repository
-from tntcore.storage.states import DeliveryStatus, ExchangeStatus, MessageStatus
+from tntcore.storage.states import CredentialStatus, DeliveryStatus, ExchangeStatus, MessageStatus, PresentationStatus
 from tntcore.storage.tables import Row
 
+INVITATIONS = ("", *(uuid_at(NOW, f"invitation {number}") for number in range(2)))
+DEALS = ("start", "request-received", "response-sent", "completed", "abandoned")
 STATES = ("offer-sent", "request-received", "request-sent", "done", "abandoned")
 EMAILS = ("", "a@partner.example", "b@partner.example")
 BASIC = "https://didcomm.org/basicmessage/1.0/message"
@@ -82,7 +84,9 @@ class Changing:
         shard = tenant.shard_of_new(contact.uuid, self.world.durable.now)
         unit = Unit()
         unit.create(contact)
-        unit.create(start(self.identity, contact, at))
+        connection = start(self.identity, contact, at)
+        connection.invitation_uuid = self.random.choice(INVITATIONS)
+        unit.create(connection)
         await tenant.shard(shard).records.commit(unit)
         self.contacts.append((shard, contact))
 
@@ -92,7 +96,9 @@ class Changing:
         return (await self.acme.tenant()).shard(shard).records, contact.uuid
 
     async def step(self) -> None:
-        act = self.random.choice([self.make, self.make, self.move, self.move, self.drop, self.rename, self.race])
+        act = self.random.choice(
+            [self.make, self.make, self.move, self.connect, self.decide, self.drop, self.rename, self.race]
+        )
         await act()
 
     async def make(self) -> None:
@@ -131,6 +137,24 @@ class Changing:
             exchange.state, exchange.status = self.random.choice(STATES), self.random.choice(list(ExchangeStatus))
             unit.change(exchange)
             await records.commit(unit)
+
+    async def connect(self) -> None:
+        known = await self.some(Connection)
+        assert known is not None
+        records, connection = known
+        unit = Unit()
+        connection.state = self.random.choice(DEALS)
+        unit.change(connection)
+        await records.commit(unit)
+
+    async def decide(self) -> None:
+        for kind, statuses in ((Credential, CredentialStatus), (Presentation, PresentationStatus)):
+            if (known := await self.some(kind)) is not None:
+                records, record = known
+                unit = Unit()
+                record.status = self.random.choice(list(statuses))
+                unit.change(record)
+                await records.commit(unit)
 
     async def race(self) -> None:
         """Two writers change the same exchange: one of them fails, whole."""
@@ -199,6 +223,16 @@ class Changing:
             yield f"connection?contact={name}", of
             yield f"credential?contact={name}", of
             yield f"presentation?connectionUuid={connection}&role=prover", of
+        for invitation in INVITATIONS[1:]:
+            yield (
+                f"connection?invitation={invitation}",
+                lambda one, invitation=invitation: one.get("invitationUuid") == invitation,  # type: ignore[misc]
+            )
+        for state in DEALS:
+            yield f"connection?state={state}", lambda one, state=state: one["state"] == state  # type: ignore[misc]
+        for kind, statuses in (("credential", CredentialStatus), ("presentation", PresentationStatus)):
+            for known in statuses:
+                yield f"{kind}?status={known}", lambda one, known=known: one["status"] == known  # type: ignore[misc]
         for state in STATES:
             yield f"exchange?state={state}", lambda one, state=state: one["state"] == state  # type: ignore[misc]
             yield (

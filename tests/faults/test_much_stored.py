@@ -40,7 +40,15 @@ from tntcore.storage.records import (
     Record,
     entry_id,
 )
-from tntcore.storage.states import COMPLETED, ContactStatus, DeliveryStatus, ExchangeStatus, MessageStatus
+from tntcore.storage.states import (
+    COMPLETED,
+    ContactStatus,
+    CredentialStatus,
+    DeliveryStatus,
+    ExchangeStatus,
+    MessageStatus,
+    PresentationStatus,
+)
 from tntcore.storage.tables import Row
 
 FEW, MANY = 1_500, 6_000
@@ -60,6 +68,8 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
     )  # fmt: skip
     connection = start(identity, contact, at)
     connection.state, connection.their_did, connection.role = COMPLETED, contact.did, "requester"
+    if number == FOUND:
+        connection.state, connection.invitation_uuid = "request-received", uuid_at(NOW, "invitation")
     about = {"connection_uuid": connection.uuid, "contact_uuid": contact.uuid, "created_at": at, "updated_at": at}
     message = Message(uuid=uuid_at(at, "message"), direction="IN", type=TYPE, message_id="1", **about)  # type: ignore[arg-type]
     action = Action(uuid=action_uuid(connection.uuid, "1"), reference_id=f"thread-{number}", direction="IN", **about)  # type: ignore[arg-type]
@@ -88,8 +98,11 @@ def records(identity: Identity, number: int) -> Iterator[Record]:
     held = {"exchange_uuid": exchange.uuid, "identity_uuid": identity.uuid, "format": "f", **about}
     yield from (contact, connection, message, action, delivery, exchange)
     yield Entry(uuid=entry_id(action.uuid, "in", "1"), message_uuid=message.uuid)
-    yield Credential(uuid=uuid_at(at, "credential"), role="issuer", **held)  # type: ignore[arg-type]
-    yield Presentation(uuid=uuid_at(at, "presentation"), role="verifier", **held)  # type: ignore[arg-type]
+    credential = Credential(uuid=uuid_at(at, "credential"), role="issuer", **held)  # type: ignore[arg-type]
+    presentation = Presentation(uuid=uuid_at(at, "presentation"), role="verifier", **held)  # type: ignore[arg-type]
+    if number != FOUND:
+        credential.status, presentation.status = CredentialStatus.ISSUED, PresentationStatus.VERIFIED
+    yield from (credential, presentation)
 
 
 def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
@@ -144,7 +157,7 @@ PATHS = [
     "contact?did=did:example:7",
     "contact?did=did:example:none&order=newest",
     "connection?contact={contact}&order=newest",
-    "connection?contact={contact}&state=completed",
+    "connection?contact={contact}&role=requester",
     "delivery?message={message}",
     "delivery?message={message}&order=newest",
     "contact/did:example:7",
@@ -152,6 +165,11 @@ PATHS = [
 ]
 FILTERS = [
     "connection?contact={contact}",
+    "connection?invitation={invitation}",
+    "connection?state=request-received",
+    "connection?state=request-received&role=requester&order=newest",
+    "credential?status=RECEIVED",
+    "presentation?status=UNDECIDED&format=f&order=newest",
     "contact?email=7@partner.example",
     "contact?email=7@partner.example&search=PARTNER&order=newest",
     "exchange?contact={contact}",
@@ -185,6 +203,7 @@ def test_what_lists_and_lookups_cost_does_not_grow(tmp_path: Path) -> None:
         world, acme = await filled(tmp_path / str(count), count)
         partner = {noun: uuid_at(NOW - DAY - FOUND * APART, noun) for noun in ("contact", "message")}
         partner["connection"] = Connection.uuid_of(acme.identity["uuid"], partner["contact"])
+        partner["invitation"] = uuid_at(NOW, "invitation")
         partner["exchange"] = action_uuid(partner["connection"], "1")
         return {path: await cost(world, acme, path.format(**partner)) for path in (*PATHS, *FILTERS)}
 

@@ -33,6 +33,7 @@ from tntcore.dids.document import Version
 from tntcore.dids.parse import qualify
 from tntcore.protocols.did_exchange import Role, State
 from tntcore.storage.records import Connection
+from tntcore.storage.states import ABANDONED, COMPLETED
 
 
 class ConnectionView(Entity):
@@ -156,14 +157,19 @@ class ConnectionRoutes:
 
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
-    contact = call.query.get("contactUuid") or call.query.get("contact")
-    among = None
+    query, names = call.query, given_filters(call).keys()
+    contact = query.get("contactUuid") or query.get("contact")
+    invitation = query.get("invitationUuid") or query.get("invitation")
+    state, among = query.get("state", ""), None
     pointed: Pointed[Connection] | None = None
     if contact and await call.tenant.records.is_indexed():
-        exact = given_filters(call).keys() <= {"contact", "contactUuid"}
-        pointed = Pointed(Connection.with_contact(contact), exact=exact)
+        pointed = Pointed(Connection.with_contact(contact), exact=names <= {"contact", "contactUuid"})
     elif contact:
         among = await connections_of(call.tenant.records, [contact])
+    elif invitation:
+        pointed = Pointed(Connection.with_invitation(invitation), exact=names <= {"invitation", "invitationUuid"})
+    elif state and state not in (COMPLETED, ABANDONED):
+        pointed = Pointed(Connection.in_state(state), exact=names == {"state"})
     return await listing(
         call,
         Connection,

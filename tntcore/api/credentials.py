@@ -276,10 +276,12 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 async def list_(call: Call) -> Response:
     records, contact = call.tenant.records, await contact_asked(call)
-    exact = given_filters(call).keys() <= {"contact", "contactUuid"}
+    names, status = given_filters(call).keys(), call.query.get("status", "")
     pointed: Pointed[Credential] | None = None
     if contact:
-        pointed = Pointed(Credential.with_contact(contact), exact=exact)
+        pointed = Pointed(Credential.with_contact(contact), exact=names <= {"contact", "contactUuid"})
+    elif status == CredentialStatus.RECEIVED:
+        pointed = Pointed(Credential.with_status(status), exact=names == {"status"})
     return await listing(
         call, Credential, lambda one: credential_view(records, one), where=filters(call), pointed=pointed
     )

@@ -209,7 +209,7 @@ async def erase_(call: Call) -> Response:
     """Erases a contact for good: the contact, its connections, its messages with their attachments and deliveries, its
     threads, exchanges, credentials and presentations.
 
-    The first call deletes the contact and up to 30 connections, so that nothing more arrives from it. Each call erases
+    The first call deletes the contact and up to 23 connections, so that nothing more arrives from it. Each call erases
     up to 100 records; call again with the contact's uuid until `done` is true; after that the contact is unknown.
     Other processes of the service may receive messages for up to half a minute more: a call after that erases them,
     or answers 404 if there are none. A delivery under way is not recalled.

@@ -228,10 +228,12 @@ async def requests(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     records, contact = call.tenant.records, await contact_asked(call)
-    exact = given_filters(call).keys() <= {"contact", "contactUuid"}
+    names, status = given_filters(call).keys(), call.query.get("status", "")
     pointed: Pointed[Presentation] | None = None
     if contact:
-        pointed = Pointed(Presentation.with_contact(contact), exact=exact)
+        pointed = Pointed(Presentation.with_contact(contact), exact=names <= {"contact", "contactUuid"})
+    elif status == PresentationStatus.UNDECIDED:
+        pointed = Pointed(Presentation.with_status(status), exact=names == {"status"})
     return await listing(
         call, Presentation, lambda one: outcome_view(records, one), where=filters(call), pointed=pointed
     )

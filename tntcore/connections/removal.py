@@ -22,8 +22,8 @@ from tntcore.storage.transactions import MAX_OPERATIONS
 from tntcore.tenancy.recipients import document_of, names_in
 from tntcore.tenancy.tenants import Tenant
 
-MOST: Final = 30
-"""Connections in one transaction, each with its two pointers, which leaves room for what else is in it."""
+MOST: Final = 23
+"""Connections in one transaction, each with its three pointers, which leaves room for what else is in it."""
 _AT_ONCE = 8
 
 
@@ -62,8 +62,9 @@ async def remove(services: Services, tenant: Tenant, connections: Sequence[Conne
     for connection in connections:
         if connection.state != ABANDONED or not connection.is_pointed:
             # With pointers that are sure to be there, whatever others do to the row until it is deleted.
-            ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now, **ending.point(connection)})
-            connection = replace(connection, indexed=connection.pointer, indexed_by=" ".join(connection.filed))
+            ended = replace(connection, state=ABANDONED)
+            ending.merge(connection.key, {"state": ABANDONED, "updatedAt": now, **ending.point(ended)})
+            connection = replace(ended, indexed=ended.pointer, indexed_by=" ".join(ended.filed))
         unit.remove(connection)
     if ending.operations:
         await tenant.records.commit(ending)

@@ -49,6 +49,7 @@ _COLUMNS: Final = (
     "named",
     "email",
     "contactUuid",
+    "invitationUuid",
     "thid",
     "state",
     "status",

@@ -195,7 +195,11 @@ class Credential(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        return (f"{Credential.with_contact(self.contact_uuid)}{self.uuid}",) if self.contact_uuid else ()
+        beginnings = (
+            Credential.with_contact(self.contact_uuid) if self.contact_uuid else "",
+            Credential.with_status(self.status) if self.status == CredentialStatus.RECEIVED else "",
+        )
+        return tuple(beginning + self.uuid for beginning in beginnings if beginning)
 
     @staticmethod
     def with_contact(contact_uuid: str) -> str:
@@ -228,7 +232,11 @@ class Presentation(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        return (f"{Presentation.with_contact(self.contact_uuid)}{self.uuid}",) if self.contact_uuid else ()
+        beginnings = (
+            Presentation.with_contact(self.contact_uuid) if self.contact_uuid else "",
+            Presentation.with_status(self.status) if self.status == PresentationStatus.UNDECIDED else "",
+        )
+        return tuple(beginning + self.uuid for beginning in beginnings if beginning)
 
     @staticmethod
     def with_contact(contact_uuid: str) -> str:

@@ -146,14 +146,28 @@ class Connection(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        if not self.contact_uuid:
-            return ()
-        return (f"{Connection.with_contact(self.contact_uuid)}{uuid_at(self.created_at, self.uuid)}",)
+        position = uuid_at(self.created_at, self.uuid)
+        beginnings = (
+            Connection.with_contact(self.contact_uuid) if self.contact_uuid else "",
+            Connection.with_invitation(self.invitation_uuid) if self.invitation_uuid else "",
+            "" if self.is_settled else Connection.in_state(self.state),
+        )
+        return tuple(beginning + position for beginning in beginnings if beginning)
 
     @staticmethod
     def with_contact(contact_uuid: str) -> str:
         """Returns the beginning of the pointers of the contact's connections."""
         return f"{Connection.KIND}-contact.{contact_uuid}."
+
+    @staticmethod
+    def with_invitation(invitation_uuid: str) -> str:
+        """Returns the beginning of the pointers of all connections that began with the invitation."""
+        return f"{Connection.KIND}-invitation.{invitation_uuid}."
+
+    @staticmethod
+    def in_state(state: str) -> str:
+        """Returns the beginning of the pointers of all connections in a state in which they are not settled."""
+        return f"{Connection.KIND}-state.{state}."
 
     @property
     def entrance(self) -> str:
