@@ -267,7 +267,7 @@ class Growth:
         """
         services = self._app.services
         # This version has run for long, and its timer all the time.
-        await services.storage.lookups.put(PARTITION, POINTERS, {"since": 0, "seen": services.now()})
+        await services.storage.lookups.put(PARTITION, POINTERS, {"since": 0, "seen": services.now(), "filedSince": 0})
         before = resident(os.getpid())
         key = self._large.key
         one_by_one: dict[str, Callable[[], Awaitable[Any]]] = {

@@ -67,11 +67,13 @@ class Changing:
         self.say_all_have_pointers()
 
     def say_all_have_pointers(self) -> None:
-        said = {"since": 0, "seen": self.world.durable.now}
+        said = {"since": 0, "seen": self.world.durable.now, "filedSince": 0}
         rows, row = self.world.durable.rows("lookups"), self.world.durable.rows("records")
         rows.fill([_row(PARTITION, POINTERS, said)])
         key = (self.acme.uuid, f"principal~{self.acme.uuid}")
-        row[key] = replace(row[key], values={**row[key].values, "indexedAt": self.world.durable.now})
+        row[key] = replace(
+            row[key], values={**row[key].values, "indexedAt": self.world.durable.now, "filedAt": self.world.durable.now}
+        )
         self.world.restart()
 
     async def make_contact(self, number: int) -> None:
@@ -198,8 +200,8 @@ class Changing:
         del self.world.durable.rows("lookups")[PARTITION, POINTERS]
         self.world.restart()
 
-    async def is_indexed(self) -> bool:
-        return await (await self.acme.tenant()).records.is_indexed()
+    async def is_filed(self) -> bool:
+        return await (await self.acme.tenant()).records.is_filed()
 
     async def walk(self) -> None:
         for _ in range(80):
@@ -381,14 +383,14 @@ def test_lists_with_filters_find_what_a_look_at_all_finds(tmp_path: Path, seed: 
         for _ in range(2):
             for _ in range(40):
                 await changing.step()
-            assert await changing.is_indexed()
+            assert await changing.is_filed()
             changing.world.assert_pointed()
             await changing.check()
             changing.write_as_before()
-            assert not await changing.is_indexed()
+            assert not await changing.is_filed()
             await changing.check()
             await changing.walk()
-            assert await changing.is_indexed()
+            assert await changing.is_filed()
             changing.world.assert_pointed()
             await changing.check()
 
@@ -414,7 +416,7 @@ def test_lists_of_messages_and_deliveries_find_what_a_look_at_all_finds(tmp_path
         changing.world.restart()
         await changing.check(changing.queries_for_messages())
         await changing.walk()
-        assert await changing.is_indexed()
+        assert await changing.is_filed()
         changing.world.assert_pointed()
         await changing.check(changing.queries_for_messages())
 

@@ -123,7 +123,7 @@ async def filled(folder: Path, count: int) -> tuple[World, Client]:
     rows = world.durable.rows("records")
     rows.fill(row for number in range(count) for row in rows_of(acme.uuid, [*records(found, number)]))
     world.durable.rows("lookups")[PARTITION, POINTERS] = Row(
-        PARTITION, POINTERS, {"since": 0, "seen": world.durable.now}, "1"
+        PARTITION, POINTERS, {"since": 0, "seen": world.durable.now, "filedSince": 0}, "1"
     )
     world.restart()
     await acme.get("account")
@@ -230,7 +230,7 @@ class Older:
         await self.write(count)
         # A version without pointers does not say either that a tenant has them.
         rows, key = self.world.durable.rows("records"), (self.acme.uuid, f"principal~{self.acme.uuid}")
-        rows[key] = replace(rows[key], values={**rows[key].values, "indexedAt": 0})
+        rows[key] = replace(rows[key], values={**rows[key].values, "indexedAt": 0, "filedAt": 0})
 
     async def write(self, count: int) -> None:
         tenant = await self.acme.tenant()
@@ -302,6 +302,41 @@ def test_rows_of_older_versions_are_listed_and_get_pointers(tmp_path: Path, shar
             hits, calls, _ = await cost(older.world, older.acme, f"{noun}?order=newest&limit=20")
             # Which shard a record is in is known from what leads to it.
             assert calls <= each * len(hits) + 10 * each * shards, noun
+
+    run(work)
+
+
+def test_an_upgrade_adds_pointers_for_filters_while_the_others_are_used(tmp_path: Path) -> None:
+    async def work() -> None:
+        older = Older(tmp_path)
+        await older.fill(5)
+        await older.pass_minutes(140)
+        rows, lookups = older.world.durable.rows("records"), older.world.durable.rows("lookups")
+        # What a version leaves that knows pointers by time and DID alone.
+        for key in [key for key in rows if "-" in key[1].partition(".")[0].partition("~")[2] and "pointer~" in key[1]]:
+            del rows[key]
+        for key, row in list(rows.items()):
+            rows[key] = replace(
+                row, values={name: value for name, value in row.values.items() if name not in ("indexedBy", "filedAt")}
+            )
+        said = lookups[PARTITION, POINTERS]
+        lookups[PARTITION, POINTERS] = replace(said, values={name: said.values[name] for name in ("since", "seen")})
+        older.world.restart()
+        records = (await older.acme.tenant()).records
+        assert await records.is_indexed()
+        assert not await records.is_filed()
+        email = f"contact?email={FOUND - 3}@partner.example"
+        assert len((await older.acme.get(email))["hits"]) == 1
+        await older.pass_minutes(50)
+        records = (await older.acme.tenant()).records
+        assert await records.is_indexed(), "no walk takes from lists what they had"
+        assert not await records.is_filed(), "an instance of the version before may still run"
+        await older.pass_minutes(90)
+        assert await (await older.acme.tenant()).records.is_filed()
+        older.world.assert_pointed()
+        # Before that, its caches are filled.
+        await older.acme.get(email)
+        assert (await cost(older.world, older.acme, email))[2] == 2
 
     run(work)
 
@@ -532,7 +567,7 @@ def test_a_thread_without_its_message_or_changed_late_is_listed(tmp_path: Path) 
         rows = world.durable.rows("records")
         assert sum(key.startswith("pointer~action.") for _, key in rows) == 2
         world.durable.rows("lookups")[PARTITION, POINTERS] = Row(
-            PARTITION, POINTERS, {"since": 0, "seen": world.durable.now}, "1"
+            PARTITION, POINTERS, {"since": 0, "seen": world.durable.now, "filedSince": 0}, "1"
         )
         world.restart()
         assert await (await acme.tenant()).records.is_indexed()

@@ -162,7 +162,7 @@ async def list_(call: Call) -> Response:
     invitation = query.get("invitationUuid") or query.get("invitation")
     state, among = query.get("state", ""), None
     pointed: Pointed[Connection] | None = None
-    if contact and await call.tenant.records.is_indexed():
+    if contact and await call.tenant.records.is_filed():
         pointed = Pointed(Connection.with_contact(contact), exact=names <= {"contact", "contactUuid"})
     elif contact:
         among = await connections_of(call.tenant.records, [contact])

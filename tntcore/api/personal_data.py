@@ -265,7 +265,7 @@ async def _is_left(records: Repository, uuid: str) -> bool:
 async def _pointers(records: Repository, kind: type[Record], contact: str) -> str:
     """Returns the beginning of the pointers to the contact's records of a kind; "" if not all have one."""
     under = _POINTED.get(kind)
-    return under(contact) if under is not None and await records.is_indexed() else ""
+    return under(contact) if under is not None and await records.is_filed() else ""
 
 
 async def _of(

@@ -157,6 +157,7 @@ async def _registered(call: Call, uuid: str, display_name: str, record: Audit) -
         data_key=wrapped.ciphertext,
         data_key_version=wrapped.version,
         indexed_at=now,
+        filed_at=now,
         created_at=now,
         updated_at=now,
     )

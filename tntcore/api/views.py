@@ -205,7 +205,7 @@ async def listing(
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
     by_pointers = timed and is_pointed(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
-    if pointed is not None and await records.is_indexed():
+    if pointed is not None and await records.is_filed():
         timed, exact, sift = True, pointed.exact, partial(_is_wanted, call, pointed.keep)
         timeline = Timeline(records, kind, start, end, by_pointers=True, under=pointed.under, sift=sift, exact=exact)
     wanted: Sequence[R] = ()

@@ -93,7 +93,7 @@ async def connections_of(
         pairs = [Connection.uuid_of(identity.uuid, contact) for identity in identities for contact in contacts]
         return await records.many(Connection, pairs)
     found: list[Connection] = []
-    if await records.is_indexed():
+    if await records.is_filed():
         pages = await asyncio.gather(*(all_of_contact(records, contact, limit=_LISTED) for contact in contacts))
         return [connection for page in pages for connection in page.records]
     for place in range(0, len(contacts), _IN_A_FILTER):
@@ -104,6 +104,6 @@ async def connections_of(
 
 async def all_of_contact(records: Repository, contact: str, *, limit: int) -> Hits[Connection]:
     """Returns connections of a contact (uuid), those with identities that were deleted included."""
-    if await records.is_indexed():
+    if await records.is_filed():
         return await records.pointed(Connection, Connection.with_contact(contact), limit=limit)
     return await records.list(Connection, limit=limit, where=queries.connections_of_contact(contact))

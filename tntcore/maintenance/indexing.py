@@ -93,8 +93,9 @@ class Indexing:
         reign, now, due = await self._services.indexes.renew(), self._services.now(), self._storage.due
         row = await due.get(*WALK)
         place = _Place(**{name: row.values[name] for name in asdict(_Place(0, 0))}) if row is not None else None
-        if place is None or place.since != reign.since:
-            place = _Place(reign.since, reign.since + SETTLES)
+        since = reign.since if reign.filed_since is None else max(reign.since, reign.filed_since)
+        if place is None or place.since != since:
+            place = _Place(since, since + SETTLES)
         elif now < place.at:
             return
         try:
@@ -141,9 +142,9 @@ class Indexing:
                 place.start = following
                 following = await self._page(shard, kind, following)
             place.part, place.start = place.part + 1, ""
-        if principal.indexed_at < place.since + SETTLES:
+        if min(principal.indexed_at, principal.filed_at) < place.since + SETTLES:
             unit = Unit()
-            unit.merge(principal.key, {"indexedAt": place.began})
+            unit.merge(principal.key, {"indexedAt": place.began, "filedAt": place.began})
             await self._storage.committer.commit(principal.uuid, unit)
             self._services.tenants.forget(principal.uuid)
         return True

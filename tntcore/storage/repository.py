@@ -56,7 +56,7 @@ class Repository:
         wrote: called with the number of bytes written, negative for deleted ones.
         counted: called with what was made: see `made_by`.
         shard: its number.
-        is_indexed: whether all of its records have their pointers. Default: it is not known.
+        is_indexed, is_filed: see the methods. Default: it is not known.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class Repository:
         counted: Callable[[Mapping[str, int]], None] = lambda counts: None,
         shard: int = 0,
         is_indexed: Callable[[], Awaitable[bool]] | None = None,
+        is_filed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._is_indexed = is_indexed
+        self._is_filed = is_filed
         self._wrote = wrote
         self._counted = counted
         self.principal = principal
@@ -78,8 +80,12 @@ class Repository:
         self._key = key
 
     async def is_indexed(self) -> bool:
-        """Whether all of the principal's records have their pointers: see `Indexes`."""
+        """Whether all of the principal's records are found by time and DID by pointers: see `Indexes`."""
         return self._is_indexed is not None and await self._is_indexed()
+
+    async def is_filed(self) -> bool:
+        """Whether all of the principal's records have their pointers for filters."""
+        return self._is_filed is not None and await self._is_filed()
 
     async def get(self, kind: type[R], uuid: str) -> R | None:
         """Returns the record, or None. `uuid` may be any text from a caller."""
@@ -283,7 +289,14 @@ class WholeRepository(Repository):
     def __init__(self, shards: Sequence[Repository]) -> None:
         first = shards[0]
         super().__init__(
-            first._storage, first.principal, first._key, first._wrote, first._counted, 0, first._is_indexed
+            first._storage,
+            first.principal,
+            first._key,
+            first._wrote,
+            first._counted,
+            0,
+            first._is_indexed,
+            first._is_filed,
         )
         self._shards = shards
         self._by_name = {shard.partition: shard for shard in shards}

@@ -292,6 +292,7 @@ class Tenants:
                 lambda counts: self._counted(uuid, counts),
                 number,
                 lambda: self._indexes.cover(principal.indexed_at),
+                lambda: self._indexes.cover_filters(principal.filed_at),
             )
 
         # A service that is away may be back at the next call.

@@ -26,6 +26,7 @@ class Principal(Record):
     shards_at: int = 0
     months: dict[str, dict[str, int]] = field(default_factory=dict)  # what it did in each month, see `usage`
     indexed_at: int = 0  # when it was begun to be seen that all of its records have their pointers; see `Indexes`
+    filed_at: int = 0  # the same, of their pointers for filters
     flushes: list[str] = field(default_factory=list)  # ids of the latest figures that are in it, see `usage`
 
     def shards_for_new(self, now: int) -> int:
