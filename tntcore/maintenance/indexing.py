@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -59,7 +59,7 @@ _COLUMNS: Final = (
 )
 _AGAIN: Final = 24 * 3_600_000  # milliseconds from the end of a walk to the next
 _TENANTS: Final = 100  # that one run comes to
-_PAGES: Final = 20  # that one run reads
+_ROWS: Final = 10_000  # that one run reads, and up to a page more
 _PAGE: Final = 500
 _AT_ONCE: Final = 16
 _TRIES: Final = 5
@@ -81,6 +81,13 @@ class _Place:
     began: int = 0
     part: int = 0
     start: str = ""
+
+
+@dataclass(slots=True)
+class _Budget:
+    """The rows that this run may still read."""
+
+    rows: int
 
 
 class Indexing:
@@ -105,7 +112,7 @@ class Indexing:
             await due.put(*WALK, asdict(place))
 
     async def _go_on(self, place: _Place, now: int) -> None:
-        pages = iter(range(_PAGES))
+        budget = _Budget(_ROWS)
         for _ in range(_TENANTS):
             partition = await self._storage.records.partition_after(place.after)
             if partition is None:
@@ -113,7 +120,7 @@ class Indexing:
                 return
             row = await self._storage.records.get(partition, Principal.row_key(partition))
             try:
-                if row is not None and not await self._see_to(Principal.read(row), place, pages):
+                if row is not None and not await self._see_to(Principal.read(row), place, budget):
                     return
             except Exception:
                 # The next run goes on behind it, so that one tenant does not hold up all others.
@@ -125,7 +132,7 @@ class Indexing:
         # Behind its shards.
         place.after, place.began, place.part, place.start = f"{partition}.~", 0, 0, ""
 
-    async def _see_to(self, principal: Principal, place: _Place, pages: Iterator[int]) -> bool:
+    async def _see_to(self, principal: Principal, place: _Place, budget: _Budget) -> bool:
         """Goes on with a tenant. Returns whether it is done."""
         if principal.status not in ("ACTIVE", "SUSPENDED"):
             return True
@@ -137,10 +144,10 @@ class Indexing:
             shard, kind = parts[place.part]
             following: str | None = place.start
             while following is not None:
-                if next(pages, None) is None:
+                if budget.rows <= 0:
                     return False
                 place.start = following
-                following = await self._page(shard, kind, following)
+                following = await self._page(shard, kind, following, budget)
             place.part, place.start = place.part + 1, ""
         if min(principal.indexed_at, principal.filed_at) < place.since + SETTLES:
             unit = Unit()
@@ -149,7 +156,7 @@ class Indexing:
             self._services.tenants.forget(principal.uuid)
         return True
 
-    async def _page(self, partition: str, kind: type[Record], start: str) -> str | None:
+    async def _page(self, partition: str, kind: type[Record], start: str, budget: _Budget) -> str | None:
         """Sees to some records of a kind. Returns where to go on."""
         where = queries.with_status(sorted(kind.UNUSUAL)) if kind.UNUSUAL else queries.ANY
         page = await self._storage.records.scan(
@@ -161,6 +168,7 @@ class Indexing:
             parameters=where.parameters,
             columns=_COLUMNS,
         )
+        budget.rows -= len(page.rows)
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def see_to(row: Row) -> None:

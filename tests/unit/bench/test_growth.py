@@ -34,6 +34,14 @@ async def test_costs_do_not_grow_with_what_is_stored(tmp_path: Path, monkeypatch
         assert many[name].rows <= empty[name].rows + 4
     # As many tenants are looked at.
     assert many["sweep"].calls <= few["sweep"].calls + 40
+    for name in (
+        "GET contact?email=orders@partner.example",
+        "GET connection?state=request-received",
+        "GET exchange?status=WAITING",
+        "GET message?status=FAILED",
+        "GET delivery?status=FAILED",
+    ):
+        assert cost(many[name]) == cost(empty[name]) == (1, 0), name
     for name in ("GET message", "GET action", "GET principal"):
         assert many[name].calls <= 56, name
         assert many[name].rows <= 1_200, name
