@@ -82,7 +82,8 @@ class _Keyed:
         self._records = records
         self._table = call.services.storage.records
         self._random = call.services.random
-        self._now = call.services.now()
+        self._clock = call.services.now
+        self._now = self._clock()
 
     async def claim(self) -> Chance | Response:
         """Reserves the key for this call; returns the answer of an earlier call with the key, if there is one.
@@ -125,6 +126,8 @@ class _Keyed:
         """Lets the call be repeated at once; `forget`: as if it had not been made. If storage refuses this, a
         repetition has to wait until the call counts as stuck: the caller gets the error of the call itself.
         """
+        if self._clock() - self._now >= _STUCK:
+            return  # a repetition may have the key by now
         unit = Unit()
         if forget:
             unit.delete(self._row)

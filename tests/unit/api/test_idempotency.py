@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,13 +65,14 @@ async def test_the_caller_gets_the_error_of_the_call_even_if_the_key_cannot_be_r
 
 
 class _Losing:
-    """Records that keep the row of one key. Storage takes the answer, the second write, without saying so, and is then
-    away for the next read.
+    """Records that keep the row of one key. Storage takes the write `lost` without saying so, and is then away for the
+    next read.
     """
 
     principal = "tenant"
 
-    def __init__(self) -> None:
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
         self.values: dict[str, Any] | None = None
         self.written = 0
         self.away = False
@@ -95,13 +97,13 @@ class _Losing:
         if operation.kind == "create" and self.values is not None:
             raise Exists(operation.row)
         self.values = None if operation.kind == "delete" else {**(self.values or {}), **operation.values}
-        if self.written == 2:
+        if self.written == self.lost:
             self.away = True
             raise OSError("the answer was lost")
 
 
 async def test_a_call_whose_answer_was_stored_unnoticed_is_not_made_anew() -> None:
-    records: Any = _Losing()
+    records: Any = _Losing(2)
     seeds = itertools.count(1)
     services: Any = SimpleNamespace(
         random=lambda size: next(seeds).to_bytes(size), now=lambda: 10**12, storage=SimpleNamespace(records=records)
@@ -122,3 +124,24 @@ async def test_a_call_whose_answer_was_stored_unnoticed_is_not_made_anew() -> No
     assert second == (seed, at, True)
     answered = await once(Call(services, request, {}, None), records, handler)
     assert (answered.status, len(chances)) == (201, 2)
+
+
+@pytest.mark.parametrize("error", [Problem(409, "contact-exists", "There is one."), RuntimeError("bug")])
+async def test_a_call_that_ends_late_leaves_its_key_to_the_repetition(error: Exception) -> None:
+    records: Any = _Losing(0)
+    now = itertools.count(10**12, 130_000)
+    services: Any = SimpleNamespace(random=bytes, now=lambda: next(now), storage=SimpleNamespace(records=records))
+    request = Request("POST", "contact", {}, {"idempotency-key": "k"}, b"{}")
+    call = Call(services, request, {}, None)
+
+    async def quick(call: Call) -> Response:
+        return Response(201, b"{}")
+
+    async def late(call: Call) -> Response:
+        assert (await once(replace(call, chance=None), records, quick)).status == 201
+        raise error
+
+    with pytest.raises(type(error)):
+        await once(call, records, late)
+    assert records.values["finished"]
+    assert records.values["at"] > 0
