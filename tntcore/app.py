@@ -163,10 +163,15 @@ class App:
         """Returns when no queue message is being handled at once."""
         await asyncio.gather(*(one.settle() for one in self._at_once))
 
+    def stop(self) -> None:
+        """From now on, handles no more queue messages at once."""
+        for one in self._at_once:
+            one.stop()
+
     async def close(self, *, finished: bool = True) -> None:
         """Closes the service. `finished`: no invocation is cut off by it."""
-        await asyncio.gather(*(one.close() for one in self._at_once))
+        nothing_cut_off = all(await asyncio.gather(*(one.close() for one in self._at_once)))
         await self.relay.close()
         await self.outbound.close()
-        await self.outbox.close(finished=finished)
+        await self.outbox.close(finished=finished and nothing_cut_off)
         await self.services.close()

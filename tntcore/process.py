@@ -150,9 +150,13 @@ class Service:
         repeats what is cut off.
         """
         self._stopping = True
-        if self._running:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), _FINISH_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_SECONDS):
+                if self._opened is not None:
+                    self._opened[1].stop()
+                    await self._opened[1].settle()
+                if self._running:
+                    await self._idle.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.close(), _CLOSE_SECONDS)
 

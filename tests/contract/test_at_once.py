@@ -17,6 +17,8 @@ from tntcore.storage.at_once import AtOnce
 from tntcore.storage.queues import Queue
 from tntcore.telemetry import Meter
 
+BODY, FAILS = b'{"items":[1]}', b'{"items":["fails"]}'
+
 
 @pytest.fixture
 async def service(azurite: Azurite) -> AsyncIterator[QueueServiceClient]:
@@ -31,8 +33,8 @@ def queue(service: QueueServiceClient) -> Queue:
 
 def handled_by(queue: Queue, work: Callable[[bytes], Awaitable[None]]) -> AtOnce:
     async def handle(body: bytes, dequeue_count: int) -> None:
-        assert dequeue_count == 1
-        with queue.handling():
+        with queue.handling(body, dequeue_count) as count:
+            assert count == 1
             await work(body)
 
     return queue.handle_at_once(handle)
@@ -53,9 +55,9 @@ async def test_what_was_handled_is_gone(queue: Queue) -> None:
 
     once = handled_by(queue, work)
     with on_behalf_of("acme", "whoever called"):
-        await queue.put(b"{}")
+        await queue.put(BODY)
     await once.settle()
-    assert handled == [b"{}"]
+    assert handled == [BODY]
     assert await waiting(queue) == 0
 
 
@@ -66,14 +68,16 @@ async def test_what_fails_is_the_hosts(queue: Queue, monkeypatch: pytest.MonkeyP
         raise RuntimeError("cannot be done now")
 
     once = handled_by(queue, work)
-    await queue.put(b"{}")
+    await queue.put(BODY)
     await once.settle()
-    assert await queue.peek() == ([b"{}"], 1)
+    [body], _ = await queue.peek()
+    with queue.handling(body, 1) as count:
+        assert count == 2, "the host delivers it for the second time"
     assert once.may_take()
 
 
-async def test_what_is_cut_off_stays(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_once, "_END", 0.01)
+async def test_what_is_cut_off_is_the_hosts(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_once, "_AGAIN", 0)
     begun = asyncio.Event()
 
     async def work(body: bytes) -> None:
@@ -81,11 +85,13 @@ async def test_what_is_cut_off_stays(queue: Queue, monkeypatch: pytest.MonkeyPat
         await asyncio.Event().wait()
 
     once = handled_by(queue, work)
-    await queue.put(b"{}")
+    await queue.put(BODY)
     await begun.wait()
-    await once.close()
+    assert not await once.close()
+    assert len((await queue.peek())[0]) == 1
+    await queue.put(BODY)
     await once.settle()
-    assert await waiting(queue) == 1
+    assert len((await queue.peek())[0]) == 2, "of a process that ends, all is the host's"
 
 
 async def test_what_the_host_has_meanwhile_is_the_hosts(
@@ -97,11 +103,11 @@ async def test_what_the_host_has_meanwhile_is_the_hosts(
     async def work(body: bytes) -> None:
         [given] = await messages.receive(1, 600)
         assert given.dequeue_count == 1
-        if body == b"fails":
+        if body == FAILS:
             raise RuntimeError("cannot be done now")
 
     once = handled_by(queue, work)
-    for body in (b"{}", b"fails"):
+    for body in (BODY, FAILS):
         await queue.put(body)
         await once.settle()
     assert await queue.peek() == ([], 2)
@@ -118,19 +124,19 @@ async def test_only_few_are_and_none_beside_what_the_host_gave_out(queue: Queue)
 
     once = handled_by(queue, work)
     for _ in range(at_once._MOST + 2):
-        await queue.put(b"{}")
-    await queue.put(b"later", delay=600)
+        await queue.put(BODY)
+    await queue.put(BODY, delay=600)
     await asyncio.sleep(0)
     assert handled == at_once._MOST
     assert len((await queue.peek())[0]) == 2
     go_on.set()
     await once.settle()
     assert await waiting(queue) == 3
-    with queue.handling():
-        await queue.put(b"{}")
+    with queue.handling(BODY, 1):
+        await queue.put(BODY)
     await once.settle()
     assert await waiting(queue) == 4
-    await queue.put(b"{}")
+    await queue.put(BODY)
     await once.settle()
     assert await waiting(queue) == 4
 
@@ -146,5 +152,5 @@ async def test_what_could_not_be_put_is_told_and_takes_no_place(queue: Queue, mo
     monkeypatch.setattr(queue, "_post", away)
     for _ in range(at_once._MOST + 1):
         with pytest.raises(ConnectionError):
-            await queue.put(b"{}")
+            await queue.put(BODY)
     assert once.may_take()

@@ -64,3 +64,31 @@ def test_a_message_alone_needs_no_other_invocation(tmp_path: Path, send: Send, c
         assert not world.durable.queue
 
     run(work)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [("outbound.delete", "kill"), ("outbound.delete", "fail"), (OUTCOME, "lost"), ("outbound.put", "twice")],
+)
+def test_what_was_sent_is_not_sent_again(call: str, kind: Fault, tmp_path: Path) -> None:
+    """The host gives such a message out for the first time, and it was handled before."""
+
+    async def work() -> None:
+        world, acme, partner = await warmed(tmp_path, at_once=True)
+        faults = iter([kind])
+        is_sent = False
+
+        def plan(name: str, writes: bool) -> Fault | None:
+            nonlocal is_sent
+            is_sent |= name.startswith("POST partner")
+            return next(faults, None) if name == call and (is_sent or call == "outbound.put") else None
+
+        world.trace.clear()
+        world.plan = plan
+        await an_action(acme, partner)
+        await world.settle()
+        assert next(faults, None) is None, "there was no fault"
+        assert [name for name in world.trace if name.startswith("POST ")] == ["POST partner-2.example"]
+        await world.assert_at_rest(acme)
+
+    run(work)

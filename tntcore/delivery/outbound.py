@@ -89,11 +89,11 @@ class Outbound:
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
-        with self._services.storage.queues[OUTBOUND].handling():
+        with self._services.storage.queues[OUTBOUND].handling(body, dequeue_count) as count:
             if drained := Drain.read(body):
                 await self._drain_patiently(drained)
             else:
-                await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=dequeue_count > 1)
+                await self._attempts.run(items_of(body, SendItem.read), self._send, repeated=count > 1)
 
     async def first(self, item: SendItem) -> None:
         """Sends a message that was just committed; queues it if the receiver may be slow. Raises if the delivery has to

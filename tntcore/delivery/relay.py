@@ -35,11 +35,11 @@ class Relay:
 
     async def handle(self, body: bytes, dequeue_count: int) -> None:
         """Handles a queue message. See `Inbound.handle`."""
-        with self._services.storage.queues[RELAY].handling():
+        with self._services.storage.queues[RELAY].handling(body, dequeue_count) as count:
             if part := ReplayPart.read(body):
                 await self._replays.step(part)
             else:
-                await self._attempts.run(items_of(body, relay_item), self._call, repeated=dequeue_count > 1)
+                await self._attempts.run(items_of(body, relay_item), self._call, repeated=count > 1)
 
     async def first(self, item: RelayItem) -> None:
         """Calls a webhook for a delivery that was just committed; queues the call if the receiver may be slow. Raises

@@ -96,8 +96,8 @@ class Inbound:
         Args:
             dequeue_count: how often the queue has delivered this message, 1 the first time.
         """
-        with self._services.storage.queues[self._name].handling():
-            await self._handle(body, dequeue_count)
+        with self._services.storage.queues[self._name].handling(body, dequeue_count) as count:
+            await self._handle(body, count)
 
     async def _handle(self, body: bytes, dequeue_count: int) -> None:
         items = items_of(body, InboundItem.read)

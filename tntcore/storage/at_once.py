@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 _MOST = 4  # messages of a queue, side by side
 LEASE = 120  # seconds until the host gets a message that this process has not deleted
 _AGAIN = 5  # seconds until it gets one that could not be handled; visibilityTimeout in host.json
-_END = 2.0  # seconds that the end of the process waits for what is being handled
+_END = 0.5  # seconds for what the end of the process cuts off, to go back to the host
+_TRIED = b',"tried":1}'  # ends a message, which is a JSON object
 
 Handle = Callable[[bytes, int], Awaitable[None]]
 """Handles a message. Takes its body, and how often it was given out."""
@@ -41,6 +42,16 @@ class Stored(Protocol):
     async def show(self, receipt: PopReceipt, delay: int) -> None: ...
 
 
+def as_tried(body: bytes) -> bytes:
+    """Returns the queue message as the host is to see it: what is handled at once is delivered a second time by it."""
+    return body if body.endswith(_TRIED) else body[:-1] + _TRIED
+
+
+def deliveries_of(body: bytes, dequeue_count: int) -> int:
+    """Returns how often the message was delivered: by the host, and before that to the process that put it."""
+    return dequeue_count + body.endswith(_TRIED)
+
+
 class AtOnce:
     """Handles messages as soon as they are put, where the process has little else to do: few such messages, and none
     that the host gave out. A message is put first, and nobody sees it for `LEASE` seconds, so it is not lost.
@@ -55,9 +66,14 @@ class AtOnce:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = _MOST
         self._handled = self._own = 0
+        self._stopped = False
 
     def may_take(self) -> bool:
-        return self._places > 0 and self._handled == self._own
+        return self._places > 0 and self._handled == self._own and not self._stopped
+
+    def stop(self) -> None:
+        """From now on, what is put is the host's."""
+        self._stopped = True
 
     @contextmanager
     def handling(self) -> Iterator[None]:
@@ -71,7 +87,7 @@ class AtOnce:
         """Returns when the message is stored. It is handled after that."""
         self._places -= 1
         try:
-            receipt = await self._queue.store(body, LEASE)
+            receipt = await self._queue.store(as_tried(body), LEASE)
         except BaseException:
             self._places += 1
             raise
@@ -93,7 +109,8 @@ class AtOnce:
                 await self._handle(body, 1)
             finally:
                 self._own -= 1
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Cancelled: the process ends, or something that the work waits for was cancelled.
             log.warning("a message goes back to queue %s", self._queue.name, exc_info=error)
             await self._queue.show(receipt, _AGAIN)
         else:
@@ -102,11 +119,14 @@ class AtOnce:
     async def settle(self) -> None:
         """Returns when none is being handled."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)
 
-    async def close(self) -> None:
-        """Waits a little for what is being handled. The host gets what is cut off, later."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_END)
-        for task in self._tasks:
+    async def close(self) -> bool:
+        """Cuts off what is being handled, which goes back to the host. Returns whether there was nothing."""
+        self.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END)
+        return not tasks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 import orjson
 from azure.core.exceptions import DecodeError, ResourceExistsError, ResourceNotFoundError, ServiceResponseError
@@ -13,7 +13,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
-from tntcore.storage.at_once import AtOnce, Handle, PopReceipt
+from tntcore.storage.at_once import AtOnce, Handle, PopReceipt, as_tried, deliveries_of
 from tntcore.storage.batching import Batcher
 from tntcore.telemetry import Meter
 
@@ -46,9 +46,11 @@ class Queue:
         self._at_once = AtOnce(self, handle)
         return self._at_once
 
-    def handling(self) -> AbstractContextManager[None]:
-        """Encloses the work for a message."""
-        return self._at_once.handling() if self._at_once is not None else nullcontext()
+    @contextmanager
+    def handling(self, body: bytes, dequeue_count: int) -> Iterator[int]:
+        """Encloses the work for a message. Yields how often it was delivered, here or by the host."""
+        with self._at_once.handling() if self._at_once is not None else nullcontext():
+            yield deliveries_of(body, dequeue_count)
 
     async def put(self, body: bytes, *, delay: int = 0) -> None:
         """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days).
@@ -59,7 +61,8 @@ class Queue:
         """
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
-        if self._at_once is not None and not delay and self._at_once.may_take():
+        may_take = self._at_once is not None and not delay and self._at_once.may_take()
+        if self._at_once is not None and may_take and len(as_tried(body)) <= MAX_MESSAGE:
             await self._at_once.put(body)
         else:
             await self.store(body, delay)
