@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import secrets
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,13 @@ LEVELS = {"tntcore": logging.DEBUG, "devtools": logging.DEBUG, "azure": logging.
 _USUAL = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime"}
 
 
+class _Messages(logging.Formatter):
+    """Shows what exceptions say, without the lines of code in between: nobody's secret, and slow to look up."""
+
+    def formatException(self, ei: Any) -> str:
+        return "".join(traceback.format_exception(ei[1], limit=0))
+
+
 class LogWatch(logging.Handler):
     """Keeps each long word that was logged, and where it was first."""
 
@@ -44,12 +52,14 @@ class LogWatch(logging.Handler):
         self.texts: set[str] = set()
         self.records = 0
         self.spans = 0
-        self._formatter = logging.Formatter()
+        self._formatter = _Messages()
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records += 1
         where = f"{record.name}, {record.pathname}:{record.lineno}"
+        shown = record.exc_text
         self._saw(self._formatter.format(record), where)
+        record.exc_text = shown  # another handler's text has the lines of code
         for name in record.__dict__.keys() - _USUAL:
             self._saw(str(record.__dict__[name]), where)
 
