@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 
 from tntcore.storage.at_once import PopReceipt
@@ -165,13 +165,13 @@ class MemoryTable(Table):
         parameters: Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
     ) -> RowPage:
-        fits = condition(where, parameters or {})
+        fits, given = condition(where), parameters or {}
 
         def effect() -> RowPage:
             rows: list[Row] = []
             for row in self._rows.of(partition, start, end):
                 self._durable.rows_read += 1
-                if fits(row.values):
+                if fits(row.values, given):
                     rows.append(row)
                 if len(rows) > limit:
                     return RowPage(rows[:limit], row.key)
@@ -421,10 +421,15 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def condition(where: str, parameters: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+Fits = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+"""Whether a row's values fit, given the parameters."""
+
+
+@lru_cache(1024)
+def condition(where: str) -> Fits:
     """The OData filter, of comparisons with `and`, `or`, `not` and brackets. A row without the column fits none."""
     if not where:
-        return lambda row: True
+        return lambda row, parameters: True
     tokens = [token for token in _TOKENS.findall(where) if token]
     position = 0
 
@@ -437,21 +442,21 @@ def condition(where: str, parameters: Mapping[str, Any]) -> Callable[[Mapping[st
     def peek() -> str:
         return str(tokens[position]) if position < len(tokens) else ""
 
-    def alternatives() -> Callable[[Mapping[str, Any]], bool]:
+    def alternatives() -> Fits:
         parts = [conjunction()]
         while peek() == "or":
             take()
             parts.append(conjunction())
-        return lambda row: any(part(row) for part in parts)
+        return lambda row, parameters: any(part(row, parameters) for part in parts)
 
-    def conjunction() -> Callable[[Mapping[str, Any]], bool]:
+    def conjunction() -> Fits:
         parts = [term()]
         while peek() == "and":
             take()
             parts.append(term())
-        return lambda row: all(part(row) for part in parts)
+        return lambda row, parameters: all(part(row, parameters) for part in parts)
 
-    def term() -> Callable[[Mapping[str, Any]], bool]:
+    def term() -> Fits:
         if peek() == "(":
             take()
             inner = alternatives()
@@ -460,9 +465,9 @@ def condition(where: str, parameters: Mapping[str, Any]) -> Callable[[Mapping[st
         if peek() == "not":
             take()
             negated = term()
-            return lambda row: not negated(row)
-        column, compare, wanted = take(), _COMPARE[take()], _literal(take(), parameters)
-        return lambda row: column in row and compare(row[column], wanted)
+            return lambda row, parameters: not negated(row, parameters)
+        column, compare, wanted = take(), _COMPARE[take()], take()
+        return lambda row, parameters: column in row and compare(row[column], _literal(wanted, parameters))
 
     found = alternatives()
     assert position == len(tokens), where
