@@ -24,6 +24,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("logs_are_watched_alone")
 @pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Fault, tmp_path: Path) -> None:
     run(lambda: every_call(World(tmp_path), flow, kind))

@@ -413,8 +413,26 @@ class Nothing(selectors.SelectSelector):
         return []
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop of callbacks alone. It runs what is ready, in the same order as any, without looking at files in
+    between.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Nothing())
+
+    def _run_once(self) -> None:
+        if self._scheduled or not self._ready:  # type: ignore[attr-defined]
+            super()._run_once()  # type: ignore[misc]
+            return
+        for _ in range(len(self._ready)):  # type: ignore[attr-defined]
+            handle = self._ready.popleft()  # type: ignore[attr-defined]
+            if not handle.cancelled():
+                handle._run()
+
+
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs it in an event loop of its own, in which killed processes may leave what they leave."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Nothing())) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         runner.get_loop().set_exception_handler(lambda loop, context: None)
         return runner.run(work())
