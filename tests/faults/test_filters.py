@@ -246,6 +246,7 @@ class Changing:
                     f"proof-request?state={state}",
                     lambda one, state=state: one["state"] == state and one["role"] == "prover",  # type: ignore[misc]
                 )
+        yield "exchange?status=WAITING&role=issuer", lambda one: one["status"] == "WAITING" and one["role"] == "issuer"
         for status in ExchangeStatus:
             yield f"exchange?status={status}", lambda one, status=status: one["status"] == status  # type: ignore[misc]
         for thid in ("thread-1", "thread-2"):
@@ -364,13 +365,15 @@ def _row(partition: str, key: str, values: Values) -> Row:
 
 async def listed(client: Client, path: str) -> list[Any]:
     hits: list[Any] = []
+    totals: list[Any] = []
     following: str | None = ""
     while following is not None:
         page = await client.get(f"{path}&next={following}" if following else path)
         hits += page["hits"]
-        total = page["total"]
-        assert total["relation"] == "gte" or total["value"] >= len(page["hits"])
+        totals.append(page["total"])
         following = page["next"]
+    for total in totals:
+        assert total["value"] == len(hits) if total["relation"] == "eq" else total["value"] <= len(hits), path
     return hits
 
 
