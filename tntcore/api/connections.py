@@ -163,11 +163,15 @@ async def list_(call: Call) -> Response:
     state, among = query.get("state", ""), None
     pointed: Pointed[Connection] | None = None
     if contact and await call.tenant.records.is_filed():
-        pointed = Pointed(Connection.with_contact(contact), exact=names <= {"contact", "contactUuid"})
+        pointed = Pointed(
+            Connection.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
+        )
     elif contact:
         among = await connections_of(call.tenant.records, [contact])
     elif invitation:
-        pointed = Pointed(Connection.with_invitation(invitation), exact=names <= {"invitation", "invitationUuid"})
+        pointed = Pointed(
+            Connection.with_invitation(invitation), exact=len(names) == 1 and names <= {"invitation", "invitationUuid"}
+        )
     elif state and state not in (COMPLETED, ABANDONED):
         pointed = Pointed(Connection.in_state(state), exact=names == {"state"})
     return await listing(

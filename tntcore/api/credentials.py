@@ -279,7 +279,9 @@ async def list_(call: Call) -> Response:
     names, status = given_filters(call).keys(), call.query.get("status", "")
     pointed: Pointed[Credential] | None = None
     if contact:
-        pointed = Pointed(Credential.with_contact(contact), exact=names <= {"contact", "contactUuid"})
+        pointed = Pointed(
+            Credential.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
+        )
     elif status == CredentialStatus.RECEIVED:
         pointed = Pointed(Credential.with_status(status), exact=names == {"status"})
     return await listing(

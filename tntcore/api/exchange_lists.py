@@ -37,7 +37,7 @@ async def _pointed(call: Call, keep: Callable[[Exchange], bool] | None) -> Point
 
         return Pointed(Exchange.with_thread(thread), is_wanted, exact=not names and keep is None)
     if contact := await contact_asked(call):
-        is_all = keep is None and names <= {"contact", "contactUuid"}
+        is_all = keep is None and len(names) == 1 and names <= {"contact", "contactUuid"}
         return Pointed(Exchange.with_contact(contact), keep, exact=is_all)
     is_all = keep is None and names == {"state"}
     if state and (state not in _ENDED or is_all):

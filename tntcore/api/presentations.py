@@ -231,7 +231,9 @@ async def list_(call: Call) -> Response:
     names, status = given_filters(call).keys(), call.query.get("status", "")
     pointed: Pointed[Presentation] | None = None
     if contact:
-        pointed = Pointed(Presentation.with_contact(contact), exact=names <= {"contact", "contactUuid"})
+        pointed = Pointed(
+            Presentation.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
+        )
     elif status == PresentationStatus.UNDECIDED:
         pointed = Pointed(Presentation.with_status(status), exact=names == {"status"})
     return await listing(
