@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -95,7 +96,7 @@ async def test_what_is_cut_off_is_the_hosts(queue: Queue, monkeypatch: pytest.Mo
 
 
 async def test_what_the_host_has_meanwhile_is_the_hosts(
-    service: QueueServiceClient, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    service: QueueServiceClient, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(at_once, "LEASE", 0)
     messages = StoredMessages(service, queue.name)
@@ -111,6 +112,8 @@ async def test_what_the_host_has_meanwhile_is_the_hosts(
         await queue.put(body)
         await once.settle()
     assert await queue.peek() == ([], 2)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"a message goes back to queue {queue.name}"]
 
 
 async def test_only_few_are_and_none_beside_what_the_host_gave_out(queue: Queue) -> None:

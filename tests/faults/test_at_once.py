@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,9 @@ from tests.faults.test_storage_calls import (
     warmed,
 )
 from tests.faults.world import World, run
+from tntcore import process
+from tntcore.process import Service
+from tntcore.services import Services
 
 CASES = [*itertools.product((Received, Answered, Retried, Sent), KINDS), (Connected, "kill"), (Issued, "kill")]
 
@@ -89,6 +94,48 @@ def test_what_was_sent_is_not_sent_again(call: str, kind: Fault, tmp_path: Path)
         await world.settle()
         assert next(faults, None) is None, "there was no fault"
         assert [name for name in world.trace if name.startswith("POST ")] == ["POST partner-2.example"]
+        await world.assert_at_rest(acme)
+
+    run(work)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["in time", "too late"])
+def test_the_end_of_a_process_waits_a_little_and_cuts_off_the_rest(
+    answers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        world, acme, partner = await warmed(tmp_path, at_once=True)
+        app, ask = world.process.app, world.ask
+        service = Service(world.config)
+        service._opened = asyncio.get_running_loop(), app
+        is_asked, go_on = asyncio.Event(), asyncio.Event()
+        closed: list[str] = []
+
+        async def slow(*request: Any) -> Any:
+            is_asked.set()
+            await go_on.wait()
+            return await ask(*request)
+
+        async def close(_: Services) -> None:
+            closed.append("services")
+
+        monkeypatch.setattr(world, "ask", slow)
+        monkeypatch.setattr(Services, "close", close)
+        monkeypatch.setattr(process, "_FINISH_SECONDS", 60.0 if answers else 0.01)
+        await an_action(acme, partner)
+        await is_asked.wait()
+        ending = asyncio.create_task(service.end())
+        await asyncio.sleep(0)
+        if answers:
+            go_on.set()
+        await ending
+        assert closed == ["services"]
+        assert len(world.durable.queue) == (0 if answers else 1)
+        assert all(one.visible <= world.durable.now + 5_000 for one in world.durable.queue.values())
+        go_on.set()
+        world.restart()
+        await world.settle()
+        assert len(partner.messages) == 1
         await world.assert_at_rest(acme)
 
     run(work)

@@ -8,8 +8,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 import orjson
-from azure.core.exceptions import DecodeError, ResourceExistsError, ResourceNotFoundError, ServiceResponseError
+from azure.core.exceptions import (
+    DecodeError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    ServiceResponseError,
+)
 from azure.core.rest import AsyncHttpResponse, HttpRequest
+from azure.storage.queue import StorageErrorCode
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
@@ -87,13 +94,13 @@ class Queue:
     async def delete(self, receipt: PopReceipt) -> None:
         """Deletes a message, unless the host has given it out meanwhile."""
         self._meter.count("queue.delete")
-        with suppress(ResourceNotFoundError):
+        with _unless_given_out():
             await self._client.delete_message(receipt.message, receipt.pop)
 
     async def show(self, receipt: PopReceipt, delay: int) -> None:
         """Lets the host see a message after `delay` seconds, unless it has given it out meanwhile."""
         self._meter.count("queue.update")
-        with suppress(ResourceNotFoundError):
+        with _unless_given_out():
             await self._client.update_message(receipt.message, receipt.pop, visibility_timeout=delay)
 
     async def _post(self, content: bytes, delay: int) -> AsyncHttpResponse:
@@ -193,6 +200,18 @@ class ListQueue:
 
     def _message(self, items: Sequence[bytes]) -> bytes:
         return self._head + b"[" + b",".join(items) + b"]}"
+
+
+@contextmanager
+def _unless_given_out() -> Iterator[None]:
+    """Passes over the errors that mean that a receipt is no longer valid."""
+    try:
+        yield
+    except ResourceNotFoundError:
+        pass
+    except HttpResponseError as error:
+        if getattr(error, "error_code", None) != StorageErrorCode.POP_RECEIPT_MISMATCH:
+            raise
 
 
 def _not_the_services() -> ServiceResponseError:
