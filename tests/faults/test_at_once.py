@@ -30,6 +30,7 @@ from tntcore.services import Services
 CASES = [*itertools.product((Received, Answered, Retried, Sent), KINDS), (Connected, "kill"), (Issued, "kill")]
 
 
+@pytest.mark.usefixtures("logs_are_watched_alone")
 @pytest.mark.parametrize(("flow", "kind"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_nothing_is_lost_and_nothing_happens_twice(flow: type[Flow], kind: Fault, tmp_path: Path) -> None:
     world = World(tmp_path)
