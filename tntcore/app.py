@@ -86,8 +86,8 @@ class App:
     """The service in one process. Must be made inside a running event loop.
 
     Args:
-        at_once: whether it handles a queue message itself that it puts while it has little else to do, as where the
-            host polls its queues (`storage.at_once`).
+        at_once: whether it handles the queue messages that it puts, while it has little else to do. For a host that
+            polls its queues (`storage.at_once`).
 
     Attributes:
         routes: every HTTP route there is.
@@ -164,7 +164,7 @@ class App:
         await asyncio.gather(*(one.settle() for one in self._at_once))
 
     def stop(self) -> None:
-        """From now on, handles no more queue messages at once."""
+        """Leaves all queue messages that are put from now on to the host."""
         for one in self._at_once:
             one.stop()
 

@@ -61,8 +61,8 @@ class Service:
 
     Attributes:
         on_put: called after each put with the name of the queue and the seconds until the message can be seen. A host
-            in the same process may poll it then. Without it, the service handles some messages at once, which the
-            host would find only at its next poll (`storage.at_once`).
+            in the same process may poll it then. If it is None, the service handles some messages at once, which
+            the host would find only at its next poll (`storage.at_once`).
     """
 
     def __init__(self, config: Config) -> None:

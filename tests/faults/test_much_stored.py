@@ -20,7 +20,7 @@ from tntcore.connections.first_contact import FORM as FORM_2
 from tntcore.connections.invitations import Invitations, Wanted, read_content
 from tntcore.messaging.ids import Ids, delivery_uuid, uuid_at
 from tntcore.messaging.threads import action_uuid
-from tntcore.storage.commit import Unit, point_to_threads, point_to_unusual
+from tntcore.storage.commit import Unit, add_thread_pointers, add_unusual_pointers
 from tntcore.storage.indexes import POINTERS, SILENCE
 from tntcore.storage.layout import PARTITION
 from tntcore.storage.records import (
@@ -109,8 +109,8 @@ def rows_of(partition: str, stored: Sequence[Record]) -> Iterator[Row]:
     unit = Unit()
     for record in stored:
         unit.create(record)
-    point_to_threads(unit)
-    point_to_unusual(unit)
+    add_thread_pointers(unit)
+    add_unusual_pointers(unit)
     for operation in unit.operations:
         yield Row(partition, operation.row, operation.values, "1")
 

@@ -57,7 +57,7 @@ MAX_IN_HAND = 64 * 1024 * 1024
 _REQUEST = 10_000  # upper bound of a request's memory besides its body
 _MISS = 20  # messages, for the first unknown key of an envelope; twice as many for the second, and so on
 _LOOKUPS = 4  # keys of one message that are looked up at once
-_LONG = 2  # messages of one address, for more new keys than that, whose keys are looked up at the same time
+_LONG = 2  # messages of one address with more new keys than that, whose keys are looked up at the same time
 _SLACK = 64  # bytes of a queue message that the pipeline may add to an item
 
 
@@ -72,7 +72,7 @@ class Door:
         self._limits = services.config.limits
         self._keys = Pace(now)
         self._addresses = Pace(now)
-        self._long: Counter[str] = Counter()  # by address
+        self._long: Counter[str] = Counter()  # such messages, by address
         self._in_hand = 0
         services.meter.gauge(DOOR_BYTES, lambda: self._in_hand)
         self.routes = [

@@ -86,7 +86,7 @@ async def save(call: Call) -> Response:
     """
     key = _key(call)
     given = call.body["setting"]
-    if len(write_json(given)) > _MAX_SEALED:  # each name in it is compared with those that there are
+    if len(write_json(given)) > _MAX_SEALED:  # before each of its names is compared with the known ones
         raise _too_large()
     entries = [] if key == PRINCIPAL_SETTINGS else read_entries(given, new_id=call.uuid7, most=_most(key))
     check_loops(entries, call.services.config.public_url)

@@ -20,7 +20,7 @@ from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
 from tntcore.storage.records import END, Connection, Exchange, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
-from tntcore.storage.timeline import Places, TimedPage, Timeline, is_pointed
+from tntcore.storage.timeline import Places, TimedPage, Timeline, sorts_by_pointers
 from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
@@ -203,7 +203,7 @@ async def listing(
     end = min(until(query.get("until")) or END, under + END)
     end = "" if end == END else end
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
-    by_pointers = timed and is_pointed(kind) and not where.text and await records.is_indexed()
+    by_pointers = timed and sorts_by_pointers(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
     if pointed is not None and await records.is_filed():
         timed, exact, sift = True, pointed.exact, partial(_is_wanted, call, pointed.keep)

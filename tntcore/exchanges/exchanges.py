@@ -44,7 +44,9 @@ _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 
 
 class TakesLong(Exception):
-    """The message issues or proves: others may have to be asked about it, and signatures to be computed."""
+    """The message may take long. It issues or proves: others may have to be asked about it, and signatures to be
+    computed. Or its tenant's webhooks try slow expressions on it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

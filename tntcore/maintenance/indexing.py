@@ -256,7 +256,7 @@ async def point_to_thread(storage: Storage, thread: Action, partition: str) -> b
 
 
 async def point_to_unusual(storage: Storage, record: Record, partition: str) -> bool:
-    """Writes the pointer of a record with one of the statuses `UNUSUAL`, unless it has one. Returns whether it did."""
+    """Writes the pointer of a record with an unusual status, unless it is there. Returns whether it did."""
     pointer = Pointer.row_key(f"{record.with_status(record.status)}{record.uuid}")
     if record.status not in record.UNUSUAL or await storage.records.get(partition, pointer) is not None:
         return False

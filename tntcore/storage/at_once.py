@@ -14,10 +14,10 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-_MOST = 4  # messages of a queue, side by side
+_MOST = 4  # messages of a queue that are handled at once, side by side
 LEASE = 120  # seconds until the host gets a message that this process has not deleted
 _AGAIN = 5  # seconds until it gets one that could not be handled; visibilityTimeout in host.json
-_END = 0.5  # seconds for what the end of the process cuts off, to go back to the host
+_END = 0.5  # seconds for giving messages back to the host when the process ends
 _TRIED = b',"tried":1}'  # ends a message, which is a JSON object
 
 Handle = Callable[[bytes, int], Awaitable[None]]
@@ -43,18 +43,19 @@ class Stored(Protocol):
 
 
 def as_tried(body: bytes) -> bytes:
-    """Returns the queue message as the host is to see it: what is handled at once is delivered a second time by it."""
+    """Returns the queue message as it is stored. It says that it was tried, since the host would give it out as new."""
     return body if body.endswith(_TRIED) else body[:-1] + _TRIED
 
 
-def deliveries_of(body: bytes, dequeue_count: int) -> int:
-    """Returns how often the message was delivered: by the host, and before that to the process that put it."""
+def tries_of(body: bytes, dequeue_count: int) -> int:
+    """Returns how often the message was tried: as the host gave it out, and before that by the process that put it."""
     return dequeue_count + body.endswith(_TRIED)
 
 
 class AtOnce:
-    """Handles messages as soon as they are put, where the process has little else to do: few such messages, and none
-    that the host gave out. A message is put first, and nobody sees it for `LEASE` seconds, so it is not lost.
+    """Handles messages as soon as they are put, while the process has little else to do: it handles fewer than `_MOST`
+    of these, and none that the host gave out. A message is put first, and the host does not see it for `LEASE` seconds,
+    so it is not lost.
 
     Args:
         handle: what the queue's function calls; it encloses its work in `handling`.
@@ -65,10 +66,11 @@ class AtOnce:
         self._handle = handle
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = _MOST
-        self._handled = self._own = 0
+        self._handled = self._own = 0  # messages in work: all, and those that the host did not give out
         self._stopped = False
 
     def may_take(self) -> bool:
+        """Whether the process has little else to do."""
         return self._places > 0 and self._handled == self._own and not self._stopped
 
     def stop(self) -> None:
@@ -77,6 +79,7 @@ class AtOnce:
 
     @contextmanager
     def handling(self) -> Iterator[None]:
+        """Encloses the work for any message, also for one that the host gave out."""
         self._handled += 1
         try:
             yield
@@ -91,7 +94,7 @@ class AtOnce:
         except BaseException:
             self._places += 1
             raise
-        # Nothing of the caller's is its own: neither the trace, nor whom work is done for.
+        # The task takes over nothing of its caller: neither the trace nor the party.
         task = asyncio.get_running_loop().create_task(self._run(body, receipt), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._over)

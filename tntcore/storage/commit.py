@@ -107,7 +107,7 @@ class Unit:
         self.operations.append(Operation("delete", row, {}, etag))
 
 
-def point_to_threads(unit: Unit) -> None:
+def add_thread_pointers(unit: Unit) -> None:
     """Adds the pointers of changed threads, but of those whose time is that of a message in the same unit: see decision
     0022.
     """
@@ -122,7 +122,7 @@ def point_to_threads(unit: Unit) -> None:
                 unit.upsert(Pointer(uuid=Action.pointer_at(at, uuid), record_uuid=uuid))
 
 
-def point_to_unusual(unit: Unit) -> None:
+def add_unusual_pointers(unit: Unit) -> None:
     """Adds the pointers of messages and deliveries with one of the statuses `Record.UNUSUAL`: see decision 0022."""
     for operation in tuple(unit.operations):
         name, _, uuid = operation.row.partition("~")
@@ -194,8 +194,8 @@ class Committer:
             TooLarge: the unit does not fit in a transaction.
             TransactionError, HttpResponseError: the service refused the unit for another reason.
         """
-        point_to_threads(unit)
-        point_to_unusual(unit)
+        add_thread_pointers(unit)
+        add_unusual_pointers(unit)
         batcher = self._batchers.get(principal)
         if batcher is None:
             if len(self._batchers) >= _MAX_IDLE:

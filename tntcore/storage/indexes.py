@@ -30,9 +30,10 @@ class Reign:
     """The time in which only versions with pointers have run, in milliseconds since 1970.
 
     Attributes:
-        since: its beginning. seen: the last word of the timer.
-        filed_since: the beginning of that in which they also wrote the pointers for filters (`Indexed.filed`,
-            `Record.UNUSUAL`); None if they do not.
+        since: its beginning.
+        seen: the last word of the timer.
+        filed_since: since when they have also written the pointers for filters (`Indexed.filed`, `Record.UNUSUAL`);
+            None if they do not.
     """
 
     since: int

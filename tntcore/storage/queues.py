@@ -20,7 +20,7 @@ from azure.storage.queue import StorageErrorCode
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from tntcore.shares import Shares, party
-from tntcore.storage.at_once import AtOnce, Handle, PopReceipt, as_tried, deliveries_of
+from tntcore.storage.at_once import AtOnce, Handle, PopReceipt, as_tried, tries_of
 from tntcore.storage.batching import Batcher
 from tntcore.telemetry import Meter
 
@@ -49,15 +49,15 @@ class Queue:
         self._on_put = on_put
 
     def handle_at_once(self, handle: Handle) -> AtOnce:
-        """From now on, handles what is put where this process has little else to do."""
+        """From now on, `put` also handles messages, while this process has little else to do."""
         self._at_once = AtOnce(self, handle)
         return self._at_once
 
     @contextmanager
     def handling(self, body: bytes, dequeue_count: int) -> Iterator[int]:
-        """Encloses the work for a message. Yields how often it was delivered, here or by the host."""
+        """Encloses the work for a message. Yields how often it was tried, now included."""
         with self._at_once.handling() if self._at_once is not None else nullcontext():
-            yield deliveries_of(body, dequeue_count)
+            yield tries_of(body, dequeue_count)
 
     async def put(self, body: bytes, *, delay: int = 0) -> None:
         """Puts a message of at most 48 KiB, visible after `delay` seconds (at most 7 days).
@@ -68,9 +68,9 @@ class Queue:
         """
         if len(body) > MAX_MESSAGE:
             raise ValueError(f"a queue message of {len(body)} bytes")
-        may_take = self._at_once is not None and not delay and self._at_once.may_take()
-        if self._at_once is not None and may_take and len(as_tried(body)) <= MAX_MESSAGE:
-            await self._at_once.put(body)
+        at_once = self._at_once
+        if at_once is not None and not delay and at_once.may_take() and len(as_tried(body)) <= MAX_MESSAGE:
+            await at_once.put(body)
         else:
             await self.store(body, delay)
 
@@ -98,7 +98,7 @@ class Queue:
             await self._client.delete_message(receipt.message, receipt.pop)
 
     async def show(self, receipt: PopReceipt, delay: int) -> None:
-        """Lets the host see a message after `delay` seconds, unless it has given it out meanwhile."""
+        """Lets the host see a message after `delay` seconds, unless the host has given it out meanwhile."""
         self._meter.count("queue.update")
         with _unless_given_out():
             await self._client.update_message(receipt.message, receipt.pop, visibility_timeout=delay)

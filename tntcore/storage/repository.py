@@ -108,7 +108,8 @@ class Repository:
         """Lists records by their pointers, in the order of these.
 
         Args:
-            under: the beginning of the pointers' uuids. start: what follows it in the first one's. `next` is the same.
+            under: the beginning of the pointers' uuids.
+            start: where the page begins: a pointer's uuid without `under`, as in `Hits.next`.
         """
         found: list[R] = []
         following = under + start

@@ -29,7 +29,7 @@ _Place = tuple[str, str]  # position and uuid of a record
 MOST_READS: Final = 40
 """Windows of a page. A page that took as many ends early."""
 MOST_SIFTED: Final = 10
-"""Pages of records that are looked at for one page of those that are wanted. A page that took as many ends early."""
+"""Pages of records that are read for one page of those that are wanted. A page that took as many ends early."""
 _READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
 _DAY: Final = 24 * 3_600_000
 _CHANGE: Final = 8  # how much a window grows or shrinks
@@ -49,11 +49,12 @@ class TimedPage(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Places(Generic[R]):
-    """The beginnings of the uuids of all records that a list may want. No two have a record in common.
+    """The places of all records that a list may want.
 
     Attributes:
-        read: returns the records whose uuids have one of some of these beginnings.
-        exact: each is the uuid of one that is wanted.
+        beginnings: of their uuids. None is the beginning of another.
+        read: returns the records whose uuids begin with one of those given.
+        exact: each of the beginnings is the whole uuid of a record that is wanted.
     """
 
     beginnings: Collection[str]
@@ -61,7 +62,7 @@ class Places(Generic[R]):
     exact: bool = False
 
     def count(self, start: str, end: str) -> int | None:
-        """Counts the records from a uuid to before another; None if only by reading all could they be counted."""
+        """Counts the records from a uuid to before another; None if that takes reading all of them."""
         if not self.exact:
             return None
         return min(sum(start <= one < (end or END) for one in self.beginnings), COUNT_CAP)
@@ -77,9 +78,10 @@ class Timeline(Generic[R]):
         columns: the columns to read; None for all.
         by_pointers: all records have a pointer that sorts them by time, or for a thread a message that does. These are
             read instead of all records.
-        under: with `by_pointers`, the beginning of the pointers to read: only records that have one of them. After it
-            comes the position.
-        sift: a condition on the records that pointers lead to. exact: all of them meet it.
+        under: with `by_pointers`, the beginning of the uuids of the pointers to read; the position follows it. Records
+            without such a pointer are not wanted.
+        sift: a condition on records that were read whole, because pointers or `Places` lead to them.
+        exact: all of these meet it.
     """
 
     records: Repository
@@ -164,7 +166,7 @@ class Timeline(Generic[R]):
         return self.start <= self.position(record) < (self.end or END)
 
     async def among(self, places: Places[R], limit: int, *, newest: bool, position: str) -> TimedPage[R]:
-        """Returns a page of a list that has no records elsewhere. Their uuids sort by time."""
+        """Returns a page of the records at these places, whose uuids sort by time."""
         start, end = self.start, self.end or END
         if position and newest:
             end = f"{position}~"
@@ -201,7 +203,7 @@ class Timeline(Generic[R]):
 
     async def count(self) -> int | None:
         """Counts the records, up to `COUNT_CAP`. One storage call; with `keep`, up to ten. None for threads of a part
-        of time, and for records that are sifted: only by reading all could they be counted.
+        of time, and for records that are sifted: that takes reading all of them.
         """
         if self._by_messages:
             return None if self.start or self.end else await self.records.count(self.kind)
@@ -385,8 +387,8 @@ class Timeline(Generic[R]):
         return [by_uuid[uuid] for uuid in uuids if uuid in by_uuid]
 
 
-def is_pointed(kind: type[Record]) -> bool:
-    """Whether records of this kind, whose keys do not sort by time, have something else that does."""
+def sorts_by_pointers(kind: type[Record]) -> bool:
+    """Whether pointers sort records of this kind by time, because their own keys do not."""
     return bool(kind.TIME) and issubclass(kind, Indexed | Action)
 
 

@@ -34,9 +34,9 @@ MAX_URL = 2_048
 MAX_HEADERS = 20
 MAX_HEADERS_SIZE = 8_192
 METHODS = ("POST", "PUT", "PATCH")
-# Bytes that a compiled expression may take: its program, and the states that it keeps while it searches.
-_MATCH_MEMORY = 1 << 20  # bytes of an expression
-_USUAL_MEMORY = 1 << 16  # enough for nearly all of them
+# Bytes that a compiled expression may take: its program, and the states that it keeps while it searches. The second
+# are enough for nearly all.
+_MATCH_MEMORY, _USUAL_MEMORY = 1 << 20, 1 << 16
 _MATCH_WORK = 4_000_000  # an expression's instructions times characters; so many take up to 20 ms
 MATCH_SECONDS = 0.5
 """The processor time after which an expression that is tried in another process counts as matching a message."""
@@ -129,17 +129,17 @@ def _compile(match: str) -> Any:
 @lru_cache(maxsize=1_024)
 def _usual(match: str) -> Any:
     try:
-        return _compiled(match, _USUAL_MEMORY)
+        return _compile_in(match, _USUAL_MEMORY)
     except re2.error:
         return None
 
 
 @lru_cache(maxsize=32)
 def _large(match: str) -> Any:
-    return _compiled(match, _MATCH_MEMORY)
+    return _compile_in(match, _MATCH_MEMORY)
 
 
-def _compiled(match: str, memory: int) -> Any:
+def _compile_in(match: str, memory: int) -> Any:
     options = re2.Options()
     options.max_mem = memory
     options.log_errors = False

@@ -29,7 +29,7 @@ class Record:
     TIME: ClassVar[str] = ""
     """The column by which lists sort by time; "" if the uuid, of version 7, does it."""
     UNUSUAL: ClassVar[frozenset[str]] = frozenset()
-    """Statuses of which few records are. Each of these has a pointer, which stays when it has another status later."""
+    """Statuses that few records have. Such a record gets a pointer, which stays if its status changes later."""
 
     uuid: str
     status: str = "ACTIVE"
@@ -44,7 +44,7 @@ class Record:
 
     @classmethod
     def with_status(cls, status: str) -> str:
-        """Returns the beginning of the pointers of records with a status that have such pointers."""
+        """Returns the beginning of the pointers to records with this status. Not every status has such pointers."""
         return f"{cls.KIND}-status.{status}."
 
     @property
@@ -90,8 +90,11 @@ class Record:
 
 @dataclass(kw_only=True, slots=True)
 class Indexed(Record):
-    """A record with pointers: see decision 0022. `indexed` is the uuid of the one that is stored, "" for none: rows of
-    older versions have none. `indexed_by` has the uuids of those for filters, with a space between them.
+    """A record with pointers: see decision 0022.
+
+    Attributes:
+        indexed: the uuid of the stored pointer by time or DID; "" for none, as in rows of older versions.
+        indexed_by: the uuids of the stored pointers for filters, with a space between them.
     """
 
     indexed: str = ""
@@ -99,12 +102,12 @@ class Indexed(Record):
 
     @property
     def pointer(self) -> str:
-        """The uuid of the pointer that it should have; "" for none."""
+        """The uuid of the pointer by time or DID that it should have; "" for none."""
         raise NotImplementedError
 
     @property
     def filed(self) -> tuple[str, ...]:
-        """The uuids of the pointers by which lists with a filter find it."""
+        """The uuids of the pointers for filters that it should have."""
         return ()
 
     @property
