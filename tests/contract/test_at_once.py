@@ -14,8 +14,8 @@ from devtools.azurite import Azurite
 from devtools.host.stored_messages import StoredMessages
 from tntcore.shares import on_behalf_of, party
 from tntcore.storage import at_once
-from tntcore.storage.at_once import AtOnce
-from tntcore.storage.queues import Queue
+from tntcore.storage.at_once import AtOnce, as_tried
+from tntcore.storage.queues import MAX_MESSAGE, Queue
 from tntcore.telemetry import Meter
 
 BODY, FAILS = b'{"items":[1]}', b'{"items":["fails"]}'
@@ -62,11 +62,13 @@ async def test_what_was_handled_is_gone(queue: Queue) -> None:
     assert await waiting(queue) == 0
 
 
-async def test_what_fails_is_the_hosts(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("cannot be done now"), asyncio.CancelledError()], ids=repr)
+async def test_what_fails_is_the_hosts(queue: Queue, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that the work waits for may be cancelled, too."""
     monkeypatch.setattr(at_once, "_AGAIN", 0)
 
     async def work(body: bytes) -> None:
-        raise RuntimeError("cannot be done now")
+        raise error
 
     once = handled_by(queue, work)
     await queue.put(BODY)
@@ -142,6 +144,22 @@ async def test_only_few_are_and_none_beside_what_the_host_gave_out(queue: Queue)
     await queue.put(BODY)
     await once.settle()
     assert await waiting(queue) == 4
+
+
+async def test_what_has_no_room_to_say_that_it_was_tried_is_the_hosts(queue: Queue) -> None:
+    handled: list[int] = []
+
+    async def work(body: bytes) -> None:
+        handled.append(len(body))
+
+    once = handled_by(queue, work)
+    full, fits = b'{"items":["', MAX_MESSAGE - len(as_tried(b"{}")) + 2
+    for length in (MAX_MESSAGE, fits):
+        await queue.put(full + b"x" * (length - len(full) - 3) + b'"]}')
+        await once.settle()
+    assert handled == [fits]
+    [body], _ = await queue.peek()
+    assert len(body) == MAX_MESSAGE
 
 
 async def test_what_could_not_be_put_is_told_and_takes_no_place(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
