@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.faults.exchanges import Issued
-from tests.faults.flows import Answered, Connected, Flow, Received, Retried, Sent
+from tests.faults.flows import Answered, Connected, ConnectedV2, Flow, Received, Retried, Sent
 from tests.faults.process import Fault
 from tests.faults.test_every_call import KINDS, every_call
 from tests.faults.test_storage_calls import (
@@ -27,7 +27,12 @@ from tntcore import process
 from tntcore.process import Service
 from tntcore.services import Services
 
-CASES = [*itertools.product((Received, Answered, Retried, Sent), KINDS), (Connected, "kill"), (Issued, "kill")]
+CASES = [
+    *itertools.product((Received, Answered, Retried, Sent), KINDS),
+    (Connected, "kill"),
+    (ConnectedV2, "lost"),
+    (Issued, "kill"),
+]
 
 
 @pytest.mark.usefixtures("logs_are_watched_alone")

@@ -36,6 +36,7 @@ from tntcore.messaging.message import Message
 from tntcore.messaging.problems import is_problem_report, read_problem_report, reason_given
 from tntcore.protocols.transition import OutOfTurn
 from tntcore.services import Services
+from tntcore.storage.commit import Changed
 from tntcore.storage.records import Connection, Contact, Identity, Invitation
 from tntcore.storage.states import COMPLETED, ContactStatus, InvitationStatus
 from tntcore.strict_json import write_json
@@ -66,19 +67,22 @@ class FirstContact:
             return recipient
         # The claim of from_prior only selects the connection by whose records it is then judged.
         for did in (_sender_of(unpacked), _claimed_issuer(unpacked)):
-            if not did:
-                continue
-            uuid = Connection.uuid_of(recipient.identity_uuid, _contact_uuid(recipient, did))
-            # The record is read each time: such a message is rare, and a lost race brings it here again.
-            connection = await tenant.records.get(Connection, uuid)
-            if connection is None or not connection.keys:
-                continue
-            if recipient.invitation is not None and connection.invitation_uuid != recipient.invitation.uuid:
-                continue
-            known = await self._services.tenants.open_recipient(tenant, connection)
-            if did in known.their_dids:
+            known = await self._known(tenant, recipient, did) if did else None
+            if known is not None:
                 return replace(known, at_invitation=True)
         return recipient
+
+    async def _known(self, tenant: Tenant, recipient: Recipient, did: str) -> Recipient | None:
+        """Finds the connection of a DID's owner at an invitation or identity."""
+        uuid = Connection.uuid_of(recipient.identity_uuid, _contact_uuid(recipient, did))
+        # The record is read each time: such a message is rare, and a lost race brings it here again.
+        connection = await tenant.records.get(Connection, uuid)
+        if connection is None or not connection.keys:
+            return None
+        if recipient.invitation is not None and connection.invitation_uuid != recipient.invitation.uuid:
+            return None
+        known = await self._services.tenants.open_recipient(tenant, connection)
+        return known if did in known.their_dids else None
 
     async def receive(self, tenant: Tenant, recipient: Recipient, message: Message, sender: Sender) -> Reaction | None:
         """Returns the effect of a v2 message on connections and their DIDs; None for none.
@@ -141,7 +145,7 @@ class FirstContact:
     async def _begun(
         self, tenant: Tenant, recipient: Recipient, message: Message, kid: str, invitation: Invitation | None = None
     ) -> Effect:
-        """Makes the connection of a first message. Raises `DidError` or `Refused`."""
+        """Makes the connection of a first message. Raises `Changed`, `DidError` or `Refused`."""
         now = self._services.now()
         identity = await tenant.records.get(Identity, recipient.identity_uuid)
         if identity is None:
@@ -165,6 +169,9 @@ class FirstContact:
             # Made with the contact, before it was invited; its messages are held.
             waiting = await tenant.records.get(Connection, connection.uuid)
             if waiting is not None and waiting.state != "start":
+                if await self._known(tenant, recipient, did) is not None:
+                    # Another first message of the same sender has made it, since this one looked for it.
+                    raise Changed(waiting.key)
                 raise Refused("contact-connected", "the contact of the invitation is connected already")
             in_place_of(waiting, connection)
         connection.role = "responder"
