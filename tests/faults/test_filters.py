@@ -80,8 +80,8 @@ class Changing:
         tenant = await self.acme.tenant()
         at = NOW - DAY + number
         contact = Contact(
-            uuid=uuid_at(at, f"contact {number}"), email=self.random.choice(EMAILS), display_name=f"{number}",
-            created_at=at, updated_at=at,
+            uuid=uuid_at(at, f"contact {number}"), email=self.random.choice(EMAILS), created_at=at, updated_at=at,
+            display_name=("even", "odd")[number % 2],
         )  # fmt: skip
         shard = tenant.shard_of_new(contact.uuid, self.world.durable.now)
         unit = Unit()
@@ -212,6 +212,10 @@ class Changing:
         """Yields lists, and what of all rows of their kind they are to find."""
         for email in EMAILS[1:]:
             yield f"contact?email={email}", lambda one, email=email: one.get("email") == email  # type: ignore[misc]
+            yield (
+                f"contact?email={email}&search=even",
+                lambda one, email=email: one.get("email") == email and one["displayName"] == "even",  # type: ignore[misc]
+            )
         for _, contact in self.contacts[:3]:
             name = contact.uuid
 

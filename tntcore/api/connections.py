@@ -21,8 +21,8 @@ from tntcore.api.views import (
     entity,
     filters,
     found,
-    given_filters,
     listing,
+    only_filter,
 )
 from tntcore.connections.acceptance import kept_invitation
 from tntcore.connections.changes import Changes
@@ -157,23 +157,19 @@ class ConnectionRoutes:
 
 async def list_(call: Call) -> Response:
     """Lists connections. A page by time costs a storage call for each hit besides those of other lists."""
-    query, names = call.query, given_filters(call).keys()
+    query, only = call.query, only_filter(call)
     contact = query.get("contactUuid") or query.get("contact")
     invitation = query.get("invitationUuid") or query.get("invitation")
     state, among = query.get("state", ""), None
     pointed: Pointed[Connection] | None = None
     if contact and await call.tenant.records.is_filed():
-        pointed = Pointed(
-            Connection.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
-        )
+        pointed = Pointed(Connection.with_contact(contact), exact=only == "contactUuid")
     elif contact:
         among = await connections_of(call.tenant.records, [contact])
     elif invitation:
-        pointed = Pointed(
-            Connection.with_invitation(invitation), exact=len(names) == 1 and names <= {"invitation", "invitationUuid"}
-        )
+        pointed = Pointed(Connection.with_invitation(invitation), exact=only == "invitationUuid")
     elif state and state not in (COMPLETED, ABANDONED):
-        pointed = Pointed(Connection.in_state(state), exact=names == {"state"})
+        pointed = Pointed(Connection.in_state(state), exact=only == "state")
     return await listing(
         call,
         Connection,

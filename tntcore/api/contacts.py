@@ -30,9 +30,9 @@ from tntcore.api.views import (
     entity,
     filters,
     found,
-    given_filters,
     listing,
     not_found,
+    only_filter,
     text,
 )
 from tntcore.connections.acceptance import Acceptance
@@ -443,9 +443,8 @@ async def list_(call: Call) -> Response:
 
     pointed: Pointed[Contact] | None = None
     if email := call.query.get("email"):
-        pointed = Pointed(
-            Contact.with_email(email), keep if text_ else None, exact=set(given_filters(call)) == {"email"}
-        )
+        exact = not text_ and only_filter(call) == "email"
+        pointed = Pointed(Contact.with_email(email), keep if text_ else None, exact)
     return await listing(
         call,
         Contact,

@@ -25,8 +25,8 @@ from tntcore.api.views import (
     entity,
     filters,
     found,
-    given_filters,
     listing,
+    only_filter,
 )
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
@@ -276,14 +276,12 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 async def list_(call: Call) -> Response:
     records, contact = call.tenant.records, await contact_asked(call)
-    names, status = given_filters(call).keys(), call.query.get("status", "")
+    only, status = only_filter(call), call.query.get("status", "")
     pointed: Pointed[Credential] | None = None
     if contact:
-        pointed = Pointed(
-            Credential.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
-        )
+        pointed = Pointed(Credential.with_contact(contact), exact=only == "contactUuid")
     elif status == CredentialStatus.RECEIVED:
-        pointed = Pointed(Credential.with_status(status), exact=names == {"status"})
+        pointed = Pointed(Credential.with_status(status), exact=only == "status")
     return await listing(
         call, Credential, lambda one: credential_view(records, one), where=filters(call), pointed=pointed
     )

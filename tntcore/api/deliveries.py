@@ -280,8 +280,7 @@ async def list_(call: Call) -> Response:
     the time when the message was received or sent.
     """
     message = call.query.get("messageUuid") or call.query.get("message") or ""
-    # Deliveries have the time of their message: `delivery_uuid`.
-    under = message[: len(first_uuid(0))]
+    under = _beginning(message)
     narrowed, status = await narrow(call), call.query.get("status", "")
     pointed: Pointed[Delivery] | None = None
     places = None if message else await _places(call, narrowed)
@@ -300,8 +299,15 @@ async def list_(call: Call) -> Response:
     )
 
 
+def _beginning(message_uuid: str) -> str:
+    """Returns the beginning of the uuids of a message's deliveries: they have its time (`delivery_uuid`)."""
+    return message_uuid[: len(first_uuid(0))]
+
+
 async def _places(call: Call, narrowed: Narrowed) -> Places[Delivery] | None:
-    """Returns the places of the deliveries of a thread, or of those that are held; None if others may be wanted."""
+    """Returns the places of the deliveries of some threads, or of those that are held, if the list is for these and
+    they are not too many; or None.
+    """
     records = call.tenant.records
     if (uuids := await messages_of(call, narrowed)) is not None:
 
@@ -311,8 +317,7 @@ async def _places(call: Call, narrowed: Narrowed) -> Places[Delivery] | None:
             )
             return [delivery for page in pages for delivery in page.records]
 
-        # Deliveries have the time of their message: `delivery_uuid`.
-        return Places({uuid[: len(first_uuid(0))] for uuid in uuids}, at)
+        return Places(set(map(_beginning, uuids)), at)
     if (waiting := await held(call)) is None:
         return None
     shards = {one.delivery_uuid: one.partition for one in waiting}

@@ -132,7 +132,9 @@ async def list_(call: Call) -> Response:
 
     places: Places[Message] | None = None
     if (uuids := await messages_of(call, narrowed)) is not None:
-        exact = narrowed.types is None and len({*given_filters(call), *({"thread"} & call.query.keys())}) == 1
+        # The action, or the thread, is all that is asked for.
+        filters_given = len(given_filters(call)) + ("thread" in call.query)
+        exact = narrowed.types is None and filters_given == 1
         places = Places(uuids, lambda some: call.tenant.records.many(Message, some, uuids), exact)
     elif (waiting := await held(call)) is not None:
         shards = {one.message_uuid: one.partition for one in waiting}

@@ -32,8 +32,8 @@ from tntcore.api.views import (
     contact_asked,
     filters,
     found,
-    given_filters,
     listing,
+    only_filter,
 )
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
@@ -228,14 +228,12 @@ async def requests(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     records, contact = call.tenant.records, await contact_asked(call)
-    names, status = given_filters(call).keys(), call.query.get("status", "")
+    only, status = only_filter(call), call.query.get("status", "")
     pointed: Pointed[Presentation] | None = None
     if contact:
-        pointed = Pointed(
-            Presentation.with_contact(contact), exact=len(names) == 1 and names <= {"contact", "contactUuid"}
-        )
+        pointed = Pointed(Presentation.with_contact(contact), exact=only == "contactUuid")
     elif status == PresentationStatus.UNDECIDED:
-        pointed = Pointed(Presentation.with_status(status), exact=names == {"status"})
+        pointed = Pointed(Presentation.with_status(status), exact=only == "status")
     return await listing(
         call, Presentation, lambda one: outcome_view(records, one), where=filters(call), pointed=pointed
     )

@@ -154,7 +154,7 @@ class Pointed(Generic[R]):
     Attributes:
         under: the beginning of their uuids.
         keep: a condition that records must meet besides those of `filters`.
-        exact: each of the pointers leads to a record that is wanted.
+        exact: each of the pointers leads to a record that is wanted, so counting them counts the list.
     """
 
     under: str
@@ -344,3 +344,9 @@ def _is_wanted(call: Call, keep: Callable[[R], bool] | None, record: R) -> bool:
 def given_filters(call: Call) -> dict[str, str]:
     """Returns the query parameters that are compared with a column."""
     return {name: value for name, value in call.query.items() if name not in _NO_FILTERS}
+
+
+def only_filter(call: Call) -> str:
+    """Returns the column of the only parameter of `given_filters`; "" if there are none, or several."""
+    names = list(given_filters(call))
+    return _COLUMNS.get(names[0], names[0]) if len(names) == 1 else ""
