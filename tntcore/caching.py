@@ -17,7 +17,8 @@ class SharedCache(Generic[V]):
     """Args:
     now: a clock in seconds that never goes back, e.g. `time.monotonic`.
     capacity: entries kept; the one used longest ago goes first.
-    weigh: about how many bytes a key and its value take. budget: bytes that all entries may take.
+    weigh: returns about how many bytes a key and its value take.
+    budget: bytes that all entries may take by `weigh`.
     spread: share of its life that an entry may lose, by its key, so that entries loaded together do not expire
         together.
     """

@@ -68,12 +68,10 @@ class Changing:
 
     def say_all_have_pointers(self) -> None:
         said = {"since": 0, "seen": self.world.durable.now, "filedSince": 0}
-        rows, row = self.world.durable.rows("lookups"), self.world.durable.rows("records")
-        rows.fill([_row(PARTITION, POINTERS, said)])
-        key = (self.acme.uuid, f"principal~{self.acme.uuid}")
-        row[key] = replace(
-            row[key], values={**row[key].values, "indexedAt": self.world.durable.now, "filedAt": self.world.durable.now}
-        )
+        self.world.durable.rows("lookups").fill([_row(PARTITION, POINTERS, said)])
+        records, key = self.world.durable.rows("records"), (self.acme.uuid, f"principal~{self.acme.uuid}")
+        now = self.world.durable.now
+        records[key] = replace(records[key], values={**records[key].values, "indexedAt": now, "filedAt": now})
         self.world.restart()
 
     async def make_contact(self, number: int) -> None:

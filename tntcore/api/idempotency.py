@@ -168,7 +168,7 @@ class _Keyed:
         return (bytes(before["seed"]), before["begun"]) if before.get("seed") else None
 
     async def _reserve(self, seed: bytes, begun: int, before: Row | None) -> Row | None:
-        """Writes the row in place of `before`; returns the row if another call has written it meanwhile."""
+        """Writes the row in place of `before`. Returns None, or the row that another call has written meanwhile."""
         sealed = self._records.seal(seed, f"{self._row}/seed")
         values: dict[str, Value] = {"digest": self._digest, "at": self._now, "answer": b"", "finished": False}
         values |= {"begun": begun, "sealedSeed": sealed, "seed": b""}

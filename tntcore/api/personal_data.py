@@ -78,7 +78,7 @@ _POINTED: Final[Mapping[type[Record], Callable[[str], str]]] = {
     Credential: Credential.with_contact,
     Presentation: Presentation.with_contact,
 }
-"""Kinds with pointers that name the contact, and the beginning of these."""
+"""The beginning of the pointers to a contact's records, for kinds that have these."""
 MOST: Final = 100
 """Records that one call erases."""
 _AT_ONCE: Final = 10
@@ -286,6 +286,7 @@ async def _of(
 
 
 def _place(pointer: str) -> str:
+    """Returns the `start` that continues from this pointer."""
     return f".{pointer.rpartition('.')[2]}"
 
 

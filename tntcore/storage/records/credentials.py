@@ -148,11 +148,6 @@ class Exchange(Indexed):
         return tuple(beginning + position for beginning in beginnings if beginning)
 
     @staticmethod
-    def with_contact(contact_uuid: str) -> str:
-        """Returns the beginning of the pointers of the contact's exchanges."""
-        return f"{Exchange.KIND}-contact.{contact_uuid}."
-
-    @staticmethod
     def with_thread(thid: str) -> str:
         """Returns the beginning of the pointers of all exchanges on threads with this id."""
         return f"{Exchange.KIND}-thread.{short_hash(thid)}."
@@ -190,21 +185,12 @@ class Credential(Indexed):
     body: bytes = b""
 
     @property
-    def pointer(self) -> str:
-        return ""
-
-    @property
     def filed(self) -> tuple[str, ...]:
         beginnings = (
             Credential.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Credential.with_status(self.status) if self.status == CredentialStatus.RECEIVED else "",
         )
         return tuple(beginning + self.uuid for beginning in beginnings if beginning)
-
-    @staticmethod
-    def with_contact(contact_uuid: str) -> str:
-        """Returns the beginning of the pointers of the contact's credentials."""
-        return f"{Credential.KIND}-contact.{contact_uuid}."
 
 
 @dataclass(kw_only=True, slots=True)
@@ -227,21 +213,12 @@ class Presentation(Indexed):
     details: bytes = b""
 
     @property
-    def pointer(self) -> str:
-        return ""
-
-    @property
     def filed(self) -> tuple[str, ...]:
         beginnings = (
             Presentation.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Presentation.with_status(self.status) if self.status == PresentationStatus.UNDECIDED else "",
         )
         return tuple(beginning + self.uuid for beginning in beginnings if beginning)
-
-    @staticmethod
-    def with_contact(contact_uuid: str) -> str:
-        """Returns the beginning of the pointers of the contact's presentations."""
-        return f"{Presentation.KIND}-contact.{contact_uuid}."
 
 
 @dataclass(kw_only=True, slots=True)

@@ -155,11 +155,6 @@ class Connection(Indexed):
         return tuple(beginning + position for beginning in beginnings if beginning)
 
     @staticmethod
-    def with_contact(contact_uuid: str) -> str:
-        """Returns the beginning of the pointers of the contact's connections."""
-        return f"{Connection.KIND}-contact.{contact_uuid}."
-
-    @staticmethod
     def with_invitation(invitation_uuid: str) -> str:
         """Returns the beginning of the pointers of all connections that began with the invitation."""
         return f"{Connection.KIND}-invitation.{invitation_uuid}."

@@ -100,10 +100,15 @@ class Indexed(Record):
     indexed: str = ""
     indexed_by: str = ""
 
+    @classmethod
+    def with_contact(cls, contact_uuid: str) -> str:
+        """Returns the beginning of the pointers to the contact's records of this kind."""
+        return f"{cls.KIND}-contact.{contact_uuid}."
+
     @property
     def pointer(self) -> str:
         """The uuid of the pointer by time or DID that it should have; "" for none."""
-        raise NotImplementedError
+        return ""
 
     @property
     def filed(self) -> tuple[str, ...]:
