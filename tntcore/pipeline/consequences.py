@@ -257,12 +257,14 @@ class Consequences:
             return select(entries, message)
         if not incoming.long:
             raise TakesLong
-        return [entry for entry in entries if await self._matches(entry, message)]
+        texts = matched_texts(message)
+        return [entry for entry in entries if await self._matches(entry, texts)]
 
-    async def _matches(self, entry: WebhookEntry, message: Message) -> bool:
-        """Whether an entry matches the message, tried in another process. One that takes too long gets the message."""
+    async def _matches(self, entry: WebhookEntry, texts: tuple[str, ...]) -> bool:
+        """Whether an entry matches a message with these texts, tried in another process. One whose expression takes too
+        long gets the message.
+        """
         try:
-            texts = matched_texts(message)
             return await self._services.workers.run(within, MATCH_SECONDS, search, entry.match, texts)
         except (TooLongError, WorkTimeout):
             return True

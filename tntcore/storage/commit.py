@@ -80,10 +80,10 @@ class Unit:
         if not isinstance(record, Indexed):
             return {}
         pointer, filed = record.pointer, record.filed
-        now, before = dict.fromkeys((pointer, *filed)), dict.fromkeys((record.indexed, *record.indexed_by.split()))
-        for gone in before.keys() - now.keys() - {""}:
+        now, before = {pointer, *filed}, {record.indexed, *record.indexed_by.split()}
+        for gone in before - now - {""}:
             self.delete(Pointer.row_key(gone))
-        for new in now.keys() - before.keys() - {""}:
+        for new in now - before - {""}:
             self.upsert(Pointer(uuid=new, record_uuid=record.uuid))
         columns: dict[str, Value] = {"indexed": pointer} if pointer or record.indexed else {}
         return columns | ({"indexedBy": " ".join(filed)} if filed or record.indexed_by else {})
