@@ -66,6 +66,10 @@ class Changing:
             await self.make_contact(number)
         self.say_all_have_pointers()
 
+    def say_nothing_of_pointers(self) -> None:
+        self.world.durable.rows("lookups").pop((PARTITION, POINTERS), None)
+        self.world.restart()
+
     def say_all_have_pointers(self) -> None:
         said = {"since": 0, "seen": self.world.durable.now, "filedSince": 0}
         self.world.durable.rows("lookups").fill([_row(PARTITION, POINTERS, said)])
@@ -195,8 +199,7 @@ class Changing:
                     del rows[key]
                     continue
             rows[key] = replace(rows[key], values=values)
-        del self.world.durable.rows("lookups")[PARTITION, POINTERS]
-        self.world.restart()
+        self.say_nothing_of_pointers()
 
     async def is_filed(self) -> bool:
         return await (await self.acme.tenant()).records.is_filed()
@@ -417,12 +420,38 @@ def test_lists_of_messages_and_deliveries_find_what_a_look_at_all_finds(tmp_path
         rows = changing.world.durable.rows("records")
         for key in [key for key in rows if key[1].startswith(("pointer~delivery-status.", "pointer~message-status."))]:
             del rows[key]
-        del changing.world.durable.rows("lookups")[PARTITION, POINTERS]
-        changing.world.restart()
+        changing.say_nothing_of_pointers()
         await changing.check(changing.queries_for_messages())
         await changing.walk()
         assert await changing.is_filed()
         changing.world.assert_pointed()
         await changing.check(changing.queries_for_messages())
+
+    run(work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("begins_filed", [True, False])
+@pytest.mark.parametrize(
+    "path", ["exchange?state=request-received", "connection?state=start", "contact?email=a@partner.example"]
+)
+def test_a_list_misses_nothing_if_pointers_come_or_go_between_its_pages(
+    tmp_path: Path, path: str, begins_filed: bool, seed: int
+) -> None:
+    async def work() -> None:
+        changing = Changing(tmp_path, seed, 1)
+        await changing.fill()
+        for _ in range(40):
+            await changing.step()
+        wanted = {hit["uuid"] for hit in await listed(changing.acme, path)}
+        says = [changing.say_nothing_of_pointers, changing.say_all_have_pointers]
+        says[begins_filed]()
+        page = await changing.acme.get(f"{path}&limit=1")
+        says[not begins_filed]()
+        found = {hit["uuid"] for hit in page["hits"]}
+        while page["next"]:
+            page = await changing.acme.get(f"{path}&limit=1&next={page['next']}")
+            found |= {hit["uuid"] for hit in page["hits"]}
+        assert found == wanted
 
     run(work)

@@ -81,7 +81,8 @@ def entity(record: Record, **values: Any) -> dict[str, Any]:
 
 def _position(token: str) -> str:
     with suppress(ValueError):
-        return read_uuid(token)
+        place = token.removeprefix(_AMONG_POINTERS)
+        return token[: len(token) - len(place)] + read_uuid(place)
     raise ValueError("the `next` of the page before")
 
 
@@ -144,6 +145,8 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "referenceID": "referenceId",
 }
 """The columns of filters that have another name than their column."""
+_AMONG_POINTERS: Final = "."
+"""The beginning of `next` of a page that was read by pointers, where other pages have another order."""
 _NO_FILTERS: Final = ("limit", "next", "order", "since", "until", "type", "search", "thread", "include")
 
 
@@ -205,9 +208,14 @@ async def listing(
     timed = bool(order == "newest" or keep is not None or (kind.TIME and (order or start or end)))
     by_pointers = timed and sorts_by_pointers(kind) and not where.text and await records.is_indexed()
     timeline = Timeline(records, kind, start, end, where, keep, needs, columns, by_pointers)
+    mark = ""
     if pointed is not None and await records.is_filed():
+        # Without pointers, this list would be in the order of uuids.
+        mark = _AMONG_POINTERS if kind.TIME and not timed else ""
         timed, exact, sift = True, pointed.exact, partial(_is_wanted, call, pointed.keep)
         timeline = Timeline(records, kind, start, end, by_pointers=True, under=pointed.under, sift=sift, exact=exact)
+    # A place in the other order leads nowhere: the list begins anew, so that nothing is missed.
+    token = token.removeprefix(_AMONG_POINTERS) if token.startswith(_AMONG_POINTERS) == bool(mark) else ""
     wanted: Sequence[R] = ()
     if among is not None:
         wanted = [one for one in among if is_given(call, one) and timeline.within(one) and (keep is None or keep(one))]
@@ -241,7 +249,7 @@ async def listing(
         {
             "total": {"value": total, "relation": "gte" if is_more else "eq"},
             "hits": views,
-            "next": following,
+            "next": f"{mark}{following}" if following is not None else None,
         }
     )
 
