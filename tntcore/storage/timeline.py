@@ -28,8 +28,9 @@ R = TypeVar("R", bound=Record)
 _Place = tuple[str, str]  # position and uuid of a record
 MOST_READS: Final = 40
 """Windows of a page. A page that took as many ends early."""
-MOST_SIFTED: Final = 10
-"""Pages of records that are read for one page of those that are wanted. A page that took as many ends early."""
+# A page of records that are wanted takes so many pages of records that are looked at, each by a call, and about so many
+# records. One that took as many ends early.
+_SIFTED_PAGES, _SIFTED, _SIFTED_AT_ONCE = 4, 200, 50
 _READ: Final = 999  # keys in a window: one more, which tells that there are more, still is one storage call
 _DAY: Final = 24 * 3_600_000
 _CHANGE: Final = 8  # how much a window grows or shrinks
@@ -113,11 +114,12 @@ class Timeline(Generic[R]):
             return await self._page(limit, newest=newest, now=now, position=position)
         found: list[R] = []
         following: str | None = position
-        for _ in range(MOST_SIFTED):
-            page = await self._page(limit, newest=newest, now=now, position=following or "")
+        looked_at, read = limit if self.exact else max(limit, _SIFTED_AT_ONCE), 0
+        for _ in range(_SIFTED_PAGES):
+            page = await self._page(looked_at, newest=newest, now=now, position=following or "")
             found += filter(self.sift, page.records)
-            following = page.next
-            if following is None or len(found) > limit:
+            following, read = page.next, read + len(page.records)
+            if following is None or len(found) > limit or read >= _SIFTED:
                 break
         if len(found) > limit:
             return TimedPage(found[:limit], self.position(found[limit]))
