@@ -24,7 +24,7 @@ from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, T
 _MAX_IDLE = 1000  # principals whose empty batcher is kept
 # Answers 4xx that are not about the content: not allowed to write, timed out, too many requests.
 _NOT_OF_A_UNIT = frozenset({401, 403, 408, 429})
-_THREAD, _MESSAGE = Action.row_key(""), Message.row_key("")
+_THREAD, _MESSAGE, _POINTER = Action.row_key(""), Message.row_key(""), Pointer.row_key("")
 _WITH_UNUSUAL: Final[Mapping[str, type[Record]]] = {kind.KIND: kind for kind in (Delivery, Message)}
 
 
@@ -196,6 +196,8 @@ class Committer:
         """
         add_thread_pointers(unit)
         add_unusual_pointers(unit)
+        # Storage names the first row that it cannot write: a lost race is reported for the record, not for its pointer.
+        unit.operations.sort(key=lambda operation: operation.row.startswith(_POINTER))
         batcher = self._batchers.get(principal)
         if batcher is None:
             if len(self._batchers) >= _MAX_IDLE:

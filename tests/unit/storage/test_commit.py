@@ -9,6 +9,8 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
 from tntcore.storage.commit import Committer, Exists, TooLarge, Unit
+from tntcore.storage.records import Contact, Pointer
+from tntcore.storage.states import ContactStatus
 from tntcore.storage.transactions import MAX_BYTES, MAX_OPERATIONS, Operation, TransactionError
 
 
@@ -52,6 +54,21 @@ async def committed(table: Table, *units: Unit) -> list[BaseException | None]:
     """What becomes of units that share a transaction."""
     committer = Committer(table)  # type: ignore[arg-type]
     return await asyncio.gather(*(committer.commit("p", each) for each in units), return_exceptions=True)
+
+
+async def test_records_come_before_their_pointers() -> None:
+    """Storage names the first row that it cannot write, and callers know the record's."""
+    table = Table({}, named=True)
+    read = Contact(uuid="c", status=ContactStatus.ACCEPTED, email="old@a.example", created_at=1, etag="1")
+    read.indexed_by = " ".join(read.filed)
+    read.email = "new@a.example"
+    changed = Unit()
+    changed.change(read)
+    assert await committed(table, changed) == [None]
+    [rows] = table.calls
+    assert rows[0] == read.key
+    assert len(rows) == 3
+    assert all(row.startswith(Pointer.row_key("")) for row in rows[1:])
 
 
 @pytest.mark.parametrize("status", [400, 413, 405])
