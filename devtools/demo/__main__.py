@@ -277,9 +277,10 @@ async def run(chosen: argparse.Namespace, storage: Azurite, ending: Ending) -> N
             grace=5,
         )
         opened.push_async_callback(function_app.service.close)
+        # With kept data, the host may call the app as soon as it starts.
+        function_app.service.on_put = host.wake
         await host.start()
         opened.push_async_callback(host.stop)
-        function_app.service.on_put = host.wake
         opened.enter_context(patch.object(function_app, "answer", tapped(function_app.answer)))
         await function_app.service.app().services.storage.ensure()
         session = await opened.enter_async_context(ClientSession())
