@@ -40,7 +40,7 @@ async def test_whatever_it_is_called_with(stack: Stack, tmp_path: Path, part: in
             *("--header", f"tnt-subscription-key: {client.key}"),
             *("--header", f"tnt-operator-key: {stack.operator['tnt_operator_key']}"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "30"),
-            *("--request-timeout", "120", "--seed", "7391", "--no-shrink"),
+            *("--request-timeout", "30", "--seed", "7391", "--no-shrink"),
             *("--generation-database", "none", "--warnings", "off", "--no-color"),
             # Keys of nobody, or a paused clock of the machine's, are no failure of the service.
             *("--suppress-health-check", "all"),
