@@ -17,16 +17,14 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
-    Pointed,
     Time,
     Timed,
     Uuid,
-    contact_asked,
+    by_contact_or_status,
     entity,
     filters,
     found,
     listing,
-    only_filter,
 )
 from tntcore.credentials.wallet import Details, open_details, open_held, seal_details
 from tntcore.errors import Problem
@@ -275,13 +273,7 @@ async def _changed(call: Call, credential: Credential) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    records, contact = call.tenant.records, await contact_asked(call)
-    only, status = only_filter(call), call.query.get("status", "")
-    pointed: Pointed[Credential] | None = None
-    if contact:
-        pointed = Pointed(Credential.with_contact(contact), exact=only == "contactUuid")
-    elif status == CredentialStatus.RECEIVED:
-        pointed = Pointed(Credential.with_status(status), exact=only == "status")
+    records, pointed = call.tenant.records, await by_contact_or_status(call, Credential, CredentialStatus.RECEIVED)
     return await listing(
         call, Credential, lambda one: credential_view(records, one), where=filters(call), pointed=pointed
     )

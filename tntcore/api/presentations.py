@@ -26,14 +26,12 @@ from tntcore.api.views import (
     Entity,
     JsonObject,
     Page,
-    Pointed,
     Timed,
     Uuid,
-    contact_asked,
+    by_contact_or_status,
     filters,
     found,
     listing,
-    only_filter,
 )
 from tntcore.errors import Problem
 from tntcore.exchanges import proving
@@ -227,13 +225,7 @@ async def requests(call: Call) -> Response:
 
 
 async def list_(call: Call) -> Response:
-    records, contact = call.tenant.records, await contact_asked(call)
-    only, status = only_filter(call), call.query.get("status", "")
-    pointed: Pointed[Presentation] | None = None
-    if contact:
-        pointed = Pointed(Presentation.with_contact(contact), exact=only == "contactUuid")
-    elif status == PresentationStatus.UNDECIDED:
-        pointed = Pointed(Presentation.with_status(status), exact=only == "status")
+    records, pointed = call.tenant.records, await by_contact_or_status(call, Presentation, PresentationStatus.UNDECIDED)
     return await listing(
         call, Presentation, lambda one: outcome_view(records, one), where=filters(call), pointed=pointed
     )

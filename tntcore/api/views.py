@@ -18,12 +18,13 @@ from tntcore.errors import Problem
 from tntcore.messaging import times
 from tntcore.messaging.ids import first_uuid
 from tntcore.storage.queries import ANY, Where, equal
-from tntcore.storage.records import END, Connection, Exchange, Record
+from tntcore.storage.records import END, Connection, Exchange, Indexed, Record
 from tntcore.storage.repository import COUNT_CAP, Hits, Repository
 from tntcore.storage.timeline import Places, TimedPage, Timeline, sorts_by_pointers
 from tntcore.strict_json import write_json
 
 R = TypeVar("R", bound=Record)
+P = TypeVar("P", bound=Indexed)
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 _PAGE_BYTES = 4_000_000
 
@@ -268,6 +269,18 @@ async def contact_asked(call: Call) -> str:
         run = await records.get(Exchange, exchange)
         return run.contact_uuid if run is not None else ""
     return ""
+
+
+async def by_contact_or_status(call: Call, kind: type[P], pointed_status: str) -> Pointed[P] | None:
+    """Returns the pointers to the records of one contact, or with the status that has pointers, if the query asks for
+    either.
+    """
+    only = only_filter(call)
+    if contact := await contact_asked(call):
+        return Pointed(kind.with_contact(contact), exact=only == "contactUuid")
+    if call.query.get("status") == pointed_status:
+        return Pointed(kind.with_status(pointed_status), exact=only == "status")
+    return None
 
 
 async def found(records: Repository, kind: type[R], uuid: str) -> R:

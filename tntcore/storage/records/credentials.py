@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from tntcore.messaging.ids import uuid_at
-from tntcore.storage.records.record import Indexed, Record, short_hash
+from tntcore.storage.records.record import Indexed, Record, filed_under, short_hash
 from tntcore.storage.states import CredentialStatus, ExchangeStatus, PresentationStatus
 
 OPEN: Final = (ExchangeStatus.ACTIVE, ExchangeStatus.WAITING)
@@ -138,14 +138,13 @@ class Exchange(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        position = uuid_at(self.created_at, self.uuid)
-        beginnings = (
+        return filed_under(
+            uuid_at(self.created_at, self.uuid),
             Exchange.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Exchange.with_thread(self.thid) if self.thid else "",
             Exchange.in_state(self.state),
             Exchange.with_status(self.status) if self.status in OPEN else "",
         )
-        return tuple(beginning + position for beginning in beginnings if beginning)
 
     @staticmethod
     def with_thread(thid: str) -> str:
@@ -186,11 +185,11 @@ class Credential(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        beginnings = (
+        return filed_under(
+            self.uuid,
             Credential.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Credential.with_status(self.status) if self.status == CredentialStatus.RECEIVED else "",
         )
-        return tuple(beginning + self.uuid for beginning in beginnings if beginning)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -214,11 +213,11 @@ class Presentation(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        beginnings = (
+        return filed_under(
+            self.uuid,
             Presentation.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Presentation.with_status(self.status) if self.status == PresentationStatus.UNDECIDED else "",
         )
-        return tuple(beginning + self.uuid for beginning in beginnings if beginning)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from tntcore.dids.parse import parse_document
 from tntcore.dids.peer import KeyNames
 from tntcore.errors import DidError
 from tntcore.messaging.ids import uuid_at
-from tntcore.storage.records.record import Indexed, Record, short_hash
+from tntcore.storage.records.record import Indexed, Record, filed_under, short_hash
 from tntcore.storage.states import ABANDONED, COMPLETED, ContactStatus, InvitationStatus
 from tntcore.storage.tables import Row
 
@@ -146,13 +146,12 @@ class Connection(Indexed):
 
     @property
     def filed(self) -> tuple[str, ...]:
-        position = uuid_at(self.created_at, self.uuid)
-        beginnings = (
+        return filed_under(
+            uuid_at(self.created_at, self.uuid),
             Connection.with_contact(self.contact_uuid) if self.contact_uuid else "",
             Connection.with_invitation(self.invitation_uuid) if self.invitation_uuid else "",
             "" if self.is_settled else Connection.in_state(self.state),
         )
-        return tuple(beginning + position for beginning in beginnings if beginning)
 
     @staticmethod
     def with_invitation(invitation_uuid: str) -> str:

@@ -88,6 +88,11 @@ class Record:
         return cls(uuid=row.key.rpartition("~")[2], etag=row.etag, partition=row.partition, **known)
 
 
+def filed_under(position: str, *beginnings: str) -> tuple[str, ...]:
+    """Returns the uuids of pointers, each of a beginning and the position; none for a beginning that is empty."""
+    return tuple(beginning + position for beginning in beginnings if beginning)
+
+
 @dataclass(kw_only=True, slots=True)
 class Indexed(Record):
     """A record with pointers: see decision 0022.
