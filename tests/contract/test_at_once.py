@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from devtools.azurite import Azurite
 from devtools.host.stored_messages import StoredMessages
+from tests.contract.test_bindings import ROOT
 from tntcore.shares import on_behalf_of, party
 from tntcore.storage import at_once
 from tntcore.storage.at_once import AtOnce, as_tried
@@ -175,3 +177,9 @@ async def test_what_could_not_be_put_is_told_and_takes_no_place(queue: Queue, mo
         with pytest.raises(ConnectionError):
             await queue.put(BODY)
     assert once.may_take()
+
+
+def test_what_fails_is_seen_again_as_soon_as_what_fails_at_the_host() -> None:
+    text = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]["visibilityTimeout"]
+    hours, minutes, seconds = map(int, text.split(":"))
+    assert hours * 3600 + minutes * 60 + seconds == at_once._AGAIN
